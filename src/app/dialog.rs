@@ -1,0 +1,56 @@
+//! The system's file dialog on its own thread, so that a slow desktop does not hold the window.
+//! Knows nothing of models.
+
+use crossbeam_channel::{Receiver, bounded};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// An answer that comes sooner than anyone can cancel means that there is no dialog on this desktop.
+const TOO_SOON: Duration = Duration::from_millis(150);
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// A file.
+    File(PathBuf),
+    /// Closed without one.
+    Nothing,
+    /// There is no dialog here.
+    NoDialog,
+}
+
+/// A dialog that is open.
+pub struct Dialog {
+    answer: Receiver<Chosen>,
+}
+
+impl Dialog {
+    /// Opens it and calls `wake` when it closes.
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub fn open(wake: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+        let (say, answer) = bounded(1);
+        std::thread::Builder::new().name("file dialog".into()).spawn(move || {
+            let began = Instant::now();
+            let dialog = rfd::FileDialog::new().set_title("Open a model").add_filter("Models and presets", &["safetensors", "toml"]);
+            let chosen = match dialog.pick_file() {
+                Some(path) => Chosen::File(path),
+                None if began.elapsed() < TOO_SOON => Chosen::NoDialog,
+                None => Chosen::Nothing,
+            };
+            drop(say.send(chosen));
+            wake();
+        })?;
+        Ok(Self { answer })
+    }
+
+    /// The answer, once there is one.
+    pub fn answer(&self) -> Option<Chosen> {
+        match self.answer.try_recv() {
+            Ok(chosen) => Some(chosen),
+            Err(crossbeam_channel::TryRecvError::Empty) => None,
+            Err(crossbeam_channel::TryRecvError::Disconnected) => Some(Chosen::NoDialog),
+        }
+    }
+}

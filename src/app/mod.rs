@@ -1,0 +1,175 @@
+//! A front: the window. `logic` lets the session fold what has arrived, `ui` draws the store and hands commands back.
+//! Knows nothing of tensors or kernels; of files it knows only paths to hand on.
+
+pub mod action;
+pub mod bench;
+pub mod dialog;
+pub mod panels;
+pub mod react;
+pub mod shell;
+pub mod state;
+pub mod theme;
+pub mod toasts;
+pub mod widgets;
+
+use crate::run::execute::Place;
+use crate::run::{Command, ModelRef, Session};
+use anyhow::{Result, anyhow};
+use dialog::{Chosen, Dialog};
+use state::{PathEntry, UiState};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Time that `logic` may take for folding.
+const PUMP: Duration = Duration::from_millis(8);
+/// Frames are this far apart while a run talks: training needs the cores more than the eye needs frames.
+const CALM_MILLIS: u64 = 100;
+/// The same while somebody waits for an answer.
+const EAGER_MILLIS: u64 = 10;
+
+/// What the window opens on.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// A model file, a run folder or a preset file; otherwise the bundled model.
+    pub what: Option<PathBuf>,
+    /// Where runs are kept, and what they are trained on.
+    pub place: Place,
+}
+
+/// Opens the window and returns when it is closed.
+///
+/// # Errors
+/// There is no display, or the system lacks what a window needs; one line.
+pub fn open(options: OpenOptions) -> Result<()> {
+    run(Box::new(move |ctx| App::new(ctx, &options)))
+}
+
+/// Makes the app once the window stands.
+type Make = Box<dyn FnOnce(&egui::Context) -> Result<App>>;
+
+fn run(make: Make) -> Result<()> {
+    if cfg!(target_os = "linux") && ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|name| std::env::var_os(name).is_none()) {
+        return Err(anyhow!("no display: neither DISPLAY nor WAYLAND_DISPLAY is set; see `secateur --help` for work without a window"));
+    }
+    let viewport = egui::ViewportBuilder::default()
+        .with_title("Secateur")
+        .with_app_id("secateur")
+        .with_inner_size(theme::WINDOW)
+        .with_min_inner_size(theme::WINDOW_LEAST)
+        .with_drag_and_drop(true);
+    let native = eframe::NativeOptions { viewport, dithering: false, ..Default::default() };
+    let create: eframe::AppCreator = Box::new(move |cc| Ok(Box::new(make(&cc.egui_ctx)?)));
+    eframe::run_native("secateur", native, create).map_err(|e| anyhow!("cannot open a window: {e}; is there a display, and libGL?"))
+}
+
+/// The window's side of everything.
+pub struct App {
+    session: Session,
+    state: UiState,
+    dialog: Option<Dialog>,
+    /// How long a wake may wait, in milliseconds; shared with the threads that wake.
+    patience: Arc<AtomicU64>,
+    bench: Option<bench::Stopwatch>,
+}
+
+impl App {
+    /// A session that wakes this window, opening what was asked for.
+    ///
+    /// # Errors
+    /// The system gives no more threads, or a built-in preset cannot be read.
+    pub fn new(ctx: &egui::Context, options: &OpenOptions) -> Result<Self> {
+        theme::apply(ctx);
+        let patience = Arc::new(AtomicU64::new(EAGER_MILLIS));
+        let (ring, wait) = (ctx.clone(), patience.clone());
+        let wake = Arc::new(move || ring.request_repaint_after(Duration::from_millis(wait.load(Ordering::Relaxed))));
+        let mut session = Session::new(options.place.clone(), wake)?;
+        let mut state = UiState::new(options.place.device)?;
+        session.submit(open_first(options.what.as_deref(), &mut state));
+        Ok(Self { session, state, dialog: None, patience, bench: None })
+    }
+
+    fn file_dialog(&mut self, ctx: &egui::Context) {
+        if std::mem::take(&mut self.state.wants_dialog) && self.dialog.is_none() {
+            let ctx = ctx.clone();
+            match Dialog::open(move || ctx.request_repaint()) {
+                Ok(dialog) => self.dialog = Some(dialog),
+                Err(e) => self.state.toasts.say(true, format!("cannot open a file dialog: {e}")),
+            }
+        }
+        let Some(chosen) = self.dialog.as_ref().and_then(Dialog::answer) else { return };
+        self.dialog = None;
+        match chosen {
+            Chosen::File(path) => {
+                if let Some(command) = shell::open_path(path, &mut self.state) {
+                    self.session.submit(command);
+                }
+            }
+            Chosen::NoDialog => {
+                let note = "There is no file dialog on this desktop.".to_owned();
+                self.state.path_entry = Some(PathEntry { note, ..PathEntry::default() });
+            }
+            Chosen::Nothing => {}
+        }
+    }
+
+    /// Whether the newest answer is not yet about what is on the slider, or not yet over all images.
+    fn is_waiting(&self) -> bool {
+        let store = self.session.store();
+        store.open.is_some() && store.answer.as_ref().is_none_or(|a| a.question.densities.iter().any(|&d| d != self.state.density))
+    }
+}
+
+/// The first command: what the window was opened on.
+fn open_first(what: Option<&Path>, state: &mut UiState) -> Command {
+    let bundled = Command::Open(ModelRef::Bundled);
+    let Some(path) = what else { return bundled };
+    if !path.is_dir() {
+        return shell::open_path(path.to_path_buf(), state).unwrap_or(bundled);
+    }
+    let config = path.join("config.toml");
+    if config.is_file() {
+        drop(shell::open_path(config, state));
+    }
+    let models = std::fs::read_dir(path.join("models")).into_iter().flatten().flatten().map(|entry| entry.path());
+    match models.filter(|m| m.extension().is_some_and(|e| e == "safetensors")).min() {
+        Some(model) => Command::Open(ModelRef::File(model)),
+        None => {
+            state.toasts.say(true, format!("{}: no models/*.safetensors; the bundled model was opened instead", path.display()));
+            bundled
+        }
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &egui::Context, _: &mut eframe::Frame) {
+        if self.session.pump(PUMP) {
+            ctx.request_repaint();
+        }
+        let patience = if self.is_waiting() { EAGER_MILLIS } else { CALM_MILLIS };
+        self.patience.store(patience, Ordering::Relaxed);
+        self.file_dialog(ctx);
+        if self.state.wants_quit {
+            ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+        }
+    }
+
+    fn ui(&mut self, ui: &mut egui::Ui, _: &mut eframe::Frame) {
+        if let Some(stopwatch) = &mut self.bench {
+            stopwatch.start();
+        }
+        for command in shell::window_ui(ui, self.session.store(), &mut self.state) {
+            self.session.submit(command);
+        }
+        if let Some(stopwatch) = &mut self.bench
+            && stopwatch.stop(self.session.store())
+        {
+            ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+        }
+    }
+
+    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
+        theme::of(visuals.dark_mode).ground.to_normalized_gamma_f32()
+    }
+}

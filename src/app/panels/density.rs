@@ -1,0 +1,112 @@
+//! The slider, and beside each other what is measured at its density.
+//! Knows nothing of single layers.
+
+use crate::app::action;
+use crate::app::state::UiState;
+use crate::app::theme;
+use crate::app::widgets::{self, bar_row, caption, figure, quiet};
+use crate::run::{Command, RunStore};
+use crate::view::density::{DensityView, Measured, density};
+use crate::view::text;
+use egui::{RichText, Ui};
+
+/// Paints the panel.
+pub fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let Some(view) = density(store, state.density) else {
+        return widgets::empty(ui, "No model is open", "Menu, Open model… or drop a .safetensors file here");
+    };
+    egui::ScrollArea::vertical().show(ui, |ui| {
+        slider(ui, &view, store, state, commands);
+        ui.add_space(4.0);
+        figures(ui, &view);
+        ui.add_space(4.0);
+        if let Some(measured) = &view.measured {
+            accuracy_scale(ui, measured);
+            ui.add_space(2.0);
+            memory(ui, measured);
+        }
+    });
+}
+
+fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let Some([low, high]) = view.range.filter(|[low, high]| low < high) else {
+        let why = match view.range {
+            Some([only, _]) => format!("This model was made for density {only} alone."),
+            None => "This model has no gates: every channel always runs.".to_owned(),
+        };
+        quiet(ui, why);
+        return;
+    };
+    ui.horizontal(|ui| {
+        ui.label(RichText::new("Channels that run").font(theme::body())).on_hover_text(widgets::meaning("density"));
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            quiet(ui, format!("{low} to {high}"));
+        });
+    });
+    let mut percent = u32::from(state.density.as_percent());
+    ui.spacing_mut().slider_width = (ui.available_width() - 62.0).max(80.0);
+    let range = u32::from(low.as_percent())..=u32::from(high.as_percent());
+    let changed = ui.name_inputs("Density value", |ui| {
+        let slider = egui::Slider::new(&mut percent, range).suffix(" %").smart_aim(false);
+        let response = ui.add(slider);
+        let (is, enabled) = (f64::from(percent), ui.is_enabled());
+        response.widget_info(|| egui::WidgetInfo::slider(enabled, is, "Density"));
+        response.on_hover_text(widgets::meaning("density")).changed()
+    });
+    if changed {
+        commands.extend(action::set_density(store, state, percent));
+    }
+}
+
+fn figures(ui: &mut Ui, view: &DensityView) {
+    let stale = !view.fresh;
+    let share = |macs: u64| format!("{} of {}", text::whole_percent(macs as f64 / view.macs_dense.max(1) as f64), text::count(view.macs_dense));
+    ui.columns(3, |ui| match &view.measured {
+        Some(m) => {
+            let interval = format!("± {:.1} points", m.plus_minus() * 100.0);
+            figure(&mut ui[0], "Accuracy", "accuracy", &text::percent(m.top1), &interval, stale);
+            let macs = if stale { view.macs_nominal } else { m.macs };
+            figure(&mut ui[1], "MACs an image", "macs", &text::count(macs), &share(macs), stale);
+            let (median, spread) = match m.millis {
+                Some([p10, median, p90]) => (text::millis(median), format!("{p10:.2} to {p90:.2}")),
+                None => ("—".to_owned(), "not measured".to_owned()),
+            };
+            figure(&mut ui[2], "Time an image", "time", &median, &spread, stale);
+        }
+        None => {
+            figure(&mut ui[0], "Accuracy", "accuracy", "—", "measuring", true);
+            figure(&mut ui[1], "MACs an image", "macs", &text::count(view.macs_nominal), &share(view.macs_nominal), true);
+            figure(&mut ui[2], "Time an image", "time", "—", "measuring", true);
+        }
+    });
+}
+
+/// The interval on a scale of twenty points that follows the value in steps of five, so that it rests while the slider moves a little.
+fn accuracy_scale(ui: &mut Ui, m: &Measured) {
+    let top = ((m.top1 * 20.0).floor() / 20.0 + 0.1).clamp(0.2, 1.0);
+    let scale = [top - 0.2, top];
+    let words = format!("95 % interval {} to {}", text::percent(m.interval[0]), text::percent(m.interval[1]));
+    widgets::interval(ui, scale, [m.interval[0], m.top1, m.interval[1]], &words).on_hover_text(&words);
+    ui.horizontal(|ui| {
+        quiet(ui, text::whole_percent(scale[0]));
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            quiet(ui, text::whole_percent(scale[1]));
+            ui.with_layout(egui::Layout::centered_and_justified(egui::Direction::LeftToRight), |ui| {
+                let of = format!("{} of {} validation images", text::grouped(m.n as u64), text::grouped(m.of as u64));
+                let words = if m.is_complete() { of } else { format!("{of}…") };
+                caption(ui, &words, "accuracy");
+            });
+        });
+    });
+}
+
+fn memory(ui: &mut Ui, m: &Measured) {
+    ui.spacing_mut().item_spacing.y = 0.0;
+    let mut row = |name: &str, term: &str, [now, dense]: [u64; 2]| {
+        let words = format!("{} of {}", text::bytes(now), text::bytes(dense));
+        bar_row(ui, name, term, now as f32 / dense.max(1) as f32, &words);
+    };
+    row("Weights read", "weights", m.weight_bytes);
+    row("Activations", "activations", m.activation_bytes);
+    row("Peak memory", "peak", m.peak_bytes);
+}

@@ -1,0 +1,27 @@
+//! The panels: each paints a view and says what it asks of the engine.
+//! Knows nothing of where panels stand.
+
+mod density;
+mod frontier;
+mod layers;
+mod log;
+mod runs;
+mod saliency;
+mod training;
+
+use super::state::{Panel, UiState};
+use crate::run::{Command, RunStore};
+use egui::Ui;
+
+/// Paints one panel.
+pub fn panel_ui(ui: &mut Ui, panel: Panel, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    match panel {
+        Panel::Density => density::density_ui(ui, store, state, commands),
+        Panel::Frontier => frontier::frontier_ui(ui, store, state, commands),
+        Panel::Layers => layers::layers_ui(ui, store, state),
+        Panel::Saliency => saliency::saliency_ui(ui, store, state),
+        Panel::Training => training::training_ui(ui, store, state, commands),
+        Panel::Runs => runs::runs_ui(ui, store, commands),
+        Panel::Log => log::log_ui(ui, store),
+    }
+}

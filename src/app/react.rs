@@ -1,0 +1,55 @@
+//! What the window does by itself when the store has news: asks about a model that was opened, shows notices.
+//! Knows nothing of painting.
+
+use super::action;
+use super::state::{FIRST_PERCENT, UiState};
+use crate::event::Outcome;
+use crate::model::Density;
+use crate::run::{Command, RunStore, Status};
+use crate::view::runs;
+use std::sync::Arc;
+
+/// Compares the store with what was seen of it last.
+pub fn react(store: &RunStore, state: &mut UiState) -> Vec<Command> {
+    say_notices(store, state);
+    say_endings(store, state);
+    opened(store, state).into_iter().collect()
+}
+
+fn opened(store: &RunStore, state: &mut UiState) -> Option<Command> {
+    let open = store.open.as_ref()?;
+    if state.opened.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, open)) {
+        return None;
+    }
+    state.opened = Some(open.clone());
+    let first = Density::percent(FIRST_PERCENT).unwrap_or(Density::FULL);
+    state.density = action::range(store).map_or(Density::FULL, |[low, high]| first.clamp(low, high));
+    action::ask(store, state.density)
+}
+
+fn say_notices(store: &RunStore, state: &mut UiState) {
+    let new = store.notices_total.saturating_sub(state.toasts.notices_seen) as usize;
+    for text in &store.notices[store.notices.len().saturating_sub(new)..] {
+        state.toasts.say(true, text.clone());
+    }
+    state.toasts.notices_seen = store.notices_total;
+}
+
+fn say_endings(store: &RunStore, state: &mut UiState) {
+    for run in store.runs.iter().filter(|r| r.status == Status::Ended) {
+        let Some(ending) = &run.ending else { continue };
+        if state.toasts.endings_seen.contains(&run.id) {
+            continue;
+        }
+        state.toasts.endings_seen.push(run.id);
+        let row = runs::row(run);
+        match ending.outcome {
+            Outcome::Finished => state.toasts.say(false, format!("{} finished: {}", row.title, row.detail)),
+            Outcome::Failed => {
+                let reason = ending.reason.as_deref().unwrap_or("no reason given");
+                state.toasts.say(true, format!("{}: {reason}", row.title));
+            }
+            Outcome::Cancelled => {}
+        }
+    }
+}

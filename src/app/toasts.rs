@@ -1,0 +1,91 @@
+//! Notices that float above the panels for a while.
+//! Knows nothing of where they come from; the log keeps them all.
+
+use super::theme::{self, palette};
+use egui::{Align2, Area, Frame, Margin, Order, RichText, Stroke, Ui};
+use std::time::Duration;
+
+/// One notice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Toast {
+    /// Whether something could not be done.
+    pub is_error: bool,
+    /// What is said.
+    pub text: String,
+    born: Option<f64>,
+}
+
+/// Notices being shown, oldest first, and how far the store's lines were read.
+#[derive(Clone, Debug, Default)]
+pub struct Toasts {
+    shown: Vec<Toast>,
+    /// Lines of [`crate::run::RunStore::notices_total`] that were shown.
+    pub notices_seen: u64,
+    /// Runs whose end was shown.
+    pub endings_seen: Vec<crate::run::RunId>,
+}
+
+impl Toasts {
+    /// Shows a notice; the same one twice in a row is shown once.
+    pub fn say(&mut self, is_error: bool, text: String) {
+        if self.shown.last().is_none_or(|t| t.text != text) {
+            self.shown.push(Toast { is_error, text, born: None });
+        }
+        let surplus = self.shown.len().saturating_sub(4);
+        self.shown.drain(..surplus);
+    }
+
+    /// What is shown.
+    pub fn shown(&self) -> &[Toast] {
+        &self.shown
+    }
+
+    /// Draws them in the lower right corner, and lets old ones go.
+    pub fn show(&mut self, ui: &Ui) {
+        let now = ui.input(|i| i.time);
+        for toast in &mut self.shown {
+            toast.born.get_or_insert(now);
+        }
+        let age = |t: &Toast| now - t.born.unwrap_or(now);
+        self.shown.retain(|t| age(t) < theme::TOAST_SECS);
+        let Some(oldest) = self.shown.first() else { return };
+        ui.ctx().request_repaint_after(Duration::from_secs_f64((theme::TOAST_SECS - age(oldest)).max(0.05)));
+        let area = Area::new(egui::Id::unique("toasts")).order(Order::Foreground).anchor(Align2::RIGHT_BOTTOM, [-18.0, -18.0]);
+        area.show(ui.ctx(), |ui| {
+            let mut dismissed = None;
+            for (i, toast) in self.shown.iter().enumerate() {
+                ui.push_id(i, |ui| {
+                    if toast_ui(ui, toast) {
+                        dismissed = Some(i);
+                    }
+                });
+            }
+            if let Some(i) = dismissed {
+                self.shown.remove(i);
+            }
+        });
+    }
+}
+
+/// True when it was dismissed.
+fn toast_ui(ui: &mut Ui, toast: &Toast) -> bool {
+    let p = palette(ui);
+    let color = if toast.is_error { p.bad } else { p.good };
+    let frame = Frame::popup(ui.style()).inner_margin(Margin { left: 16, right: 12, top: 10, bottom: 10 }).stroke(Stroke::new(1.0, p.edge));
+    let mut dismissed = false;
+    let shown = frame.show(ui, |ui| {
+        ui.set_width(theme::TOAST_WIDTH);
+        ui.label(RichText::new(if toast.is_error { "Could not be done" } else { "Done" }).color(color).strong());
+        ui.add(egui::Label::new(&toast.text).wrap());
+        ui.horizontal(|ui| {
+            if ui.small_button("Copy text").clicked() {
+                ui.ctx().copy_text(toast.text.clone());
+            }
+            dismissed = ui.small_button("Dismiss").clicked();
+        });
+    });
+    let mut bar = shown.response.rect;
+    bar.set_width(4.0);
+    ui.painter().rect_filled(bar, egui::CornerRadius { nw: theme::TILE_RADIUS, sw: theme::TILE_RADIUS, ne: 0, se: 0 }, color);
+    dismissed
+}

@@ -1,0 +1,143 @@
+//! The window's few own widgets.
+//! Knows nothing of runs or models.
+
+use super::theme::{self, Palette, palette};
+use egui::{Align2, Color32, CornerRadius, Rect, Response, RichText, Role, Sense, Ui, Vec2, WidgetInfo, pos2, vec2};
+
+/// What a term means, shown on hover.
+pub fn meaning(term: &str) -> &'static str {
+    match term {
+        "density" => {
+            "Density: the share of a layer's channels that run for an image. At 0.5 a layer of 64 channels computes the 32 \
+             that matter most for that image (Feature Boosting and Suppression, arXiv 1810.05331)."
+        }
+        "accuracy" => {
+            "Share of validation images classified right, with its 95 % interval (Wilson). The interval narrows as more \
+             images are measured. These images took no part in training."
+        }
+        "macs" => {
+            "MACs: multiply–accumulates for one image, counted while measuring: convolutions, linear layers, and what the \
+             gates themselves cost."
+        }
+        "time" => {
+            "Measured on this machine: one image at a time, median, with the 10th and 90th percentile. Fewer MACs do not \
+             always mean less time."
+        }
+        "saliency" => {
+            "Saliency: how much a channel matters for an image, predicted from the layer's input before the layer is \
+             computed. The most salient channels win and run; the others are skipped."
+        }
+        "weights" => "Bytes of weights read for one image. Channels that do not run need no weights.",
+        "activations" => "Bytes of activations written and read again for one image.",
+        "peak" => "The largest amount of activations alive at once.",
+        "smoothing" => "Weight of what came before in an exponential mean. The line as it came stays behind it, faint.",
+        _ => "",
+    }
+}
+
+/// A caption with its meaning on hover.
+pub fn caption(ui: &mut Ui, text: &str, term: &str) -> Response {
+    let weak = palette(ui).weak;
+    ui.label(RichText::new(text).font(theme::small()).color(weak)).on_hover_text(meaning(term))
+}
+
+/// Small, quiet text.
+pub fn quiet(ui: &mut Ui, text: impl Into<String>) -> Response {
+    let weak = palette(ui).weak;
+    ui.label(RichText::new(text).font(theme::small()).color(weak))
+}
+
+/// A number that a panel is about, with what it is above and what goes with it below.
+pub fn figure(ui: &mut Ui, name: &str, term: &str, value: &str, below: &str, stale: bool) {
+    ui.vertical(|ui| {
+        ui.spacing_mut().item_spacing.y = 1.0;
+        caption(ui, name, term);
+        let p = palette(ui);
+        let color = if stale { p.weak } else { p.text };
+        ui.label(RichText::new(value).font(theme::large()).color(color));
+        ui.label(RichText::new(below).font(theme::small()).color(p.weak));
+    });
+}
+
+/// A horizontal bar: `share` of its width is filled.
+pub fn bar(ui: &Ui, rect: Rect, share: f32, fill: Color32, trough: Color32) {
+    let radius = CornerRadius::same((rect.height() / 2.0).min(3.0) as u8);
+    ui.painter().rect_filled(rect, radius, trough);
+    let mut filled = rect;
+    filled.set_width((rect.width() * share.clamp(0.0, 1.0)).max(if share > 0.0 { 2.0 } else { 0.0 }));
+    ui.painter().rect_filled(filled, radius, fill);
+}
+
+/// A row: what it is, a bar, and the number in words. Hovering explains it.
+pub fn bar_row(ui: &mut Ui, name: &str, term: &str, share: f32, words: &str) -> Response {
+    let p = palette(ui);
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, format!("{name}: {words}")));
+    let mid = rect.center().y;
+    let (names, numbers) = (92.0_f32.min(rect.width() * 0.3), 132.0_f32.min(rect.width() * 0.4));
+    ui.painter().text(pos2(rect.left(), mid), Align2::LEFT_CENTER, name, theme::small(), p.weak);
+    ui.painter().text(pos2(rect.right(), mid), Align2::RIGHT_CENTER, words, theme::small(), p.text);
+    let track = Rect::from_min_max(pos2(rect.left() + names, mid - 3.0), pos2(rect.right() - numbers, mid + 3.0));
+    if track.width() > 8.0 {
+        bar(ui, track, share, p.accent, p.trough);
+    }
+    response.on_hover_text(meaning(term))
+}
+
+/// An interval on a scale: a band from `low` to `high` with a mark at `at`, all shares of the scale `from`..`to`.
+pub fn interval(ui: &mut Ui, scale: [f64; 2], [low, at, high]: [f64; 3], words: &str) -> Response {
+    let p = palette(ui);
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 14.0), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, words));
+    let rail = Rect::from_center_size(rect.center(), Vec2::new(rect.width(), 6.0));
+    ui.painter().rect_filled(rail, CornerRadius::same(3), p.trough);
+    let x = |v: f64| rail.left() + rail.width() * ((v - scale[0]) / (scale[1] - scale[0])).clamp(0.0, 1.0) as f32;
+    let band = Rect::from_min_max(pos2(x(low), rail.top()), pos2(x(high).max(x(low) + 2.0), rail.bottom()));
+    ui.painter().rect_filled(band, CornerRadius::same(3), theme::mix(p.trough, p.accent, 0.55));
+    let mark = Rect::from_center_size(pos2(x(at), rail.center().y), Vec2::new(3.0, 14.0));
+    ui.painter().rect_filled(mark, CornerRadius::same(1), p.text);
+    response
+}
+
+/// What a panel says while there is nothing to show: what is missing, and what to do.
+pub fn empty(ui: &mut Ui, what: &str, todo: &str) {
+    let p = palette(ui);
+    ui.vertical_centered(|ui| {
+        ui.add_space((ui.available_height() * 0.3).min(120.0));
+        ui.label(RichText::new(what).color(p.text));
+        ui.label(RichText::new(todo).font(theme::small()).color(p.weak));
+    });
+}
+
+/// A button that begins something: filled with the accent.
+pub fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
+    let p = palette(ui);
+    let button = egui::Button::new(RichText::new(text).color(p.on_accent)).fill(p.accent).min_size(vec2(72.0, 26.0));
+    ui.add_enabled(enabled, button)
+}
+
+/// A choice of two or three, side by side.
+pub fn choice<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, options: &[(T, &str)]) {
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 2.0;
+        for &(option, label) in options {
+            ui.selectable_value(value, option, label);
+        }
+    });
+}
+
+/// A dot in a series' color.
+pub fn dot(ui: &mut Ui, color: Color32) {
+    let (rect, _) = ui.allocate_exact_size(vec2(10.0, 14.0), Sense::hover());
+    ui.painter().circle_filled(rect.center(), 4.0, color);
+}
+
+/// The style that all plots share.
+pub fn plot<'a>(name: &str, p: &Palette) -> egui_plot::Plot<'a> {
+    egui_plot::Plot::new(name.to_owned())
+        .show_background(false)
+        .grid_color(p.grid)
+        .allow_scroll(false)
+        .allow_boxed_zoom(false)
+        .set_margin_fraction(vec2(0.06, 0.1))
+}

@@ -1,0 +1,146 @@
+//! `secateur bench`: times this machine, on random weights and images.
+//! Knows nothing of data sets.
+
+use super::{Done, Json, OrFail};
+use crate::infer::{BenchInfer, BenchRow};
+use crate::kernel::Kernel;
+use crate::model::Density;
+use crate::model::net::NormStatistics;
+use crate::train::bench::BenchTrain;
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Serialize;
+
+#[derive(clap::Args)]
+pub struct BenchArgs {
+    /// infer or train
+    task: String,
+    /// A network of the zoo
+    #[arg(long, default_value = "m-cifarnet")]
+    arch: String,
+    /// Its width
+    #[arg(long, default_value_t = 1.0)]
+    width: f32,
+    /// Images a run
+    #[arg(long, value_delimiter = ',')]
+    batch: Vec<usize>,
+    /// Threads
+    #[arg(long, value_delimiter = ',', default_value = "2")]
+    threads: Vec<usize>,
+    /// Densities; below 1 the network is gated
+    #[arg(long, value_delimiter = ',', default_value = "1,0.5")]
+    density: Vec<f64>,
+    /// Seconds for each line
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// avx512, avx2, neon, portable or reference; the fastest if not given
+    #[arg(long)]
+    kernel: Option<String>,
+    /// train: norm statistics over `all` images or the `active` ones
+    #[arg(long, default_value = "active")]
+    norm_statistics: String,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    peer: &'static str,
+    task: &'a str,
+    width: f32,
+    batch: usize,
+    threads: usize,
+    density: f64,
+    #[serde(flatten)]
+    row: BenchRow,
+}
+
+pub fn bench(args: &BenchArgs) -> Done {
+    let kernel = kernel(args).or_bad_input()?;
+    let batches = match (&args.batch[..], args.task.as_str()) {
+        ([], "infer") => vec![1, 64],
+        ([], _) => vec![64],
+        (given, _) => given.to_vec(),
+    };
+    ensure_counts(&batches, &args.threads).or_bad_input()?;
+    let densities: Vec<Density> = args
+        .density
+        .iter()
+        .map(|&d| Density::fraction(d))
+        .collect::<Result<_>>()
+        .or_bad_input()?;
+    let norm_statistics = match args.norm_statistics.as_str() {
+        "all" => NormStatistics::All,
+        "active" => NormStatistics::Active,
+        other => return Err(anyhow!("--norm-statistics {other}: expected all or active")).or_bad_input(),
+    };
+    for &threads in &args.threads {
+        for &batch in &batches {
+            for &density in &densities {
+                let (arch, width, seconds) = (args.arch.clone(), args.width, args.seconds);
+                let row = match args.task.as_str() {
+                    "infer" => BenchInfer {
+                        arch,
+                        width,
+                        batch,
+                        threads,
+                        density,
+                        seconds,
+                        kernel,
+                    }
+                    .run(),
+                    "train" => BenchTrain {
+                        arch,
+                        width,
+                        batch,
+                        threads,
+                        density,
+                        seconds,
+                        kernel,
+                        norm_statistics,
+                    }
+                    .run(),
+                    other => Err(anyhow!("unknown task {other}, expected infer or train")),
+                };
+                let row = row.or_bad_input()?;
+                let line = Line {
+                    peer: "secateur",
+                    task: &args.task,
+                    width,
+                    batch,
+                    threads,
+                    density: density.as_fraction(),
+                    row,
+                };
+                args.json.say(&line, || {
+                    let r = &line.row;
+                    format!(
+                        "{} width {width} batch {batch} threads {threads} density {density}: {:.3} ms ({:.3}–{:.3}), {:.0} images/s, {:.1} GMAC/s, {}",
+                        args.task, r.median_ms, r.p10_ms, r.p90_ms, r.images_per_s, r.gmacs_per_s, r.kernel
+                    )
+                });
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn kernel(args: &BenchArgs) -> Result<Kernel> {
+    let Some(name) = &args.kernel else {
+        return Ok(Kernel::best());
+    };
+    let known: Vec<&str> = Kernel::available().iter().map(Kernel::name).collect();
+    Kernel::by_name(name)
+        .with_context(|| format!("kernel {name} does not run here, expected one of {}", known.join(", ")))
+}
+
+fn ensure_counts(batches: &[usize], threads: &[usize]) -> Result<()> {
+    ensure!(
+        batches.iter().all(|b| (1..=4096).contains(b)),
+        "--batch: expected 1 to 4096"
+    );
+    ensure!(
+        threads.iter().all(|t| (1..=64).contains(t)),
+        "--threads: expected 1 to 64"
+    );
+    Ok(())
+}

@@ -1,0 +1,379 @@
+//! `secateur eval`: measures a model at one or many densities, by the engine or by burn.
+//! Knows nothing of training.
+
+use super::{Done, Failure, Json, OrFail};
+use crate::data::{self, Dataset, Normalization, Split, batch};
+use crate::infer::{self, Engine, Latency, Options, Tally};
+use crate::kernel::Kernel;
+use crate::model::net::{Net, Norms, Pass};
+use crate::model::{Checkpoint, Density, Fractions, cost};
+use crate::run::experiment::Experiment;
+use crate::run::folder::threads;
+use anyhow::{Result, anyhow, ensure};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Serialize;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+#[derive(clap::Args)]
+pub struct EvalArgs {
+    /// A model file
+    model: PathBuf,
+    /// fashion-mnist, or a path to images
+    #[arg(long, default_value = "fashion-mnist")]
+    data: String,
+    /// train, valid or test
+    #[arg(long, default_value = "test")]
+    split: String,
+    /// Densities, e.g. 1,0.7,0.5; all that the model keeps if not given
+    #[arg(long, value_delimiter = ',')]
+    density: Vec<f64>,
+    /// Measure only the first N images
+    #[arg(long)]
+    limit: Option<usize>,
+    /// kernel, reference or burn
+    #[arg(long, default_value = "kernel")]
+    engine: String,
+    /// Write the logits as CSV, one row an image
+    #[arg(long)]
+    logits: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// One line of the result.
+#[derive(Serialize)]
+struct Line {
+    density: Density,
+    top1: f32,
+    n: usize,
+    macs: u64,
+    macs_dense: u64,
+    macs_conv: u64,
+    params: u64,
+    active_fraction: f64,
+    latency_ms: Latency3,
+    images_per_s: f64,
+    kernel: String,
+}
+
+#[derive(Serialize)]
+struct Latency3 {
+    median: f64,
+    p10: f64,
+    p90: f64,
+}
+
+/// Images a run.
+const BATCH: usize = 64;
+
+/// What is measured on.
+struct Bench<'a> {
+    model: &'a Checkpoint,
+    data: &'a Dataset,
+    split: Split,
+    indices: Vec<u32>,
+    normalization: &'a Normalization,
+}
+
+impl Bench<'_> {
+    fn batches(&self) -> impl Iterator<Item = (Vec<f32>, Vec<u16>)> + '_ {
+        let images = self.data.images(self.split);
+        self.indices.chunks(BATCH).map(|chunk| {
+            let mut pixels = Vec::new();
+            batch::fill(images, chunk, None, self.normalization, &mut pixels);
+            (pixels, batch::labels(images, chunk))
+        })
+    }
+
+    fn one_image(&self) -> Vec<f32> {
+        let mut pixels = Vec::new();
+        batch::fill(
+            self.data.images(self.split),
+            &self.indices[..1],
+            None,
+            self.normalization,
+            &mut pixels,
+        );
+        pixels
+    }
+}
+
+/// What one density gave.
+struct Measured {
+    top1: f32,
+    macs: u64,
+    macs_conv: u64,
+    active_fraction: f64,
+    latency: Latency3,
+    images_per_s: f64,
+}
+
+pub fn eval(args: &EvalArgs) -> Done {
+    let model = Checkpoint::load(&args.model).or_bad_input()?;
+    let densities = densities(args, &model).or_bad_input()?;
+    let split = [Split::Train, Split::Valid, Split::Test]
+        .into_iter()
+        .find(|s| s.name() == args.split);
+    let split = split
+        .ok_or_else(|| anyhow!("unknown split {}, expected train, valid or test", args.split))
+        .or_bad_input()?;
+    let kernel = match args.engine.as_str() {
+        "kernel" => Some(Kernel::best()),
+        "reference" => Kernel::by_name("reference"),
+        "burn" => None,
+        other => return Err(anyhow!("unknown engine {other}, expected kernel, reference or burn")).or_bad_input(),
+    };
+    let data = data::open(&args.data, &mut |_| Ok(())).or_bad_input()?;
+    let bench = bench(args, &model, &data, split).or_bad_input()?;
+    let mut out = match &args.logits {
+        Some(path) => Some(open_logits(path, &model).or_bad_input()?),
+        None => None,
+    };
+    let dense = cost::dense(model.spec()).or_failed()?;
+    for density in densities {
+        let mut put = |rows: &[f32], first: usize| match &mut out {
+            Some(file) => write_logits(file, density, first, rows, &model, &bench),
+            None => Ok(()),
+        };
+        let (m, name) = match kernel {
+            Some(kernel) => (
+                by_engine(&bench, kernel, density, &mut put).or_failed()?,
+                kernel.name().to_owned(),
+            ),
+            None => (by_burn(&bench, density, &mut put).or_failed()?, "burn-flex".to_owned()),
+        };
+        let line = Line {
+            density,
+            top1: m.top1,
+            n: bench.indices.len(),
+            macs: m.macs,
+            macs_dense: dense.macs_conv,
+            macs_conv: m.macs_conv,
+            params: dense.params,
+            active_fraction: m.active_fraction,
+            latency_ms: m.latency,
+            images_per_s: m.images_per_s,
+            kernel: name,
+        };
+        args.json.say(&line, || {
+            format!(
+                "density {density:<4}  top-1 {:6.2} % of {}  {:8.2} M MACs ({:.2}×)  {:.3} ms an image (batch 1)  {:.0} images/s  {}",
+                line.top1 * 100.0, line.n, line.macs as f64 / 1e6, line.macs_dense as f64 / line.macs as f64, line.latency_ms.median, line.images_per_s, line.kernel
+            )
+        });
+    }
+    match out.map(|mut file| file.flush()) {
+        Some(Err(e)) => Err(Failure {
+            code: 1,
+            error: e.into(),
+        }),
+        _ => Ok(0),
+    }
+}
+
+fn densities(args: &EvalArgs, model: &Checkpoint) -> Result<Vec<Density>> {
+    let asked: Vec<Density> = args
+        .density
+        .iter()
+        .map(|&d| Density::fraction(d))
+        .collect::<Result<_>>()?;
+    if asked.is_empty() {
+        return Ok(model.header.densities.iter().rev().copied().collect());
+    }
+    let dense = asked.iter().all(|&d| d == Density::FULL);
+    ensure!(
+        model.is_gated() || dense,
+        "{} has no gates: its density is 1, expected no other",
+        args.model.display()
+    );
+    Ok(asked)
+}
+
+fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: Split) -> Result<Bench<'a>> {
+    let shape = data.shape();
+    let [c, h, w] = model.spec().input;
+    ensure!(
+        [shape.channels, shape.height, shape.width] == [c, h, w],
+        "{}: images are {shape}, the model expects {c}×{h}×{w}",
+        args.data
+    );
+    ensure!(
+        data.classes.len() == model.header.classes.len(),
+        "{}: {} classes, the model has {}",
+        args.data,
+        data.classes.len(),
+        model.header.classes.len()
+    );
+    let (seed, valid) = Experiment::parse(&model.header.recipe, &[]).map_or((0, 5000), |e| (e.seed, e.data.valid));
+    let splits = data::split(data, seed, valid.min(data.train.len() / 2))?;
+    let mut indices = splits.indices(split).to_vec();
+    indices.truncate(args.limit.unwrap_or(usize::MAX));
+    ensure!(!indices.is_empty(), "no images to measure in split {}", split.name());
+    Ok(Bench {
+        model,
+        data,
+        split,
+        indices,
+        normalization: &model.header.normalization,
+    })
+}
+
+type Put<'a> = &'a mut dyn FnMut(&[f32], usize) -> Result<()>;
+
+fn by_engine(bench: &Bench, kernel: Kernel, density: Density, put: Put) -> Result<Measured> {
+    let compiled = |threads| -> Result<Engine> {
+        let mut engine = infer::compile(
+            bench.model,
+            &Options {
+                kernel,
+                threads,
+                batch: BATCH,
+            },
+        )?;
+        engine.set_density(density);
+        Ok(engine)
+    };
+    let mut engine = compiled(threads())?;
+    let Latency {
+        median_ms,
+        p10_ms,
+        p90_ms,
+        ..
+    } = infer::latency(&mut engine, &bench.one_image(), Duration::from_millis(500));
+    let mut tally = Tally::new(bench.model.spec());
+    let (mut first, mut spent) = (0, Duration::ZERO);
+    for (pixels, labels) in bench.batches() {
+        let began = Instant::now();
+        let batch = engine.run(&pixels);
+        spent += began.elapsed();
+        put(&batch.logits, first)?;
+        first += batch.n;
+        tally.add(batch, labels.into_iter());
+    }
+    Ok(Measured {
+        top1: tally.top1(),
+        macs: tally.macs(),
+        macs_conv: tally.macs_conv(),
+        active_fraction: tally.active_fraction(),
+        latency: Latency3 {
+            median: median_ms,
+            p10: p10_ms,
+            p90: p90_ms,
+        },
+        images_per_s: tally.n as f64 / spent.as_secs_f64(),
+    })
+}
+
+/// The same by burn's own operations: the whole convolution, then the mask.
+fn by_burn(bench: &Bench, density: Density, put: Put) -> Result<Measured> {
+    let spec = bench.model.spec();
+    let device = Device::flex();
+    let net = Net::new(spec.clone().into(), &bench.model.weights, &device)?;
+    let stats = bench.model.stats_at(density);
+    let groups = [vec![density; spec.gates().len()]];
+    let [c, h, w] = spec.input;
+    let forward = |pixels: Vec<f32>| {
+        let n = pixels.len() / (c * h * w);
+        let x = Tensor::<4>::from_data(TensorData::new(pixels, [n, c, h, w]), &device);
+        net.forward(
+            &net.params,
+            x,
+            &Pass {
+                groups: &groups,
+                norms: Norms::Kept(&stats),
+                dropout: None,
+            },
+        )
+    };
+    let image = bench.one_image();
+    let mut times = Vec::new();
+    while times.len() < 20 {
+        let began = Instant::now();
+        forward(image.clone())?.logits.into_data();
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    let classes = bench.model.header.classes.len();
+    let (mut right, mut first, mut spent) = (0, 0, Duration::ZERO);
+    let mut active = vec![0u64; spec.gates().len()];
+    for (pixels, labels) in bench.batches() {
+        let began = Instant::now();
+        let out = forward(pixels)?;
+        let logits: Vec<f32> = out.logits.into_data().try_to_vec()?;
+        spent += began.elapsed();
+        for (sum, gate) in active.iter_mut().zip(&out.gates) {
+            *sum += (0..gate.active.images())
+                .map(|i| gate.active.image(i).len() as u64)
+                .sum::<u64>();
+        }
+        let best = |row: &[f32]| (0..classes).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+        right += logits
+            .chunks_exact(classes)
+            .zip(&labels)
+            .filter(|(row, label)| best(row) == Some(usize::from(**label)))
+            .count();
+        put(&logits, first)?;
+        first += labels.len();
+    }
+    let shapes = spec.shapes()?;
+    let channels: Vec<usize> = spec.gates().iter().map(|&g| shapes[g][0]).collect();
+    let fraction = |i: usize| active[i] as f64 / (channels[i] * first) as f64;
+    let gates = spec.gates();
+    let fractions = Fractions::propagate(spec, |node| gates.iter().position(|&g| g == node).map(fraction));
+    let cost = cost::total(spec, &bench.model.masks, &fractions)?;
+    let all: usize = channels.iter().sum();
+    let at = |q: f64| times[(q * (times.len() - 1) as f64).round() as usize];
+    Ok(Measured {
+        top1: right as f32 / first as f32,
+        macs: cost.macs,
+        macs_conv: cost.macs_conv,
+        active_fraction: if all == 0 {
+            1.0
+        } else {
+            active.iter().sum::<u64>() as f64 / (all * first) as f64
+        },
+        latency: Latency3 {
+            median: at(0.5),
+            p10: at(0.1),
+            p90: at(0.9),
+        },
+        images_per_s: first as f64 / spent.as_secs_f64(),
+    })
+}
+
+type Csv = BufWriter<std::fs::File>;
+
+fn open_logits(path: &PathBuf, model: &Checkpoint) -> Result<Csv> {
+    let file = std::fs::File::create(path).map_err(|e| anyhow!("cannot write {}: {e}", path.display()))?;
+    let mut file = BufWriter::new(file);
+    let names: Vec<String> = model
+        .header
+        .classes
+        .iter()
+        .map(|c| format!("\"{}\"", c.replace('"', "\"\"")))
+        .collect();
+    writeln!(file, "density,image,label,{}", names.join(","))?;
+    Ok(file)
+}
+
+fn write_logits(
+    file: &mut Csv,
+    density: Density,
+    first: usize,
+    rows: &[f32],
+    model: &Checkpoint,
+    bench: &Bench,
+) -> Result<()> {
+    let labels = &bench.data.images(bench.split).labels;
+    for (i, row) in rows.chunks_exact(model.header.classes.len()).enumerate() {
+        let index = bench.indices[first + i];
+        write!(file, "{density},{index},{}", labels[index as usize])?;
+        for v in row {
+            write!(file, ",{v}")?;
+        }
+        writeln!(file)?;
+    }
+    Ok(())
+}

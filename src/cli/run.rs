@@ -1,0 +1,131 @@
+//! `secateur run`: any experiment, headless.
+//! Knows nothing of what methods do.
+
+use super::{Done, Json, OrFail};
+use crate::event::{Event, Outcome, Stamped};
+use crate::run::control::Control;
+use crate::run::device::DeviceName;
+use crate::run::execute::{Place, execute};
+use crate::run::experiment::Experiment;
+use anyhow::anyhow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[derive(clap::Args)]
+pub struct RunArgs {
+    /// A preset's name (see `secateur presets`) or file
+    preset: String,
+    /// Change a key, e.g. --set train.epochs=3
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// fashion-mnist, or a path to images
+    #[arg(long)]
+    data: Option<String>,
+    /// Decides everything random
+    #[arg(long)]
+    seed: Option<u64>,
+    /// flex, ndarray or wgpu
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Folder that holds run folders
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
+    #[command(flatten)]
+    json: Json,
+}
+
+pub fn run(args: &RunArgs) -> Done {
+    let pair = |s: &String| {
+        s.split_once('=')
+            .map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned()))
+            .ok_or_else(|| anyhow!("--set {s}: expected KEY=VALUE"))
+    };
+    let mut changes: Vec<(String, String)> = args.set.iter().map(pair).collect::<Result<_, _>>().or_bad_input()?;
+    if let Some(data) = &args.data {
+        // Quoted, so that a path is never read as a number or a date.
+        changes.push(("data.source".into(), toml::Value::String(data.clone()).to_string()));
+    }
+    if let Some(seed) = args.seed {
+        changes.push(("seed".into(), seed.to_string()));
+    }
+    let experiment = Experiment::load(&args.preset, &changes).or_bad_input()?;
+    let device = DeviceName::parse(&args.device).or_bad_input()?;
+    device.open().or_bad_input()?;
+    let place = Place {
+        runs: args.runs.clone(),
+        device,
+    };
+    let control = Arc::new(Control::default());
+    let stop = control.clone();
+    ctrlc::set_handler(move || stop.stop()).or_failed()?;
+    let json = args.json;
+    let mut listen = |stamped: &Stamped| say(json, stamped);
+    let ending = execute(&experiment, &place, &control, &mut listen).or_bad_input()?;
+    match ending.outcome {
+        Outcome::Finished => Ok(0),
+        Outcome::Cancelled => Ok(130),
+        Outcome::Failed => {
+            let error = anyhow!("{}", ending.reason.unwrap_or_else(|| "the run failed".into()));
+            Err(super::Failure {
+                code: if ending.bad_input { 2 } else { 1 },
+                error,
+            })
+        }
+    }
+}
+
+fn say(json: Json, stamped: &Stamped) {
+    if json.json {
+        json.say(stamped, String::new);
+        return;
+    }
+    let percent = |x: f32| format!("{:.2} %", x * 100.0);
+    let at = format!("{:7.1} s", stamped.at);
+    match &stamped.event {
+        Event::Started {
+            spec,
+            dense,
+            steps,
+            images: [train, valid, test],
+        } => {
+            eprintln!(
+                "{at}  {}: {:.1} M MACs, {:.2} M parameters; {steps} steps; {train} / {valid} / {test} images",
+                spec.name,
+                dense.macs as f64 / 1e6,
+                dense.params as f64 / 1e6
+            );
+        }
+        Event::Phase { name, .. } => eprintln!("{at}  {name}"),
+        Event::Step { step, loss, top1, .. } if step % 100 == 0 => {
+            eprintln!("{at}  step {step}: loss {loss:.4}, top-1 {}", percent(*top1))
+        }
+        Event::Epoch {
+            split,
+            density,
+            top1,
+            macs,
+            n,
+            ..
+        } => {
+            eprintln!(
+                "{at}  {} at density {density}: top-1 {} of {n}, {:.2} M MACs",
+                split.name(),
+                percent(*top1),
+                *macs as f64 / 1e6
+            );
+        }
+        Event::Kept { model, .. } => eprintln!("{at}  kept {model}"),
+        Event::Warning { text } => eprintln!("{at}  warning: {text}"),
+        Event::Ended(e) if e.outcome == Outcome::Finished => {
+            let top1 = |x: Option<f32>| x.map_or_else(|| "–".into(), percent);
+            println!(
+                "{}\nvalid top-1 {}, test top-1 {}",
+                e.model.as_deref().unwrap_or(&e.run),
+                top1(e.valid_top1),
+                top1(e.test_top1)
+            );
+        }
+        Event::Ended(e) if e.outcome == Outcome::Cancelled => eprintln!("{at}  stopped; {}", e.run),
+        Event::Ended(_) | Event::Step { .. } | Event::Layers { .. } => {}
+    }
+}

@@ -1,0 +1,328 @@
+//! Reads CIFAR-10 and CIFAR-100 in their binary version, from a folder or straight out of the `.tar.gz`.
+//! Knows nothing of other layouts; the Python version is recognized only to say so.
+//!
+//! Format: <https://www.cs.toronto.edu/~kriz/cifar.html>. Records of one label byte (CIFAR-100: a coarse and a fine one, of
+//! which the fine one counts) and 3072 pixel bytes, `[3, 32, 32]`.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use flate2::bufread::MultiGzDecoder;
+
+use super::stream::{Tick, exactly, fill};
+use super::{Dataset, Images, MAX_BYTES, OnProgress, Progress, Shape, numbered_classes};
+
+const SHAPE: Shape = Shape {
+    channels: 3,
+    height: 32,
+    width: 32,
+};
+
+/// Records read between two looks at the progress callback.
+const RECORDS_AT_ONCE: u64 = 512;
+
+/// A list of class names is short; a longer file is something else.
+const MAX_NAMES_BYTES: u64 = 1 << 16;
+
+/// What tells the two data sets apart.
+#[derive(Debug, PartialEq)]
+struct Layout {
+    name: &'static str,
+    label_bytes: usize,
+    classes: usize,
+    /// How the names of training files begin.
+    train: &'static str,
+    /// The one that every copy has.
+    first: &'static str,
+    train_files: usize,
+    test: &'static str,
+    names: &'static str,
+}
+
+static LAYOUTS: [Layout; 2] = [
+    Layout {
+        name: "cifar-10",
+        label_bytes: 1,
+        classes: 10,
+        train: "data_batch_",
+        first: "data_batch_1.bin",
+        train_files: 5,
+        test: "test_batch.bin",
+        names: "batches.meta.txt",
+    },
+    Layout {
+        name: "cifar-100",
+        label_bytes: 2,
+        classes: 100,
+        train: "train.",
+        first: "train.bin",
+        train_files: 1,
+        test: "test.bin",
+        names: "fine_label_names.txt",
+    },
+];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Role {
+    Train,
+    Test,
+    Names,
+}
+
+fn role(name: &str) -> Option<(&'static Layout, Role)> {
+    LAYOUTS.iter().find_map(|layout| {
+        let role = if name == layout.names {
+            Role::Names
+        } else if name == layout.test {
+            Role::Test
+        } else if name.starts_with(layout.train) && name.ends_with(".bin") {
+            Role::Train
+        } else {
+            return None;
+        };
+        Some((layout, role))
+    })
+}
+
+/// Whether a file of this name holds CIFAR training images.
+pub(super) fn is_train_name(name: &str) -> bool {
+    matches!(role(name), Some((_, Role::Train)))
+}
+
+/// Opens a folder of `data_batch_*.bin` and `test_batch.bin`, or of `train.bin` and `test.bin`. Classes are named by
+/// `batches.meta.txt` or `fine_label_names.txt`, by number where that is missing.
+///
+/// # Errors
+/// When a file is missing, damaged or not a whole number of records, or a label has no class; and those of `on_progress`.
+pub fn open_folder(folder: &Path, on_progress: &mut OnProgress) -> Result<Dataset> {
+    let place = folder.display().to_string();
+    let mut files = Vec::new();
+    let entries = folder.read_dir().with_context(|| format!("{place}: cannot be read"))?;
+    for entry in entries {
+        let path = entry.with_context(|| format!("{place}: cannot be read"))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if role(&name).is_some() && path.is_file() {
+            let bytes = path
+                .metadata()
+                .with_context(|| format!("{}: cannot be read", path.display()))?
+                .len();
+            files.push((name, path, bytes));
+        }
+    }
+    files.sort();
+    let total: u64 = files.iter().map(|(_, _, bytes)| bytes).sum();
+    let mut before = 0;
+    let mut parts = Parts::default();
+    for (name, path, bytes) in files {
+        let mut file = File::open(&path).with_context(|| format!("{}: cannot be opened", path.display()))?;
+        let text = format!("Reading {name}");
+        parts.add(&place, &name, bytes, &mut file, &mut |fraction| {
+            let fraction = (before as f32 + fraction * bytes as f32) / total.max(1) as f32;
+            on_progress(Progress {
+                fraction,
+                text: text.clone(),
+            })
+        })?;
+        before += bytes;
+    }
+    parts.finish(&place)
+}
+
+/// Opens the same files out of a `.tar.gz`, in whatever folder and order they lie there; nothing is unpacked to disk.
+///
+/// # Errors
+/// As [`open_folder`], and when the archive is damaged or holds the Python version.
+pub fn open_archive(path: &Path, on_progress: &mut OnProgress) -> Result<Dataset> {
+    let place = path.display().to_string();
+    let cannot_read = || format!("{place}: cannot be read as .tar.gz, damaged or cut short");
+    let file = File::open(path).with_context(|| format!("{place}: cannot be opened"))?;
+    let packed = file.metadata().with_context(cannot_read)?.len();
+    let position = Cell::new(0);
+    let counted = Counted {
+        inner: file,
+        position: &position,
+    };
+    let stream = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, counted));
+    let mut archive = tar::Archive::new(stream);
+    let mut parts = Parts::default();
+    for entry in archive.entries().with_context(cannot_read)? {
+        let mut entry = entry.with_context(cannot_read)?;
+        let path = entry.path().with_context(cannot_read)?.into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_file = entry.header().entry_type().is_file();
+        let in_python_folder = path
+            .components()
+            .any(|part| part.as_os_str() == "cifar-10-batches-py" || part.as_os_str() == "cifar-100-python");
+        ensure!(
+            !in_python_folder,
+            "{place}: holds the Python version of CIFAR, expected the binary version"
+        );
+        let text = format!("Reading {name}");
+        let mut tick = |_| {
+            let fraction = position.get() as f32 / packed.max(1) as f32;
+            on_progress(Progress {
+                fraction: fraction.min(1.0),
+                text: text.clone(),
+            })
+        };
+        tick(0.0)?;
+        if is_file && role(&name).is_some() {
+            let bytes = entry.size();
+            parts.add(&place, &name, bytes, &mut entry, &mut tick)?;
+        }
+    }
+    // Only at its end does gzip compare its checksum; tar stops before.
+    std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).with_context(cannot_read)?;
+    parts.finish(&place)
+}
+
+/// Counts the bytes that pass, so that progress follows the packed file.
+struct Counted<'a, R> {
+    inner: R,
+    position: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(bytes)?;
+        self.position.set(self.position.get() + n as u64);
+        Ok(n)
+    }
+}
+
+/// The files found so far. Training files are kept by name, so that an archive's order does not matter.
+#[derive(Default)]
+struct Parts {
+    layout: Option<&'static Layout>,
+    train: BTreeMap<String, Images>,
+    test: Option<Images>,
+    names: Option<Vec<String>>,
+}
+
+impl Parts {
+    /// Reads one file, of which [`role`] knows the name.
+    fn add(&mut self, place: &str, name: &str, bytes: u64, reader: &mut dyn Read, tick: &mut Tick) -> Result<()> {
+        let Some((layout, role)) = role(name) else {
+            return Ok(());
+        };
+        let file = format!("{place}: {name}");
+        let first = *self.layout.get_or_insert(layout);
+        ensure!(
+            first == layout,
+            "{file}: belongs to {}, expected files of {} only",
+            layout.name,
+            first.name
+        );
+        let twice = match role {
+            Role::Names => self.names.replace(read_names(&file, layout, bytes, reader)?).is_some(),
+            Role::Test => self
+                .test
+                .replace(read_records(&file, layout, bytes, reader, tick)?)
+                .is_some(),
+            Role::Train => {
+                let images = read_records(&file, layout, bytes, reader, tick)?;
+                self.train.insert(name.to_string(), images).is_some()
+            }
+        };
+        ensure!(!twice, "{file}: found twice, expected once");
+        Ok(())
+    }
+
+    fn finish(self, place: &str) -> Result<Dataset> {
+        let Some(layout) = self.layout else {
+            bail!(
+                "{place}: no CIFAR binary files, expected data_batch_1.bin or train.bin, and test_batch.bin or test.bin"
+            );
+        };
+        let found = self.train.len();
+        ensure!(
+            found > 0,
+            "{place}: {} expected beside {}, not found",
+            layout.first,
+            layout.test
+        );
+        let Some(test) = self.test else {
+            bail!("{place}: {} expected, not found", layout.test);
+        };
+        let mut notes = Vec::new();
+        if found != layout.train_files {
+            notes.push(format!(
+                "{found} of the usual {} training files were found",
+                layout.train_files
+            ));
+        }
+        let mut train = Images::empty(SHAPE);
+        for mut images in self.train.into_values() {
+            train.pixels.append(&mut images.pixels);
+            train.labels.append(&mut images.labels);
+        }
+        let classes = self.names.unwrap_or_else(|| numbered_classes(layout.classes));
+        Dataset::new(layout.name.into(), classes, train, test, notes)
+    }
+}
+
+fn read_names(file: &str, layout: &Layout, bytes: u64, reader: &mut dyn Read) -> Result<Vec<String>> {
+    ensure!(
+        bytes <= MAX_NAMES_BYTES,
+        "{file}: {bytes} bytes, expected a short list of class names"
+    );
+    let text = exactly(reader, bytes, file, &mut |_| Ok(()))?;
+    let text = String::from_utf8(text).with_context(|| format!("{file}: expected class names as text"))?;
+    let names: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(String::from)
+        .collect();
+    ensure!(
+        names.len() == layout.classes,
+        "{file}: {} class names, expected {}",
+        names.len(),
+        layout.classes
+    );
+    Ok(names)
+}
+
+fn read_records(file: &str, layout: &Layout, bytes: u64, reader: &mut dyn Read, tick: &mut Tick) -> Result<Images> {
+    let record = (layout.label_bytes + SHAPE.bytes()) as u64;
+    ensure!(
+        bytes > 0 && bytes.is_multiple_of(record),
+        "{file}: {bytes} bytes, expected a multiple of {record} ({} label and {} pixel bytes a record)",
+        layout.label_bytes,
+        SHAPE.bytes()
+    );
+    ensure!(
+        bytes <= MAX_BYTES,
+        "{file}: {bytes} bytes, expected at most {MAX_BYTES}"
+    );
+    let n = bytes / record;
+    let mut images = Images::empty(SHAPE);
+    let mut buffer = vec![0; (n.min(RECORDS_AT_ONCE) * record) as usize];
+    while (images.len() as u64) < n {
+        let wanted = ((n - images.len() as u64).min(RECORDS_AT_ONCE) * record) as usize;
+        let got = fill(reader, &mut buffer[..wanted], file)?;
+        ensure!(
+            got == wanted,
+            "{file}: {} bytes, expected {bytes}: the file is cut short",
+            images.len() as u64 * record + got as u64
+        );
+        for record in buffer[..wanted].chunks_exact(record as usize) {
+            let (labels, pixels) = record.split_at(layout.label_bytes);
+            let label = labels[layout.label_bytes - 1];
+            ensure!(
+                usize::from(label) < layout.classes,
+                "{file}: label {label} in record {}, expected less than {}",
+                images.len(),
+                layout.classes
+            );
+            images.labels.push(u16::from(label));
+            images.pixels.extend_from_slice(pixels);
+        }
+        tick(images.len() as f32 / n as f32)?;
+    }
+    Ok(images)
+}

@@ -1,0 +1,174 @@
+//! Train, valid and test as lists of indices, and the seeded shuffle beneath them.
+//! Knows nothing of pixels.
+
+use anyhow::{Result, ensure};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::Dataset;
+
+/// Which images: to learn from, to choose by, or to report on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// Weights are fitted to these.
+    Train,
+    /// Searches and tuning read these.
+    Valid,
+    /// Read once, when a run ends.
+    Test,
+}
+
+impl Split {
+    /// As files and commands have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Valid => "valid",
+            Split::Test => "test",
+        }
+    }
+}
+
+/// Indices of the images of each split, rising. `train` and `valid` index [`Dataset::train`], `test` indexes [`Dataset::test`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Splits {
+    /// Training images without those of `valid`.
+    pub train: Vec<u32>,
+    /// Carved from the training images by seed.
+    pub valid: Vec<u32>,
+    /// All test images.
+    pub test: Vec<u32>,
+}
+
+impl Splits {
+    /// Indices of one split.
+    pub fn indices(&self, split: Split) -> &[u32] {
+        match split {
+            Split::Train => &self.train,
+            Split::Valid => &self.valid,
+            Split::Test => &self.test,
+        }
+    }
+}
+
+/// Carves `n_valid` images from the training images, the same ones for the same seed.
+///
+/// # Errors
+/// When no training image would be left.
+pub fn split(dataset: &Dataset, seed: u64, n_valid: usize) -> Result<Splits> {
+    let n = dataset.train.len();
+    ensure!(
+        n_valid < n,
+        "{}: {n_valid} validation images, expected fewer than the {n} training images",
+        dataset.name
+    );
+    let mut order: Vec<u32> = (0..n as u32).collect();
+    shuffle(mix([seed, Purpose::Valid as u64, 0]), &mut order);
+    let mut train = order.split_off(n_valid);
+    let mut valid = order;
+    train.sort_unstable();
+    valid.sort_unstable();
+    let test = (0..dataset.test.len() as u32).collect();
+    Ok(Splits { train, valid, test })
+}
+
+/// Keeps draws with one seed but different ends apart.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose {
+    Valid = 1,
+    Order = 2,
+    Augment = 3,
+}
+
+/// One well-mixed number from three: the finalizer of SplitMix64 (Steele, Lea, Flood 2014), applied in a chain.
+pub(super) fn mix(words: [u64; 3]) -> u64 {
+    words.into_iter().fold(0, |hash, word| {
+        let mut z = (hash ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
+}
+
+/// Fisher–Yates over a ChaCha stream. Written out because a library's shuffle may draw differently in its next version,
+/// and then a resumed run would not see the images it would have seen.
+pub(super) fn shuffle(seed: u64, items: &mut [u32]) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    for last in (1..items.len()).rev() {
+        let below = last as u128 + 1;
+        let pick = (u128::from(rng.next_u64()) * below) >> 64;
+        items.swap(last, pick as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::synthetic;
+    use proptest::prelude::*;
+
+    fn toy(n_train: usize) -> Dataset {
+        synthetic::dataset(&synthetic::SyntheticConfig {
+            n_train,
+            n_test: 10,
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn valid_is_carved_from_train_and_never_from_test() {
+        let dataset = toy(50);
+        let splits = split(&dataset, 7, 20).unwrap();
+        assert_eq!(splits.valid.len(), 20);
+        assert_eq!(splits.test, (0..10).collect::<Vec<u32>>());
+        let mut both = [splits.train, splits.valid].concat();
+        both.sort_unstable();
+        assert_eq!(both, (0..50).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let dataset = toy(50);
+        let valid = |seed| split(&dataset, seed, 20).unwrap().valid;
+        assert_eq!(valid(7), valid(7));
+        assert_ne!(valid(7), valid(8));
+    }
+
+    #[test]
+    fn all_images_cannot_be_valid() {
+        let error = split(&toy(50), 1, 50).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "synthetic: 50 validation images, expected fewer than the 50 training images"
+        );
+    }
+
+    #[test]
+    fn shuffle_is_fair() {
+        let mut counts = [[0_u32; 4]; 4];
+        for seed in 0..4000 {
+            let mut items = [0, 1, 2, 3];
+            shuffle(mix([seed, 0, 0]), &mut items);
+            for (place, &item) in items.iter().enumerate() {
+                counts[place][item as usize] += 1;
+            }
+        }
+        // Each count is binomial(4000, 1/4): 1000 ± 27; six deviations are allowed.
+        assert!(
+            counts.iter().flatten().all(|count| (836..1164).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn shuffle_keeps_every_item(seed: u64, n in 0_u32..300) {
+            let mut items: Vec<u32> = (0..n).collect();
+            shuffle(seed, &mut items);
+            items.sort_unstable();
+            prop_assert_eq!(items, (0..n).collect::<Vec<u32>>());
+        }
+    }
+}

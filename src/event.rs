@@ -1,0 +1,167 @@
+//! What a worker may say while it works. Plain numbers; never tensors or weights.
+//! Knows nothing of who says it or who listens.
+//!
+//! Order: one [`Event::Started`], then any of the middle ones, then exactly one [`Event::Ended`]. A pause says nothing.
+
+use crate::data::Split;
+use crate::model::{Cost, Density, NetSpec};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The data are read and the network stands.
+    Started {
+        /// The network.
+        spec: Arc<NetSpec>,
+        /// Its cost with nothing masked.
+        dense: Cost,
+        /// Training steps planned in all.
+        steps: u64,
+        /// Images to train on, to validate on, to test on.
+        images: [usize; 3],
+    },
+    /// A part of the method begins or goes on.
+    Phase {
+        /// What is being done, e.g. `epoch 3 of 12`.
+        name: String,
+        /// Share of the whole run that is done.
+        progress: f32,
+    },
+    /// Training steps, averaged since the last one said.
+    Step {
+        /// Steps done.
+        step: u64,
+        /// Mean loss.
+        loss: f32,
+        /// Share of training images classified right.
+        top1: f32,
+        /// Learning rate.
+        lr: f32,
+    },
+    /// A measurement over a split.
+    Epoch {
+        /// Epochs done.
+        epoch: u32,
+        /// What was measured on.
+        split: Split,
+        /// Density of every gate; 1 for dense networks.
+        density: Density,
+        /// Mean cross-entropy.
+        loss: f32,
+        /// Share classified right.
+        top1: f32,
+        /// MACs an image, averaged over the images measured.
+        macs: u64,
+        /// Images measured.
+        n: usize,
+    },
+    /// The state of every gated or pruned layer.
+    Layers {
+        /// In network order.
+        layers: Arc<[LayerState]>,
+    },
+    /// A model was kept.
+    Kept {
+        /// Where it lies, relative to the run folder.
+        model: String,
+        /// What it costs at its highest density.
+        cost: Cost,
+        /// Share of the validation images classified right.
+        top1: f32,
+    },
+    /// Something went wrong, and the run went on.
+    Warning {
+        /// One line.
+        text: String,
+    },
+    /// The run is over.
+    Ended(Ending),
+}
+
+/// One layer, as it is now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerState {
+    /// The convolution's name.
+    pub name: String,
+    /// Its filters.
+    pub channels: usize,
+    /// Share of them that run, averaged over images: measured.
+    pub kept: f32,
+    /// MACs an image, predictor and gate included.
+    pub macs: u64,
+    /// Mean saliency of each channel (before the winners are taken).
+    pub saliency: Vec<f32>,
+    /// How often each channel was active, 0 to 1.
+    pub active: Vec<f32>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All was done.
+    Finished,
+    /// Somebody stopped it.
+    Cancelled,
+    /// It could not go on; the reason is in [`Ending::reason`].
+    Failed,
+}
+
+/// The last event of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// How.
+    pub outcome: Outcome,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether what the user gave was at fault.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bad_input: bool,
+    /// The run folder.
+    pub run: String,
+    /// The model's path.
+    pub model: Option<String>,
+    /// On the validation split, at the highest density.
+    pub valid_top1: Option<f32>,
+    /// On the test split, read once, at the highest density.
+    pub test_top1: Option<f32>,
+    /// MACs an image of the model.
+    pub macs: Option<u64>,
+    /// MACs an image of the network it started from.
+    pub macs_dense: Option<u64>,
+    /// Parameters of the model.
+    pub params: Option<u64>,
+    /// Parameters of the network it started from.
+    pub params_dense: Option<u64>,
+}
+
+/// The run was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancelled;
+
+impl std::fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stopped on request")
+    }
+}
+
+impl std::error::Error for Cancelled {}
+
+/// Says something. Blocks while the run is paused; an error means: stop now.
+pub type Emit<'a> = &'a mut dyn FnMut(Event) -> Result<(), Cancelled>;
+
+/// An event with its place in its run. Two runs of one seed differ in nothing but `at`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// Counts from 0 in each run.
+    pub seq: u64,
+    /// Seconds since the run began.
+    pub at: f64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}

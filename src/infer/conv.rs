@@ -1,0 +1,320 @@
+//! One convolution with all that is folded into it: norm, gate, residual sum, ReLU and static masks.
+//! Knows nothing of the network around it.
+//!
+//! Every layer is relu(scale · conv(x) + shift + residual). Each image splits its output channels in three:
+//! *live* ones are computed; *constant* ones come out without a multiplication (masked filters with a shift,
+//! and channels that only the residual has); all others are absent.
+
+use super::gate::{self, Gate};
+use super::plane;
+use crate::kernel::{Columns, ConvCall, ConvPlan, Epilogue, Layout, Pool};
+use crate::model::checkpoint::Moments;
+use crate::model::mask::LayerMask;
+use crate::model::spec::Shift;
+
+/// A norm's own numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Norm {
+    pub name: String,
+    pub eps: f32,
+    /// γ and β, if it has them.
+    pub affine: Option<[Vec<f32>; 2]>,
+}
+
+impl Norm {
+    /// Scale and shift that do what the norm does with these statistics.
+    pub fn fold(&self, moments: &Moments) -> [Vec<f32>; 2] {
+        let inverse = moments.var.iter().map(|v| 1.0 / (v + self.eps).sqrt());
+        let gamma = |f: usize| self.affine.as_ref().map_or(1.0, |[gamma, _]| gamma[f]);
+        let beta = |f: usize| self.affine.as_ref().map_or(0.0, |[_, beta]| beta[f]);
+        let scale: Vec<f32> = inverse.enumerate().map(|(f, inverse)| gamma(f) * inverse).collect();
+        let shift = scale
+            .iter()
+            .zip(&moments.mean)
+            .enumerate()
+            .map(|(f, (s, mean))| beta(f) - s * mean)
+            .collect();
+        [scale, shift]
+    }
+}
+
+/// A convolution ready to run.
+#[derive(Clone, Debug)]
+pub(super) struct Conv {
+    /// Its node.
+    pub node: usize,
+    /// Its place among the convolutions of the network.
+    pub index: usize,
+    /// Tensors: read, written, added.
+    pub input: usize,
+    pub output: usize,
+    pub residual: Option<(usize, Layout)>,
+    pub plan: ConvPlan,
+    /// `[filters, columns]`.
+    pub weights: Vec<f32>,
+    /// Kept filters and columns, where some are not.
+    pub mask: Option<LayerMask>,
+    /// Columns of one input channel.
+    pub taps: usize,
+    pub norm: Option<Norm>,
+    pub gate: Option<Gate>,
+    pub relu: bool,
+    /// Folded: of the norm alone, before the gate's π and β.
+    pub scale: Vec<f32>,
+    pub shift: Vec<f32>,
+    /// No column at all.
+    pub none: Columns,
+}
+
+/// What a convolution keeps between images on one worker.
+#[derive(Debug)]
+pub(super) struct ConvState {
+    columns: Columns,
+    /// The channels `columns` was made for.
+    made_for: Vec<u32>,
+    made: bool,
+    listed: Vec<u32>,
+    /// Filters that are computed.
+    pub live: Vec<u32>,
+    constant: Vec<u32>,
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    pub saliency: Vec<f32>,
+}
+
+/// Scratch that convolutions share.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub gate: gate::Scratch,
+    winners: Vec<u32>,
+    present: Vec<bool>,
+}
+
+impl Scratch {
+    pub fn new(channels: usize) -> Self {
+        Self {
+            gate: gate::Scratch::new(channels),
+            winners: Vec::with_capacity(channels),
+            present: vec![false; channels],
+        }
+    }
+}
+
+/// A tensor and the channels of it that are there.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub data: &'a [f32],
+    pub active: &'a [u32],
+}
+
+/// A tensor to be written, and where to say which channels of it are there.
+pub(super) struct Target<'a> {
+    pub data: &'a mut [f32],
+    pub active: &'a mut Vec<u32>,
+}
+
+/// MACs of one image in one layer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Macs {
+    /// The convolution.
+    pub conv: u64,
+    /// Predictor and gate.
+    pub gate: u64,
+}
+
+impl ConvState {
+    /// Takes over newly folded numbers.
+    pub fn refold(&mut self, conv: &Conv) {
+        self.scale.copy_from_slice(&conv.scale);
+        self.shift.copy_from_slice(&conv.shift);
+    }
+}
+
+impl Conv {
+    pub fn filters(&self) -> usize {
+        self.plan.output().channels
+    }
+
+    pub fn state(&self) -> ConvState {
+        let (filters, channels) = (self.filters(), self.plan.input().channels);
+        ConvState {
+            columns: self.plan.columns(),
+            made_for: Vec::with_capacity(channels),
+            made: false,
+            listed: Vec::with_capacity(channels * self.taps),
+            live: Vec::with_capacity(filters),
+            constant: Vec::with_capacity(filters),
+            scale: self.scale.clone(),
+            shift: self.shift.clone(),
+            saliency: vec![0.0; filters],
+        }
+    }
+
+    fn is_kept(&self, f: usize) -> bool {
+        self.mask.as_ref().is_none_or(|m| m.filters[f])
+    }
+
+    /// Decides which channels of one image are computed. Nothing is computed yet.
+    pub fn choose(&self, x: Source, state: &mut ConvState, scratch: &mut Scratch) {
+        self.list_columns(x.active, state);
+        self.list_filters(x, state, scratch);
+    }
+
+    /// Makes both sides of a residual sum hold the union of their channels: `residual` gets zero planes, `state` more constant channels.
+    pub fn meet(
+        &self,
+        layout: &Layout,
+        residual: &mut [f32],
+        present: &[u32],
+        state: &mut ConvState,
+        scratch: &mut Scratch,
+    ) {
+        let only_there = &mut scratch.present[..self.filters()];
+        only_there.fill(false);
+        present.iter().for_each(|&c| only_there[c as usize] = true);
+        for &f in state.live.iter().chain(&state.constant) {
+            if !std::mem::take(&mut only_there[f as usize]) {
+                plane::clear(layout, residual, f as usize);
+            }
+        }
+        let before = state.constant.len();
+        state
+            .constant
+            .extend(present.iter().filter(|&&c| only_there[c as usize]));
+        if state.constant.len() > before {
+            state.constant.sort_unstable();
+        }
+    }
+
+    /// Computes what was chosen; with a pool, on all its threads. `active` receives the channels that are there afterwards.
+    pub fn compute(
+        &self,
+        x: Source,
+        residual: Option<&[f32]>,
+        to: Target,
+        state: &ConvState,
+        pool: Option<&mut Pool>,
+    ) -> Macs {
+        let Target { data: output, active } = to;
+        let epilogue = Epilogue {
+            scale: Some(&state.scale),
+            shift: Some(&state.shift),
+            residual,
+            relu: self.relu,
+        };
+        let call = ConvCall {
+            input: x.data,
+            weights: &self.weights,
+            columns: &state.columns,
+            filters: &state.live,
+            epilogue,
+        };
+        match pool {
+            Some(pool) => self.plan.run_on(pool, &call, output),
+            None => self.plan.run(&call, output),
+        }
+        if !state.constant.is_empty() {
+            self.plan.run(
+                &ConvCall {
+                    columns: &self.none,
+                    filters: &state.constant,
+                    ..call
+                },
+                output,
+            );
+        }
+        active.clear();
+        active.extend_from_slice(&state.live);
+        if !state.constant.is_empty() {
+            active.extend_from_slice(&state.constant);
+            active.sort_unstable();
+        }
+        let layout = self.plan.output();
+        let positions = layout.height * layout.width;
+        Macs {
+            conv: (state.live.len() * state.columns.len() * positions) as u64,
+            gate: self
+                .gate
+                .as_ref()
+                .map_or(0, |_| ((x.active.len() + positions) * self.filters()) as u64),
+        }
+    }
+
+    /// Columns of the channels that are there, less the masked ones. Kept while the channels stay the same.
+    fn list_columns(&self, channels: &[u32], state: &mut ConvState) {
+        if state.made && state.made_for == channels {
+            return;
+        }
+        state.made = true;
+        state.made_for.clear();
+        state.made_for.extend_from_slice(channels);
+        let Some(mask) = &self.mask else {
+            state.columns.set_channels(channels);
+            return;
+        };
+        state.listed.clear();
+        let all = channels
+            .iter()
+            .flat_map(|&c| c * self.taps as u32..(c + 1) * self.taps as u32);
+        state.listed.extend(all.filter(|&column| mask.columns[column as usize]));
+        state.columns.set_columns(&state.listed);
+    }
+
+    /// Splits filters into live, constant and absent ones and sets scale and shift.
+    fn list_filters(&self, x: Source, state: &mut ConvState, scratch: &mut Scratch) {
+        let ConvState {
+            live,
+            constant,
+            scale,
+            shift,
+            saliency,
+            ..
+        } = state;
+        live.clear();
+        constant.clear();
+        // Whether a channel without a product is more than zero. NaN must stay visible.
+        let shows = |shift: f32| {
+            !(if self.relu && self.residual.is_none() {
+                shift <= 0.0
+            } else {
+                shift == 0.0
+            })
+        };
+        let Some(gate) = &self.gate else {
+            if self.mask.is_none() {
+                live.extend(0..self.filters() as u32);
+                return;
+            }
+            for f in 0..self.filters() {
+                if self.is_kept(f) {
+                    live.push(f as u32);
+                } else if shows(self.shift[f]) {
+                    constant.push(f as u32);
+                }
+            }
+            return;
+        };
+        gate.saliency(x.data, self.plan.input(), x.active, &mut scratch.gate, saliency);
+        gate.winners(saliency, &mut scratch.gate, &mut scratch.winners);
+        scale.fill(0.0);
+        shift.fill(0.0);
+        for &winner in &scratch.winners {
+            let f = winner as usize;
+            let pi = saliency[f];
+            scale[f] = pi * self.scale[f];
+            shift[f] = match gate.form {
+                Shift::Eq1 => pi * (gate.beta[f] + self.shift[f]),
+                Shift::Released => gate.beta[f] + pi * self.shift[f],
+            };
+            // π·(…) is zero whatever the convolution says.
+            if pi == 0.0 && gate.form == Shift::Eq1 {
+                continue;
+            }
+            if self.is_kept(f) {
+                live.push(winner);
+            } else if shows(shift[f]) {
+                constant.push(winner);
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! A compiled network: densities in, batches of images through, logits and what was really computed out.
+//! Knows nothing of labels, accuracy or time.
+
+use super::gate::ActiveSets;
+use super::plan::{self, Action, Program};
+use super::walk::{ImageOut, Worker};
+use crate::kernel::{Kernel, Pool};
+use crate::model::checkpoint::{Checkpoint, NormStats};
+use crate::model::spec::NetSpec;
+use crate::model::{Density, Weights};
+use anyhow::Result;
+use std::sync::{Mutex, PoisonError};
+
+/// How to compile.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whose instructions.
+    pub kernel: Kernel,
+    /// Threads of a run, the caller's included.
+    pub threads: usize,
+    /// Most images a run.
+    pub batch: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            kernel: Kernel::best(),
+            threads: 1,
+            batch: 64,
+        }
+    }
+}
+
+/// What a gate did to a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GateOut {
+    /// The gate's node.
+    pub node: usize,
+    /// `[n, channels]`, before winners are taken.
+    pub saliency: Vec<f32>,
+    /// The channels that were computed. Under [`crate::model::spec::Shift::Eq1`] a winner of saliency 0 gives zeros and is not.
+    pub active: ActiveSets,
+}
+
+/// What a convolution did in a batch, summed over its images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerOut {
+    /// The convolution's node.
+    pub node: usize,
+    /// MACs, predictor and gate included.
+    pub macs: u64,
+    /// Filters that were computed.
+    pub computed: u64,
+}
+
+/// What a run gives.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Images.
+    pub n: usize,
+    /// `[n, classes]`.
+    pub logits: Vec<f32>,
+    /// One entry a gate, in network order.
+    pub gates: Vec<GateOut>,
+    /// One entry a convolution, in network order.
+    pub layers: Vec<LayerOut>,
+    /// MACs over all images, as [`crate::model::cost`] counts them, but of what was really computed:
+    /// filters × columns × positions of each convolution, linear layers, predictors, gates.
+    pub macs: u64,
+    /// Of these, convolutions and linear layers.
+    pub macs_conv: u64,
+}
+
+/// A network ready to run.
+pub struct Engine {
+    program: Program,
+    /// All of the model but its weights.
+    model: Checkpoint,
+    kernel: Kernel,
+    pool: Pool,
+    workers: Vec<Worker>,
+    images: Vec<Mutex<ImageOut>>,
+    batch: Batch,
+}
+
+/// Compiles a checkpoint: every gate at density 1, buffers for `options.threads` images at once, results for `options.batch`.
+///
+/// # Errors
+/// Parts that do not fit each other, or a network the kernels do not have: a stride above 2, padding as large as
+/// its kernel, a gate that is not on a convolution with a norm.
+pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
+    checkpoint.check()?;
+    let program = plan::plan(checkpoint, options.kernel)?;
+    let model = Checkpoint {
+        header: checkpoint.header.clone(),
+        weights: Weights::new(),
+        masks: checkpoint.masks.clone(),
+        stats: checkpoint.stats.clone(),
+    };
+    let mut pool = Pool::new(options.threads);
+    // Threads allocate as they start. A round of nothing ends when all of them are there.
+    pool.run(pool.threads(), &|_, _| {});
+    let out = ImageOut::new(&program);
+    let n = options.batch.max(1);
+    let classes = out.logits.len();
+    let gates = program
+        .convs()
+        .filter_map(|c| c.gate.as_ref().map(|g| (g.node, c.filters())));
+    let batch = Batch {
+        logits: Vec::with_capacity(n * classes),
+        gates: gates
+            .map(|(node, c)| GateOut {
+                node,
+                saliency: Vec::with_capacity(n * c),
+                active: ActiveSets::with_room(c, n),
+            })
+            .collect(),
+        layers: program
+            .convs()
+            .map(|c| LayerOut {
+                node: c.node,
+                ..LayerOut::default()
+            })
+            .collect(),
+        ..Batch::default()
+    };
+    let mut engine = Engine {
+        workers: (0..pool.threads()).map(|_| Worker::new(&program)).collect(),
+        // Not `vec![_; n]`: a clone keeps no spare room.
+        images: (0..n).map(|_| Mutex::new(ImageOut::new(&program))).collect(),
+        program,
+        model,
+        kernel: options.kernel,
+        pool,
+        batch,
+    };
+    engine.set_density(Density::FULL);
+    Ok(engine)
+}
+
+impl Engine {
+    /// Sets the density of every gate. Norms take the statistics kept for it, or the blend of its neighbors'.
+    pub fn set_density(&mut self, density: Density) {
+        let stats = self.model.stats_at(density);
+        let gates = self.model.spec().gates().len();
+        self.set(&vec![density; gates], |_| &stats);
+    }
+
+    /// Sets the density of each gate, in network order. A norm takes the statistics for its own gate's density;
+    /// one without a gate those for the last gate before it (or the first of all).
+    ///
+    /// # Panics
+    /// Unless there is one density a gate.
+    pub fn set_densities(&mut self, per_gate: &[Density]) {
+        assert_eq!(per_gate.len(), self.model.spec().gates().len(), "one density a gate");
+        let stats: Vec<NormStats> = match per_gate {
+            [] => vec![self.model.stats_at(Density::FULL)],
+            _ => per_gate.iter().map(|&d| self.model.stats_at(d)).collect(),
+        };
+        self.set(per_gate, |gate| &stats[gate]);
+    }
+
+    fn set<'a>(&mut self, per_gate: &[Density], stats: impl Fn(usize) -> &'a NormStats) {
+        let mut gate = 0;
+        for action in &mut self.program.actions {
+            match action {
+                Action::Conv(conv) => {
+                    let filters = conv.filters();
+                    if let Some(own) = &mut conv.gate {
+                        gate = own.index;
+                        own.k = per_gate[gate].of(filters);
+                    }
+                    if let Some(norm) = &conv.norm {
+                        [conv.scale, conv.shift] = norm.fold(&stats(gate)[&norm.name]);
+                    }
+                }
+                Action::Norm { norm, scale, shift, .. } => [*scale, *shift] = norm.fold(&stats(gate)[&norm.name]),
+                _ => {}
+            }
+        }
+        self.workers.iter_mut().for_each(|w| w.refold(&self.program));
+    }
+
+    /// Runs images, `[n, c, h, w]` normalized, n at most `options.batch`. Allocates nothing.
+    /// Few images are split inside their layers, more are shared out whole; the bits are the same.
+    ///
+    /// # Panics
+    /// If `images` is not a whole number of images, or too many.
+    pub fn run(&mut self, images: &[f32]) -> &Batch {
+        let size: usize = self.model.spec().input.iter().product();
+        let n = images.len() / size;
+        assert!(
+            images.len().is_multiple_of(size),
+            "{} numbers are not a multiple of an image's {size}",
+            images.len()
+        );
+        assert!(
+            n <= self.images.len(),
+            "{n} images, at most {} were planned",
+            self.images.len()
+        );
+        let (program, outs) = (&self.program, &self.images);
+        let out = |i: usize| outs[i].lock().unwrap_or_else(PoisonError::into_inner);
+        let image = |i: usize| &images[i * size..][..size];
+        if n < self.pool.threads() {
+            for i in 0..n {
+                self.workers[0].run(program, image(i), &mut out(i), Some(&mut self.pool));
+            }
+        } else {
+            let work = |i: usize, worker: &mut Worker| worker.run(program, image(i), &mut out(i), None);
+            self.pool.run_with(&mut self.workers, n, &work);
+        }
+        self.gather(n);
+        &self.batch
+    }
+
+    fn gather(&mut self, n: usize) {
+        let Batch {
+            n: images,
+            logits,
+            gates,
+            layers,
+            macs,
+            macs_conv,
+        } = &mut self.batch;
+        *images = n;
+        (*macs, *macs_conv) = (0, 0);
+        logits.clear();
+        for gate in &mut *gates {
+            gate.saliency.clear();
+            gate.active.clear();
+        }
+        layers.iter_mut().for_each(|l| {
+            *l = LayerOut {
+                node: l.node,
+                ..LayerOut::default()
+            }
+        });
+        for out in &mut self.images[..n] {
+            let out = out.get_mut().unwrap_or_else(PoisonError::into_inner);
+            logits.extend_from_slice(&out.logits);
+            for (gate, (saliency, computed)) in gates.iter_mut().zip(&out.gates) {
+                gate.saliency.extend_from_slice(saliency);
+                gate.active.push(computed);
+            }
+            for (layer, (cost, computed)) in layers.iter_mut().zip(&out.convs) {
+                layer.macs += cost.conv + cost.gate;
+                layer.computed += computed;
+                *macs += cost.conv + cost.gate;
+                *macs_conv += cost.conv;
+            }
+            *macs += out.linear;
+            *macs_conv += out.linear;
+        }
+    }
+
+    /// The network.
+    pub fn spec(&self) -> &NetSpec {
+        self.model.spec()
+    }
+
+    /// The kernel that runs.
+    pub fn kernel_name(&self) -> &'static str {
+        self.kernel.name()
+    }
+}

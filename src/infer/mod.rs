@@ -1,0 +1,25 @@
+//! The CPU engine: a checkpoint compiled to kernel calls that do only the work of active channels.
+//! Knows nothing of burn, training, threads of runs or windows.
+//!
+//! [`compile`] folds norms, lays weights out and plans every buffer once; [`Engine::run`] allocates nothing.
+//! A channel that is not active is absent: its plane is never computed and never read.
+
+mod bench;
+mod conv;
+mod engine;
+mod gate;
+mod latency;
+mod linear;
+mod plan;
+mod plane;
+mod tally;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use bench::{BenchInfer, BenchRow};
+pub use engine::{Batch, Engine, GateOut, LayerOut, Options, compile};
+pub use gate::ActiveSets;
+pub use latency::{Latency, latency};
+pub use tally::{GateSums, LayerSums, Tally};

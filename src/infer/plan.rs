@@ -1,0 +1,478 @@
+//! A checkpoint as a list of actions on planned buffers.
+//! Knows nothing of images or threads: what is here stays as it is while images run.
+
+use super::conv::{Conv, Norm};
+use super::gate::Gate;
+use super::linear::Matrix;
+use super::plane::Window;
+use crate::kernel::{ConvPlan, ConvShape, Kernel, Layout, Pad};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::spec::{NetSpec, Op, Shape};
+use crate::model::steps::{ConvStep, Step, steps};
+use anyhow::{Context, Result, ensure};
+
+/// One value of the network for one image.
+#[derive(Clone, Debug)]
+pub(super) struct Tensor {
+    pub layout: Layout,
+    /// The buffer it lives in.
+    pub slot: usize,
+}
+
+/// One thing to do. Numbers are tensors.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Conv(Box<Conv>),
+    /// The same values in another layout.
+    Repack {
+        from: usize,
+        to: usize,
+    },
+    MaxPool {
+        from: usize,
+        to: usize,
+        window: Window,
+    },
+    AvgPool {
+        from: usize,
+        to: usize,
+        window: Window,
+    },
+    Mean {
+        from: usize,
+        to: usize,
+    },
+    Add {
+        from: [usize; 2],
+        to: usize,
+        relu: bool,
+    },
+    Relu {
+        from: usize,
+        to: usize,
+    },
+    Norm {
+        from: usize,
+        to: usize,
+        norm: Norm,
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    },
+    Flatten {
+        from: usize,
+        to: usize,
+    },
+    Linear {
+        from: usize,
+        to: usize,
+        matrix: Matrix,
+        bias: Option<Vec<f32>>,
+    },
+}
+
+impl Action {
+    /// Tensors it reads, and the one it writes.
+    fn touches(&self) -> (Vec<usize>, usize) {
+        match self {
+            Action::Conv(c) => ([c.input].into_iter().chain(c.residual.map(|r| r.0)).collect(), c.output),
+            Action::Add { from, to, .. } => (from.to_vec(), *to),
+            Action::Repack { from, to }
+            | Action::MaxPool { from, to, .. }
+            | Action::AvgPool { from, to, .. }
+            | Action::Mean { from, to }
+            | Action::Relu { from, to }
+            | Action::Norm { from, to, .. }
+            | Action::Flatten { from, to }
+            | Action::Linear { from, to, .. } => (vec![*from], *to),
+        }
+    }
+}
+
+/// A compiled network.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    pub actions: Vec<Action>,
+    pub tensors: Vec<Tensor>,
+    /// A layout each; tensors that share one have exactly that, so its padding stays zero.
+    pub slots: Vec<Layout>,
+    /// The tensors of the image and of the logits.
+    pub input: usize,
+    pub output: usize,
+}
+
+impl Program {
+    /// The convolutions, in network order.
+    pub fn convs(&self) -> impl Iterator<Item = &Conv> {
+        self.actions
+            .iter()
+            .filter_map(|a| if let Action::Conv(c) = a { Some(&**c) } else { None })
+    }
+}
+
+/// Compiles a checkpoint that has been checked. Norms are not folded yet.
+pub(super) fn plan(checkpoint: &Checkpoint, kernel: Kernel) -> Result<Program> {
+    let spec = checkpoint.spec();
+    let shapes = spec.shapes()?;
+    let mut planner = Planner {
+        checkpoint,
+        kernel,
+        spec,
+        shapes,
+        of_node: vec![None; spec.nodes.len()],
+        tensors: Vec::new(),
+        actions: Vec::new(),
+        fused: vec![false; spec.nodes.len()],
+    };
+    let input = planner.tensor(0);
+    for step in steps(spec) {
+        match step {
+            Step::Conv(step) => planner.conv(&step)?,
+            Step::Node(i) => planner.node(i)?,
+        }
+    }
+    let Planner {
+        mut tensors,
+        actions,
+        of_node,
+        ..
+    } = planner;
+    let output = of_node.last().copied().flatten().context("a network without nodes")?;
+    let slots = assign(&mut tensors, &actions, [input, output]);
+    Ok(Program {
+        actions,
+        tensors,
+        slots,
+        input,
+        output,
+    })
+}
+
+struct Planner<'a> {
+    checkpoint: &'a Checkpoint,
+    kernel: Kernel,
+    spec: &'a NetSpec,
+    shapes: Vec<Shape>,
+    /// The tensor each node's value lives in.
+    of_node: Vec<Option<usize>>,
+    tensors: Vec<Tensor>,
+    actions: Vec<Action>,
+    /// Nodes that an earlier action has already done.
+    fused: Vec<bool>,
+}
+
+impl Planner<'_> {
+    /// Gives node `i` a tensor in the layout its first convolution reads.
+    fn tensor(&mut self, i: usize) -> usize {
+        let layout = self.reader(i).unwrap_or_else(|| self.contiguous(i));
+        self.tensor_in(i, layout)
+    }
+
+    fn contiguous(&self, i: usize) -> Layout {
+        let [c, h, w] = self.shapes[i];
+        Layout::contiguous(c, h, w)
+    }
+
+    fn tensor_in(&mut self, i: usize, layout: Layout) -> usize {
+        self.tensors.push(Tensor { layout, slot: 0 });
+        self.of_node[i] = Some(self.tensors.len() - 1);
+        self.tensors.len() - 1
+    }
+
+    /// The layout of the first convolution that reads node `i`, through nodes that change nothing.
+    fn reader(&self, i: usize) -> Option<Layout> {
+        self.spec
+            .consumers(i)
+            .into_iter()
+            .find_map(|j| match self.spec.nodes[j].op {
+                Op::Conv { .. } => self.shape(j).ok().map(|s| Layout::input(&s)),
+                Op::Dropout { .. } => self.reader(j),
+                _ => None,
+            })
+    }
+
+    fn read(&self, i: usize) -> Result<usize> {
+        self.of_node[i].with_context(|| format!("node {} is read before it is computed", self.spec.nodes[i].name))
+    }
+
+    fn shape(&self, conv: usize) -> Result<ConvShape> {
+        let node = &self.spec.nodes[conv];
+        let Op::Conv {
+            filters,
+            kernel,
+            stride,
+            pad,
+            ..
+        } = node.op
+        else {
+            unreachable!("a conv step begins with a convolution")
+        };
+        let [in_channels, in_h, in_w] = self.shapes[node.inputs[0]];
+        ensure!(stride <= 2, "node {}: stride {stride}, expected 1 or 2", node.name);
+        let most = pad.top.max(pad.bottom).max(pad.left).max(pad.right);
+        ensure!(
+            most < kernel,
+            "node {}: padding {most}, expected less than the kernel, {kernel}",
+            node.name
+        );
+        let pad = Pad {
+            top: pad.top,
+            bottom: pad.bottom,
+            left: pad.left,
+            right: pad.right,
+        };
+        Ok(ConvShape {
+            in_channels,
+            filters,
+            in_h,
+            in_w,
+            kernel: [kernel, kernel],
+            stride,
+            pad,
+        })
+    }
+
+    fn array(&self, node: usize, what: &str) -> Result<Vec<f32>> {
+        let name = format!("{}.{what}", self.spec.nodes[node].name);
+        Ok(self
+            .checkpoint
+            .weights
+            .get(&name)
+            .with_context(|| format!("{name} is missing"))?
+            .data
+            .clone())
+    }
+
+    fn norm(&self, node: usize) -> Result<Norm> {
+        let Op::Norm { eps, affine } = self.spec.nodes[node].op else {
+            unreachable!("a norm is a norm")
+        };
+        let affine = if affine {
+            Some([self.array(node, "gamma")?, self.array(node, "beta")?])
+        } else {
+            None
+        };
+        Ok(Norm {
+            name: self.spec.nodes[node].name.clone(),
+            eps,
+            affine,
+        })
+    }
+
+    fn gate(&self, node: usize, form: crate::model::spec::Shift) -> Result<Gate> {
+        let filters = self.shapes[node][0];
+        Ok(Gate {
+            node,
+            index: self.spec.gates().iter().position(|&g| g == node).unwrap_or(0),
+            form,
+            phi: Matrix {
+                outputs: filters,
+                data: self.array(node, "phi")?,
+            },
+            rho: self.array(node, "rho")?,
+            beta: self.array(node, "beta")?,
+            k: filters,
+        })
+    }
+
+    fn conv(&mut self, step: &ConvStep) -> Result<()> {
+        let node = &self.spec.nodes[step.conv];
+        let shape = self.shape(step.conv)?;
+        ensure!(
+            step.gate.is_none() || step.norm.is_some(),
+            "node {}: a gate on a convolution without a norm",
+            node.name
+        );
+        let wanted = Layout::input(&shape);
+        let mut input = self.read(step.input)?;
+        if self.tensors[input].layout != wanted {
+            self.tensors.push(Tensor {
+                layout: wanted,
+                slot: 0,
+            });
+            let to = self.tensors.len() - 1;
+            self.actions.push(Action::Repack { from: input, to });
+            input = to;
+        }
+        let sum = if step.relu { None } else { self.sum_after(step.output) };
+        let end = sum.as_ref().map_or(step.output, |s| s.end);
+        let residual = sum.as_ref().map(|s| (s.other, self.tensors[s.other].layout));
+        if let Some(sum) = &sum {
+            self.fused[sum.add] = true;
+            self.fused[sum.end] = true;
+        }
+        let output = self.tensor(end);
+        let layout = self.tensors[output].layout;
+        let plan = ConvPlan::forward(self.kernel, &shape, layout, residual.map(|r| r.1));
+        // As in training, a norm makes a bias before it void.
+        let bias = match node.op {
+            Op::Conv { bias: true, .. } if step.norm.is_none() => self.array(step.conv, "bias")?,
+            _ => vec![0.0; shape.filters],
+        };
+        let conv = Conv {
+            node: step.conv,
+            index: self.spec.convs().iter().position(|&c| c == step.conv).unwrap_or(0),
+            input,
+            output,
+            residual,
+            weights: self.array(step.conv, "weight")?,
+            mask: self
+                .checkpoint
+                .masks
+                .get(&node.name)
+                .filter(|m| !m.filters.iter().chain(&m.columns).all(|&kept| kept))
+                .cloned(),
+            taps: shape.taps(),
+            norm: step.norm.map(|n| self.norm(n)).transpose()?,
+            gate: step.gate.map(|(gate, form)| self.gate(gate, form)).transpose()?,
+            relu: step.relu || sum.is_some_and(|s| s.relu),
+            scale: vec![1.0; shape.filters],
+            shift: bias,
+            none: plan.columns(),
+            plan,
+        };
+        self.actions.push(Action::Conv(Box::new(conv)));
+        Ok(())
+    }
+
+    /// A residual sum that can be done while node `i` is stored: its only reader is an Add whose other side is already there.
+    fn sum_after(&self, i: usize) -> Option<Sum> {
+        let [add] = self.spec.consumers(i)[..] else { return None };
+        let Op::Add = self.spec.nodes[add].op else { return None };
+        let [a, b] = self.spec.nodes[add].inputs[..] else {
+            return None;
+        };
+        let other = self.of_node[if a == i { b } else { a }].filter(|_| a != b)?;
+        let relu = self.relu_after(add);
+        Some(Sum {
+            add,
+            other,
+            relu: relu.is_some(),
+            end: relu.unwrap_or(add),
+        })
+    }
+
+    fn relu_after(&self, i: usize) -> Option<usize> {
+        let [next] = self.spec.consumers(i)[..] else {
+            return None;
+        };
+        matches!(self.spec.nodes[next].op, Op::Relu).then_some(next)
+    }
+
+    fn node(&mut self, i: usize) -> Result<()> {
+        if self.fused[i] {
+            return Ok(());
+        }
+        let node = &self.spec.nodes[i];
+        let first = self.read(node.inputs.first().copied().unwrap_or(0))?;
+        let action = match node.op {
+            Op::Dropout { .. } => {
+                self.of_node[i] = Some(first);
+                return Ok(());
+            }
+            Op::Add => {
+                let from = [first, self.read(node.inputs[1])?];
+                let relu = self.relu_after(i);
+                relu.into_iter().for_each(|r| self.fused[r] = true);
+                Action::Add {
+                    from,
+                    to: self.tensor(relu.unwrap_or(i)),
+                    relu: relu.is_some(),
+                }
+            }
+            Op::MaxPool { kernel, stride, pad } => Action::MaxPool {
+                from: first,
+                to: self.tensor(i),
+                window: Window { kernel, stride, pad },
+            },
+            Op::AvgPool { kernel, stride } => Action::AvgPool {
+                from: first,
+                to: self.tensor(i),
+                window: Window { kernel, stride, pad: 0 },
+            },
+            Op::GlobalAvgPool => Action::Mean {
+                from: first,
+                to: self.tensor(i),
+            },
+            Op::Relu => Action::Relu {
+                from: first,
+                to: self.tensor(i),
+            },
+            Op::Norm { .. } => {
+                let c = self.shapes[i][0];
+                Action::Norm {
+                    from: first,
+                    to: self.tensor(i),
+                    norm: self.norm(i)?,
+                    scale: vec![1.0; c],
+                    shift: vec![0.0; c],
+                }
+            }
+            Op::Flatten => Action::Flatten {
+                from: first,
+                to: self.tensor(i),
+            },
+            Op::Linear { outputs, bias } => {
+                let mut weight = self.array(i, "weight")?;
+                if let Some(mask) = self.checkpoint.masks.get(&node.name) {
+                    let columns = mask.columns.len().max(1);
+                    let kept = |at: usize| mask.filters[at / columns] && mask.columns[at % columns];
+                    weight
+                        .iter_mut()
+                        .enumerate()
+                        .filter(|(at, _)| !kept(*at))
+                        .for_each(|(_, w)| *w = 0.0);
+                }
+                let bias = if bias { Some(self.array(i, "bias")?) } else { None };
+                Action::Linear {
+                    from: first,
+                    to: self.tensor_in(i, self.contiguous(i)),
+                    matrix: Matrix::transposed(&weight, outputs),
+                    bias,
+                }
+            }
+            Op::Gate { .. } => anyhow::bail!(
+                "node {}: a gate that does not follow a convolution it reads the input of",
+                node.name
+            ),
+            Op::Conv { .. } | Op::Input => unreachable!("{} is not a step of its own", node.name),
+        };
+        self.actions.push(action);
+        Ok(())
+    }
+}
+
+/// A residual sum folded into a convolution.
+struct Sum {
+    add: usize,
+    other: usize,
+    relu: bool,
+    end: usize,
+}
+
+/// Gives tensors that are never alive together one buffer, if their layouts are equal.
+fn assign(tensors: &mut [Tensor], actions: &[Action], ends: [usize; 2]) -> Vec<Layout> {
+    let mut last = vec![0; tensors.len()];
+    for (at, action) in actions.iter().enumerate() {
+        let (reads, _) = action.touches();
+        reads.into_iter().for_each(|t| last[t] = at);
+    }
+    // The image is written before, the logits are read after all actions.
+    last[ends[1]] = actions.len();
+    let mut slots: Vec<(Layout, Option<usize>)> = vec![(tensors[ends[0]].layout, Some(ends[0]))];
+    tensors[ends[0]].slot = 0;
+    for (at, action) in actions.iter().enumerate() {
+        let (reads, to) = action.touches();
+        let layout = tensors[to].layout;
+        let free = slots.iter().position(|(l, owner)| *l == layout && owner.is_none());
+        let slot = free.unwrap_or_else(|| {
+            slots.push((layout, None));
+            slots.len() - 1
+        });
+        slots[slot].1 = Some(to);
+        tensors[to].slot = slot;
+        for t in reads.into_iter().filter(|&t| last[t] == at) {
+            slots[tensors[t].slot].1 = None;
+        }
+    }
+    slots.into_iter().map(|s| s.0).collect()
+}

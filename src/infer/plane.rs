@@ -1,0 +1,190 @@
+//! Single planes in and out of kernel layouts, and the operations on them that are not convolutions.
+//! Knows nothing of networks or of which channels are active.
+
+use crate::kernel::Layout;
+
+/// Rows of a layout that keeps even and odd columns apart are not contiguous.
+fn is_split(layout: &Layout) -> bool {
+    layout.width > 1 && layout.offset(0, 0, 1) != layout.offset(0, 0, 0) + 1
+}
+
+/// Copies channel `c` out to a contiguous `[h, w]`.
+pub(super) fn load(layout: &Layout, data: &[f32], c: usize, plane: &mut [f32]) {
+    let split = is_split(layout);
+    for (y, row) in plane.chunks_exact_mut(layout.width).take(layout.height).enumerate() {
+        if !split {
+            row.copy_from_slice(&data[layout.offset(c, y, 0)..][..layout.width]);
+            continue;
+        }
+        for first in 0..2 {
+            let from = &data[layout.offset(c, y, first)..];
+            for (to, from) in row[first..].iter_mut().step_by(2).zip(from) {
+                *to = *from;
+            }
+        }
+    }
+}
+
+/// Copies a contiguous `[h, w]` to channel `c`. Writes pixels only, so the zeros around them stay.
+pub(super) fn store(layout: &Layout, plane: &[f32], c: usize, data: &mut [f32]) {
+    let split = is_split(layout);
+    for (y, row) in plane.chunks_exact(layout.width).take(layout.height).enumerate() {
+        if !split {
+            data[layout.offset(c, y, 0)..][..layout.width].copy_from_slice(row);
+            continue;
+        }
+        for first in 0..2 {
+            let to = &mut data[layout.offset(c, y, first)..];
+            for (to, from) in to.iter_mut().zip(row[first..].iter().step_by(2)) {
+                *to = *from;
+            }
+        }
+    }
+}
+
+/// All of channel `c`, padding included: a stretch whose other entries are zero.
+pub(super) fn padded<'a>(layout: &Layout, data: &'a [f32], c: usize) -> &'a [f32] {
+    let len = layout.offset(1, 0, 0) - layout.offset(0, 0, 0);
+    &data[c * len..(c + 1) * len]
+}
+
+/// Makes channel `c` zero.
+pub(super) fn clear(layout: &Layout, data: &mut [f32], c: usize) {
+    let len = layout.offset(1, 0, 0) - layout.offset(0, 0, 0);
+    data[c * len..(c + 1) * len].fill(0.0);
+}
+
+/// Σ `of(x)` over a stretch, in sixteen strands: an order that depends on the length alone.
+pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    let mut strands = [0.0f32; 16];
+    let (chunks, rest) = x.as_chunks::<16>();
+    for chunk in chunks {
+        for (s, &v) in strands.iter_mut().zip(chunk) {
+            *s += of(v);
+        }
+    }
+    strands.iter().sum::<f32>() + rest.iter().map(|&v| of(v)).sum::<f32>()
+}
+
+/// A pool's window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub kernel: usize,
+    pub stride: usize,
+    pub pad: usize,
+}
+
+/// Maximum over windows of `[h, w]`; padding is never chosen.
+pub(super) fn max_pool(from: &[f32], [h, w]: [usize; 2], window: Window, to: &mut [f32], out_w: usize) {
+    let Window { kernel, stride, pad } = window;
+    if (kernel, stride, pad) == (2, 2, 0) {
+        for (rows, out) in from.chunks_exact(2 * w).zip(to.chunks_exact_mut(out_w)) {
+            let (above, below) = rows.split_at(w);
+            for ((a, b), out) in above.chunks_exact(2).zip(below.chunks_exact(2)).zip(out) {
+                *out = a[0].max(a[1]).max(b[0].max(b[1]));
+            }
+        }
+        return;
+    }
+    for (y, row) in to.chunks_exact_mut(out_w).enumerate() {
+        for (x, out) in row.iter_mut().enumerate() {
+            let rows = (y * stride).saturating_sub(pad)..(y * stride + kernel - pad).min(h);
+            let columns = (x * stride).saturating_sub(pad)..(x * stride + kernel - pad).min(w);
+            *out = rows
+                .flat_map(|r| &from[r * w..][columns.clone()])
+                .fold(f32::NEG_INFINITY, |most, &v| most.max(v));
+        }
+    }
+}
+
+/// Mean over windows of a plane of width `w`.
+pub(super) fn avg_pool(from: &[f32], w: usize, window: Window, to: &mut [f32], out_w: usize) {
+    let Window { kernel, stride, .. } = window;
+    let share = 1.0 / (kernel * kernel) as f32;
+    for (y, row) in to.chunks_exact_mut(out_w).enumerate() {
+        for (x, out) in row.iter_mut().enumerate() {
+            let sum: f32 = (0..kernel)
+                .flat_map(|r| &from[(y * stride + r) * w + x * stride..][..kernel])
+                .sum();
+            *out = sum * share;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{ConvShape, Pad};
+
+    #[test]
+    fn a_plane_comes_back_from_every_layout_and_padding_stays_zero() {
+        for (stride, width) in [(1, 5), (2, 5), (2, 4), (2, 1)] {
+            let shape = ConvShape {
+                in_channels: 2,
+                filters: 1,
+                in_h: 3,
+                in_w: width,
+                kernel: [3, 3],
+                stride,
+                pad: Pad {
+                    top: 1,
+                    bottom: 1,
+                    left: 2,
+                    right: 1,
+                },
+            };
+            let layout = Layout::input(&shape);
+            let mut data = layout.alloc();
+            let plane: Vec<f32> = (1..=3 * width).map(|v| v as f32).collect();
+            store(&layout, &plane, 1, &mut data);
+            let mut back = vec![0.0; plane.len()];
+            load(&layout, &data, 1, &mut back);
+            assert_eq!(back, plane, "stride {stride} width {width}");
+            assert_eq!(sum(padded(&layout, &data, 1), |v| v), plane.iter().sum::<f32>());
+            assert_eq!(sum(padded(&layout, &data, 0), f32::abs), 0.0);
+        }
+    }
+
+    #[test]
+    fn pools_on_hand_made_planes() {
+        let plane: Vec<f32> = (0..9).map(|v| v as f32 - 9.0).collect();
+        let mut out = [0.0; 4];
+        max_pool(
+            &plane,
+            [3, 3],
+            Window {
+                kernel: 3,
+                stride: 2,
+                pad: 1,
+            },
+            &mut out,
+            2,
+        );
+        assert_eq!(out, [-5.0, -4.0, -2.0, -1.0]);
+        avg_pool(
+            &plane,
+            3,
+            Window {
+                kernel: 2,
+                stride: 1,
+                pad: 0,
+            },
+            &mut out,
+            2,
+        );
+        assert_eq!(out, [-7.0, -6.0, -4.0, -3.0]);
+        let mut one = [0.0];
+        max_pool(
+            &plane,
+            [3, 3],
+            Window {
+                kernel: 2,
+                stride: 2,
+                pad: 0,
+            },
+            &mut one,
+            1,
+        );
+        assert_eq!(one, [-5.0]);
+    }
+}

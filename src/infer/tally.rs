@@ -1,0 +1,250 @@
+//! Accuracy, loss, MACs and channel statistics, summed over batches.
+//! Knows nothing of where images come from.
+
+use super::engine::Batch;
+use crate::event::LayerState;
+use crate::model::spec::NetSpec;
+
+/// Sums over images at one gate.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GateSums {
+    /// The gate's node.
+    pub node: usize,
+    /// By channel, before winners are taken.
+    pub saliency: Vec<f64>,
+    /// By channel: images in which it was computed.
+    pub active: Vec<u64>,
+}
+
+/// Sums over images at one convolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerSums {
+    /// The convolution's node.
+    pub node: usize,
+    /// MACs, predictor and gate included.
+    pub macs: u64,
+    /// Filters that were computed.
+    pub computed: u64,
+}
+
+/// What was measured over some images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Images.
+    pub n: usize,
+    /// Images classified right.
+    pub right: usize,
+    /// Σ cross-entropy.
+    pub loss_sum: f64,
+    /// Σ MACs.
+    pub macs_sum: u64,
+    /// Σ MACs of convolutions and linear layers.
+    pub macs_conv_sum: u64,
+    /// One entry a gate, in network order.
+    pub gates: Vec<GateSums>,
+    /// One entry a convolution, in network order.
+    pub convs: Vec<LayerSums>,
+    channels: Vec<usize>,
+}
+
+impl Tally {
+    /// Nothing measured yet.
+    pub fn new(spec: &NetSpec) -> Self {
+        // A spec without shapes cannot have been compiled, so no batch of it ever comes.
+        let shapes = spec.shapes().unwrap_or_default();
+        let channels = |i: usize| shapes.get(i).map_or(0, |s| s[0]);
+        let gate = |node: usize| GateSums {
+            node,
+            saliency: vec![0.0; channels(node)],
+            active: vec![0; channels(node)],
+        };
+        Self {
+            gates: spec.gates().into_iter().map(gate).collect(),
+            convs: spec
+                .convs()
+                .into_iter()
+                .map(|node| LayerSums {
+                    node,
+                    ..LayerSums::default()
+                })
+                .collect(),
+            channels: spec.convs().into_iter().map(channels).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a batch. An image without a label counts for all but accuracy and loss.
+    pub fn add(&mut self, batch: &Batch, labels: impl Iterator<Item = u16>) {
+        self.n += batch.n;
+        self.macs_sum += batch.macs;
+        self.macs_conv_sum += batch.macs_conv;
+        let classes = batch.logits.len() / batch.n.max(1);
+        for (row, label) in batch.logits.chunks_exact(classes.max(1)).zip(labels) {
+            let label = usize::from(label);
+            self.right += usize::from(best(row) == Some(label));
+            self.loss_sum += cross_entropy(row, label);
+        }
+        for (sums, gate) in self.gates.iter_mut().zip(&batch.gates) {
+            for row in gate.saliency.chunks_exact(sums.saliency.len().max(1)) {
+                sums.saliency
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(sum, &v)| *sum += f64::from(v));
+            }
+            for i in 0..gate.active.images() {
+                gate.active.image(i).iter().for_each(|&c| sums.active[c as usize] += 1);
+            }
+        }
+        for (sums, layer) in self.convs.iter_mut().zip(&batch.layers) {
+            sums.macs += layer.macs;
+            sums.computed += layer.computed;
+        }
+    }
+
+    /// Share of images classified right, 0 to 1.
+    pub fn top1(&self) -> f32 {
+        (self.right as f64 / self.images()) as f32
+    }
+
+    /// Mean cross-entropy.
+    pub fn loss(&self) -> f32 {
+        (self.loss_sum / self.images()) as f32
+    }
+
+    /// Mean MACs an image.
+    pub fn macs(&self) -> u64 {
+        mean(self.macs_sum, self.n)
+    }
+
+    /// Mean MACs an image of convolutions and linear layers.
+    pub fn macs_conv(&self) -> u64 {
+        mean(self.macs_conv_sum, self.n)
+    }
+
+    /// Share of gated channels that were computed; 1 without gates.
+    pub fn active_fraction(&self) -> f64 {
+        let computed: u64 = self.gates.iter().flat_map(|g| &g.active).sum();
+        let channels: usize = self.gates.iter().map(|g| g.active.len()).sum();
+        if channels == 0 {
+            1.0
+        } else {
+            computed as f64 / (channels as f64 * self.images())
+        }
+    }
+
+    /// Every convolution as it was measured, in network order; without a gate it has no saliency.
+    pub fn layers(&self, spec: &NetSpec) -> Vec<LayerState> {
+        let gate_of = |conv: usize| {
+            let behind = |node: usize, through: usize| spec.nodes[node].inputs.first() == Some(&through);
+            self.gates
+                .iter()
+                .find(|g| behind(g.node, conv) || spec.consumers(conv).iter().any(|&norm| behind(g.node, norm)))
+        };
+        let layer = |(sums, &channels): (&LayerSums, &usize)| {
+            let gate = gate_of(sums.node);
+            LayerState {
+                name: spec.nodes[sums.node].name.clone(),
+                channels,
+                kept: (sums.computed as f64 / (channels.max(1) as f64 * self.images())) as f32,
+                macs: mean(sums.macs, self.n),
+                saliency: gate.map_or_else(Vec::new, |g| {
+                    g.saliency.iter().map(|s| (s / self.images()) as f32).collect()
+                }),
+                active: gate.map_or_else(Vec::new, |g| {
+                    g.active.iter().map(|&n| (n as f64 / self.images()) as f32).collect()
+                }),
+            }
+        };
+        self.convs.iter().zip(&self.channels).map(layer).collect()
+    }
+
+    fn images(&self) -> f64 {
+        self.n.max(1) as f64
+    }
+}
+
+fn mean(sum: u64, n: usize) -> u64 {
+    let n = n.max(1) as u64;
+    (sum + n / 2) / n
+}
+
+fn best(row: &[f32]) -> Option<usize> {
+    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]))
+}
+
+/// −log softmax(row)[label].
+fn cross_entropy(row: &[f32], label: usize) -> f64 {
+    let most = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = row.iter().map(|&v| (f64::from(v) - most).exp()).sum();
+    most + sum.ln() - row.get(label).map_or(f64::NEG_INFINITY, |&v| f64::from(v))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::{GateOut, LayerOut};
+    use super::super::gate::ActiveSets;
+    use super::*;
+    use crate::model::spec::Shift;
+    use crate::model::zoo;
+
+    #[test]
+    fn means_of_two_batches() {
+        let spec = zoo::gated(&zoo::build("lenet5", [1, 28, 28], 2, 0.1).expect("builds"), Shift::Eq1);
+        let mut tally = Tally::new(&spec);
+        let gates = spec.gates();
+        let batch = |logits: Vec<f32>, active: &[u32], macs: u64| {
+            let mut sets = ActiveSets::with_room(2, 1);
+            sets.push(active);
+            Batch {
+                n: 1,
+                logits,
+                gates: vec![
+                    GateOut {
+                        node: gates[0],
+                        saliency: vec![1.0, 3.0],
+                        active: sets,
+                    },
+                    GateOut {
+                        node: gates[1],
+                        saliency: vec![0.0; 5],
+                        active: {
+                            let mut s = ActiveSets::with_room(5, 1);
+                            s.push(&[]);
+                            s
+                        },
+                    },
+                ],
+                layers: vec![LayerOut {
+                    node: spec.convs()[0],
+                    macs,
+                    computed: active.len() as u64,
+                }],
+                macs,
+                macs_conv: macs / 2,
+            }
+        };
+        tally.add(&batch(vec![0.0, 0.0], &[1], 100), [1].into_iter());
+        tally.add(&batch(vec![0.0, 1.0], &[0, 1], 200), [0].into_iter());
+        assert_eq!(
+            (tally.n, tally.top1(), tally.macs(), tally.macs_conv()),
+            (2, 0.5, 150, 75)
+        );
+        // (ln 2 + ln(1 + e)) / 2
+        assert!((tally.loss() - 1.003_204_4).abs() < 1e-6, "{}", tally.loss());
+        assert!((tally.active_fraction() - 3.0 / 14.0).abs() < 1e-12);
+        let layers = tally.layers(&spec);
+        assert_eq!(
+            (
+                layers.len(),
+                layers[0].name.as_str(),
+                layers[0].channels,
+                layers[0].macs
+            ),
+            (2, "conv0", 2, 150)
+        );
+        assert_eq!(
+            (layers[0].kept, &layers[0].saliency[..], &layers[0].active[..]),
+            (0.75, &[1.0, 3.0][..], &[0.5, 1.0][..])
+        );
+    }
+}

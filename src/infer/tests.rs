@@ -1,0 +1,445 @@
+//! The engine against burn, network by network, and against itself.
+
+use super::bench::random_model;
+use super::*;
+use crate::kernel::Kernel;
+use crate::model::cost::{self, Fractions};
+use crate::model::mask::LayerMask;
+use crate::model::net::{Net, Norms, Output, Pass};
+use crate::model::spec::{NetSpec, Node, Op, Pad, Shift};
+use crate::model::{Checkpoint, Density, zoo};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+
+fn percent(p: u32) -> Density {
+    Density::percent(p).expect("valid")
+}
+
+/// A model in which no number is one that hides a mistake: statistics, γ, β and ρ are all random.
+fn model(spec: NetSpec, seed: u64) -> Checkpoint {
+    let mut model = random_model(spec, seed).expect("builds");
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    for (name, array) in &mut model.weights {
+        match name.rsplit('.').next() {
+            Some("gamma") => array.data.iter_mut().for_each(|v| *v = rng.random_range(0.5..1.5)),
+            Some("beta" | "bias") => array.data.iter_mut().for_each(|v| *v = rng.random_range(-0.3..0.3)),
+            // Small: π grows with the activations, and activations with π.
+            Some("phi") => array.data.iter_mut().for_each(|v| *v = rng.random_range(-0.1..0.1)),
+            Some("rho") => array.data.iter_mut().for_each(|v| *v = rng.random_range(-0.2..1.0)),
+            _ => {}
+        }
+    }
+    let full = model.stats[&Density::FULL].clone();
+    model.stats.clear();
+    model.header.densities = vec![percent(20), Density::FULL];
+    for &d in &model.header.densities {
+        let mut stats = full.clone();
+        for m in stats.values_mut() {
+            m.mean.iter_mut().for_each(|v| *v = rng.random_range(-0.2..0.2));
+            m.var.iter_mut().for_each(|v| *v = rng.random_range(0.5..2.0));
+        }
+        model.stats.insert(d, stats);
+    }
+    model
+}
+
+fn images(spec: &NetSpec, n: usize, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..n * spec.input.iter().product::<usize>())
+        .map(|_| rng.random_range(-1.0..1.0))
+        .collect()
+}
+
+fn engine(model: &Checkpoint, threads: usize, kernel: Kernel) -> Engine {
+    compile(
+        model,
+        &Options {
+            kernel,
+            threads,
+            batch: 8,
+        },
+    )
+    .expect("compiles")
+}
+
+/// The whole convolution, then the mask: masked weights are zero.
+fn burn(model: &Checkpoint, images: &[f32], density: Density) -> Output {
+    let spec = Arc::new(model.spec().clone());
+    let mut weights = model.weights.clone();
+    for (name, mask) in &model.masks {
+        let columns = mask.columns.len();
+        let weight = weights.get_mut(&format!("{name}.weight")).expect("there");
+        for (i, w) in weight.data.iter_mut().enumerate() {
+            *w *= f32::from(mask.filters[i / columns] && mask.columns[i % columns]);
+        }
+    }
+    let device = Device::flex();
+    let net = Net::new(spec.clone(), &weights, &device).expect("fits");
+    let [c, h, w] = spec.input;
+    let x = Tensor::from_data(
+        TensorData::new(images.to_vec(), [images.len() / (c * h * w), c, h, w]),
+        &device,
+    );
+    let groups = [vec![density; spec.gates().len()]];
+    let stats = model.stats_at(density);
+    net.forward(
+        &net.params,
+        x,
+        &Pass {
+            groups: &groups,
+            norms: Norms::Kept(&stats),
+            dropout: None,
+        },
+    )
+    .expect("runs")
+}
+
+#[track_caller]
+fn close(got: &[f32], want: &[f32], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    assert!(got.iter().chain(want).all(|v| v.is_finite()), "{what}: not finite");
+    let size = want.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+    let off = got.iter().zip(want).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(off <= 1e-4 * size, "{what}: off by {off} of {size}");
+}
+
+#[track_caller]
+fn agrees_with_burn(model: &Checkpoint, density: Density) {
+    let what = format!("{} at {density}", model.spec().name);
+    let x = images(model.spec(), 3, 9);
+    let want = burn(model, &x, density);
+    let mut engine = engine(model, 1, Kernel::best());
+    engine.set_density(density);
+    let got = engine.run(&x);
+    close(
+        &got.logits,
+        &want.logits.into_data().try_to_vec::<f32>().expect("floats"),
+        &what,
+    );
+    for (gate, trace) in got.gates.iter().zip(&want.gates) {
+        assert_eq!(gate.node, trace.node);
+        close(&gate.saliency, &trace.saliency, &what);
+    }
+}
+
+fn small(name: &str) -> NetSpec {
+    let (input, width) = match name {
+        "lenet5" => ([1, 28, 28], 0.3),
+        "resnet50" => ([3, 16, 16], 0.1),
+        _ => ([3, 32, 32], 0.15),
+    };
+    zoo::build(name, input, 5, width).expect("builds")
+}
+
+#[test]
+fn every_plain_network_agrees_with_burn() {
+    for name in zoo::NAMES {
+        agrees_with_burn(&model(small(name), 1), Density::FULL);
+    }
+}
+
+#[test]
+fn every_gated_network_agrees_with_burn_at_every_density_and_shift() {
+    for name in zoo::NAMES {
+        for form in [Shift::Eq1, Shift::Released] {
+            let model = model(zoo::gated(&small(name), form), 2);
+            // 60 has no statistics of its own.
+            for p in [100, 60, 20] {
+                agrees_with_burn(&model, percent(p));
+            }
+        }
+    }
+}
+
+/// Masks some filters and columns of every layer that has weights.
+fn masked(mut model: Checkpoint, seed: u64) -> Checkpoint {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let spec = model.spec().clone();
+    for &i in spec.convs().iter().skip(1).chain(spec.find("hidden").iter()) {
+        let name = spec.nodes[i].name.clone();
+        let weight = &model.weights[&format!("{name}.weight")];
+        let mut draw = |n: usize, share: f64| (0..n).map(|_| rng.random_bool(share)).collect::<Vec<_>>();
+        let filters = draw(weight.shape[0], 0.7);
+        let columns = draw(weight.shape[1..].iter().product(), 0.6);
+        model.masks.insert(name, LayerMask { filters, columns });
+    }
+    model
+}
+
+#[test]
+fn masked_networks_agree_with_burn_on_zeroed_weights() {
+    for name in ["lenet5", "m-cifarnet", "resnet18"] {
+        agrees_with_burn(&masked(model(small(name), 3), 4), Density::FULL);
+        for form in [Shift::Eq1, Shift::Released] {
+            let model = masked(model(zoo::gated(&small(name), form), 3), 4);
+            agrees_with_burn(&model, percent(100));
+            agrees_with_burn(&model, percent(40));
+        }
+    }
+}
+
+#[test]
+fn masked_weights_are_never_read() {
+    let clean = masked(model(zoo::gated(&small("m-cifarnet"), Shift::Eq1), 3), 4);
+    let mut dirty = clean.clone();
+    for (name, mask) in &clean.masks {
+        let weight = dirty.weights.get_mut(&format!("{name}.weight")).expect("there");
+        for (i, w) in weight.data.iter_mut().enumerate() {
+            if !(mask.filters[i / mask.columns.len()] && mask.columns[i % mask.columns.len()]) {
+                *w = f32::NAN;
+            }
+        }
+    }
+    let x = images(clean.spec(), 2, 5);
+    let [mut a, mut b] = [&clean, &dirty].map(|m| engine(m, 1, Kernel::best()));
+    assert!(a.run(&x) == b.run(&x));
+}
+
+#[test]
+fn every_kernel_gives_the_reference_result() {
+    for spec in [
+        small("resnet18"),
+        zoo::gated(
+            &zoo::build("m-cifarnet", [3, 14, 14], 5, 0.1).expect("builds"),
+            Shift::Eq1,
+        ),
+    ] {
+        let model = model(spec, 6);
+        let x = images(model.spec(), 1, 7);
+        let mut reference = engine(&model, 1, Kernel::by_name("reference").expect("always there"));
+        reference.set_density(percent(50));
+        let want = reference.run(&x).clone();
+        for kernel in Kernel::available() {
+            let mut engine = engine(&model, 1, kernel);
+            engine.set_density(percent(50));
+            let got = engine.run(&x);
+            close(&got.logits, &want.logits, kernel.name());
+            assert_eq!(
+                (got.macs, got.macs_conv),
+                (want.macs, want.macs_conv),
+                "{}",
+                kernel.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn threads_and_batches_change_no_bit() {
+    for name in ["m-cifarnet", "resnet18"] {
+        let model = model(zoo::gated(&small(name), Shift::Eq1), 8);
+        let x = images(model.spec(), 8, 9);
+        let size = x.len() / 8;
+        let mut one = engine(&model, 1, Kernel::best());
+        one.set_density(percent(50));
+        let want = one.run(&x).clone();
+        assert!(want.logits.iter().all(|v| v.is_finite()));
+        for threads in [1, 2, 3] {
+            let mut engine = engine(&model, threads, Kernel::best());
+            engine.set_density(percent(50));
+            assert!(engine.run(&x) == &want, "{name}, {threads} threads");
+            assert!(engine.run(&x) == &want, "{name}, {threads} threads, again");
+            let (mut logits, mut macs) = (Vec::new(), 0);
+            for image in x.chunks_exact(size) {
+                let batch = engine.run(image);
+                logits.extend_from_slice(&batch.logits);
+                macs += batch.macs;
+            }
+            assert_eq!(
+                (logits, macs),
+                (want.logits.clone(), want.macs),
+                "{name}, {threads} threads, batch 1"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_image_is_not_changed_by_the_ones_before_it() {
+    let model = model(zoo::gated(&small("resnet18"), Shift::Released), 8);
+    let [x, y] = [1, 2].map(|seed| images(model.spec(), 1, seed));
+    let mut fresh = engine(&model, 1, Kernel::best());
+    fresh.set_density(percent(30));
+    let want = fresh.run(&y).clone();
+    let mut used = engine(&model, 1, Kernel::best());
+    used.run(&x);
+    used.set_density(percent(30));
+    used.run(&x);
+    assert!(used.run(&y) == &want);
+}
+
+#[test]
+fn measured_macs_are_the_nominal_ones() {
+    let plain = small("vgg16");
+    let mut dense = engine(&model(plain.clone(), 1), 1, Kernel::best());
+    let batch = dense.run(&images(&plain, 2, 1));
+    let cost = cost::dense(&plain).expect("cost");
+    assert_eq!((batch.macs, batch.macs_conv), (2 * cost.macs, 2 * cost.macs_conv));
+
+    let spec = zoo::gated(&small("m-cifarnet"), Shift::Eq1);
+    let mut model = model(spec.clone(), 2);
+    // Saliencies that are all above zero.
+    for (_, array) in model
+        .weights
+        .iter_mut()
+        .filter(|(name, _)| name.ends_with("phi") || name.ends_with("rho"))
+    {
+        array.data.iter_mut().for_each(|v| *v = v.abs().max(0.01));
+    }
+    let mut engine = engine(&model, 1, Kernel::best());
+    for p in [100, 50, 20] {
+        engine.set_density(percent(p));
+        let batch = engine.run(&images(&spec, 2, 1));
+        let fractions = Fractions::nominal(&spec, &vec![percent(p); 8]).expect("fractions");
+        let cost = cost::total(&spec, &model.masks, &fractions).expect("cost");
+        assert_eq!(
+            (batch.macs, batch.macs_conv),
+            (2 * cost.macs, 2 * cost.macs_conv),
+            "{p}"
+        );
+        assert_eq!(
+            batch.layers.iter().map(|l| l.macs).sum::<u64>() + 2 * classifier(&spec, p),
+            batch.macs
+        );
+    }
+}
+
+fn classifier(spec: &NetSpec, p: u32) -> u64 {
+    let shapes = spec.shapes().expect("shapes");
+    let last = *spec.convs().last().expect("some");
+    (percent(p).of(shapes[last][0]) * spec.classes().expect("classes")) as u64
+}
+
+#[test]
+fn a_winner_of_saliency_zero_costs_nothing() {
+    let spec = zoo::gated(&small("m-cifarnet"), Shift::Eq1);
+    let mut silent = model(spec.clone(), 2);
+    for what in ["phi", "rho"] {
+        silent
+            .weights
+            .get_mut(&format!("conv2.{what}").replace("conv2.", "conv2.gate."))
+            .expect("there")
+            .data
+            .fill(-1.0);
+    }
+    agrees_with_burn(&silent, percent(50));
+    let mut engine = engine(&silent, 1, Kernel::best());
+    let batch = engine.run(&images(&spec, 1, 1));
+    assert!(batch.gates[2].active.image(0).is_empty());
+    assert_eq!(batch.layers[2].computed, 0);
+}
+
+#[test]
+fn each_gate_may_have_its_own_density() {
+    let spec = zoo::gated(&small("m-cifarnet"), Shift::Eq1);
+    let model = model(spec.clone(), 2);
+    let x = images(&spec, 2, 3);
+    let mut engine = engine(&model, 1, Kernel::best());
+    engine.set_densities(&[percent(40); 8]);
+    let by_gate = engine.run(&x).clone();
+    engine.set_density(percent(40));
+    assert!(engine.run(&x) == &by_gate);
+    let mut densities = [percent(100); 8];
+    densities[3] = percent(20);
+    engine.set_densities(&densities);
+    let batch = engine.run(&x);
+    let channels = batch.gates[3].active.channels;
+    assert!(batch.gates[3].active.image(0).len() <= percent(20).of(channels));
+    assert!(batch.gates[4].active.image(0).len() > percent(20).of(batch.gates[4].active.channels));
+}
+
+/// Every operation in a place where the zoo does not have it.
+#[test]
+fn odd_graphs_agree_with_burn() {
+    let conv = |filters, kernel, stride| Op::Conv {
+        filters,
+        kernel,
+        stride,
+        pad: Pad::all(kernel / 2),
+        bias: true,
+    };
+    let norm = || Op::Norm {
+        eps: 1e-3,
+        affine: true,
+    };
+    let list: [(&str, Op, &[usize]); 17] = [
+        ("x", Op::Input, &[]),
+        ("a", conv(6, 3, 1), &[0]),
+        (
+            "a.norm",
+            Op::Norm {
+                eps: 1e-3,
+                affine: false,
+            },
+            &[1],
+        ),
+        ("a.gate", Op::Gate { shift: Shift::Released }, &[2, 0]),
+        ("drop", Op::Dropout { rate: 0.5 }, &[3]),
+        ("b", conv(6, 5, 1), &[4]),
+        ("self", Op::Add, &[5, 4]),
+        ("norm", norm(), &[6]),
+        ("c", conv(7, 3, 2), &[7]),
+        (
+            "max",
+            Op::MaxPool {
+                kernel: 3,
+                stride: 2,
+                pad: 1,
+            },
+            &[3],
+        ),
+        ("d", conv(7, 1, 1), &[9]),
+        ("d.relu", Op::Relu, &[10]),
+        ("sum", Op::Add, &[8, 11]),
+        ("relu", Op::Relu, &[12]),
+        ("avg", Op::AvgPool { kernel: 2, stride: 2 }, &[13]),
+        ("flat", Op::Flatten, &[14]),
+        (
+            "out",
+            Op::Linear {
+                outputs: 4,
+                bias: false,
+            },
+            &[15],
+        ),
+    ];
+    let nodes = list
+        .into_iter()
+        .map(|(name, op, inputs)| Node {
+            name: name.into(),
+            op,
+            inputs: inputs.to_vec(),
+        })
+        .collect();
+    let model = model(
+        NetSpec {
+            name: "odd".into(),
+            input: [2, 9, 9],
+            nodes,
+        },
+        5,
+    );
+    agrees_with_burn(&model, percent(100));
+    agrees_with_burn(&model, percent(40));
+    agrees_with_burn(&masked(model, 1), percent(40));
+}
+
+#[test]
+fn networks_the_kernels_do_not_have_are_refused_by_name() {
+    let mut spec = small("lenet5");
+    let Op::Conv { stride, .. } = &mut spec.nodes[1].op else {
+        panic!("a convolution")
+    };
+    *stride = 3;
+    spec.nodes.truncate(3);
+    spec.nodes.push(Node {
+        name: "pool".into(),
+        op: Op::GlobalAvgPool,
+        inputs: vec![2],
+    });
+    let model = random_model(spec, 1).expect("builds");
+    let text = compile(&model, &Options::default()).err().map(|e| e.to_string());
+    assert_eq!(text.as_deref(), Some("node conv0: stride 3, expected 1 or 2"));
+}

@@ -1,0 +1,254 @@
+//! One image through a compiled network, on one worker's buffers.
+//! Knows nothing of batches or of how workers share images.
+
+use super::conv::{Conv, ConvState, Macs, Scratch, Source, Target};
+use super::plan::{Action, Program};
+use super::plane;
+use crate::kernel::Pool;
+
+/// All that one image needs while it runs.
+pub(super) struct Worker {
+    /// A buffer a slot of the program.
+    slots: Vec<Vec<f32>>,
+    /// The channels of each tensor that are there, rising. What other planes hold means nothing.
+    active: Vec<Vec<u32>>,
+    /// By convolution.
+    convs: Vec<ConvState>,
+    scratch: Scratch,
+    /// Room for two contiguous planes.
+    planes: [Vec<f32>; 2],
+    pairs: Vec<(u32, f32)>,
+}
+
+/// What one image gave.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ImageOut {
+    pub logits: Vec<f32>,
+    /// By gate: saliencies, then the channels that were computed.
+    pub gates: Vec<(Vec<f32>, Vec<u32>)>,
+    /// By convolution: MACs, then the number of channels that were computed.
+    pub convs: Vec<(Macs, u64)>,
+    /// MACs of linear layers.
+    pub linear: u64,
+}
+
+impl ImageOut {
+    pub fn new(program: &Program) -> Self {
+        let (mut gates, mut convs) = (Vec::new(), Vec::new());
+        for conv in program.convs() {
+            convs.push(Default::default());
+            if conv.gate.is_some() {
+                gates.push((vec![0.0; conv.filters()], Vec::with_capacity(conv.filters())));
+            }
+        }
+        Self {
+            logits: vec![0.0; program.tensors[program.output].layout.channels],
+            gates,
+            convs,
+            linear: 0,
+        }
+    }
+}
+
+impl Worker {
+    pub fn new(program: &Program) -> Self {
+        let channels = program.tensors.iter().map(|t| t.layout.channels).max().unwrap_or(0);
+        let plane = program
+            .tensors
+            .iter()
+            .map(|t| t.layout.height * t.layout.width)
+            .max()
+            .unwrap_or(0);
+        Self {
+            slots: program.slots.iter().map(|s| s.alloc()).collect(),
+            active: program
+                .tensors
+                .iter()
+                .map(|t| Vec::with_capacity(t.layout.channels))
+                .collect(),
+            convs: program.convs().map(Conv::state).collect(),
+            scratch: Scratch::new(channels),
+            planes: [vec![0.0; plane], vec![0.0; plane]],
+            pairs: Vec::with_capacity(channels),
+        }
+    }
+
+    /// Forgets what depends on the program's folded numbers.
+    pub fn refold(&mut self, program: &Program) {
+        for (state, conv) in self.convs.iter_mut().zip(program.convs()) {
+            state.refold(conv);
+        }
+    }
+
+    /// Runs one image, `[c, h, w]` normalized. With a pool, convolutions are split over its threads.
+    pub fn run(&mut self, program: &Program, image: &[f32], out: &mut ImageOut, mut pool: Option<&mut Pool>) {
+        let input = &program.tensors[program.input];
+        self.active[program.input].clear();
+        self.active[program.input].extend(0..input.layout.channels as u32);
+        input
+            .layout
+            .pack(image, &self.active[program.input], &mut self.slots[input.slot]);
+        out.linear = 0;
+        for action in &program.actions {
+            match action {
+                Action::Conv(conv) => self.conv(program, conv, out, pool.as_deref_mut()),
+                other => self.act(program, other, out),
+            }
+        }
+        let output = &program.tensors[program.output];
+        out.logits.fill(0.0);
+        for &c in &self.active[program.output] {
+            out.logits[c as usize] = self.slots[output.slot][output.layout.offset(c as usize, 0, 0)];
+        }
+    }
+
+    fn conv(&mut self, program: &Program, conv: &Conv, out: &mut ImageOut, pool: Option<&mut Pool>) {
+        let slot = |tensor: usize| program.tensors[tensor].slot;
+        let state = &mut self.convs[conv.index];
+        let mut output = std::mem::take(&mut self.slots[slot(conv.output)]);
+        let mut active = std::mem::take(&mut self.active[conv.output]);
+        let x = Source {
+            data: &self.slots[slot(conv.input)],
+            active: &self.active[conv.input],
+        };
+        conv.choose(x, state, &mut self.scratch);
+        if let Some(gate) = &conv.gate {
+            let (saliency, computed) = &mut out.gates[gate.index];
+            saliency.copy_from_slice(&state.saliency);
+            computed.clone_from(&state.live);
+        }
+        if let Some((tensor, layout)) = &conv.residual {
+            let residual = &mut self.slots[slot(*tensor)];
+            conv.meet(layout, residual, &self.active[*tensor], state, &mut self.scratch);
+        }
+        let x = Source {
+            data: &self.slots[slot(conv.input)],
+            active: &self.active[conv.input],
+        };
+        let residual = conv.residual.as_ref().map(|(tensor, _)| &self.slots[slot(*tensor)][..]);
+        let macs = conv.compute(
+            x,
+            residual,
+            Target {
+                data: &mut output,
+                active: &mut active,
+            },
+            state,
+            pool,
+        );
+        out.convs[conv.index] = (macs, state.live.len() as u64);
+        self.slots[slot(conv.output)] = output;
+        self.active[conv.output] = active;
+    }
+
+    fn act(&mut self, program: &Program, action: &Action, out: &mut ImageOut) {
+        let (from, to) = match action {
+            Action::Add { from, to, .. } => (from[0], *to),
+            Action::Repack { from, to }
+            | Action::MaxPool { from, to, .. }
+            | Action::AvgPool { from, to, .. }
+            | Action::Mean { from, to }
+            | Action::Relu { from, to }
+            | Action::Norm { from, to, .. }
+            | Action::Flatten { from, to }
+            | Action::Linear { from, to, .. } => (*from, *to),
+            Action::Conv(_) => unreachable!("convolutions have their own way"),
+        };
+        let mut output = std::mem::take(&mut self.slots[program.tensors[to].slot]);
+        let mut active = std::mem::take(&mut self.active[to]);
+        let (layout, to_layout) = (&program.tensors[from].layout, &program.tensors[to].layout);
+        let (x, there) = (&self.slots[program.tensors[from].slot], &self.active[from]);
+        let size = layout.height * layout.width;
+        let [a, b] = &mut self.planes;
+        let (a, b) = (&mut a[..size], &mut b[..(to_layout.height * to_layout.width)]);
+        active.clear();
+        match action {
+            Action::Flatten { .. } => {
+                for &c in there {
+                    plane::load(layout, x, c as usize, a);
+                    for (i, &v) in a.iter().enumerate() {
+                        let feature = c as usize * size + i;
+                        output[to_layout.offset(feature, 0, 0)] = v;
+                        active.push(feature as u32);
+                    }
+                }
+            }
+            Action::Linear { matrix, bias, .. } => {
+                self.pairs.clear();
+                self.pairs
+                    .extend(there.iter().map(|&c| (c, x[layout.offset(c as usize, 0, 0)])));
+                // Planned to be contiguous.
+                let y = &mut output[..matrix.outputs];
+                match bias {
+                    Some(bias) => y.copy_from_slice(bias),
+                    None => y.fill(0.0),
+                }
+                matrix.add_rows(&self.pairs, y);
+                active.extend(0..matrix.outputs as u32);
+                out.linear += (there.len() * matrix.outputs) as u64;
+            }
+            Action::Norm { scale, shift, .. } => {
+                let mut present = there.iter().peekable();
+                for c in 0..layout.channels {
+                    a.fill(0.0);
+                    if present.next_if(|&&p| p as usize == c).is_some() {
+                        plane::load(layout, x, c, a);
+                    }
+                    a.iter_mut().for_each(|v| *v = scale[c] * *v + shift[c]);
+                    plane::store(to_layout, a, c, &mut output);
+                    active.push(c as u32);
+                }
+            }
+            Action::Add {
+                from: [_, other], relu, ..
+            } => {
+                let (other_layout, z) = (
+                    &program.tensors[*other].layout,
+                    &self.slots[program.tensors[*other].slot],
+                );
+                let also = &self.active[*other];
+                active.extend(there.iter().chain(also));
+                active.sort_unstable();
+                active.dedup();
+                for &c in &active {
+                    a.fill(0.0);
+                    b.fill(0.0);
+                    if there.binary_search(&c).is_ok() {
+                        plane::load(layout, x, c as usize, a);
+                    }
+                    if also.binary_search(&c).is_ok() {
+                        plane::load(other_layout, z, c as usize, b);
+                    }
+                    for (b, a) in b.iter_mut().zip(&*a) {
+                        *b = if *relu { (*a + *b).max(0.0) } else { *a + *b };
+                    }
+                    plane::store(to_layout, b, c as usize, &mut output);
+                }
+            }
+            _ => {
+                active.extend_from_slice(there);
+                for &c in there {
+                    let c = c as usize;
+                    if let Action::Mean { .. } = action {
+                        // Padding is zero, so all of the plane may be added.
+                        output[to_layout.offset(c, 0, 0)] =
+                            plane::sum(plane::padded(layout, x, c), |v| v) / size as f32;
+                        continue;
+                    }
+                    plane::load(layout, x, c, a);
+                    match action {
+                        Action::MaxPool { window, .. } => {
+                            plane::max_pool(a, [layout.height, layout.width], *window, b, to_layout.width)
+                        }
+                        Action::AvgPool { window, .. } => plane::avg_pool(a, layout.width, *window, b, to_layout.width),
+                        Action::Relu { .. } => b.iter_mut().zip(&*a).for_each(|(b, a)| *b = a.max(0.0)),
+                        _ => b.copy_from_slice(a),
+                    }
+                    plane::store(to_layout, b, c, &mut output);
+                }
+            }
+        }
+        self.slots[program.tensors[to].slot] = output;
+        self.active[to] = active;
+    }
+}

@@ -1,0 +1,54 @@
+//! The tiles in plain Rust, for the compiler to vectorize: what runs where nothing better does.
+//! Knows nothing of any instruction set.
+#![expect(unsafe_code, reason = "the `Vector` trait works on pointers")]
+
+use super::tile::{self, ConvTask, DotTask, OuterTask, Tiles, Vector, by_m, instantiate};
+
+#[derive(Clone, Copy)]
+struct Portable([f32; 8]);
+
+impl Vector for Portable {
+    const LANES: usize = 8;
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        Self([x; 8])
+    }
+    #[inline(always)]
+    unsafe fn load(at: *const f32) -> Self {
+        // SAFETY: the caller vouches for eight floats; the alignment of a float array is a float's.
+        unsafe { Self(*at.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, at: *mut f32) {
+        // SAFETY: as for `load`.
+        unsafe { *at.cast() = self.0 }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        // Two roundings: `mul_add` is a library call where there is no such instruction.
+        Self(std::array::from_fn(|i| c.0[i] + self.0[i] * b.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn add(self, b: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + b.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        Self(self.0.map(|x| x.max(0.0)))
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let x = self.0;
+        ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
+    }
+    #[inline(always)]
+    unsafe fn load_rows(at: *const f32, _pitch: usize) -> Self {
+        // SAFETY: the caller's.
+        unsafe { Self::load(at) }
+    }
+}
+
+instantiate!(
+    Portable, [], rows: true,
+    conv_filters: [4, 2, 0, 0, 0, 0], dot_max: (2, 2), outer_max: (4, 1)
+);

@@ -1,0 +1,293 @@
+//! Weight gradients over active lists, one image at a time, added into a dense buffer.
+//! Knows nothing of batches: whoever calls it in image order gets the same bits every time.
+#![expect(unsafe_code, reason = "calls tiles with checked offsets")]
+
+use super::columns::{Columns, TapTable};
+use super::shape::{ConvShape, Layout};
+use super::tile::{DotTask, OuterStart, OuterTask, Piece, Tiles};
+use super::{Kernel, check_list, reference};
+
+/// The weight gradient of one convolution, ready to run.
+///
+/// A gradient element depends only on its own filter and channel, so a batch may be split over
+/// threads by filters: each thread takes its rows for all images in order, and the sum is the same.
+#[derive(Clone, Debug)]
+pub struct WeightGradPlan {
+    kernel: Kernel,
+    shape: ConvShape,
+    input: Layout,
+    dy: Layout,
+    table: TapTable,
+}
+
+/// Memory for one thread's runs of a plan, and the sums they leave until [`WeightGradPlan::finish`].
+#[derive(Clone, Debug)]
+pub struct GradScratch {
+    columns: Columns,
+    /// Channels-last input: `[positions, lanes]`.
+    input: Vec<f32>,
+    starts: Vec<OuterStart>,
+    pieces: Vec<Piece>,
+    /// `[filters, taps, sums_channels]`: channels last, where lanes are.
+    sums: Vec<f32>,
+}
+
+/// The operands of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct WeightGradCall<'a> {
+    /// In [`Layout::input`].
+    pub input: &'a [f32],
+    /// In [`Layout::output_grad`].
+    pub dy: &'a [f32],
+    /// Input channels whose columns are wanted, ascending.
+    pub channels: &'a [u32],
+    /// Filters whose rows are wanted, ascending.
+    pub filters: &'a [u32],
+}
+
+impl WeightGradPlan {
+    /// Plans for one shape.
+    pub fn new(kernel: Kernel, shape: &ConvShape) -> Self {
+        let (input, dy) = (Layout::input(shape), Layout::output_grad(shape));
+        let [kh, kw] = shape.kernel;
+        let taps: Vec<_> = (0..kh * kw)
+            .map(|t| (0, input.padded_offset(t / kw, t % kw) as u32))
+            .collect();
+        let table = TapTable {
+            channels: input.channels,
+            channel_len: input.channel_len,
+            sweeps: 1,
+            taps,
+        };
+        let plan = Self {
+            kernel,
+            shape: *shape,
+            input,
+            dy,
+            table,
+        };
+        if let Some(tiles) = kernel.tiles {
+            // What makes the tiles' raw loads sound: the last channel's last vector is inside.
+            let run = plan.run_vectors(tiles) * tiles.lanes;
+            let tap = plan.table.taps.iter().map(|t| t.1 as usize).max().unwrap_or(0);
+            assert!(tap + run <= input.channel_len + input.slack, "reads past the input");
+            assert!(
+                dy.offset(0, 0, 0) + run <= dy.channel_len,
+                "reads past the output gradient"
+            );
+            assert!(
+                input.pitch == dy.pitch && input.channel_len % tiles.lanes == 0,
+                "planes do not match"
+            );
+        }
+        plan
+    }
+
+    /// Memory for one thread.
+    pub fn scratch(&self) -> GradScratch {
+        let lanes = self.kernel.tiles.map_or(1, |t| t.lanes);
+        let channels = self.shape.in_channels.next_multiple_of(lanes);
+        // Whether lanes are channels depends on the list; the widest list asks most for it.
+        let outer = (1..=self.shape.in_channels).any(|n| self.kernel.tiles.is_some_and(|t| self.is_outer(t, n)));
+        GradScratch {
+            columns: Columns::new(&self.table),
+            input: vec![0.0; if outer { self.input.channel_len * channels } else { 0 }],
+            starts: Vec::with_capacity(self.shape.taps() * channels / lanes),
+            pieces: Vec::with_capacity(channels),
+            sums: vec![0.0; self.shape.filters * self.sums_row()],
+        }
+    }
+
+    /// Adds Σ dy[f] · shifted x[c] of one image to the sums of the listed filters and channels.
+    pub fn run(&self, call: &WeightGradCall, scratch: &mut GradScratch) {
+        check_list(call.channels, self.shape.in_channels, "channels");
+        check_list(call.filters, self.shape.filters, "filters");
+        assert!(call.input.len() >= self.input.len(), "input too short");
+        assert!(call.dy.len() >= self.dy.len(), "output gradient too short");
+        assert!(scratch.columns.table == self.table, "scratch of another plan");
+        assert_eq!(
+            scratch.sums.len(),
+            self.shape.filters * self.sums_row(),
+            "scratch of another plan"
+        );
+        if call.filters.is_empty() || call.channels.is_empty() {
+            return;
+        }
+        let Some(tiles) = self.kernel.tiles else {
+            return self.run_reference(call, &mut scratch.sums);
+        };
+        if self.is_outer(tiles, call.channels.len()) {
+            self.run_outer(tiles, call, scratch);
+        } else {
+            self.run_dots(tiles, call, scratch);
+        }
+    }
+
+    /// Adds the sums of filters `first .. first + grad.len() / columns` to `grad`, their rows of
+    /// `[filters, in_channels, kh, kw]`, and clears them.
+    pub fn finish(&self, scratch: &mut GradScratch, first: usize, grad: &mut [f32]) {
+        let (columns, taps) = (self.shape.columns(), self.shape.taps());
+        assert_eq!(grad.len() % columns, 0, "whole rows");
+        let channels = self.sums_row() / taps;
+        let sums = &mut scratch.sums[first * self.sums_row()..];
+        for (row, sums) in grad
+            .chunks_exact_mut(columns)
+            .zip(sums.chunks_exact_mut(self.sums_row()))
+        {
+            for (c, to) in row.chunks_exact_mut(taps).enumerate() {
+                for (to, sum) in to.iter_mut().zip(sums[c..].iter().step_by(channels)) {
+                    *to += sum;
+                }
+            }
+            sums.fill(0.0);
+        }
+    }
+
+    /// Floats of a filter's sums. Channels are rounded up to whole lines.
+    fn sums_row(&self) -> usize {
+        self.shape.taps() * self.shape.in_channels.next_multiple_of(16)
+    }
+
+    /// Vectors from the first output position to the last.
+    fn run_vectors(&self, tiles: &Tiles) -> usize {
+        ((self.dy.height - 1) * self.dy.pitch + self.dy.width).div_ceil(tiles.lanes)
+    }
+
+    /// Whether lanes are channels. Must not depend on filters, or splitting by them would change bits.
+    fn is_outer(&self, tiles: &Tiles, channels: usize) -> bool {
+        let positions = self.dy.height * self.dy.width;
+        // Cycles per filter and tap: multiply-adds and, behind them, sums or scatter.
+        let dots = channels * (self.run_vectors(tiles) + 4);
+        let outer = channels.div_ceil(tiles.lanes) * positions + channels / 2;
+        outer < dots
+    }
+
+    fn run_dots(&self, tiles: &Tiles, call: &WeightGradCall, scratch: &mut GradScratch) {
+        scratch.columns.set_channels(call.channels);
+        let (taps, channels) = (self.shape.taps() as u32, self.sums_row() / self.shape.taps());
+        for column in &mut scratch.columns.lists[0] {
+            column.weight = column.weight % taps * channels as u32 + column.weight / taps;
+        }
+        let columns = &scratch.columns.lists[0];
+        let task = DotTask {
+            input: call.input.as_ptr(),
+            columns,
+            dy: call.dy[self.dy.offset(0, 0, 0)..].as_ptr(),
+            dy_plane: self.dy.channel_len,
+            vectors: self.run_vectors(tiles),
+            sums: scratch.sums.as_mut_ptr(),
+            sums_row: self.sums_row(),
+        };
+        let (m, n) = tiles.dot_max;
+        for filters in call.filters.chunks(m) {
+            let parts = columns.len().div_ceil(n);
+            for part in 0..parts {
+                let [first, end] = [part, part + 1].map(|i| columns.len() * i / parts);
+                // SAFETY: lists and buffers are checked in `run`, offsets in `new`.
+                unsafe { tiles.dot[end - first - 1][filters.len() - 1](&task, filters, first) }
+            }
+        }
+    }
+
+    fn run_outer(&self, tiles: &Tiles, call: &WeightGradCall, scratch: &mut GradScratch) {
+        let lanes = call.channels.len().next_multiple_of(tiles.lanes);
+        let channels = self.sums_row() / self.shape.taps();
+        assert!(
+            scratch.input.len() >= self.input.channel_len * lanes,
+            "scratch too short"
+        );
+        // SAFETY: planes are whole vectors long, and the copy has room for all of them.
+        unsafe {
+            let (from, to) = (call.input.as_ptr(), scratch.input.as_mut_ptr());
+            (tiles.transpose)(
+                from,
+                self.input.channel_len,
+                call.channels,
+                self.input.channel_len,
+                to,
+                lanes,
+            );
+        }
+        scratch.starts.clear();
+        scratch.pieces.clear();
+        for (block, group) in call.channels.chunks(tiles.lanes).enumerate() {
+            let first = scratch.pieces.len();
+            push_pieces(&mut scratch.pieces, group, tiles.lanes);
+            let pieces = [first as u32, scratch.pieces.len() as u32];
+            scratch
+                .starts
+                .extend(self.table.taps.iter().enumerate().map(|(tap, t)| OuterStart {
+                    input: t.1 * lanes as u32 + (block * tiles.lanes) as u32,
+                    sums: (tap * channels) as u32,
+                    pieces,
+                }));
+        }
+        let task = OuterTask {
+            input: scratch.input.as_ptr(),
+            lanes,
+            starts: &scratch.starts,
+            pieces: &scratch.pieces,
+            dy: call.dy[self.dy.offset(0, 0, 0)..].as_ptr(),
+            dy_plane: self.dy.channel_len,
+            rows: self.dy.height,
+            width: self.dy.width,
+            pitch: self.dy.pitch,
+            sums: scratch.sums.as_mut_ptr(),
+            sums_row: self.sums_row(),
+        };
+        let (m, n) = tiles.outer_max;
+        let (m_parts, n_parts) = (call.filters.len().div_ceil(m), task.starts.len().div_ceil(n));
+        for m_part in 0..m_parts {
+            let [from, to] = [m_part, m_part + 1].map(|i| call.filters.len() * i / m_parts);
+            for n_part in 0..n_parts {
+                let [first, end] = [n_part, n_part + 1].map(|i| task.starts.len() * i / n_parts);
+                // SAFETY: lists and buffers are checked in `run`, offsets in `new`.
+                unsafe { tiles.outer[end - first - 1][to - from - 1](&task, &call.filters[from..to], first) }
+            }
+        }
+    }
+
+    fn run_reference(&self, call: &WeightGradCall, sums: &mut [f32]) {
+        let x = |c: usize, y: usize, x: usize| call.input[self.input.offset(c, y, x)];
+        let dy = |f: usize, y: usize, x: usize| call.dy[self.dy.offset(f, y, x)];
+        let (taps, channels) = (self.shape.taps(), self.sums_row() / self.shape.taps());
+        for &f in call.filters {
+            for &c in call.channels {
+                for tap in 0..taps {
+                    let column = c as usize * taps + tap;
+                    let sum = reference::weight_grad_at(&self.shape, &x, &dy, f as usize, column);
+                    sums[f as usize * self.sums_row() + tap * channels + c as usize] += sum;
+                }
+            }
+        }
+    }
+}
+
+/// How the lanes of one block, the channels of `group`, spread over a row of sums.
+fn push_pieces(pieces: &mut Vec<Piece>, group: &[u32], lanes: usize) {
+    let neighbors = group.len() == lanes && (group[lanes - 1] - group[0]) as usize == lanes - 1;
+    if neighbors {
+        pieces.push(Piece {
+            at: group[0],
+            mask: 0,
+            whole: true,
+            index: [0; 16],
+        });
+        return;
+    }
+    for (lane, &c) in group.iter().enumerate() {
+        let at = c / 16 * 16;
+        if lane == 0 || at != group[lane - 1] / 16 * 16 {
+            pieces.push(Piece {
+                at,
+                mask: 0,
+                whole: false,
+                index: [0; 16],
+            });
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.mask |= 1 << (c % 16);
+            piece.index[c as usize % 16] = lane as u32;
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The tiles with NEON. Knows nothing beyond its four lanes.
+#![expect(unsafe_code, reason = "std::arch intrinsics")]
+
+use std::arch::aarch64::*;
+
+use super::tile::{self, ConvTask, DotTask, OuterTask, Tiles, Vector, by_m, instantiate};
+
+#[derive(Clone, Copy)]
+struct Neon(float32x4_t);
+
+// SAFETY (all blocks below): NEON is part of every aarch64 target this is compiled for; pointers are
+// the callers' duty.
+#[expect(clippy::undocumented_unsafe_blocks, reason = "said once above")]
+impl Vector for Neon {
+    const LANES: usize = 4;
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        unsafe { Self(vdupq_n_f32(x)) }
+    }
+    #[inline(always)]
+    unsafe fn load(at: *const f32) -> Self {
+        unsafe { Self(vld1q_f32(at)) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, at: *mut f32) {
+        unsafe { vst1q_f32(at, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        unsafe { Self(vfmaq_f32(c.0, self.0, b.0)) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, b: Self) -> Self {
+        unsafe { Self(vaddq_f32(self.0, b.0)) }
+    }
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        unsafe { Self(vmaxq_f32(self.0, vdupq_n_f32(0.0))) }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        unsafe { vaddvq_f32(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn load_rows(at: *const f32, _pitch: usize) -> Self {
+        unsafe { Self::load(at) }
+    }
+}
+
+instantiate!(
+    Neon, [target_feature(enable = "neon")], rows: false,
+    conv_filters: [8, 8, 8, 6, 5, 4], dot_max: (3, 8), outer_max: (8, 3)
+);

@@ -1,0 +1,201 @@
+//! Feature Boosting and Suppression (Gao et al., arXiv 1810.05331): beside each convolution a predictor scores the output
+//! channels for each image, and only the ⌈d·C⌉ most salient are computed, scaled by their score.
+//! Knows nothing of how a layer is computed ([`crate::model::net`]) or shown.
+//!
+//! ```text
+//! gate every convolution; train at d = 1 (gates active, nothing suppressed)
+//! staged:   for d in stages, falling:  train at d, from the weights of the stage before
+//! elastic:  for each batch: one part at the largest d, one at the smallest, the rest at random d between
+//! for d in grid: measure the norm statistics of that d over training images; keep them with the model
+//! ```
+//! *Elastic* training is not in the paper: it gives one set of weights that serves every density, so that d can be chosen afterwards.
+
+use crate::model::net::NormStatistics;
+use crate::model::spec::Shift;
+use crate::model::{Checkpoint, Density, zoo};
+use crate::train::{self, Ctx, Plan};
+use anyhow::{Result, ensure};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// Settings of FBS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FbsConfig {
+    /// `eq1`: π·(norm + β), the paper; `released`: π·norm + m·β, the authors' code.
+    pub shift: Shift,
+    /// λ, weight of Σ_l mean‖g_l‖₁ in the loss.
+    pub lambda: f32,
+    /// `all`: norm statistics over all images (the paper); `active`: over those in which a channel won.
+    pub norm_statistics: NormStatistics,
+    /// Share of all epochs trained at d = 1 before densities fall.
+    pub dense_start: f32,
+    /// Densities trained one after the other; empty means elastic training.
+    pub stages: Vec<Density>,
+    /// Elastic: parts of a batch, each at its own density; the first two at the largest and the smallest.
+    pub draws: usize,
+    /// Elastic: the smallest density trained.
+    pub floor: Density,
+    /// Densities that norm statistics are kept for; empty means every 0.05 from 1 down to the smallest trained.
+    pub grid: Vec<Density>,
+    /// Training images that norm statistics are measured on.
+    pub calibration: usize,
+}
+
+impl Default for FbsConfig {
+    fn default() -> Self {
+        let percent = |p| Density::percent(p).unwrap_or(Density::FULL);
+        Self {
+            shift: Shift::Eq1,
+            lambda: 1e-8,
+            norm_statistics: NormStatistics::All,
+            dense_start: 0.1,
+            stages: Vec::new(),
+            draws: 4,
+            floor: percent(20),
+            grid: Vec::new(),
+            calibration: 2048,
+        }
+    }
+}
+
+impl FbsConfig {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// One line naming the key, its value and what was expected.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.lambda >= 0.0 && self.lambda.is_finite(),
+            "method.lambda is {}, expected at least 0",
+            self.lambda
+        );
+        ensure!(
+            (0.0..=1.0).contains(&self.dense_start),
+            "method.dense_start is {}, expected 0 to 1",
+            self.dense_start
+        );
+        ensure!(
+            (2..=16).contains(&self.draws),
+            "method.draws is {}, expected 2 to 16",
+            self.draws
+        );
+        ensure!(
+            self.calibration >= 16,
+            "method.calibration is {}, expected at least 16 images",
+            self.calibration
+        );
+        ensure!(
+            self.stages.is_sorted_by(|a, b| a > b),
+            "method.stages must fall, e.g. [0.9, 0.8, 0.7]"
+        );
+        Ok(())
+    }
+
+    /// Densities to keep norm statistics for, rising.
+    fn kept(&self) -> Vec<Density> {
+        let lowest = self.stages.last().copied().unwrap_or(self.floor);
+        let mut grid = self.grid.clone();
+        if grid.is_empty() {
+            // A staged model is good at the density of its last stage alone.
+            let every = (u32::from(lowest.as_percent())..100)
+                .step_by(5)
+                .filter_map(|p| Density::percent(p).ok());
+            grid = if self.stages.is_empty() {
+                every.chain([Density::FULL]).collect()
+            } else {
+                vec![lowest]
+            };
+        }
+        grid.sort();
+        grid.dedup();
+        grid
+    }
+
+    /// The densities of one step: one entry for each part of the batch.
+    fn draw(&self, seed: u64, step: u64, steps: u64) -> Vec<Density> {
+        let t = step as f32 / steps.max(1) as f32;
+        if t < self.dense_start {
+            return vec![Density::FULL];
+        }
+        if !self.stages.is_empty() {
+            let stage = (t - self.dense_start) / (1.0 - self.dense_start) * self.stages.len() as f32;
+            return vec![self.stages[(stage as usize).min(self.stages.len() - 1)]];
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(step);
+        let mut draw =
+            || Density::percent(rng.random_range(u32::from(self.floor.as_percent())..=100)).unwrap_or(Density::FULL);
+        let between: Vec<Density> = (2..self.draws).map(|_| draw()).collect();
+        [Density::FULL, self.floor].into_iter().chain(between).collect()
+    }
+}
+
+/// Trains FBS: gates on the dense network (or on `ctx.start`), then densities as configured.
+///
+/// # Errors
+/// [`crate::event::Cancelled`]; a loss that is not a number.
+pub fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
+    let spec = zoo::gated(&ctx.spec, config.shift);
+    let seed = ctx.seed;
+    let plan = Plan {
+        method: "fbs",
+        spec,
+        lambda: config.lambda,
+        norm_statistics: config.norm_statistics,
+        densities: &|step, steps| config.draw(seed, step, steps),
+        kept: config.kept(),
+        calibration: config.calibration,
+    };
+    train::fit(ctx, &plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn percents(d: &[Density]) -> Vec<u8> {
+        d.iter().map(|d| d.as_percent()).collect()
+    }
+
+    #[test]
+    fn elastic_steps_always_hold_the_largest_and_the_smallest_density() {
+        let config = FbsConfig::default();
+        assert_eq!(percents(&config.draw(1, 0, 100)), [100], "dense start");
+        let mut seen = std::collections::BTreeSet::new();
+        for step in 10..100 {
+            let draw = config.draw(1, step, 100);
+            assert_eq!((draw.len(), draw[0].as_percent(), draw[1].as_percent()), (4, 100, 20));
+            assert_eq!(draw, config.draw(1, step, 100), "a step can be repeated");
+            seen.extend(percents(&draw[2..]));
+        }
+        assert!(
+            seen.len() > 50 && seen.iter().all(|p| (20..=100).contains(p)),
+            "{seen:?}"
+        );
+    }
+
+    #[test]
+    fn stages_follow_each_other_after_the_dense_start() {
+        let stages = [0.9, 0.7, 0.5].map(|d| Density::fraction(d).expect("valid")).to_vec();
+        let config = FbsConfig {
+            stages,
+            dense_start: 0.25,
+            ..FbsConfig::default()
+        };
+        let at: Vec<u8> = [0, 24, 25, 49, 50, 75, 99]
+            .map(|s| config.draw(0, s, 100)[0].as_percent())
+            .to_vec();
+        assert_eq!(at, [100, 100, 90, 90, 70, 50, 50]);
+        assert_eq!(percents(&config.kept()), [50]);
+    }
+
+    #[test]
+    fn the_default_grid_is_every_twentieth() {
+        assert_eq!(
+            percents(&FbsConfig::default().kept()),
+            (20..=100).step_by(5).collect::<Vec<u8>>()
+        );
+    }
+}

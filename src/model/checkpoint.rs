@@ -1,0 +1,463 @@
+//! A model as one self-describing safetensors file: weights, norm statistics by density, masks, and in the header all that is needed to use them.
+//! Knows nothing of runs or devices.
+//!
+//! The header's metadata has one key, `secateur`, a JSON object ([`Header`]). Tensors: every weight under its own name,
+//! `stats@PERCENT.NODE.mean|var`, `mask.NODE.filters|columns` (0/1 bytes).
+
+use super::mask::{Density, LayerMask, Masks};
+use super::spec::{NetSpec, Op};
+use super::weights::{self, Array, Weights};
+use crate::data::Normalization;
+use anyhow::{Context, Result, bail, ensure};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// The file format this program reads and writes.
+pub const SCHEMA: u32 = 1;
+
+/// Mean and variance of one norm, per channel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// Mean.
+    pub mean: Vec<f32>,
+    /// Biased variance.
+    pub var: Vec<f32>,
+}
+
+/// The statistics of all norms of a network, by node name.
+pub type NormStats = BTreeMap<String, Moments>;
+
+/// One measured point, kept with the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Density of every gate.
+    pub density: Density,
+    /// `valid` or `test`.
+    pub split: String,
+    /// Share of images classified right.
+    pub top1: f32,
+    /// Images measured.
+    pub n: usize,
+    /// MACs an image, averaged over the images measured.
+    pub macs: u64,
+}
+
+/// All of a model but its numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// File format, [`SCHEMA`].
+    pub schema: u32,
+    /// The graph.
+    pub spec: NetSpec,
+    /// What is done to pixels/255 before the network.
+    pub normalization: Normalization,
+    /// Class names, in the order of the logits.
+    pub classes: Vec<String>,
+    /// How it was made, e.g. `fbs`.
+    pub method: String,
+    /// The data set it was trained on.
+    pub data: String,
+    /// Densities that norm statistics are kept for. Dense models have 1 alone.
+    pub densities: Vec<Density>,
+    /// What was measured when it was made.
+    pub metrics: Vec<Metric>,
+    /// The experiment that made it, as TOML.
+    pub recipe: String,
+}
+
+/// A trained network: what methods return and the engine compiles.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// All but the numbers.
+    pub header: Header,
+    /// Trainable arrays.
+    pub weights: Weights,
+    /// Static masks.
+    pub masks: Masks,
+    /// Norm statistics for each of `header.densities`.
+    pub stats: BTreeMap<Density, NormStats>,
+}
+
+impl Checkpoint {
+    /// The graph.
+    pub fn spec(&self) -> &NetSpec {
+        &self.header.spec
+    }
+
+    /// Whether density means anything for this model.
+    pub fn is_gated(&self) -> bool {
+        !self.spec().gates().is_empty()
+    }
+
+    /// Norm statistics at a density: those kept, or between two kept densities the linear blend of both.
+    pub fn stats_at(&self, density: Density) -> NormStats {
+        let above = self.stats.range(density..).next();
+        let below = self.stats.range(..=density).next_back();
+        match (below, above) {
+            (Some((lo, a)), Some((hi, b))) if lo != hi => {
+                let t = (density.as_fraction() - lo.as_fraction()) / (hi.as_fraction() - lo.as_fraction());
+                a.iter()
+                    .map(|(name, m)| (name.clone(), blend(m, &b[name], t as f32)))
+                    .collect()
+            }
+            (Some((_, s)), _) | (_, Some((_, s))) => s.clone(),
+            (None, None) => NormStats::new(),
+        }
+    }
+
+    /// Checks that all parts fit each other.
+    ///
+    /// # Errors
+    /// One line naming what does not.
+    pub fn check(&self) -> Result<()> {
+        let spec = self.spec();
+        weights::check(spec, &self.weights)?;
+        let shapes = spec.shapes()?;
+        let classes = spec.classes()?;
+        ensure!(
+            self.header.classes.len() == classes,
+            "{} class names for {classes} logits",
+            self.header.classes.len()
+        );
+        let n = &self.header.normalization;
+        ensure!(
+            n.mean.len() == spec.input[0] && n.std.len() == spec.input[0],
+            "normalization has {} means and {} deviations, expected {}",
+            n.mean.len(),
+            n.std.len(),
+            spec.input[0]
+        );
+        ensure!(
+            n.std.iter().all(|s| s.is_finite() && *s > 0.0),
+            "normalization has a deviation that is not positive"
+        );
+        for (name, mask) in &self.masks {
+            let Some(weight) = self.weights.get(&format!("{name}.weight")) else {
+                bail!("a mask for {name}, which has no weight")
+            };
+            let [filters, columns] = [weight.shape[0], weight.shape[1..].iter().product()];
+            ensure!(
+                mask.filters.len() == filters && mask.columns.len() == columns,
+                "the mask of {name} is {}×{}, expected {filters}×{columns}",
+                mask.filters.len(),
+                mask.columns.len()
+            );
+        }
+        ensure!(
+            self.stats.keys().eq(self.header.densities.iter()),
+            "norm statistics are kept for other densities than the header lists"
+        );
+        for stats in self.stats.values() {
+            for (i, node) in spec
+                .nodes
+                .iter()
+                .enumerate()
+                .filter(|(_, n)| matches!(n.op, Op::Norm { .. }))
+            {
+                let fits = stats
+                    .get(&node.name)
+                    .is_some_and(|m| m.mean.len() == shapes[i][0] && m.var.len() == shapes[i][0]);
+                ensure!(fits, "no norm statistics of the right size for {}", node.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a model file.
+    ///
+    /// # Errors
+    /// If the parts do not fit each other.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.check()?;
+        let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = BTreeMap::new();
+        let floats = |data: &[f32]| data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        for (name, a) in &self.weights {
+            tensors.insert(name.clone(), (Dtype::F32, a.shape.clone(), floats(&a.data)));
+        }
+        for (density, stats) in &self.stats {
+            for (node, m) in stats {
+                for (what, v) in [("mean", &m.mean), ("var", &m.var)] {
+                    tensors.insert(
+                        format!("stats@{}.{node}.{what}", density.as_percent()),
+                        (Dtype::F32, vec![v.len()], floats(v)),
+                    );
+                }
+            }
+        }
+        for (node, mask) in &self.masks {
+            for (what, v) in [("filters", &mask.filters), ("columns", &mask.columns)] {
+                tensors.insert(
+                    format!("mask.{node}.{what}"),
+                    (Dtype::U8, vec![v.len()], v.iter().map(|&b| u8::from(b)).collect()),
+                );
+            }
+        }
+        let views: Result<Vec<_>, _> = tensors
+            .iter()
+            .map(|(name, (dtype, shape, data))| {
+                Ok::<_, safetensors::SafeTensorError>((name, TensorView::new(*dtype, shape.clone(), data)?))
+            })
+            .collect();
+        let metadata = HashMap::from([("secateur".to_owned(), serde_json::to_string(&self.header)?)]);
+        Ok(safetensors::serialize(views?, Some(metadata))?)
+    }
+
+    /// Reads a model file's bytes.
+    ///
+    /// # Errors
+    /// Not safetensors, not ours, another version, or parts that do not fit each other.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let file = SafeTensors::deserialize(bytes).context("not a safetensors file")?;
+        let (_, meta) = SafeTensors::read_metadata(bytes)?;
+        let json = meta.metadata().as_ref().and_then(|m| m.get("secateur")).context(
+            "a safetensors file without the `secateur` header; `secateur import` reads other programs' weights",
+        )?;
+        let header: serde_json::Value = serde_json::from_str(json).context("the `secateur` header is not JSON")?;
+        let schema = header["schema"].as_u64().unwrap_or(0);
+        ensure!(
+            schema == u64::from(SCHEMA),
+            "model file of schema {schema}, expected {SCHEMA}"
+        );
+        let header: Header =
+            serde_json::from_value(header).context("the `secateur` header does not describe a model")?;
+        let (mut weights, mut masks, mut stats) = (
+            Weights::new(),
+            BTreeMap::<String, LayerMask>::new(),
+            BTreeMap::<Density, NormStats>::new(),
+        );
+        for (name, view) in file.tensors() {
+            if let Some(rest) = name.strip_prefix("mask.") {
+                let (node, what) = rest
+                    .rsplit_once('.')
+                    .with_context(|| format!("tensor {name} is not known"))?;
+                let mask = masks.entry(node.to_owned()).or_insert_with(|| LayerMask {
+                    filters: vec![],
+                    columns: vec![],
+                });
+                let bits = view.data().iter().map(|&b| b != 0).collect();
+                match what {
+                    "filters" => mask.filters = bits,
+                    "columns" => mask.columns = bits,
+                    _ => bail!("tensor {name} is not known"),
+                }
+                continue;
+            }
+            ensure!(
+                view.dtype() == Dtype::F32,
+                "tensor {name} is {:?}, expected F32",
+                view.dtype()
+            );
+            let data: Vec<f32> = view
+                .data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect();
+            let Some(rest) = name.strip_prefix("stats@") else {
+                weights.insert(
+                    name,
+                    Array {
+                        shape: view.shape().to_vec(),
+                        data,
+                    },
+                );
+                continue;
+            };
+            let parts = rest
+                .split_once('.')
+                .and_then(|(p, rest)| Some((p.parse().ok()?, rest.rsplit_once('.')?)));
+            let Some((percent, (node, what))) = parts else {
+                bail!("tensor {name} is not known")
+            };
+            let moments = stats
+                .entry(Density::percent(percent)?)
+                .or_default()
+                .entry(node.to_owned())
+                .or_default();
+            match what {
+                "mean" => moments.mean = data,
+                "var" => moments.var = data,
+                _ => bail!("tensor {name} is not known"),
+            }
+        }
+        // Networks without norms have no statistics tensors, but still a density grid.
+        for d in &header.densities {
+            stats.entry(*d).or_default();
+        }
+        let checkpoint = Self {
+            header,
+            weights,
+            masks,
+            stats,
+        };
+        checkpoint.check()?;
+        Ok(checkpoint)
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::from_bytes`], with the path; or the file cannot be read.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::from_bytes(&bytes).with_context(|| format!("model file {}", path.display()))
+    }
+
+    /// Writes a model file: beside, synced, then renamed, so that an older file of that name stays whole until the new one is.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the parts do not fit each other.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write_whole(path, &self.to_bytes()?)
+    }
+}
+
+/// Writes a file beside its place, syncs it and renames it.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    let beside = Path::new(&beside);
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::File::create(beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(beside, path)
+    };
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(beside)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn blend(a: &Moments, b: &Moments, t: f32) -> Moments {
+    let mix = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x + (y - x) * t).collect();
+    Moments {
+        mean: mix(&a.mean, &b.mean),
+        var: mix(&a.var, &b.var),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{spec::Shift, zoo};
+    use super::*;
+
+    pub(crate) fn sample() -> Checkpoint {
+        let spec = zoo::gated(
+            &zoo::build("m-cifarnet", [1, 12, 12], 3, 0.1).expect("builds"),
+            Shift::Eq1,
+        );
+        let shapes = spec.shapes().expect("shapes");
+        let norms = |v: f32| -> NormStats {
+            let norm = |(i, n): (usize, &super::super::spec::Node)| {
+                matches!(n.op, Op::Norm { .. }).then(|| {
+                    (
+                        n.name.clone(),
+                        Moments {
+                            mean: vec![v; shapes[i][0]],
+                            var: vec![2.0 * v; shapes[i][0]],
+                        },
+                    )
+                })
+            };
+            spec.nodes.iter().enumerate().filter_map(norm).collect()
+        };
+        let [half, full] = [Density::percent(50).expect("valid"), Density::FULL];
+        Checkpoint {
+            weights: weights::init(&spec, 1).expect("init"),
+            masks: Masks::from([(
+                "conv1".into(),
+                LayerMask {
+                    filters: vec![true; 6],
+                    columns: (0..54).map(|i| i % 3 > 0).collect(),
+                },
+            )]),
+            stats: BTreeMap::from([(half, norms(1.0)), (full, norms(2.0))]),
+            header: Header {
+                schema: SCHEMA,
+                normalization: Normalization {
+                    mean: vec![0.5],
+                    std: vec![0.25],
+                },
+                classes: ["a", "b", "c"].map(String::from).to_vec(),
+                method: "fbs".into(),
+                data: "synthetic".into(),
+                densities: vec![half, full],
+                metrics: vec![Metric {
+                    density: half,
+                    split: "test".into(),
+                    top1: 0.5,
+                    n: 10,
+                    macs: 7,
+                }],
+                recipe: "schema = 1\n".into(),
+                spec,
+            },
+        }
+    }
+
+    #[test]
+    fn a_file_comes_back_as_it_was() {
+        let model = sample();
+        let bytes = model.to_bytes().expect("writes");
+        assert_eq!(Checkpoint::from_bytes(&bytes).expect("reads"), model);
+        assert_eq!(bytes, model.to_bytes().expect("writes"), "two writes differ");
+    }
+
+    #[test]
+    fn norm_statistics_between_two_densities_are_blended() {
+        let stats = sample().stats_at(Density::percent(75).expect("valid"));
+        assert_eq!((stats["conv0.norm"].mean[0], stats["conv0.norm"].var[0]), (1.5, 3.0));
+        let below = sample().stats_at(Density::percent(10).expect("valid"));
+        assert_eq!(below["conv0.norm"].mean[0], 1.0);
+    }
+
+    #[test]
+    fn broken_files_are_refused_with_their_reason() {
+        let model = sample();
+        let bytes = model.to_bytes().expect("writes");
+        let of_schema = |n: u32| {
+            Checkpoint {
+                header: Header {
+                    schema: n,
+                    ..model.header.clone()
+                },
+                ..model.clone()
+            }
+            .to_bytes()
+            .expect("writes")
+        };
+        let mut missing = model.clone();
+        missing.weights.remove("conv1.weight");
+        let cases = [
+            (bytes[..bytes.len() / 2].to_vec(), "not a safetensors file"),
+            (b"hello".to_vec(), "not a safetensors file"),
+            (of_schema(9), "schema 9, expected 1"),
+        ];
+        for (bytes, expected) in cases {
+            let text = format!("{:#}", Checkpoint::from_bytes(&bytes).expect_err(expected));
+            assert!(text.contains(expected), "{text}");
+        }
+        assert!(
+            missing
+                .to_bytes()
+                .expect_err("incomplete")
+                .to_string()
+                .contains("conv1.weight is missing")
+        );
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("m.safetensors");
+        sample().save(&path).expect("writes");
+        std::fs::create_dir(dir.path().join("m.safetensors.part")).expect("a folder in the way");
+        assert!(sample().save(&path).is_err());
+        assert_eq!(Checkpoint::load(&path).expect("still whole"), sample());
+    }
+}

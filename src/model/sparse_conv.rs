@@ -1,0 +1,314 @@
+//! The training layer as one burn operation with its own backward pass, so that training through burn's autodiff skips
+//! what is not active, and norm, gate and ReLU cost no extra passes over memory. For the `flex` backend;
+//! other devices compute the whole layer and mask it ([`super::conv_step`]).
+//! Knows nothing of networks.
+
+use super::checkpoint::Moments;
+use super::conv_step::BatchMoments;
+use super::layer::{LayerCall, LayerGrads, LayerPlan, Saved};
+use super::mask::Active;
+use super::net::NormStatistics;
+use crate::kernel::{ConvShape, Kernel, Pool};
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::{Autodiff, Dispatch, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
+use burn::tensor::{Tensor, TensorData};
+use burn_flex::FlexTensor;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// All of a layer but its tensors.
+#[derive(Clone, Debug)]
+pub struct SparseArgs {
+    /// The convolution.
+    pub shape: ConvShape,
+    /// Equal groups of images.
+    pub groups: usize,
+    /// Over which images statistics are taken.
+    pub kind: NormStatistics,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Whether ReLU ends the layer.
+    pub relu: bool,
+    /// Input channels that may be non-zero.
+    pub active_in: Option<Arc<Active>>,
+    /// Filters that are wanted.
+    pub active_out: Option<Arc<Active>>,
+    /// Where the forward pass leaves what the backward pass and the caller need.
+    saved: Arc<Mutex<Saved>>,
+}
+
+impl SparseArgs {
+    fn call<'a>(&'a self, x: &'a [f32], weight: &'a [f32], scale: &'a [f32], shift: &'a [f32]) -> LayerCall<'a> {
+        let image = self.shape.in_channels * self.shape.in_h * self.shape.in_w;
+        LayerCall {
+            x,
+            weight,
+            scale,
+            shift,
+            n: x.len() / image,
+            groups: self.groups,
+            kind: self.kind,
+            eps: self.eps,
+            relu: self.relu,
+            active_in: self.active_in.as_deref(),
+            active_out: self.active_out.as_deref(),
+        }
+    }
+}
+
+/// Plans and threads of this OS thread: all tensor work of a run stays on one.
+struct Workshop {
+    kernel: Kernel,
+    pool: Pool,
+    plans: HashMap<ConvShape, LayerPlan>,
+    /// Memory of forward passes whose backward pass is over.
+    spare: Vec<Vec<f32>>,
+}
+
+thread_local! {
+    static WORKSHOP: RefCell<Option<Workshop>> = const { RefCell::new(None) };
+}
+
+/// Chooses kernel and threads for layers computed on this OS thread from now on.
+pub fn configure(kernel: Kernel, threads: usize) {
+    WORKSHOP.set(Some(Workshop {
+        kernel,
+        pool: Pool::new(threads),
+        plans: HashMap::new(),
+        spare: Vec::new(),
+    }));
+}
+
+fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &mut Vec<Vec<f32>>) -> R) -> R {
+    WORKSHOP.with_borrow_mut(|workshop| {
+        let workshop = workshop.get_or_insert_with(|| {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            Workshop {
+                kernel: Kernel::best(),
+                pool: Pool::new(threads),
+                plans: HashMap::new(),
+                spare: Vec::new(),
+            }
+        });
+        let kernel = workshop.kernel;
+        let plan = workshop
+            .plans
+            .entry(shape)
+            .or_insert_with(|| LayerPlan::new(kernel, shape));
+        work(plan, &mut workshop.pool, &mut workshop.spare)
+    })
+}
+
+/// The operation, as burn dispatches it.
+#[backend_extension(Flex, Autodiff)]
+pub trait SparseBackend: burn::backend::Backend {
+    /// relu(scale · norm(conv(x)) + shift).
+    fn sparse_layer(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        args: SparseArgs,
+    ) -> FloatTensor<Self>;
+}
+
+/// Runs a layer on the `flex` device: `x` `[n, c, h, w]`, `weight` `[filters, c, k, k]`, `scale` and `shift` `[1 or n, filters]`.
+pub fn run(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    scale: Tensor<2>,
+    shift: Tensor<2>,
+    mut args: SparseArgs,
+) -> (Tensor<4>, BatchMoments) {
+    let saved = Arc::new(Mutex::new(Saved::default()));
+    args.saved = saved.clone();
+    let filters = args.shape.filters;
+    let y = Dispatch::sparse_layer(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        args,
+    );
+    let saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
+    let last = saved.mean.len() - filters;
+    let moments = Moments {
+        mean: saved.mean[last..].to_vec(),
+        var: saved.var[last..].to_vec(),
+    };
+    (Tensor::from_dispatch(y), Some((moments, saved.count[last..].to_vec())))
+}
+
+/// Arguments of a layer; what the forward pass leaves is filled in by [`run`].
+#[derive(Clone, Debug)]
+pub struct LayerOf {
+    /// The convolution.
+    pub shape: ConvShape,
+    /// Equal groups of images.
+    pub groups: usize,
+    /// Over which images statistics are taken.
+    pub kind: NormStatistics,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Whether ReLU ends the layer.
+    pub relu: bool,
+}
+
+impl LayerOf {
+    /// With its active lists.
+    pub fn with(self, active_in: Option<Arc<Active>>, active_out: Option<Arc<Active>>) -> SparseArgs {
+        let Self {
+            shape,
+            groups,
+            kind,
+            eps,
+            relu,
+        } = self;
+        SparseArgs {
+            shape,
+            groups,
+            kind,
+            eps,
+            relu,
+            active_in,
+            active_out,
+            saved: Arc::default(),
+        }
+    }
+}
+
+fn floats(tensor: &FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() {
+        tensor.clone()
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
+fn slice(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice::<f32>().unwrap_or(&[])
+}
+
+fn tensor(data: Vec<f32>, shape: impl Into<Vec<usize>>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(data, shape.into()))
+}
+
+impl SparseBackend for Flex {
+    fn sparse_layer(
+        x: FlexTensor,
+        weight: FlexTensor,
+        scale: FlexTensor,
+        shift: FlexTensor,
+        args: SparseArgs,
+    ) -> FlexTensor {
+        let [x, weight, scale, shift] = [&x, &weight, &scale, &shift].map(floats);
+        let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
+        let shape = [call.n, args.shape.filters, args.shape.out_h(), args.shape.out_w()];
+        let mut out = vec![0.0; shape.iter().product()];
+        let saved = with_plan(args.shape, |plan, pool, spare| {
+            let memory = take(spare, out.len());
+            plan.forward(pool, &call, &mut out, memory)
+        });
+        *args.saved.lock().unwrap_or_else(PoisonError::into_inner) = saved;
+        tensor(out, shape)
+    }
+}
+
+/// Spare memory of about this size, or none.
+fn take(spare: &mut Vec<Vec<f32>>, len: usize) -> Vec<f32> {
+    let at = spare.iter().position(|v| v.len() == len);
+    at.map(|i| spare.swap_remove(i)).unwrap_or_default()
+}
+
+#[derive(Clone, Debug)]
+struct LayerState {
+    x: FlexTensor,
+    weight: FlexTensor,
+    scale: FlexTensor,
+    shift: FlexTensor,
+    out: FlexTensor,
+    args: SparseArgs,
+}
+
+#[derive(Debug)]
+struct LayerBackward;
+
+impl Backward<Flex, 4> for LayerBackward {
+    type State = LayerState;
+
+    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let dout = floats(&grads.consume::<Flex>(&ops.node));
+        let LayerState {
+            x,
+            weight,
+            scale,
+            shift,
+            out,
+            args,
+        } = ops.state;
+        let [px, pw, ps, pb] = ops.parents;
+        let zeros = |t: &FlexTensor| vec![0.0f32; t.shape().num_elements()];
+        let mut dx = px.as_ref().map(|_| zeros(&x));
+        let (mut dw, mut ds, mut db) = (zeros(&weight), zeros(&scale), zeros(&shift));
+        let saved = std::mem::take(&mut *args.saved.lock().unwrap_or_else(PoisonError::into_inner));
+        let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
+        with_plan(args.shape, |plan, pool, spare| {
+            let grads = LayerGrads {
+                x: dx.as_deref_mut(),
+                weight: &mut dw,
+                scale: &mut ds,
+                shift: &mut db,
+            };
+            plan.backward(pool, &call, slice(&out), slice(&dout), &saved, grads);
+            spare.push(saved.y);
+        });
+        let dims = |t: &FlexTensor| t.shape().to_vec();
+        if let (Some(node), Some(dx)) = (px, dx) {
+            grads.register::<Flex>(node.id, tensor(dx, dims(&x)));
+        }
+        for (node, data, like) in [(pw, dw, &weight), (ps, ds, &scale), (pb, db, &shift)] {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, tensor(data, dims(like)));
+            }
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> SparseBackend for Autodiff<Flex, C> {
+    fn sparse_layer(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        args: SparseArgs,
+    ) -> FloatTensor<Self> {
+        let (x, guard_x) = x.into_parts();
+        let (weight, guard_w) = weight.into_parts();
+        let (scale, guard_s) = scale.into_parts();
+        let (shift, guard_b) = shift.into_parts();
+        // Contiguous once, here: forward and backward read the same copy.
+        let [x, weight, scale, shift] = [&x, &weight, &scale, &shift].map(floats);
+        let out = Flex::sparse_layer(x.clone(), weight.clone(), scale.clone(), shift.clone(), args.clone());
+        match LayerBackward
+            .prepare::<C>([guard_x, guard_w, guard_s, guard_b])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish(
+                LayerState {
+                    x,
+                    weight,
+                    scale,
+                    shift,
+                    out: out.clone(),
+                    args,
+                },
+                out,
+            ),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! A network as plain data: a graph of named operations, and the shapes that follow from it.
+//! Knows nothing of weights, devices or pruning methods.
+
+use anyhow::{Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+/// Zeros around a plane, in pixels. TensorFlow's SAME with stride 2 is asymmetric, so all four are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pad {
+    /// Rows above.
+    pub top: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns to the left.
+    pub left: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+impl Pad {
+    /// No padding (VALID).
+    pub const VALID: Self = Self {
+        top: 0,
+        bottom: 0,
+        left: 0,
+        right: 0,
+    };
+
+    /// The same number of zeros on every side.
+    pub fn all(n: usize) -> Self {
+        Self {
+            top: n,
+            bottom: n,
+            left: n,
+            right: n,
+        }
+    }
+
+    /// Whether every side is narrower than the kernel, so that every window meets the image.
+    pub fn is_below(self, kernel: usize) -> bool {
+        [self.top, self.bottom, self.left, self.right]
+            .into_iter()
+            .all(|n| n < kernel)
+    }
+
+    /// TensorFlow's SAME: out = ⌈in / stride⌉, the odd zero goes below and to the right.
+    pub fn same(size: [usize; 2], kernel: usize, stride: usize) -> Self {
+        let split = |n: usize| {
+            let total = ((n.div_ceil(stride) - 1) * stride + kernel).saturating_sub(n);
+            (total / 2, total - total / 2)
+        };
+        let ((top, bottom), (left, right)) = (split(size[0]), split(size[1]));
+        Self {
+            top,
+            bottom,
+            left,
+            right,
+        }
+    }
+}
+
+impl From<Pad> for crate::kernel::Pad {
+    fn from(pad: Pad) -> Self {
+        let Pad {
+            top,
+            bottom,
+            left,
+            right,
+        } = pad;
+        Self {
+            top,
+            bottom,
+            left,
+            right,
+        }
+    }
+}
+
+/// Where FBS puts the shift β (papers differ from code).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shift {
+    /// π·(norm + β): equation (1) of arXiv 1810.05331.
+    #[default]
+    Eq1,
+    /// π·norm + m·β, m the 0/1 winner mask: the authors' released code.
+    Released,
+}
+
+/// One operation. Tensors are `[channels, height, width]` per image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Op {
+    /// The image. Always node 0.
+    Input,
+    /// 2-D convolution, weight `[filters, in, kernel, kernel]`.
+    Conv {
+        /// Output channels.
+        filters: usize,
+        /// Kernel height and width.
+        kernel: usize,
+        /// Stride in both directions.
+        stride: usize,
+        /// Zeros around the input.
+        pad: Pad,
+        /// Whether a bias is added per filter.
+        bias: bool,
+    },
+    /// Batch normalization per channel.
+    Norm {
+        /// Added to the variance.
+        eps: f32,
+        /// With trainable scale γ and shift β. Under a gate, the gate takes their place.
+        affine: bool,
+    },
+    /// FBS gate (arXiv 1810.05331, equations 1–4). Inputs: what is gated, what the saliency is read from.
+    Gate {
+        /// Where the shift stands.
+        shift: Shift,
+    },
+    /// max(x, 0).
+    Relu,
+    /// Maximum over windows.
+    MaxPool {
+        /// Window height and width.
+        kernel: usize,
+        /// Stride in both directions.
+        stride: usize,
+        /// Padding on every side (never chosen as maximum).
+        pad: usize,
+    },
+    /// Mean over windows, no padding.
+    AvgPool {
+        /// Window height and width.
+        kernel: usize,
+        /// Stride in both directions.
+        stride: usize,
+    },
+    /// Mean over all positions: `[c, h, w]` → `[c, 1, 1]`.
+    GlobalAvgPool,
+    /// Sum of two tensors of one shape.
+    Add,
+    /// Zeroes elements at random in training; nothing otherwise.
+    Dropout {
+        /// Probability of being zeroed.
+        rate: f32,
+    },
+    /// `[c, h, w]` → `[c·h·w, 1, 1]`.
+    Flatten,
+    /// Fully connected, weight `[outputs, in]`.
+    Linear {
+        /// Output features.
+        outputs: usize,
+        /// Whether a bias is added.
+        bias: bool,
+    },
+}
+
+impl Op {
+    /// The operation's name as files and tables have it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Conv { .. } => "conv",
+            Op::Norm { .. } => "norm",
+            Op::Gate { .. } => "gate",
+            Op::Relu => "relu",
+            Op::MaxPool { .. } => "max-pool",
+            Op::AvgPool { .. } => "avg-pool",
+            Op::GlobalAvgPool => "global-avg-pool",
+            Op::Add => "add",
+            Op::Dropout { .. } => "dropout",
+            Op::Flatten => "flatten",
+            Op::Linear { .. } => "linear",
+        }
+    }
+}
+
+/// An operation with its name and where its inputs come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Unique in the network; weights are named after it.
+    pub name: String,
+    /// What is done.
+    #[serde(flatten)]
+    pub op: Op,
+    /// Indices of earlier nodes.
+    pub inputs: Vec<usize>,
+}
+
+/// `[channels, height, width]` of one image.
+pub type Shape = [usize; 3];
+
+/// A network: nodes in an order in which they can be computed. The last one gives the logits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetSpec {
+    /// What people call it, e.g. `m-cifarnet`.
+    pub name: String,
+    /// Shape of the image.
+    pub input: Shape,
+    /// The graph.
+    pub nodes: Vec<Node>,
+}
+
+impl NetSpec {
+    /// Number of classes: the size of the last node.
+    ///
+    /// # Errors
+    /// As [`NetSpec::shapes`].
+    pub fn classes(&self) -> Result<usize> {
+        Ok(self.shapes()?.last().map_or(0, |s| s.iter().product()))
+    }
+
+    /// Index of a node by name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|n| n.name == name)
+    }
+
+    /// Nodes that read node `id`.
+    pub fn consumers(&self, id: usize) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|&i| self.nodes[i].inputs.contains(&id))
+            .collect()
+    }
+
+    /// Indices of all convolutions, in order.
+    pub fn convs(&self) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|&i| matches!(self.nodes[i].op, Op::Conv { .. }))
+            .collect()
+    }
+
+    /// Indices of all gates, in order.
+    pub fn gates(&self) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|&i| matches!(self.nodes[i].op, Op::Gate { .. }))
+            .collect()
+    }
+
+    /// The shape each node gives.
+    ///
+    /// # Errors
+    /// One line naming the first node that cannot stand where it is: unknown input, wrong number of inputs, a kernel larger than its input, two shapes that cannot be added.
+    pub fn shapes(&self) -> Result<Vec<Shape>> {
+        ensure!(
+            matches!(self.nodes.first(), Some(Node { op: Op::Input, .. })),
+            "network {}: the first node must be the input",
+            self.name
+        );
+        let mut names = std::collections::BTreeSet::new();
+        let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
+        for (i, node) in self.nodes.iter().enumerate() {
+            ensure!(
+                names.insert(&node.name),
+                "network {}: two nodes are called {}",
+                self.name,
+                node.name
+            );
+            ensure!(
+                node.inputs.iter().all(|&j| j < i),
+                "network {}: node {} reads a node that does not come before it",
+                self.name,
+                node.name
+            );
+            let wanted = match node.op {
+                Op::Input => 0,
+                Op::Add | Op::Gate { .. } => 2,
+                _ => 1,
+            };
+            ensure!(
+                node.inputs.len() == wanted,
+                "network {}: node {} has {} inputs, expected {wanted}",
+                self.name,
+                node.name,
+                node.inputs.len()
+            );
+            let from: Vec<Shape> = node.inputs.iter().map(|&j| shapes[j]).collect();
+            let shape = output_shape(node, &from, self.input)?;
+            ensure!(
+                shape.iter().all(|&n| n > 0 && n <= 1 << 20),
+                "network {}: node {} would have shape {shape:?}",
+                self.name,
+                node.name
+            );
+            shapes.push(shape);
+        }
+        Ok(shapes)
+    }
+}
+
+fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
+    let windows = |n: usize, kernel: usize, stride: usize| -> Result<usize> {
+        if stride == 0 || kernel == 0 || n < kernel {
+            bail!(
+                "node {}: a kernel of {kernel} with stride {stride} does not fit into {n} pixels",
+                node.name
+            );
+        }
+        Ok((n - kernel) / stride + 1)
+    };
+    Ok(match node.op {
+        Op::Input => input,
+        Op::Conv {
+            filters,
+            kernel,
+            stride,
+            pad,
+            ..
+        } => {
+            let [_, h, w] = from[0];
+            [
+                filters,
+                windows(h + pad.top + pad.bottom, kernel, stride)?,
+                windows(w + pad.left + pad.right, kernel, stride)?,
+            ]
+        }
+        Op::MaxPool { kernel, stride, pad } => {
+            let [c, h, w] = from[0];
+            [
+                c,
+                windows(h + 2 * pad, kernel, stride)?,
+                windows(w + 2 * pad, kernel, stride)?,
+            ]
+        }
+        Op::AvgPool { kernel, stride } => {
+            let [c, h, w] = from[0];
+            [c, windows(h, kernel, stride)?, windows(w, kernel, stride)?]
+        }
+        Op::GlobalAvgPool => [from[0][0], 1, 1],
+        Op::Add => {
+            ensure!(
+                from[0] == from[1],
+                "node {}: cannot add {:?} and {:?}",
+                node.name,
+                from[0],
+                from[1]
+            );
+            from[0]
+        }
+        Op::Flatten => [from[0].iter().product(), 1, 1],
+        Op::Linear { outputs, .. } => {
+            ensure!(
+                from[0][1] == 1 && from[0][2] == 1,
+                "node {}: a linear layer reads a flat input, got {:?}",
+                node.name,
+                from[0]
+            );
+            [outputs, 1, 1]
+        }
+        Op::Norm { .. } | Op::Gate { .. } | Op::Relu | Op::Dropout { .. } => from[0],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_padding_is_that_of_tensorflow() {
+        let pads = |n, s| {
+            let p = Pad::same([n, n], 3, s);
+            (p.top, p.bottom)
+        };
+        assert_eq!([pads(30, 1), pads(30, 2), pads(15, 2)], [(1, 1), (0, 1), (1, 1)]);
+    }
+
+    #[test]
+    fn a_graph_that_cannot_be_computed_is_refused_by_name() {
+        let node = |name: &str, op, inputs: Vec<usize>| Node {
+            name: name.into(),
+            op,
+            inputs,
+        };
+        let conv = Op::Conv {
+            filters: 4,
+            kernel: 5,
+            stride: 1,
+            pad: Pad::VALID,
+            bias: false,
+        };
+        let spec = |nodes| NetSpec {
+            name: "t".into(),
+            input: [3, 4, 4],
+            nodes,
+        };
+        let cases = [
+            (spec(vec![]), "first node must be the input"),
+            (
+                spec(vec![node("x", Op::Input, vec![]), node("big", conv, vec![0])]),
+                "node big: a kernel of 5",
+            ),
+            (
+                spec(vec![node("x", Op::Input, vec![]), node("y", Op::Relu, vec![1])]),
+                "node y reads a node",
+            ),
+            (
+                spec(vec![node("x", Op::Input, vec![]), node("x", Op::Relu, vec![0])]),
+                "two nodes are called x",
+            ),
+            (
+                spec(vec![
+                    node("x", Op::Input, vec![]),
+                    node("f", Op::Linear { outputs: 2, bias: true }, vec![0]),
+                ]),
+                "flat input",
+            ),
+        ];
+        for (spec, expected) in cases {
+            let text = spec.shapes().expect_err(expected).to_string();
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+}

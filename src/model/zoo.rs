@@ -1,0 +1,320 @@
+//! The named networks, each at any width, input size and class count.
+//! Knows nothing of weights or training.
+
+use super::spec::{NetSpec, Node, Op, Pad, Shape, Shift};
+use anyhow::{Result, bail, ensure};
+
+/// All names that [`build`] knows.
+pub const NAMES: [&str; 5] = ["lenet5", "m-cifarnet", "vgg16", "resnet18", "resnet50"];
+
+/// A network by name.
+///
+/// `width` multiplies every hidden channel count (rounded, at least 1).
+///
+/// # Errors
+/// An unknown name, a width outside (0, 16], an input too small for the network.
+pub fn build(name: &str, input: Shape, classes: usize, width: f32) -> Result<NetSpec> {
+    ensure!(
+        width > 0.0 && width <= 16.0,
+        "model.width is {width}, expected more than 0 and at most 16"
+    );
+    ensure!(
+        (1..=65_536).contains(&classes),
+        "{classes} classes, expected 1 to 65536"
+    );
+    let mut b = Builder::new(name, input, width);
+    match name {
+        "lenet5" => lenet5(&mut b),
+        "m-cifarnet" => m_cifarnet(&mut b),
+        "vgg16" => vgg16(&mut b),
+        "resnet18" => resnet(&mut b, false, [2, 2, 2, 2]),
+        "resnet50" => resnet(&mut b, true, [3, 4, 6, 3]),
+        _ => bail!("unknown network {name}, expected one of {}", NAMES.join(", ")),
+    }
+    b.push(
+        "classifier",
+        Op::Linear {
+            outputs: classes,
+            bias: true,
+        },
+    );
+    b.spec.shapes()?;
+    Ok(b.spec)
+}
+
+/// Puts an FBS gate on every convolution: its norm loses γ and β, the gate takes their place.
+/// A convolution without a norm gets one. Identity paths of residual blocks stay ungated.
+pub fn gated(spec: &NetSpec, shift: Shift) -> NetSpec {
+    let mut out = NetSpec {
+        nodes: Vec::new(),
+        ..spec.clone()
+    };
+    let mut moved = vec![0; spec.nodes.len()];
+    for (i, node) in spec.nodes.iter().enumerate() {
+        let mut node = node.clone();
+        node.inputs = node.inputs.iter().map(|&j| moved[j]).collect();
+        let source = spec.nodes[i].inputs.first().copied();
+        let is_conv = |j: usize| matches!(spec.nodes[j].op, Op::Conv { .. });
+        let normed = |j: usize| {
+            spec.consumers(j)
+                .iter()
+                .any(|&k| matches!(spec.nodes[k].op, Op::Norm { .. }))
+        };
+        let gate_of = match &mut node.op {
+            Op::Norm { affine, .. } => source.filter(|&j| is_conv(j)).inspect(|_| *affine = false),
+            Op::Conv { bias, .. } if !normed(i) => {
+                *bias = false; // the norm would remove it
+                Some(i)
+            }
+            _ => None,
+        };
+        out.nodes.push(node);
+        if let Some(conv) = gate_of {
+            if conv == i {
+                out.nodes.push(Node {
+                    name: format!("{}.norm", spec.nodes[i].name),
+                    op: Op::Norm {
+                        eps: 1e-3,
+                        affine: false,
+                    },
+                    inputs: vec![out.nodes.len() - 1],
+                });
+            }
+            let read = moved[spec.nodes[conv].inputs[0]];
+            out.nodes.push(Node {
+                name: format!("{}.gate", spec.nodes[conv].name),
+                op: Op::Gate { shift },
+                inputs: vec![out.nodes.len() - 1, read],
+            });
+        }
+        moved[i] = out.nodes.len() - 1;
+    }
+    out
+}
+
+struct Builder {
+    spec: NetSpec,
+    width: f32,
+}
+
+impl Builder {
+    fn new(name: &str, input: Shape, width: f32) -> Self {
+        let image = Node {
+            name: "image".into(),
+            op: Op::Input,
+            inputs: vec![],
+        };
+        Self {
+            spec: NetSpec {
+                name: name.into(),
+                input,
+                nodes: vec![image],
+            },
+            width,
+        }
+    }
+
+    fn scaled(&self, channels: usize) -> usize {
+        ((channels as f32 * self.width).round() as usize).max(1)
+    }
+
+    fn last(&self) -> usize {
+        self.spec.nodes.len() - 1
+    }
+
+    fn push(&mut self, name: &str, op: Op) -> usize {
+        self.push_from(name, op, vec![self.last()])
+    }
+
+    fn push_from(&mut self, name: &str, op: Op, inputs: Vec<usize>) -> usize {
+        self.spec.nodes.push(Node {
+            name: name.into(),
+            op,
+            inputs,
+        });
+        self.last()
+    }
+
+    /// conv → norm [→ relu], `filters` before the width multiplier.
+    fn conv(&mut self, name: &str, from: usize, c: ConvOf) -> usize {
+        let op = Op::Conv {
+            filters: self.scaled(c.filters),
+            kernel: c.kernel,
+            stride: c.stride,
+            pad: c.pad,
+            bias: false,
+        };
+        self.push_from(name, op, vec![from]);
+        let last = self.push(
+            &format!("{name}.norm"),
+            Op::Norm {
+                eps: c.eps,
+                affine: true,
+            },
+        );
+        if c.relu {
+            self.push(&format!("{name}.relu"), Op::Relu)
+        } else {
+            last
+        }
+    }
+
+    fn head(&mut self) {
+        self.push("pool", Op::GlobalAvgPool);
+        self.push("flatten", Op::Flatten);
+    }
+}
+
+struct ConvOf {
+    filters: usize,
+    kernel: usize,
+    stride: usize,
+    pad: Pad,
+    eps: f32,
+    relu: bool,
+}
+
+/// The Caffe LeNet of the pruning literature: 20 and 50 filters of 5×5, 500 hidden units.
+fn lenet5(b: &mut Builder) {
+    for (i, filters) in [20, 50].into_iter().enumerate() {
+        let op = Op::Conv {
+            filters: b.scaled(filters),
+            kernel: 5,
+            stride: 1,
+            pad: Pad::VALID,
+            bias: true,
+        };
+        b.push(&format!("conv{i}"), op);
+        b.push(&format!("conv{i}.relu"), Op::Relu);
+        b.push(
+            &format!("pool{i}"),
+            Op::MaxPool {
+                kernel: 2,
+                stride: 2,
+                pad: 0,
+            },
+        );
+    }
+    b.push("flatten", Op::Flatten);
+    b.push(
+        "hidden",
+        Op::Linear {
+            outputs: b.scaled(500),
+            bias: true,
+        },
+    );
+    b.push("hidden.relu", Op::Relu);
+}
+
+/// The eight-convolution network of the FBS paper; dropout keeps half after conv3 and conv6.
+fn m_cifarnet(b: &mut Builder) {
+    let [_, h, w] = b.spec.input;
+    let mut size = [h, w];
+    let layers = [
+        (64, 1, false),
+        (64, 1, true),
+        (128, 2, true),
+        (128, 1, true),
+        (128, 1, true),
+        (192, 2, true),
+        (192, 1, true),
+        (192, 1, true),
+    ];
+    for (i, (filters, stride, same)) in layers.into_iter().enumerate() {
+        let pad = if same { Pad::same(size, 3, stride) } else { Pad::VALID };
+        size = if same {
+            size.map(|n| n.div_ceil(stride))
+        } else {
+            size.map(|n| n.saturating_sub(2))
+        };
+        b.conv(
+            &format!("conv{i}"),
+            b.last(),
+            ConvOf {
+                filters,
+                kernel: 3,
+                stride,
+                pad,
+                eps: 1e-3,
+                relu: true,
+            },
+        );
+        if i == 3 || i == 6 {
+            b.push(&format!("dropout{i}"), Op::Dropout { rate: 0.5 });
+        }
+    }
+    b.head();
+}
+
+/// CIFAR VGG-16: thirteen 3×3 convolutions without bias, five max-pools, one linear layer.
+/// On inputs below 32 pixels the last pools that no longer fit are left out.
+fn vgg16(b: &mut Builder) {
+    let mut size = b.spec.input[1].min(b.spec.input[2]);
+    for (stage, (filters, convs)) in [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
+        .into_iter()
+        .enumerate()
+    {
+        for i in 0..convs {
+            let conv = ConvOf {
+                filters,
+                kernel: 3,
+                stride: 1,
+                pad: Pad::all(1),
+                eps: 1e-5,
+                relu: true,
+            };
+            b.conv(&format!("conv{}_{}", stage + 1, i + 1), b.last(), conv);
+        }
+        if size >= 2 {
+            b.push(
+                &format!("pool{}", stage + 1),
+                Op::MaxPool {
+                    kernel: 2,
+                    stride: 2,
+                    pad: 0,
+                },
+            );
+            size /= 2;
+        }
+    }
+    b.head();
+}
+
+/// CIFAR ResNet: 3×3 stem without max-pool, stages of 64, 128, 256, 512 with strides 1, 2, 2, 2.
+fn resnet(b: &mut Builder, bottleneck: bool, blocks: [usize; 4]) {
+    let conv = |filters, kernel, stride, relu| ConvOf {
+        filters,
+        kernel,
+        stride,
+        pad: Pad::all(kernel / 2),
+        eps: 1e-5,
+        relu,
+    };
+    let mut x = b.conv("stem", 0, conv(64, 3, 1, true));
+    let mut channels = 64;
+    for (stage, n) in blocks.into_iter().enumerate() {
+        let filters = 64 << stage;
+        for i in 0..n {
+            let name = format!("stage{}.{i}", stage + 1);
+            let stride = if stage > 0 && i == 0 { 2 } else { 1 };
+            let out = if bottleneck { 4 * filters } else { filters };
+            let y = if bottleneck {
+                let y = b.conv(&format!("{name}.conv1"), x, conv(filters, 1, 1, true));
+                let y = b.conv(&format!("{name}.conv2"), y, conv(filters, 3, stride, true));
+                b.conv(&format!("{name}.conv3"), y, conv(out, 1, 1, false))
+            } else {
+                let y = b.conv(&format!("{name}.conv1"), x, conv(filters, 3, stride, true));
+                b.conv(&format!("{name}.conv2"), y, conv(out, 3, 1, false))
+            };
+            let identity = if stride == 1 && channels == out {
+                x
+            } else {
+                b.conv(&format!("{name}.shortcut"), x, conv(out, 1, stride, false))
+            };
+            b.push_from(&format!("{name}.add"), Op::Add, vec![y, identity]);
+            x = b.push(&format!("{name}.relu"), Op::Relu);
+            channels = out;
+        }
+    }
+    b.head();
+}

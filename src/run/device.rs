@@ -1,0 +1,146 @@
+//! Which devices there are to train on, asked so that an absent one is a line with its reason and never a crash.
+//! Knows nothing of networks.
+
+use anyhow::{Result, bail};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+/// A device by the name people use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceName {
+    /// burn's CPU backend, with our channel-sparse kernels. The default.
+    #[default]
+    Flex,
+    /// burn's older CPU backend: slow, kept because people ask for it.
+    Ndarray,
+    /// A GPU through burn's wgpu; needs the cargo feature `gpu`.
+    Wgpu,
+}
+
+/// A line of the list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeviceLine {
+    /// Its name.
+    pub device: DeviceName,
+    /// Whether it can be used.
+    pub available: bool,
+    /// What it is, or why it is not there.
+    pub detail: String,
+}
+
+impl DeviceName {
+    /// All names.
+    pub const ALL: [Self; 3] = [Self::Flex, Self::Ndarray, Self::Wgpu];
+
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::Ndarray => "ndarray",
+            Self::Wgpu => "wgpu",
+        }
+    }
+
+    /// From what people write.
+    ///
+    /// # Errors
+    /// A name that is not known.
+    pub fn parse(name: &str) -> Result<Self> {
+        match Self::ALL.into_iter().find(|d| d.name() == name) {
+            Some(device) => Ok(device),
+            None => bail!("unknown device {name}, expected flex, ndarray or wgpu"),
+        }
+    }
+
+    /// Whether it can be used, and what it is.
+    pub fn probe(self) -> DeviceLine {
+        let found = match self {
+            Self::Flex => Ok(format!("CPU, {} kernels", crate::kernel::Kernel::best().name())),
+            Self::Ndarray => Ok("CPU, dense and masked; about 50 times slower than flex".to_owned()),
+            Self::Wgpu => probe_wgpu(),
+        };
+        let available = found.is_ok();
+        DeviceLine {
+            device: self,
+            available,
+            detail: found.unwrap_or_else(|reason| reason),
+        }
+    }
+
+    /// The burn device.
+    ///
+    /// # Errors
+    /// It is not there, and why.
+    pub fn open(self) -> Result<Device> {
+        let line = self.probe();
+        if !line.available {
+            bail!("device {}: {}", self.name(), line.detail);
+        }
+        match self {
+            Self::Flex => Ok(Device::flex()),
+            // Deprecated upstream; selectable because people ask for it by name.
+            #[expect(deprecated, reason = "people ask for it by name")]
+            Self::Ndarray => Ok(Device::ndarray()),
+            Self::Wgpu => open_wgpu(),
+        }
+    }
+}
+
+#[cfg(feature = "gpu")]
+fn probe_wgpu() -> Result<String, String> {
+    use burn::tensor::{DeviceFilter, DeviceType};
+    let found = Device::enumerate(DeviceFilter::new().with(DeviceType::Wgpu)).into_vec();
+    let Some(first) = found.first() else {
+        return Err("no graphics adapter found".into());
+    };
+    let identity = first.identity();
+    let name = identity
+        .as_ref()
+        .map_or_else(|| "unnamed adapter".to_owned(), |i| i.name.clone());
+    let software = identity.is_none_or(|i| i.physical.is_none());
+    Ok(if software {
+        format!("{name} (software, slow)")
+    } else {
+        name
+    })
+}
+
+#[cfg(feature = "gpu")]
+fn open_wgpu() -> Result<Device> {
+    Device::wgpu_options()
+        .init()
+        .map_err(|e| anyhow::anyhow!("device wgpu: {e}"))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn probe_wgpu() -> Result<String, String> {
+    Err("not built in; build with --features gpu".into())
+}
+
+#[cfg(not(feature = "gpu"))]
+fn open_wgpu() -> Result<Device> {
+    bail!("device wgpu: not built in; build with --features gpu")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_device_is_a_line_with_its_reason() {
+        for device in DeviceName::ALL {
+            let line = device.probe();
+            assert!(!line.detail.is_empty());
+            assert_eq!(device.open().is_ok(), line.available, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_misspelled_device_is_refused_with_the_known_names() {
+        assert_eq!(
+            DeviceName::parse("gpu").expect_err("unknown").to_string(),
+            "unknown device gpu, expected flex, ndarray or wgpu"
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! A run's folder: `config.toml`, `manifest.json`, `events.jsonl`, `models/`.
+//! Knows nothing of threads or methods.
+
+use super::experiment::Experiment;
+use crate::event::Stamped;
+use crate::model::checkpoint::write_whole;
+use anyhow::{Context, Result};
+use rand::RngExt;
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+/// A run's folder, open for writing events.
+pub struct RunFolder {
+    /// Where it is.
+    pub path: PathBuf,
+    events: File,
+}
+
+impl RunFolder {
+    /// Makes `runs/<UTC time>_<name>_<4 hex>/` with its configuration.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written to.
+    pub fn create(runs: &Path, experiment: &Experiment) -> Result<Self> {
+        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let tag: u16 = rand::rng().random();
+        let path = runs.join(format!("{time}_{}_{tag:04x}", experiment.name));
+        fs::create_dir_all(path.join("models"))
+            .with_context(|| format!("cannot make run folder {}", path.display()))?;
+        write_whole(&path.join("config.toml"), experiment.to_toml()?.as_bytes())?;
+        let events = File::options()
+            .create(true)
+            .append(true)
+            .open(path.join("events.jsonl"));
+        let events = events.with_context(|| format!("cannot write events in {}", path.display()))?;
+        let folder = Self { path, events };
+        folder.manifest(experiment, "running", None)?;
+        Ok(folder)
+    }
+
+    /// Writes `manifest.json`.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn manifest(&self, experiment: &Experiment, state: &str, data_checksum: Option<u64>) -> Result<()> {
+        let manifest = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "seed": experiment.seed,
+            "data": experiment.data.source,
+            "data_checksum": data_checksum.map(|c| format!("{c:016x}")),
+            "machine": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": threads(), "kernel": crate::kernel::Kernel::best().name() },
+            "state": state,
+        });
+        write_whole(&self.path.join("manifest.json"), format!("{manifest:#}\n").as_bytes())
+    }
+
+    /// Appends an event and hands it to the system.
+    ///
+    /// # Errors
+    /// The disk is full or gone.
+    pub fn append(&mut self, event: &Stamped) -> Result<()> {
+        let mut line = serde_json::to_vec(event)?;
+        line.push(b'\n');
+        self.events
+            .write_all(&line)
+            .with_context(|| format!("cannot write events in {}", self.path.display()))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.path
+            .file_name()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+    }
+}
+
+/// Reads the events of a run folder. A torn last line (the run was killed while writing it) is left out.
+///
+/// # Errors
+/// No events file, or a broken line before the last.
+pub fn read_events(path: &Path) -> Result<Vec<Stamped>> {
+    let file = path.join("events.jsonl");
+    let mut reader = BufReader::new(File::open(&file).with_context(|| format!("cannot read {}", file.display()))?);
+    let (mut events, mut line) = (Vec::new(), Vec::new());
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line)? == 0 || !line.ends_with(b"\n") {
+            return Ok(events);
+        }
+        let event = serde_json::from_slice(&line)
+            .with_context(|| format!("{}: line {} is not an event", file.display(), events.len() + 1))?;
+        events.push(event);
+    }
+}
+
+/// Threads to work with: one a core.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+
+    #[test]
+    fn a_torn_last_line_is_left_out() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let experiment = Experiment::load("smoke", &[]).expect("preset");
+        let mut folder = RunFolder::create(dir.path(), &experiment).expect("creates");
+        let event = |seq| Stamped {
+            seq,
+            at: 0.5,
+            event: Event::Warning { text: "x".into() },
+        };
+        folder.append(&event(0)).expect("writes");
+        folder.append(&event(1)).expect("writes");
+        folder.events.write_all(b"{\"seq\":2,\"at\":").expect("writes");
+        assert_eq!(read_events(&folder.path).expect("reads"), [event(0), event(1)]);
+        assert_eq!(
+            Experiment::load(&folder.path.join("config.toml").to_string_lossy(), &[]).expect("reads"),
+            experiment
+        );
+        let name = folder.name();
+        assert!(name.contains("Z_smoke_"), "{name}");
+    }
+}

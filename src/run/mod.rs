@@ -1,0 +1,17 @@
+//! Experiments as data and as threads: what is asked, what happens, what is known of it.
+//! Knows nothing of windows; a front hands over a waker and reads the store.
+
+pub mod command;
+pub mod control;
+pub mod device;
+pub mod execute;
+pub mod experiment;
+pub mod folder;
+pub mod probe;
+pub mod session;
+pub mod store;
+
+pub use command::{Command, ModelRef, Question};
+pub use experiment::Experiment;
+pub use session::Session;
+pub use store::{RunId, RunState, RunStore, Status};

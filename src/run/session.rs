@@ -1,0 +1,220 @@
+//! The whole engine behind three methods: submit, pump, store.
+//! Knows nothing of windows; it calls `wake` when something arrived.
+
+use super::command::{Command, ModelRef};
+use super::control::Control;
+use super::execute::{Place, execute, panic_text};
+use super::experiment::Experiment;
+use super::probe::{self, Asked, Said};
+use super::store::{RunId, RunState, RunStore, Status};
+use crate::event::Stamped;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Events that may wait before a worker must. Enough for seconds of a hidden window.
+const EVENTS: usize = 65_536;
+
+/// Called from any thread when the session has something new.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+enum Arrival {
+    Event(RunId, Stamped),
+    /// The run could not even begin, or its thread is gone.
+    Broken(RunId, String),
+}
+
+struct Worker {
+    control: Arc<Control>,
+    thread: JoinHandle<()>,
+}
+
+/// Runs, questions and what is known of them. One per program.
+pub struct Session {
+    place: Place,
+    wake: Wake,
+    store: RunStore,
+    arrivals: (Sender<Arrival>, Receiver<Arrival>),
+    workers: BTreeMap<RunId, Worker>,
+    ask: Sender<Asked>,
+    said: Receiver<Said>,
+}
+
+impl Session {
+    /// A session that keeps runs in `place`.
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub fn new(place: Place, wake: Wake) -> anyhow::Result<Self> {
+        let (ask, asked) = bounded::<Asked>(1024);
+        let (say, said) = bounded(64);
+        let ring = wake.clone();
+        Builder::new().name("probe".into()).spawn(move || {
+            // A panic in the engine loses the open model, not the window.
+            while let Err(panic) =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| probe::serve(&asked, &say, &*ring)))
+            {
+                drop(say.send(Said::Failed(format!("measuring failed: {}", panic_text(&*panic)))));
+                ring();
+            }
+        })?;
+        Ok(Self {
+            place,
+            wake,
+            store: RunStore::default(),
+            arrivals: bounded(EVENTS),
+            workers: BTreeMap::new(),
+            ask,
+            said,
+        })
+    }
+
+    /// All that is known.
+    pub fn store(&self) -> &RunStore {
+        &self.store
+    }
+
+    /// Does what a front asks. Never blocks on work.
+    pub fn submit(&mut self, command: Command) {
+        match command {
+            Command::Start(experiment) => self.start(*experiment),
+            Command::Pause(id) => self.control(id, Status::Paused, Control::pause),
+            Command::Resume(id) => self.control(id, Status::Running, Control::resume),
+            Command::Stop(id) => self.stop(id),
+            Command::Open(from) => self.open(from),
+            Command::Ask(question) => drop(self.ask.try_send(Asked::Ask(question))),
+        }
+    }
+
+    /// Folds what has arrived, for at most `budget`. True means that more is waiting.
+    pub fn pump(&mut self, budget: Duration) -> bool {
+        let until = Instant::now() + budget;
+        while let Ok(said) = self.said.try_recv() {
+            match said {
+                Said::Opened(model) => {
+                    self.store.open = Some(model);
+                    self.store.answer = None;
+                }
+                Said::Answered(answer) => self.store.answer = Some(answer),
+                Said::Failed(text) => self.store.notice(text),
+            }
+        }
+        while let Ok(arrival) = self.arrivals.1.try_recv() {
+            match arrival {
+                Arrival::Event(id, stamped) => self.store.apply(id, &stamped),
+                Arrival::Broken(id, text) => {
+                    self.mark(id, Status::Ended);
+                    self.store.notice(text);
+                }
+            }
+            if Instant::now() >= until {
+                return true;
+            }
+        }
+        self.begin_next();
+        false
+    }
+
+    /// A run whose events somebody outside says, through the channel that workers use: how the window itself is timed.
+    pub fn feed(&mut self, experiment: Experiment) -> impl FnMut(Stamped) + Send + 'static {
+        let id = RunId(self.store.runs.len() as u32);
+        self.store.runs.push(RunState {
+            status: Status::Running,
+            ..RunState::new(id, Arc::new(experiment))
+        });
+        let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
+        move |stamped| {
+            drop(send.send(Arrival::Event(id, stamped)));
+            wake();
+        }
+    }
+
+    fn open(&mut self, from: ModelRef) {
+        if self.ask.try_send(Asked::Open(from)).is_err() {
+            self.store
+                .notice("the measuring thread is busy; the model was not opened".into());
+        }
+    }
+
+    fn start(&mut self, experiment: Experiment) {
+        let id = RunId(self.store.runs.len() as u32);
+        self.store.runs.push(RunState::new(id, Arc::new(experiment)));
+        self.begin_next();
+    }
+
+    /// Begins the oldest waiting run if none works.
+    fn begin_next(&mut self) {
+        if self.store.current().is_some() {
+            return;
+        }
+        let Some(run) = self.store.runs.iter_mut().find(|r| r.status == Status::Queued) else {
+            return;
+        };
+        run.status = Status::Running;
+        let (id, experiment) = (run.id, run.experiment.clone());
+        let control = Arc::new(Control::default());
+        let (place, send, wake, held) = (
+            self.place.clone(),
+            self.arrivals.0.clone(),
+            self.wake.clone(),
+            control.clone(),
+        );
+        let work = move || {
+            let mut listen = |stamped: &Stamped| {
+                drop(send.send(Arrival::Event(id, stamped.clone())));
+                wake();
+            };
+            if let Err(e) = execute(&experiment, &place, &held, &mut listen) {
+                drop(send.send(Arrival::Broken(id, format!("{e:#}"))));
+                wake();
+            }
+        };
+        match Builder::new().name(format!("run {}", id.0)).spawn(work) {
+            Ok(thread) => drop(self.workers.insert(id, Worker { control, thread })),
+            Err(e) => {
+                self.mark(id, Status::Ended);
+                self.store.notice(format!("cannot start a run: {e}"));
+            }
+        }
+    }
+
+    fn control(&mut self, id: RunId, status: Status, act: fn(&Control)) {
+        let movable = self
+            .store
+            .run(id)
+            .is_some_and(|r| matches!(r.status, Status::Running | Status::Paused));
+        if let Some(worker) = self.workers.get(&id).filter(|_| movable) {
+            act(&worker.control);
+            self.mark(id, status);
+        }
+    }
+
+    fn stop(&mut self, id: RunId) {
+        match self.store.run(id).map(|r| r.status) {
+            Some(Status::Queued) => self.mark(id, Status::Ended),
+            Some(Status::Running | Status::Paused) => self.control(id, Status::Stopping, Control::stop),
+            _ => {}
+        }
+    }
+
+    fn mark(&mut self, id: RunId, status: Status) {
+        if let Some(run) = self.store.runs.iter_mut().find(|r| r.id == id) {
+            run.status = status;
+        }
+    }
+}
+
+impl Drop for Session {
+    /// A window closed in the middle of training: runs are stopped and their last event written before the program ends.
+    fn drop(&mut self) {
+        for worker in self.workers.values() {
+            worker.control.stop();
+        }
+        while self.workers.values().any(|w| !w.thread.is_finished()) {
+            // Workers may wait for room in the channel.
+            drop(self.arrivals.1.recv_timeout(Duration::from_millis(20)));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Accuracy, loss and MACs of a checkpoint over a split, by the inference engine.
+//! Knows nothing of training.
+
+use super::Ctx;
+use crate::data::{Split, batch};
+use crate::infer::{self, Options, Tally};
+use crate::model::{Checkpoint, Density};
+use anyhow::Result;
+
+/// Images a run of the engine; small enough that a stop is noticed at once.
+const BATCH: usize = 64;
+
+/// Measures `checkpoint` with every gate at `density` over a whole split.
+///
+/// # Errors
+/// The model cannot be compiled.
+pub fn measure(ctx: &mut Ctx, checkpoint: &Checkpoint, density: Density, split: Split) -> Result<Tally> {
+    let mut engine = infer::compile(
+        checkpoint,
+        &Options {
+            threads: ctx.threads,
+            batch: BATCH,
+            ..Options::default()
+        },
+    )?;
+    engine.set_density(density);
+    let images = ctx.data.images(split);
+    let mut tally = Tally::new(checkpoint.spec());
+    let mut pixels = Vec::new();
+    for indices in ctx.splits.indices(split).chunks(BATCH) {
+        (ctx.check)()?;
+        batch::fill(images, indices, None, &ctx.normalization, &mut pixels);
+        let labels = indices.iter().map(|&i| images.labels[i as usize]);
+        tally.add(engine.run(&pixels), labels);
+    }
+    Ok(tally)
+}

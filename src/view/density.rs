@@ -1,0 +1,137 @@
+//! The open model at one density: accuracy with its interval, MACs, measured time, memory.
+//! Knows nothing of layers one by one.
+
+use crate::model::{Density, Fractions, Masks, cost};
+use crate::run::RunStore;
+use crate::run::probe::Answer;
+use serde::Serialize;
+
+/// What the density panel shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DensityView {
+    /// The model's name.
+    pub model: String,
+    /// Density that was asked for.
+    pub asked: Density,
+    /// Densities the model was made for; none if it has no gates.
+    pub range: Option<[Density; 2]>,
+    /// MACs an image that the asked density promises, before anything is measured.
+    pub macs_nominal: u64,
+    /// MACs an image with nothing gated away.
+    pub macs_dense: u64,
+    /// Whether [`DensityView::measured`] answers what was asked.
+    pub fresh: bool,
+    /// The newest measurement, if there is one.
+    pub measured: Option<Measured>,
+}
+
+/// A measurement over part or all of the validation images.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// Density measured, the mean if gates differ.
+    pub density: f64,
+    /// Images measured.
+    pub n: usize,
+    /// Of so many.
+    pub of: usize,
+    /// Share classified right.
+    pub top1: f64,
+    /// Bounds of the 95 % interval of `top1`.
+    pub interval: [f64; 2],
+    /// MACs an image, averaged over the images measured.
+    pub macs: u64,
+    /// Milliseconds an image: p10, median, p90.
+    pub millis: Option<[f64; 3]>,
+    /// Bytes of weights read for an image: now, dense.
+    pub weight_bytes: [u64; 2],
+    /// Bytes of activations read and written for an image: now, dense.
+    pub activation_bytes: [u64; 2],
+    /// Largest amount of activations alive at once, in bytes: now, dense.
+    pub peak_bytes: [u64; 2],
+}
+
+impl Measured {
+    /// Half the width of the interval.
+    pub fn plus_minus(&self) -> f64 {
+        (self.interval[1] - self.interval[0]) / 2.0
+    }
+
+    /// Whether all images were measured.
+    pub fn is_complete(&self) -> bool {
+        self.n == self.of
+    }
+}
+
+/// The density panel for a density that was asked for; none without an open model.
+pub fn density(store: &RunStore, asked: Density) -> Option<DensityView> {
+    let open = store.open.as_ref()?;
+    let spec = &open.header.spec;
+    let gates = spec.gates().len();
+    let nominal = Fractions::nominal(spec, &vec![asked; gates]).and_then(|f| cost::total(spec, &Masks::new(), &f));
+    let kept = &open.header.densities;
+    let range = match (kept.iter().min(), kept.iter().max()) {
+        (Some(&low), Some(&high)) if gates > 0 => Some([low, high]),
+        _ => None,
+    };
+    Some(DensityView {
+        model: open.name.clone(),
+        asked,
+        range,
+        macs_nominal: nominal.map_or(open.dense.macs, |c| c.macs),
+        macs_dense: open.dense.macs,
+        fresh: store.answer.as_ref().is_some_and(|a| a.question.densities.iter().all(|&d| d == asked)),
+        measured: store.answer.as_ref().map(|a| measured(a, &open.dense)),
+    })
+}
+
+fn measured(answer: &Answer, dense: &cost::Cost) -> Measured {
+    let top1 = answer.right as f64 / answer.n.max(1) as f64;
+    Measured {
+        density: mean_density(answer),
+        n: answer.n,
+        of: answer.of,
+        top1,
+        interval: wilson(answer.right, answer.n),
+        macs: answer.macs,
+        millis: answer.latency.as_ref().map(|l| [l.p10_ms, l.median_ms, l.p90_ms]),
+        weight_bytes: [answer.traffic.weight_bytes, dense.weight_bytes],
+        activation_bytes: [answer.traffic.activation_bytes, dense.activation_bytes],
+        peak_bytes: [answer.traffic.peak_bytes, dense.peak_bytes],
+    }
+}
+
+/// Mean density over the gates asked for; 1 without gates.
+pub fn mean_density(answer: &Answer) -> f64 {
+    let densities = &answer.question.densities;
+    if densities.is_empty() {
+        return 1.0;
+    }
+    let percents: u32 = densities.iter().map(|d| u32::from(d.as_percent())).sum();
+    f64::from(percents) / 100.0 / densities.len() as f64
+}
+
+/// Wilson's 95 % score interval for `right` of `n`. All of [0, 1] if nothing was measured.
+pub fn wilson(right: usize, n: usize) -> [f64; 2] {
+    if n == 0 {
+        return [0.0, 1.0];
+    }
+    let z = 1.959_964;
+    let (n, p) = (n as f64, right as f64 / n as f64);
+    let center = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
+    let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+    [(center - half).max(0.0), (center + half).min(1.0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_that_of_wilson() {
+        // Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662.
+        let [low, high] = wilson(81, 263);
+        assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
+        assert_eq!(wilson(0, 0), [0.0, 1.0]);
+        assert!(wilson(10, 10)[1] == 1.0 && wilson(10, 10)[0] > 0.6);
+    }
+}

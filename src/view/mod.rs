@@ -1,0 +1,20 @@
+//! What is shown, computed from what is known: plain structs that can be written down as text and tested as text.
+//! Knows nothing of windows or of how anything is painted.
+
+pub mod curves;
+pub mod density;
+pub mod frontier;
+pub mod layers;
+pub mod notices;
+pub mod runs;
+pub mod saliency;
+pub mod text;
+pub mod thin;
+
+pub use curves::{Curves, CurvesView};
+pub use density::DensityView;
+pub use frontier::FrontierView;
+pub use layers::LayersView;
+pub use notices::Notice;
+pub use runs::RunRow;
+pub use saliency::SaliencyView;

@@ -1,0 +1,40 @@
+//! What went wrong, in lines that can be copied.
+//! Knows nothing of how long a line was shown.
+
+use crate::event::Outcome;
+use crate::run::{RunStore, Status};
+use serde::Serialize;
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Notice {
+    /// Whether something could not be done; otherwise it went on.
+    pub is_error: bool,
+    /// Who says it.
+    pub from: String,
+    /// What was said.
+    pub text: String,
+}
+
+/// The log: each run's lines, oldest run first, then what happened outside runs.
+pub fn notices(store: &RunStore) -> Vec<Notice> {
+    let mut out = Vec::new();
+    for run in &store.runs {
+        let from = format!("run {} {}", run.id.0 + 1, run.experiment.name);
+        let line = |is_error: bool, text: String| Notice { is_error, from: from.clone(), text };
+        out.extend(run.warnings.iter().map(|w| line(false, w.clone())));
+        match run.ending.as_ref() {
+            Some(e) if e.outcome == Outcome::Failed => {
+                out.push(line(true, e.reason.clone().unwrap_or_else(|| "failed without a reason".into())));
+            }
+            Some(e) => {
+                let how = if e.outcome == Outcome::Finished { "finished" } else { "stopped" };
+                out.push(line(false, format!("{how}; kept in {}", e.run)));
+            }
+            None if run.status == Status::Ended => out.push(line(true, "could not begin".into())),
+            None => {}
+        }
+    }
+    out.extend(store.notices.iter().map(|n| Notice { is_error: true, from: "workbench".into(), text: n.clone() }));
+    out
+}

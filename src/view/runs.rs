@@ -1,0 +1,77 @@
+//! The runs of this session as a list.
+//! Knows nothing of curves.
+
+use super::text;
+use crate::event::Outcome;
+use crate::run::{RunId, RunState, RunStore, Status};
+use serde::Serialize;
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunRow {
+    /// Its number.
+    pub id: RunId,
+    /// Number and name as people say it.
+    pub title: String,
+    /// Where it stands, in a word.
+    pub status: &'static str,
+    /// Share of the planned steps that is done.
+    pub progress: f32,
+    /// What is being done, and how long it will still take; or how it ended.
+    pub detail: String,
+    /// Whether it works or is held.
+    pub is_live: bool,
+    /// Whether it failed.
+    pub is_failed: bool,
+    /// Its model's path, once there is one.
+    pub model: Option<String>,
+}
+
+/// The list of runs, newest first.
+pub fn runs(store: &RunStore) -> Vec<RunRow> {
+    store.runs.iter().rev().map(row).collect()
+}
+
+/// One row of the list.
+pub fn row(run: &RunState) -> RunRow {
+    let ending = run.ending.as_ref();
+    let status = match (run.status, ending.map(|e| e.outcome)) {
+        (Status::Queued, _) => "waiting",
+        (Status::Running, _) => "running",
+        (Status::Paused, _) => "paused",
+        (Status::Stopping, _) => "stopping",
+        (Status::Ended, Some(Outcome::Finished)) => "finished",
+        (Status::Ended, Some(Outcome::Cancelled)) => "stopped",
+        (Status::Ended, Some(Outcome::Failed)) => "failed",
+        (Status::Ended, None) => "not begun",
+    };
+    RunRow {
+        id: run.id,
+        title: format!("run {} {}", run.id.0 + 1, run.experiment.name),
+        status,
+        progress: run.progress(),
+        detail: detail(run),
+        is_live: matches!(run.status, Status::Running | Status::Paused | Status::Stopping),
+        is_failed: status == "failed",
+        model: ending.and_then(|e| e.model.clone()),
+    }
+}
+
+fn detail(run: &RunState) -> String {
+    match (&run.ending, run.status) {
+        (Some(ending), _) => {
+            let accuracy = |split: &str, top1: Option<f32>| top1.map(|t| format!("{split} {}", text::percent(f64::from(t))));
+            let parts = [accuracy("valid", ending.valid_top1), accuracy("test", ending.test_top1), ending.reason.clone()];
+            let parts: Vec<String> = parts.into_iter().flatten().chain([format!("took {}", text::clock(run.elapsed_secs))]).collect();
+            parts.join(" · ")
+        }
+        (None, Status::Queued) => "waits for the run before it".into(),
+        (None, Status::Ended) => "could not begin; see the log".into(),
+        (None, _) => {
+            let left = run.left_secs().map(|s| format!("{} left", text::clock(s)));
+            let phase = if run.phase.is_empty() { "starting".to_owned() } else { run.phase.clone() };
+            let parts: Vec<String> = [Some(phase), left].into_iter().flatten().collect();
+            parts.join(" · ")
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Which channels matter: mean saliency and how often each was active, layers by channels.
+//! Knows nothing of colors.
+
+use crate::event::LayerState;
+use crate::run::RunStore;
+use serde::Serialize;
+
+/// What the saliency panel shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SaliencyView {
+    /// Images measured.
+    pub n: usize,
+    /// In network order.
+    pub rows: Vec<SaliencyRow>,
+}
+
+/// One layer's channels.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SaliencyRow {
+    /// The convolution's name.
+    pub name: String,
+    /// Mean saliency of each channel, divided by the layer's largest.
+    pub saliency: Vec<f32>,
+    /// Share of images in which each channel was active.
+    pub active: Vec<f32>,
+}
+
+/// The saliency panel; none before the first answer about a gated model.
+pub fn saliency(store: &RunStore) -> Option<SaliencyView> {
+    let answer = store.answer.as_ref()?;
+    let rows: Vec<SaliencyRow> = answer.layers.iter().filter(|l| !l.saliency.is_empty()).map(row).collect();
+    (!rows.is_empty()).then_some(SaliencyView { n: answer.n, rows })
+}
+
+fn row(layer: &LayerState) -> SaliencyRow {
+    let largest = layer.saliency.iter().copied().fold(0.0, f32::max);
+    let scale = if largest > 0.0 { 1.0 / largest } else { 0.0 };
+    SaliencyRow {
+        name: layer.name.clone(),
+        saliency: layer.saliency.iter().map(|s| s * scale).collect(),
+        active: layer.active.clone(),
+    }
+}
+
+impl SaliencyView {
+    /// What is said of one channel: `conv3 channel 17: saliency 0.83, active in 62 % of images`.
+    pub fn says(&self, layer: usize, channel: usize) -> Option<String> {
+        let row = self.rows.get(layer)?;
+        let (saliency, active) = (row.saliency.get(channel)?, row.active.get(channel)?);
+        Some(format!(
+            "{} channel {channel}: saliency {saliency:.2}, active in {:.0} % of images",
+            row.name,
+            active * 100.0
+        ))
+    }
+
+    /// Channels that were active in fewer than one image in a hundred.
+    pub fn rarely_active(&self) -> usize {
+        self.rows.iter().flat_map(|r| &r.active).filter(|&&a| a < 0.01).count()
+    }
+}

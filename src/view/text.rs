@@ -1,0 +1,92 @@
+//! Numbers as people read them: few digits, a unit after a space.
+//! Knows nothing of what is counted.
+
+/// A count with a metric prefix, three digits: `21.3 M`.
+pub fn count(n: u64) -> String {
+    scaled(n as f64, 1000.0, &["", " k", " M", " G", " T"])
+}
+
+/// Bytes with a metric prefix: `412 kB`.
+pub fn bytes(n: u64) -> String {
+    scaled(n as f64, 1000.0, &[" B", " kB", " MB", " GB", " TB"])
+}
+
+fn scaled(value: f64, base: f64, units: &[&str]) -> String {
+    let mut value = value;
+    let mut unit = 0;
+    while value >= base * 0.9995 && unit + 1 < units.len() {
+        value /= base;
+        unit += 1;
+    }
+    let decimals = match value {
+        _ if unit == 0 => 0,
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$}{}", units[unit])
+}
+
+/// A whole number with thin groups: `10 000`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A share as percent with one decimal: `91.4 %`.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// A share as whole percent, "under 1 %" where that would be zero.
+pub fn whole_percent(share: f64) -> String {
+    if share > 0.0 && share < 0.005 {
+        return "under 1 %".into();
+    }
+    format!("{:.0} %", share * 100.0)
+}
+
+/// Milliseconds, three digits: `1.92 ms`.
+pub fn millis(ms: f64) -> String {
+    let decimals = match ms {
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{ms:.decimals$} ms")
+}
+
+/// A duration as a clock shows it: `2:05`, `1:02:05`.
+pub fn clock(seconds: f64) -> String {
+    let all = seconds.max(0.0).round() as u64;
+    let (h, m, s) = (all / 3600, all / 60 % 60, all % 60);
+    if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits_and_never_round_into_a_longer_one() {
+        let counts = [0, 999, 1000, 9_994, 9_995, 21_300_000, 174_301_824, 999_600].map(count);
+        assert_eq!(counts, ["0", "999", "1.00 k", "9.99 k", "10.0 k", "21.3 M", "174 M", "1.00 M"]);
+        assert_eq!([512, 412_345].map(bytes), ["512 B", "412 kB"]);
+        assert_eq!([1.924, 12.3456, 123.4].map(millis), ["1.92 ms", "12.3 ms", "123 ms"]);
+    }
+
+    #[test]
+    fn times_and_groups() {
+        assert_eq!([5.4, 125.0, 3725.0].map(clock), ["0:05", "2:05", "1:02:05"]);
+        assert_eq!([7, 5000, 1_234_567].map(grouped), ["7", "5 000", "1 234 567"]);
+        assert_eq!([0.001, 0.314, 1.0].map(whole_percent), ["under 1 %", "31 %", "100 %"]);
+        assert_eq!(percent(0.9137), "91.4 %");
+    }
+}
