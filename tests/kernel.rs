@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use secateur::kernel::{
-    ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pad, Pool, WeightGradCall, WeightGradPlan, reference,
-    transpose_weights,
+    ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pad, Pool, WeightGradCall, WeightGradPlan, WinogradPlan,
+    reference, transpose_weights,
 };
 
 /// Numbers in [-1, 1) that depend on nothing but the seed.
@@ -146,6 +146,55 @@ proptest! {
                     // Only pixels were written: packing them again gives the same buffer, zeros included.
                     prop_assert_eq!(packed(&output, &image), y);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn winograd_is_close_to_reference(shape in shapes(), size in prop_oneof![Just(2usize), Just(4)], next_stride in 1usize..3,
+                                      kinds in prop::array::uniform2(0u8..5), seed in 0u64..1000, fused in any::<bool>()) {
+        let shape = ConvShape { kernel: [3, 3], stride: 1, in_h: shape.in_h.max(3), in_w: shape.in_w.max(3), pad: Pad {
+            top: shape.pad.top % 3, bottom: shape.pad.bottom % 3, left: shape.pad.left % 3, right: shape.pad.right % 3,
+        }, ..shape };
+        let x = numbers(shape.in_channels * shape.in_h * shape.in_w, seed);
+        let w = numbers(shape.filters * shape.columns(), seed + 1);
+        let filters = list(shape.filters, kinds[0], seed + 2);
+        let channels = list(shape.in_channels, kinds[1], seed + 6);
+        let (n, oh, ow) = (shape.filters, shape.out_h(), shape.out_w());
+        let (scale, shift, residual) = (numbers(n, seed + 3), numbers(n, seed + 4), numbers(n * oh * ow, seed + 5));
+        let columns: Vec<u32> = channels.iter().flat_map(|&c| (0..9).map(move |t| c * 9 + t)).collect();
+        let mut want = forward_reference(&shape, &x, &w, &filters, &columns);
+        let size_of = want.iter().fold(1.0f32, |m, x| m.max(x.abs()));
+        if fused {
+            for &f in &filters {
+                for i in f as usize * oh * ow..(f as usize + 1) * oh * ow {
+                    want[i] = (scale[f as usize] * want[i] + shift[f as usize] + residual[i]).max(0.0);
+                }
+            }
+        }
+        let next = ConvShape { in_channels: n, in_h: oh, in_w: ow, kernel: [2, 2], stride: next_stride, pad: Pad::all(1), ..shape };
+        for kernel in Kernel::available() {
+            for output in [Layout::contiguous(n, oh, ow), Layout::input(&next)] {
+                let Some(plan) = WinogradPlan::with_size(kernel, &shape, size, output, Some(output)) else { continue };
+                let mut columns = plan.columns();
+                columns.set_channels(&channels);
+                let mut planes = packed(plan.input(), &x);
+                fill_others(plan.input(), &channels, &mut planes, f32::NAN);
+                let residual = packed(&output, &residual);
+                let weights = plan.transform(&w);
+                let epilogue = Epilogue { scale: Some(&scale), shift: Some(&shift), residual: Some(&residual), relu: true };
+                let call = ConvCall {
+                    input: &planes, weights: &weights, columns: &columns, filters: &filters,
+                    epilogue: if fused { epilogue } else { Epilogue::default() },
+                };
+                let (mut y, mut y2) = (output.alloc(), output.alloc());
+                let mut scratch = plan.scratch();
+                plan.run(&call, &mut scratch, &mut y);
+                for (got, want) in unpacked(&output, &y).iter().zip(&want) {
+                    prop_assert!((got - want).abs() <= 1e-4 * size_of, "{kernel:?}: {got} instead of {want}");
+                }
+                plan.run_on(&mut Pool::new(2), &call, &mut scratch, &mut y2);
+                prop_assert!(y == y2, "{kernel:?}: threads change bits");
             }
         }
     }
@@ -439,4 +488,171 @@ fn a_kernel_is_found_by_its_name() {
         assert_eq!(Kernel::by_name(kernel.name()).map(|k| k.name()), Some(kernel.name()));
     }
     assert!(Kernel::by_name("sse9").is_none());
+}
+
+/// Small layers: every stride, planes shorter and longer than a vector, lists with gaps.
+fn small_shapes() -> Vec<ConvShape> {
+    let pads = [
+        Pad::all(0),
+        Pad::all(1),
+        Pad {
+            top: 0,
+            bottom: 1,
+            left: 0,
+            right: 1,
+        },
+    ];
+    let mut shapes = Vec::new();
+    for (i, in_h) in [3, 7, 8, 13].into_iter().enumerate() {
+        for stride in [1, 2] {
+            shapes.push(ConvShape {
+                in_channels: 5,
+                filters: 6,
+                in_h,
+                in_w: in_h + i % 2,
+                kernel: [3, 3],
+                stride,
+                pad: pads[(i + stride) % 3],
+            });
+        }
+    }
+    shapes
+}
+
+/// Fills all of the planes that are not listed, padding too.
+fn fill_others(layout: &Layout, listed: &[u32], planes: &mut [f32], value: f32) {
+    let first = layout.offset(0, 0, 0);
+    for c in (0..layout.channels).filter(|&c| !listed.contains(&(c as u32))) {
+        let [start, end] = [c, c + 1].map(|c| layout.offset(c, 0, 0) - first);
+        planes[start..end].fill(value);
+    }
+}
+
+#[test]
+fn only_listed_planes_are_read() {
+    let (channels, filters) = ([0, 2, 3], [1, 2, 5]);
+    for shape in small_shapes() {
+        for kernel in Kernel::available() {
+            let y_layout = Layout::contiguous(shape.filters, shape.out_h(), shape.out_w());
+            let dx_layout = Layout::contiguous(shape.in_channels, shape.in_h, shape.in_w);
+            let forward = ConvPlan::forward(kernel, &shape, y_layout, None);
+            let backward = ConvPlan::input_grad(kernel, &shape, dx_layout);
+            let weight_grad = WeightGradPlan::new(kernel, &shape);
+            let run = |others: f32| {
+                let mut x = packed(forward.input(), &numbers(dx_layout.len(), 1));
+                let mut dy = packed(backward.input(), &numbers(y_layout.len(), 2));
+                fill_others(forward.input(), &channels, &mut x, others);
+                fill_others(backward.input(), &filters, &mut dy, others);
+                let w = numbers(shape.filters * shape.columns(), 3);
+                let (mut y, mut dx, mut dw) = (y_layout.alloc(), dx_layout.alloc(), vec![0.0; w.len()]);
+                for (plan, input, output, read, written) in [
+                    (&forward, &x, &mut y, &channels, &filters),
+                    (&backward, &dy, &mut dx, &filters, &channels),
+                ] {
+                    let mut columns = plan.columns();
+                    columns.set_channels(read);
+                    plan.run(
+                        &ConvCall {
+                            input,
+                            weights: &w,
+                            columns: &columns,
+                            filters: written,
+                            epilogue: Epilogue::default(),
+                        },
+                        output,
+                    );
+                }
+                let mut scratch = weight_grad.scratch();
+                let call = WeightGradCall {
+                    input: &x,
+                    dy: &dy,
+                    channels: &channels,
+                    filters: &filters,
+                };
+                weight_grad.run(&call, &mut scratch);
+                weight_grad.finish(&mut scratch, 0, &mut dw);
+                [y, dx, dw]
+            };
+            assert_eq!(run(0.0), run(f32::NAN), "{kernel:?} {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn only_pixels_of_listed_filters_are_written() {
+    let filters = [1, 2, 5];
+    for shape in small_shapes() {
+        for (next_pad, next_stride) in [(0, 1), (1, 1), (1, 2), (2, 1)] {
+            let next = ConvShape {
+                in_channels: shape.filters,
+                filters: 1,
+                in_h: shape.out_h(),
+                in_w: shape.out_w(),
+                kernel: [next_pad + 1; 2],
+                stride: next_stride,
+                pad: Pad::all(next_pad),
+            };
+            let layout = Layout::input(&next);
+            for kernel in Kernel::available() {
+                let plan = ConvPlan::forward(kernel, &shape, layout, None);
+                let x = packed(plan.input(), &numbers(shape.in_channels * shape.in_h * shape.in_w, 1));
+                let w = numbers(shape.filters * shape.columns(), 3);
+                let mut columns = plan.columns();
+                columns.set_channels(&all(shape.in_channels));
+                let call = ConvCall {
+                    input: &x,
+                    weights: &w,
+                    columns: &columns,
+                    filters: &filters,
+                    epilogue: Epilogue::default(),
+                };
+                let mut clean = layout.alloc();
+                plan.run(&call, &mut clean);
+                let mut y = vec![7.0; layout.len()];
+                plan.run(&call, &mut y);
+                assert_eq!(unpacked(&layout, &y)[0], 7.0, "filter 0 is not listed");
+                // Padding of a listed filter may be written, but only with the zero it holds.
+                let mut others = clean.clone();
+                fill_others(&layout, &filters, &mut others, 7.0);
+                let slack = layout.offset(layout.channels, 0, 0) - layout.offset(0, 0, 0);
+                for (i, (&got, &want)) in y.iter().zip(&others).enumerate() {
+                    let untouched = got == 7.0 && want == 0.0;
+                    assert!(got == want || untouched, "{kernel:?} {shape:?}: {got} at {i}");
+                    assert!(i < slack || got == 7.0, "{kernel:?} {shape:?}: wrote behind the planes");
+                }
+                let positions = shape.out_h() * shape.out_w();
+                for f in filters.map(|f| f as usize * positions) {
+                    let [want, got] = [&clean, &y].map(|y| unpacked(&layout, y)[f..f + positions].to_vec());
+                    assert_eq!(want, got, "{kernel:?} {shape:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn winograd_is_advised_where_it_saves_work() {
+    let shape = |channels: usize, size: usize, stride: usize| ConvShape {
+        in_channels: channels,
+        filters: channels,
+        in_h: size,
+        in_w: size,
+        kernel: [3, 3],
+        stride,
+        pad: Pad::all(1),
+    };
+    let best = |shape: ConvShape, active: usize| WinogradPlan::best_size(Kernel::best(), &shape, [active; 2]);
+    if Kernel::best().name() == "avx512" {
+        assert_eq!(best(shape(64, 30, 1), 64), Some(4));
+        assert_eq!(
+            best(shape(192, 8, 1), 192),
+            Some(2),
+            "four tiles of 4×4 would fill a quarter of a vector"
+        );
+        assert_eq!(best(shape(96, 7, 1), 24), None, "transforms outweigh so few products");
+    }
+    assert_eq!(best(shape(64, 30, 2), 64), None);
+    assert_eq!(best(shape(1, 28, 1), 1), None);
+    let reference = Kernel::by_name("reference").unwrap();
+    assert_eq!(WinogradPlan::best_size(reference, &shape(64, 30, 1), [64; 2]), None);
 }

@@ -143,6 +143,32 @@ fn the_skipping_layer_trains_as_the_masked_one() {
 }
 
 #[test]
+fn one_thread_and_two_give_the_same_bits_with_every_kernel() {
+    use secateur::kernel::Kernel;
+    use secateur::model::sparse_conv;
+    let spec = Arc::new(zoo::gated(
+        &zoo::build("m-cifarnet", [3, 12, 12], 5, 0.15).expect("builds"),
+        Shift::Eq1,
+    ));
+    let net = Net::new(spec.clone(), &weights::init(&spec, 2).expect("init"), &Device::flex()).expect("net");
+    let x = images(10, 3 * 144, 8);
+    let groups = [percents(&[100; 8]), percents(&[40; 8])];
+    let mut logits = Vec::new();
+    for kernel in Kernel::available() {
+        let [a, b, c] = [1, 2, 3].map(|threads| {
+            sparse_conv::configure(kernel, threads);
+            gradients(&net, &x, 10, &groups, NormStatistics::All)
+        });
+        assert!(a.by_name == b.by_name && b.by_name == c.by_name, "{}", kernel.name());
+        logits.push(a.logits);
+    }
+    let [.., reference] = &logits[..] else {
+        panic!("the reference kernel is always there")
+    };
+    assert!(logits.iter().all(|l| distance(l, reference) < 1e-4));
+}
+
+#[test]
 fn the_skipping_layer_trains_residual_networks() {
     let gated = zoo::gated(&zoo::build("resnet18", [3, 8, 8], 3, 0.06).expect("builds"), Shift::Eq1);
     let gates = gated.gates().len();
@@ -204,6 +230,16 @@ fn reference_layer(shift: Shift) -> (NetSpec, Weights) {
     (spec, weights)
 }
 
+struct Published {
+    shift: Shift,
+    /// The first two channels; the other two are zero.
+    winners: [f32; 8],
+    loss: f32,
+    d_rho: [f32; 4],
+    d_phi: [f32; 8],
+    d_beta: [f32; 4],
+}
+
 #[test]
 fn the_published_reference_vectors_come_out() {
     use secateur::model::checkpoint::Moments;
@@ -216,25 +252,33 @@ fn the_published_reference_vectors_come_out() {
     )]);
     let x = [1., 0., 2., 3., 0., 3., 1., 0.];
     let zeros = [0.0f32; 8];
-    let cases: [(Shift, [f32; 8], f32, [f32; 4], [f32; 8], [f32; 4]); 2] = [
-        (
-            Shift::Eq1,
-            [0.28125, 0., 2.53125, 4.78125, 0., 0.5625, 0., 0.],
-            8.15625,
-            [3.375, 0.75, 0., 0.],
-            [5.0625, 1.125, 0., 0., 3.375, 0.75, 0., 0.],
-            [6.75, 0.75, 0., 0.],
-        ),
-        (
-            Shift::Released,
-            [0.125, 0., 2.375, 4.625, 0., 0.5, 0., 0.],
-            7.625,
-            [3., 1., 0., 0.],
-            [4.5, 1.5, 0., 0., 3., 1., 0., 0.],
-            [3., 1., 0., 0.],
-        ),
+    let cases = [
+        Published {
+            shift: Shift::Eq1,
+            winners: [0.28125, 0., 2.53125, 4.78125, 0., 0.5625, 0., 0.],
+            loss: 8.15625,
+            d_rho: [3.375, 0.75, 0., 0.],
+            d_phi: [5.0625, 1.125, 0., 0., 3.375, 0.75, 0., 0.],
+            d_beta: [6.75, 0.75, 0., 0.],
+        },
+        Published {
+            shift: Shift::Released,
+            winners: [0.125, 0., 2.375, 4.625, 0., 0.5, 0., 0.],
+            loss: 7.625,
+            d_rho: [3., 1., 0., 0.],
+            d_phi: [4.5, 1.5, 0., 0., 3., 1., 0., 0.],
+            d_beta: [3., 1., 0., 0.],
+        },
     ];
-    for (shift, winners, loss, d_rho, d_phi, d_beta) in cases {
+    for Published {
+        shift,
+        winners,
+        loss,
+        d_rho,
+        d_phi,
+        d_beta,
+    } in cases
+    {
         let (spec, weights) = reference_layer(shift);
         let net = Net::new(spec.into(), &weights, &Device::flex()).expect("net");
         let params: BTreeMap<String, Tensor<1>> = net

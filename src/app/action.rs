@@ -63,18 +63,39 @@ impl Action {
     /// Its words.
     pub fn words(self) -> Words {
         let ctrl = |key| Some(KeyboardShortcut::new(Modifiers::COMMAND, key));
+        let alt = |key| Some(KeyboardShortcut::new(Modifiers::ALT, key));
         let plain = |key| Some(KeyboardShortcut::new(Modifiers::NONE, key));
         let words = |label, tooltip, keys| Words { label, tooltip, keys };
         match self {
-            Self::Train => words("Train", "Begin a run of the chosen preset with these settings", ctrl(Key::Enter)),
-            Self::PauseOrResume => words("Pause or resume", "Hold the run where it is, or let it go on", plain(Key::F6)),
+            Self::Train => words(
+                "Train",
+                "Begin a run of the chosen preset with these settings",
+                ctrl(Key::Enter),
+            ),
+            Self::PauseOrResume => words(
+                "Pause or resume",
+                "Hold the run where it is, or let it go on",
+                plain(Key::F6),
+            ),
             Self::Stop => words("Stop", "End the run; its log is kept", plain(Key::F7)),
-            Self::OpenModel => words("Open model…", "Choose a model file; files can also be dropped onto the window", ctrl(Key::O)),
+            Self::OpenModel => words(
+                "Open model…",
+                "Choose a model file; files can also be dropped onto the window",
+                ctrl(Key::O),
+            ),
             Self::OpenByPath => words("Open model by path…", "Type where a model file is", ctrl(Key::L)),
-            Self::OpenBundled => words("Open bundled model", "The elastic FBS network that comes with the program", None),
-            Self::LowerDensity => words("Lower density", "One percent less", ctrl(Key::OpenBracket)),
-            Self::RaiseDensity => words("Raise density", "One percent more", ctrl(Key::CloseBracket)),
-            Self::SwitchTheme => words("Light or dark", "Switch between the light and the dark theme", ctrl(Key::D)),
+            Self::OpenBundled => words(
+                "Open bundled model",
+                "The elastic FBS network that comes with the program",
+                None,
+            ),
+            Self::LowerDensity => words("Lower density", "One percent less", alt(Key::ArrowLeft)),
+            Self::RaiseDensity => words("Raise density", "One percent more", alt(Key::ArrowRight)),
+            Self::SwitchTheme => words(
+                "Light or dark",
+                "Switch between the light and the dark theme",
+                ctrl(Key::D),
+            ),
             Self::ResetLayout => words("Reset layout", "Put all panels back to where they were at first", None),
             Self::Quit => words("Quit", "Stop all runs and close the window", ctrl(Key::Q)),
         }
@@ -101,13 +122,19 @@ impl Action {
             Self::Train => return Some(Command::Start(Box::new(state.draft.clone()))),
             Self::PauseOrResume => {
                 let run = store.current()?;
-                return Some(if run.status == Status::Paused { Command::Resume(run.id) } else { Command::Pause(run.id) });
+                return Some(if run.status == Status::Paused {
+                    Command::Resume(run.id)
+                } else {
+                    Command::Pause(run.id)
+                });
             }
             Self::Stop => return Some(Command::Stop(store.current()?.id)),
             Self::OpenModel => state.wants_dialog = true,
             Self::OpenByPath => state.path_entry = Some(Default::default()),
             Self::OpenBundled => return Some(Command::Open(ModelRef::Bundled)),
-            Self::LowerDensity => return set_density(store, state, u32::from(state.density.as_percent()).saturating_sub(1)),
+            Self::LowerDensity => {
+                return set_density(store, state, u32::from(state.density.as_percent()).saturating_sub(1));
+            }
             Self::RaiseDensity => return set_density(store, state, u32::from(state.density.as_percent()) + 1),
             Self::SwitchTheme => {
                 let dark = ctx.theme() == egui::Theme::Dark;
@@ -151,7 +178,10 @@ pub fn keys(ctx: &egui::Context, store: &RunStore, state: &mut UiState) -> Vec<C
         ctx.input_mut(|i| i.consume_shortcut(&keys)).then_some(*action)
     };
     let actions: Vec<Action> = Action::ALL.iter().filter_map(pressed).collect();
-    actions.into_iter().filter_map(|a| a.perform(ctx, store, state)).collect()
+    actions
+        .into_iter()
+        .filter_map(|a| a.perform(ctx, store, state))
+        .collect()
 }
 
 #[cfg(test)]
@@ -163,7 +193,10 @@ mod tests {
         for (i, a) in Action::ALL.iter().enumerate() {
             for b in &Action::ALL[i + 1..] {
                 assert_ne!(a.words().label, b.words().label);
-                assert!(a.words().keys.is_none() || a.words().keys != b.words().keys, "{a:?} {b:?}");
+                assert!(
+                    a.words().keys.is_none() || a.words().keys != b.words().keys,
+                    "{a:?} {b:?}"
+                );
             }
         }
     }

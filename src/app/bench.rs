@@ -70,20 +70,34 @@ impl Stopwatch {
 /// # Errors
 /// As [`super::open`]; the worker's thread cannot be started.
 pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
-    ensure!(seconds > 0.0 && seconds <= 86_400.0, "{seconds} seconds, expected more than 0 and at most a day");
-    ensure!(events_per_second > 0.0 && events_per_second <= 1e7, "{events_per_second} events a second, expected more than 0 and at most ten million");
+    ensure!(
+        seconds > 0.0 && seconds <= 86_400.0,
+        "{seconds} seconds, expected more than 0 and at most a day"
+    );
+    ensure!(
+        events_per_second > 0.0 && events_per_second <= 1e7,
+        "{events_per_second} events a second, expected more than 0 and at most ten million"
+    );
     let times: Arc<Mutex<Times>> = Arc::default();
     let over = Arc::new(AtomicBool::new(false));
     let (kept, ended, made) = (times.clone(), over.clone(), Instant::now());
     let outcome = super::run(Box::new(move |ctx| {
-        let place = Place { runs: std::env::temp_dir(), device: DeviceName::default() };
+        let place = Place {
+            runs: std::env::temp_dir(),
+            device: DeviceName::default(),
+        };
         let mut app = App::new(ctx, &OpenOptions { what: None, place })?;
         let steps = (seconds * events_per_second) as u64;
         let say = app.session.feed(Experiment::load("smoke", &[])?);
         let worker = std::thread::Builder::new().name("talker".into());
         worker.spawn(move || drop(talk(say, steps, events_per_second, &ended)))?;
         let until = Instant::now() + Duration::from_secs_f64(seconds);
-        app.bench = Some(Stopwatch { made, until, began: made, times: kept });
+        app.bench = Some(Stopwatch {
+            made,
+            until,
+            began: made,
+            times: kept,
+        });
         Ok(app)
     }));
     over.store(true, Ordering::Relaxed);
@@ -91,7 +105,10 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
     let times = times.lock().unwrap_or_else(PoisonError::into_inner);
     let mut each = times.each.clone();
     each.sort_by(f64::total_cmp);
-    let at = |share: f64| each.get(((each.len() as f64 * share) as usize).min(each.len().saturating_sub(1))).copied();
+    let at = |share: f64| {
+        each.get(((each.len() as f64 * share) as usize).min(each.len().saturating_sub(1)))
+            .copied()
+    };
     Ok(FrameTimes {
         p50_ms: at(0.5).context("no frame was drawn")?,
         p99_ms: at(0.99).context("no frame was drawn")?,
@@ -112,7 +129,12 @@ fn talk(mut say: impl FnMut(Stamped), steps: u64, per_second: f64, over: &Atomic
         say(Stamped { seq, at, event });
         seq += 1;
     };
-    put(Event::Started { spec: Arc::new(spec), dense, steps, images: [60_000, 0, 10_000] });
+    put(Event::Started {
+        spec: Arc::new(spec),
+        dense,
+        steps,
+        images: [60_000, 0, 10_000],
+    });
     let mut done = 0;
     while done < steps && !over.load(Ordering::Relaxed) {
         let due = ((began.elapsed().as_secs_f64() * per_second) as u64).min(steps);
@@ -120,7 +142,12 @@ fn talk(mut say: impl FnMut(Stamped), steps: u64, per_second: f64, over: &Atomic
             done += 1;
             let t = done as f32 / steps as f32;
             let wobble = ((done.wrapping_mul(2_654_435_761) >> 7) % 1000) as f32 / 1000.0 - 0.5;
-            put(Event::Step { step: done, loss: 2.3 * (-3.0 * t).exp() + 0.2 * wobble, top1: (0.9 * t + 0.1 * wobble).clamp(0.0, 1.0), lr: 0.1 * (1.0 - t) });
+            put(Event::Step {
+                step: done,
+                loss: 2.3 * (-3.0 * t).exp() + 0.2 * wobble,
+                top1: (0.9 * t + 0.1 * wobble).clamp(0.0, 1.0),
+                lr: 0.1 * (1.0 - t),
+            });
         }
         std::thread::sleep(BURST);
     }

@@ -33,7 +33,9 @@ impl Dialog {
         let (say, answer) = bounded(1);
         std::thread::Builder::new().name("file dialog".into()).spawn(move || {
             let began = Instant::now();
-            let dialog = rfd::FileDialog::new().set_title("Open a model").add_filter("Models and presets", &["safetensors", "toml"]);
+            let dialog = rfd::FileDialog::new()
+                .set_title("Open a model")
+                .add_filter("Models and presets", &["safetensors", "toml"]);
             let chosen = match dialog.pick_file() {
                 Some(path) => Chosen::File(path),
                 None if began.elapsed() < TOO_SOON => Chosen::NoDialog,

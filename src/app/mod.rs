@@ -12,6 +12,8 @@ pub mod theme;
 pub mod toasts;
 pub mod widgets;
 
+pub use bench::{FrameTimes, bench_frame};
+
 use crate::run::execute::Place;
 use crate::run::{Command, ModelRef, Session};
 use anyhow::{Result, anyhow};
@@ -50,8 +52,14 @@ pub fn open(options: OpenOptions) -> Result<()> {
 type Make = Box<dyn FnOnce(&egui::Context) -> Result<App>>;
 
 fn run(make: Make) -> Result<()> {
-    if cfg!(target_os = "linux") && ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|name| std::env::var_os(name).is_none()) {
-        return Err(anyhow!("no display: neither DISPLAY nor WAYLAND_DISPLAY is set; see `secateur --help` for work without a window"));
+    if cfg!(target_os = "linux")
+        && ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .all(|name| std::env::var_os(name).is_none())
+    {
+        return Err(anyhow!(
+            "no display: neither DISPLAY nor WAYLAND_DISPLAY is set; see `secateur --help` for work without a window"
+        ));
     }
     let viewport = egui::ViewportBuilder::default()
         .with_title("Secateur")
@@ -59,9 +67,14 @@ fn run(make: Make) -> Result<()> {
         .with_inner_size(theme::WINDOW)
         .with_min_inner_size(theme::WINDOW_LEAST)
         .with_drag_and_drop(true);
-    let native = eframe::NativeOptions { viewport, dithering: false, ..Default::default() };
+    let native = eframe::NativeOptions {
+        viewport,
+        dithering: false,
+        ..Default::default()
+    };
     let create: eframe::AppCreator = Box::new(move |cc| Ok(Box::new(make(&cc.egui_ctx)?)));
-    eframe::run_native("secateur", native, create).map_err(|e| anyhow!("cannot open a window: {e}; is there a display, and libGL?"))
+    eframe::run_native("secateur", native, create)
+        .map_err(|e| anyhow!("cannot open a window: {e}; is there a display, and libGL?"))
 }
 
 /// The window's side of everything.
@@ -87,7 +100,13 @@ impl App {
         let mut session = Session::new(options.place.clone(), wake)?;
         let mut state = UiState::new(options.place.device)?;
         session.submit(open_first(options.what.as_deref(), &mut state));
-        Ok(Self { session, state, dialog: None, patience, bench: None })
+        Ok(Self {
+            session,
+            state,
+            dialog: None,
+            patience,
+            bench: None,
+        })
     }
 
     fn file_dialog(&mut self, ctx: &egui::Context) {
@@ -98,7 +117,9 @@ impl App {
                 Err(e) => self.state.toasts.say(true, format!("cannot open a file dialog: {e}")),
             }
         }
-        let Some(chosen) = self.dialog.as_ref().and_then(Dialog::answer) else { return };
+        let Some(chosen) = self.dialog.as_ref().and_then(Dialog::answer) else {
+            return;
+        };
         self.dialog = None;
         match chosen {
             Chosen::File(path) => {
@@ -108,7 +129,10 @@ impl App {
             }
             Chosen::NoDialog => {
                 let note = "There is no file dialog on this desktop.".to_owned();
-                self.state.path_entry = Some(PathEntry { note, ..PathEntry::default() });
+                self.state.path_entry = Some(PathEntry {
+                    note,
+                    ..PathEntry::default()
+                });
             }
             Chosen::Nothing => {}
         }
@@ -117,7 +141,11 @@ impl App {
     /// Whether the newest answer is not yet about what is on the slider, or not yet over all images.
     fn is_waiting(&self) -> bool {
         let store = self.session.store();
-        store.open.is_some() && store.answer.as_ref().is_none_or(|a| a.question.densities.iter().any(|&d| d != self.state.density))
+        store.open.is_some()
+            && store
+                .answer
+                .as_ref()
+                .is_none_or(|a| a.question.densities.iter().any(|&d| d != self.state.density))
     }
 }
 
@@ -132,11 +160,24 @@ fn open_first(what: Option<&Path>, state: &mut UiState) -> Command {
     if config.is_file() {
         drop(shell::open_path(config, state));
     }
-    let models = std::fs::read_dir(path.join("models")).into_iter().flatten().flatten().map(|entry| entry.path());
-    match models.filter(|m| m.extension().is_some_and(|e| e == "safetensors")).min() {
+    let models = std::fs::read_dir(path.join("models"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    match models
+        .filter(|m| m.extension().is_some_and(|e| e == "safetensors"))
+        .min()
+    {
         Some(model) => Command::Open(ModelRef::File(model)),
         None => {
-            state.toasts.say(true, format!("{}: no models/*.safetensors; the bundled model was opened instead", path.display()));
+            state.toasts.say(
+                true,
+                format!(
+                    "{}: no models/*.safetensors; the bundled model was opened instead",
+                    path.display()
+                ),
+            );
             bundled
         }
     }
@@ -150,6 +191,10 @@ impl eframe::App for App {
         let patience = if self.is_waiting() { EAGER_MILLIS } else { CALM_MILLIS };
         self.patience.store(patience, Ordering::Relaxed);
         self.file_dialog(ctx);
+        if ctx.input(|i| i.viewport().close_requested()) {
+            // Runs end at their next check; nobody needs to watch.
+            ctx.send_viewport_cmd(egui::ViewportCommand::Visible(false));
+        }
         if self.state.wants_quit {
             ctx.send_viewport_cmd(egui::ViewportCommand::Close);
         }

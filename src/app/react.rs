@@ -44,7 +44,9 @@ fn say_endings(store: &RunStore, state: &mut UiState) {
         state.toasts.endings_seen.push(run.id);
         let row = runs::row(run);
         match ending.outcome {
-            Outcome::Finished => state.toasts.say(false, format!("{} finished: {}", row.title, row.detail)),
+            Outcome::Finished => state
+                .toasts
+                .say(false, format!("{} finished: {}", row.title, row.detail)),
             Outcome::Failed => {
                 let reason = ending.reason.as_deref().unwrap_or("no reason given");
                 state.toasts.say(true, format!("{}: {reason}", row.title));

@@ -19,14 +19,26 @@ pub fn window_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) -> Vec<Comm
     dropped(ui, state, &mut commands);
     let p = palette(ui);
     let bar = Frame::new().fill(p.tile).inner_margin(Margin::symmetric(14, 0));
-    egui::Panel::top("top bar").frame(bar).exact_size(theme::TOP_BAR).show(ui, |ui| {
-        ui.horizontal_centered(|ui| top_bar(ui, store, state, &mut commands));
-    });
-    CentralPanel::default().frame(Frame::new().fill(p.ground).inner_margin(Margin::same(theme::GAP as i8))).show(ui, |ui| {
-        let mut tree = std::mem::replace(&mut state.tree, egui_tiles::Tree::empty(egui::Id::unique("panels")));
-        tree.ui(&mut Panes { store, state, commands: &mut commands }, ui);
-        state.tree = tree;
-    });
+    egui::Panel::top("top bar")
+        .frame(bar)
+        .exact_size(theme::TOP_BAR)
+        .show(ui, |ui| {
+            ui.horizontal_centered(|ui| top_bar(ui, store, state, &mut commands));
+        });
+    CentralPanel::default()
+        .frame(Frame::new().fill(p.ground).inner_margin(Margin::same(theme::GAP as i8)))
+        .show(ui, |ui| {
+            let mut tree = std::mem::replace(&mut state.tree, egui_tiles::Tree::empty(egui::Id::unique("panels")));
+            tree.ui(
+                &mut Panes {
+                    store,
+                    state,
+                    commands: &mut commands,
+                },
+                ui,
+            );
+            state.tree = tree;
+        });
     path_entry(ui, state, &mut commands);
     state.toasts.show(ui);
     commands
@@ -45,8 +57,10 @@ pub fn open_path(path: PathBuf, state: &mut UiState) -> Option<Command> {
         let text = path.to_string_lossy();
         match Experiment::load(&text, &[]) {
             Ok(draft) => {
-                state.preset = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-                state.draft = draft;
+                let name = path
+                    .file_name()
+                    .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+                state.take_draft(draft, name);
             }
             Err(e) => state.toasts.say(true, format!("{e:#}")),
         }
@@ -61,11 +75,15 @@ fn top_bar(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Ve
     ui.label(RichText::new("Secateur").font(theme::body()).strong().color(p.accent));
     ui.add_space(10.0);
     let (name, about) = match &store.open {
-        Some(m) => (m.name.clone(), format!("{} · {} · {}", m.header.method, m.header.spec.name, m.header.data)),
+        Some(m) => (
+            m.name.clone(),
+            format!("{} · {} · {}", m.header.method, m.header.spec.name, m.header.data),
+        ),
         None => ("no model".to_owned(), String::new()),
     };
-    ui.label(RichText::new(name).color(p.text)).on_hover_text("The open model");
-    if ui.available_width() > 700.0 {
+    ui.label(RichText::new(name).color(p.text))
+        .on_hover_text("The open model");
+    if ui.available_width() > 760.0 {
         widgets::quiet(ui, about).on_hover_text("Method, network and images of the open model");
     }
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -75,7 +93,8 @@ fn top_bar(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Ve
         if ui.button(label).on_hover_text(words.tooltip).clicked() {
             commands.extend(Action::SwitchTheme.perform(ui.ctx(), store, state));
         }
-        widgets::quiet(ui, state.device.name()).on_hover_text("Device that runs are trained on; chosen with --device");
+        widgets::quiet(ui, format!("device {}", state.device.name()))
+            .on_hover_text("Device that runs are trained on; chosen with --device");
         ui.add_space(6.0);
         run_controls(ui, store, state, commands);
     });
@@ -93,7 +112,11 @@ fn run_controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &m
         if stop.on_hover_text(tooltip(ui, Action::Stop)).clicked() {
             act(ui, Action::Stop, state, commands);
         }
-        let label = if run.status == Status::Paused { "Resume" } else { "Pause" };
+        let label = if run.status == Status::Paused {
+            "Resume"
+        } else {
+            "Pause"
+        };
         let hold = ui.add_enabled(can, egui::Button::new(label).min_size(vec2(70.0, 0.0)));
         if hold.on_hover_text(tooltip(ui, Action::PauseOrResume)).clicked() {
             act(ui, Action::PauseOrResume, state, commands);
@@ -116,27 +139,47 @@ fn progress(ui: &mut Ui, row: &runs::RunRow) {
     };
     let width = ui.available_width().min(380.0);
     let (rect, response) = ui.allocate_exact_size(vec2(width, 32.0), egui::Sense::hover());
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::ProgressIndicator, true, format!("Progress: {words}")));
+    response
+        .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ProgressIndicator, true, format!("Progress: {words}")));
     let painter = ui.painter().with_clip_rect(rect);
-    painter.text(rect.left_top() + vec2(0.0, 4.0), egui::Align2::LEFT_TOP, words, theme::small(), p.text);
+    painter.text(
+        rect.left_top() + vec2(0.0, 4.0),
+        egui::Align2::LEFT_TOP,
+        words,
+        theme::small(),
+        p.text,
+    );
     let share = format!("{:.0} %", row.progress * 100.0);
-    painter.text(rect.right_top() + vec2(0.0, 4.0), egui::Align2::RIGHT_TOP, share, theme::small(), p.weak);
-    let track = Rect::from_min_max(rect.left_bottom() - vec2(0.0, 8.0), rect.right_bottom() - vec2(0.0, 3.0));
+    painter.text(
+        rect.right_top() + vec2(0.0, 4.0),
+        egui::Align2::RIGHT_TOP,
+        share,
+        theme::small(),
+        p.weak,
+    );
+    let track = Rect::from_min_max(
+        rect.left_bottom() - vec2(0.0, 8.0),
+        rect.right_bottom() - vec2(0.0, 3.0),
+    );
     widgets::bar(ui, track, row.progress, p.accent, p.trough);
 }
 
 fn preset_chooser(ui: &mut Ui, state: &mut UiState) {
     let chosen = state.preset.clone();
-    let combo = egui::ComboBox::from_id_salt("preset").selected_text(chosen.as_str()).width(150.0);
+    let shown_name = if state.draft == state.base {
+        chosen.clone()
+    } else {
+        format!("{chosen}, changed")
+    };
+    let combo = egui::ComboBox::from_id_salt("preset")
+        .selected_text(shown_name)
+        .width(150.0);
     let shown = combo.show_ui(ui, |ui| {
         for (name, text) in PRESETS {
             let about = Experiment::parse(text, &[]).map_or_else(|e| e.to_string(), |e| e.about);
             if ui.selectable_label(name == chosen, name).on_hover_text(about).clicked() {
                 match Experiment::load(name, &[]) {
-                    Ok(draft) => {
-                        state.draft = draft;
-                        state.preset = name.to_owned();
-                    }
+                    Ok(draft) => state.take_draft(draft, name.to_owned()),
                     Err(e) => state.toasts.say(true, format!("{e:#}")),
                 }
             }
@@ -151,7 +194,10 @@ fn menu(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<C
     ui.menu_button("Menu", |ui| {
         ui.set_min_width(260.0);
         for action in Action::ALL {
-            if matches!(action, Action::OpenModel | Action::LowerDensity | Action::SwitchTheme | Action::Quit) {
+            if matches!(
+                action,
+                Action::OpenModel | Action::LowerDensity | Action::SwitchTheme | Action::Quit
+            ) {
                 ui.separator();
             }
             let words = action.words();
@@ -176,31 +222,38 @@ fn tooltip(ui: &Ui, action: Action) -> String {
 
 /// Where no file dialog exists, a path is typed.
 fn path_entry(ui: &mut Ui, state: &mut UiState, commands: &mut Vec<Command>) {
-    let Some(mut entry) = state.path_entry.take() else { return };
+    let Some(mut entry) = state.path_entry.take() else {
+        return;
+    };
     let mut open = false;
-    let modal = egui::Modal::new(egui::Id::unique("path entry")).show(ui.ctx(), |ui| {
-        ui.set_width(460.0);
-        ui.heading("Open a model");
-        if !entry.note.is_empty() {
-            ui.label(RichText::new(&entry.note).color(ui.visuals().warn_fg_color));
-        }
-        let label = ui.label("Path of a .safetensors file, or of a preset (.toml)");
-        let edit = egui::TextEdit::singleline(&mut entry.text).desired_width(f32::INFINITY).hint_text("runs/…/models/….safetensors");
-        let field = ui.add(edit).labelled_by(label.id);
-        if !ui.memory(|m| m.focused().is_some()) {
-            field.request_focus();
-        }
-        let entered = field.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
-        widgets::quiet(ui, "Files can also be dropped onto the window.");
-        ui.add_space(6.0);
-        ui.horizontal(|ui| {
-            let filled = !entry.text.trim().is_empty();
-            open = (widgets::primary(ui, filled, "Open").clicked() || entered) && filled;
-            if ui.button("Cancel").clicked() {
-                ui.close();
+    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
+    let modal = egui::Modal::new(egui::Id::unique("path entry"))
+        .frame(frame)
+        .show(ui.ctx(), |ui| {
+            ui.set_width(460.0);
+            ui.heading("Open a model");
+            if !entry.note.is_empty() {
+                ui.label(RichText::new(&entry.note).color(ui.visuals().warn_fg_color));
             }
+            let label = ui.label("Path of a .safetensors file, or of a preset (.toml)");
+            let edit = egui::TextEdit::singleline(&mut entry.text)
+                .desired_width(f32::INFINITY)
+                .hint_text("runs/…/models/….safetensors");
+            let field = ui.add(edit).labelled_by(label.id);
+            let entered = field.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
+            if !entered && ui.memory(|m| m.focused().is_none()) {
+                field.request_focus();
+            }
+            widgets::quiet(ui, "Files can also be dropped onto the window.");
+            ui.add_space(6.0);
+            ui.horizontal(|ui| {
+                let filled = !entry.text.trim().is_empty();
+                open = (widgets::primary(ui, filled, "Open").clicked() || entered) && filled;
+                if ui.button("Cancel").clicked() {
+                    ui.close();
+                }
+            });
         });
-    });
     if open {
         commands.extend(open_path(PathBuf::from(entry.text.trim()), state));
     } else if !modal.should_close() {
@@ -219,7 +272,12 @@ impl Behavior<Panel> for Panes<'_> {
     fn pane_ui(&mut self, ui: &mut Ui, _: TileId, panel: &mut Panel) -> UiResponse {
         let p = palette(ui);
         let rect = ui.max_rect();
-        let round = egui::CornerRadius { nw: 0, ne: theme::TILE_RADIUS, sw: theme::TILE_RADIUS, se: theme::TILE_RADIUS };
+        let round = egui::CornerRadius {
+            nw: 0,
+            ne: theme::TILE_RADIUS,
+            sw: theme::TILE_RADIUS,
+            se: theme::TILE_RADIUS,
+        };
         ui.painter().rect_filled(rect, round, p.tile);
         let pad = f32::from(theme::PAD);
         let inside = Rect::from_min_max(rect.min + vec2(pad, pad * 0.75), rect.max - vec2(pad, pad));
@@ -250,7 +308,11 @@ impl Behavior<Panel> for Panes<'_> {
     }
 
     fn tab_bg_color(&self, visuals: &Visuals, _: &Tiles<Panel>, _: TileId, state: &TabState) -> Color32 {
-        if state.active { theme::of(visuals.dark_mode).tile } else { Color32::TRANSPARENT }
+        if state.active {
+            theme::of(visuals.dark_mode).tile
+        } else {
+            Color32::TRANSPARENT
+        }
     }
 
     fn tab_outline_stroke(&self, _: &Visuals, _: &Tiles<Panel>, _: TileId, _: &TabState) -> Stroke {
@@ -279,6 +341,9 @@ impl Behavior<Panel> for Panes<'_> {
     }
 
     fn simplification_options(&self) -> SimplificationOptions {
-        SimplificationOptions { all_panes_must_have_tabs: true, ..SimplificationOptions::default() }
+        SimplificationOptions {
+            all_panes_must_have_tabs: true,
+            ..SimplificationOptions::default()
+        }
     }
 }

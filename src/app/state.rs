@@ -101,6 +101,8 @@ pub struct UiState {
     pub draft: Experiment,
     /// Where the draft came from: a preset's name or a file's.
     pub preset: String,
+    /// The draft as it came.
+    pub base: Experiment,
     /// What the heat map shows.
     pub heat: Heat,
     /// Channels by falling value instead of by number.
@@ -132,16 +134,21 @@ impl UiState {
     /// The built-in preset cannot be read.
     pub fn new(device: DeviceName) -> anyhow::Result<Self> {
         let preset = PRESETS[0].0;
+        let draft = Experiment::load(preset, &[])?;
         Ok(Self {
             device,
             density: Density::percent(FIRST_PERCENT)?,
             opened: None,
-            draft: Experiment::load(preset, &[])?,
+            base: draft.clone(),
+            draft,
             preset: preset.to_owned(),
             heat: Heat::default(),
             sort_channels: false,
             heat_texture: None,
-            curve_options: CurveOptions { smoothing: 0.6, ..CurveOptions::default() },
+            curve_options: CurveOptions {
+                smoothing: 0.6,
+                ..CurveOptions::default()
+            },
             beside: Beside::default(),
             curves: Curves::default(),
             tree: layout(),
@@ -150,6 +157,15 @@ impl UiState {
             wants_dialog: false,
             wants_quit: false,
         })
+    }
+}
+
+impl UiState {
+    /// Takes an experiment as the new draft.
+    pub fn take_draft(&mut self, draft: Experiment, preset: String) {
+        self.base = draft.clone();
+        self.draft = draft;
+        self.preset = preset;
     }
 }
 
@@ -163,12 +179,17 @@ pub fn layout() -> Tree<Panel> {
         tiles.insert_new(Tile::Container(Container::Tabs(tabs)))
     };
     let [density, layers] = [tabs(&[Panel::Density]), tabs(&[Panel::Layers])];
-    let [frontier, training] = [tabs(&[Panel::Frontier]), tabs(&[Panel::Training, Panel::Runs, Panel::Log])];
+    let [frontier, training] = [
+        tabs(&[Panel::Frontier]),
+        tabs(&[Panel::Training, Panel::Runs, Panel::Log]),
+    ];
     let saliency = tabs(&[Panel::Saliency]);
     let mut split = |dir: LinearDir, children: [TileId; 2], first: f32| -> TileId {
-        tiles.insert_new(Tile::Container(Container::Linear(Linear::new_binary(dir, children, first))))
+        tiles.insert_new(Tile::Container(Container::Linear(Linear::new_binary(
+            dir, children, first,
+        ))))
     };
-    let left = split(LinearDir::Vertical, [density, layers], 0.52);
+    let left = split(LinearDir::Vertical, [density, layers], 0.46);
     let top = split(LinearDir::Horizontal, [frontier, training], 0.5);
     let right = split(LinearDir::Vertical, [top, saliency], 0.58);
     let root = split(LinearDir::Horizontal, [left, right], 0.28);

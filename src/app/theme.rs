@@ -1,7 +1,9 @@
 //! Every color, size and font of the window, for a light and a dark surface.
 //! Knows nothing of what is drawn.
 
-use egui::{Color32, CornerRadius, FontFamily, FontId, Margin, Shadow, Stroke, TextStyle, Theme, Ui, Vec2, Visuals, style};
+use egui::{
+    Color32, CornerRadius, FontFamily, FontId, Margin, Shadow, Stroke, TextStyle, Theme, Ui, Vec2, Visuals, style,
+};
 
 /// The colors of one surface.
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +54,25 @@ const LIGHT: Palette = Palette {
     accent: rgb(0x0068A8),
     accent_soft: rgb(0xDCEBF6),
     on_accent: rgb(0xFFFFFF),
-    grid: rgb(0x8795A3),
+    grid: rgb(0xC2CBD4),
     good: rgb(0x00805F),
     warn: rgb(0xA86200),
     bad: rgb(0xB93A00),
-    series: [rgb(0x0072B2), rgb(0xD55E00), rgb(0x009E73), rgb(0xB8659A), rgb(0xC98A00), rgb(0x3D9BD4)],
-    heat: [[247, 249, 251], [190, 219, 230], [97, 170, 197], [29, 103, 153], [13, 39, 84]],
+    series: [
+        rgb(0x0072B2),
+        rgb(0xD55E00),
+        rgb(0x009E73),
+        rgb(0xB8659A),
+        rgb(0xC98A00),
+        rgb(0x3D9BD4),
+    ],
+    heat: [
+        [247, 249, 251],
+        [190, 219, 230],
+        [97, 170, 197],
+        [29, 103, 153],
+        [13, 39, 84],
+    ],
 };
 
 const DARK: Palette = Palette {
@@ -70,12 +85,25 @@ const DARK: Palette = Palette {
     accent: rgb(0x5AB4E5),
     accent_soft: rgb(0x1F3B4E),
     on_accent: rgb(0x0B1B26),
-    grid: rgb(0x6B7987),
+    grid: rgb(0x414C57),
     good: rgb(0x2FC39A),
     warn: rgb(0xE9A93A),
     bad: rgb(0xF0804A),
-    series: [rgb(0x56B4E9), rgb(0xEC8B45), rgb(0x1FC08F), rgb(0xD993BE), rgb(0xE6C03C), rgb(0x8FA8FF)],
-    heat: [[24, 30, 40], [28, 66, 104], [29, 123, 146], [111, 187, 140], [246, 233, 146]],
+    series: [
+        rgb(0x56B4E9),
+        rgb(0xEC8B45),
+        rgb(0x1FC08F),
+        rgb(0xD993BE),
+        rgb(0xE6C03C),
+        rgb(0x8FA8FF),
+    ],
+    heat: [
+        [24, 30, 40],
+        [28, 66, 104],
+        [29, 123, 146],
+        [111, 187, 140],
+        [246, 233, 146],
+    ],
 };
 
 /// Corner radius of panels.
@@ -95,13 +123,16 @@ pub const ROW: f32 = 20.0;
 /// The window's size when it opens.
 pub const WINDOW: [f32; 2] = [1400.0, 900.0];
 /// The window never gets smaller.
-pub const WINDOW_LEAST: [f32; 2] = [1000.0, 640.0];
+pub const WINDOW_LEAST: [f32; 2] = [1120.0, 680.0];
 /// Seconds a notice stays.
 pub const TOAST_SECS: f64 = 12.0;
 /// Width of a notice.
 pub const TOAST_WIDTH: f32 = 380.0;
 /// Width of a line in a plot.
 pub const LINE: f32 = 1.8;
+
+/// How much of its color a line keeps that stands behind its smoothed self.
+pub const FAINT: f32 = 0.28;
 
 /// The colors of the surface that `ui` is on.
 pub fn palette(ui: &Ui) -> &'static Palette {
@@ -203,7 +234,12 @@ fn visuals(p: &Palette, dark: bool) -> Visuals {
     v.code_bg_color = p.trough;
     v.slider_trailing_fill = true;
     v.handle_shape = style::HandleShape::Circle;
-    let shadow = Shadow { offset: [0, 4], blur: 16, spread: 0, color: Color32::from_black_alpha(if dark { 120 } else { 40 }) };
+    let shadow = Shadow {
+        offset: [0, 4],
+        blur: 16,
+        spread: 0,
+        color: Color32::from_black_alpha(if dark { 120 } else { 40 }),
+    };
     v.window_shadow = shadow;
     v.popup_shadow = shadow;
     v
@@ -222,7 +258,11 @@ mod tests {
     fn luminance(c: Color32) -> f32 {
         let linear = |v: u8| {
             let v = f32::from(v) / 255.0;
-            if v <= 0.040_45 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+            if v <= 0.040_45 {
+                v / 12.92
+            } else {
+                ((v + 0.055) / 1.055).powf(2.4)
+            }
         };
         0.2126 * linear(c.r()) + 0.7152 * linear(c.g()) + 0.0722 * linear(c.b())
     }
@@ -237,7 +277,11 @@ mod tests {
         for p in [&LIGHT, &DARK] {
             for surface in [p.ground, p.tile, p.accent_soft] {
                 assert!(contrast(p.text, surface) >= 7.0, "text on {surface:?}");
-                assert!(contrast(p.weak, surface) >= 4.5, "captions on {surface:?}: {}", contrast(p.weak, surface));
+                assert!(
+                    contrast(p.weak, surface) >= 4.5,
+                    "captions on {surface:?}: {}",
+                    contrast(p.weak, surface)
+                );
             }
             for color in [p.good, p.warn, p.bad, p.accent] {
                 assert!(contrast(color, p.tile) >= 4.5, "{color:?}: {}", contrast(color, p.tile));

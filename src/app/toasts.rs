@@ -29,7 +29,11 @@ impl Toasts {
     /// Shows a notice; the same one twice in a row is shown once.
     pub fn say(&mut self, is_error: bool, text: String) {
         if self.shown.last().is_none_or(|t| t.text != text) {
-            self.shown.push(Toast { is_error, text, born: None });
+            self.shown.push(Toast {
+                is_error,
+                text,
+                born: None,
+            });
         }
         let surplus = self.shown.len().saturating_sub(4);
         self.shown.drain(..surplus);
@@ -49,8 +53,11 @@ impl Toasts {
         let age = |t: &Toast| now - t.born.unwrap_or(now);
         self.shown.retain(|t| age(t) < theme::TOAST_SECS);
         let Some(oldest) = self.shown.first() else { return };
-        ui.ctx().request_repaint_after(Duration::from_secs_f64((theme::TOAST_SECS - age(oldest)).max(0.05)));
-        let area = Area::new(egui::Id::unique("toasts")).order(Order::Foreground).anchor(Align2::RIGHT_BOTTOM, [-18.0, -18.0]);
+        ui.ctx()
+            .request_repaint_after(Duration::from_secs_f64((theme::TOAST_SECS - age(oldest)).max(0.05)));
+        let area = Area::new(egui::Id::unique("toasts"))
+            .order(Order::Foreground)
+            .anchor(Align2::RIGHT_BOTTOM, [-18.0, -18.0]);
         area.show(ui.ctx(), |ui| {
             let mut dismissed = None;
             for (i, toast) in self.shown.iter().enumerate() {
@@ -71,11 +78,22 @@ impl Toasts {
 fn toast_ui(ui: &mut Ui, toast: &Toast) -> bool {
     let p = palette(ui);
     let color = if toast.is_error { p.bad } else { p.good };
-    let frame = Frame::popup(ui.style()).inner_margin(Margin { left: 16, right: 12, top: 10, bottom: 10 }).stroke(Stroke::new(1.0, p.edge));
+    let frame = Frame::popup(ui.style())
+        .inner_margin(Margin {
+            left: 16,
+            right: 12,
+            top: 10,
+            bottom: 10,
+        })
+        .stroke(Stroke::new(1.0, p.edge));
     let mut dismissed = false;
     let shown = frame.show(ui, |ui| {
         ui.set_width(theme::TOAST_WIDTH);
-        ui.label(RichText::new(if toast.is_error { "Could not be done" } else { "Done" }).color(color).strong());
+        ui.label(
+            RichText::new(if toast.is_error { "Could not be done" } else { "Done" })
+                .color(color)
+                .strong(),
+        );
         ui.add(egui::Label::new(&toast.text).wrap());
         ui.horizontal(|ui| {
             if ui.small_button("Copy text").clicked() {
@@ -86,6 +104,15 @@ fn toast_ui(ui: &mut Ui, toast: &Toast) -> bool {
     });
     let mut bar = shown.response.rect;
     bar.set_width(4.0);
-    ui.painter().rect_filled(bar, egui::CornerRadius { nw: theme::TILE_RADIUS, sw: theme::TILE_RADIUS, ne: 0, se: 0 }, color);
+    ui.painter().rect_filled(
+        bar,
+        egui::CornerRadius {
+            nw: theme::TILE_RADIUS,
+            sw: theme::TILE_RADIUS,
+            ne: 0,
+            se: 0,
+        },
+        color,
+    );
     dismissed
 }

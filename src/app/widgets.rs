@@ -2,7 +2,10 @@
 //! Knows nothing of runs or models.
 
 use super::theme::{self, Palette, palette};
-use egui::{Align2, Color32, CornerRadius, Rect, Response, RichText, Role, Sense, Ui, Vec2, WidgetInfo, pos2, vec2};
+use egui::{
+    Align2, Color32, CornerRadius, Rangef, Rect, Response, RichText, Role, Sense, Ui, Vec2, WidgetInfo, pos2, vec2,
+};
+use egui_plot::{Axis, AxisHints, GridInput, GridMark, Plot};
 
 /// What a term means, shown on hover.
 pub fn meaning(term: &str) -> &'static str {
@@ -38,13 +41,20 @@ pub fn meaning(term: &str) -> &'static str {
 /// A caption with its meaning on hover.
 pub fn caption(ui: &mut Ui, text: &str, term: &str) -> Response {
     let weak = palette(ui).weak;
-    ui.label(RichText::new(text).font(theme::small()).color(weak)).on_hover_text(meaning(term))
+    ui.label(RichText::new(text).font(theme::small()).color(weak))
+        .on_hover_text(meaning(term))
 }
 
 /// Small, quiet text.
 pub fn quiet(ui: &mut Ui, text: impl Into<String>) -> Response {
     let weak = palette(ui).weak;
     ui.label(RichText::new(text).font(theme::small()).color(weak))
+}
+
+/// Small, quiet text that never takes a second line; hovering shows what was cut off.
+pub fn quiet_line(ui: &mut Ui, text: &str) -> Response {
+    let weak = palette(ui).weak;
+    ui.add(egui::Label::new(RichText::new(text).font(theme::small()).color(weak)).truncate())
 }
 
 /// A number that a panel is about, with what it is above and what goes with it below.
@@ -54,8 +64,8 @@ pub fn figure(ui: &mut Ui, name: &str, term: &str, value: &str, below: &str, sta
         caption(ui, name, term);
         let p = palette(ui);
         let color = if stale { p.weak } else { p.text };
-        ui.label(RichText::new(value).font(theme::large()).color(color));
-        ui.label(RichText::new(below).font(theme::small()).color(p.weak));
+        ui.add(egui::Label::new(RichText::new(value).font(theme::large()).color(color)).extend());
+        ui.add(egui::Label::new(RichText::new(below).font(theme::small()).color(p.weak)).extend());
     });
 }
 
@@ -75,9 +85,24 @@ pub fn bar_row(ui: &mut Ui, name: &str, term: &str, share: f32, words: &str) -> 
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, format!("{name}: {words}")));
     let mid = rect.center().y;
     let (names, numbers) = (92.0_f32.min(rect.width() * 0.3), 132.0_f32.min(rect.width() * 0.4));
-    ui.painter().text(pos2(rect.left(), mid), Align2::LEFT_CENTER, name, theme::small(), p.weak);
-    ui.painter().text(pos2(rect.right(), mid), Align2::RIGHT_CENTER, words, theme::small(), p.text);
-    let track = Rect::from_min_max(pos2(rect.left() + names, mid - 3.0), pos2(rect.right() - numbers, mid + 3.0));
+    ui.painter().text(
+        pos2(rect.left(), mid),
+        Align2::LEFT_CENTER,
+        name,
+        theme::small(),
+        p.weak,
+    );
+    ui.painter().text(
+        pos2(rect.right(), mid),
+        Align2::RIGHT_CENTER,
+        words,
+        theme::small(),
+        p.text,
+    );
+    let track = Rect::from_min_max(
+        pos2(rect.left() + names, mid - 3.0),
+        pos2(rect.right() - numbers, mid + 3.0),
+    );
     if track.width() > 8.0 {
         bar(ui, track, share, p.accent, p.trough);
     }
@@ -93,7 +118,8 @@ pub fn interval(ui: &mut Ui, scale: [f64; 2], [low, at, high]: [f64; 3], words: 
     ui.painter().rect_filled(rail, CornerRadius::same(3), p.trough);
     let x = |v: f64| rail.left() + rail.width() * ((v - scale[0]) / (scale[1] - scale[0])).clamp(0.0, 1.0) as f32;
     let band = Rect::from_min_max(pos2(x(low), rail.top()), pos2(x(high).max(x(low) + 2.0), rail.bottom()));
-    ui.painter().rect_filled(band, CornerRadius::same(3), theme::mix(p.trough, p.accent, 0.55));
+    ui.painter()
+        .rect_filled(band, CornerRadius::same(3), theme::mix(p.trough, p.accent, 0.55));
     let mark = Rect::from_center_size(pos2(x(at), rail.center().y), Vec2::new(3.0, 14.0));
     ui.painter().rect_filled(mark, CornerRadius::same(1), p.text);
     response
@@ -112,7 +138,9 @@ pub fn empty(ui: &mut Ui, what: &str, todo: &str) {
 /// A button that begins something: filled with the accent.
 pub fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
     let p = palette(ui);
-    let button = egui::Button::new(RichText::new(text).color(p.on_accent)).fill(p.accent).min_size(vec2(72.0, 26.0));
+    let button = egui::Button::new(RichText::new(text).color(p.on_accent))
+        .fill(p.accent)
+        .min_size(vec2(72.0, 26.0));
     ui.add_enabled(enabled, button)
 }
 
@@ -133,11 +161,55 @@ pub fn dot(ui: &mut Ui, color: Color32) {
 }
 
 /// The style that all plots share.
-pub fn plot<'a>(name: &str, p: &Palette) -> egui_plot::Plot<'a> {
-    egui_plot::Plot::new(name.to_owned())
+pub fn plot<'a>(name: &str, p: &Palette) -> Plot<'a> {
+    Plot::new(name.to_owned())
         .show_background(false)
+        .show_crosshair(false)
         .grid_color(p.grid)
+        .grid_fade(0.3)
+        .grid_spacing(Rangef::new(28.0, 60.0))
+        .x_grid_spacer(|input| marks(&input, 2.0))
+        .y_grid_spacer(|input| marks(&input, 1.0))
         .allow_scroll(false)
         .allow_boxed_zoom(false)
-        .set_margin_fraction(vec2(0.06, 0.1))
+        .set_margin_fraction(vec2(0.04, 0.08))
+}
+
+/// Marks at 1, 2 or 5 times a power of ten, `apart` times the least distance or more, so that each has its number.
+fn marks(input: &GridInput, apart: f64) -> Vec<GridMark> {
+    let least = input.base_step_size * apart;
+    let (low, high) = input.bounds;
+    if !(least.is_finite() && least > 0.0 && low.is_finite() && high.is_finite()) {
+        return Vec::new();
+    }
+    let power = 10f64.powf(least.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .map(|m| m * power)
+        .into_iter()
+        .find(|&s| s >= least)
+        .unwrap_or(10.0 * power);
+    let first = (low / step).ceil() as i64;
+    let last = (high / step).floor() as i64;
+    (first..=last.min(first + 200))
+        .map(|i| GridMark {
+            value: i as f64 * step,
+            step_size: step,
+        })
+        .collect()
+}
+
+/// An axis with small, quiet numbers.
+pub fn axis<'a>(p: &Palette, axis: Axis, name: &str) -> AxisHints<'a> {
+    AxisHints::new(axis)
+        .label(RichText::new(name).font(theme::small()).color(p.weak))
+        .tick_label_font(theme::small())
+        .tick_label_color(p.weak)
+        .label_spacing(Rangef::new(20.0, 26.0))
+        .formatter(|mark, _| number(mark))
+}
+
+/// A mark's number with as many decimals as its step has.
+fn number(mark: GridMark) -> String {
+    let decimals = (-mark.step_size.log10().floor()).clamp(0.0, 8.0) as usize;
+    format!("{:.decimals$}", mark.value)
 }

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 #[derive(clap::Args)]
 pub struct BenchArgs {
-    /// infer or train
-    task: String,
+    /// infer, train or frame
+    pub task: String,
     /// A network of the zoo
     #[arg(long, default_value = "m-cifarnet")]
     arch: String,
@@ -31,7 +31,10 @@ pub struct BenchArgs {
     density: Vec<f64>,
     /// Seconds for each line
     #[arg(long, default_value_t = 3.0)]
-    seconds: f64,
+    pub seconds: f64,
+    /// frame: events that a worker says while the window is timed
+    #[arg(long, default_value_t = 10_000)]
+    pub events_per_second: u32,
     /// avx512, avx2, neon, portable or reference; the fastest if not given
     #[arg(long)]
     kernel: Option<String>,
@@ -39,7 +42,7 @@ pub struct BenchArgs {
     #[arg(long, default_value = "active")]
     norm_statistics: String,
     #[command(flatten)]
-    json: Json,
+    pub json: Json,
 }
 
 #[derive(Serialize)]
@@ -99,7 +102,7 @@ pub fn bench(args: &BenchArgs) -> Done {
                         norm_statistics,
                     }
                     .run(),
-                    other => Err(anyhow!("unknown task {other}, expected infer or train")),
+                    other => Err(anyhow!("unknown task {other}, expected infer, train or frame")),
                 };
                 let row = row.or_bad_input()?;
                 let line = Line {

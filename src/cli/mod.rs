@@ -65,8 +65,8 @@ pub struct Json {
 }
 
 impl Json {
-    /// A fact, for people or for programs.
-    fn say(self, fact: &impl Serialize, text: impl FnOnce() -> String) {
+    /// Says a fact, for people or for programs.
+    pub fn say(self, fact: &impl Serialize, text: impl FnOnce() -> String) {
         use std::io::Write;
         let line = if self.json {
             serde_json::to_string(fact).unwrap_or_default()
@@ -84,6 +84,8 @@ pub enum Next {
     Exit(ExitCode),
     /// Open the window.
     Window(Option<PathBuf>, Place),
+    /// Time the window's frames for so many seconds while so many events a second arrive.
+    BenchFrame(f64, u32, Json),
 }
 
 /// An error with the code that the program ends with.
@@ -136,6 +138,9 @@ pub fn main() -> Next {
     };
     let done = match args.command {
         None => return window(args),
+        Some(Action::Bench(args)) if args.task == "frame" => {
+            return Next::BenchFrame(args.seconds, args.events_per_second, args.json);
+        }
         Some(Action::Run(args)) => run::run(&args),
         Some(Action::Eval(args)) => eval::eval(&args),
         Some(Action::Inspect(args)) => inspect::inspect(&args),

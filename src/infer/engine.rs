@@ -2,14 +2,15 @@
 //! Knows nothing of labels, accuracy or time.
 
 use super::gate::ActiveSets;
-use super::plan::{self, Action, Program};
+use super::plan;
+use super::program::{Action, Program};
 use super::walk::{ImageOut, Worker};
 use crate::kernel::{Kernel, Pool};
 use crate::model::checkpoint::{Checkpoint, NormStats};
 use crate::model::spec::NetSpec;
 use crate::model::{Density, Weights};
 use anyhow::Result;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Barrier, Mutex, PoisonError};
 
 /// How to compile.
 #[derive(Clone, Copy, Debug)]
@@ -99,8 +100,11 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
         stats: checkpoint.stats.clone(),
     };
     let mut pool = Pool::new(options.threads);
-    // Threads allocate as they start. A round of nothing ends when all of them are there.
-    pool.run(pool.threads(), &|_, _| {});
+    // Threads allocate as they start: go on when all of them are there.
+    let barrier = Barrier::new(pool.threads());
+    pool.run(pool.threads(), &|_, _| {
+        barrier.wait();
+    });
     let out = ImageOut::new(&program);
     let n = options.batch.max(1);
     let classes = out.logits.len();

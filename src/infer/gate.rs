@@ -29,7 +29,7 @@ pub(super) struct Gate {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     means: Vec<(u32, f32)>,
-    order: Vec<u32>,
+    keys: Vec<u64>,
 }
 
 impl Scratch {
@@ -37,7 +37,7 @@ impl Scratch {
     pub fn new(channels: usize) -> Self {
         Self {
             means: Vec::with_capacity(channels),
-            order: Vec::with_capacity(channels),
+            keys: Vec::with_capacity(channels),
         }
     }
 }
@@ -65,19 +65,24 @@ impl Gate {
 
     /// The k winners of equation (2) into `out`, rising: as [`crate::model::mask::winners`], without allocating.
     pub fn winners(&self, saliency: &[f32], scratch: &mut Scratch, out: &mut Vec<u32>) {
-        let order = &mut scratch.order;
-        order.clear();
-        order.extend(0..saliency.len() as u32);
-        if self.k < order.len() {
-            let size = |i: u32| saliency[i as usize].abs();
-            if self.k > 0 {
-                order.select_nth_unstable_by(self.k - 1, |&a, &b| size(b).total_cmp(&size(a)).then(a.cmp(&b)));
-            }
-            order.truncate(self.k);
-            order.sort_unstable();
-        }
         out.clear();
-        out.extend_from_slice(order);
+        // Small keys win: first the large magnitudes (as bits they compare like numbers, NaN above all), then the low indices.
+        let key = |(i, v): (usize, &f32)| (u64::from(!v.abs().to_bits()) << 32) | i as u64;
+        let keys = &mut scratch.keys;
+        keys.clear();
+        keys.extend(saliency.iter().enumerate().map(key));
+        let last = match self.k {
+            0 => return,
+            k if k >= keys.len() => u64::MAX,
+            k => *keys.select_nth_unstable(k - 1).1,
+        };
+        out.extend(
+            saliency
+                .iter()
+                .enumerate()
+                .filter(|&(i, v)| key((i, v)) <= last)
+                .map(|(i, _)| i as u32),
+        );
     }
 }
 

@@ -12,6 +12,7 @@ mod latency;
 mod linear;
 mod plan;
 mod plane;
+mod program;
 mod tally;
 mod walk;
 

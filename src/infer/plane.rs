@@ -54,10 +54,10 @@ pub(super) fn clear(layout: &Layout, data: &mut [f32], c: usize) {
     data[c * len..(c + 1) * len].fill(0.0);
 }
 
-/// Σ `of(x)` over a stretch, in sixteen strands: an order that depends on the length alone.
+/// Σ `of(x)` over a stretch, in 32 strands: an order that depends on the length alone.
 pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
-    let mut strands = [0.0f32; 16];
-    let (chunks, rest) = x.as_chunks::<16>();
+    let mut strands = [0.0f32; 32];
+    let (chunks, rest) = x.as_chunks::<32>();
     for chunk in chunks {
         for (s, &v) in strands.iter_mut().zip(chunk) {
             *s += of(v);

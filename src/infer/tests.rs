@@ -292,7 +292,7 @@ fn measured_macs_are_the_nominal_ones() {
     for p in [100, 50, 20] {
         engine.set_density(percent(p));
         let batch = engine.run(&images(&spec, 2, 1));
-        let fractions = Fractions::nominal(&spec, &vec![percent(p); 8]).expect("fractions");
+        let fractions = Fractions::nominal(&spec, &[percent(p); 8]).expect("fractions");
         let cost = cost::total(&spec, &model.masks, &fractions).expect("cost");
         assert_eq!(
             (batch.macs, batch.macs_conv),
@@ -442,4 +442,42 @@ fn networks_the_kernels_do_not_have_are_refused_by_name() {
     let model = random_model(spec, 1).expect("builds");
     let text = compile(&model, &Options::default()).err().map(|e| e.to_string());
     assert_eq!(text.as_deref(), Some("node conv0: stride 3, expected 1 or 2"));
+}
+
+#[test]
+fn tensors_share_buffers() {
+    let model = model(small("resnet18"), 1);
+    let program = plan::plan(&model, Kernel::best()).expect("plans");
+    // The four tensors of one layout that stage 1 begins with: never more than three are alive at once.
+    let first = program.tensors[program.convs().next().expect("some").output].layout;
+    assert_eq!(program.tensors.iter().filter(|t| t.layout == first).count(), 4);
+    assert_eq!(program.slots.iter().filter(|&&l| l == first).count(), 3);
+    for tensor in &program.tensors {
+        assert_eq!(program.slots[tensor.slot], tensor.layout);
+    }
+}
+
+#[test]
+fn the_bench_says_what_it_ran() {
+    let bench = BenchInfer {
+        arch: "m-cifarnet".into(),
+        width: 0.05,
+        batch: 2,
+        threads: 1,
+        density: Density::FULL,
+        seconds: 0.0,
+        kernel: Kernel::best(),
+    };
+    let row = bench.run().expect("runs");
+    let spec = zoo::build("m-cifarnet", [3, 32, 32], 10, 0.05).expect("builds");
+    assert_eq!(
+        (row.macs, row.kernel.as_str()),
+        (cost::dense(&spec).expect("cost").macs, Kernel::best().name())
+    );
+    assert!(row.p10_ms <= row.median_ms && row.median_ms <= row.p90_ms);
+    let unknown = BenchInfer {
+        arch: "vgg17".into(),
+        ..bench
+    };
+    assert!(unknown.run().is_err());
 }

@@ -2,8 +2,8 @@
 //! Knows nothing of batches or of how workers share images.
 
 use super::conv::{Conv, ConvState, Macs, Scratch, Source, Target};
-use super::plan::{Action, Program};
 use super::plane;
+use super::program::{Action, Program};
 use crate::kernel::Pool;
 
 /// All that one image needs while it runs.

@@ -1,19 +1,22 @@
-//! The tiles with AVX-512F. Knows nothing beyond its sixteen lanes.
+//! The tiles with AVX-512F and VL. Knows nothing beyond its sixteen lanes and AVX2's eight.
 #![expect(unsafe_code, reason = "std::arch intrinsics")]
 #![expect(clippy::needless_range_loop, reason = "a transposition is indices")]
 
 use std::arch::x86_64::*;
 
-use super::tile::{self, ConvTask, DotTask, OuterTask, Piece, Tiles, Vector, by_m, instantiate};
+use super::avx2::Avx2;
+use super::tile::{Tiles, by_m, instantiate};
+use super::vector::{Piece, Vector};
 
 #[derive(Clone, Copy)]
 struct Avx512(__m512);
 
 // SAFETY (all blocks below): `TILES` is reachable only through a `Kernel`, which exists only where
-// the processor has AVX-512F; pointers are the callers' duty.
+// the processor has AVX-512F and VL; pointers are the callers' duty.
 #[expect(clippy::undocumented_unsafe_blocks, reason = "said once above")]
 impl Vector for Avx512 {
     const LANES: usize = 16;
+    type Half = Avx2;
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         unsafe { Self(_mm512_set1_ps(x)) }
@@ -35,8 +38,17 @@ impl Vector for Avx512 {
         unsafe { Self(_mm512_add_ps(self.0, b.0)) }
     }
     #[inline(always)]
-    unsafe fn relu(self) -> Self {
-        unsafe { Self(_mm512_max_ps(self.0, _mm512_setzero_ps())) }
+    unsafe fn at_least(self, floor: Self) -> Self {
+        // Of a NaN and a number the instruction returns its second operand.
+        unsafe { Self(_mm512_max_ps(floor.0, self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn low(self) -> Avx2 {
+        unsafe { Avx2(_mm512_castps512_ps256(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn widen(half: Avx2) -> Self {
+        unsafe { Self(_mm512_castps256_ps512(half.0)) }
     }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -51,50 +63,27 @@ impl Vector for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn store_lanes(self, at: *mut f32, from: usize, len: usize) {
+    unsafe fn store_masked(self, at: *mut f32, mask: u16, _zeros: u16) {
+        unsafe { _mm512_mask_storeu_ps(at, mask, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn load_masked(at: *const f32, mask: u16) -> Self {
+        unsafe { Self(_mm512_maskz_loadu_ps(mask, at)) }
+    }
+    #[inline(always)]
+    unsafe fn spread(self, piece: &Piece) -> Self {
         unsafe {
-            let mask = ((1u32 << len) - 1) << from;
-            // Lanes below `from` are masked out: nothing in front of `at` is touched.
-            _mm512_mask_storeu_ps(at.wrapping_sub(from), mask as u16, self.0);
+            let index = _mm512_cvtepu8_epi32(_mm_loadu_si128(piece.index.as_ptr().cast()));
+            Self(_mm512_maskz_permutexvar_ps(piece.mask, index, self.0))
         }
     }
     #[inline(always)]
-    unsafe fn store_strided(self, at: *mut f32, from: usize, len: usize, lane_step: usize, step: usize) {
-        unsafe {
-            let count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-            // Target lane i takes source lane from + i / step * lane_step; steps are 1 or 2.
-            let source = _mm512_srl_epi32(count, _mm_cvtsi32_si128(step as i32 - 1));
-            let source = _mm512_sll_epi32(source, _mm_cvtsi32_si128(lane_step as i32 - 1));
-            let source = _mm512_add_epi32(source, _mm512_set1_epi32(from as i32));
-            let steps = if step == 2 { 0x5555_5555u32 } else { 0xffff_ffff };
-            let mask = steps & ((1u64 << (len * step)) - 1) as u32;
-            _mm512_mask_storeu_ps(at, mask as u16, _mm512_permutexvar_ps(source, self.0));
-            if mask >> 16 != 0 {
-                let source = _mm512_add_epi32(source, _mm512_set1_epi32(8 * lane_step as i32));
-                _mm512_mask_storeu_ps(
-                    at.wrapping_add(16),
-                    (mask >> 16) as u16,
-                    _mm512_permutexvar_ps(source, self.0),
-                );
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn add_piece(self, at: *mut f32, piece: &Piece) {
-        unsafe {
-            let index = _mm512_loadu_si512(piece.index.as_ptr().cast());
-            let spread = _mm512_permutexvar_ps(index, self.0);
-            let old = _mm512_maskz_loadu_ps(piece.mask, at);
-            _mm512_mask_storeu_ps(at, piece.mask, _mm512_add_ps(old, spread));
-        }
-    }
-    #[inline(always)]
-    unsafe fn transpose(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
+    unsafe fn transpose(from: &[*const f32; 16], to: *mut f32, to_pitch: usize) {
         unsafe {
             let mut a = [_mm512_setzero_ps(); 16];
             let mut b = a;
             for i in 0..16 {
-                a[i] = _mm512_loadu_ps(from.add(i * from_pitch));
+                a[i] = _mm512_loadu_ps(from[i]);
             }
             for i in (0..16).step_by(2) {
                 b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
@@ -126,7 +115,20 @@ impl Vector for Avx512 {
     }
 }
 
+#[target_feature(enable = "avx512f,avx512vl")]
+unsafe fn outer_half<const M: usize, const N: usize>(
+    task: &super::grad_tile::OuterTask,
+    filters: &[u32],
+    first: usize,
+) {
+    // SAFETY: the caller vouches for the offsets.
+    unsafe { super::grad_tile::outer_tile::<Avx2, M, N>(task, filters, first) }
+}
+
 instantiate!(
-    Avx512, [target_feature(enable = "avx512f")], rows: true,
-    conv_filters: [8, 8, 8, 6, 5, 4], dot_max: (3, 9), outer_max: (8, 3)
+    Avx512, [target_feature(enable = "avx512f,avx512vl")], rows: true,
+    conv_tail: Some(by_m!(conv: false, true)),
+    outer_half: Some([by_m!(8: outer_half, 1), by_m!(8: outer_half, 2), by_m!(8: outer_half, 3)]),
+    conv_filters: [8, 8, 8, 6, 5, 4], conv_tail_filters: [8, 8, 6, 5, 4, 3], dot_max: (3, 9), outer_max: (8, 3),
+    winograd_costs: [9, 16]
 );

@@ -2,7 +2,7 @@
 //! Knows nothing of who chose them.
 
 use super::check_list;
-use super::tile::Column;
+use super::conv_tile::Column;
 
 /// Where each kernel position of channel 0 starts, and in which sweep it takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]

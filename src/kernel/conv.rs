@@ -6,8 +6,10 @@
 )]
 
 use super::columns::{Columns, TapTable};
+use super::conv_tile::{ConvTask, Residual};
 use super::shape::{ConvShape, Layout};
-use super::tile::{ConvTask, LaneMap, Residual, Segment, Tiles};
+use super::sweep::{Grid, Positions, Sweep};
+use super::tile::Tiles;
 use super::{Kernel, Pool, check_list, reference};
 
 /// A convolution, or the input gradient of one, ready to run.
@@ -30,17 +32,6 @@ pub struct ConvPlan {
 enum Direction {
     Forward,
     InputGrad,
-}
-
-/// One pass over positions: a forward convolution has one, an input gradient one per output phase.
-#[derive(Clone, Debug)]
-struct Sweep {
-    vectors: usize,
-    /// Vectors are rows of eight.
-    by_rows: bool,
-    step: usize,
-    lanes: LaneMap,
-    residual: LaneMap,
 }
 
 /// What happens between accumulating and storing:
@@ -178,37 +169,19 @@ impl ConvPlan {
         }
     }
 
-    /// Positions `rows` × `width`; position (y, x) is pixel (y·stride + a, x·stride + b) of the output.
-    fn add_sweep(&mut self, rows: usize, width: usize, stride: usize, [a, b]: [usize; 2]) {
+    fn add_sweep(&mut self, rows: usize, width: usize, stride: usize, phase: [usize; 2]) {
         let Some(tiles) = self.kernel.tiles else {
             return;
         };
-        let (lanes, pitch) = (tiles.lanes, self.input.pitch);
-        let flat = if rows * width == 0 {
-            0
-        } else {
-            ((rows - 1) * pitch + width).div_ceil(lanes)
+        let positions = Positions {
+            rows,
+            width,
+            pitch: self.input.pitch,
+            stride,
+            phase,
         };
-        let per_vector = lanes / 8;
-        let by_rows = tiles.conv_rows.is_some() && width <= 8 && rows.div_ceil(per_vector.max(1)) < flat;
-        let vectors = if by_rows { rows.div_ceil(per_vector) } else { flat };
-        let at = |vector: usize, lane: usize| {
-            let (y, x) = if by_rows {
-                (vector * per_vector + lane / 8, lane % 8)
-            } else {
-                let p = vector * lanes + lane;
-                (p / pitch, p % pitch)
-            };
-            (y < rows && x < width).then_some((y * stride + a, x * stride + b))
-        };
-        let map = |layout: &Layout| lane_map(vectors, lanes, |v, l| at(v, l).map(|(y, x)| layout.offset(0, y, x)));
-        self.sweeps.push(Sweep {
-            vectors,
-            by_rows,
-            step: if by_rows { per_vector * pitch } else { lanes },
-            lanes: map(&self.output),
-            residual: self.residual.as_ref().map(map).unwrap_or_default(),
-        });
+        self.sweeps
+            .push(Sweep::new(tiles, &positions, &self.output, self.residual.as_ref()));
     }
 
     /// What makes the tiles' raw loads sound: the furthest one of any list is inside the input.
@@ -222,11 +195,7 @@ impl ConvPlan {
                 .map(|t| t.1 as usize)
                 .max();
             let Some(tap) = tap else { continue };
-            let span = if sweep.by_rows { sweep.step + 8 } else { sweep.step };
-            let end = self.input.channels.saturating_sub(1) * self.input.channel_len
-                + tap
-                + (sweep.vectors - 1) * sweep.step
-                + span;
+            let end = self.input.channels.saturating_sub(1) * self.input.channel_len + tap + sweep.span();
             assert!(end <= self.input.len(), "reads past the input");
         }
     }
@@ -250,19 +219,35 @@ impl ConvPlan {
     pub fn run(&self, call: &ConvCall, output: &mut [f32]) {
         self.check(call, output);
         // SAFETY: checked; `output` is borrowed alone.
-        unsafe { self.run_filters(call, call.filters, output.as_mut_ptr()) }
+        unsafe {
+            match self.kernel.tiles {
+                Some(tiles) => self.run_tiles(tiles, call, output.as_mut_ptr(), &self.grids(tiles, call), (0, 1)),
+                None => self.run_reference(call, call.filters, output.as_mut_ptr()),
+            }
+        }
     }
 
-    /// The same with filters split over the pool's threads; the same bits.
+    /// The same with the tiles split over the pool's threads; the same bits.
     pub fn run_on(&self, pool: &mut Pool, call: &ConvCall, output: &mut [f32]) {
         self.check(call, output);
-        let n = pool.threads();
         let at = SharedOutput(output.as_mut_ptr());
-        pool.run(n, &|task, _| {
-            let part = call.filters.len() * task / n..call.filters.len() * (task + 1) / n;
-            // SAFETY: checked; lists ascend, so tasks write different planes, and `run` returns
-            // only when all have ended.
-            unsafe { self.run_filters(call, &call.filters[part], at.get()) }
+        let Some(tiles) = self.kernel.tiles else {
+            let n = pool.threads();
+            return pool.run(n, &|task, _| {
+                let part = call.filters.len() * task / n..call.filters.len() * (task + 1) / n;
+                // SAFETY: checked; lists ascend, so tasks write different planes, and `run` returns
+                // only when all have ended.
+                unsafe { self.run_reference(call, &call.filters[part], at.get()) }
+            });
+        };
+        // More parts than threads, so that one that was held up leaves work to the others.
+        let parts = pool.threads() * 4;
+        let grids = self.grids(tiles, call);
+        pool.run(parts, &|task, _| {
+            // From both ends: with two threads each keeps to its own half, whose weights it has cached.
+            let part = if task % 2 == 0 { task / 2 } else { parts - 1 - task / 2 };
+            // SAFETY: checked; tiles are disjoint, and `run` returns only when all have ended.
+            unsafe { self.run_tiles(tiles, call, at.get(), &grids, (part, parts)) }
         });
     }
 
@@ -294,37 +279,58 @@ impl ConvPlan {
 
     /// # Safety
     /// `check` has passed and nobody else touches the planes of `filters` in `output`.
-    unsafe fn run_filters(&self, call: &ConvCall, filters: &[u32], output: *mut f32) {
-        let Some(tiles) = self.kernel.tiles else {
-            // SAFETY: as above, and offsets of pixels are below the layout's length.
-            let store =
-                |f: usize, y: usize, x: usize, value: f32| unsafe { *output.add(self.output.offset(f, y, x)) = value };
-            let columns = call.columns.lists.iter().flatten().map(|c| c.weight as usize);
-            let epilogue = |f: usize, y: usize, x: usize, acc: f32| {
-                let e = &call.epilogue;
-                let residual = e
-                    .residual
-                    .zip(self.residual)
-                    .map_or(0.0, |(data, layout)| data[layout.offset(f, y, x)]);
-                let value = acc * e.scale.map_or(1.0, |s| s[f]) + e.shift.map_or(0.0, |s| s[f]) + residual;
-                if e.relu { value.max(0.0) } else { value }
-            };
-            let read = |c: usize, y: usize, x: usize| call.input[self.input.offset(c, y, x)];
-            let sum = match self.direction {
-                Direction::Forward => reference::forward_at,
-                Direction::InputGrad => reference::input_grad_at,
-            };
-            for &f in filters {
-                for y in 0..self.output.height {
-                    for x in 0..self.output.width {
-                        let acc = sum(&self.shape, &read, call.weights, columns.clone(), [f as usize, y, x]);
-                        store(f as usize, y, x, epilogue(f as usize, y, x, acc));
-                    }
+    unsafe fn run_reference(&self, call: &ConvCall, filters: &[u32], output: *mut f32) {
+        // SAFETY: as above, and offsets of pixels are below the layout's length.
+        let store =
+            |f: usize, y: usize, x: usize, value: f32| unsafe { *output.add(self.output.offset(f, y, x)) = value };
+        let columns = call.columns.lists.iter().flatten().map(|c| c.weight as usize);
+        let epilogue = |f: usize, y: usize, x: usize, acc: f32| {
+            let e = &call.epilogue;
+            let residual = e
+                .residual
+                .zip(self.residual)
+                .map_or(0.0, |(data, layout)| data[layout.offset(f, y, x)]);
+            let value = acc * e.scale.map_or(1.0, |s| s[f]) + e.shift.map_or(0.0, |s| s[f]) + residual;
+            // Not `max`, which would hide NaN.
+            if e.relu && value < 0.0 { 0.0 } else { value }
+        };
+        let read = |c: usize, y: usize, x: usize| call.input[self.input.offset(c, y, x)];
+        let sum = match self.direction {
+            Direction::Forward => reference::forward_at,
+            Direction::InputGrad => reference::input_grad_at,
+        };
+        for &f in filters {
+            for y in 0..self.output.height {
+                for x in 0..self.output.width {
+                    let acc = sum(&self.shape, &read, call.weights, columns.clone(), [f as usize, y, x]);
+                    store(f as usize, y, x, epilogue(f as usize, y, x, acc));
                 }
             }
-            return;
-        };
-        for (sweep, columns) in self.sweeps.iter().zip(&call.columns.lists) {
+        }
+    }
+
+    /// How each sweep is cut into tiles.
+    fn grids(&self, tiles: &Tiles, call: &ConvCall) -> [Grid; MOST_SWEEPS] {
+        let mut grids = [Grid::default(); MOST_SWEEPS];
+        for ((sweep, columns), grid) in self.sweeps.iter().zip(&call.columns.lists).zip(&mut grids) {
+            *grid = sweep.grid(tiles, call.filters.len(), columns.len());
+        }
+        grids
+    }
+
+    /// Runs part `part` of `parts` of every sweep's tiles.
+    ///
+    /// # Safety
+    /// `check` has passed, and nobody else touches what these tiles write.
+    unsafe fn run_tiles(
+        &self,
+        tiles: &Tiles,
+        call: &ConvCall,
+        output: *mut f32,
+        grids: &[Grid; MOST_SWEEPS],
+        (part, parts): (usize, usize),
+    ) {
+        for ((sweep, columns), grid) in self.sweeps.iter().zip(&call.columns.lists).zip(grids) {
             let task = ConvTask {
                 input: call.input.as_ptr(),
                 columns,
@@ -348,95 +354,21 @@ impl ConvPlan {
                         lanes: &sweep.residual,
                     }),
             };
+            let [from, to] = [part, part + 1].map(|i| grid.tiles(tiles) * i / parts);
             // SAFETY: lists and buffers are checked, and `check_reads` bounds every load.
-            unsafe { run_tiles(tiles, sweep, &task, filters) }
+            unsafe { sweep.run(tiles, grid, from..to, &task, call.filters) }
         }
     }
 }
 
+/// The four phases of a gradient with stride 2, and one for what belongs to none.
+const MOST_SWEEPS: usize = 5;
+
 struct SharedOutput(*mut f32);
-// SAFETY: tasks write disjoint planes through it.
+// SAFETY: tasks write disjoint places through it.
 unsafe impl Sync for SharedOutput {}
 impl SharedOutput {
     fn get(&self) -> *mut f32 {
         self.0
     }
-}
-
-/// # Safety
-/// All offsets of the task are in bounds for all vectors of the sweep and all filters.
-unsafe fn run_tiles(tiles: &Tiles, sweep: &Sweep, task: &ConvTask, filters: &[u32]) {
-    if filters.is_empty() || sweep.vectors == 0 {
-        return;
-    }
-    let table = if sweep.by_rows {
-        tiles.conv_rows.as_ref().unwrap_or(&tiles.conv)
-    } else {
-        &tiles.conv
-    };
-    let (m_parts, n_parts) = best_split(tiles, filters.len(), sweep.vectors);
-    for n_part in 0..n_parts {
-        let [first, end] = [n_part, n_part + 1].map(|i| sweep.vectors * i / n_parts);
-        for m_part in 0..m_parts {
-            let [from, to] = [m_part, m_part + 1].map(|i| filters.len() * i / m_parts);
-            // SAFETY: the caller's.
-            unsafe { table[end - first - 1][to - from - 1](task, &filters[from..to], first) }
-        }
-    }
-}
-
-/// Into how many parts to cut filters and vectors so that the tiles take least time.
-fn best_split(tiles: &Tiles, filters: usize, vectors: usize) -> (usize, usize) {
-    let mut best = (usize::MAX, (1, 1));
-    for (i, &most) in tiles.conv_filters.iter().enumerate().filter(|x| *x.1 > 0) {
-        let (m_parts, n_parts) = (filters.div_ceil(most), vectors.div_ceil(i + 1));
-        let mut cost = 0;
-        for (m, m_times) in parts(filters, m_parts) {
-            for (n, n_times) in parts(vectors, n_parts) {
-                // Quarter cycles: multiply-adds (no fewer than their latency hides), loads, the loop.
-                let each = (4 * m * n).max(32) + 2 * n + 2 * m + 8;
-                cost += each * m_times * n_times;
-            }
-        }
-        best = best.min((cost, (m_parts, n_parts)));
-    }
-    best.1
-}
-
-/// The two sizes, and how many of each, when `n` is cut evenly.
-fn parts(n: usize, parts: usize) -> [(usize, usize); 2] {
-    let larger = n % parts;
-    [(n / parts + 1, larger), (n / parts, parts - larger)]
-}
-
-/// Groups the lanes that land in a plane into as few segments as possible.
-fn lane_map(vectors: usize, lanes: usize, at: impl Fn(usize, usize) -> Option<usize>) -> LaneMap {
-    let mut map = LaneMap {
-        starts: vec![0],
-        segments: Vec::new(),
-    };
-    for v in 0..vectors {
-        let mut pairs: Vec<(usize, usize)> = (0..lanes).filter_map(|l| Some((at(v, l)?, l))).collect();
-        pairs.sort_unstable();
-        let mut rest = &pairs[..];
-        while let [(at, lane), ..] = *rest {
-            let deltas = |w: &[(usize, usize)]| Some((w[1].0 - w[0].0, w[1].1.checked_sub(w[0].1)?));
-            let first = rest.get(..2).and_then(deltas).filter(|d| d.0 <= 2 && d.1 <= 2);
-            let len = match first {
-                Some(d) => 1 + rest.windows(2).take_while(|w| deltas(w) == Some(d)).count(),
-                None => 1,
-            };
-            let (step, lane_step) = first.unwrap_or((1, 1));
-            map.segments.push(Segment {
-                at: at as u32,
-                lane: lane as u8,
-                len: len as u8,
-                lane_step: lane_step as u8,
-                step: step as u8,
-            });
-            rest = &rest[len..];
-        }
-        map.starts.push(map.segments.len() as u32);
-    }
-    map
 }

@@ -2,13 +2,15 @@
 //! Knows nothing of any instruction set.
 #![expect(unsafe_code, reason = "the `Vector` trait works on pointers")]
 
-use super::tile::{self, ConvTask, DotTask, OuterTask, Tiles, Vector, by_m, instantiate};
+use super::tile::{Tiles, by_m, instantiate};
+use super::vector::Vector;
 
 #[derive(Clone, Copy)]
 struct Portable([f32; 8]);
 
 impl Vector for Portable {
     const LANES: usize = 8;
+    type Half = Self;
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         Self([x; 8])
@@ -33,8 +35,18 @@ impl Vector for Portable {
         Self(std::array::from_fn(|i| self.0[i] + b.0[i]))
     }
     #[inline(always)]
-    unsafe fn relu(self) -> Self {
-        Self(self.0.map(|x| x.max(0.0)))
+    unsafe fn at_least(self, floor: Self) -> Self {
+        Self(std::array::from_fn(|i| {
+            if self.0[i] < floor.0[i] { floor.0[i] } else { self.0[i] }
+        }))
+    }
+    #[inline(always)]
+    unsafe fn low(self) -> Self {
+        self
+    }
+    #[inline(always)]
+    unsafe fn widen(half: Self) -> Self {
+        half
     }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -49,6 +61,7 @@ impl Vector for Portable {
 }
 
 instantiate!(
-    Portable, [], rows: true,
-    conv_filters: [4, 2, 0, 0, 0, 0], dot_max: (2, 2), outer_max: (4, 1)
+    Portable, [], rows: true, conv_tail: None, outer_half: None,
+    conv_filters: [4, 2, 0, 0, 0, 0], conv_tail_filters: [0; 6], dot_max: (2, 2), outer_max: (4, 1),
+    winograd_costs: [27, 48]
 );

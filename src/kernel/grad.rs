@@ -2,9 +2,12 @@
 //! Knows nothing of batches: whoever calls it in image order gets the same bits every time.
 #![expect(unsafe_code, reason = "calls tiles with checked offsets")]
 
+use super::aligned::Aligned;
 use super::columns::{Columns, TapTable};
+use super::grad_tile::{DotTask, OuterStart, OuterTask};
 use super::shape::{ConvShape, Layout};
-use super::tile::{DotTask, OuterStart, OuterTask, Piece, Tiles};
+use super::tile::Tiles;
+use super::vector::Piece;
 use super::{Kernel, check_list, reference};
 
 /// The weight gradient of one convolution, ready to run.
@@ -25,11 +28,11 @@ pub struct WeightGradPlan {
 pub struct GradScratch {
     columns: Columns,
     /// Channels-last input: `[positions, lanes]`.
-    input: Vec<f32>,
+    input: Aligned,
     starts: Vec<OuterStart>,
     pieces: Vec<Piece>,
     /// `[filters, taps, sums_channels]`: channels last, where lanes are.
-    sums: Vec<f32>,
+    sums: Aligned,
 }
 
 /// The operands of one run.
@@ -91,10 +94,10 @@ impl WeightGradPlan {
         let outer = (1..=self.shape.in_channels).any(|n| self.kernel.tiles.is_some_and(|t| self.is_outer(t, n)));
         GradScratch {
             columns: Columns::new(&self.table),
-            input: vec![0.0; if outer { self.input.channel_len * channels } else { 0 }],
+            input: Aligned::zeros(if outer { self.input.channel_len * channels } else { 0 }),
             starts: Vec::with_capacity(self.shape.taps() * channels / lanes),
             pieces: Vec::with_capacity(channels),
-            sums: vec![0.0; self.shape.filters * self.sums_row()],
+            sums: Aligned::zeros(self.shape.filters * self.sums_row()),
         }
     }
 
@@ -158,7 +161,12 @@ impl WeightGradPlan {
         let positions = self.dy.height * self.dy.width;
         // Cycles per filter and tap: multiply-adds and, behind them, sums or scatter.
         let dots = channels * (self.run_vectors(tiles) + 4);
-        let outer = channels.div_ceil(tiles.lanes) * positions + channels / 2;
+        let half = if tiles.outer_half.is_some() {
+            tiles.lanes / 2
+        } else {
+            tiles.lanes
+        };
+        let outer = channels.div_ceil(half) * half * positions / tiles.lanes + channels / 2;
         outer < dots
     }
 
@@ -210,17 +218,26 @@ impl WeightGradPlan {
         }
         scratch.starts.clear();
         scratch.pieces.clear();
+        // Starts of whole blocks, then those of a last one that half vectors can hold.
+        let mut whole_starts = 0;
         for (block, group) in call.channels.chunks(tiles.lanes).enumerate() {
+            let is_half = tiles.outer_half.is_some() && group.len() <= tiles.lanes / 2;
+            let block_lanes = if is_half { tiles.lanes / 2 } else { tiles.lanes };
             let first = scratch.pieces.len();
-            push_pieces(&mut scratch.pieces, group, tiles.lanes);
+            push_pieces(&mut scratch.pieces, group, block_lanes);
             let pieces = [first as u32, scratch.pieces.len() as u32];
+            let whole = group.len() == block_lanes && (group[block_lanes - 1] - group[0]) as usize == block_lanes - 1;
             scratch
                 .starts
                 .extend(self.table.taps.iter().enumerate().map(|(tap, t)| OuterStart {
                     input: t.1 * lanes as u32 + (block * tiles.lanes) as u32,
                     sums: (tap * channels) as u32,
                     pieces,
+                    whole,
                 }));
+            if !is_half {
+                whole_starts = scratch.starts.len();
+            }
         }
         let task = OuterTask {
             input: scratch.input.as_ptr(),
@@ -236,13 +253,21 @@ impl WeightGradPlan {
             sums_row: self.sums_row(),
         };
         let (m, n) = tiles.outer_max;
-        let (m_parts, n_parts) = (call.filters.len().div_ceil(m), task.starts.len().div_ceil(n));
+        let m_parts = call.filters.len().div_ceil(m);
+        let kinds = [
+            (Some(&tiles.outer), 0..whole_starts),
+            (tiles.outer_half.as_ref(), whole_starts..task.starts.len()),
+        ];
         for m_part in 0..m_parts {
             let [from, to] = [m_part, m_part + 1].map(|i| call.filters.len() * i / m_parts);
-            for n_part in 0..n_parts {
-                let [first, end] = [n_part, n_part + 1].map(|i| task.starts.len() * i / n_parts);
-                // SAFETY: lists and buffers are checked in `run`, offsets in `new`.
-                unsafe { tiles.outer[end - first - 1][to - from - 1](&task, &call.filters[from..to], first) }
+            for (table, starts) in &kinds {
+                let Some(table) = table else { continue };
+                let n_parts = starts.len().div_ceil(n);
+                for n_part in 0..n_parts {
+                    let [first, end] = [n_part, n_part + 1].map(|i| starts.start + starts.len() * i / n_parts);
+                    // SAFETY: lists and buffers are checked in `run`, offsets in `new`.
+                    unsafe { table[end - first - 1][to - from - 1](&task, &call.filters[from..to], first) }
+                }
             }
         }
     }
@@ -265,29 +290,22 @@ impl WeightGradPlan {
 
 /// How the lanes of one block, the channels of `group`, spread over a row of sums.
 fn push_pieces(pieces: &mut Vec<Piece>, group: &[u32], lanes: usize) {
-    let neighbors = group.len() == lanes && (group[lanes - 1] - group[0]) as usize == lanes - 1;
-    if neighbors {
+    if group.len() == lanes && (group[lanes - 1] - group[0]) as usize == lanes - 1 {
         pieces.push(Piece {
-            at: group[0],
-            mask: 0,
-            whole: true,
-            index: [0; 16],
+            at: group[0] as i32,
+            ..Piece::default()
         });
         return;
     }
     for (lane, &c) in group.iter().enumerate() {
-        let at = c / 16 * 16;
-        if lane == 0 || at != group[lane - 1] / 16 * 16 {
-            pieces.push(Piece {
-                at,
-                mask: 0,
-                whole: false,
-                index: [0; 16],
-            });
+        let within = c as usize % lanes;
+        let at = (c as usize - within) as i32;
+        if lane == 0 || pieces.last().is_none_or(|p| p.at != at) {
+            pieces.push(Piece { at, ..Piece::default() });
         }
         if let Some(piece) = pieces.last_mut() {
-            piece.mask |= 1 << (c % 16);
-            piece.index[c as usize % 16] = lane as u32;
+            piece.mask |= 1 << within;
+            piece.index[within] = lane as u8;
         }
     }
 }

@@ -5,13 +5,21 @@
 //! filters and columns and allocates nothing. Leaving a channel off a list equals masking it with
 //! zeros. Results do not depend on how filters are split over threads.
 
+mod aligned;
 mod columns;
 mod conv;
+mod conv_tile;
 mod grad;
+mod grad_tile;
+mod lanes;
 mod pool;
 pub mod reference;
 mod shape;
+mod sweep;
 mod tile;
+mod vector;
+mod winograd;
+mod winograd_tile;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -26,6 +34,7 @@ pub use conv::{ConvCall, ConvPlan, Epilogue, transpose_weights};
 pub use grad::{GradScratch, WeightGradCall, WeightGradPlan};
 pub use pool::Pool;
 pub use shape::{ConvShape, Layout, Pad};
+pub use winograd::{WinogradPlan, WinogradScratch};
 
 use tile::Tiles;
 
@@ -43,7 +52,7 @@ impl Kernel {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if std::is_x86_feature_detected!("avx512f") {
+            if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512vl") {
                 all.push(Kernel {
                     name: "avx512",
                     tiles: Some(&avx512::TILES),

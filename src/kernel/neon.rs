@@ -3,7 +3,8 @@
 
 use std::arch::aarch64::*;
 
-use super::tile::{self, ConvTask, DotTask, OuterTask, Tiles, Vector, by_m, instantiate};
+use super::tile::{Tiles, by_m, instantiate};
+use super::vector::Vector;
 
 #[derive(Clone, Copy)]
 struct Neon(float32x4_t);
@@ -13,6 +14,7 @@ struct Neon(float32x4_t);
 #[expect(clippy::undocumented_unsafe_blocks, reason = "said once above")]
 impl Vector for Neon {
     const LANES: usize = 4;
+    type Half = Self;
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         unsafe { Self(vdupq_n_f32(x)) }
@@ -34,8 +36,17 @@ impl Vector for Neon {
         unsafe { Self(vaddq_f32(self.0, b.0)) }
     }
     #[inline(always)]
-    unsafe fn relu(self) -> Self {
-        unsafe { Self(vmaxq_f32(self.0, vdupq_n_f32(0.0))) }
+    unsafe fn at_least(self, floor: Self) -> Self {
+        // NaN if either is.
+        unsafe { Self(vmaxq_f32(self.0, floor.0)) }
+    }
+    #[inline(always)]
+    unsafe fn low(self) -> Self {
+        self
+    }
+    #[inline(always)]
+    unsafe fn widen(half: Self) -> Self {
+        half
     }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -48,6 +59,7 @@ impl Vector for Neon {
 }
 
 instantiate!(
-    Neon, [target_feature(enable = "neon")], rows: false,
-    conv_filters: [8, 8, 8, 6, 5, 4], dot_max: (3, 8), outer_max: (8, 3)
+    Neon, [target_feature(enable = "neon")], rows: false, conv_tail: None, outer_half: None,
+    conv_filters: [8, 8, 8, 6, 5, 4], conv_tail_filters: [0; 6], dot_max: (3, 8), outer_max: (8, 3),
+    winograd_costs: [27, 48]
 );

@@ -25,17 +25,21 @@ pub struct Pool {
 }
 
 struct Shared {
-    /// Which call is current; workers take part in each call once. Odd: the pool closes.
-    round: AtomicUsize,
-    /// Set before `round` moves; read only by workers of that round.
+    /// The current call's number, whether workers may still join it, and how many are inside:
+    /// multiples of `ROUND`, `OPEN`, and the rest. `CLOSED` ends the pool.
+    gate: AtomicUsize,
+    /// Set before the gate opens; read only by those inside.
     job: Mutex<Option<Job>>,
     next_task: AtomicUsize,
-    /// Workers still inside the round.
-    busy: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     parked: Vec<AtomicBool>,
     caller: Mutex<Option<Thread>>,
 }
+
+const INSIDE: usize = 0xffff;
+const OPEN: usize = 0x1_0000;
+const CLOSED: usize = 0x2_0000;
+const ROUND: usize = 0x4_0000;
 
 #[derive(Clone, Copy)]
 struct Job {
@@ -43,7 +47,7 @@ struct Job {
     tasks: usize,
 }
 
-// SAFETY: `work` is `Sync`, and `run` does not return before every worker has dropped its copy.
+// SAFETY: `work` is `Sync`, and `run` does not return before every worker that joined has left.
 unsafe impl Send for Job {}
 
 impl Pool {
@@ -51,10 +55,9 @@ impl Pool {
     pub fn new(threads: usize) -> Self {
         let extra = threads.max(1) - 1;
         let shared = Arc::new(Shared {
-            round: AtomicUsize::new(0),
+            gate: AtomicUsize::new(0),
             job: Mutex::new(None),
             next_task: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
             panic: Mutex::new(None),
             parked: (0..extra).map(|_| AtomicBool::new(false)).collect(),
             caller: Mutex::new(None),
@@ -77,6 +80,7 @@ impl Pool {
     }
 
     /// Calls `work(task, worker)` once for each task in 0 .. `tasks`, on all threads, and waits.
+    /// A worker that wakes up too late to find a task is not waited for.
     /// Which worker takes a task is not determined; `worker` is below `threads()` and no two calls
     /// with the same worker overlap. A panic in a task comes out here, after the others have ended.
     pub fn run(&mut self, tasks: usize, work: &(dyn Fn(usize, usize) + Sync)) {
@@ -85,21 +89,25 @@ impl Pool {
             return;
         }
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes, and `finish` below waits for every use to end.
+        // SAFETY: only the lifetime changes, and every use has ended when the wait below has.
         let work: &'static Work = unsafe { std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), &'static Work>(work) };
         let job = Job { work, tasks };
         *lock(&shared.caller) = Some(thread::current());
         *lock(&shared.job) = Some(job);
         shared.next_task.store(0, Ordering::Relaxed);
-        shared.busy.store(self.workers.len(), Ordering::Relaxed);
-        shared.round.fetch_add(2, Ordering::SeqCst);
+        // Nobody is inside: the call before this waited for that.
+        let round = shared.gate.load(Ordering::Relaxed) / ROUND;
+        shared
+            .gate
+            .store(round.wrapping_add(1).wrapping_mul(ROUND) | OPEN, Ordering::SeqCst);
         for (parked, worker) in shared.parked.iter().zip(&self.workers) {
             if parked.load(Ordering::SeqCst) {
                 worker.thread().unpark();
             }
         }
         shared.take_tasks(job, 0);
-        wait_until(|| shared.busy.load(Ordering::Acquire) == 0, thread::park);
+        shared.gate.fetch_and(!OPEN, Ordering::SeqCst);
+        wait_until(|| shared.gate.load(Ordering::SeqCst) & INSIDE == 0, thread::park);
         *lock(&shared.job) = None;
         if let Some(panic) = lock(&shared.panic).take() {
             resume_unwind(panic);
@@ -128,7 +136,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.round.fetch_add(1, Ordering::SeqCst);
+        self.shared.gate.fetch_or(CLOSED, Ordering::SeqCst);
         for worker in self.workers.drain(..) {
             worker.thread().unpark();
             // Panics of tasks are caught, so a worker has nothing to report.
@@ -141,25 +149,39 @@ impl Shared {
     fn serve(&self, index: usize) {
         let mut seen = 0;
         loop {
-            let moved = || self.round.load(Ordering::SeqCst) != seen;
-            wait_until(moved, || {
-                self.parked[index].store(true, Ordering::SeqCst);
-                // Looked at again after the flag is up: whoever moves the round after this sees it.
-                if !moved() {
-                    thread::park();
-                }
-                self.parked[index].store(false, Ordering::SeqCst);
-            });
-            seen = self.round.load(Ordering::SeqCst);
-            if seen % 2 == 1 {
+            let calls = || {
+                let gate = self.gate.load(Ordering::SeqCst);
+                (gate & CLOSED != 0 || (gate & OPEN != 0 && gate / ROUND != seen)).then_some(gate)
+            };
+            wait_until(
+                || calls().is_some(),
+                || {
+                    self.parked[index].store(true, Ordering::SeqCst);
+                    // Looked at again after the flag is up: whoever opens the gate after this sees it.
+                    if calls().is_none() {
+                        thread::park();
+                    }
+                    self.parked[index].store(false, Ordering::SeqCst);
+                },
+            );
+            let Some(gate) = calls() else { continue };
+            if gate & CLOSED != 0 {
                 return;
             }
+            let joined = self
+                .gate
+                .compare_exchange(gate, gate + 1, Ordering::SeqCst, Ordering::SeqCst);
+            if joined.is_err() {
+                continue;
+            }
+            seen = gate / ROUND;
             let job = *lock(&self.job);
             if let Some(job) = job {
                 self.take_tasks(job, index + 1);
             }
             let caller = lock(&self.caller).clone();
-            if self.busy.fetch_sub(1, Ordering::AcqRel) == 1
+            let left = self.gate.fetch_sub(1, Ordering::SeqCst) - 1;
+            if left & (INSIDE | OPEN) == 0
                 && let Some(caller) = caller
             {
                 caller.unpark();

@@ -188,6 +188,17 @@ impl Layout {
         )
     }
 
+    /// As many phases along each side as a tile is wide, `rows` × `pitch` each, so that no tile reaches
+    /// past the padding.
+    pub(super) fn phases(shape: &ConvShape, stride: usize, rows: usize, pitch: usize) -> Self {
+        shape.check();
+        let pad = Pad {
+            bottom: rows * stride - shape.pad.top - shape.in_h,
+            ..shape.pad
+        };
+        Self::planes([shape.in_channels, shape.in_h, shape.in_w], stride, pad, pitch)
+    }
+
     fn planes([channels, height, width]: [usize; 3], stride: usize, pad: Pad, pitch: usize) -> Self {
         let rows = (pad.top + height + pad.bottom).div_ceil(stride);
         // 16 more: a vector that starts on the last pixel meets zeros, not the next channel.
@@ -228,6 +239,17 @@ impl Layout {
         channel * self.channel_len + self.padded_offset(y + self.top, x + self.left)
     }
 
+    /// Which places of a channel's planes hold no pixel.
+    pub(super) fn padding(&self) -> Vec<bool> {
+        let mut padding = vec![true; self.channel_len];
+        for y in 0..self.height {
+            for x in 0..self.width {
+                padding[self.offset(0, y, x)] = false;
+            }
+        }
+        padding
+    }
+
     /// Index within a channel of a position of the padded image.
     pub(super) fn padded_offset(&self, y: usize, x: usize) -> usize {
         let s = self.stride;
@@ -246,10 +268,13 @@ impl Layout {
                     planes[self.offset(c as usize, y, 0)..][..self.width].copy_from_slice(row);
                     continue;
                 }
-                for first in 0..self.width.min(2) {
+                for first in 0..self.width.min(self.stride) {
                     let to = self.offset(c as usize, y, first);
-                    let n = (self.width - first).div_ceil(2);
-                    for (to, from) in planes[to..to + n].iter_mut().zip(row[first..].iter().step_by(2)) {
+                    let n = (self.width - first).div_ceil(self.stride);
+                    for (to, from) in planes[to..to + n]
+                        .iter_mut()
+                        .zip(row[first..].iter().step_by(self.stride))
+                    {
                         *to = *from;
                     }
                 }

@@ -61,10 +61,7 @@ pub fn convolve(x: Tensor<4>, weight: Tensor<4>, stride: usize, pad: Pad) -> Ten
     let x = if pad == Pad::VALID {
         x
     } else {
-        x.pad(
-            (pad.left, pad.right, pad.top, pad.bottom),
-            PadMode::Constant(0.0.into()),
-        )
+        x.pad((pad.left, pad.right, pad.top, pad.bottom), PadMode::Constant(0.0))
     };
     module::conv2d(x, weight, None, unpadded(stride))
 }
@@ -110,7 +107,7 @@ pub fn normalize(
             let var = (centered.clone().square() * weight).sum_dims(&[1, 3]);
             let last = |t: &Tensor<4>| -> Vec<f32> {
                 t.clone()
-                    .slice([groups - 1..*groups])
+                    .slice_dim(0, groups - 1..*groups)
                     .to_data()
                     .try_to_vec()
                     .unwrap_or_default()

@@ -356,10 +356,8 @@ impl LayerPlan {
                 }
             }
         });
-        // In fixed order of parts; each filter range by one thread.
-        let rows = filters.div_ceil(pool.threads());
+        // Parts are added in their order, so the sum does not depend on who computed which.
         for part in &mut self.parts {
-            let _ = rows;
             weight_grad.finish(&mut part.weight_grad, 0, grads.weight);
         }
     }

@@ -17,6 +17,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_flex::FlexTensor;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All of a layer but its tensors.
@@ -70,6 +71,17 @@ struct Workshop {
 
 thread_local! {
     static WORKSHOP: RefCell<Option<Workshop>> = const { RefCell::new(None) };
+    static STOPPING: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// Once `flag` is true, layers on this OS thread give zeros at once: a training step in flight ends within one layer's time.
+/// Whoever set the flag must not use what comes out.
+pub fn stop_when(flag: Arc<AtomicBool>) {
+    STOPPING.set(Some(flag));
+}
+
+fn is_stopping() -> bool {
+    STOPPING.with_borrow(|flag| flag.as_ref().is_some_and(|f| f.load(Ordering::Relaxed)))
 }
 
 /// Chooses kernel and threads for layers computed on this OS thread from now on.
@@ -208,10 +220,20 @@ impl SparseBackend for Flex {
         let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
         let shape = [call.n, args.shape.filters, args.shape.out_h(), args.shape.out_w()];
         let mut out = vec![0.0; shape.iter().product()];
-        let saved = with_plan(args.shape, |plan, pool, spare| {
-            let memory = take(spare, out.len());
-            plan.forward(pool, &call, &mut out, memory)
-        });
+        let saved = if is_stopping() {
+            let none = vec![0.0; args.groups * args.shape.filters];
+            Saved {
+                y: Vec::new(),
+                mean: none.clone(),
+                var: none.clone(),
+                count: none,
+            }
+        } else {
+            with_plan(args.shape, |plan, pool, spare| {
+                let memory = take(spare, out.len());
+                plan.forward(pool, &call, &mut out, memory)
+            })
+        };
         *args.saved.lock().unwrap_or_else(PoisonError::into_inner) = saved;
         tensor(out, shape)
     }
@@ -255,16 +277,19 @@ impl Backward<Flex, 4> for LayerBackward {
         let (mut dw, mut ds, mut db) = (zeros(&weight), zeros(&scale), zeros(&shift));
         let saved = std::mem::take(&mut *args.saved.lock().unwrap_or_else(PoisonError::into_inner));
         let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
-        with_plan(args.shape, |plan, pool, spare| {
-            let grads = LayerGrads {
-                x: dx.as_deref_mut(),
-                weight: &mut dw,
-                scale: &mut ds,
-                shift: &mut db,
-            };
-            plan.backward(pool, &call, slice(&out), slice(&dout), &saved, grads);
-            spare.push(saved.y);
-        });
+        // A forward pass that was cut short left nothing to go back through.
+        if !is_stopping() && !saved.y.is_empty() {
+            with_plan(args.shape, |plan, pool, spare| {
+                let grads = LayerGrads {
+                    x: dx.as_deref_mut(),
+                    weight: &mut dw,
+                    scale: &mut ds,
+                    shift: &mut db,
+                };
+                plan.backward(pool, &call, slice(&out), slice(&dout), &saved, grads);
+                spare.push(saved.y);
+            });
+        }
         let dims = |t: &FlexTensor| t.shape().to_vec();
         if let (Some(node), Some(dx)) = (px, dx) {
             grads.register::<Flex>(node.id, tensor(dx, dims(&x)));

@@ -2,7 +2,8 @@
 //! Knows nothing of runs.
 
 use crate::event::Cancelled;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Wish {
@@ -17,6 +18,8 @@ enum Wish {
 pub struct Control {
     wish: Mutex<Wish>,
     changed: Condvar,
+    /// True once a stop was asked for: for work that cannot wait at a check.
+    pub stopping: Arc<AtomicBool>,
 }
 
 impl Control {
@@ -41,6 +44,7 @@ impl Control {
 
     /// End at the next check, held or not.
     pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.set(Wish::Stop);
     }
 

@@ -7,9 +7,10 @@ use super::experiment::Experiment;
 use super::folder::{RunFolder, threads};
 use crate::data::{self, Normalization};
 use crate::event::{Cancelled, Ending, Event, Outcome, Stamped};
-use crate::model::{Checkpoint, Fractions, cost};
+use crate::model::{Checkpoint, Fractions, cost, sparse_conv};
 use crate::train::Ctx;
 use anyhow::{Context, Result};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -61,15 +62,18 @@ pub fn execute(
             Err(Cancelled)
         }
     };
+    sparse_conv::stop_when(control.stopping.clone());
+    let checksum = Cell::new(None);
     let result = catch_unwind(AssertUnwindSafe(|| {
-        work(experiment, place, &run, &|| control.check(), &mut emit)
+        work(experiment, place, &run, &checksum, &|| control.check(), &mut emit)
     }));
     let mut ending = match result {
         Ok(Ok(ending)) => ending,
-        Ok(Err(e)) if e.is::<Cancelled>() || e.downcast_ref::<Cancelled>().is_some() => {
-            ended(&run, Outcome::Cancelled, None)
-        }
-        Ok(Err(e)) => ended(&run, Outcome::Failed, Some(format!("{e:#}"))),
+        Ok(Err(e)) if e.is::<Cancelled>() => ended(&run, Outcome::Cancelled, None),
+        Ok(Err(e)) => Ending {
+            bad_input: e.is::<BadInput>(),
+            ..ended(&run, Outcome::Failed, Some(format!("{e:#}")))
+        },
         Err(panic) => ended(
             &run,
             Outcome::Failed,
@@ -85,7 +89,7 @@ pub fn execute(
         Outcome::Cancelled => "cancelled",
         Outcome::Failed => "failed",
     };
-    folder.manifest(experiment, state, None)?;
+    folder.manifest(experiment, state, checksum.get())?;
     Ok(ending)
 }
 
@@ -93,6 +97,7 @@ fn work(
     experiment: &Experiment,
     place: &Place,
     run: &Path,
+    checksum: &Cell<Option<u64>>,
     check: &dyn Fn() -> Result<(), Cancelled>,
     emit: &mut dyn FnMut(Event) -> Result<(), Cancelled>,
 ) -> Result<Ending> {
@@ -102,24 +107,33 @@ fn work(
             name: p.text,
             progress: 0.0,
         })?)
-    })?;
+    })
+    .map_err(bad_input)?;
+    checksum.set(Some(dataset.checksum));
     for text in std::mem::take(&mut dataset.notes) {
         emit(Event::Warning { text })?;
     }
-    let mut splits = data::split(&dataset, experiment.seed, experiment.data.valid)?;
+    let mut splits = data::split(&dataset, experiment.seed, experiment.data.valid).map_err(bad_input)?;
     if experiment.data.limit > 0 {
         splits.train.truncate(experiment.data.limit);
     }
     let shape = dataset.shape();
     let spec = experiment
         .model
-        .build([shape.channels, shape.height, shape.width], dataset.classes.len())?;
+        .build([shape.channels, shape.height, shape.width], dataset.classes.len())
+        .map_err(bad_input)?;
     let dense = cost::dense(&spec)?;
     let start = experiment
         .start
         .as_deref()
         .map(|path| Checkpoint::load(Path::new(path)))
-        .transpose()?;
+        .transpose()
+        .map_err(bad_input)?;
+    let keep = |checkpoint: &Checkpoint| {
+        let file = "models/latest.safetensors";
+        checkpoint.save(&run.join(file))?;
+        Ok(file.to_owned())
+    };
     let mut ctx = Ctx {
         seed: experiment.seed,
         normalization: Normalization::of(&dataset.train),
@@ -133,11 +147,14 @@ fn work(
         threads: threads(),
         recipe: experiment.to_toml()?,
         check,
+        keep: &keep,
         emit,
     };
     let checkpoint = experiment.method.run(&mut ctx)?;
     let file = format!("models/{}.safetensors", experiment.name);
     checkpoint.save(&run.join(&file)).context("the trained model")?;
+    // The finished model takes the place of the last one kept on the way.
+    drop(std::fs::remove_file(run.join("models/latest.safetensors")));
     let highest = checkpoint
         .header
         .densities
@@ -168,6 +185,27 @@ fn work(
         params_dense: Some(dense.params),
         ..ended(run, Outcome::Finished, None)
     })
+}
+
+/// What the user gave was at fault, not the work.
+#[derive(Debug)]
+struct BadInput(String);
+
+impl std::fmt::Display for BadInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadInput {}
+
+/// Marks an error as the input's fault, unless it is a stop.
+fn bad_input(e: anyhow::Error) -> anyhow::Error {
+    if e.is::<Cancelled>() {
+        e
+    } else {
+        BadInput(format!("{e:#}")).into()
+    }
 }
 
 fn ended(run: &Path, outcome: Outcome, reason: Option<String>) -> Ending {

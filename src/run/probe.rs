@@ -89,10 +89,7 @@ pub fn serve(asked: &Receiver<Asked>, said: &Sender<Said>, wake: &dyn Fn()) {
     let mut next = asked.recv().ok();
     while let Some(request) = next.take() {
         let result = match request {
-            Asked::Open(from) => open(from, said, wake).map(|s| {
-                subject = s;
-                None
-            }),
+            Asked::Open(from) => open(from, &mut subject, said, wake).map(|()| None),
             Asked::Ask(question) => match &mut subject {
                 Some(subject) => answer(subject, question, asked, said, wake),
                 None => Ok(None),
@@ -101,7 +98,6 @@ pub fn serve(asked: &Receiver<Asked>, said: &Sender<Said>, wake: &dyn Fn()) {
         next = match result {
             Ok(newer) => newer,
             Err(e) => {
-                subject = None;
                 drop(said.send(Said::Failed(format!("{e:#}"))));
                 wake();
                 None
@@ -120,7 +116,8 @@ pub fn serve(asked: &Receiver<Asked>, said: &Sender<Said>, wake: &dyn Fn()) {
 /// The file inside the program.
 pub const BUNDLED: &[u8] = include_bytes!("../../assets/models/fbs-fashion.safetensors");
 
-fn open(from: ModelRef, said: &Sender<Said>, wake: &dyn Fn()) -> Result<Option<Subject>> {
+/// A file that cannot be read leaves the open model as it was.
+fn open(from: ModelRef, subject: &mut Option<Subject>, said: &Sender<Said>, wake: &dyn Fn()) -> Result<()> {
     let (checkpoint, name) = match &from {
         ModelRef::Bundled => (
             Checkpoint::from_bytes(BUNDLED).context("the bundled model")?,
@@ -133,6 +130,7 @@ fn open(from: ModelRef, said: &Sender<Said>, wake: &dyn Fn()) -> Result<Option<S
         ),
     };
     let dense = cost::dense(checkpoint.spec())?;
+    *subject = None;
     // What the file says of itself is shown at once; images take a moment.
     drop(said.send(Said::Opened(Arc::new(OpenModel {
         name,
@@ -163,12 +161,13 @@ fn open(from: ModelRef, said: &Sender<Said>, wake: &dyn Fn()) -> Result<Option<S
             ..Options::default()
         },
     )?;
-    Ok(Some(Subject {
+    *subject = Some(Subject {
         engine,
         images,
         indices,
         normalization: checkpoint.header.normalization,
-    }))
+    });
+    Ok(())
 }
 
 /// Answers, better and better, until all images were measured or a newer request arrives (which is returned).

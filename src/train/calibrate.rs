@@ -30,6 +30,7 @@ pub fn calibrate(
     let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
     let mut pixels = Vec::new();
     for indices in chosen.chunks(BATCH) {
+        (ctx.check)()?;
         batch::fill(&ctx.data.train, indices, None, &ctx.normalization, &mut pixels);
         let x = Tensor::<4>::from_data(TensorData::new(pixels.clone(), [indices.len(), c, h, w]), net.device());
         let pass = Pass {

@@ -199,6 +199,7 @@ fn one_step(ctx: &mut Ctx, plan: &Plan, net: &mut Net, sgd: &mut Sgd, step: Step
         step.number
     );
     let mut gradients = loss.backward();
+    (ctx.check)()?;
     let grads: Tensors = params
         .iter()
         .filter_map(|(name, p)| Some((name.clone(), p.grad_remove(&mut gradients)?)))
@@ -237,19 +238,21 @@ fn right_ones(logits: &Tensor<2>, labels: &[usize]) -> Result<usize> {
         .count())
 }
 
-/// A quick look after an epoch: the largest, the middle and the smallest kept density, on validation images.
+/// A quick look after an epoch: the largest, the middle and the smallest kept density, on validation images. The model is kept.
 fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, epoch: u32) -> Result<()> {
-    let mut looked = vec![
-        plan.kept[0],
-        plan.kept[plan.kept.len() / 2],
-        plan.kept[plan.kept.len() - 1],
-    ];
+    let kept = &plan.kept;
+    let mut looked = vec![kept[0], kept[kept.len() / 2], kept[kept.len() - 1]];
     looked.dedup();
-    let checkpoint = checkpoint(ctx, plan, net, looked)?;
-    for density in checkpoint.header.densities.iter().rev() {
-        say(ctx, &checkpoint, *density, Split::Valid, epoch)?;
+    let mut checkpoint = checkpoint(ctx, plan, net, looked)?;
+    let mut metrics = Vec::new();
+    for density in checkpoint.header.densities.clone().into_iter().rev() {
+        metrics.push(say(ctx, &checkpoint, density, Split::Valid, epoch)?);
     }
-    Ok(())
+    let top1 = metrics[0].top1;
+    checkpoint.header.metrics = metrics;
+    let model = (ctx.keep)(&checkpoint)?;
+    let cost = cost::dense(checkpoint.spec())?;
+    Ok((ctx.emit)(Event::Kept { model, cost, top1 })?)
 }
 
 /// The finished model: statistics of every kept density, each measured on validation and test images.

@@ -42,6 +42,8 @@ pub struct Ctx<'a> {
     pub recipe: String,
     /// Blocks while the run is paused; an error means: stop now. Asked between layers and batches, so that a stop is prompt.
     pub check: &'a dyn Fn() -> Result<(), Cancelled>,
+    /// Writes a model that is good so far, over the one before; gives its path. A run that is stopped loses no more than what came after.
+    pub keep: &'a dyn Fn(&Checkpoint) -> anyhow::Result<String>,
     /// Say something; an error means: stop now.
     pub emit: Emit<'a>,
 }

@@ -86,7 +86,11 @@ impl Smoother {
             self.sum = self.keep * self.sum + (1.0 - self.keep) * value;
             self.weight = self.keep * self.weight + (1.0 - self.keep);
         }
-        if self.weight > 0.0 { self.sum / self.weight } else { f64::NAN }
+        if self.weight > 0.0 {
+            self.sum / self.weight
+        } else {
+            f64::NAN
+        }
     }
 }
 
@@ -98,8 +102,15 @@ struct Pair {
 
 impl Pair {
     fn new(smoothing: f64) -> Self {
-        let smoother = Smoother { keep: smoothing, sum: 0.0, weight: 0.0 };
-        Self { raw: Thinner::new(COLUMNS), smooth: (smoothing > 0.0).then(|| (smoother, Thinner::new(COLUMNS))) }
+        let smoother = Smoother {
+            keep: smoothing,
+            sum: 0.0,
+            weight: 0.0,
+        };
+        Self {
+            raw: Thinner::new(COLUMNS),
+            smooth: (smoothing > 0.0).then(|| (smoother, Thinner::new(COLUMNS))),
+        }
     }
 
     fn push(&mut self, x: f64, y: f64) {
@@ -110,7 +121,10 @@ impl Pair {
     }
 
     fn curve(&self) -> Curve {
-        Curve { raw: self.raw.points(), smooth: self.smooth.as_ref().map_or_else(Vec::new, |(_, thin)| thin.points()) }
+        Curve {
+            raw: self.raw.points(),
+            smooth: self.smooth.as_ref().map_or_else(Vec::new, |(_, thin)| thin.points()),
+        }
     }
 }
 
@@ -133,18 +147,35 @@ impl Curves {
     /// Takes in what is new and gives what is to be shown. Other options than before begin anew.
     pub fn view(&mut self, store: &RunStore, options: CurveOptions) -> CurvesView {
         if self.options != options {
-            *self = Self { options, runs: BTreeMap::new() };
+            *self = Self {
+                options,
+                runs: BTreeMap::new(),
+            };
         }
-        let runs = store.runs.iter().filter(|r| !r.steps.is_empty() || !r.epochs.is_empty());
-        CurvesView { runs: runs.map(|run| self.grow(run)).collect() }
+        let runs = store
+            .runs
+            .iter()
+            .filter(|r| !r.steps.is_empty() || !r.epochs.is_empty());
+        CurvesView {
+            runs: runs.map(|run| self.grow(run)).collect(),
+        }
     }
 
     fn grow(&mut self, run: &RunState) -> RunCurves {
         let CurveOptions { along, smoothing } = self.options;
-        let new = || Growing { seen: 0, loss: Pair::new(smoothing), top1: Pair::new(smoothing), lr: Thinner::new(COLUMNS) };
+        let new = || Growing {
+            seen: 0,
+            loss: Pair::new(smoothing),
+            top1: Pair::new(smoothing),
+            lr: Thinner::new(COLUMNS),
+        };
         let growing = self.runs.entry(run.id).or_insert_with(new);
         for point in run.steps.iter().skip(growing.seen) {
-            let x = if along == Along::Steps { point.step as f64 } else { point.at };
+            let x = if along == Along::Steps {
+                point.step as f64
+            } else {
+                point.at
+            };
             growing.loss.push(x, f64::from(point.loss));
             growing.top1.push(x, f64::from(point.top1));
             growing.lr.push([x, f64::from(point.lr)]);
@@ -165,11 +196,18 @@ impl Curves {
 fn valid(run: &RunState, along: Along) -> Vec<ValidCurve> {
     let mut by_density: BTreeMap<Density, Vec<[f64; 2]>> = BTreeMap::new();
     for e in run.epochs.iter().filter(|e| e.split == Split::Valid) {
-        let x = if along == Along::Steps { e.step as f64 } else { seconds_at(run, e.step) };
+        let x = if along == Along::Steps {
+            e.step as f64
+        } else {
+            seconds_at(run, e.step)
+        };
         by_density.entry(e.density).or_default().push([x, f64::from(e.top1)]);
     }
     let most = by_density.values().map(Vec::len).max().unwrap_or(0);
-    let often = by_density.into_iter().rev().filter(|(_, points)| points.len() * 2 > most);
+    let often = by_density
+        .into_iter()
+        .rev()
+        .filter(|(_, points)| points.len() * 2 > most);
     often.map(|(density, points)| ValidCurve { density, points }).collect()
 }
 
@@ -185,7 +223,11 @@ mod tests {
 
     #[test]
     fn smoothing_starts_at_the_first_value() {
-        let mut smoother = Smoother { keep: 0.9, sum: 0.0, weight: 0.0 };
+        let mut smoother = Smoother {
+            keep: 0.9,
+            sum: 0.0,
+            weight: 0.0,
+        };
         let out: Vec<f64> = [4.0, 4.0, f64::NAN, 2.0].iter().map(|&v| smoother.next(v)).collect();
         assert!((out[0] - 4.0).abs() < 1e-12 && (out[2] - 4.0).abs() < 1e-12);
         // Weights 0.081, 0.09, 0.1 over 0.271.

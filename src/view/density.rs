@@ -79,7 +79,10 @@ pub fn density(store: &RunStore, asked: Density) -> Option<DensityView> {
         range,
         macs_nominal: nominal.map_or(open.dense.macs, |c| c.macs),
         macs_dense: open.dense.macs,
-        fresh: store.answer.as_ref().is_some_and(|a| a.question.densities.iter().all(|&d| d == asked)),
+        fresh: store
+            .answer
+            .as_ref()
+            .is_some_and(|a| a.question.densities.iter().all(|&d| d == asked)),
         measured: store.answer.as_ref().map(|a| measured(a, &open.dense)),
     })
 }
@@ -130,7 +133,10 @@ mod tests {
     fn the_interval_is_that_of_wilson() {
         // Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662.
         let [low, high] = wilson(81, 263);
-        assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
+        assert!(
+            (low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5,
+            "{low} {high}"
+        );
         assert_eq!(wilson(0, 0), [0.0, 1.0]);
         assert!(wilson(10, 10)[1] == 1.0 && wilson(10, 10)[0] > 0.6);
     }

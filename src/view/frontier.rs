@@ -61,7 +61,12 @@ pub fn frontier(store: &RunStore) -> FrontierView {
     let open = store.open.as_ref();
     let recorded = open.map(|m| {
         let valid = m.header.metrics.iter().filter(|x| x.split == Split::Valid.name());
-        let points = valid.map(|x| FrontierPoint { density: x.density, macs: x.macs, top1: f64::from(x.top1), n: x.n });
+        let points = valid.map(|x| FrontierPoint {
+            density: x.density,
+            macs: x.macs,
+            top1: f64::from(x.top1),
+            n: x.n,
+        });
         series(format!("{}, valid, recorded", m.name), None, points.collect())
     });
     let opened = open.and_then(|m| match &m.from {
@@ -76,7 +81,11 @@ pub fn frontier(store: &RunStore) -> FrontierView {
         interval: wilson(a.right, a.n),
     });
     FrontierView {
-        series: recorded.into_iter().chain(runs).filter(|s| !s.points.is_empty()).collect(),
+        series: recorded
+            .into_iter()
+            .chain(runs)
+            .filter(|s| !s.points.is_empty())
+            .collect(),
         now,
         macs_dense: open.map(|m| m.dense.macs),
     }
@@ -93,9 +102,20 @@ fn of_run(run: &RunState) -> FrontierSeries {
     let valid = || run.epochs.iter().filter(|e| e.split == Split::Valid);
     let last = valid().map(|e| e.epoch).max();
     let points = valid().filter(|e| Some(e.epoch) == last);
-    let points = points.map(|e| FrontierPoint { density: e.density, macs: e.macs, top1: f64::from(e.top1), n: e.n }).collect();
+    let points = points
+        .map(|e| FrontierPoint {
+            density: e.density,
+            macs: e.macs,
+            top1: f64::from(e.top1),
+            n: e.n,
+        })
+        .collect();
     let epoch = last.map_or_else(String::new, |e| format!(", epoch {e}"));
-    series(format!("run {} {}, valid{epoch}", run.id.0 + 1, run.experiment.name), Some(run.id), points)
+    series(
+        format!("run {} {}, valid{epoch}", run.id.0 + 1, run.experiment.name),
+        Some(run.id),
+        points,
+    )
 }
 
 fn series(label: String, run: Option<RunId>, mut points: Vec<FrontierPoint>) -> FrontierSeries {

@@ -40,15 +40,43 @@ pub fn layers(store: &RunStore, asked: Density) -> Option<LayersView> {
     let gated = gated_convs(spec);
     let row_of = |i: usize, conv: usize, gate: Option<usize>, d: Density| {
         let channels = shapes[conv][0];
-        let asked = if gate.is_some() { d.of(channels) as f64 / channels as f64 } else { 1.0 };
+        let asked = if gate.is_some() {
+            d.of(channels) as f64 / channels as f64
+        } else {
+            1.0
+        };
         let macs_dense = dense[conv] + gate.map_or(0, |g| dense[g]);
-        (i, LayerRow { name: spec.nodes[conv].name.clone(), channels, kept: asked, asked, macs: macs_dense, macs_dense })
+        (
+            i,
+            LayerRow {
+                name: spec.nodes[conv].name.clone(),
+                channels,
+                kept: asked,
+                asked,
+                macs: macs_dense,
+                macs_dense,
+            },
+        )
     };
     let answer = store.answer.as_ref();
-    let asked_of = |i: usize| answer.and_then(|a| a.question.densities.get(i)).copied().unwrap_or(asked);
+    let asked_of = |i: usize| {
+        answer
+            .and_then(|a| a.question.densities.get(i))
+            .copied()
+            .unwrap_or(asked)
+    };
     let mut rows: Vec<LayerRow> = match gated.is_empty() {
-        false => gated.iter().enumerate().map(|(i, &(conv, gate))| row_of(i, conv, Some(gate), asked_of(i)).1).collect(),
-        true => spec.convs().iter().enumerate().map(|(i, &conv)| row_of(i, conv, None, Density::FULL).1).collect(),
+        false => gated
+            .iter()
+            .enumerate()
+            .map(|(i, &(conv, gate))| row_of(i, conv, Some(gate), asked_of(i)).1)
+            .collect(),
+        true => spec
+            .convs()
+            .iter()
+            .enumerate()
+            .map(|(i, &conv)| row_of(i, conv, None, Density::FULL).1)
+            .collect(),
     };
     let measured = answer.filter(|a| a.layers.len() == rows.len());
     match measured {
@@ -66,7 +94,10 @@ pub fn layers(store: &RunStore, asked: Density) -> Option<LayersView> {
         }
         None => {}
     }
-    Some(LayersView { measured: measured.is_some(), rows })
+    Some(LayersView {
+        measured: measured.is_some(),
+        rows,
+    })
 }
 
 /// MACs of each node of the network.

@@ -21,20 +21,35 @@ pub fn notices(store: &RunStore) -> Vec<Notice> {
     let mut out = Vec::new();
     for run in &store.runs {
         let from = format!("run {} {}", run.id.0 + 1, run.experiment.name);
-        let line = |is_error: bool, text: String| Notice { is_error, from: from.clone(), text };
+        let line = |is_error: bool, text: String| Notice {
+            is_error,
+            from: from.clone(),
+            text,
+        };
         out.extend(run.warnings.iter().map(|w| line(false, w.clone())));
         match run.ending.as_ref() {
             Some(e) if e.outcome == Outcome::Failed => {
-                out.push(line(true, e.reason.clone().unwrap_or_else(|| "failed without a reason".into())));
+                out.push(line(
+                    true,
+                    e.reason.clone().unwrap_or_else(|| "failed without a reason".into()),
+                ));
             }
             Some(e) => {
-                let how = if e.outcome == Outcome::Finished { "finished" } else { "stopped" };
+                let how = if e.outcome == Outcome::Finished {
+                    "finished"
+                } else {
+                    "stopped"
+                };
                 out.push(line(false, format!("{how}; kept in {}", e.run)));
             }
             None if run.status == Status::Ended => out.push(line(true, "could not begin".into())),
             None => {}
         }
     }
-    out.extend(store.notices.iter().map(|n| Notice { is_error: true, from: "workbench".into(), text: n.clone() }));
+    out.extend(store.notices.iter().map(|n| Notice {
+        is_error: true,
+        from: "workbench".into(),
+        text: n.clone(),
+    }));
     out
 }

@@ -60,16 +60,29 @@ pub fn row(run: &RunState) -> RunRow {
 fn detail(run: &RunState) -> String {
     match (&run.ending, run.status) {
         (Some(ending), _) => {
-            let accuracy = |split: &str, top1: Option<f32>| top1.map(|t| format!("{split} {}", text::percent(f64::from(t))));
-            let parts = [accuracy("valid", ending.valid_top1), accuracy("test", ending.test_top1), ending.reason.clone()];
-            let parts: Vec<String> = parts.into_iter().flatten().chain([format!("took {}", text::clock(run.elapsed_secs))]).collect();
+            let accuracy =
+                |split: &str, top1: Option<f32>| top1.map(|t| format!("{split} {}", text::percent(f64::from(t))));
+            let parts = [
+                accuracy("valid", ending.valid_top1),
+                accuracy("test", ending.test_top1),
+                ending.reason.clone(),
+            ];
+            let parts: Vec<String> = parts
+                .into_iter()
+                .flatten()
+                .chain([format!("took {}", text::clock(run.elapsed_secs))])
+                .collect();
             parts.join(" · ")
         }
         (None, Status::Queued) => "waits for the run before it".into(),
         (None, Status::Ended) => "could not begin; see the log".into(),
         (None, _) => {
             let left = run.left_secs().map(|s| format!("{} left", text::clock(s)));
-            let phase = if run.phase.is_empty() { "starting".to_owned() } else { run.phase.clone() };
+            let phase = if run.phase.is_empty() {
+                "starting".to_owned()
+            } else {
+                run.phase.clone()
+            };
             let parts: Vec<String> = [Some(phase), left].into_iter().flatten().collect();
             parts.join(" · ")
         }

@@ -28,7 +28,12 @@ pub struct SaliencyRow {
 /// The saliency panel; none before the first answer about a gated model.
 pub fn saliency(store: &RunStore) -> Option<SaliencyView> {
     let answer = store.answer.as_ref()?;
-    let rows: Vec<SaliencyRow> = answer.layers.iter().filter(|l| !l.saliency.is_empty()).map(row).collect();
+    let rows: Vec<SaliencyRow> = answer
+        .layers
+        .iter()
+        .filter(|l| !l.saliency.is_empty())
+        .map(row)
+        .collect();
     (!rows.is_empty()).then_some(SaliencyView { n: answer.n, rows })
 }
 

@@ -67,7 +67,11 @@ pub fn millis(ms: f64) -> String {
 pub fn clock(seconds: f64) -> String {
     let all = seconds.max(0.0).round() as u64;
     let (h, m, s) = (all / 3600, all / 60 % 60, all % 60);
-    if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
+    if h > 0 {
+        format!("{h}:{m:02}:{s:02}")
+    } else {
+        format!("{m}:{s:02}")
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +81,10 @@ mod tests {
     #[test]
     fn numbers_keep_three_digits_and_never_round_into_a_longer_one() {
         let counts = [0, 999, 1000, 9_994, 9_995, 21_300_000, 174_301_824, 999_600].map(count);
-        assert_eq!(counts, ["0", "999", "1.00 k", "9.99 k", "10.0 k", "21.3 M", "174 M", "1.00 M"]);
+        assert_eq!(
+            counts,
+            ["0", "999", "1.00 k", "9.99 k", "10.0 k", "21.3 M", "174 M", "1.00 M"]
+        );
         assert_eq!([512, 412_345].map(bytes), ["512 B", "412 kB"]);
         assert_eq!([1.924, 12.3456, 123.4].map(millis), ["1.92 ms", "12.3 ms", "123 ms"]);
     }

@@ -11,7 +11,10 @@ struct Column {
 
 impl Column {
     fn of(point: [f64; 2]) -> Self {
-        Self { low: point, high: point }
+        Self {
+            low: point,
+            high: point,
+        }
     }
 
     fn join(&mut self, other: Self) {
@@ -37,7 +40,13 @@ pub struct Thinner {
 impl Thinner {
     /// Keeps between `columns` and twice as many columns once there are enough points.
     pub fn new(columns: usize) -> Self {
-        Self { most: columns.max(1) * 2, each: 1, in_last: 0, columns: Vec::new(), last: None }
+        Self {
+            most: columns.max(1) * 2,
+            each: 1,
+            in_last: 0,
+            columns: Vec::new(),
+            last: None,
+        }
     }
 
     /// Adds a point. Values that are not numbers are left out.
@@ -75,7 +84,11 @@ impl Thinner {
     pub fn points(&self) -> Vec<[f64; 2]> {
         let mut out = Vec::with_capacity(self.columns.len() * 2 + 1);
         for column in &self.columns {
-            let (a, b) = if column.low[0] <= column.high[0] { (column.low, column.high) } else { (column.high, column.low) };
+            let (a, b) = if column.low[0] <= column.high[0] {
+                (column.low, column.high)
+            } else {
+                (column.high, column.low)
+            };
             out.push(a);
             if a[0] != b[0] {
                 out.push(b);
@@ -105,7 +118,13 @@ mod tests {
     fn a_spike_in_a_million_points_stays() {
         let mut thin = Thinner::new(100);
         for i in 0..1_000_000 {
-            let y = if i == 777_777 { 50.0 } else if i == 123 { f64::NAN } else { 1.0 };
+            let y = if i == 777_777 {
+                50.0
+            } else if i == 123 {
+                f64::NAN
+            } else {
+                1.0
+            };
             thin.push([f64::from(i), y]);
         }
         let points = thin.points();

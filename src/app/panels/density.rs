@@ -3,7 +3,7 @@
 
 use crate::app::action;
 use crate::app::state::UiState;
-use crate::app::theme;
+use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, bar_row, caption, figure, quiet};
 use crate::run::{Command, RunStore};
 use crate::view::density::{DensityView, Measured, density};
@@ -13,7 +13,11 @@ use egui::{RichText, Ui};
 /// Paints the panel.
 pub fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let Some(view) = density(store, state.density) else {
-        return widgets::empty(ui, "No model is open", "Menu, Open model… or drop a .safetensors file here");
+        return widgets::empty(
+            ui,
+            "No model is open",
+            "Menu, Open model… or drop a .safetensors file here",
+        );
     };
     egui::ScrollArea::vertical().show(ui, |ui| {
         slider(ui, &view, store, state, commands);
@@ -38,21 +42,35 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
         return;
     };
     ui.horizontal(|ui| {
-        ui.label(RichText::new("Channels that run").font(theme::body())).on_hover_text(widgets::meaning("density"));
+        ui.label(RichText::new("Channels that run").font(theme::body()))
+            .on_hover_text(widgets::meaning("density"));
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             quiet(ui, format!("{low} to {high}"));
         });
     });
-    let mut percent = u32::from(state.density.as_percent());
-    ui.spacing_mut().slider_width = (ui.available_width() - 62.0).max(80.0);
-    let range = u32::from(low.as_percent())..=u32::from(high.as_percent());
-    let changed = ui.name_inputs("Density value", |ui| {
-        let slider = egui::Slider::new(&mut percent, range).suffix(" %").smart_aim(false);
-        let response = ui.add(slider);
-        let (is, enabled) = (f64::from(percent), ui.is_enabled());
-        response.widget_info(|| egui::WidgetInfo::slider(enabled, is, "Density"));
+    let p = palette(ui);
+    ui.spacing_mut().slider_width = (ui.available_width() - 58.0).max(80.0);
+    let mut value = state.density.as_fraction();
+    let changed = ui.scope(|ui| {
+        let visuals = ui.visuals_mut();
+        visuals.selection.bg_fill = p.accent;
+        for state in [
+            &mut visuals.widgets.inactive,
+            &mut visuals.widgets.hovered,
+            &mut visuals.widgets.active,
+        ] {
+            state.fg_stroke.color = p.text;
+        }
+        let slider = egui::Slider::new(&mut value, low.as_fraction()..=high.as_fraction());
+        let response = ui.name_inputs("Density value", |ui| {
+            ui.add(slider.step_by(0.01).fixed_decimals(2).smart_aim(false))
+        });
+        let enabled = ui.is_enabled();
+        response.widget_info(|| egui::WidgetInfo::slider(enabled, value, "Density"));
         response.on_hover_text(widgets::meaning("density")).changed()
     });
+    let percent = (value * 100.0).round() as u32;
+    let changed = changed.inner;
     if changed {
         commands.extend(action::set_density(store, state, percent));
     }
@@ -60,13 +78,33 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
 
 fn figures(ui: &mut Ui, view: &DensityView) {
     let stale = !view.fresh;
-    let share = |macs: u64| format!("{} of {}", text::whole_percent(macs as f64 / view.macs_dense.max(1) as f64), text::count(view.macs_dense));
+    let share = |macs: u64| {
+        format!(
+            "{} of {}",
+            text::whole_percent(macs as f64 / view.macs_dense.max(1) as f64),
+            text::count(view.macs_dense)
+        )
+    };
     ui.columns(3, |ui| match &view.measured {
         Some(m) => {
             let interval = format!("± {:.1} points", m.plus_minus() * 100.0);
-            figure(&mut ui[0], "Accuracy", "accuracy", &text::percent(m.top1), &interval, stale);
+            figure(
+                &mut ui[0],
+                "Accuracy",
+                "accuracy",
+                &text::percent(m.top1),
+                &interval,
+                stale,
+            );
             let macs = if stale { view.macs_nominal } else { m.macs };
-            figure(&mut ui[1], "MACs an image", "macs", &text::count(macs), &share(macs), stale);
+            figure(
+                &mut ui[1],
+                "MACs an image",
+                "macs",
+                &text::count(macs),
+                &share(macs),
+                stale,
+            );
             let (median, spread) = match m.millis {
                 Some([p10, median, p90]) => (text::millis(median), format!("{p10:.2} to {p90:.2}")),
                 None => ("—".to_owned(), "not measured".to_owned()),
@@ -75,7 +113,14 @@ fn figures(ui: &mut Ui, view: &DensityView) {
         }
         None => {
             figure(&mut ui[0], "Accuracy", "accuracy", "—", "measuring", true);
-            figure(&mut ui[1], "MACs an image", "macs", &text::count(view.macs_nominal), &share(view.macs_nominal), true);
+            figure(
+                &mut ui[1],
+                "MACs an image",
+                "macs",
+                &text::count(view.macs_nominal),
+                &share(view.macs_nominal),
+                true,
+            );
             figure(&mut ui[2], "Time an image", "time", "—", "measuring", true);
         }
     });
@@ -85,17 +130,28 @@ fn figures(ui: &mut Ui, view: &DensityView) {
 fn accuracy_scale(ui: &mut Ui, m: &Measured) {
     let top = ((m.top1 * 20.0).floor() / 20.0 + 0.1).clamp(0.2, 1.0);
     let scale = [top - 0.2, top];
-    let words = format!("95 % interval {} to {}", text::percent(m.interval[0]), text::percent(m.interval[1]));
+    let words = format!(
+        "95 % interval {} to {}",
+        text::percent(m.interval[0]),
+        text::percent(m.interval[1])
+    );
     widgets::interval(ui, scale, [m.interval[0], m.top1, m.interval[1]], &words).on_hover_text(&words);
     ui.horizontal(|ui| {
         quiet(ui, text::whole_percent(scale[0]));
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             quiet(ui, text::whole_percent(scale[1]));
-            ui.with_layout(egui::Layout::centered_and_justified(egui::Direction::LeftToRight), |ui| {
-                let of = format!("{} of {} validation images", text::grouped(m.n as u64), text::grouped(m.of as u64));
-                let words = if m.is_complete() { of } else { format!("{of}…") };
-                caption(ui, &words, "accuracy");
-            });
+            ui.with_layout(
+                egui::Layout::centered_and_justified(egui::Direction::LeftToRight),
+                |ui| {
+                    let of = format!(
+                        "{} of {} validation images",
+                        text::grouped(m.n as u64),
+                        text::grouped(m.of as u64)
+                    );
+                    let words = if m.is_complete() { of } else { format!("{of}…") };
+                    caption(ui, &words, "accuracy");
+                },
+            );
         });
     });
 }

@@ -9,51 +9,77 @@ use crate::run::{Command, RunStore};
 use crate::view::frontier::{FrontierSeries, FrontierView, NowPoint, frontier};
 use crate::view::text;
 use egui::{Color32, Role, Ui, WidgetInfo};
-use egui_plot::{Corner, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine};
+use egui_plot::{
+    Axis, Corner, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,
+};
 
 /// A million MACs, the unit of the axis.
 const MEGA: f64 = 1e6;
-const NOW: &str = "now";
+const NOW: &str = "measured now";
 
 /// Paints the panel.
 pub fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let view = frontier(store);
     if view.series.is_empty() && view.now.is_none() {
-        return widgets::empty(ui, "No points yet", "Open a model, or press Train: each run adds its own points");
+        return widgets::empty(
+            ui,
+            "No points yet",
+            "Open a model, or press Train: each run adds its own points",
+        );
     }
     let p = palette(ui);
-    let legend = Legend::default().position(Corner::RightBottom).background_alpha(0.9).follow_insertion_order(true);
+    let legend = Legend::default()
+        .position(Corner::RightBottom)
+        .background_alpha(0.9)
+        .follow_insertion_order(true);
     let hover = view.clone();
     let plot = widgets::plot("frontier", p)
         .legend(legend.text_style(egui::TextStyle::Small))
-        .x_axis_label("million MACs an image")
-        .y_axis_label("accuracy, %")
-        .y_axis_formatter(|mark, _| trim(mark.value))
+        .custom_x_axes(vec![widgets::axis(p, Axis::X, "million MACs an image")])
+        .custom_y_axes(vec![widgets::axis(p, Axis::Y, "accuracy, %")])
         .label_formatter(move |at| says(&hover, at))
         .include_x(0.0);
     let shown = plot.height(ui.available_height() - 20.0).show(ui, |plot| {
         if let Some(dense) = view.macs_dense {
-            plot.vline(VLine::new("every channel", dense as f64 / MEGA).color(p.weak).width(1.0).style(LineStyle::dashed_dense()));
+            plot.vline(
+                VLine::new("dense: every channel", dense as f64 / MEGA)
+                    .color(p.weak)
+                    .width(1.0)
+                    .style(LineStyle::dashed_dense()),
+            );
         }
         for series in &view.series {
             series_ui(plot, series, p);
         }
         if let Some(now) = view.now {
-            now_ui(plot, now, p);
+            now_ui(plot, now, reach(&view, now), p);
         }
-        let clicked = plot.response().clicked().then(|| plot.response().interact_pointer_pos()).flatten();
+        let clicked = plot
+            .response()
+            .clicked()
+            .then(|| plot.response().interact_pointer_pos())
+            .flatten();
         clicked.and_then(|at| nearest(plot, &view, at))
     });
-    shown.response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Frontier plot"));
+    shown
+        .response
+        .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Frontier plot"));
     if let Some(percent) = shown.inner {
         commands.extend(action::set_density(store, state, percent));
     }
-    let recorded = view.series.iter().find(|s| s.run.is_none()).and_then(|s| s.points.first());
+    let recorded = view
+        .series
+        .iter()
+        .find(|s| s.run.is_none())
+        .and_then(|s| s.points.first());
     let words = match recorded {
-        Some(first) => format!("Line: recorded on {} validation images when the model was made. Click a point to go there.", text::grouped(first.n as u64)),
+        Some(first) => format!(
+            "Recorded on {} validation images when made; click a point to go there.",
+            text::grouped(first.n as u64)
+        ),
         None => "Validation images only; test images are read once, when a run ends.".to_owned(),
     };
-    widgets::quiet(ui, words);
+    widgets::quiet_line(ui, &words);
 }
 
 fn place(macs: u64, top1: f64) -> [f64; 2] {
@@ -61,7 +87,9 @@ fn place(macs: u64, top1: f64) -> [f64; 2] {
 }
 
 fn color_of(series: &FrontierSeries, p: &Palette) -> Color32 {
-    series.run.map_or(p.series[0], |run| theme::series(p, run.0 as usize + 1))
+    series
+        .run
+        .map_or(p.series[0], |run| theme::series(p, run.0 as usize + 1))
 }
 
 fn series_ui(plot: &mut PlotUi, series: &FrontierSeries, p: &Palette) {
@@ -73,15 +101,50 @@ fn series_ui(plot: &mut PlotUi, series: &FrontierSeries, p: &Palette) {
         Some(1) => MarkerShape::Up,
         Some(_) => MarkerShape::Diamond,
     };
-    plot.line(Line::new(series.label.clone(), PlotPoints::from(points.clone())).color(color).width(theme::LINE).allow_hover(false));
-    plot.points(Points::new(series.label.clone(), PlotPoints::from(points)).color(color).shape(shape).radius(3.5));
+    plot.line(
+        Line::new(series.label.clone(), PlotPoints::from(points.clone()))
+            .color(color)
+            .width(theme::LINE)
+            .allow_hover(false),
+    );
+    plot.points(
+        Points::new(series.label.clone(), PlotPoints::from(points))
+            .color(color)
+            .shape(shape)
+            .radius(3.5),
+    );
 }
 
-fn now_ui(plot: &mut PlotUi, now: NowPoint, p: &Palette) {
+/// How far whiskers are drawn: a third of the points' spread beyond them, so that the wide interval of a first answer does not
+/// squeeze everything else. The interval itself is in the hover text.
+fn reach(view: &FrontierView, now: NowPoint) -> [f64; 2] {
+    let all = view
+        .series
+        .iter()
+        .flat_map(|s| &s.points)
+        .map(|x| x.top1)
+        .chain([now.top1]);
+    let [low, high] = all.fold([f64::MAX, f64::MIN], |[l, h], y| [l.min(y), h.max(y)]);
+    let beyond = ((high - low) / 3.0).max(0.01);
+    [low - beyond, high + beyond]
+}
+
+fn now_ui(plot: &mut PlotUi, now: NowPoint, reach: [f64; 2], p: &Palette) {
     let [x, y] = place(now.macs, now.top1);
-    let whisker = vec![[x, now.interval[0] * 100.0], [x, now.interval[1] * 100.0]];
-    plot.line(Line::new(NOW, PlotPoints::from(whisker)).color(p.text).width(1.6).allow_hover(false));
-    plot.points(Points::new(NOW, vec![[x, y]]).color(p.text).shape(MarkerShape::Diamond).radius(7.5));
+    let end = |v: f64| [x, v.clamp(reach[0], reach[1]) * 100.0];
+    let whisker = vec![end(now.interval[0]), end(now.interval[1])];
+    plot.line(
+        Line::new(NOW, PlotPoints::from(whisker))
+            .color(p.text)
+            .width(1.6)
+            .allow_hover(false),
+    );
+    plot.points(
+        Points::new(NOW, vec![[x, y]])
+            .color(p.text)
+            .shape(MarkerShape::Diamond)
+            .radius(7.5),
+    );
 }
 
 /// The density of the open model's point that was clicked.
@@ -91,24 +154,32 @@ fn nearest(plot: &PlotUi, view: &FrontierView, at: egui::Pos2) -> Option<u32> {
         let [x, y] = place(macs, top1);
         plot.screen_from_plot(PlotPoint::new(x, y)).distance(at)
     };
-    let near = points.map(|x| (distance(x.macs, x.top1), x.density)).min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let near = points
+        .map(|x| (distance(x.macs, x.top1), x.density))
+        .min_by(|a, b| a.0.total_cmp(&b.0))?;
     (near.0 < 14.0).then(|| u32::from(near.1.as_percent()))
 }
 
 fn says(view: &FrontierView, at: &HoverPosition) -> Option<String> {
-    let HoverPosition::NearDataPoint { plot_name, index, .. } = at else { return None };
+    let HoverPosition::NearDataPoint { plot_name, index, .. } = at else {
+        return None;
+    };
     if *plot_name == NOW {
         let now = view.now?;
         let [low, high] = now.interval.map(text::percent);
-        return Some(format!("measured now\ndensity {:.2}\n{} ({low} to {high})\n{} MACs", now.density, text::percent(now.top1), text::count(now.macs)));
+        return Some(format!(
+            "measured now\ndensity {:.2}\n{} ({low} to {high})\n{} MACs",
+            now.density,
+            text::percent(now.top1),
+            text::count(now.macs)
+        ));
     }
     let point = view.series.iter().find(|s| s.label == *plot_name)?.points.get(*index)?;
     let accuracy = text::percent(point.top1);
-    Some(format!("{plot_name}\ndensity {}\n{accuracy} of {} images\n{} MACs", point.density, text::grouped(point.n as u64), text::count(point.macs)))
-}
-
-/// A mark without needless zeros.
-fn trim(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    Some(format!(
+        "{plot_name}\ndensity {}\n{accuracy} of {} images\n{} MACs",
+        point.density,
+        text::grouped(point.n as u64),
+        text::count(point.macs)
+    ))
 }

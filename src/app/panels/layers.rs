@@ -23,7 +23,12 @@ impl Columns {
         let bars = (rect.width() - 58.0 - 46.0 - 14.0 - 52.0).max(40.0);
         let kept_end = names + bars * 0.56;
         let macs_start = kept_end + 46.0 + 14.0;
-        Self { kept: [names, kept_end], kept_words: kept_end + 46.0, macs: [macs_start, macs_start + bars * 0.44], macs_words: rect.right() }
+        Self {
+            kept: [names, kept_end],
+            kept_words: kept_end + 46.0,
+            macs: [macs_start, macs_start + bars * 0.44],
+            macs_words: rect.right(),
+        }
     }
 }
 
@@ -38,7 +43,7 @@ pub fn layers_ui(ui: &mut Ui, store: &RunStore, state: &UiState) {
     egui::ScrollArea::vertical().show(ui, |ui| {
         let room = ui.available_height() / view.rows.len().max(1) as f32;
         for row in &view.rows {
-            row_ui(ui, row, most, room.clamp(theme::ROW - 2.0, theme::ROW + 8.0));
+            row_ui(ui, row, most, room.clamp(theme::ROW - 2.0, theme::ROW + 14.0));
         }
     });
 }
@@ -47,9 +52,24 @@ fn header(ui: &mut Ui, measured: bool) {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
     let at = Columns::of(rect);
-    let put = |x: f32, words: &str| ui.painter().text(pos2(x, rect.center().y), Align2::LEFT_CENTER, words, theme::small(), p.weak);
+    let put = |x: f32, words: &str| {
+        ui.painter().text(
+            pos2(x, rect.center().y),
+            Align2::LEFT_CENTER,
+            words,
+            theme::small(),
+            p.weak,
+        )
+    };
     put(rect.left(), "layer");
-    put(at.kept[0], if measured { "channels that run" } else { "channels asked for" });
+    put(
+        at.kept[0],
+        if measured {
+            "channels that run"
+        } else {
+            "channels asked for"
+        },
+    );
     put(at.macs[0], "MACs an image");
     response.on_hover_text("Pale: with every channel running");
 }
@@ -58,23 +78,58 @@ fn row_ui(ui: &mut Ui, row: &LayerRow, most: u64, height: f32) {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
     let (kept, macs) = (text::whole_percent(row.kept), text::count(row.macs));
-    let words = format!("{}: {kept} of {} channels run, {macs} of {} MACs", row.name, row.channels, text::count(row.macs_dense));
+    let words = format!(
+        "{}: {kept} of {} channels run, {macs} of {} MACs",
+        row.name,
+        row.channels,
+        text::count(row.macs_dense)
+    );
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &words));
     if response.hovered() {
-        ui.painter().rect_filled(rect, theme::RADIUS, ui.visuals().faint_bg_color);
+        ui.painter()
+            .rect_filled(rect, theme::RADIUS, ui.visuals().faint_bg_color);
     }
     let (at, mid) = (Columns::of(rect), rect.center().y);
     let thick = (height * 0.45).min(11.0);
-    let bar = |[left, right]: [f32; 2]| Rect::from_min_max(pos2(left, mid - thick / 2.0), pos2(right, mid + thick / 2.0));
-    ui.painter().text(pos2(rect.left(), mid), Align2::LEFT_CENTER, &row.name, theme::small(), p.text);
+    let bar =
+        |[left, right]: [f32; 2]| Rect::from_min_max(pos2(left, mid - thick / 2.0), pos2(right, mid + thick / 2.0));
+    ui.painter().text(
+        pos2(rect.left(), mid),
+        Align2::LEFT_CENTER,
+        &row.name,
+        theme::small(),
+        p.text,
+    );
     widgets::bar(ui, bar(at.kept), row.kept as f32, p.accent, p.trough);
     let asked = at.kept[0] + (at.kept[1] - at.kept[0]) * row.asked as f32;
-    ui.painter().vline(asked, mid - thick / 2.0 - 2.0..=mid + thick / 2.0 + 2.0, egui::Stroke::new(1.5, p.text));
-    ui.painter().text(pos2(at.kept_words, mid), Align2::RIGHT_CENTER, kept, theme::small(), p.text);
+    ui.painter().vline(
+        asked,
+        mid - thick / 2.0 - 2.0..=mid + thick / 2.0 + 2.0,
+        egui::Stroke::new(1.5, p.text),
+    );
+    ui.painter().text(
+        pos2(at.kept_words, mid),
+        Align2::RIGHT_CENTER,
+        kept,
+        theme::small(),
+        p.text,
+    );
     let scale = |macs: u64| macs as f32 / most as f32;
     let mut full = bar(at.macs);
     full.set_width(full.width() * scale(row.macs_dense));
-    widgets::bar(ui, full, row.macs as f32 / row.macs_dense.max(1) as f32, p.series[2], p.trough);
-    ui.painter().text(pos2(at.macs_words, mid), Align2::RIGHT_CENTER, macs, theme::small(), p.text);
+    widgets::bar(
+        ui,
+        full,
+        row.macs as f32 / row.macs_dense.max(1) as f32,
+        p.series[2],
+        p.trough,
+    );
+    ui.painter().text(
+        pos2(at.macs_words, mid),
+        Align2::RIGHT_CENTER,
+        macs,
+        theme::small(),
+        p.text,
+    );
     response.on_hover_text(words);
 }

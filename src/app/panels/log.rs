@@ -11,20 +11,31 @@ use egui::{RichText, Ui};
 pub fn log_ui(ui: &mut Ui, store: &RunStore) {
     let lines = notices(store);
     if lines.is_empty() {
-        return widgets::empty(ui, "Nothing to report", "Warnings and errors stay here after they have left the screen");
+        return widgets::empty(
+            ui,
+            "Nothing to report",
+            "Warnings and errors stay here after they have left the screen",
+        );
     }
     let line = |n: &Notice| format!("{}: {}", n.from, n.text);
     if ui.small_button("Copy all").clicked() {
         let all: Vec<String> = lines.iter().map(line).collect();
         ui.ctx().copy_text(all.join("\n"));
     }
-    egui::ScrollArea::vertical().auto_shrink(false).stick_to_bottom(true).show(ui, |ui| {
-        let p = palette(ui);
-        for notice in &lines {
-            ui.horizontal_wrapped(|ui| {
-                ui.label(RichText::new(&notice.from).font(theme::small()).color(if notice.is_error { p.bad } else { p.weak }));
-                ui.label(&notice.text);
-            });
-        }
-    });
+    egui::ScrollArea::vertical()
+        .auto_shrink(false)
+        .stick_to_bottom(true)
+        .show(ui, |ui| {
+            let p = palette(ui);
+            for notice in &lines {
+                ui.horizontal_wrapped(|ui| {
+                    ui.label(
+                        RichText::new(&notice.from)
+                            .font(theme::small())
+                            .color(if notice.is_error { p.bad } else { p.weak }),
+                    );
+                    ui.label(&notice.text);
+                });
+            }
+        });
 }

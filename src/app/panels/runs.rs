@@ -27,13 +27,27 @@ fn row_ui(ui: &mut Ui, row: &RunRow, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         widgets::dot(ui, theme::series(p, row.id.0 as usize + 1));
         ui.label(RichText::new(&row.title).strong());
-        let color = if row.is_failed { p.bad } else if row.status == "finished" { p.good } else { p.weak };
+        let color = if row.is_failed {
+            p.bad
+        } else if row.status == "finished" {
+            p.good
+        } else {
+            p.weak
+        };
         ui.label(RichText::new(row.status).font(theme::small()).color(color));
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| open_button(ui, row, commands));
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            open_button(ui, row, commands)
+        });
     });
     if row.is_live {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 6.0), Sense::hover());
-        widgets::bar(ui, rect, row.progress, theme::series(p, row.id.0 as usize + 1), p.trough);
+        widgets::bar(
+            ui,
+            rect,
+            row.progress,
+            theme::series(p, row.id.0 as usize + 1),
+            p.trough,
+        );
     }
     quiet(ui, &row.detail);
 }
@@ -42,7 +56,11 @@ fn row_ui(ui: &mut Ui, row: &RunRow, commands: &mut Vec<Command>) {
 pub fn open_button(ui: &mut Ui, row: &RunRow, commands: &mut Vec<Command>) {
     let Some(model) = &row.model else { return };
     let label = format!("Open model of run {}", row.id.0 + 1);
-    if ui.button(label).on_hover_text("Measure this model at any density").clicked() {
+    if ui
+        .button(label)
+        .on_hover_text("Measure this model at any density")
+        .clicked()
+    {
         commands.push(Command::Open(ModelRef::File(PathBuf::from(model))));
     }
 }

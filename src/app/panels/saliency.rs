@@ -17,16 +17,31 @@ const COUNTS: f32 = 42.0;
 /// Paints the panel.
 pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let Some(view) = saliency(store) else {
-        let todo = if store.open.is_some() { "Shown as soon as images were measured with a gated model" } else { "Open a model with gates" };
+        let todo = if store.open.is_some() {
+            "Shown as soon as images were measured with a gated model"
+        } else {
+            "Open a model with gates"
+        };
         return widgets::empty(ui, "No saliency yet", todo);
     };
     ui.horizontal(|ui| {
-        widgets::choice(ui, &mut state.heat, &[(Heat::Saliency, "Mean saliency"), (Heat::Active, "How often active")]);
+        widgets::choice(
+            ui,
+            &mut state.heat,
+            &[(Heat::Saliency, "Mean saliency"), (Heat::Active, "How often active")],
+        );
         ui.add_space(8.0);
-        ui.checkbox(&mut state.sort_channels, "Sort channels").on_hover_text("By falling value instead of by number");
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| legend(ui, state.heat, &view));
+        ui.checkbox(&mut state.sort_channels, "Sort channels")
+            .on_hover_text("By falling value instead of by number");
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            legend(ui, state.heat, &view)
+        });
     });
-    let orders: Vec<Vec<usize>> = view.rows.iter().map(|r| order(values(r, state.heat), state.sort_channels)).collect();
+    let orders: Vec<Vec<usize>> = view
+        .rows
+        .iter()
+        .map(|r| order(values(r, state.heat), state.sort_channels))
+        .collect();
     refresh(ui, &view, &orders, state);
     rows_ui(ui, &view, &orders, state);
 }
@@ -55,12 +70,22 @@ fn refresh(ui: &Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &mut UiSt
         order.iter().map(|&c| values[c]).collect()
     };
     let cells: Vec<Vec<f32>> = view.rows.iter().zip(orders).map(at).collect();
-    if state.heat_texture.as_ref().is_some_and(|t| t.dark == dark && t.cells == cells) {
+    if state
+        .heat_texture
+        .as_ref()
+        .is_some_and(|t| t.dark == dark && t.cells == cells)
+    {
         return;
     }
     let p = palette(ui);
-    let texel = |row: &Vec<f32>, x: usize| row.get(x * row.len() / TEXELS).map_or(Color32::TRANSPARENT, |&v| theme::heat(p, v));
-    let pixels = cells.iter().flat_map(|row| (0..TEXELS).map(move |x| texel(row, x))).collect();
+    let texel = |row: &Vec<f32>, x: usize| {
+        row.get(x * row.len() / TEXELS)
+            .map_or(Color32::TRANSPARENT, |&v| theme::heat(p, v))
+    };
+    let pixels = cells
+        .iter()
+        .flat_map(|row| (0..TEXELS).map(move |x| texel(row, x)))
+        .collect();
     let image = ColorImage::new([TEXELS, cells.len()], pixels);
     let texture = match state.heat_texture.take() {
         Some(mut old) => {
@@ -77,7 +102,7 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
     let p = palette(ui);
     let n = view.rows.len();
     egui::ScrollArea::vertical().show(ui, |ui| {
-        let height = (ui.available_height() / n as f32).clamp(14.0, 46.0);
+        let height = (ui.available_height() / n as f32).clamp(14.0, 80.0);
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height * n as f32), Sense::hover());
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Saliency of layers by channels"));
         let cells = Rect::from_min_max(rect.min + vec2(NAMES, 0.0), rect.max - vec2(COUNTS, 0.0));
@@ -85,20 +110,40 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
             let top = rect.top() + height * i as f32;
             let strip = Rect::from_min_max(pos2(cells.left(), top + 1.0), pos2(cells.right(), top + height - 1.5));
             let uv = |x: f32, edge: f32| pos2(x, (i as f32 + edge) / n as f32);
-            ui.painter().image(heat.texture.id(), strip, Rect::from_min_max(uv(0.0, 0.25), uv(1.0, 0.75)), Color32::WHITE);
+            ui.painter().image(
+                heat.texture.id(),
+                strip,
+                Rect::from_min_max(uv(0.0, 0.25), uv(1.0, 0.75)),
+                Color32::WHITE,
+            );
             let mid = strip.center().y;
-            ui.painter().text(pos2(rect.left(), mid), Align2::LEFT_CENTER, &row.name, theme::small(), p.text);
+            ui.painter().text(
+                pos2(rect.left(), mid),
+                Align2::LEFT_CENTER,
+                &row.name,
+                theme::small(),
+                p.text,
+            );
             let count = row.saliency.len().to_string();
-            ui.painter().text(pos2(rect.right(), mid), Align2::RIGHT_CENTER, count, theme::small(), p.weak);
+            ui.painter().text(
+                pos2(rect.right(), mid),
+                Align2::RIGHT_CENTER,
+                count,
+                theme::small(),
+                p.weak,
+            );
         }
-        let Some(pointer) = response.hover_pos().filter(|at| cells.contains(*at)) else { return };
+        let Some(pointer) = response.hover_pos().filter(|at| cells.contains(*at)) else {
+            return;
+        };
         let layer = (((pointer.y - rect.top()) / height) as usize).min(n - 1);
         let channels = orders[layer].len();
         let place = (((pointer.x - cells.left()) / cells.width() * channels as f32) as usize).min(channels - 1);
         let wide = cells.width() / channels as f32;
         let corner = pos2(cells.left() + wide * place as f32, rect.top() + height * layer as f32);
         let cell = Rect::from_min_size(corner, vec2(wide, height - 0.5));
-        ui.painter().rect_stroke(cell, 1.0, egui::Stroke::new(1.5, p.text), egui::StrokeKind::Outside);
+        ui.painter()
+            .rect_stroke(cell, 1.0, egui::Stroke::new(1.5, p.text), egui::StrokeKind::Outside);
         if let Some(words) = view.says(layer, orders[layer][place]) {
             response.on_hover_text_at_pointer(words);
         }
@@ -118,9 +163,11 @@ fn legend(ui: &mut Ui, heat: Heat, view: &SaliencyView) {
     for i in 0..steps {
         let x = |k: usize| rect.left() + rect.width() * k as f32 / steps as f32;
         let part = Rect::from_min_max(pos2(x(i), rect.top()), pos2(x(i + 1) + 0.5, rect.bottom()));
-        ui.painter().rect_filled(part, 0.0, theme::heat(p, i as f32 / (steps - 1) as f32));
+        ui.painter()
+            .rect_filled(part, 0.0, theme::heat(p, i as f32 / (steps - 1) as f32));
     }
-    ui.painter().rect_stroke(rect, 0.0, egui::Stroke::new(1.0, p.edge), egui::StrokeKind::Outside);
+    ui.painter()
+        .rect_stroke(rect, 0.0, egui::Stroke::new(1.0, p.edge), egui::StrokeKind::Outside);
     quiet(ui, low);
     ui.add_space(10.0);
     if ui.available_width() > 170.0 {

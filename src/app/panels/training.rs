@@ -9,7 +9,9 @@ use crate::run::{Command, RunStore};
 use crate::view::curves::{Along, Curve, CurvesView, RunCurves};
 use crate::view::{runs, text};
 use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
-use egui_plot::{Corner, HoverPosition, Legend, Line, MarkerShape, PlotPoints, PlotUi, Points};
+use egui_plot::{
+    Axis, ColorConflictHandling, Corner, HoverPosition, Legend, Line, MarkerShape, PlotPoints, PlotUi, Points,
+};
 
 /// Paints the panel.
 pub fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
@@ -39,10 +41,18 @@ pub fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands:
 fn waiting(ui: &mut Ui, store: &RunStore, state: &UiState) {
     match store.current() {
         Some(run) => {
-            let phase = if run.phase.is_empty() { "Starting".to_owned() } else { run.phase.clone() };
+            let phase = if run.phase.is_empty() {
+                "Starting".to_owned()
+            } else {
+                run.phase.clone()
+            };
             widgets::empty(ui, &phase, "Curves appear with the first steps");
         }
-        None => widgets::empty(ui, "No curves yet", &format!("Press Train to start {}: {}", state.preset, state.draft.about)),
+        None => widgets::empty(
+            ui,
+            "No curves yet",
+            &format!("Press Train to start {}: {}", state.preset, state.draft.about),
+        ),
     }
 }
 
@@ -54,21 +64,53 @@ fn settings(ui: &mut Ui, state: &mut UiState) {
             let label = quiet(ui, name);
             ui.add(value).labelled_by(label.id).on_hover_text(about);
         };
-        field("Epochs", "Times each training image is seen", DragValue::new(&mut train.epochs).range(1..=1000).speed(0.1));
-        field("Batch", "Images a step", DragValue::new(&mut train.batch).range(1..=4096).speed(1.0));
-        let rate = DragValue::new(&mut train.lr).range(1e-5..=10.0).speed(0.001).max_decimals(5);
-        field("Rate", "Highest learning rate: it rises at first and then falls to zero", rate);
-        field("Seed", "Decides everything random", DragValue::new(&mut state.draft.seed).speed(0.1));
+        field(
+            "Epochs",
+            "Times each training image is seen",
+            DragValue::new(&mut train.epochs).range(1..=1000).speed(0.1),
+        );
+        field(
+            "Batch",
+            "Images a step",
+            DragValue::new(&mut train.batch).range(1..=4096).speed(1.0),
+        );
+        let rate = DragValue::new(&mut train.lr)
+            .range(1e-5..=10.0)
+            .speed(0.001)
+            .max_decimals(5);
+        field(
+            "Rate",
+            "Highest learning rate: it rises at first and then falls to zero",
+            rate,
+        );
+        field(
+            "Seed",
+            "Decides everything random",
+            DragValue::new(&mut state.draft.seed).speed(0.1),
+        );
     });
 }
 
 fn options(ui: &mut Ui, state: &mut UiState) {
     ui.horizontal_wrapped(|ui| {
-        widgets::choice(ui, &mut state.beside, &[(Beside::Accuracy, "Accuracy"), (Beside::Rate, "Rate")]);
-        widgets::choice(ui, &mut state.curve_options.along, &[(Along::Steps, "Steps"), (Along::Seconds, "Time")]);
+        widgets::choice(
+            ui,
+            &mut state.beside,
+            &[(Beside::Accuracy, "Accuracy"), (Beside::Rate, "Rate")],
+        );
+        widgets::choice(
+            ui,
+            &mut state.curve_options.along,
+            &[(Along::Steps, "Steps"), (Along::Seconds, "Time")],
+        );
         let label = widgets::caption(ui, "Smoothing", "smoothing");
-        let smoothing = DragValue::new(&mut state.curve_options.smoothing).range(0.0..=0.99).speed(0.01).fixed_decimals(2);
-        ui.add(smoothing).labelled_by(label.id).on_hover_text(widgets::meaning("smoothing"));
+        let smoothing = DragValue::new(&mut state.curve_options.smoothing)
+            .range(0.0..=0.99)
+            .speed(0.01)
+            .fixed_decimals(2);
+        ui.add(smoothing)
+            .labelled_by(label.id)
+            .on_hover_text(widgets::meaning("smoothing"));
     });
 }
 
@@ -79,16 +121,25 @@ fn color(run: &RunCurves, ui: &Ui) -> Color32 {
 fn frame<'a>(ui: &Ui, name: &'static str, what: &'static str, state: &UiState, height: f32) -> egui_plot::Plot<'a> {
     let along = state.curve_options.along;
     let unit = if along == Along::Steps { "step" } else { "at" };
-    widgets::plot(name, palette(ui))
+    let p = palette(ui);
+    let below = if along == Along::Steps { "step" } else { "time" };
+    widgets::plot(name, p)
         .height(height)
         .link_axis(egui::Id::unique("curves"), [true, false])
         .link_cursor(egui::Id::unique("curves"), [true, false])
-        .y_axis_label(what)
-        .x_axis_formatter(move |mark, _| along_text(along, mark.value))
+        .include_x(0.0)
+        .custom_y_axes(vec![widgets::axis(p, Axis::Y, what).min_thickness(34.0)])
+        .custom_x_axes(vec![
+            widgets::axis(p, Axis::X, below).formatter(move |mark, _| along_text(along, mark.value)),
+        ])
         .label_formatter(move |at| match at {
-            HoverPosition::NearDataPoint { plot_name, position, .. } => {
-                Some(format!("{plot_name}\n{unit} {}\n{what} {:.4}", along_text(along, position.x), position.y))
-            }
+            HoverPosition::NearDataPoint {
+                plot_name, position, ..
+            } => Some(format!(
+                "{plot_name}\n{unit} {}\n{what} {:.4}",
+                along_text(along, position.x),
+                position.y
+            )),
             HoverPosition::Elsewhere { .. } => None,
         })
 }
@@ -108,11 +159,21 @@ fn name(response: &egui::Response, words: &'static str) {
 fn curve(plot: &mut PlotUi, label: &str, curve: &Curve, scale: f64, color: Color32) {
     let points = |points: &[[f64; 2]]| PlotPoints::from_iter(points.iter().map(|[x, y]| [*x, y * scale]));
     let line = |p: &[[f64; 2]]| Line::new(label.to_owned(), points(p)).width(theme::LINE);
+    if curve.raw.len() == 1 {
+        // One point makes no line.
+        plot.points(
+            Points::new(label.to_owned(), points(&curve.raw))
+                .color(color)
+                .radius(3.0),
+        );
+        return;
+    }
     if curve.smooth.is_empty() {
         plot.line(line(&curve.raw).color(color));
         return;
     }
-    plot.line(line(&curve.raw).color(color.gamma_multiply(0.28)).width(1.0).allow_hover(false));
+    let faint = color.gamma_multiply(theme::FAINT);
+    plot.line(line(&curve.raw).color(faint).width(1.0).allow_hover(false));
     plot.line(line(&curve.smooth).color(color));
 }
 
@@ -120,7 +181,10 @@ fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
     let colors: Vec<Color32> = view.runs.iter().map(|r| color(r, ui)).collect();
     let mut plot = frame(ui, "loss", "loss", state, height).include_y(0.0);
     if view.runs.len() > 1 {
-        plot = plot.legend(Legend::default().position(Corner::RightTop).text_style(egui::TextStyle::Small));
+        let legend = Legend::default()
+            .position(Corner::RightTop)
+            .text_style(egui::TextStyle::Small);
+        plot = plot.legend(legend.color_conflict_handling(ColorConflictHandling::PickLast));
     }
     let shown = plot.show(ui, |plot| {
         for (run, &color) in view.runs.iter().zip(&colors) {
@@ -139,7 +203,13 @@ fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
                 let points: Vec<[f64; 2]> = valid.points.iter().map(|[x, y]| [*x, y * 100.0]).collect();
                 let label = format!("{}, valid at density {}", run.label, valid.density);
                 let shape = [MarkerShape::Circle, MarkerShape::Diamond, MarkerShape::Down][i % 3];
-                plot.points(Points::new(label, PlotPoints::from(points)).color(color).shape(shape).filled(i == 0).radius(4.5));
+                plot.points(
+                    Points::new(label, PlotPoints::from(points))
+                        .color(color)
+                        .shape(shape)
+                        .filled(i == 0)
+                        .radius(4.5),
+                );
             }
         }
     });
@@ -148,10 +218,16 @@ fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
 
 fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
     let colors: Vec<Color32> = view.runs.iter().map(|r| color(r, ui)).collect();
-    let shown = frame(ui, "rate", "learning rate", state, height).include_y(0.0).show(ui, |plot| {
-        for (run, &color) in view.runs.iter().zip(&colors) {
-            plot.line(Line::new(run.label.clone(), PlotPoints::from(run.lr.clone())).color(color).width(theme::LINE));
-        }
-    });
+    let shown = frame(ui, "rate", "learning rate", state, height)
+        .include_y(0.0)
+        .show(ui, |plot| {
+            for (run, &color) in view.runs.iter().zip(&colors) {
+                plot.line(
+                    Line::new(run.label.clone(), PlotPoints::from(run.lr.clone()))
+                        .color(color)
+                        .width(theme::LINE),
+                );
+            }
+        });
     name(&shown.response, "Learning rate plot");
 }

@@ -1,0 +1,222 @@
+//! The inner loop of a convolution: `M` filters and `N` vectors of positions in registers.
+//! Knows nothing of shapes, strides or lists: those have become offsets here.
+//!
+//! ```text
+//! acc[M][N] = 0
+//! for (offset, weight) in columns:
+//!     x[n] = input[offset + position n ..]          unaligned
+//!     acc[m][n] += x[n] * weights[filter m][weight]  broadcast
+//! store relu(scale * acc + shift + residual)
+//! ```
+//!
+//! 1. Positions run through the padding between rows: those lanes are computed and never stored.
+//! 2. `ROWS`: a vector is made of whole eight-pixel rows instead, so that nothing is wasted.
+//! 3. `TAIL`: half a vector more.
+//!
+//! Every element of a result is one chain of multiply-adds in list order, whatever the tile.
+#![expect(unsafe_code, reason = "raw loads at offsets the plans have checked")]
+#![expect(clippy::needless_range_loop, reason = "tiles are indexed by m and n throughout")]
+
+use std::mem::MaybeUninit;
+
+use super::lanes::LaneMap;
+use super::vector::Vector;
+
+/// One entry of an active list: where its input starts and which weight of the row it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Column {
+    pub offset: u32,
+    pub weight: u32,
+}
+
+/// What all tiles of one convolution share.
+pub(super) struct ConvTask<'a> {
+    pub input: *const f32,
+    pub columns: &'a [Column],
+    pub weights: *const f32,
+    pub weight_row: usize,
+    /// Floats from one vector of positions to the next.
+    pub step: usize,
+    pub pitch: usize,
+    pub scale: Option<&'a [f32]>,
+    pub shift: Option<&'a [f32]>,
+    pub relu: bool,
+    pub output: *mut f32,
+    pub output_plane: usize,
+    pub lanes: &'a LaneMap,
+    pub residual: Option<Residual<'a>>,
+}
+
+/// What is added before the relu, and where its lanes are.
+#[derive(Clone, Copy)]
+pub(super) struct Residual<'a> {
+    pub data: *const f32,
+    pub plane: usize,
+    pub lanes: &'a LaneMap,
+}
+
+pub(super) type ConvTile = unsafe fn(&ConvTask, &[u32], usize);
+
+/// # Safety
+/// `filters` has `M` entries; all offsets of the task, from vector `first` to `first + N` (and the
+/// first half of the next, with `TAIL`), are in bounds.
+#[inline(always)]
+pub(super) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const ROWS: bool, const TAIL: bool>(
+    task: &ConvTask,
+    filters: &[u32],
+    first: usize,
+) {
+    // SAFETY: the caller vouches for the offsets.
+    unsafe {
+        let mut acc = [[V::splat(0.0); N]; M];
+        let mut tail = [V::Half::splat(0.0); M];
+        let mut rows = [task.weights; M];
+        for m in 0..M {
+            rows[m] = task.weights.add(filters[m] as usize * task.weight_row);
+        }
+        let input = task.input.add(first * task.step);
+        for column in task.columns {
+            let at = input.add(column.offset as usize);
+            let mut x = [V::splat(0.0); N];
+            for n in 0..N {
+                x[n] = if ROWS {
+                    V::load_rows(at.add(n * task.step), task.pitch)
+                } else {
+                    V::load(at.add(n * V::LANES))
+                };
+            }
+            let x_tail = if TAIL {
+                V::Half::load(at.add(N * V::LANES))
+            } else {
+                V::Half::splat(0.0)
+            };
+            for m in 0..M {
+                let w = V::splat(*rows[m].add(column.weight as usize));
+                for n in 0..N {
+                    acc[m][n] = x[n].fma(w, acc[m][n]);
+                }
+                if TAIL {
+                    tail[m] = x_tail.fma(w.low(), tail[m]);
+                }
+            }
+        }
+
+        let floor = if task.relu { 0.0 } else { f32::NEG_INFINITY };
+        // With a residual, what is here is not yet what the relu gets.
+        let early_floor = V::splat(if task.residual.is_some() {
+            f32::NEG_INFINITY
+        } else {
+            floor
+        });
+        let mut planes = [task.output; M];
+        let mut wide_tail = [V::splat(0.0); M];
+        for m in 0..M {
+            let f = filters[m] as usize;
+            planes[m] = task.output.add(f * task.output_plane);
+            let scale = V::splat(task.scale.map_or(1.0, |s| s[f]));
+            let shift = V::splat(task.shift.map_or(0.0, |s| s[f]));
+            for n in 0..N {
+                acc[m][n] = acc[m][n].fma(scale, shift).at_least(early_floor);
+            }
+            if TAIL {
+                wide_tail[m] = V::widen(tail[m]).fma(scale, shift).at_least(early_floor);
+            }
+        }
+        if task.residual.is_none() && task.lanes.is_plain(first, first + N + TAIL as usize) {
+            for n in 0..N {
+                let head = task.lanes.heads[first + n];
+                for m in 0..M {
+                    acc[m][n].store_masked(planes[m].wrapping_offset(head.at as isize), head.mask, head.zeros);
+                }
+            }
+            if TAIL {
+                let head = task.lanes.heads[first + N];
+                for m in 0..M {
+                    wide_tail[m].store_masked(planes[m].wrapping_offset(head.at as isize), head.mask, head.zeros);
+                }
+            }
+            return;
+        }
+        // In memory, where loops may index them: else the compiler would keep them there all along.
+        let mut spill = MaybeUninit::<[[V; N]; M]>::uninit();
+        let at = spill.as_mut_ptr().cast::<V>();
+        for m in 0..M {
+            for n in 0..N {
+                at.add(m * N + n).write(acc[m][n]);
+            }
+        }
+        for n in 0..N {
+            store_vector::<V, M>(task, filters, at.add(n), N, first + n, floor);
+        }
+        if TAIL {
+            let mut spill = MaybeUninit::<[V; M]>::uninit();
+            let at = spill.as_mut_ptr().cast::<V>();
+            for m in 0..M {
+                at.add(m).write(wide_tail[m]);
+            }
+            store_vector::<V, M>(task, filters, at, 1, first + N, floor);
+        }
+    }
+}
+
+/// Adds the residual and stores one vector of positions of `M` filters, `pitch` apart at `acc`.
+///
+/// # Safety
+/// As for [`conv_tile`].
+#[inline(always)]
+unsafe fn store_vector<V: Vector, const M: usize>(
+    task: &ConvTask,
+    filters: &[u32],
+    acc: *mut V,
+    pitch: usize,
+    vector: usize,
+    floor: f32,
+) {
+    // SAFETY: the caller vouches for the offsets.
+    unsafe {
+        if let Some(r) = &task.residual {
+            for m in 0..M {
+                let plane = r.data.add(filters[m] as usize * r.plane);
+                let x = (*acc.add(m * pitch)).add(gather(plane, r.lanes, vector));
+                *acc.add(m * pitch) = x.at_least(V::splat(floor));
+            }
+        }
+        let head = task.lanes.heads[vector];
+        if head.mask != 0 {
+            for m in 0..M {
+                let plane = task.output.add(filters[m] as usize * task.output_plane);
+                (*acc.add(m * pitch)).store_masked(plane.wrapping_offset(head.at as isize), head.mask, head.zeros);
+            }
+        }
+        for piece in task.lanes.pieces(vector) {
+            for m in 0..M {
+                let plane = task.output.add(filters[m] as usize * task.output_plane);
+                let x = (*acc.add(m * pitch)).spread(piece);
+                x.store_masked(plane.wrapping_offset(piece.at as isize), piece.mask, 0);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// All places of the vector are in bounds of `plane`.
+#[inline(always)]
+pub(super) unsafe fn gather<V: Vector>(plane: *const f32, map: &LaneMap, vector: usize) -> V {
+    // SAFETY: as above; sixteen floats are the widest vector.
+    unsafe {
+        let head = map.heads[vector];
+        let x = V::load_masked(plane.wrapping_offset(head.at as isize), head.mask);
+        let pieces = map.pieces(vector);
+        if pieces.is_empty() {
+            return x;
+        }
+        let mut lanes = x.lanes();
+        for piece in pieces {
+            for i in (0..V::LANES).filter(|i| piece.mask >> i & 1 == 1) {
+                lanes[usize::from(piece.index[i & 15]) & 15] =
+                    *plane.wrapping_offset(piece.at as isize).wrapping_add(i);
+            }
+        }
+        V::load(lanes.as_ptr())
+    }
+}

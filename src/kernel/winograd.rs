@@ -1,0 +1,441 @@
+//! Forward 3×3 convolution with stride 1 by Winograd's minimal filtering, over active lists: fewer
+//! multiplications than the direct plan, at rounding errors of about 1e-5 of the largest output.
+//! Knows nothing of instruction sets.
+//!
+//! Tiles of 2×2 or 4×4 outputs are transformed (16 or 36 elements each), multiplied channel by
+//! channel with transformed weights, and transformed back. The input is kept in as many phases as a
+//! tile is wide, so that the same element of neighboring tiles is a contiguous run. The products are the
+//! tiles of a 1×1 convolution, one for each element.
+#![expect(
+    unsafe_code,
+    reason = "calls tiles with checked offsets; threads write disjoint rows"
+)]
+
+use super::aligned::Aligned;
+use super::columns::{Columns, TapTable};
+use super::conv::ConvCall;
+use super::conv_tile::ConvTask;
+use super::lanes::LaneMap;
+use super::shape::{ConvShape, Layout};
+use super::sweep::{Positions, Sweep};
+use super::tile::Tiles;
+use super::winograd_tile::{InputTask, OutputTask, TileResidual};
+use super::{Kernel, Pool, check_list};
+
+/// A 3×3 convolution with stride 1, ready to run. It has its own input layout and its own weights.
+#[derive(Clone, Debug)]
+pub struct WinogradPlan {
+    tiles: &'static Tiles,
+    shape: ConvShape,
+    /// Outputs of a tile, along each side.
+    size: usize,
+    input: Layout,
+    output: Layout,
+    residual: Option<Layout>,
+    table: TapTable,
+    /// Floats of a channel's row of tiles: those of the largest block.
+    row: usize,
+    elements: Vec<u32>,
+    blocks: Vec<Block>,
+}
+
+/// Some rows of tiles, transformed and multiplied together.
+#[derive(Clone, Debug)]
+struct Block {
+    /// Where it starts in a plane.
+    first: usize,
+    /// Vectors of tiles, close together.
+    vectors: usize,
+    sweep: Sweep,
+    identity: LaneMap,
+    /// By pixel of the tile.
+    output: Vec<LaneMap>,
+    residual: Vec<LaneMap>,
+}
+
+/// Transformed inputs and products of one block.
+#[derive(Clone, Debug)]
+pub struct WinogradScratch {
+    inputs: Aligned,
+    products: Aligned,
+}
+
+impl WinogradPlan {
+    /// The plan that [`Self::best_size`] advises for all channels and filters.
+    pub fn new(kernel: Kernel, shape: &ConvShape, output: Layout, residual: Option<Layout>) -> Option<Self> {
+        let size = Self::best_size(kernel, shape, [shape.in_channels, shape.filters])?;
+        Self::with_size(kernel, shape, size, output, residual)
+    }
+
+    /// The tile size that should be fastest when so many channels and filters are active; `None` where
+    /// the direct convolution should be about as fast, or [`Self::with_size`] cannot do it.
+    ///
+    /// The rule: with C channels, F filters, T vectors of tiles, n elements a tile and P vectors of positions,
+    /// n (C F + a C + b F) T must be less than 4/5 of 9 C F P. The costs a and b of transforms belong to the
+    /// kernel. So many channels and small planes favor it; what small planes waste in vectors of tiles, or few
+    /// channels in transforms, speaks against it.
+    pub fn best_size(kernel: Kernel, shape: &ConvShape, [channels, filters]: [usize; 2]) -> Option<usize> {
+        let tiles = kernel.tiles?;
+        let (oh, ow) = (shape.out_h(), shape.out_w());
+        let [a, b] = tiles.winograd_costs;
+        let cost = |size: usize| {
+            let (n, count) = ((size + 2) * (size + 2), oh.div_ceil(size) * ow.div_ceil(size));
+            n * (channels * filters + a * channels + b * filters) * count.div_ceil(tiles.lanes)
+        };
+        let direct = 9 * channels * filters * (oh * (ow + 1)).div_ceil(tiles.lanes);
+        let size = [2, 4]
+            .into_iter()
+            .filter(|&size| fits(tiles, shape, size))
+            .min_by_key(|&size| cost(size))?;
+        (cost(size) * 5 < direct * 4).then_some(size)
+    }
+
+    /// A plan with tiles of `size` × `size` outputs, 2 or 4, whether it pays or not.
+    /// `None` where that cannot be done: kernels other than 3×3, stride 2, other sizes, images more than
+    /// two or three vectors of tiles wide, and the reference kernel.
+    pub fn with_size(
+        kernel: Kernel,
+        shape: &ConvShape,
+        size: usize,
+        output: Layout,
+        residual: Option<Layout>,
+    ) -> Option<Self> {
+        let tiles = kernel.tiles?;
+        fits(tiles, shape, size).then(|| Self::with_tile(tiles, shape, size, output, residual))
+    }
+
+    fn with_tile(
+        tiles: &'static Tiles,
+        shape: &ConvShape,
+        size: usize,
+        output: Layout,
+        residual: Option<Layout>,
+    ) -> Self {
+        let dims = (shape.filters, shape.out_h(), shape.out_w());
+        for layout in [Some(&output), residual.as_ref()].into_iter().flatten() {
+            assert_eq!((layout.channels, layout.height, layout.width), dims, "output layout");
+        }
+        let [tile_rows, tile_columns] = [dims.1, dims.2].map(|n| n.div_ceil(size));
+        let input = Layout::phases(shape, size, tile_rows + 1, tile_columns + 1);
+        assert!(
+            input.len().max(output.len()) < u32::MAX as usize,
+            "planes too large for offsets"
+        );
+        let n = size + 2;
+        let elements = (0..n * n).map(|e| input.padded_offset(e / n, e % n) as u32).collect();
+        let rows_each = (most_vectors(tiles) * tiles.lanes / tile_columns).clamp(1, tile_rows);
+        let parts = tile_rows.div_ceil(rows_each);
+        let blocks: Vec<_> = (0..parts)
+            .map(|part| {
+                let [first, end] = [part, part + 1].map(|i| tile_rows * i / parts);
+                let place = |y: usize, x: usize| (y < dims.1 && x < dims.2).then_some((y, x));
+                Block::new(
+                    tiles,
+                    [first, end, tile_columns],
+                    &input,
+                    |layout, vectors, pixel| {
+                        LaneMap::new(vectors, tiles.lanes, Vec::new(), |v, l| {
+                            let t = v * tiles.lanes + l;
+                            let (ty, tx) = (first + t / tile_columns, t % tile_columns);
+                            let (y, x) = (ty * size + pixel / size, tx * size + pixel % size);
+                            place(y, x).filter(|_| ty < end).map(|(y, x)| layout.offset(0, y, x))
+                        })
+                    },
+                    (size * size, &output, residual.as_ref()),
+                )
+            })
+            .collect();
+        let row = blocks.iter().map(|b| b.vectors).max().unwrap_or(1) * tiles.lanes;
+        let plan = Self {
+            tiles,
+            shape: *shape,
+            size,
+            input,
+            output,
+            residual,
+            table: TapTable {
+                channels: shape.in_channels,
+                channel_len: row,
+                sweeps: 1,
+                taps: vec![(0, 0)],
+            },
+            row,
+            elements,
+            blocks,
+        };
+        plan.check_reads();
+        plan
+    }
+
+    /// What makes the transforms' raw loads sound: the furthest one is inside the input.
+    fn check_reads(&self) {
+        let element = self.elements.iter().max().map_or(0, |&e| e as usize);
+        for block in &self.blocks {
+            let end =
+                (self.shape.in_channels - 1) * self.input.channel_len + block.first + element + block.sweep.span();
+            assert!(end <= self.input.len(), "reads past the input");
+        }
+    }
+
+    /// The layout it reads.
+    pub fn input(&self) -> &Layout {
+        &self.input
+    }
+
+    /// The layout it writes.
+    pub fn output(&self) -> &Layout {
+        &self.output
+    }
+
+    /// Outputs of a tile along each side: 2 or 4.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// An empty list; only channels can be listed, as tiles mix the kernel's positions.
+    pub fn columns(&self) -> Columns {
+        Columns::new(&self.table)
+    }
+
+    /// Memory for one call at a time.
+    pub fn scratch(&self) -> WinogradScratch {
+        let n = self.elements.len();
+        WinogradScratch {
+            inputs: Aligned::zeros(n * self.element_len(self.shape.in_channels)),
+            products: Aligned::zeros(n * self.element_len(self.shape.filters)),
+        }
+    }
+
+    /// Floats from one element of the tiles to the next: a line more than the rows need, so that the
+    /// elements of a tile do not fall on the same cache sets.
+    fn element_len(&self, rows: usize) -> usize {
+        rows * self.row + 16
+    }
+
+    /// `[filters, in_channels, 3, 3]` to the weights this plan takes: G g Gᵀ, `[elements, filters, in_channels]`.
+    pub fn transform(&self, weights: &[f32]) -> Vec<f32> {
+        let count = self.shape.filters * self.shape.in_channels;
+        assert_eq!(weights.len(), count * 9, "weights");
+        let g: &[[f64; 3]] = if self.size == 2 { &G2 } else { &G4 };
+        let n = g.len();
+        let mut transformed = vec![0.0; n * n * count];
+        for (at, w) in weights.chunks_exact(9).enumerate() {
+            for (i, left) in g.iter().enumerate() {
+                for (j, right) in g.iter().enumerate() {
+                    let mut sum = 0.0;
+                    for tap in 0..9 {
+                        sum += left[tap / 3] * f64::from(w[tap]) * right[tap % 3];
+                    }
+                    transformed[(i * n + j) * count + at] = sum as f32;
+                }
+            }
+        }
+        transformed
+    }
+
+    /// Computes the listed filters into `output`. The call's weights are [`Self::transform`]'s.
+    pub fn run(&self, call: &ConvCall, scratch: &mut WinogradScratch, output: &mut [f32]) {
+        self.run_parts(call, scratch, output, |parts, work| (0..parts).for_each(work));
+    }
+
+    /// The same on all threads of the pool; the same bits.
+    pub fn run_on(&self, pool: &mut Pool, call: &ConvCall, scratch: &mut WinogradScratch, output: &mut [f32]) {
+        self.run_parts(call, scratch, output, |parts, work| {
+            pool.run(parts, &|part, _| work(part))
+        });
+    }
+
+    fn run_parts(
+        &self,
+        call: &ConvCall,
+        scratch: &mut WinogradScratch,
+        output: &mut [f32],
+        mut run: impl FnMut(usize, &(dyn Fn(usize) + Sync)),
+    ) {
+        self.check(call, scratch, output);
+        let channels = &call.columns.lists[0];
+        let buffers = Buffers {
+            inputs: scratch.inputs.as_mut_ptr(),
+            products: scratch.products.as_mut_ptr(),
+            output: output.as_mut_ptr(),
+        };
+        for block in &self.blocks {
+            let parts = channels.len().div_ceil(CHANNELS_EACH);
+            run(parts, &|part| {
+                for column in channels.iter().skip(part * CHANNELS_EACH).take(CHANNELS_EACH) {
+                    // SAFETY: checked; a channel's row of `inputs` is written by one part alone.
+                    unsafe { self.transform_input(call, block, column.weight as usize, &buffers) }
+                }
+            });
+            let most = self.tiles.conv_filters[block.vectors - 1].max(1);
+            let parts = call.filters.len().div_ceil(most);
+            run(parts, &|part| {
+                let [from, to] = [part, part + 1].map(|i| call.filters.len() * i / parts);
+                // SAFETY: checked; filters differ, so parts write different rows and planes.
+                unsafe { self.multiply(call, block, &call.filters[from..to], &buffers) }
+            });
+        }
+    }
+
+    fn check(&self, call: &ConvCall, scratch: &WinogradScratch, output: &[f32]) {
+        check_list(call.filters, self.shape.filters, "filters");
+        assert!(call.columns.table == self.table, "columns of another plan");
+        let n = self.elements.len();
+        let (c, f) = (self.shape.in_channels, self.shape.filters);
+        assert_eq!(call.weights.len(), n * c * f, "weights");
+        assert!(call.input.len() >= self.input.len(), "input too short");
+        assert!(output.len() >= self.output.len(), "output too short");
+        assert_eq!(
+            (scratch.inputs.len(), scratch.products.len()),
+            (n * self.element_len(c), n * self.element_len(f)),
+            "scratch of another plan"
+        );
+        let e = &call.epilogue;
+        assert!(
+            e.scale.is_none_or(|s| s.len() >= f) && e.shift.is_none_or(|s| s.len() >= f),
+            "epilogue too short"
+        );
+        if let Some(data) = e.residual {
+            let planned = self.residual.map(|layout| data.len() >= layout.len());
+            assert_eq!(planned, Some(true), "residual not planned or too short");
+        }
+    }
+
+    /// # Safety
+    /// `check` has passed, and nobody else touches this channel's rows of `inputs`.
+    unsafe fn transform_input(&self, call: &ConvCall, block: &Block, channel: usize, buffers: &Buffers) {
+        let task = InputTask {
+            input: call.input[block.first..].as_ptr(),
+            channel_len: self.input.channel_len,
+            elements: &self.elements,
+            pitch: self.input.pitch,
+            by_rows: block.sweep.by_rows,
+            step: block.sweep.step,
+            lanes: &block.sweep.lanes,
+            output: buffers.inputs,
+            output_row: self.row,
+            output_element: self.element_len(self.shape.in_channels),
+        };
+        for vector in 0..block.sweep.lanes.heads.len() {
+            // SAFETY: the caller's, and `check_reads` bounds every load.
+            unsafe { (self.tiles.winograd_input[self.size / 4])(&task, channel, vector) }
+        }
+    }
+
+    /// Products of a few filters, and their outputs.
+    ///
+    /// # Safety
+    /// `check` has passed, and nobody else touches these filters' rows of `products` and planes of `output`.
+    unsafe fn multiply(&self, call: &ConvCall, block: &Block, filters: &[u32], buffers: &Buffers) {
+        let (c, f) = (self.shape.in_channels, self.shape.filters);
+        for element in 0..self.elements.len() {
+            let task = ConvTask {
+                // SAFETY: both buffers hold `elements` such parts.
+                input: unsafe { buffers.inputs.add(element * self.element_len(c)) },
+                columns: &call.columns.lists[0],
+                weights: call.weights[element * c * f..].as_ptr(),
+                weight_row: c,
+                step: self.tiles.lanes,
+                pitch: 0,
+                scale: None,
+                shift: None,
+                relu: false,
+                // SAFETY: as above.
+                output: unsafe { buffers.products.add(element * self.element_len(f)) },
+                output_plane: self.row,
+                lanes: &block.identity,
+                residual: None,
+            };
+            // SAFETY: a row holds the vectors of any block.
+            unsafe { self.tiles.conv[block.vectors - 1][filters.len() - 1](&task, filters, 0) }
+        }
+        let task = OutputTask {
+            input: buffers.products,
+            input_row: self.row,
+            input_element: self.element_len(f),
+            scale: call.epilogue.scale,
+            shift: call.epilogue.shift,
+            relu: call.epilogue.relu,
+            output: buffers.output,
+            output_plane: self.output.channel_len,
+            lanes: &block.output,
+            residual: call
+                .epilogue
+                .residual
+                .zip(self.residual)
+                .map(|(data, layout)| TileResidual {
+                    data: data.as_ptr(),
+                    plane: layout.channel_len,
+                    lanes: &block.residual,
+                }),
+        };
+        for &filter in filters {
+            for vector in 0..block.vectors {
+                // SAFETY: the caller's.
+                unsafe { (self.tiles.winograd_output[self.size / 4])(&task, filter as usize, vector) }
+            }
+        }
+    }
+}
+
+impl Block {
+    /// Of tile rows `first .. end`; `map(layout, vectors, pixel)` says where pixels are.
+    fn new(
+        tiles: &Tiles,
+        [first, end, columns]: [usize; 3],
+        input: &Layout,
+        map: impl Fn(&Layout, usize, usize) -> LaneMap,
+        (pixels, output, residual): (usize, &Layout, Option<&Layout>),
+    ) -> Self {
+        let rows = end - first;
+        let vectors = (rows * columns).div_ceil(tiles.lanes);
+        let positions = Positions {
+            rows,
+            width: columns,
+            pitch: input.pitch,
+            stride: 1,
+            phase: [0, 0],
+        };
+        let maps = |layout: &Layout| (0..pixels).map(|p| map(layout, vectors, p)).collect();
+        Self {
+            first: first * input.pitch,
+            vectors,
+            sweep: Sweep::new(tiles, &positions, &Layout::contiguous(1, rows, columns), None),
+            identity: LaneMap::new(vectors, tiles.lanes, Vec::new(), |v, l| Some(v * tiles.lanes + l)),
+            output: maps(output),
+            residual: residual.map(maps).unwrap_or_default(),
+        }
+    }
+}
+
+fn fits(tiles: &Tiles, shape: &ConvShape, size: usize) -> bool {
+    let is_known = shape.kernel == [3, 3] && shape.stride == 1 && (size == 2 || size == 4);
+    is_known && shape.out_w().div_ceil(size) <= most_vectors(tiles) * tiles.lanes
+}
+
+/// Vectors of tiles in a block: as many as leave room for a few filters in registers.
+fn most_vectors(tiles: &Tiles) -> usize {
+    (1..=3).filter(|n| tiles.conv_filters[n - 1] >= 2).max().unwrap_or(1)
+}
+
+/// Enough to be worth handing to a thread.
+const CHANNELS_EACH: usize = 8;
+
+struct Buffers {
+    inputs: *mut f32,
+    products: *mut f32,
+    output: *mut f32,
+}
+// SAFETY: parts write disjoint rows and planes, and read only what an earlier call of `run` wrote.
+unsafe impl Sync for Buffers {}
+
+const G2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+
+const G4: [[f64; 3]; 6] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];

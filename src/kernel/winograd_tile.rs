@@ -1,0 +1,197 @@
+//! Winograd's transforms of one vector of tiles, lane by lane: F(2×2, 3×3) with `N` = 4 and
+//! F(4×4, 3×3) with `N` = 6 (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016).
+//! Knows nothing of the products in between.
+#![expect(unsafe_code, reason = "raw loads at offsets the plan has checked")]
+#![expect(clippy::needless_range_loop, reason = "matrices are indexed by i and j throughout")]
+
+use super::conv_tile::gather;
+use super::lanes::LaneMap;
+use super::vector::Vector;
+
+/// What all input transforms of one block of tiles share.
+pub(super) struct InputTask<'a> {
+    /// Where the block starts in channel 0.
+    pub input: *const f32,
+    pub channel_len: usize,
+    /// Offsets of the N · N elements of tile 0.
+    pub elements: &'a [u32],
+    pub pitch: usize,
+    pub by_rows: bool,
+    /// Floats from one vector of tiles to the next.
+    pub step: usize,
+    /// Where tiles go within a channel's row of `output`.
+    pub lanes: &'a LaneMap,
+    /// `[N · N, channels, row]`.
+    pub output: *mut f32,
+    pub output_row: usize,
+    pub output_element: usize,
+}
+
+pub(super) type InputTransform = unsafe fn(&InputTask, usize, usize);
+
+/// Bᵀ d B of one vector of tiles of one channel.
+///
+/// # Safety
+/// All offsets of the task are in bounds for this channel and vector.
+#[inline(always)]
+pub(super) unsafe fn input_transform<V: Vector, const N: usize>(task: &InputTask, channel: usize, vector: usize) {
+    // SAFETY: the caller vouches for the offsets.
+    unsafe {
+        let input = task.input.add(channel * task.channel_len + vector * task.step);
+        let mut d = [[V::splat(0.0); N]; N];
+        for j in 0..N {
+            let mut column = [V::splat(0.0); N];
+            for i in 0..N {
+                let at = input.add(task.elements[i * N + j] as usize);
+                column[i] = if task.by_rows {
+                    V::load_rows(at, task.pitch)
+                } else {
+                    V::load(at)
+                };
+            }
+            let column = input_line(column);
+            for i in 0..N {
+                d[i][j] = column[i];
+            }
+        }
+        let head = task.lanes.heads[vector];
+        let pieces = task.lanes.pieces(vector);
+        let output = task.output.add(channel * task.output_row);
+        for i in 0..N {
+            let row = input_line(d[i]);
+            for j in 0..N {
+                let output = output.add((i * N + j) * task.output_element);
+                row[j].store_masked(output.wrapping_offset(head.at as isize), head.mask, 0);
+                for piece in pieces {
+                    let at = output.wrapping_offset(piece.at as isize);
+                    row[j].spread(piece).store_masked(at, piece.mask, 0);
+                }
+            }
+        }
+    }
+}
+
+/// Bᵀ d of one line.
+#[inline(always)]
+unsafe fn input_line<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
+    // SAFETY: no memory is touched.
+    unsafe {
+        let minus = |a: V, b: V| b.fma(V::splat(-1.0), a);
+        let mut t = [V::splat(0.0); N];
+        if N == 4 {
+            t[0] = minus(d[0], d[2]);
+            t[1] = d[1].add(d[2]);
+            t[2] = minus(d[2], d[1]);
+            t[3] = minus(d[1], d[3]);
+        } else {
+            let (four, five) = (V::splat(4.0), V::splat(-5.0));
+            let a = d[2].fma(V::splat(-4.0), d[4]);
+            let b = d[1].fma(V::splat(-4.0), d[3]);
+            let c = minus(d[4], d[2]);
+            let e = minus(d[3], d[1]);
+            t[0] = d[0].fma(four, d[2].fma(five, d[4]));
+            t[1] = a.add(b);
+            t[2] = minus(a, b);
+            t[3] = e.fma(V::splat(2.0), c);
+            t[4] = e.fma(V::splat(-2.0), c);
+            t[5] = d[1].fma(four, d[3].fma(five, d[5]));
+        }
+        t
+    }
+}
+
+/// What all output transforms of one block of tiles share.
+pub(super) struct OutputTask<'a> {
+    /// `[N · N, filters, row]`.
+    pub input: *const f32,
+    pub input_row: usize,
+    pub input_element: usize,
+    pub scale: Option<&'a [f32]>,
+    pub shift: Option<&'a [f32]>,
+    pub relu: bool,
+    pub output: *mut f32,
+    pub output_plane: usize,
+    /// Where tiles' pixels go, by row and column in the tile.
+    pub lanes: &'a [LaneMap],
+    pub residual: Option<TileResidual<'a>>,
+}
+
+/// What is added before the relu, and where its lanes are, by row and column in the tile.
+pub(super) struct TileResidual<'a> {
+    pub data: *const f32,
+    pub plane: usize,
+    pub lanes: &'a [LaneMap],
+}
+
+pub(super) type OutputTransform = unsafe fn(&OutputTask, usize, usize);
+
+/// relu(scale · Aᵀ m A + shift + residual) of one vector of tiles of one filter.
+///
+/// # Safety
+/// All offsets of the task are in bounds for this filter and vector.
+#[inline(always)]
+pub(super) unsafe fn output_transform<V: Vector, const N: usize>(task: &OutputTask, filter: usize, vector: usize) {
+    // SAFETY: the caller vouches for the offsets.
+    unsafe {
+        let input = task.input.add(filter * task.input_row + vector * V::LANES);
+        let size = N - 2;
+        let mut m = [[V::splat(0.0); N]; N];
+        for j in 0..N {
+            let mut column = [V::splat(0.0); N];
+            for i in 0..N {
+                column[i] = V::load(input.add((i * N + j) * task.input_element));
+            }
+            let column = output_line(column);
+            for i in 0..size {
+                m[i][j] = column[i];
+            }
+        }
+        let scale = V::splat(task.scale.map_or(1.0, |s| s[filter]));
+        let shift = V::splat(task.shift.map_or(0.0, |s| s[filter]));
+        let floor = V::splat(if task.relu { 0.0 } else { f32::NEG_INFINITY });
+        let output = task.output.add(filter * task.output_plane);
+        for i in 0..size {
+            let row = output_line(m[i]);
+            for j in 0..size {
+                let mut y = row[j].fma(scale, shift);
+                if let Some(r) = &task.residual {
+                    y = y.add(gather(r.data.add(filter * r.plane), &r.lanes[i * size + j], vector));
+                }
+                let y = y.at_least(floor);
+                let map = &task.lanes[i * size + j];
+                let head = map.heads[vector];
+                if head.mask != 0 {
+                    y.store_masked(output.wrapping_offset(head.at as isize), head.mask, 0);
+                }
+                for piece in map.pieces(vector) {
+                    let at = output.wrapping_offset(piece.at as isize);
+                    y.spread(piece).store_masked(at, piece.mask, 0);
+                }
+            }
+        }
+    }
+}
+
+/// Aᵀ m of one line; the last two are not used.
+#[inline(always)]
+unsafe fn output_line<V: Vector, const N: usize>(m: [V; N]) -> [V; N] {
+    // SAFETY: no memory is touched.
+    unsafe {
+        let minus = |a: V, b: V| b.fma(V::splat(-1.0), a);
+        let mut y = [V::splat(0.0); N];
+        let sum = m[1].add(m[2]);
+        let difference = minus(m[1], m[2]);
+        if N == 4 {
+            y[0] = m[0].add(sum);
+            y[1] = minus(difference, m[3]);
+        } else {
+            let sum2 = m[3].add(m[4]);
+            let difference2 = minus(m[3], m[4]);
+            y[0] = m[0].add(sum.add(sum2));
+            y[1] = difference2.fma(V::splat(2.0), difference);
+            y[2] = sum2.fma(V::splat(4.0), sum);
+            y[3] = difference2.fma(V::splat(8.0), difference.add(m[5]));
+        }
+        y
+    }
+}

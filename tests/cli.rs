@@ -1,0 +1,236 @@
+//! The command line as scripts meet it: fields, exit codes, one line for what is wrong.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn secateur(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .args(args)
+        .output()
+        .expect("starts")
+}
+
+fn lines(output: &Output) -> Vec<serde_json::Value> {
+    let text = String::from_utf8(output.stdout.clone()).expect("text");
+    text.lines()
+        .map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{l}: {e}")))
+        .collect()
+}
+
+fn model() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("assets/models/fbs-fashion.safetensors")
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[test]
+fn what_is_wrong_is_one_line_and_exit_code_2() {
+    let file = tempfile::NamedTempFile::new().expect("temp file");
+    std::fs::write(file.path(), b"not a model").expect("writes");
+    let broken = file.path().to_string_lossy().into_owned();
+    let model = model();
+    let dir = tempfile::tempdir().expect("temp dir");
+    let runs = dir.path().to_string_lossy().into_owned();
+    let cases: [(&[&str], &str); 14] = [
+        (&["run", "fbs-fashoin"], "did you mean fbs-fashion?"),
+        (&["run", "smoke", "--set", "train.epohcs=1"], "did you mean epochs?"),
+        (&["run", "smoke", "--set", "train.epochs"], "expected KEY=VALUE"),
+        (&["run", "smoke", "--device", "gpu"], "expected flex, ndarray or wgpu"),
+        (
+            &["run", "smoke", "--data", "/no/such/folder", "--runs", &runs],
+            "/no/such/folder",
+        ),
+        (
+            &["run", "smoke", "--set", "model.arch=alexnet", "--runs", &runs],
+            "unknown network alexnet",
+        ),
+        (&["eval", &model, "--density", "0"], "density 0, expected more than 0"),
+        (&["eval", &model, "--density", "1.5"], "density 1.5"),
+        (&["eval", &model, "--split", "exam"], "expected train, valid or test"),
+        (
+            &["eval", &model, "--engine", "magic"],
+            "expected kernel, reference or burn",
+        ),
+        (&["eval", &broken], "not a safetensors file"),
+        (&["inspect", "/no/such/model"], "cannot read /no/such/model"),
+        (&["bench", "sleep"], "expected infer, train or frame"),
+        (&["evl"], "did you mean eval?"),
+    ];
+    for (args, expected) in cases {
+        let output = secateur(args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let last = text.lines().last().unwrap_or("");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(
+            last.starts_with("secateur: ") && last.contains(expected),
+            "{args:?}: {text}"
+        );
+        assert!(output.stdout.is_empty(), "{args:?} wrote to stdout");
+    }
+}
+
+#[test]
+fn eval_prints_a_line_a_density_with_the_promised_fields() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let csv = dir.path().join("logits.csv").to_string_lossy().into_owned();
+    let output = secateur(&[
+        "eval",
+        &model(),
+        "--density",
+        "1,0.5",
+        "--limit",
+        "200",
+        "--json",
+        "--logits",
+        &csv,
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 2);
+    for (line, density) in lines.iter().zip([1.0, 0.5]) {
+        assert_eq!(line["density"], density);
+        assert_eq!(line["n"], 200);
+        for field in [
+            "top1",
+            "macs",
+            "macs_dense",
+            "macs_conv",
+            "params",
+            "active_fraction",
+            "images_per_s",
+            "kernel",
+        ] {
+            assert!(!line[field].is_null(), "{field}");
+        }
+        for field in ["median", "p10", "p90"] {
+            assert!(line["latency_ms"][field].as_f64().is_some_and(|v| v > 0.0), "{field}");
+        }
+    }
+    assert!(lines[1]["macs"].as_u64() < lines[0]["macs"].as_u64());
+    assert!(lines[1]["active_fraction"].as_f64() <= Some(0.51));
+    let text = std::fs::read_to_string(csv).expect("logits");
+    assert_eq!(text.lines().count(), 1 + 2 * 200);
+    assert_eq!(text.lines().nth(1).expect("a row").split(',').count(), 3 + 10);
+}
+
+#[test]
+fn the_engines_agree_on_real_images() {
+    let top1 = |engine: &str| {
+        let output = secateur(&[
+            "eval",
+            &model(),
+            "--density",
+            "0.5",
+            "--limit",
+            "64",
+            "--engine",
+            engine,
+            "--json",
+        ]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        lines(&output)[0]["top1"].as_f64().expect("a number")
+    };
+    let kernel = top1("kernel");
+    assert_eq!(kernel, top1("burn"));
+    assert_eq!(kernel, top1("reference"));
+}
+
+#[test]
+fn inspect_lists_layers_and_a_total() {
+    let output = secateur(&["inspect", &model(), "--json"]);
+    let lines = lines(&output);
+    let convs: Vec<_> = lines.iter().filter(|l| l["kind"] == "conv").collect();
+    assert_eq!(convs.len(), 8);
+    for field in [
+        "name",
+        "in",
+        "out",
+        "kernel",
+        "stride",
+        "hw",
+        "macs",
+        "params",
+        "filters_kept",
+        "columns_kept",
+    ] {
+        assert!(!convs[0][field].is_null(), "{field}");
+    }
+    let sum: u64 = lines
+        .iter()
+        .filter(|l| l["total"].is_null())
+        .filter_map(|l| l["macs"].as_u64())
+        .sum();
+    assert_eq!(lines.last().expect("total")["macs"].as_u64(), Some(sum));
+}
+
+#[test]
+fn lists_are_one_object_a_line() {
+    for (command, least) in [("devices", 3), ("presets", 3), ("datasets", 2)] {
+        assert!(lines(&secateur(&[command, "--json"])).len() >= least, "{command}");
+    }
+}
+
+#[test]
+fn a_tiny_run_ends_finished_and_its_model_can_be_measured() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let runs = dir.path().to_string_lossy().into_owned();
+    let shorter = [
+        "data.limit=256",
+        "data.valid=128",
+        "train.epochs=1",
+        "train.batch=32",
+        "model.width=0.05",
+        "method.calibration=64",
+    ];
+    let mut args = vec!["run", "smoke", "--json", "--runs", &runs];
+    for s in &shorter {
+        args.extend(["--set", s]);
+    }
+    let output = secateur(&args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = lines(&output);
+    let last = lines.last().expect("events");
+    assert_eq!(
+        (last["event"].as_str(), last["outcome"].as_str()),
+        (Some("ended"), Some("finished"))
+    );
+    for field in [
+        "run",
+        "model",
+        "valid_top1",
+        "test_top1",
+        "macs",
+        "macs_dense",
+        "params",
+        "params_dense",
+    ] {
+        assert!(!last[field].is_null(), "{field}");
+    }
+    let run = Path::new(last["run"].as_str().expect("a path"));
+    for file in ["config.toml", "manifest.json", "events.jsonl"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    let logged = std::fs::read_to_string(run.join("events.jsonl")).expect("log");
+    assert_eq!(logged.lines().count(), lines.len(), "what is printed is what is logged");
+    let eval = secateur(&[
+        "eval",
+        last["model"].as_str().expect("a path"),
+        "--limit",
+        "50",
+        "--json",
+    ]);
+    assert_eq!(eval.status.code(), Some(0), "{}", String::from_utf8_lossy(&eval.stderr));
+    // The same preset and seed say the same again.
+    let again = secateur(&args);
+    let strip = |o: &Output| -> Vec<serde_json::Value> {
+        let drop = |mut v: serde_json::Value| {
+            for key in ["at", "run", "model"] {
+                v.as_object_mut().expect("object").remove(key);
+            }
+            v
+        };
+        self::lines(o).into_iter().map(drop).collect()
+    };
+    assert_eq!(strip(&output), strip(&again));
+}

@@ -1,0 +1,349 @@
+//! The window driven by accessible labels: on a store made by hand for pictures, and on the real engine for the story.
+
+mod soft_renderer;
+mod story;
+
+use egui::accesskit::Role;
+use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable};
+use secateur::app::state::UiState;
+use secateur::app::{action::Action, shell, theme};
+use secateur::run::device::DeviceName;
+use secateur::run::execute::Place;
+use secateur::run::{Command, ModelRef, RunStore, Session, Status};
+use soft_renderer::SoftRenderer;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use story::density;
+
+/// The window over a store that does not change; what it asks for is kept.
+struct Still {
+    store: RunStore,
+    state: UiState,
+    asked: Vec<Command>,
+}
+
+impl Still {
+    fn new(store: RunStore) -> Self {
+        let mut state = UiState::new(DeviceName::Flex).expect("presets");
+        // Notices of runs that ended before the window opened would lie over the panels.
+        state.toasts.endings_seen = store.runs.iter().map(|r| r.id).collect();
+        Self {
+            store,
+            state,
+            asked: Vec::new(),
+        }
+    }
+
+    fn ui(&mut self, ui: &mut egui::Ui) {
+        // The harness leaves a margin that the real window does not have.
+        let mut whole = ui.new_child(egui::UiBuilder::new().max_rect(ui.ctx().content_rect()));
+        whole.set_clip_rect(ui.ctx().content_rect());
+        self.asked
+            .extend(shell::window_ui(&mut whole, &self.store, &mut self.state));
+    }
+}
+
+fn still(store: RunStore, theme: egui::Theme, size: [f32; 2]) -> Harness<'static, Still> {
+    let options = SnapshotOptions::new()
+        .threshold(0.6)
+        .max_failed_pixels(0)
+        .output_path("screenshots");
+    Harness::builder()
+        .with_size(size)
+        .with_theme(theme)
+        .with_max_steps(20)
+        .with_options(options)
+        .renderer(SoftRenderer::default())
+        .with_context_setup(theme::apply)
+        .build_ui_state(|ui, still: &mut Still| still.ui(ui), Still::new(store))
+}
+
+fn settled(mut harness: Harness<'static, Still>) -> Harness<'static, Still> {
+    harness.run_ok();
+    harness
+}
+
+#[test]
+fn the_window_looks_as_it_should_in_the_light() {
+    let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
+    harness.snapshot("light");
+}
+
+#[test]
+fn the_window_looks_as_it_should_in_the_dark() {
+    let mut harness = settled(still(story::store(), egui::Theme::Dark, theme::WINDOW));
+    harness.snapshot("dark");
+}
+
+#[test]
+fn an_opened_model_is_asked_about_at_half_density() {
+    let mut harness = still(story::store(), egui::Theme::Light, theme::WINDOW);
+    harness.run_ok();
+    let half = Command::Ask(secateur::run::probe::uniform(8, density(50)));
+    assert_eq!(harness.state().asked, [half]);
+}
+
+#[test]
+fn dragging_the_slider_asks_each_time_and_stays_within_the_models_range() {
+    let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
+    harness.state_mut().asked.clear();
+    for value in [0.63, 0.2, 0.05] {
+        harness
+            .get_by_role_and_label(Role::Slider, "Density")
+            .set_value_accesskit(value);
+        harness.run_ok();
+    }
+    let asked = |p| Command::Ask(secateur::run::probe::uniform(8, density(p)));
+    assert_eq!(
+        harness.state().asked,
+        [asked(63), asked(20)],
+        "5 % is below what the model was made for"
+    );
+}
+
+#[test]
+fn keys_move_the_slider() {
+    let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
+    harness.get_by_role_and_label(Role::Slider, "Density").focus();
+    harness.run_ok();
+    harness.key_press(egui::Key::ArrowRight);
+    harness.run_ok();
+    assert_eq!(harness.state().state.density, density(51));
+    harness.key_press_modifiers(egui::Modifiers::ALT, egui::Key::ArrowLeft);
+    harness.run_ok();
+    assert_eq!(harness.state().state.density, density(50));
+}
+
+#[test]
+fn train_starts_the_draft_with_its_changes() {
+    let mut store = story::store();
+    store.runs.pop();
+    let mut harness = settled(still(store, egui::Theme::Light, theme::WINDOW));
+    harness.state_mut().asked.clear();
+    harness
+        .get_by_role_and_label(Role::SpinButton, "Epochs")
+        .set_value_accesskit(7.0);
+    harness.run_ok();
+    harness.get_by_label("Train").click();
+    harness.run_ok();
+    let [Command::Start(experiment)] = &harness.state().asked[..] else {
+        panic!("{:?}", harness.state().asked)
+    };
+    assert_eq!((experiment.name.as_str(), experiment.train.epochs), ("smoke", 7));
+}
+
+#[test]
+fn the_run_that_works_can_be_paused_and_stopped_and_a_finished_ones_model_opened() {
+    let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
+    harness.state_mut().asked.clear();
+    let id = harness.state().store.runs[1].id;
+    harness.get_by_label("Pause").click();
+    harness.run_ok();
+    harness.get_by_label("Stop").click();
+    harness.run_ok();
+    harness.get_by_label("Open model of run 1").click();
+    harness.run_ok();
+    let model = ModelRef::File("runs/20260101T000000Z_smoke_0001/models/smoke.safetensors".into());
+    assert_eq!(
+        harness.state().asked,
+        [Command::Pause(id), Command::Stop(id), Command::Open(model)]
+    );
+}
+
+#[test]
+fn every_action_stands_in_the_menu() {
+    let mut harness = settled(still(story::store(), egui::Theme::Dark, theme::WINDOW));
+    harness.get_by_label("Menu").click();
+    harness.run_ok();
+    for action in Action::ALL {
+        let label = action.words().label;
+        assert!(harness.query_all_by_label_contains(label).next().is_some(), "{label}");
+    }
+}
+
+#[test]
+fn an_empty_window_says_what_to_do() {
+    let mut harness = still(RunStore::default(), egui::Theme::Light, theme::WINDOW_LEAST);
+    harness.run_ok();
+    for words in ["No model is open", "No points yet", "No curves yet", "No saliency yet"] {
+        harness.get_by_label(words);
+    }
+}
+
+#[test]
+fn a_path_is_typed_where_there_is_no_dialog() {
+    let mut harness = still(RunStore::default(), egui::Theme::Light, theme::WINDOW);
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::L);
+    harness.run_ok();
+    harness.get_by_role(Role::TextInput).type_text("my/model.safetensors");
+    harness.run_ok();
+    harness.key_press(egui::Key::Enter);
+    harness.run_ok();
+    assert_eq!(
+        harness.state().asked,
+        [Command::Open(ModelRef::File("my/model.safetensors".into()))]
+    );
+    assert_eq!(harness.state().state.path_entry, None);
+}
+
+#[test]
+fn what_went_wrong_is_shown_once_and_stays_in_the_log() {
+    let mut store = RunStore::default();
+    store.notice("gone.safetensors: no such file".into());
+    let mut harness = still(store, egui::Theme::Light, theme::WINDOW);
+    harness.run_ok();
+    harness.get_by_label_contains("gone.safetensors");
+    harness.get_by_label("Dismiss").click();
+    harness.run_ok();
+    assert!(harness.query_by_label_contains("gone.safetensors").is_none());
+    harness.get_by_label("Log").click();
+    harness.run_ok();
+    harness.get_by_label_contains("gone.safetensors");
+}
+
+/// The window over the real engine.
+struct Live {
+    session: Session,
+    state: UiState,
+}
+
+impl Live {
+    fn ui(&mut self, ui: &mut egui::Ui) {
+        for command in shell::window_ui(ui, self.session.store(), &mut self.state) {
+            self.session.submit(command);
+        }
+    }
+}
+
+/// Pumps and draws until something holds. Waits on the engine's own wake, never longer than a minute in all.
+fn until(
+    harness: &mut Harness<'_, Live>,
+    woken: &crossbeam_channel::Receiver<()>,
+    what: &str,
+    holds: impl Fn(&RunStore) -> bool,
+) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        harness.state_mut().session.pump(Duration::from_millis(50));
+        harness.step();
+        if holds(harness.state().session.store()) {
+            // What was asked for in the last frame is shown in the next.
+            harness.step();
+            return;
+        }
+        assert!(
+            Instant::now() < limit,
+            "waited in vain until {what}: {:?}",
+            harness.state().session.store().notices
+        );
+        let _ = woken.recv_timeout(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn the_whole_story_on_the_real_engine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ring, woken) = crossbeam_channel::bounded(1);
+    let wake = Arc::new(move || {
+        let _ = ring.try_send(());
+    });
+    let place = Place {
+        runs: folder.path().to_path_buf(),
+        device: DeviceName::Flex,
+    };
+    let mut session = Session::new(place, wake).expect("threads");
+    session.submit(Command::Open(ModelRef::Bundled));
+    let state = UiState::new(DeviceName::Flex).expect("presets");
+    let mut harness = Harness::builder()
+        .with_size(theme::WINDOW)
+        .with_context_setup(theme::apply)
+        .build_ui_state(|ui, live: &mut Live| live.ui(ui), Live { session, state });
+
+    until(&mut harness, &woken, "the bundled model is measured at 0.5", |s| {
+        s.answer
+            .as_ref()
+            .is_some_and(|a| a.question.densities.iter().all(|&d| d == density(50)))
+    });
+    let half = harness.state().session.store().answer.as_ref().map_or(0, |a| a.macs);
+    harness
+        .get_by_role_and_label(Role::Slider, "Density")
+        .set_value_accesskit(0.8);
+    until(&mut harness, &woken, "the new density is measured", |s| {
+        s.answer
+            .as_ref()
+            .is_some_and(|a| a.question.densities.iter().all(|&d| d == density(80)))
+    });
+    let more = harness.state().session.store().answer.as_ref().map_or(0, |a| a.macs);
+    assert!(half > 0 && more > half, "{half} {more}");
+
+    let draft = &mut harness.state_mut().state.draft;
+    draft.data.limit = 256;
+    draft.data.valid = 64;
+    draft.train.log_every = 1;
+    draft.train.epochs = 50;
+    draft.model.width = 0.1;
+    harness.step();
+    harness.get_by_label("Train").click();
+    until(&mut harness, &woken, "a step was trained", |s| {
+        s.runs.first().is_some_and(|r| !r.steps.is_empty())
+    });
+    harness.get_by_label("Pause").click();
+    until(&mut harness, &woken, "the run is paused", |s| {
+        s.runs[0].status == Status::Paused
+    });
+    harness.get_by_label("Resume").click();
+    until(&mut harness, &woken, "the run goes on", |s| {
+        s.runs[0].status == Status::Running
+    });
+    harness.get_by_label("Stop").click();
+    until(&mut harness, &woken, "the run ended", |s| {
+        s.runs[0].status == Status::Ended
+    });
+    let store = harness.state().session.store();
+    assert_eq!(
+        store.runs[0].ending.as_ref().map(|e| e.outcome),
+        Some(secateur::event::Outcome::Cancelled),
+        "{:?}",
+        store.runs[0].ending
+    );
+}
+
+#[test]
+fn a_preset_dropped_onto_the_window_becomes_the_draft_and_a_model_is_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let preset = folder.path().join("mine.toml");
+    let text = secateur::run::experiment::PRESETS[0].1.replace("smoke", "mine");
+    std::fs::write(&preset, text).expect("writes");
+    let mut state = UiState::new(DeviceName::Flex).expect("presets");
+    assert_eq!(shell::open_path(preset, &mut state), None);
+    assert_eq!(
+        (state.draft.name.as_str(), state.preset.as_str()),
+        ("mine", "mine.toml")
+    );
+    let model = folder.path().join("m.safetensors");
+    let open = Command::Open(ModelRef::File(model.clone()));
+    assert_eq!(shell::open_path(model, &mut state), Some(open));
+    assert_eq!(shell::open_path(folder.path().join("no.toml"), &mut state), None);
+    let said: Vec<bool> = state.toasts.shown().iter().map(|t| t.is_error).collect();
+    assert_eq!(said, [true], "a preset that is not there is said");
+}
+
+#[test]
+fn both_themes_are_a_button_away_and_the_layout_can_be_reset() {
+    let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
+    harness.get_by_label("Dark").click();
+    harness.run_ok();
+    assert_eq!(harness.ctx.theme(), egui::Theme::Dark);
+    let first = harness.get_by_label("Saliency").rect();
+    harness.state_mut().state.tree = egui_tiles::Tree::new_tabs(
+        egui::Id::unique("panels"),
+        vec![secateur::app::state::Panel::Log, secateur::app::state::Panel::Saliency],
+    );
+    harness.run_ok();
+    assert_ne!(harness.get_by_label("Saliency").rect(), first);
+    harness.get_by_label("Menu").click();
+    harness.run_ok();
+    harness.get_by_label_contains("Reset layout").click();
+    harness.run_ok();
+    assert_eq!(harness.get_by_label("Saliency").rect(), first);
+}

@@ -1,0 +1,244 @@
+//! A store made by hand: an open model with an answer, a finished run and one that works. Nothing in it was measured, so nothing in it changes.
+
+use secateur::data::{Normalization, Split};
+use secateur::event::{Ending, Event, LayerState, Outcome, Stamped};
+use secateur::infer::Latency;
+use secateur::model::checkpoint::{Header, Metric, SCHEMA};
+use secateur::model::spec::Shift;
+use secateur::model::{Density, Fractions, Masks, NetSpec, cost, zoo};
+use secateur::run::probe::{Answer, OpenModel, uniform};
+use secateur::run::{Experiment, ModelRef, RunId, RunState, RunStore};
+use std::sync::Arc;
+
+pub fn density(percent: u32) -> Density {
+    Density::percent(percent).expect("a density")
+}
+
+pub fn spec() -> NetSpec {
+    let dense = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.5).expect("builds");
+    zoo::gated(&dense, Shift::Eq1)
+}
+
+/// Falls from 1 toward 0. A fraction, because `exp` differs in its last digit between machines.
+fn decay(t: f64) -> f64 {
+    1.0 / (1.0 + t * (1.0 + t))
+}
+
+/// Accuracy that rises with density and flattens out.
+fn top1(d: f64) -> f64 {
+    0.934 - 0.06 * decay(3.0 * (d - 0.2))
+}
+
+fn nominal_macs(spec: &NetSpec, d: Density) -> u64 {
+    let fractions = Fractions::nominal(spec, &vec![d; spec.gates().len()]).expect("fits");
+    cost::total(spec, &Masks::new(), &fractions).expect("fits").macs
+}
+
+pub fn open_model() -> OpenModel {
+    let spec = spec();
+    let grid: Vec<Density> = (4..=20).map(|i| density(i * 5)).collect();
+    let metric = |&d: &Density| Metric {
+        density: d,
+        split: "valid".into(),
+        top1: top1(d.as_fraction()) as f32,
+        n: 5000,
+        macs: nominal_macs(&spec, d),
+    };
+    let metrics = grid.iter().map(metric).collect();
+    let dense = cost::dense(&spec).expect("fits");
+    let header = Header {
+        schema: SCHEMA,
+        normalization: Normalization {
+            mean: vec![0.286],
+            std: vec![0.353],
+        },
+        classes: [
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ]
+        .map(String::from)
+        .to_vec(),
+        method: "fbs".into(),
+        data: "fashion-mnist".into(),
+        densities: grid,
+        metrics,
+        recipe: String::new(),
+        spec,
+    };
+    OpenModel {
+        name: "bundled model".into(),
+        from: ModelRef::Bundled,
+        header,
+        dense,
+    }
+}
+
+/// An answer about `n` of 5000 images; `percent` of all channels run in every layer.
+pub fn answer(percent: u32, n: usize) -> Answer {
+    let (spec, d) = (spec(), density(percent));
+    let shapes = spec.shapes().expect("fits");
+    let fractions = Fractions::nominal(&spec, &vec![d; spec.gates().len()]).expect("fits");
+    let by_node = cost::by_layer(&spec, &Masks::new(), &fractions).expect("fits");
+    let gates = spec.gates();
+    let layers = gates.iter().zip(spec.convs()).enumerate().map(|(l, (&gate, conv))| {
+        let channels = shapes[conv][0];
+        let macs = by_node
+            .iter()
+            .filter(|c| c.node == gate || c.node == conv)
+            .map(|c| c.cost.macs)
+            .sum();
+        // A spread that looks like one, from nothing but the channel's number.
+        let spread = |c: usize| {
+            (((c + 64 * l) as u32 + 1)
+                .wrapping_mul(2_654_435_761)
+                .rotate_left(13)
+                .wrapping_mul(2_246_822_519)
+                >> 8) as f32
+                / (1 << 24) as f32
+        };
+        let saliency: Vec<f32> = (0..channels).map(|c| 0.05 + 0.6 * spread(c).powi(2)).collect();
+        let cut = 1.0 - d.as_fraction() as f32;
+        let active = (0..channels)
+            .map(|c| ((spread(c) - cut) * 3.0 + 0.5).clamp(0.0, 1.0))
+            .collect();
+        LayerState {
+            name: spec.nodes[conv].name.clone(),
+            channels,
+            kept: d.of(channels) as f32 / channels as f32,
+            macs,
+            saliency,
+            active,
+        }
+    });
+    let layers = layers.collect();
+    let macs = nominal_macs(&spec, d);
+    Answer {
+        question: uniform(spec.gates().len(), d),
+        n,
+        of: 5000,
+        right: (n as f64 * top1(d.as_fraction())).round() as usize,
+        macs,
+        traffic: cost::total(&spec, &Masks::new(), &fractions).expect("fits"),
+        latency: Some(Latency {
+            median_ms: 0.4 + macs as f64 / 4e7,
+            p10_ms: 0.35 + macs as f64 / 4e7,
+            p90_ms: 0.5 + macs as f64 / 4e7,
+            n: 100,
+        }),
+        layers,
+    }
+}
+
+/// A run's events as its log would hold them, up to `steps` of 120.
+pub fn events(steps: u64) -> Vec<Event> {
+    events_at_pace(steps, 1.0)
+}
+
+/// The same of a run that learns at another pace.
+pub fn events_at_pace(steps: u64, pace: f64) -> Vec<Event> {
+    let spec = Arc::new(spec());
+    let dense = cost::dense(&spec).expect("fits");
+    let mut out = vec![
+        Event::Started {
+            spec: spec.clone(),
+            dense,
+            steps: 120,
+            images: [8000, 2000, 10_000],
+        },
+        Event::Warning {
+            text: "class 3: 1 picture could not be read and was left out".into(),
+        },
+    ];
+    for step in (2..=steps).step_by(2) {
+        if (step - 2) % 40 == 0 {
+            out.push(Event::Phase {
+                name: format!("epoch {} of 3", step / 40 + 1),
+                progress: (step - 2) as f32 / 120.0,
+            });
+        }
+        let (t, wobble) = (step as f64 / 120.0, ((step * 29) % 17) as f64 / 17.0 - 0.5);
+        let (loss, right) = (
+            0.3 + 2.0 * decay(5.0 * pace * t) + 0.15 * wobble,
+            0.9 - 0.78 * decay(6.0 * pace * t) - 0.03 * wobble,
+        );
+        out.push(Event::Step {
+            step,
+            loss: loss as f32,
+            top1: right as f32,
+            lr: (0.1 * (1.0 - t)) as f32,
+        });
+        if step % 40 == 0 {
+            for percent in [100, 50, 25] {
+                let d = density(percent);
+                let top1 = (top1(d.as_fraction()) - 0.3 * decay(5.0 * pace * t)) as f32;
+                out.push(Event::Epoch {
+                    epoch: (step / 40) as u32,
+                    split: Split::Valid,
+                    density: d,
+                    loss: 0.4,
+                    top1,
+                    macs: nominal_macs(&spec, d),
+                    n: 2000,
+                });
+            }
+        }
+    }
+    out
+}
+
+/// How a finished run ends.
+pub fn finished() -> Event {
+    Event::Ended(Ending {
+        outcome: Outcome::Finished,
+        reason: None,
+        bad_input: false,
+        run: "runs/20260101T000000Z_smoke_0001".into(),
+        model: Some("runs/20260101T000000Z_smoke_0001/models/smoke.safetensors".into()),
+        valid_top1: Some(0.913),
+        test_top1: Some(0.908),
+        macs: Some(20_000_000),
+        macs_dense: Some(21_000_000),
+        params: Some(300_000),
+        params_dense: Some(298_000),
+    })
+}
+
+/// Adds a run of these events, half a second apart.
+pub fn add_run(store: &mut RunStore, name: &str, events: &[Event]) {
+    let id = RunId(store.runs.len() as u32);
+    let mut experiment = Experiment::load("smoke", &[]).expect("preset");
+    experiment.name = name.into();
+    store.runs.push(RunState::new(id, Arc::new(experiment)));
+    for (seq, event) in events.iter().enumerate() {
+        store.apply(
+            id,
+            &Stamped {
+                seq: seq as u64,
+                at: seq as f64 * 0.5,
+                event: event.clone(),
+            },
+        );
+    }
+}
+
+/// The whole story: model, answer at 0.5, a finished run and one that works.
+pub fn store() -> RunStore {
+    let mut store = RunStore {
+        open: Some(Arc::new(open_model())),
+        answer: Some(answer(50, 5000)),
+        ..RunStore::default()
+    };
+    let mut first = events(120);
+    first.push(finished());
+    add_run(&mut store, "smoke", &first);
+    add_run(&mut store, "wide", &events_at_pace(84, 0.5));
+    store
+}
