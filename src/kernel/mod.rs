@@ -3,7 +3,8 @@
 //!
 //! Make a [`ConvPlan`] or [`WeightGradPlan`] once per layer; each call then takes lists of active
 //! filters and columns and allocates nothing. Leaving a channel off a list equals masking it with
-//! zeros. Results do not depend on how filters are split over threads.
+//! zeros. A [`WinogradPlan`] does the same with fewer multiplications where that pays, at a larger rounding
+//! error. Results do not depend on how filters are split over threads.
 
 mod aligned;
 mod columns;
@@ -19,7 +20,9 @@ mod sweep;
 mod tile;
 mod vector;
 mod winograd;
+mod winograd_size;
 mod winograd_tile;
+mod winograd_weights;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

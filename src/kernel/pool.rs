@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// Long enough to catch the next layer of the same image, short enough to cost an idle machine nothing.
 const SPIN: Duration = Duration::from_micros(60);
 
+/// How much of that is spent without offering the core to others.
+const BUSY: Duration = Duration::from_micros(5);
+
 /// What a pool runs: (task, worker).
 type Work = dyn Fn(usize, usize) + Sync;
 
@@ -225,6 +228,10 @@ fn wait_until(done: impl Fn() -> bool, park: impl Fn()) {
                 return;
             }
             std::hint::spin_loop();
+        }
+        // Whoever is waited for may need this very core.
+        if start.elapsed() > BUSY {
+            thread::yield_now();
         }
     }
     while !done() {

@@ -20,7 +20,7 @@ use super::shape::{ConvShape, Layout};
 use super::sweep::{Positions, Sweep};
 use super::tile::Tiles;
 use super::winograd_tile::{InputTask, OutputTask, TileResidual};
-use super::{Kernel, Pool, check_list};
+use super::{Kernel, Pool, check_list, winograd_size, winograd_weights};
 
 /// A 3×3 convolution with stride 1, ready to run. It has its own input layout and its own weights.
 #[derive(Clone, Debug)]
@@ -75,19 +75,7 @@ impl WinogradPlan {
     /// kernel. So many channels and small planes favor it; what small planes waste in vectors of tiles, or few
     /// channels in transforms, speaks against it.
     pub fn best_size(kernel: Kernel, shape: &ConvShape, [channels, filters]: [usize; 2]) -> Option<usize> {
-        let tiles = kernel.tiles?;
-        let (oh, ow) = (shape.out_h(), shape.out_w());
-        let [a, b] = tiles.winograd_costs;
-        let cost = |size: usize| {
-            let (n, count) = ((size + 2) * (size + 2), oh.div_ceil(size) * ow.div_ceil(size));
-            n * (channels * filters + a * channels + b * filters) * count.div_ceil(tiles.lanes)
-        };
-        let direct = 9 * channels * filters * (oh * (ow + 1)).div_ceil(tiles.lanes);
-        let size = [2, 4]
-            .into_iter()
-            .filter(|&size| fits(tiles, shape, size))
-            .min_by_key(|&size| cost(size))?;
-        (cost(size) * 5 < direct * 4).then_some(size)
+        winograd_size::best(kernel.tiles?, shape, [channels, filters])
     }
 
     /// A plan with tiles of `size` × `size` outputs, 2 or 4, whether it pays or not.
@@ -101,7 +89,7 @@ impl WinogradPlan {
         residual: Option<Layout>,
     ) -> Option<Self> {
         let tiles = kernel.tiles?;
-        fits(tiles, shape, size).then(|| Self::with_tile(tiles, shape, size, output, residual))
+        winograd_size::fits(tiles, shape, size).then(|| Self::with_tile(tiles, shape, size, output, residual))
     }
 
     fn with_tile(
@@ -123,7 +111,7 @@ impl WinogradPlan {
         );
         let n = size + 2;
         let elements = (0..n * n).map(|e| input.padded_offset(e / n, e % n) as u32).collect();
-        let rows_each = (most_vectors(tiles) * tiles.lanes / tile_columns).clamp(1, tile_rows);
+        let rows_each = (winograd_size::most_vectors(tiles) * tiles.lanes / tile_columns).clamp(1, tile_rows);
         let parts = tile_rows.div_ceil(rows_each);
         let blocks: Vec<_> = (0..parts)
             .map(|part| {
@@ -214,23 +202,8 @@ impl WinogradPlan {
 
     /// `[filters, in_channels, 3, 3]` to the weights this plan takes: G g Gᵀ, `[elements, filters, in_channels]`.
     pub fn transform(&self, weights: &[f32]) -> Vec<f32> {
-        let count = self.shape.filters * self.shape.in_channels;
-        assert_eq!(weights.len(), count * 9, "weights");
-        let g: &[[f64; 3]] = if self.size == 2 { &G2 } else { &G4 };
-        let n = g.len();
-        let mut transformed = vec![0.0; n * n * count];
-        for (at, w) in weights.chunks_exact(9).enumerate() {
-            for (i, left) in g.iter().enumerate() {
-                for (j, right) in g.iter().enumerate() {
-                    let mut sum = 0.0;
-                    for tap in 0..9 {
-                        sum += left[tap / 3] * f64::from(w[tap]) * right[tap % 3];
-                    }
-                    transformed[(i * n + j) * count + at] = sum as f32;
-                }
-            }
-        }
-        transformed
+        assert_eq!(weights.len(), self.shape.filters * self.shape.columns(), "weights");
+        winograd_weights::transform(weights, self.size)
     }
 
     /// Computes the listed filters into `output`. The call's weights are [`Self::transform`]'s.
@@ -408,16 +381,6 @@ impl Block {
     }
 }
 
-fn fits(tiles: &Tiles, shape: &ConvShape, size: usize) -> bool {
-    let is_known = shape.kernel == [3, 3] && shape.stride == 1 && (size == 2 || size == 4);
-    is_known && shape.out_w().div_ceil(size) <= most_vectors(tiles) * tiles.lanes
-}
-
-/// Vectors of tiles in a block: as many as leave room for a few filters in registers.
-fn most_vectors(tiles: &Tiles) -> usize {
-    (1..=3).filter(|n| tiles.conv_filters[n - 1] >= 2).max().unwrap_or(1)
-}
-
 /// Enough to be worth handing to a thread.
 const CHANNELS_EACH: usize = 8;
 
@@ -428,14 +391,3 @@ struct Buffers {
 }
 // SAFETY: parts write disjoint rows and planes, and read only what an earlier call of `run` wrote.
 unsafe impl Sync for Buffers {}
-
-const G2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-
-const G4: [[f64; 3]; 6] = [
-    [1.0 / 4.0, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];

@@ -318,8 +318,8 @@ mod tests {
 
     #[test]
     fn gated_parameters_grow_by_the_published_share() {
-        // 1,439,626 / 1,296,074: predictors and their ρ come in, one of the norm's two vectors goes.
-        assert_eq!(dense(&m_cifarnet(true)).expect("cost").params, 1_439_626 + 1_088);
+        // 1,439,626 / 1,296,074: predictors come in, ρ and the gate's β take the place of γ and β.
+        assert_eq!(dense(&m_cifarnet(true)).expect("cost").params, 1_439_626);
     }
 
     #[test]

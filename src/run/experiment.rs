@@ -280,7 +280,7 @@ mod tests {
             ("train.epochs", "many", "invalid type"),
             ("method.floor", "1.5", "density 1.5"),
             ("train.batch", "0", "train.batch is 0"),
-            ("seed.x", "1", "seed is a value"),
+            ("schema.x", "1", "schema is a value"),
         ];
         for (key, value, expected) in cases {
             let error = Experiment::load("fbs-fashion", &[(key.into(), value.into())]).expect_err(key);

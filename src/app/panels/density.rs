@@ -51,7 +51,7 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
     let p = palette(ui);
     ui.spacing_mut().slider_width = (ui.available_width() - 58.0).max(80.0);
     let mut value = state.density.as_fraction();
-    let changed = ui.scope(|ui| {
+    let shown = ui.scope(|ui| {
         let visuals = ui.visuals_mut();
         visuals.selection.bg_fill = p.accent;
         for state in [
@@ -67,11 +67,11 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
         });
         let enabled = ui.is_enabled();
         response.widget_info(|| egui::WidgetInfo::slider(enabled, value, "Density"));
-        response.on_hover_text(widgets::meaning("density")).changed()
+        // No hover text here: it would cover the numbers while they are being dragged. The label above has it.
+        response.changed()
     });
     let percent = (value * 100.0).round() as u32;
-    let changed = changed.inner;
-    if changed {
+    if shown.inner {
         commands.extend(action::set_density(store, state, percent));
     }
 }
