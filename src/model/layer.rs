@@ -62,6 +62,19 @@ pub struct Saved {
     pub var: Vec<f32>,
     /// Positions the statistics were taken over, `[groups, filters]`.
     pub count: Vec<f32>,
+    /// Mean of each output plane, `[n, filters]`: what the next gate reads. Zero where not wanted.
+    pub out_mean: Vec<f32>,
+}
+
+/// What comes back to a layer.
+#[derive(Clone, Copy)]
+pub struct LayerOut<'a> {
+    /// What the forward pass gave, `[n, filters, positions]`.
+    pub out: &'a [f32],
+    /// Its gradient, of the same shape.
+    pub grad: &'a [f32],
+    /// Gradient of the mean of each output plane, `[n, filters]`; empty when nothing read the means. Needs ReLU.
+    pub mean_grad: &'a [f32],
 }
 
 /// Gradients of a layer, to be written.
@@ -186,14 +199,20 @@ impl LayerPlan {
         });
         let mut saved = Saved { y, ..Saved::default() };
         self.combine(call, &moments, &mut saved);
+        let mut out_mean = vec![0.0; call.n * filters];
         let saved_ref = &saved;
         let mut tasks: Vec<_> = out
             .chunks_mut(each * filters * positions)
+            .zip(out_mean.chunks_mut(each * filters))
             .enumerate()
-            .map(|(i, out)| (i * each, out))
+            .map(|(i, (out, means))| (i * each, out, means))
             .collect();
-        pool.run_mut(&mut tasks, &|_, (first, out)| {
-            for (i, out) in out.chunks_exact_mut(filters * positions).enumerate() {
+        pool.run_mut(&mut tasks, &|_, (first, out, means)| {
+            for (i, (out, means)) in out
+                .chunks_exact_mut(filters * positions)
+                .zip(means.chunks_exact_mut(filters))
+                .enumerate()
+            {
                 let n = *first + i;
                 for &f in call.wanted(n, all_out) {
                     let f = f as usize;
@@ -202,12 +221,15 @@ impl LayerPlan {
                     let b = call.shift_at(n, f, filters) - a * mean;
                     let floor = if call.relu { 0.0 } else { f32::NEG_INFINITY };
                     let y = &saved_ref.y[(n * filters + f) * positions..][..positions];
-                    for (out, y) in out[f * positions..][..positions].iter_mut().zip(y) {
+                    let out = &mut out[f * positions..][..positions];
+                    for (out, y) in out.iter_mut().zip(y) {
                         *out = (a * y + b).max(floor);
                     }
+                    means[f] = plane_sum(out, |v| v) / positions as f32;
                 }
             }
         });
+        saved.out_mean = out_mean;
         saved
     }
 
@@ -237,20 +259,19 @@ impl LayerPlan {
         saved.var = sums.iter().map(|s| (s.2 / (s.0 * positions).max(1.0)) as f32).collect();
     }
 
-    /// Gradients from `dout` and what the forward pass left.
-    pub fn backward(
-        &mut self,
-        pool: &mut Pool,
-        call: &LayerCall,
-        out: &[f32],
-        dout: &[f32],
-        saved: &Saved,
-        grads: LayerGrads,
-    ) {
+    /// Gradients from what comes back and what the forward pass left.
+    pub fn backward(&mut self, pool: &mut Pool, call: &LayerCall, back: LayerOut, saved: &Saved, grads: LayerGrads) {
         let (filters, positions) = (self.shape.filters, self.positions());
         let image = self.shape.in_channels * self.shape.in_h * self.shape.in_w;
         let each = call.n.div_ceil(PARTS);
         let all_out = &self.all_out;
+        let LayerOut {
+            out,
+            grad: dout,
+            mean_grad,
+        } = back;
+        // Every pixel of a plane has the same share in its mean.
+        let share = |n: usize, f: usize| mean_grad.get(n * filters + f).map_or(0.0, |g| g / positions as f32);
         let plane = |n: usize, f: usize| (n * filters + f) * positions..(n * filters + f + 1) * positions;
         let mut sums = vec![(0.0f32, 0.0f32); call.n * filters];
         let mut tasks: Vec<_> = sums
@@ -264,7 +285,12 @@ impl LayerPlan {
                 for &f in call.wanted(n, all_out) {
                     let at = plane(n, f as usize);
                     let (mean, inv) = saved.norm(call, n, f as usize, filters);
-                    let (s1, s2) = plane_sums(&dout[at.clone()], &out[at.clone()], &saved.y[at], mean, call.relu);
+                    let (s1, s2) = plane_sums(
+                        [&dout[at.clone()], &out[at.clone()], &saved.y[at]],
+                        share(n, f as usize),
+                        mean,
+                        call.relu,
+                    );
                     sums[f as usize] = (s1, s2 * inv);
                 }
             }
@@ -320,13 +346,13 @@ impl LayerPlan {
                     } else {
                         0.0
                     };
-                    let at = plane(n, c).start;
+                    let (at, share) = (plane(n, c).start, share(n, c));
                     for y in 0..positions / width {
                         let row = at + y * width..at + (y + 1) * width;
                         let to = &mut part.grad_planes[layout.offset(c, y, 0)..][..width];
                         let (dout, out, y) = (&dout[row.clone()], &out[row.clone()], &saved.y[row]);
                         for (((to, &d), &o), &y) in to.iter_mut().zip(dout).zip(out).zip(y) {
-                            let dz = if o > 0.0 || !call.relu { d } else { 0.0 };
+                            let dz = if o > 0.0 || !call.relu { d + share } else { 0.0 };
                             *to = scale * dz - m1 - (y - mean) * m2;
                         }
                     }
@@ -397,28 +423,30 @@ impl Saved {
 /// Lanes that a sum is kept in, so that it vectorizes.
 const LANES: usize = 16;
 
-/// Mean of a plane and its sum of squares around it.
-fn plane_moments(plane: &[f32]) -> (f32, f32) {
-    let sum = |f: &dyn Fn(f32) -> f32| -> f32 {
-        let (chunks, rest) = plane.as_chunks::<LANES>();
-        let mut lanes = [0.0f32; LANES];
-        for chunk in chunks {
-            for (lane, &v) in lanes.iter_mut().zip(chunk) {
-                *lane += f(v);
-            }
+/// Σ f(v) over a plane.
+fn plane_sum(plane: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = plane.as_chunks::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += f(v);
         }
-        lanes.iter().sum::<f32>() + rest.iter().map(|&v| f(v)).sum::<f32>()
-    };
-    let mean = sum(&|v| v) / plane.len() as f32;
-    (mean, sum(&|v| (v - mean) * (v - mean)))
+    }
+    lanes.iter().sum::<f32>() + rest.iter().map(|&v| f(v)).sum::<f32>()
 }
 
-/// Σ dz and Σ dz·(y − mean).
-fn plane_sums(dout: &[f32], out: &[f32], y: &[f32], mean: f32, relu: bool) -> (f32, f32) {
+/// Mean of a plane and its sum of squares around it.
+fn plane_moments(plane: &[f32]) -> (f32, f32) {
+    let mean = plane_sum(plane, |v| v) / plane.len() as f32;
+    (mean, plane_sum(plane, |v| (v - mean) * (v - mean)))
+}
+
+/// Σ dz and Σ dz·(y − mean), of the planes `[dout, out, y]`; `share` is added to every pixel's gradient.
+fn plane_sums([dout, out, y]: [&[f32]; 3], share: f32, mean: f32, relu: bool) -> (f32, f32) {
     let (mut s1, mut s2) = ([0.0f32; LANES], [0.0f32; LANES]);
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     let mut add = |lane: usize, d: f32, o: f32, y: f32| {
-        let dz = if o > floor { d } else { 0.0 };
+        let dz = if o > floor { d + share } else { 0.0 };
         s1[lane] += dz;
         s2[lane] += dz * (y - mean);
     };

@@ -6,7 +6,7 @@
 use super::checkpoint::{Moments, NormStats};
 use super::conv_step::{self, ConvArgs, Statistics};
 use super::mask::{Active, Density, winners};
-use super::sparse_conv::{self, LayerOf};
+use super::sparse_conv::{self, LayerOf, PlaneMeans};
 use super::spec::{NetSpec, Op, Shape, Shift};
 use super::steps::{ConvStep, Step, steps};
 use super::weights::Weights;
@@ -90,6 +90,18 @@ struct Value {
     tensor: Tensor<4>,
     /// Channels that may be non-zero; `None` means all.
     active: Option<Arc<Active>>,
+    /// Plane means, if the layer that gave the tensor knows them.
+    means: Option<PlaneMeans>,
+}
+
+impl Value {
+    fn new(tensor: Tensor<4>, active: Option<Arc<Active>>) -> Self {
+        Self {
+            tensor,
+            active,
+            means: None,
+        }
+    }
 }
 
 impl Net {
@@ -168,6 +180,7 @@ impl Net {
         values[0] = Some(Value {
             tensor: images,
             active: None,
+            means: None,
         });
         for step in &self.steps {
             let (output, value) = match step {
@@ -225,17 +238,14 @@ impl Run<'_> {
             if bias {
                 y = y + self.param(step.conv, "bias").reshape([1, filters, 1, 1]);
             }
-            return Value {
-                tensor: if step.relu { activation::relu(y) } else { y },
-                active: None,
-            };
+            return Value::new(if step.relu { activation::relu(y) } else { y }, None);
         };
         let Op::Norm { eps, affine } = self.net.spec.nodes[norm].op else {
             unreachable!("the norm of a conv step is a norm")
         };
         // Every kind of layer is relu(scale · norm(conv(x)) + shift), scale and shift [1 or images, filters].
         let (scale, shift, active) = match step.gate {
-            Some((gate, form)) => self.gate(gate, form, &x.tensor),
+            Some((gate, form)) => self.gate(gate, form, x),
             None if affine => (
                 self.param(norm, "gamma").reshape([1, filters]),
                 self.param(norm, "beta").reshape([1, filters]),
@@ -248,7 +258,7 @@ impl Run<'_> {
             ),
         };
         let name = &self.net.spec.nodes[norm].name;
-        let (tensor, moments) = match &self.pass.norms {
+        let (tensor, moments, means) = match &self.pass.norms {
             &Norms::Batch(kind) if self.net.sparse && stride <= 2 && pad.is_below(kernel) => {
                 let [_, in_h, in_w] = self.net.shapes[step.input];
                 let shape = ConvShape {
@@ -291,26 +301,33 @@ impl Run<'_> {
                     active_out: active.clone(),
                     statistics,
                 };
-                conv_step::run(x.tensor.clone(), weight, scale, shift, &args)
+                let (tensor, moments) = conv_step::run(x.tensor.clone(), weight, scale, shift, &args);
+                (tensor, moments, None)
             }
         };
         if let Some(moments) = moments {
             self.moments.insert(name.clone(), moments);
         }
-        Value { tensor, active }
+        Value { tensor, active, means }
     }
 
     /// Equations (2)–(4): saliency from the input, winners by image, scale π and the shift.
-    fn gate(&mut self, gate: usize, form: Shift, x: &Tensor<4>) -> (Tensor<2>, Tensor<2>, Option<Arc<Active>>) {
-        let [n, channels, _, _] = x.dims();
+    fn gate(&mut self, gate: usize, form: Shift, x: &Value) -> (Tensor<2>, Tensor<2>, Option<Arc<Active>>) {
+        let [n, channels, _, _] = x.tensor.dims();
         let filters = self.net.shapes[gate][0];
-        // The image is signed; after ReLU the L1 norm is the mean.
-        let magnitudes = if self.is_signed(self.net.spec.nodes[gate].inputs[1]) {
-            x.clone().abs()
-        } else {
-            x.clone()
+        let ss = match &x.means {
+            Some(means) => sparse_conv::plane_means(x.tensor.clone(), means.clone()),
+            None => {
+                // The image is signed; after ReLU the L1 norm is the mean.
+                let signed = self.is_signed(self.net.spec.nodes[gate].inputs[1]);
+                let magnitudes = if signed {
+                    x.tensor.clone().abs()
+                } else {
+                    x.tensor.clone()
+                };
+                magnitudes.mean_dims(&[2, 3]).reshape([n, channels])
+            }
         };
-        let ss = magnitudes.mean_dims(&[2, 3]).reshape([n, channels]);
         let phi = self.param(gate, "phi").reshape([channels, filters]);
         let g = activation::relu(ss.matmul(phi) + self.param(gate, "rho").reshape([1, filters]));
         let saliency: Vec<f32> = g.to_data().try_to_vec().unwrap_or_default();
@@ -357,54 +374,40 @@ impl Run<'_> {
         let node = &self.net.spec.nodes[i];
         let from = |k: usize| value(values, node.inputs[k]);
         let [channels, ..] = self.net.shapes[node.inputs.first().copied().unwrap_or(0)];
-        let Value { tensor, active } = from(0);
+        let Value { tensor, active, means } = from(0);
         let (x, same) = (tensor.clone(), active.clone());
         match node.op {
-            Op::Relu => Value {
-                tensor: activation::relu(x),
-                active: same,
-            },
+            Op::Relu => Value::new(activation::relu(x), same),
             Op::MaxPool { kernel, stride, pad } => {
                 let options = MaxPoolOptions::new([kernel; 2])
                     .with_stride([stride; 2])
                     .with_padding([pad; 2]);
-                Value {
-                    tensor: module::max_pool2d(x, options),
-                    active: same,
-                }
+                Value::new(module::max_pool2d(x, options), same)
             }
             Op::AvgPool { kernel, stride } => {
                 let options = AvgPoolOptions::new([kernel; 2]).with_stride([stride; 2]);
-                Value {
-                    tensor: module::avg_pool2d(x, options),
-                    active: same,
-                }
+                Value::new(module::avg_pool2d(x, options), same)
             }
-            Op::GlobalAvgPool => Value {
-                tensor: x.mean_dims(&[2, 3]),
-                active: same,
-            },
+            Op::GlobalAvgPool => Value::new(x.mean_dims(&[2, 3]), same),
             Op::Add => {
                 let other = from(1);
                 let active = match (same, &other.active) {
                     (Some(a), Some(b)) => Some(Arc::new(a.union(b))),
                     _ => None,
                 };
-                Value {
-                    tensor: x + other.tensor.clone(),
-                    active,
-                }
+                Value::new(x + other.tensor.clone(), active)
             }
-            Op::Dropout { rate } => Value {
-                tensor: self.dropout(i, rate, x),
-                active: same,
+            Op::Dropout { rate } => match self.pass.dropout.filter(|_| rate > 0.0) {
+                Some(seed) => Value::new(dropout(seed, i, rate, x), same),
+                None => Value {
+                    tensor: x,
+                    active: same,
+                    means: means.clone(),
+                },
             },
             Op::Flatten => {
                 let [n, c, h, w] = x.dims();
-                Value {
-                    tensor: x.reshape([n, c * h * w, 1, 1]),
-                    active: if h * w == 1 { same } else { None },
-                }
+                Value::new(x.reshape([n, c * h * w, 1, 1]), if h * w == 1 { same } else { None })
             }
             Op::Linear { outputs, bias } => {
                 let n = x.dims()[0];
@@ -413,16 +416,10 @@ impl Run<'_> {
                 if bias {
                     y = y + self.param(i, "bias").reshape([1, outputs]);
                 }
-                Value {
-                    tensor: y.reshape([n, outputs, 1, 1]),
-                    active: None,
-                }
+                Value::new(y.reshape([n, outputs, 1, 1]), None)
             }
             // A norm or gate that does not follow a convolution directly.
-            Op::Norm { eps, affine } => Value {
-                tensor: self.lone_norm(i, eps, affine, x),
-                active: None,
-            },
+            Op::Norm { eps, affine } => Value::new(self.lone_norm(i, eps, affine, x), None),
             Op::Gate { .. } | Op::Conv { .. } | Op::Input => unreachable!("{} is part of a conv step", node.name),
         }
     }
@@ -454,25 +451,22 @@ impl Run<'_> {
         }
         y
     }
+}
 
-    /// Bits drawn on the host from (seed, node), so that a step can be repeated exactly on any device.
-    fn dropout(&self, node: usize, rate: f32, x: Tensor<4>) -> Tensor<4> {
-        let Some(seed) = self.pass.dropout.filter(|_| rate > 0.0) else {
-            return x;
-        };
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(node as u64);
-        let mut bytes = vec![0u8; x.dims().iter().product()];
-        rng.fill_bytes(&mut bytes);
-        let limit = (rate * 256.0).round() as u16;
-        let keep = 256.0 / f32::from(256 - limit);
-        let mask: Vec<f32> = bytes
-            .iter()
-            .map(|&b| if u16::from(b) < limit { 0.0 } else { keep })
-            .collect();
-        let mask = Tensor::<4>::from_data(TensorData::new(mask, x.dims()), &x.device());
-        x * mask
-    }
+/// Bits drawn on the host from (seed, node), so that a step can be repeated exactly on any device.
+fn dropout(seed: u64, node: usize, rate: f32, x: Tensor<4>) -> Tensor<4> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(node as u64);
+    let mut bytes = vec![0u8; x.dims().iter().product()];
+    rng.fill_bytes(&mut bytes);
+    let limit = (rate * 256.0).round() as u16;
+    let keep = 256.0 / f32::from(256 - limit);
+    let mask: Vec<f32> = bytes
+        .iter()
+        .map(|&b| if u16::from(b) < limit { 0.0 } else { keep })
+        .collect();
+    let mask = Tensor::<4>::from_data(TensorData::new(mask, x.dims()), &x.device());
+    x * mask
 }
 
 fn value(values: &[Option<Value>], i: usize) -> &Value {

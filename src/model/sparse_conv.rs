@@ -5,7 +5,7 @@
 
 use super::checkpoint::Moments;
 use super::conv_step::BatchMoments;
-use super::layer::{LayerCall, LayerGrads, LayerPlan, Saved};
+use super::layer::{LayerCall, LayerGrads, LayerOut, LayerPlan, Saved};
 use super::mask::Active;
 use super::net::NormStatistics;
 use crate::kernel::{ConvShape, Kernel, Pool};
@@ -39,6 +39,17 @@ pub struct SparseArgs {
     pub active_out: Option<Arc<Active>>,
     /// Where the forward pass leaves what the backward pass and the caller need.
     saved: Arc<Mutex<Saved>>,
+    /// Where the next gate leaves the gradient of this layer's plane means.
+    mean_grad: Arc<Mutex<Vec<f32>>>,
+}
+
+/// The plane means of a layer's output, known since its forward pass, and the way back for their gradient.
+/// A gate reads them through [`plane_means`] at no cost: the gradient is added while the layer's own backward pass
+/// reads its planes anyway, instead of being spread over a tensor of the output's size.
+#[derive(Clone, Debug)]
+pub struct PlaneMeans {
+    saved: Arc<Mutex<Saved>>,
+    mean_grad: Arc<Mutex<Vec<f32>>>,
 }
 
 impl SparseArgs {
@@ -125,6 +136,9 @@ pub trait SparseBackend: burn::backend::Backend {
         shift: FloatTensor<Self>,
         args: SparseArgs,
     ) -> FloatTensor<Self>;
+
+    /// The plane means of `x`, `[n, c]`.
+    fn plane_means(x: FloatTensor<Self>, means: PlaneMeans) -> FloatTensor<Self>;
 }
 
 /// Runs a layer on the `flex` device: `x` `[n, c, h, w]`, `weight` `[filters, c, k, k]`, `scale` and `shift` `[1 or n, filters]`.
@@ -134,10 +148,13 @@ pub fn run(
     scale: Tensor<2>,
     shift: Tensor<2>,
     mut args: SparseArgs,
-) -> (Tensor<4>, BatchMoments) {
-    let saved = Arc::new(Mutex::new(Saved::default()));
-    args.saved = saved.clone();
-    let filters = args.shape.filters;
+) -> (Tensor<4>, BatchMoments, Option<PlaneMeans>) {
+    let means = PlaneMeans {
+        saved: Arc::default(),
+        mean_grad: Arc::default(),
+    };
+    (args.saved, args.mean_grad) = (means.saved.clone(), means.mean_grad.clone());
+    let (filters, relu) = (args.shape.filters, args.relu);
     let y = Dispatch::sparse_layer(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -145,13 +162,27 @@ pub fn run(
         shift.into_dispatch(),
         args,
     );
-    let saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
-    let last = saved.mean.len() - filters;
-    let moments = Moments {
-        mean: saved.mean[last..].to_vec(),
-        var: saved.var[last..].to_vec(),
+    let moments = {
+        let saved = lock(&means.saved);
+        let last = saved.mean.len() - filters;
+        let moments = Moments {
+            mean: saved.mean[last..].to_vec(),
+            var: saved.var[last..].to_vec(),
+        };
+        (moments, saved.count[last..].to_vec())
     };
-    (Tensor::from_dispatch(y), Some((moments, saved.count[last..].to_vec())))
+    // Without ReLU a plane's mean is not that of its magnitudes.
+    (Tensor::from_dispatch(y), Some(moments), relu.then_some(means))
+}
+
+/// Mean of each plane of `x`, `[n, c]`. `means` must come from the layer that gave `x`, and `x` must also be read by an
+/// operation that gives it a gradient in the ordinary way (a gate's convolution does), or its layer is never gone back through.
+pub fn plane_means(x: Tensor<4>, means: PlaneMeans) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::plane_means(x.into_dispatch(), means))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Arguments of a layer; what the forward pass leaves is filled in by [`run`].
@@ -188,6 +219,7 @@ impl LayerOf {
             active_in,
             active_out,
             saved: Arc::default(),
+            mean_grad: Arc::default(),
         }
     }
 }
@@ -227,6 +259,7 @@ impl SparseBackend for Flex {
                 mean: none.clone(),
                 var: none.clone(),
                 count: none,
+                out_mean: vec![0.0; call.n * args.shape.filters],
             }
         } else {
             with_plan(args.shape, |plan, pool, spare| {
@@ -234,8 +267,13 @@ impl SparseBackend for Flex {
                 plan.forward(pool, &call, &mut out, memory)
             })
         };
-        *args.saved.lock().unwrap_or_else(PoisonError::into_inner) = saved;
+        *lock(&args.saved) = saved;
         tensor(out, shape)
+    }
+
+    fn plane_means(x: FlexTensor, means: PlaneMeans) -> FlexTensor {
+        let shape = x.shape().to_vec();
+        tensor(lock(&means.saved).out_mean.clone(), [shape[0], shape[1]])
     }
 }
 
@@ -275,7 +313,7 @@ impl Backward<Flex, 4> for LayerBackward {
         let zeros = |t: &FlexTensor| vec![0.0f32; t.shape().num_elements()];
         let mut dx = px.as_ref().map(|_| zeros(&x));
         let (mut dw, mut ds, mut db) = (zeros(&weight), zeros(&scale), zeros(&shift));
-        let saved = std::mem::take(&mut *args.saved.lock().unwrap_or_else(PoisonError::into_inner));
+        let saved = std::mem::take(&mut *lock(&args.saved));
         let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
         // A forward pass that was cut short left nothing to go back through.
         if !is_stopping() && !saved.y.is_empty() {
@@ -286,7 +324,13 @@ impl Backward<Flex, 4> for LayerBackward {
                     scale: &mut ds,
                     shift: &mut db,
                 };
-                plan.backward(pool, &call, slice(&out), slice(&dout), &saved, grads);
+                let mean_grad = std::mem::take(&mut *lock(&args.mean_grad));
+                let back = LayerOut {
+                    out: slice(&out),
+                    grad: slice(&dout),
+                    mean_grad: &mean_grad,
+                };
+                plan.backward(pool, &call, back, &saved, grads);
                 spare.push(saved.y);
             });
         }
@@ -335,5 +379,30 @@ impl<C: CheckpointStrategy> SparseBackend for Autodiff<Flex, C> {
             ),
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
+    }
+
+    fn plane_means(x: FloatTensor<Self>, means: PlaneMeans) -> FloatTensor<Self> {
+        let (x, guard) = x.into_parts();
+        let mean_grad = means.mean_grad.clone();
+        let out = Flex::plane_means(x, means);
+        match MeansBackward.prepare::<C>([guard]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(mean_grad, out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+}
+
+/// Leaves its gradient with the layer that gave the planes, whose own backward pass comes later, as its node lies below.
+#[derive(Debug)]
+struct MeansBackward;
+
+impl Backward<Flex, 1> for MeansBackward {
+    type State = Arc<Mutex<Vec<f32>>>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let grad = floats(&grads.consume::<Flex>(&ops.node));
+        let mut sum = lock(&ops.state);
+        sum.resize(slice(&grad).len(), 0.0);
+        sum.iter_mut().zip(slice(&grad)).for_each(|(sum, g)| *sum += g);
     }
 }
