@@ -47,7 +47,7 @@ fn still(store: RunStore, theme: egui::Theme, size: [f32; 2]) -> Harness<'static
     let options = SnapshotOptions::new()
         .threshold(0.6)
         .max_failed_pixels(0)
-        .output_path("screenshots");
+        .output_path("tests/snapshots");
     Harness::builder()
         .with_size(size)
         .with_theme(theme)

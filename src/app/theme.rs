@@ -83,7 +83,7 @@ const DARK: Palette = Palette {
     text: rgb(0xDFE5EB),
     weak: rgb(0x93A0AD),
     accent: rgb(0x5AB4E5),
-    accent_soft: rgb(0x1F3B4E),
+    accent_soft: rgb(0x1B3444),
     on_accent: rgb(0x0B1B26),
     grid: rgb(0x414C57),
     good: rgb(0x2FC39A),
