@@ -72,6 +72,8 @@ fn model(spec: NetSpec, masks: Masks) -> Checkpoint {
 #[test]
 fn runs_allocate_nothing_after_compile() {
     let net = |name: &str| zoo::build(name, [3, 32, 32], 10, 0.1).expect("builds");
+    // Wide enough for Winograd's algorithm.
+    let wide = zoo::build("m-cifarnet", [3, 32, 32], 10, 0.5).expect("builds");
     let [filters, columns] = [6, 54];
     let odd = |n: usize| (0..n).map(|i| i % 3 > 0).collect::<Vec<_>>();
     let masks = Masks::from([(
@@ -87,16 +89,18 @@ fn runs_allocate_nothing_after_compile() {
         model(zoo::gated(&net("resnet18"), Shift::Released), Masks::new()),
         model(net("vgg16"), Masks::new()),
         model(net("lenet5"), Masks::new()),
+        model(zoo::gated(&wide, Shift::Eq1), Masks::new()),
     ];
     let pixels: Vec<f32> = (0..4 * 3 * 32 * 32).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
     for model in &models {
-        for threads in [1, 2] {
+        for (threads, winograd) in [(1, true), (2, true), (1, false), (2, false)] {
             let mut engine = compile(
                 model,
                 &Options {
                     kernel: Kernel::best(),
                     threads,
                     batch: 4,
+                    winograd,
                 },
             )
             .expect("compiles");

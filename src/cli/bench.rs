@@ -38,6 +38,9 @@ pub struct BenchArgs {
     /// avx512, avx2, neon, portable or reference; the fastest if not given
     #[arg(long)]
     kernel: Option<String>,
+    /// infer: no convolution by Winograd's algorithm
+    #[arg(long)]
+    direct: bool,
     /// train: norm statistics over `all` images or the `active` ones
     #[arg(long, default_value = "active")]
     norm_statistics: String,
@@ -89,6 +92,7 @@ pub fn bench(args: &BenchArgs) -> Done {
                         density,
                         seconds,
                         kernel,
+                        winograd: !args.direct,
                     }
                     .run(),
                     "train" => BenchTrain {

@@ -230,6 +230,7 @@ fn by_engine(bench: &Bench, kernel: Kernel, density: Density, put: Put) -> Resul
                 kernel,
                 threads,
                 batch: BATCH,
+                ..Options::default()
             },
         )?;
         engine.set_density(density);

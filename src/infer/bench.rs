@@ -36,6 +36,8 @@ pub struct BenchInfer {
     pub seconds: f64,
     /// Whose instructions.
     pub kernel: Kernel,
+    /// Whether convolutions may be computed by Winograd's algorithm.
+    pub winograd: bool,
 }
 
 /// What was timed.
@@ -76,6 +78,7 @@ impl BenchInfer {
                 kernel: self.kernel,
                 threads: self.threads,
                 batch: self.batch,
+                winograd: self.winograd,
             },
         )?;
         engine.set_density(self.density);

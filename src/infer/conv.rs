@@ -5,11 +5,11 @@
 //! *live* ones are computed; *constant* ones come out without a multiplication (masked filters with a shift,
 //! and channels that only the residual has); all others are absent.
 
+use super::conv_plan::Plan;
 use super::gate::{self, Gate};
 use super::plane;
-use crate::kernel::{Columns, ConvCall, ConvPlan, Epilogue, Layout, Pool};
+use crate::kernel::{Columns, ConvCall, Epilogue, Layout, Pool, WinogradScratch};
 use crate::model::checkpoint::Moments;
-use crate::model::mask::LayerMask;
 use crate::model::spec::Shift;
 
 /// A norm's own numbers.
@@ -49,11 +49,12 @@ pub(super) struct Conv {
     pub input: usize,
     pub output: usize,
     pub residual: Option<(usize, Layout)>,
-    pub plan: ConvPlan,
-    /// `[filters, columns]`.
+    pub plan: Plan,
+    /// As the plan takes them.
     pub weights: Vec<f32>,
-    /// Kept filters and columns, where some are not.
-    pub mask: Option<LayerMask>,
+    /// By filter, and by column: whether it is kept, where some are not.
+    pub kept_filters: Option<Vec<bool>>,
+    pub kept_columns: Option<Vec<bool>>,
     /// Columns of one input channel.
     pub taps: usize,
     pub norm: Option<Norm>,
@@ -88,6 +89,7 @@ pub(super) struct Scratch {
     pub gate: gate::Scratch,
     winners: Vec<u32>,
     present: Vec<bool>,
+    pub winograd: WinogradScratch,
 }
 
 impl Scratch {
@@ -96,6 +98,7 @@ impl Scratch {
             gate: gate::Scratch::new(channels),
             winners: Vec::with_capacity(channels),
             present: vec![false; channels],
+            winograd: WinogradScratch::default(),
         }
     }
 }
@@ -151,7 +154,7 @@ impl Conv {
     }
 
     fn is_kept(&self, f: usize) -> bool {
-        self.mask.as_ref().is_none_or(|m| m.filters[f])
+        self.kept_filters.as_ref().is_none_or(|kept| kept[f])
     }
 
     /// Decides which channels of one image are computed. Nothing is computed yet.
@@ -193,6 +196,7 @@ impl Conv {
         residual: Option<&[f32]>,
         to: Target,
         state: &ConvState,
+        scratch: &mut WinogradScratch,
         pool: Option<&mut Pool>,
     ) -> Macs {
         let Target { data: output, active } = to;
@@ -209,10 +213,7 @@ impl Conv {
             filters: &state.live,
             epilogue,
         };
-        match pool {
-            Some(pool) => self.plan.run_on(pool, &call, output),
-            None => self.plan.run(&call, output),
-        }
+        self.plan.run(&call, scratch, pool, output);
         if !state.constant.is_empty() {
             self.plan.run(
                 &ConvCall {
@@ -220,6 +221,8 @@ impl Conv {
                     filters: &state.constant,
                     ..call
                 },
+                scratch,
+                None,
                 output,
             );
         }
@@ -232,7 +235,7 @@ impl Conv {
         let layout = self.plan.output();
         let positions = layout.height * layout.width;
         Macs {
-            conv: (state.live.len() * state.columns.len() * positions) as u64,
+            conv: (state.live.len() * state.columns.len() * self.plan.columns_each() * positions) as u64,
             gate: self
                 .gate
                 .as_ref()
@@ -248,7 +251,7 @@ impl Conv {
         state.made = true;
         state.made_for.clear();
         state.made_for.extend_from_slice(channels);
-        let Some(mask) = &self.mask else {
+        let Some(kept) = &self.kept_columns else {
             state.columns.set_channels(channels);
             return;
         };
@@ -256,7 +259,7 @@ impl Conv {
         let all = channels
             .iter()
             .flat_map(|&c| c * self.taps as u32..(c + 1) * self.taps as u32);
-        state.listed.extend(all.filter(|&column| mask.columns[column as usize]));
+        state.listed.extend(all.filter(|&column| kept[column as usize]));
         state.columns.set_columns(&state.listed);
     }
 
@@ -281,7 +284,7 @@ impl Conv {
             })
         };
         let Some(gate) = &self.gate else {
-            if self.mask.is_none() {
+            if self.kept_filters.is_none() {
                 live.extend(0..self.filters() as u32);
                 return;
             }

@@ -21,6 +21,8 @@ pub struct Options {
     pub threads: usize,
     /// Most images a run.
     pub batch: usize,
+    /// Whether 3×3 convolutions may be computed by Winograd's algorithm where that should be faster.
+    pub winograd: bool,
 }
 
 impl Default for Options {
@@ -29,6 +31,7 @@ impl Default for Options {
             kernel: Kernel::best(),
             threads: 1,
             batch: 64,
+            winograd: true,
         }
     }
 }
@@ -92,7 +95,7 @@ pub struct Engine {
 /// its kernel, a gate that is not on a convolution with a norm.
 pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
     checkpoint.check()?;
-    let program = plan::plan(checkpoint, options.kernel)?;
+    let program = plan::plan(checkpoint, options)?;
     let model = Checkpoint {
         header: checkpoint.header.clone(),
         weights: Weights::new(),

@@ -6,6 +6,7 @@
 
 mod bench;
 mod conv;
+mod conv_plan;
 mod engine;
 mod gate;
 mod latency;

@@ -2,23 +2,26 @@
 //! Knows nothing of images or threads.
 
 use super::conv::{Conv, Norm};
+use super::conv_plan::Plan;
+use super::engine::Options;
 use super::gate::Gate;
 use super::linear::Matrix;
 use super::plane::Window;
 use super::program::{Action, Program, Tensor, assign};
-use crate::kernel::{ConvPlan, ConvShape, Kernel, Layout, Pad};
+use crate::kernel::{ConvPlan, ConvShape, Layout, Pad, WinogradPlan};
 use crate::model::checkpoint::Checkpoint;
+use crate::model::mask::LayerMask;
 use crate::model::spec::{NetSpec, Op, Shape};
 use crate::model::steps::{ConvStep, Step, steps};
 use anyhow::{Context, Result, ensure};
 
 /// Compiles a checkpoint that has been checked. Norms are not folded yet.
-pub(super) fn plan(checkpoint: &Checkpoint, kernel: Kernel) -> Result<Program> {
+pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Program> {
     let spec = checkpoint.spec();
     let shapes = spec.shapes()?;
     let mut planner = Planner {
         checkpoint,
-        kernel,
+        options,
         spec,
         shapes,
         of_node: vec![None; spec.nodes.len()],
@@ -52,7 +55,7 @@ pub(super) fn plan(checkpoint: &Checkpoint, kernel: Kernel) -> Result<Program> {
 
 struct Planner<'a> {
     checkpoint: &'a Checkpoint,
-    kernel: Kernel,
+    options: &'a Options,
     spec: &'a NetSpec,
     shapes: Vec<Shape>,
     /// The tensor each node's value lives in.
@@ -66,8 +69,8 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Gives node `i` a tensor in the layout its first convolution reads.
     fn tensor(&mut self, i: usize) -> usize {
-        let layout = self.reader(i).unwrap_or_else(|| self.contiguous(i));
-        self.tensor_in(i, layout)
+        let layout = self.winograd_reader(i).or_else(|| self.reader(i));
+        self.tensor_in(i, layout.unwrap_or_else(|| self.contiguous(i)))
     }
 
     fn contiguous(&self, i: usize) -> Layout {
@@ -91,6 +94,40 @@ impl Planner<'_> {
                 Op::Dropout { .. } => self.reader(j),
                 _ => None,
             })
+    }
+
+    /// What Winograd's algorithm reads, if the only step that reads node `i` is a convolution done so.
+    fn winograd_reader(&self, i: usize) -> Option<Layout> {
+        let mut readers = Vec::new();
+        self.readers(i, &mut readers);
+        let [conv] = readers[..] else { return None };
+        let Op::Conv { .. } = self.spec.nodes[conv].op else {
+            return None;
+        };
+        // What it reads does not depend on what it writes.
+        let plan = self.winograd(conv, self.contiguous(conv), None)?;
+        Some(*plan.input())
+    }
+
+    /// The nodes that read node `i`, through nodes that change nothing. A gate is part of the convolution that reads the same.
+    fn readers(&self, i: usize, readers: &mut Vec<usize>) {
+        for j in self.spec.consumers(i) {
+            match self.spec.nodes[j].op {
+                Op::Dropout { .. } => self.readers(j, readers),
+                Op::Gate { .. } => {}
+                _ => readers.push(j),
+            }
+        }
+    }
+
+    /// A plan by Winograd's algorithm, where that pays. Its tiles mix the columns of a channel, so none may be masked.
+    fn winograd(&self, conv: usize, output: Layout, residual: Option<Layout>) -> Option<WinogradPlan> {
+        let masked = |m: &LayerMask| m.columns.contains(&false);
+        let mask = self.checkpoint.masks.get(&self.spec.nodes[conv].name);
+        if !self.options.winograd || mask.is_some_and(masked) {
+            return None;
+        }
+        WinogradPlan::new(self.options.kernel, &self.shape(conv).ok()?, output, residual)
     }
 
     fn read(&self, i: usize) -> Result<usize> {
@@ -185,17 +222,7 @@ impl Planner<'_> {
             "node {}: a gate on a convolution without a norm",
             node.name
         );
-        let wanted = Layout::input(&shape);
         let mut input = self.read(step.input)?;
-        if self.tensors[input].layout != wanted {
-            self.tensors.push(Tensor {
-                layout: wanted,
-                slot: 0,
-            });
-            let to = self.tensors.len() - 1;
-            self.actions.push(Action::Repack { from: input, to });
-            input = to;
-        }
         let sum = if step.relu { None } else { self.sum_after(step.output) };
         let end = sum.as_ref().map_or(step.output, |s| s.end);
         let residual = sum.as_ref().map(|s| (s.other, self.tensors[s.other].layout));
@@ -205,25 +232,39 @@ impl Planner<'_> {
         }
         let output = self.tensor(end);
         let layout = self.tensors[output].layout;
-        let plan = ConvPlan::forward(self.kernel, &shape, layout, residual.map(|r| r.1));
+        let residual_layout = residual.map(|r| r.1);
+        // The input was laid out for the plan it is to have.
+        let plan = self
+            .winograd(step.conv, layout, residual_layout)
+            .filter(|plan| *plan.input() == self.tensors[input].layout)
+            .map_or_else(
+                || Plan::Direct(ConvPlan::forward(self.options.kernel, &shape, layout, residual_layout)),
+                Plan::Winograd,
+            );
+        if self.tensors[input].layout != *plan.input() {
+            self.tensors.push(Tensor {
+                layout: *plan.input(),
+                slot: 0,
+            });
+            let to = self.tensors.len() - 1;
+            self.actions.push(Action::Repack { from: input, to });
+            input = to;
+        }
         // As in training, a norm makes a bias before it void.
         let bias = match node.op {
             Op::Conv { bias: true, .. } if step.norm.is_none() => self.array(step.conv, "bias")?,
             _ => vec![0.0; shape.filters],
         };
+        let mask = self.checkpoint.masks.get(&node.name);
         let conv = Conv {
             node: step.conv,
             index: self.spec.convs().iter().position(|&c| c == step.conv).unwrap_or(0),
             input,
             output,
             residual,
-            weights: self.array(step.conv, "weight")?,
-            mask: self
-                .checkpoint
-                .masks
-                .get(&node.name)
-                .filter(|m| !m.filters.iter().chain(&m.columns).all(|&kept| kept))
-                .cloned(),
+            weights: plan.weights(self.array(step.conv, "weight")?),
+            kept_filters: mask.map(|m| m.filters.clone()).filter(|kept| kept.contains(&false)),
+            kept_columns: mask.map(|m| m.columns.clone()).filter(|kept| kept.contains(&false)),
             taps: shape.taps(),
             norm: step.norm.map(|n| self.norm(n)).transpose()?,
             gate: step.gate.map(|(gate, form)| self.gate(gate, form)).transpose()?,

@@ -3,22 +3,17 @@
 
 use crate::kernel::Layout;
 
-/// Rows of a layout that keeps even and odd columns apart are not contiguous.
-fn is_split(layout: &Layout) -> bool {
-    layout.width > 1 && layout.offset(0, 0, 1) != layout.offset(0, 0, 0) + 1
-}
-
 /// Copies channel `c` out to a contiguous `[h, w]`.
 pub(super) fn load(layout: &Layout, data: &[f32], c: usize, plane: &mut [f32]) {
-    let split = is_split(layout);
+    let stride = layout.stride();
     for (y, row) in plane.chunks_exact_mut(layout.width).take(layout.height).enumerate() {
-        if !split {
+        if stride == 1 {
             row.copy_from_slice(&data[layout.offset(c, y, 0)..][..layout.width]);
             continue;
         }
-        for first in 0..2 {
+        for first in 0..stride.min(layout.width) {
             let from = &data[layout.offset(c, y, first)..];
-            for (to, from) in row[first..].iter_mut().step_by(2).zip(from) {
+            for (to, from) in row[first..].iter_mut().step_by(stride).zip(from) {
                 *to = *from;
             }
         }
@@ -27,15 +22,15 @@ pub(super) fn load(layout: &Layout, data: &[f32], c: usize, plane: &mut [f32]) {
 
 /// Copies a contiguous `[h, w]` to channel `c`. Writes pixels only, so the zeros around them stay.
 pub(super) fn store(layout: &Layout, plane: &[f32], c: usize, data: &mut [f32]) {
-    let split = is_split(layout);
+    let stride = layout.stride();
     for (y, row) in plane.chunks_exact(layout.width).take(layout.height).enumerate() {
-        if !split {
+        if stride == 1 {
             data[layout.offset(c, y, 0)..][..layout.width].copy_from_slice(row);
             continue;
         }
-        for first in 0..2 {
+        for first in 0..stride.min(layout.width) {
             let to = &mut data[layout.offset(c, y, first)..];
-            for (to, from) in to.iter_mut().zip(row[first..].iter().step_by(2)) {
+            for (to, from) in to.iter_mut().zip(row[first..].iter().step_by(stride)) {
                 *to = *from;
             }
         }
@@ -114,7 +109,7 @@ pub(super) fn avg_pool(from: &[f32], w: usize, window: Window, to: &mut [f32], o
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{ConvShape, Pad};
+    use crate::kernel::{ConvShape, Kernel, Pad, WinogradPlan};
 
     #[test]
     fn a_plane_comes_back_from_every_layout_and_padding_stays_zero() {
@@ -133,15 +128,19 @@ mod tests {
                     right: 1,
                 },
             };
-            let layout = Layout::input(&shape);
-            let mut data = layout.alloc();
-            let plane: Vec<f32> = (1..=3 * width).map(|v| v as f32).collect();
-            store(&layout, &plane, 1, &mut data);
-            let mut back = vec![0.0; plane.len()];
-            load(&layout, &data, 1, &mut back);
-            assert_eq!(back, plane, "stride {stride} width {width}");
-            assert_eq!(sum(padded(&layout, &data, 1), |v| v), plane.iter().sum::<f32>());
-            assert_eq!(sum(padded(&layout, &data, 0), f32::abs), 0.0);
+            let output = Layout::contiguous(1, shape.out_h(), shape.out_w());
+            let tiled = [2, 4].map(|size| WinogradPlan::with_size(Kernel::best(), &shape, size, output, None));
+            let layouts = tiled.iter().flatten().map(|plan| *plan.input());
+            for layout in layouts.chain([Layout::input(&shape)]) {
+                let mut data = layout.alloc();
+                let plane: Vec<f32> = (1..=3 * width).map(|v| v as f32).collect();
+                store(&layout, &plane, 1, &mut data);
+                let mut back = vec![0.0; plane.len()];
+                load(&layout, &data, 1, &mut back);
+                assert_eq!(back, plane, "{layout:?}");
+                assert_eq!(sum(padded(&layout, &data, 1), |v| v), plane.iter().sum::<f32>());
+                assert_eq!(sum(padded(&layout, &data, 0), f32::abs), 0.0);
+            }
         }
     }
 

@@ -53,15 +53,31 @@ fn images(spec: &NetSpec, n: usize, seed: u64) -> Vec<f32> {
 }
 
 fn engine(model: &Checkpoint, threads: usize, kernel: Kernel) -> Engine {
-    compile(
-        model,
-        &Options {
-            kernel,
-            threads,
-            batch: 8,
-        },
-    )
-    .expect("compiles")
+    let options = Options {
+        kernel,
+        threads,
+        batch: 8,
+        winograd: true,
+    };
+    compile(model, &options).expect("compiles")
+}
+
+fn direct_engine(model: &Checkpoint) -> Engine {
+    let options = Options {
+        batch: 8,
+        winograd: false,
+        ..Options::default()
+    };
+    compile(model, &options).expect("compiles")
+}
+
+/// How many convolutions are computed by Winograd's algorithm.
+fn winograd_convs(model: &Checkpoint, options: &Options) -> usize {
+    let program = plan::plan(model, options).expect("plans");
+    program
+        .convs()
+        .filter(|c| matches!(c.plan, conv_plan::Plan::Winograd(_)))
+        .count()
 }
 
 /// The whole convolution, then the mask: masked weights are zero.
@@ -110,17 +126,15 @@ fn agrees_with_burn(model: &Checkpoint, density: Density) {
     let what = format!("{} at {density}", model.spec().name);
     let x = images(model.spec(), 3, 9);
     let want = burn(model, &x, density);
-    let mut engine = engine(model, 1, Kernel::best());
-    engine.set_density(density);
-    let got = engine.run(&x);
-    close(
-        &got.logits,
-        &want.logits.into_data().try_to_vec::<f32>().expect("floats"),
-        &what,
-    );
-    for (gate, trace) in got.gates.iter().zip(&want.gates) {
-        assert_eq!(gate.node, trace.node);
-        close(&gate.saliency, &trace.saliency, &what);
+    let logits = want.logits.into_data().try_to_vec::<f32>().expect("floats");
+    for mut engine in [engine(model, 1, Kernel::best()), direct_engine(model)] {
+        engine.set_density(density);
+        let got = engine.run(&x);
+        close(&got.logits, &logits, &what);
+        for (gate, trace) in got.gates.iter().zip(&want.gates) {
+            assert_eq!(gate.node, trace.node);
+            close(&gate.saliency, &trace.saliency, &what);
+        }
     }
 }
 
@@ -180,21 +194,101 @@ fn masked_networks_agree_with_burn_on_zeroed_weights() {
     }
 }
 
+/// Wide enough for Winograd's algorithm to pay on every machine that has tiles.
+fn wide(name: &str) -> NetSpec {
+    zoo::build(name, [3, 16, 16], 5, 0.5).expect("builds")
+}
+
+/// Masks some filters of every convolution but the first, and no column.
+fn filter_masked(mut model: Checkpoint) -> Checkpoint {
+    for &i in model.spec().clone().convs().iter().skip(1) {
+        let name = model.spec().nodes[i].name.clone();
+        let shape = model.weights[&format!("{name}.weight")].shape.clone();
+        let mask = LayerMask {
+            filters: (0..shape[0]).map(|f| f % 3 > 0).collect(),
+            columns: vec![true; shape[1..].iter().product()],
+        };
+        model.masks.insert(name, mask);
+    }
+    model
+}
+
 #[test]
-fn masked_weights_are_never_read() {
-    let clean = masked(model(zoo::gated(&small("m-cifarnet"), Shift::Eq1), 3), 4);
-    let mut dirty = clean.clone();
-    for (name, mask) in &clean.masks {
-        let weight = dirty.weights.get_mut(&format!("{name}.weight")).expect("there");
-        for (i, w) in weight.data.iter_mut().enumerate() {
-            if !(mask.filters[i / mask.columns.len()] && mask.columns[i % mask.columns.len()]) {
-                *w = f32::NAN;
+fn wide_networks_by_winograd_agree_with_burn() {
+    for name in ["m-cifarnet", "resnet18"] {
+        let plain = wide(name);
+        let mut models = vec![model(plain.clone(), 3)];
+        for form in [Shift::Eq1, Shift::Released] {
+            let gated = model(zoo::gated(&plain, form), 3);
+            models.extend([gated.clone(), filter_masked(gated)]);
+        }
+        for model in &models {
+            if Kernel::best().name() != "reference" {
+                assert!(winograd_convs(model, &Options::default()) >= 3, "{name}");
             }
+            agrees_with_burn(model, percent(100));
+            agrees_with_burn(model, percent(40));
         }
     }
-    let x = images(clean.spec(), 2, 5);
-    let [mut a, mut b] = [&clean, &dirty].map(|m| engine(m, 1, Kernel::best()));
-    assert!(a.run(&x) == b.run(&x));
+}
+
+#[test]
+fn winograd_counts_the_macs_of_the_convolution() {
+    let model = model(zoo::gated(&wide("m-cifarnet"), Shift::Eq1), 3);
+    let x = images(model.spec(), 2, 4);
+    let [mut a, mut b] = [engine(&model, 1, Kernel::best()), direct_engine(&model)];
+    // Gates at 1 let every channel through, so that both choose the same.
+    let (a, b) = (a.run(&x), b.run(&x));
+    assert_eq!((a.macs, a.macs_conv, &a.layers), (b.macs, b.macs_conv, &b.layers));
+}
+
+#[test]
+fn masked_columns_and_second_readers_keep_convolutions_direct() {
+    let options = Options::default();
+    let direct = Options {
+        winograd: false,
+        ..options
+    };
+    let reference = Options {
+        kernel: Kernel::by_name("reference").expect("always there"),
+        ..options
+    };
+    let net = model(wide("m-cifarnet"), 3);
+    assert_eq!(winograd_convs(&net, &direct), 0);
+    assert_eq!(winograd_convs(&net, &reference), 0);
+    assert_eq!(winograd_convs(&masked(net, 4), &options), 0);
+    // The first convolution of a block reads what the sum reads too.
+    let resnet = model(wide("resnet18"), 3);
+    let program = plan::plan(&resnet, &options).expect("plans");
+    for conv in program
+        .convs()
+        .filter(|c| matches!(c.plan, conv_plan::Plan::Winograd(_)))
+    {
+        let readers = program.convs().filter(|c| c.input == conv.input);
+        assert_eq!(readers.count(), 1);
+        assert!(program.convs().all(|c| c.residual.is_none_or(|r| r.0 != conv.input)));
+    }
+}
+
+#[test]
+fn masked_weights_are_never_read() {
+    for clean in [
+        masked(model(zoo::gated(&small("m-cifarnet"), Shift::Eq1), 3), 4),
+        filter_masked(model(zoo::gated(&wide("m-cifarnet"), Shift::Eq1), 3)),
+    ] {
+        let mut dirty = clean.clone();
+        for (name, mask) in &clean.masks {
+            let weight = dirty.weights.get_mut(&format!("{name}.weight")).expect("there");
+            for (i, w) in weight.data.iter_mut().enumerate() {
+                if !(mask.filters[i / mask.columns.len()] && mask.columns[i % mask.columns.len()]) {
+                    *w = f32::NAN;
+                }
+            }
+        }
+        let x = images(clean.spec(), 2, 5);
+        let [mut a, mut b] = [&clean, &dirty].map(|m| engine(m, 1, Kernel::best()));
+        assert!(a.run(&x) == b.run(&x));
+    }
 }
 
 #[test]
@@ -228,8 +322,14 @@ fn every_kernel_gives_the_reference_result() {
 
 #[test]
 fn threads_and_batches_change_no_bit() {
-    for name in ["m-cifarnet", "resnet18"] {
-        let model = model(zoo::gated(&small(name), Shift::Eq1), 8);
+    for spec in [
+        small("m-cifarnet"),
+        small("resnet18"),
+        wide("m-cifarnet"),
+        wide("resnet18"),
+    ] {
+        let name = &spec.name;
+        let model = model(zoo::gated(&spec, Shift::Eq1), 8);
         let x = images(model.spec(), 8, 9);
         let size = x.len() / 8;
         let mut one = engine(&model, 1, Kernel::best());
@@ -447,7 +547,12 @@ fn networks_the_kernels_do_not_have_are_refused_by_name() {
 #[test]
 fn tensors_share_buffers() {
     let model = model(small("resnet18"), 1);
-    let program = plan::plan(&model, Kernel::best()).expect("plans");
+    // Winograd's algorithm has layouts of its own.
+    let options = Options {
+        winograd: false,
+        ..Options::default()
+    };
+    let program = plan::plan(&model, &options).expect("plans");
     // The four tensors of one layout that stage 1 begins with: never more than three are alive at once.
     let first = program.tensors[program.convs().next().expect("some").output].layout;
     assert_eq!(program.tensors.iter().filter(|t| t.layout == first).count(), 4);
@@ -467,6 +572,7 @@ fn the_bench_says_what_it_ran() {
         density: Density::FULL,
         seconds: 0.0,
         kernel: Kernel::best(),
+        winograd: true,
     };
     let row = bench.run().expect("runs");
     let spec = zoo::build("m-cifarnet", [3, 32, 32], 10, 0.05).expect("builds");

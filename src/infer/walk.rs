@@ -59,6 +59,10 @@ impl Worker {
             .map(|t| t.layout.height * t.layout.width)
             .max()
             .unwrap_or(0);
+        let mut scratch = Scratch::new(channels);
+        for conv in program.convs() {
+            conv.plan.make_room(&mut scratch.winograd);
+        }
         Self {
             slots: program.slots.iter().map(|s| s.alloc()).collect(),
             active: program
@@ -67,7 +71,7 @@ impl Worker {
                 .map(|t| Vec::with_capacity(t.layout.channels))
                 .collect(),
             convs: program.convs().map(Conv::state).collect(),
-            scratch: Scratch::new(channels),
+            scratch,
             planes: [vec![0.0; plane], vec![0.0; plane]],
             pairs: Vec::with_capacity(channels),
         }
@@ -134,6 +138,7 @@ impl Worker {
                 active: &mut active,
             },
             state,
+            &mut self.scratch.winograd,
             pool,
         );
         out.convs[conv.index] = (macs, state.live.len() as u64);

@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 struct Line([f32; 16]);
 
 /// A zeroed buffer of a fixed length.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Aligned {
     lines: Vec<Line>,
     len: usize,

@@ -234,6 +234,11 @@ impl Layout {
         vec![0.0; self.len()]
     }
 
+    /// How many columns apart pixels of a row are that lie side by side.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Index of a pixel.
     pub fn offset(&self, channel: usize, y: usize, x: usize) -> usize {
         channel * self.channel_len + self.padded_offset(y + self.top, x + self.left)

@@ -53,8 +53,8 @@ struct Block {
     residual: Vec<LaneMap>,
 }
 
-/// Transformed inputs and products of one block.
-#[derive(Clone, Debug)]
+/// Transformed inputs and products of one block. Plans that run one after the other may share it.
+#[derive(Clone, Debug, Default)]
 pub struct WinogradScratch {
     inputs: Aligned,
     products: Aligned,
@@ -187,11 +187,24 @@ impl WinogradPlan {
 
     /// Memory for one call at a time.
     pub fn scratch(&self) -> WinogradScratch {
-        let n = self.elements.len();
-        WinogradScratch {
-            inputs: Aligned::zeros(n * self.element_len(self.shape.in_channels)),
-            products: Aligned::zeros(n * self.element_len(self.shape.filters)),
+        let mut scratch = WinogradScratch::default();
+        self.make_room(&mut scratch);
+        scratch
+    }
+
+    /// Makes another plan's scratch large enough for this one too.
+    pub fn make_room(&self, scratch: &mut WinogradScratch) {
+        let [inputs, products] = self.scratch_lens();
+        if scratch.inputs.len() < inputs {
+            scratch.inputs = Aligned::zeros(inputs);
         }
+        if scratch.products.len() < products {
+            scratch.products = Aligned::zeros(products);
+        }
+    }
+
+    fn scratch_lens(&self) -> [usize; 2] {
+        [self.shape.in_channels, self.shape.filters].map(|rows| self.elements.len() * self.element_len(rows))
     }
 
     /// Floats from one element of the tiles to the next: a line more than the rows need, so that the
@@ -258,10 +271,10 @@ impl WinogradPlan {
         assert_eq!(call.weights.len(), n * c * f, "weights");
         assert!(call.input.len() >= self.input.len(), "input too short");
         assert!(output.len() >= self.output.len(), "output too short");
-        assert_eq!(
-            (scratch.inputs.len(), scratch.products.len()),
-            (n * self.element_len(c), n * self.element_len(f)),
-            "scratch of another plan"
+        let [inputs, products] = self.scratch_lens();
+        assert!(
+            scratch.inputs.len() >= inputs && scratch.products.len() >= products,
+            "scratch too short"
         );
         let e = &call.epilogue;
         assert!(
