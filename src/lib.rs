@@ -35,7 +35,7 @@
 //! ```
 //!
 //! - *Record*: events, in order, logged before they are shown. A run's state is their fold, so a log replays to the same state.
-//! - *Question*: the newest replaces the older; the first answer comes within a tenth of a second and is refined.
+//! - *Question*: the newest replaces the older; the first answer rests on few images, later ones on more.
 //! - *Emit is the only control point*: a paused run waits inside it, a stopped one gets an error from it and unwinds.
 //!
 //! # One layer, three forms

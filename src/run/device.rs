@@ -57,7 +57,7 @@ impl DeviceName {
     pub fn probe(self) -> DeviceLine {
         let found = match self {
             Self::Flex => Ok(format!("CPU, {} kernels", crate::kernel::Kernel::best().name())),
-            Self::Ndarray => Ok("CPU, dense and masked; about 50 times slower than flex".to_owned()),
+            Self::Ndarray => Ok("CPU, dense and masked; much slower than flex".to_owned()),
             Self::Wgpu => probe_wgpu(),
         };
         let available = found.is_ok();
