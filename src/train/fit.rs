@@ -136,11 +136,23 @@ impl Said {
 fn starting_weights(ctx: &Ctx, spec: &NetSpec) -> Result<weights::Weights> {
     let mut start = weights::init(spec, ctx.seed)?;
     if let Some(from) = &ctx.start {
-        for (name, array) in &from.weights {
-            if let Some(to) = start.get_mut(name).filter(|to| to.shape == array.shape) {
-                to.data.clone_from(&array.data);
-            }
+        let mut taken = 0;
+        for (name, to) in &mut start {
+            let Some(array) = from.weights.get(name) else { continue };
+            ensure!(
+                array.shape == to.shape,
+                "the model to start from has {name} of shape {:?}, expected {:?}",
+                array.shape,
+                to.shape
+            );
+            to.data.clone_from(&array.data);
+            taken += 1;
         }
+        ensure!(
+            taken > 0,
+            "the model to start from shares no weights with {}",
+            spec.name
+        );
     }
     Ok(start)
 }
