@@ -72,6 +72,24 @@ pub enum Event {
         /// Share of the validation images classified right.
         top1: f32,
     },
+    /// A search begins.
+    Search(Arc<SearchStart>),
+    /// A candidate was measured.
+    Trial(Trial),
+    /// How far ADMM's weights are from its targets: ‖W − Z‖ of each pruned layer.
+    Residuals {
+        /// ADMM updates done in this stage.
+        update: u32,
+        /// In network order.
+        layers: Vec<Residual>,
+    },
+    /// Somebody steered the search.
+    Steered(Steer),
+    /// The run was interrupted here and goes on. Says nothing of the work.
+    Resumed {
+        /// Events that had been said when the memory it goes on from was written.
+        from: u64,
+    },
     /// Something went wrong, and the run went on.
     Warning {
         /// One line.
@@ -79,6 +97,147 @@ pub enum Event {
     },
     /// The run is over.
     Ended(Ending),
+}
+
+/// The way in which a layer is pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dimension {
+    /// Output channels: rows of the weight matrix.
+    Filter,
+    /// Input channels: blocks of columns.
+    Channel,
+    /// Columns: one (input channel, ky, kx).
+    Column,
+    /// Single weights: non-structured.
+    Element,
+    /// Not the weights, but the density of the layer's FBS gate.
+    Gate,
+}
+
+/// What a budget is counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// Weights of convolutions and linear layers.
+    Weights,
+    /// MACs an image.
+    #[default]
+    Macs,
+    /// Milliseconds an image, measured on this machine.
+    Ms,
+}
+
+/// One number that a search decides: the kept share of a group of layers along one dimension.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// The first layer it prunes; unique within a dimension.
+    pub name: String,
+    /// How.
+    pub dimension: Dimension,
+    /// What the guide sorts by: the budget's unit at density 1.
+    pub size: f64,
+    /// Channels, columns or weights it chooses among.
+    pub choices: usize,
+    /// Other layers that must be cut together with it.
+    pub tied: Vec<String>,
+}
+
+/// What a search is about to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchStart {
+    /// E.g. `round 2` or `purification 1`.
+    pub name: String,
+    /// What is decided.
+    pub sites: Vec<Site>,
+    /// What the budget is counted in.
+    pub unit: Unit,
+    /// What must not be exceeded.
+    pub budget: f64,
+    /// The same of the model the search starts from.
+    pub whole: f64,
+    /// Trials planned.
+    pub trials: u64,
+    /// Images a trial is measured on, of the validation split.
+    pub images: usize,
+}
+
+/// What became of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Better than all before it.
+    Best,
+    /// Taken as the next state.
+    Accepted,
+    /// Left.
+    Rejected,
+}
+
+/// One candidate that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Counts from 0 in its search.
+    pub number: u64,
+    /// Kept share of each site, in [`SearchStart::sites`]' order.
+    pub densities: Arc<[f32]>,
+    /// What the budget counts.
+    pub spent: f64,
+    /// MACs an image.
+    pub macs: u64,
+    /// Parameters.
+    pub params: u64,
+    /// Share of the images classified right.
+    pub top1: f32,
+    /// What the search makes large.
+    pub reward: f32,
+    /// In the reward's units; 0 for searches without one.
+    pub temperature: f32,
+    /// Share of the latest proposals that were worse and were taken all the same.
+    pub acceptance: f32,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// ‖W − Z‖_F / ‖W‖_F of one layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Residual {
+    /// The layer.
+    pub layer: String,
+    /// In which way it is pruned.
+    pub dimension: Dimension,
+    /// Relative distance.
+    pub value: f32,
+}
+
+/// What somebody asks of a search while it runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "steer", rename_all = "kebab-case")]
+pub enum Steer {
+    /// Another budget, in the search's unit.
+    Budget {
+        /// What must not be exceeded.
+        most: f64,
+    },
+    /// Hold a site at a density, or (1) forbid to prune it.
+    Lock {
+        /// Index into [`SearchStart::sites`].
+        site: usize,
+        /// Kept share.
+        density: f32,
+    },
+    /// Let a site go free again.
+    Unlock {
+        /// Index into [`SearchStart::sites`].
+        site: usize,
+    },
+    /// Back to the first temperature.
+    Reheat,
+    /// Try this vector next, brought within the budget.
+    Propose {
+        /// Kept share of each site.
+        densities: Vec<f32>,
+    },
 }
 
 /// One layer, as it is now.

@@ -81,6 +81,7 @@ fn runs_allocate_nothing_after_compile() {
         LayerMask {
             filters: odd(filters),
             columns: odd(columns),
+            ..LayerMask::default()
         },
     )]);
     let models = [

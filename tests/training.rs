@@ -195,6 +195,7 @@ fn reference_layer(shift: Shift) -> (NetSpec, Weights) {
                     stride: 1,
                     pad: Pad::VALID,
                     bias: false,
+                    groups: 1,
                 },
                 vec![0],
             ),
@@ -337,6 +338,7 @@ fn gradients_of_three_layers_agree_with_finite_differences() {
                 stride,
                 pad: Pad::all(1),
                 bias: false,
+                groups: 1,
             },
             vec![last],
         ));

@@ -2,7 +2,7 @@
 //! Knows nothing of what methods do.
 
 use super::{Done, Json, OrFail};
-use crate::event::{Event, Outcome, Stamped};
+use crate::event::{Event, Outcome, Stamped, Verdict};
 use crate::run::control::Control;
 use crate::run::device::DeviceName;
 use crate::run::execute::{Place, execute};
@@ -115,6 +115,22 @@ fn say(json: Json, stamped: &Stamped) {
             );
         }
         Event::Kept { model, .. } => eprintln!("{at}  kept {model}"),
+        Event::Search(s) => eprintln!("{at}  search {}: {} sites, {} trials", s.name, s.sites.len(), s.trials),
+        Event::Trial(t) if t.verdict == Verdict::Best => {
+            eprintln!(
+                "{at}  trial {}: top-1 {}, {:.2} M MACs, {:.3} M parameters",
+                t.number,
+                percent(t.top1),
+                t.macs as f64 / 1e6,
+                t.params as f64 / 1e6
+            );
+        }
+        Event::Residuals { update, layers } => {
+            let worst = layers.iter().map(|l| l.value).fold(0.0, f32::max);
+            eprintln!("{at}  ADMM update {update}: ‖W − Z‖ / ‖W‖ at most {worst:.3}");
+        }
+        Event::Steered(steer) => eprintln!("{at}  steered: {steer:?}"),
+        Event::Resumed { from } => eprintln!("{at}  goes on from event {from}"),
         Event::Warning { text } => eprintln!("{at}  warning: {text}"),
         Event::Ended(e) if e.outcome == Outcome::Finished => {
             let top1 = |x: Option<f32>| x.map_or_else(|| "–".into(), percent);
@@ -126,6 +142,6 @@ fn say(json: Json, stamped: &Stamped) {
             );
         }
         Event::Ended(e) if e.outcome == Outcome::Cancelled => eprintln!("{at}  stopped; {}", e.run),
-        Event::Ended(_) | Event::Step { .. } | Event::Layers { .. } => {}
+        Event::Ended(_) | Event::Step { .. } | Event::Layers { .. } | Event::Trial(_) => {}
     }
 }

@@ -141,11 +141,13 @@ impl Planner<'_> {
             kernel,
             stride,
             pad,
+            groups,
             ..
         } = node.op
         else {
             unreachable!("a conv step begins with a convolution")
         };
+        ensure!(groups == 1, "node {}: {groups} groups, expected 1", node.name);
         let [in_channels, in_h, in_w] = self.shapes[node.inputs[0]];
         ensure!(stride <= 2, "node {}: stride {stride}, expected 1 or 2", node.name);
         let most = pad.top.max(pad.bottom).max(pad.left).max(pad.right);

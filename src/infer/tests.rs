@@ -177,7 +177,7 @@ fn masked(mut model: Checkpoint, seed: u64) -> Checkpoint {
         let mut draw = |n: usize, share: f64| (0..n).map(|_| rng.random_bool(share)).collect::<Vec<_>>();
         let filters = draw(weight.shape[0], 0.7);
         let columns = draw(weight.shape[1..].iter().product(), 0.6);
-        model.masks.insert(name, LayerMask { filters, columns });
+        model.masks.insert(name, LayerMask { filters, columns, ..LayerMask::default() });
     }
     model
 }
@@ -207,6 +207,7 @@ fn filter_masked(mut model: Checkpoint) -> Checkpoint {
         let mask = LayerMask {
             filters: (0..shape[0]).map(|f| f % 3 > 0).collect(),
             columns: vec![true; shape[1..].iter().product()],
+            ..LayerMask::default()
         };
         model.masks.insert(name, mask);
     }
@@ -459,6 +460,7 @@ fn odd_graphs_agree_with_burn() {
         stride,
         pad: Pad::all(kernel / 2),
         bias: true,
+        groups: 1,
     };
     let norm = || Op::Norm {
         eps: 1e-3,

@@ -2,7 +2,7 @@
 //! Knows nothing of runs or devices.
 //!
 //! The header's metadata has one key, `secateur`, a JSON object ([`Header`]). Tensors: every weight under its own name,
-//! `stats@PERCENT.NODE.mean|var`, `mask.NODE.filters|columns` (0/1 bytes).
+//! `stats@PERCENT.NODE.mean|var`, `mask.NODE.filters|columns|elements` (0/1 bytes).
 
 use super::mask::{Density, LayerMask, Masks};
 use super::spec::{NetSpec, Op};
@@ -144,6 +144,12 @@ impl Checkpoint {
                 mask.filters.len(),
                 mask.columns.len()
             );
+            ensure!(
+                mask.elements.is_empty() || mask.elements.len() == filters * columns,
+                "the mask of {name} has {} elements, expected {}",
+                mask.elements.len(),
+                filters * columns
+            );
         }
         ensure!(
             self.stats.keys().eq(self.header.densities.iter()),
@@ -187,7 +193,8 @@ impl Checkpoint {
             }
         }
         for (node, mask) in &self.masks {
-            for (what, v) in [("filters", &mask.filters), ("columns", &mask.columns)] {
+            let parts = [("filters", &mask.filters), ("columns", &mask.columns), ("elements", &mask.elements)];
+            for (what, v) in parts.into_iter().filter(|(what, v)| *what != "elements" || !v.is_empty()) {
                 tensors.insert(
                     format!("mask.{node}.{what}"),
                     (Dtype::U8, vec![v.len()], v.iter().map(|&b| u8::from(b)).collect()),
@@ -232,14 +239,12 @@ impl Checkpoint {
                 let (node, what) = rest
                     .rsplit_once('.')
                     .with_context(|| format!("tensor {name} is not known"))?;
-                let mask = masks.entry(node.to_owned()).or_insert_with(|| LayerMask {
-                    filters: vec![],
-                    columns: vec![],
-                });
+                let mask = masks.entry(node.to_owned()).or_default();
                 let bits = view.data().iter().map(|&b| b != 0).collect();
                 match what {
                     "filters" => mask.filters = bits,
                     "columns" => mask.columns = bits,
+                    "elements" => mask.elements = bits,
                     _ => bail!("tensor {name} is not known"),
                 }
                 continue;
@@ -374,6 +379,7 @@ mod tests {
                 LayerMask {
                     filters: vec![true; 6],
                     columns: (0..54).map(|i| i % 3 > 0).collect(),
+                    elements: (0..324).map(|i| i % 7 > 0).collect(),
                 },
             )]),
             stats: BTreeMap::from([(half, norms(1.0)), (full, norms(2.0))]),

@@ -4,9 +4,9 @@
 
 use super::checkpoint::Moments;
 use super::mask::Active;
-use super::net::{NormStatistics, unpadded};
+use super::net::NormStatistics;
 use super::spec::Pad;
-use burn::tensor::ops::PadMode;
+use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{Tensor, TensorData, activation, module};
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ pub enum Statistics<'a> {
 
 /// All of a layer but its tensors.
 pub struct ConvArgs<'a> {
-    /// Stride in both directions.
-    pub stride: usize,
+    /// Stride and groups; padding is added before.
+    pub options: ConvOptions<2>,
     /// Zeros around the input.
     pub pad: Pad,
     /// Added to the variance.
@@ -51,19 +51,19 @@ pub fn run(
     shift: Tensor<2>,
     args: &ConvArgs,
 ) -> (Tensor<4>, BatchMoments) {
-    let y = convolve(x, weight, args.stride, args.pad);
+    let y = convolve(x, weight, args.options.clone(), args.pad);
     let (y, moments) = normalize(y, scale, shift, args.eps, &args.statistics, args.active_out.as_deref());
     (if args.relu { activation::relu(y) } else { y }, moments)
 }
 
 /// A plain convolution with padding on each side as asked.
-pub fn convolve(x: Tensor<4>, weight: Tensor<4>, stride: usize, pad: Pad) -> Tensor<4> {
+pub fn convolve(x: Tensor<4>, weight: Tensor<4>, options: ConvOptions<2>, pad: Pad) -> Tensor<4> {
     let x = if pad == Pad::VALID {
         x
     } else {
         x.pad((pad.left, pad.right, pad.top, pad.bottom), PadMode::Constant(0.0))
     };
-    module::conv2d(x, weight, None, unpadded(stride))
+    module::conv2d(x, weight, None, options)
 }
 
 /// scale · (y − mean)/√(var + ε) + shift, with statistics by group.

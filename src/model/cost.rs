@@ -5,7 +5,7 @@
 //! Under densities δ a layer does `k²·C_in·δ_in·C_out·δ_out·H·W` MACs; a gate adds its predictor, `⌊C_in·δ_in⌋·C_out`,
 //! and one multiplication for each output element, counted densely.
 
-use super::mask::{Density, Masks};
+use super::mask::{Density, LayerMask, Masks};
 use super::spec::{NetSpec, Op, Shape};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -116,29 +116,25 @@ pub fn by_layer(spec: &NetSpec, masks: &Masks, fractions: &Fractions) -> Result<
         let input = node.inputs.first().copied().unwrap_or(0);
         let cost = match node.op {
             Op::Conv {
-                filters, kernel, bias, ..
+                filters,
+                kernel,
+                bias,
+                groups,
+                ..
             } => {
-                let columns = shapes[input][0] * kernel * kernel;
-                let (rows, cols) = match masks.get(&node.name) {
-                    Some(m) => (
-                        m.filters.iter().filter(|&&b| b).count(),
-                        m.columns.iter().filter(|&&b| b).count(),
-                    ),
-                    None => (filters, columns),
-                };
+                let columns = shapes[input][0] / groups * kernel * kernel;
+                let kept = kept(masks, &node.name, filters, columns);
                 matmul(
-                    rows,
-                    cols,
-                    bias,
+                    kept,
+                    if bias { filters } else { 0 },
                     shapes[i][1] * shapes[i][2],
                     [delta(input), delta(i)],
                     [size(input), size(i)],
                 )
             }
             Op::Linear { outputs, bias } => matmul(
-                outputs,
-                shapes[input][0],
-                bias,
+                kept(masks, &node.name, outputs, shapes[input][0]),
+                if bias { outputs } else { 0 },
                 1,
                 [delta(input), delta(i)],
                 [size(input), size(i)],
@@ -196,14 +192,18 @@ pub fn dense(spec: &NetSpec) -> Result<Cost> {
     total(spec, &Masks::new(), &Fractions::dense(spec))
 }
 
-fn matmul(rows: usize, cols: usize, bias: bool, positions: usize, delta: [f64; 2], size: [f64; 2]) -> Cost {
-    let weights = (rows * cols) as f64;
-    let used = weights * delta[0] * delta[1];
+/// Weights of a layer that live.
+fn kept(masks: &Masks, name: &str, filters: usize, columns: usize) -> usize {
+    masks.get(name).map_or(filters * columns, LayerMask::count)
+}
+
+fn matmul(weights: usize, biases: usize, positions: usize, delta: [f64; 2], size: [f64; 2]) -> Cost {
+    let used = weights as f64 * delta[0] * delta[1];
     let macs = (used * positions as f64).round() as u64;
     Cost {
         macs,
         macs_conv: macs,
-        params: (rows * cols + if bias { rows } else { 0 }) as u64,
+        params: (weights + biases) as u64,
         weight_bytes: (FLOAT * used).round() as u64,
         activation_bytes: (FLOAT * (size[0] * delta[0] + size[1] * delta[1])).round() as u64,
         peak_bytes: 0,
@@ -243,7 +243,7 @@ fn alive_bytes(spec: &NetSpec, shapes: &[Shape], fractions: &Fractions) -> Vec<u
 #[cfg(test)]
 mod tests {
     use super::super::spec::Shift;
-    use super::super::{mask::LayerMask, zoo};
+    use super::super::zoo;
     use super::*;
 
     fn m_cifarnet(gated: bool) -> NetSpec {
@@ -365,6 +365,7 @@ mod tests {
             LayerMask {
                 filters: half(8),
                 columns: half(36),
+                ..LayerMask::default()
             },
         )]);
         let cost = total(&spec, &masks, &Fractions::dense(&spec)).expect("cost");

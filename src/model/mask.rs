@@ -1,6 +1,8 @@
 //! Which part of a layer lives: densities, static masks, and the active lists of one batch.
 //! Knows nothing of how they are chosen.
 
+use super::spec::{NetSpec, Op};
+use super::steps::{Step, steps};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -73,17 +75,99 @@ impl std::fmt::Display for Density {
     }
 }
 
-/// The static mask of one convolution.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The static mask of one convolution or linear layer: what lives is filters × columns, less what `elements` leaves out.
+///
+/// A masked filter's channel is dead: its row, its bias, its norm's γ and β, and its gate's column are zero ([`kept_entries`]),
+/// so the channel is zero everywhere and nothing downstream needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerMask {
     /// One entry a filter.
     pub filters: Vec<bool>,
     /// One entry a column (input channel, ky, kx).
     pub columns: Vec<bool>,
+    /// One entry a weight, for non-structured pruning; empty means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elements: Vec<bool>,
 }
 
-/// Static masks by convolution name. A layer without an entry is whole.
+impl LayerMask {
+    /// Nothing is masked.
+    pub fn whole(filters: usize, columns: usize) -> Self {
+        Self {
+            filters: vec![true; filters],
+            columns: vec![true; columns],
+            elements: Vec::new(),
+        }
+    }
+
+    /// Whether weight `column` of `filter` lives.
+    pub fn keeps(&self, filter: usize, column: usize) -> bool {
+        self.filters[filter]
+            && self.columns[column]
+            && (self.elements.is_empty() || self.elements[filter * self.columns.len() + column])
+    }
+
+    /// Weights that live.
+    pub fn count(&self) -> usize {
+        let ones = |bits: &[bool]| bits.iter().filter(|&&b| b).count();
+        if self.elements.is_empty() {
+            return ones(&self.filters) * ones(&self.columns);
+        }
+        let n = self.columns.len();
+        (0..self.elements.len()).filter(|i| self.keeps(i / n, i % n)).count()
+    }
+}
+
+/// Static masks by convolution or linear layer name. A layer without an entry is whole.
 pub type Masks = BTreeMap<String, LayerMask>;
+
+/// For every array that masks touch, which entries live: weights, and of dead channels also bias, γ, β, φ and ρ.
+///
+/// # Errors
+/// As [`NetSpec::shapes`].
+pub fn kept_entries(spec: &NetSpec, masks: &Masks) -> Result<BTreeMap<String, Vec<bool>>> {
+    let shapes = spec.shapes()?;
+    let mut out = BTreeMap::new();
+    let mut layer = |node: usize, bias: bool| {
+        let name = &spec.nodes[node].name;
+        let mask = masks.get(name)?;
+        let columns = mask.columns.len();
+        let weights = (0..mask.filters.len() * columns).map(|i| mask.keeps(i / columns, i % columns));
+        out.insert(format!("{name}.weight"), weights.collect::<Vec<bool>>());
+        if bias {
+            out.insert(format!("{name}.bias"), mask.filters.clone());
+        }
+        Some(mask)
+    };
+    let mut channels: Vec<(String, Vec<bool>)> = Vec::new();
+    for step in steps(spec) {
+        match step {
+            Step::Node(i) => {
+                if let Op::Linear { bias, .. } = spec.nodes[i].op {
+                    layer(i, bias);
+                }
+            }
+            Step::Conv(step) => {
+                let bias = matches!(spec.nodes[step.conv].op, Op::Conv { bias: true, .. });
+                let Some(mask) = layer(step.conv, bias) else { continue };
+                let mut put = |node: usize, what: &str, kept: Vec<bool>| {
+                    channels.push((format!("{}.{what}", spec.nodes[node].name), kept));
+                };
+                if let Some(norm) = step.norm.filter(|&n| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. })) {
+                    put(norm, "gamma", mask.filters.clone());
+                    put(norm, "beta", mask.filters.clone());
+                }
+                if let Some((gate, _)) = step.gate {
+                    put(gate, "rho", mask.filters.clone());
+                    put(gate, "beta", mask.filters.clone());
+                    put(gate, "phi", mask.filters.repeat(shapes[step.input][0]));
+                }
+            }
+        }
+    }
+    out.extend(channels);
+    Ok(out)
+}
 
 /// Which channels run, for each image of a batch: sorted indices, image after image.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -204,6 +288,24 @@ mod tests {
         for (saliency, k, expected) in cases {
             assert_eq!(winners(saliency, k), expected, "{saliency:?}");
         }
+    }
+
+    #[test]
+    fn a_dead_filter_takes_its_norm_and_gate_with_it() {
+        let plain = super::super::zoo::build("m-cifarnet", [3, 12, 12], 3, 0.05).expect("builds");
+        let spec = super::super::zoo::gated(&plain, super::super::spec::Shift::Eq1);
+        let mut mask = LayerMask::whole(3, 27);
+        mask.filters[1] = false;
+        mask.columns[4] = false;
+        let masks = Masks::from([("conv0".to_owned(), mask)]);
+        let kept = kept_entries(&spec, &masks).expect("shapes");
+        let dead = |name: &str| kept[name].iter().filter(|&&b| !b).count();
+        assert_eq!(masks["conv0"].count(), 2 * 26);
+        assert_eq!(dead("conv0.weight"), 27 + 2);
+        assert_eq!([dead("conv0.gate.rho"), dead("conv0.gate.beta"), dead("conv0.gate.phi")], [1, 1, 3]);
+        assert!(!kept.contains_key("conv0.norm.gamma"), "under a gate a norm has none");
+        let plain = kept_entries(&plain, &masks).expect("shapes");
+        assert_eq!((&plain["conv0.norm.gamma"], &plain["conv0.norm.beta"]), (&vec![true, false, true], &vec![true, false, true]));
     }
 
     #[test]

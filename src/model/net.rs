@@ -225,6 +225,7 @@ impl Run<'_> {
             stride,
             pad,
             bias,
+            groups,
         } = self.net.spec.nodes[step.conv].op
         else {
             unreachable!("a conv step begins with a convolution")
@@ -232,9 +233,9 @@ impl Run<'_> {
         let channels = self.net.shapes[step.input][0];
         let weight = self
             .param(step.conv, "weight")
-            .reshape([filters, channels, kernel, kernel]);
+            .reshape([filters, channels / groups, kernel, kernel]);
         let Some(norm) = step.norm else {
-            let mut y = conv_step::convolve(x.tensor.clone(), weight, stride, pad);
+            let mut y = conv_step::convolve(x.tensor.clone(), weight, unpadded(stride, groups), pad);
             if bias {
                 y = y + self.param(step.conv, "bias").reshape([1, filters, 1, 1]);
             }
@@ -259,7 +260,7 @@ impl Run<'_> {
         };
         let name = &self.net.spec.nodes[norm].name;
         let (tensor, moments, means) = match &self.pass.norms {
-            &Norms::Batch(kind) if self.net.sparse && stride <= 2 && pad.is_below(kernel) => {
+            &Norms::Batch(kind) if self.net.sparse && groups == 1 && stride <= 2 && pad.is_below(kernel) => {
                 let [_, in_h, in_w] = self.net.shapes[step.input];
                 let shape = ConvShape {
                     in_channels: channels,
@@ -294,7 +295,7 @@ impl Run<'_> {
                     Norms::Kept(stats) => Statistics::Kept(&stats[name]),
                 };
                 let args = ConvArgs {
-                    stride,
+                    options: unpadded(stride, groups),
                     pad,
                     eps,
                     relu: step.relu,
@@ -477,6 +478,6 @@ fn value(values: &[Option<Value>], i: usize) -> &Value {
 }
 
 /// Options of a convolution whose padding was already added.
-pub(super) fn unpadded(stride: usize) -> ConvOptions<2> {
-    ConvOptions::new([stride, stride], [0, 0], [1, 1], 1)
+fn unpadded(stride: usize, groups: usize) -> ConvOptions<2> {
+    ConvOptions::new([stride, stride], [0, 0], [1, 1], groups)
 }

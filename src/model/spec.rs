@@ -93,7 +93,7 @@ pub enum Shift {
 pub enum Op {
     /// The image. Always node 0.
     Input,
-    /// 2-D convolution, weight `[filters, in, kernel, kernel]`.
+    /// 2-D convolution, weight `[filters, in / groups, kernel, kernel]`.
     Conv {
         /// Output channels.
         filters: usize,
@@ -105,6 +105,9 @@ pub enum Op {
         pad: Pad,
         /// Whether a bias is added per filter.
         bias: bool,
+        /// Input channels and filters are split into so many equal parts that do not see each other; as many as channels is depthwise.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        groups: usize,
     },
     /// Batch normalization per channel.
     Norm {
@@ -154,6 +157,15 @@ pub enum Op {
         /// Whether a bias is added.
         bias: bool,
     },
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_one(n: &usize) -> bool {
+    *n == 1
 }
 
 impl Op {
@@ -305,9 +317,15 @@ fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
             kernel,
             stride,
             pad,
+            groups,
             ..
         } => {
-            let [_, h, w] = from[0];
+            let [c, h, w] = from[0];
+            ensure!(
+                groups > 0 && c.is_multiple_of(groups) && filters.is_multiple_of(groups),
+                "node {}: {groups} groups do not divide {c} channels and {filters} filters",
+                node.name
+            );
             [
                 filters,
                 windows(h + pad.top + pad.bottom, kernel, stride)?,
@@ -377,6 +395,7 @@ mod tests {
             stride: 1,
             pad: Pad::VALID,
             bias: false,
+            groups: 1,
         };
         let spec = |nodes| NetSpec {
             name: "t".into(),

@@ -3,7 +3,7 @@
 //!
 //! | operation | arrays |
 //! |---|---|
-//! | conv, linear | `NAME.weight` `[out, in(, k, k)]`, `NAME.bias` `[out]` |
+//! | conv, linear | `NAME.weight` `[out, in / groups(, k, k)]`, `NAME.bias` `[out]` |
 //! | norm | `NAME.gamma`, `NAME.beta` `[channels]` if affine |
 //! | gate | `NAME.phi` `[in, channels]`, `NAME.rho`, `NAME.beta` `[channels]` |
 
@@ -47,9 +47,13 @@ pub fn expected(spec: &NetSpec) -> Result<BTreeMap<String, Vec<usize>>> {
         let inputs: Vec<usize> = node.inputs.iter().map(|&j| shapes[j][0]).collect();
         match node.op {
             Op::Conv {
-                filters, kernel, bias, ..
+                filters,
+                kernel,
+                bias,
+                groups,
+                ..
             } => {
-                put("weight", vec![filters, inputs[0], kernel, kernel]);
+                put("weight", vec![filters, inputs[0] / groups, kernel, kernel]);
                 if bias {
                     put("bias", vec![filters]);
                 }

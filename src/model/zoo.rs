@@ -143,6 +143,7 @@ impl Builder {
             stride: c.stride,
             pad: c.pad,
             bias: false,
+            groups: 1,
         };
         self.push_from(name, op, vec![from]);
         let last = self.push(
@@ -183,6 +184,7 @@ fn lenet5(b: &mut Builder) {
             stride: 1,
             pad: Pad::VALID,
             bias: true,
+            groups: 1,
         };
         b.push(&format!("conv{i}"), op);
         b.push(&format!("conv{i}.relu"), Op::Relu);

@@ -162,7 +162,12 @@ impl RunState {
                 });
             }
             Event::Layers { layers } => self.layers = layers.clone(),
-            Event::Kept { .. } => {}
+            Event::Kept { .. }
+            | Event::Search(_)
+            | Event::Trial(_)
+            | Event::Residuals { .. }
+            | Event::Steered(_)
+            | Event::Resumed { .. } => {}
             Event::Warning { text } => self.warnings.push(text.clone()),
             Event::Ended(ending) => {
                 self.ending = Some(ending.clone());
