@@ -42,6 +42,8 @@ struct Args {
 enum Action {
     /// Run an experiment, headless
     Run(run::RunArgs),
+    /// Go on with an interrupted run, in the same folder
+    Resume(run::ResumeArgs),
     /// Measure a model
     Eval(eval::EvalArgs),
     /// Show what is in a model file, layer by layer
@@ -142,6 +144,7 @@ pub fn main() -> Next {
             return Next::BenchFrame(args.seconds, args.events_per_second, args.json);
         }
         Some(Action::Run(args)) => run::run(&args),
+        Some(Action::Resume(args)) => run::resume(&args),
         Some(Action::Eval(args)) => eval::eval(&args),
         Some(Action::Inspect(args)) => inspect::inspect(&args),
         Some(Action::Bench(args)) => bench::bench(&args),

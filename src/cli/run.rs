@@ -2,13 +2,13 @@
 //! Knows nothing of what methods do.
 
 use super::{Done, Json, OrFail};
-use crate::event::{Event, Outcome, Stamped, Verdict};
+use crate::event::{Ending, Event, Outcome, Stamped, Verdict};
 use crate::run::control::Control;
 use crate::run::device::DeviceName;
-use crate::run::execute::{Place, execute};
+use crate::run::execute::{self, Place, execute};
 use crate::run::experiment::Experiment;
 use anyhow::anyhow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(clap::Args)]
@@ -55,12 +55,46 @@ pub fn run(args: &RunArgs) -> Done {
         runs: args.runs.clone(),
         device,
     };
+    watch(args.json, |control, listen| execute(&experiment, &place, control, listen))
+}
+
+#[derive(clap::Args)]
+pub struct ResumeArgs {
+    /// A run folder, or its name in --runs
+    run: PathBuf,
+    /// flex, ndarray or wgpu
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Folder that holds run folders
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
+    #[command(flatten)]
+    json: Json,
+}
+
+pub fn resume(args: &ResumeArgs) -> Done {
+    let device = DeviceName::parse(&args.device).or_bad_input()?;
+    device.open().or_bad_input()?;
+    let place = Place {
+        runs: args.runs.clone(),
+        device,
+    };
+    let path = find(&args.run, &args.runs);
+    watch(args.json, |control, listen| execute::resume(&path, &place, control, listen))
+}
+
+/// A run folder by path, or by name in the folder of runs.
+pub fn find(run: &Path, runs: &Path) -> PathBuf {
+    let named = runs.join(run);
+    if !run.exists() && named.is_dir() { named } else { run.to_path_buf() }
+}
+
+/// Works, and says what happens; Ctrl-C stops after saving.
+fn watch(json: Json, work: impl FnOnce(&Control, &mut dyn FnMut(&Stamped)) -> anyhow::Result<Ending>) -> Done {
     let control = Arc::new(Control::default());
     let stop = control.clone();
     ctrlc::set_handler(move || stop.stop()).or_failed()?;
-    let json = args.json;
-    let mut listen = |stamped: &Stamped| say(json, stamped);
-    let ending = execute(&experiment, &place, &control, &mut listen).or_bad_input()?;
+    let ending = work(&control, &mut |stamped: &Stamped| say(json, stamped)).or_bad_input()?;
     match ending.outcome {
         Outcome::Finished => Ok(0),
         Outcome::Cancelled => Ok(130),
@@ -141,7 +175,7 @@ fn say(json: Json, stamped: &Stamped) {
                 top1(e.test_top1)
             );
         }
-        Event::Ended(e) if e.outcome == Outcome::Cancelled => eprintln!("{at}  stopped; {}", e.run),
+        Event::Ended(e) if e.outcome == Outcome::Cancelled => eprintln!("{at}  stopped; `secateur resume {}` goes on", e.run),
         Event::Ended(_) | Event::Step { .. } | Event::Layers { .. } | Event::Trial(_) => {}
     }
 }

@@ -139,16 +139,16 @@ impl FbsConfig {
 pub fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
     let spec = zoo::gated(&ctx.spec, config.shift);
     let seed = ctx.seed;
+    let start = ctx.start.take();
     let plan = Plan {
-        method: "fbs",
-        spec,
         lambda: config.lambda,
         norm_statistics: config.norm_statistics,
         densities: &|step, steps| config.draw(seed, step, steps),
         kept: config.kept(),
         calibration: config.calibration,
+        ..Plan::plain("fbs", spec, ctx.train.clone())
     };
-    train::fit(ctx, &plan)
+    train::fit(ctx, "training", &plan, start.as_ref(), None)
 }
 
 #[cfg(test)]

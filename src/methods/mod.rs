@@ -5,7 +5,7 @@ pub mod dense;
 pub mod fbs;
 
 use crate::model::Checkpoint;
-use crate::train::Ctx;
+use crate::train::{Ctx, TrainConfig};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,14 @@ impl Method {
         match self {
             Method::Dense => Ok(()),
             Method::Fbs(config) => config.check(),
+        }
+    }
+
+    /// Training epochs it takes in all, with these settings; `started` if it begins with a trained model.
+    pub fn epochs(&self, train: &TrainConfig, started: bool) -> u64 {
+        let _ = started;
+        match self {
+            Method::Dense | Method::Fbs(_) => u64::from(train.epochs),
         }
     }
 

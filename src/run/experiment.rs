@@ -36,6 +36,9 @@ pub struct Experiment {
     /// A trained model to start from, instead of random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
+    /// Seconds of work that a crash may cost: how often what the run remembers is written.
+    #[serde(default = "checkpoint_secs")]
+    pub checkpoint_secs: f32,
     /// Images.
     #[serde(default)]
     pub data: DataConfig,
@@ -85,6 +88,10 @@ pub struct ModelConfig {
     /// Replaces the network's own dropout rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f32>,
+}
+
+fn checkpoint_secs() -> f32 {
+    20.0
 }
 
 fn one() -> f32 {
@@ -172,6 +179,11 @@ impl Experiment {
             !self.name.is_empty() && self.name.len() <= 64 && self.name.chars().all(plain),
             "name is {:?}, expected letters, digits, - and _",
             self.name
+        );
+        ensure!(
+            self.checkpoint_secs >= 0.0 && self.checkpoint_secs.is_finite(),
+            "checkpoint_secs is {}, expected at least 0",
+            self.checkpoint_secs
         );
         self.train.check()?;
         self.method.check()

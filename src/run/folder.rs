@@ -4,18 +4,19 @@
 use super::experiment::Experiment;
 use crate::event::Stamped;
 use crate::model::checkpoint::write_whole;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rand::RngExt;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-/// A run's folder, open for writing events.
+/// A run's folder, open for writing events. While it is open nobody else can write to it.
 pub struct RunFolder {
     /// Where it is.
     pub path: PathBuf,
     events: File,
+    _lock: File,
 }
 
 impl RunFolder {
@@ -30,14 +31,55 @@ impl RunFolder {
         fs::create_dir_all(path.join("models"))
             .with_context(|| format!("cannot make run folder {}", path.display()))?;
         write_whole(&path.join("config.toml"), experiment.to_toml()?.as_bytes())?;
-        let events = File::options()
-            .create(true)
-            .append(true)
-            .open(path.join("events.jsonl"));
-        let events = events.with_context(|| format!("cannot write events in {}", path.display()))?;
-        let folder = Self { path, events };
+        let folder = Self::lock(path)?;
         folder.manifest(experiment, "running", None)?;
         Ok(folder)
+    }
+
+    /// Opens the folder of a run that is to go on, and mends what was half written. Gives its experiment, its events, and what was mended.
+    ///
+    /// # Errors
+    /// No run folder, one that somebody else writes to, or one that is broken beyond its last line.
+    pub fn reopen(path: &Path) -> Result<(Self, Experiment, Vec<Stamped>, Vec<String>)> {
+        let config = path.join("config.toml");
+        ensure!(
+            config.is_file(),
+            "{} is not a run folder: it has no config.toml",
+            path.display()
+        );
+        let experiment = Experiment::load(&config.to_string_lossy(), &[])?;
+        let folder = Self::lock(path.to_path_buf())?;
+        let mut mended = Vec::new();
+        let log = path.join("events.jsonl");
+        let (events, whole) = read_log(&log)?;
+        let len = folder.events.metadata()?.len();
+        if whole < len {
+            folder.events.set_len(whole)?;
+            mended.push(format!("{} bytes of a torn last line of events were dropped", len - whole));
+        }
+        if !path.join("manifest.json").is_file() {
+            mended.push("the missing manifest was written anew".to_owned());
+        }
+        folder.manifest(&experiment, "running", None)?;
+        Ok((folder, experiment, events, mended))
+    }
+
+    fn lock(path: PathBuf) -> Result<Self> {
+        let open = |name: &str| {
+            let file = File::options().create(true).append(true).open(path.join(name));
+            file.with_context(|| format!("cannot write {name} in {}", path.display()))
+        };
+        let lock = open("lock")?;
+        ensure!(
+            lock.try_lock().is_ok(),
+            "run folder {} is being written by another process",
+            path.display()
+        );
+        Ok(Self {
+            events: open("events.jsonl")?,
+            _lock: lock,
+            path,
+        })
     }
 
     /// Writes `manifest.json`.
@@ -81,17 +123,22 @@ impl RunFolder {
 /// # Errors
 /// No events file, or a broken line before the last.
 pub fn read_events(path: &Path) -> Result<Vec<Stamped>> {
-    let file = path.join("events.jsonl");
-    let mut reader = BufReader::new(File::open(&file).with_context(|| format!("cannot read {}", file.display()))?);
-    let (mut events, mut line) = (Vec::new(), Vec::new());
+    Ok(read_log(&path.join("events.jsonl"))?.0)
+}
+
+/// The whole lines of a log, and how many bytes they are.
+fn read_log(file: &Path) -> Result<(Vec<Stamped>, u64)> {
+    let mut reader = BufReader::new(File::open(file).with_context(|| format!("cannot read {}", file.display()))?);
+    let (mut events, mut line, mut whole) = (Vec::new(), Vec::new(), 0);
     loop {
         line.clear();
         if reader.read_until(b'\n', &mut line)? == 0 || !line.ends_with(b"\n") {
-            return Ok(events);
+            return Ok((events, whole));
         }
         let event = serde_json::from_slice(&line)
             .with_context(|| format!("{}: line {} is not an event", file.display(), events.len() + 1))?;
         events.push(event);
+        whole += line.len() as u64;
     }
 }
 

@@ -7,8 +7,10 @@ pub mod device;
 pub mod execute;
 pub mod experiment;
 pub mod folder;
+pub mod outlet;
 pub mod probe;
 pub mod session;
+pub mod shelf;
 pub mod store;
 
 pub use command::{Command, ModelRef, Question};
