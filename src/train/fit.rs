@@ -59,7 +59,10 @@ pub trait Pull {
     fn add(&self, weights: &Weights, gradients: &mut Gradients);
 
     /// After epoch `epoch` of `of`: moves whatever it pulls towards. What it gives is said.
-    fn epoch(&mut self, epoch: u32, of: u32, weights: &Weights) -> Option<Event>;
+    ///
+    /// # Errors
+    /// The weights are not those it was made for.
+    fn epoch(&mut self, epoch: u32, of: u32, weights: &Weights) -> Result<Option<Event>>;
 
     /// Its own state, to be remembered.
     fn save(&self) -> Weights;
@@ -291,8 +294,9 @@ fn after(
             net.set(&state.weights);
             look(ctx, plan, net, &state.weights, epoch)?;
         }
-        let moved = pull.as_mut().and_then(|pull| pull.epoch(epoch, train.epochs, &state.weights));
-        if let Some(event) = moved {
+        if let Some(pull) = pull
+            && let Some(event) = pull.epoch(epoch, train.epochs, &state.weights)?
+        {
             (ctx.emit)(event)?;
         }
     }
