@@ -2,6 +2,8 @@
 //! Knows nothing of networks: a search proposes numbers and is told how good they were.
 
 pub mod anneal;
+pub mod frontier;
+pub mod greedy;
 pub mod random;
 pub mod space;
 pub mod steering;
@@ -9,6 +11,8 @@ pub mod steering;
 mod toy;
 
 pub use anneal::{Anneal, AnnealConfig};
+pub use frontier::Frontier;
+pub use greedy::Greedy;
 pub use random::Random;
 pub use space::Space;
 pub use steering::Steering;

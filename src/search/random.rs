@@ -1,4 +1,4 @@
-//! Vectors drawn at random within the budget: what every search must beat.
+//! Vectors drawn at random within the budget, and the uniform one: what every search must beat.
 //! Knows nothing of networks.
 
 use super::{Measured, Searcher, Space, Steering};
@@ -8,10 +8,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// The state of a random search: each site's wish uniform in [0, 1], whatever its size.
+/// The state of a random search: each site's wish uniform in [0, 1], whatever its size; or of the uniform vector's one
+/// trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Random {
     trials: u64,
+    /// All sites wish the same.
+    level: bool,
     rng: ChaCha8Rng,
     steering: Steering,
     number: u64,
@@ -28,12 +31,26 @@ impl Random {
         ensure!(trials >= 1, "search.trials is 0, expected at least 1");
         Ok(Self {
             trials,
+            level: false,
             rng: ChaCha8Rng::seed_from_u64(seed),
             steering: Steering::default(),
             number: 0,
             pending: None,
             best: None,
         })
+    }
+
+    /// The uniform vector, once.
+    pub fn uniform() -> Self {
+        Self {
+            trials: 1,
+            level: true,
+            rng: ChaCha8Rng::seed_from_u64(0),
+            steering: Steering::default(),
+            number: 0,
+            pending: None,
+            best: None,
+        }
     }
 }
 
@@ -50,6 +67,7 @@ impl Searcher for Random {
             let space = self.steering.over(space);
             let vector = match self.steering.queue.pop_front() {
                 Some(hand) => space.bring(&hand)?,
+                None if self.level => space.uniform()?,
                 None => {
                     let wishes: Vec<f32> = space.sites.iter().map(|_| self.rng.random()).collect();
                     space.fit_free(&wishes)?
@@ -111,6 +129,13 @@ mod tests {
             back.best().unwrap().1,
             whole.iter().map(|d| toy.reward(d)).fold(0.0, f32::max)
         );
+    }
+
+    #[test]
+    fn the_uniform_vector_is_tried_once() {
+        let toy = Toy::layers();
+        let tried = toy.drive(&mut Random::uniform());
+        toy.with(|space| assert_eq!(tried, [space.uniform().unwrap()]));
     }
 
     #[test]

@@ -196,13 +196,17 @@ impl Space<'_> {
         Ok(self.scaled(&u, under))
     }
 
-    /// Along the ray, then what rounding left of the budget is given back: one more choice to each site that can have
-    /// it, the smallest first, so that the guide still holds.
     fn scale(&self, u: &[f32], guided: bool) -> Result<Vec<f32>> {
         let mut densities = self.along(u)?;
-        if self.budget == f64::INFINITY {
-            return Ok(densities);
+        if self.budget.is_finite() {
+            self.fill(&mut densities, guided);
         }
+        Ok(densities)
+    }
+
+    /// Gives back what rounding left of the budget: one more choice to each site that can have it, the smallest first,
+    /// so that the guide still holds.
+    pub(super) fn fill(&self, densities: &mut [f32], guided: bool) {
         for sites in self.by_size() {
             for (rank, &i) in sites.iter().enumerate() {
                 let before = densities[i];
@@ -211,12 +215,11 @@ impl Space<'_> {
                     continue;
                 }
                 densities[i] = more;
-                if (self.spent)(&densities) > self.budget {
+                if (self.spent)(densities) > self.budget {
                     densities[i] = before;
                 }
             }
         }
-        Ok(densities)
     }
 }
 
