@@ -7,6 +7,7 @@
 //!
 //! | module | what it is | it knows nothing of |
 //! |---|---|---|
+//! | [`disk`] | writes that are whole or not at all | what is written |
 //! | [`kernel`] | convolution arithmetic over lists of active channels and columns; the threads for it; all `unsafe` code | networks |
 //! | [`data`] | images in, batches out: bundled Fashion-MNIST, IDX, CIFAR, folders of pictures | networks |
 //! | [`model`] | a network as data: graph, weights, masks, cost, the model file; the burn module that trains it | how it is pruned |
@@ -54,6 +55,7 @@
 pub mod app;
 pub mod cli;
 pub mod data;
+pub mod disk;
 pub mod event;
 pub mod infer;
 pub mod kernel;

@@ -8,6 +8,7 @@ use super::mask::{Density, LayerMask, Masks};
 use super::spec::{NetSpec, Op};
 use super::weights::{self, Array, Weights};
 use crate::data::Normalization;
+use crate::disk::write_whole;
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
@@ -316,26 +317,6 @@ impl Checkpoint {
     pub fn save(&self, path: &Path) -> Result<()> {
         write_whole(path, &self.to_bytes()?)
     }
-}
-
-/// Writes a file beside its place, syncs it and renames it.
-///
-/// # Errors
-/// The folder cannot be written to.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    let beside = Path::new(&beside);
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(beside, path)
-    };
-    write()
-        .inspect_err(|_| drop(std::fs::remove_file(beside)))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn blend(a: &Moments, b: &Moments, t: f32) -> Moments {

@@ -62,9 +62,9 @@ fn go(experiment: &Experiment, place: &Place, control: &Control, outlet: Outlet,
     if let Some(mut mended) = mended {
         mended.extend(shelf.load()?);
         // What cannot be written ends the run at its first event.
-        let _ = outlet.put(Event::Resumed { from: shelf.newest() });
+        let _ = outlet.put(Event::Resumed { from: shelf.newest() }, control);
         for text in mended {
-            let _ = outlet.put(Event::Warning { text });
+            let _ = outlet.put(Event::Warning { text }, control);
         }
     }
     sparse_conv::stop_when(control.stopping.clone());
@@ -96,7 +96,7 @@ fn go(experiment: &Experiment, place: &Place, control: &Control, outlet: Outlet,
     if let Some(e) = outlet.failure() {
         ending = ended(&run, Outcome::Failed, Some(e));
     }
-    let _ = outlet.put(Event::Ended(ending.clone()));
+    let _ = outlet.put(Event::Ended(ending.clone()), control);
     let state = match ending.outcome {
         Outcome::Finished => "finished",
         Outcome::Cancelled => "interrupted",

@@ -3,19 +3,19 @@
 
 use super::experiment::Experiment;
 use crate::event::Stamped;
-use crate::model::checkpoint::write_whole;
+use crate::disk::{Log, write_whole};
 use anyhow::{Context, Result, ensure};
 use rand::RngExt;
 use serde_json::json;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 /// A run's folder, open for writing events. While it is open nobody else can write to it.
 pub struct RunFolder {
     /// Where it is.
     pub path: PathBuf,
-    events: File,
+    events: Log,
     _lock: File,
 }
 
@@ -31,7 +31,13 @@ impl RunFolder {
         fs::create_dir_all(path.join("models"))
             .with_context(|| format!("cannot make run folder {}", path.display()))?;
         write_whole(&path.join("config.toml"), experiment.to_toml()?.as_bytes())?;
-        let folder = Self::lock(path)?;
+        let lock = lock(&path)?;
+        let events = Log::open(&path.join("events.jsonl"), None)?;
+        let folder = Self {
+            path,
+            events,
+            _lock: lock,
+        };
         folder.manifest(experiment, "running", None)?;
         Ok(folder)
     }
@@ -48,38 +54,24 @@ impl RunFolder {
             path.display()
         );
         let experiment = Experiment::load(&config.to_string_lossy(), &[])?;
-        let folder = Self::lock(path.to_path_buf())?;
+        let lock = lock(path)?;
         let mut mended = Vec::new();
         let log = path.join("events.jsonl");
-        let (events, whole) = read_log(&log)?;
-        let len = folder.events.metadata()?.len();
+        let (events, whole) = if log.is_file() { read_log(&log)? } else { (Vec::new(), 0) };
+        let len = std::fs::metadata(&log).map_or(0, |m| m.len());
         if whole < len {
-            folder.events.set_len(whole)?;
             mended.push(format!("{} bytes of a torn last line of events were dropped", len - whole));
         }
+        let folder = Self {
+            path: path.to_path_buf(),
+            events: Log::open(&log, Some(whole))?,
+            _lock: lock,
+        };
         if !path.join("manifest.json").is_file() {
             mended.push("the missing manifest was written anew".to_owned());
         }
         folder.manifest(&experiment, "running", None)?;
         Ok((folder, experiment, events, mended))
-    }
-
-    fn lock(path: PathBuf) -> Result<Self> {
-        let open = |name: &str| {
-            let file = File::options().create(true).append(true).open(path.join(name));
-            file.with_context(|| format!("cannot write {name} in {}", path.display()))
-        };
-        let lock = open("lock")?;
-        ensure!(
-            lock.try_lock().is_ok(),
-            "run folder {} is being written by another process",
-            path.display()
-        );
-        Ok(Self {
-            events: open("events.jsonl")?,
-            _lock: lock,
-            path,
-        })
     }
 
     /// Writes `manifest.json`.
@@ -105,9 +97,7 @@ impl RunFolder {
     pub fn append(&mut self, event: &Stamped) -> Result<()> {
         let mut line = serde_json::to_vec(event)?;
         line.push(b'\n');
-        self.events
-            .write_all(&line)
-            .with_context(|| format!("cannot write events in {}", self.path.display()))
+        self.events.append(&line)
     }
 
     /// Its name.
@@ -116,6 +106,23 @@ impl RunFolder {
             .file_name()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
     }
+}
+
+/// The right to write to a run folder, held as long as the file is open.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path.join("lock"));
+    let file = file.with_context(|| format!("cannot write in {}", path.display()))?;
+    ensure!(
+        file.try_lock().is_ok(),
+        "run folder {} is being written by another process",
+        path.display()
+    );
+    Ok(file)
+}
+
+/// Whether somebody writes to a run folder now.
+pub fn is_written(path: &Path) -> bool {
+    path.join("lock").is_file() && lock(path).is_err()
 }
 
 /// Reads the events of a run folder. A torn last line (the run was killed while writing it) is left out.
@@ -164,7 +171,7 @@ mod tests {
         };
         folder.append(&event(0)).expect("writes");
         folder.append(&event(1)).expect("writes");
-        folder.events.write_all(b"{\"seq\":2,\"at\":").expect("writes");
+        folder.events.append(b"{\"seq\":2,\"at\":").expect("writes");
         assert_eq!(read_events(&folder.path).expect("reads"), [event(0), event(1)]);
         assert_eq!(
             Experiment::load(&folder.path.join("config.toml").to_string_lossy(), &[]).expect("reads"),

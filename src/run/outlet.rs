@@ -4,13 +4,17 @@
 
 use super::control::Control;
 use super::folder::RunFolder;
+use crate::disk;
 use crate::event::{Cancelled, Event, Stamped, Steer};
 use anyhow::Error;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long to wait before a full disk is tried again.
+const FULL_DISK_WAIT: Duration = Duration::from_millis(500);
 
 /// The log of a run that goes on.
 #[derive(Debug, Default)]
@@ -98,11 +102,11 @@ impl<'a> Outlet<'a> {
         control.check()?;
         self.works.set(self.works.get() || matches!(event, Event::Started { .. }));
         if !self.works.get() {
-            return if self.resumed { Ok(()) } else { self.put(event) };
+            return if self.resumed { Ok(()) } else { self.put(event, control) };
         }
         let said = self.said.get() + 1;
         if said > self.logged.get() {
-            self.put(event)?;
+            self.put(event, control)?;
             self.logged.set(said);
         }
         self.said.set(said);
@@ -112,8 +116,8 @@ impl<'a> Outlet<'a> {
     /// Says an event that is not part of the work.
     ///
     /// # Errors
-    /// It could not be written.
-    pub fn put(&self, event: Event) -> Result<(), Cancelled> {
+    /// It could not be written. A full disk is waited for, until somebody stops the run.
+    pub fn put(&self, event: Event, control: &Control) -> Result<(), Cancelled> {
         let inner = &mut *self.inner.borrow_mut();
         let stamped = Stamped {
             seq: inner.past.seq,
@@ -121,9 +125,23 @@ impl<'a> Outlet<'a> {
             event,
         };
         inner.past.seq += 1;
-        if let Err(e) = inner.folder.append(&stamped) {
-            inner.failure.get_or_insert(e);
-            return Err(Cancelled);
+        let mut told = false;
+        while let Err(e) = inner.folder.append(&stamped) {
+            if !disk::is_full(&e) {
+                inner.failure.get_or_insert(e);
+                return Err(Cancelled);
+            }
+            // There is no room to log it, so only those who listen hear of it.
+            if !told {
+                let text = format!("paused, the disk is full: {e:#}");
+                (inner.listen)(&Stamped {
+                    event: Event::Warning { text },
+                    ..stamped.clone()
+                });
+                told = true;
+            }
+            control.check()?;
+            std::thread::sleep(FULL_DISK_WAIT);
         }
         (inner.listen)(&stamped);
         Ok(())

@@ -2,7 +2,7 @@
 //! Written beside, synced and renamed; the last two stay, so that one good one is always there.
 //! Knows nothing of events' contents or of what stages do.
 
-use crate::model::checkpoint::write_whole;
+use crate::disk::{self, write_whole};
 use crate::model::{Array, Checkpoint, Weights};
 use crate::train::{Memory, Snapshot};
 use anyhow::{Context, Result, ensure};
@@ -136,7 +136,11 @@ impl Memory for Shelf {
         }
         entries.insert(stage.to_owned(), Entry { over, snapshot });
         drop(entries);
-        self.write()
+        match self.write() {
+            // The older memory is whole; the next event waits for room and says so.
+            Err(e) if disk::is_full(&e) => Ok(()),
+            written => written,
+        }
     }
 }
 
