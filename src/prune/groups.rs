@@ -75,7 +75,8 @@ pub fn groups(spec: &NetSpec) -> Result<Groups> {
     for i in 0..spec.nodes.len() {
         ties.add(spec, &shapes, i);
     }
-    ties.fixed.push((spec.nodes.len() - 1, "it gives the logits".to_owned()));
+    ties.fixed
+        .push((spec.nodes.len() - 1, "it gives the logits".to_owned()));
     Ok(ties.gather(spec, &shapes))
 }
 
@@ -178,7 +179,9 @@ impl Ties {
                 positions: self.positions[node.inputs[k]],
             };
             match node.op {
-                Op::Conv { groups: 1, .. } | Op::Linear { .. } => list[of_node[node.inputs[0]]].consumers.push(reads(0)),
+                Op::Conv { groups: 1, .. } | Op::Linear { .. } => {
+                    list[of_node[node.inputs[0]]].consumers.push(reads(0))
+                }
                 Op::Gate { .. } => list[of_node[node.inputs[1]]].predictors.push(reads(1)),
                 _ => {}
             }
@@ -218,7 +221,11 @@ mod tests {
                 g.channels,
                 producers.join(" "),
                 consumers.join(" "),
-                if predictors.is_empty() { String::new() } else { format!(" ? {}", predictors.join(" ")) },
+                if predictors.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ? {}", predictors.join(" "))
+                },
                 g.fixed.as_ref().map_or(String::new(), |f| format!(" [{f}]"))
             )
         };
@@ -314,9 +321,23 @@ mod tests {
                 node("deep", conv(2, 2), &[0]),
                 node("a", conv(4, 1), &[1]),
                 node("flat", Op::Flatten, &[2]),
-                node("dense", Op::Linear { outputs: 16, bias: false }, &[3]),
+                node(
+                    "dense",
+                    Op::Linear {
+                        outputs: 16,
+                        bias: false,
+                    },
+                    &[3],
+                ),
                 node("sum", Op::Add, &[4, 3]),
-                node("last", Op::Linear { outputs: 2, bias: false }, &[5]),
+                node(
+                    "last",
+                    Op::Linear {
+                        outputs: 2,
+                        bias: false,
+                    },
+                    &[5],
+                ),
             ],
         };
         expect![[r#"

@@ -44,8 +44,14 @@ pub fn nearest(weights: &[f32], shape: Matrix, kept: Kept) -> LayerMask {
         Kept::Filters(n) => mask.filters = filters_of(&[weights], shape.filters, n),
         Kept::Channels(n) => {
             let of_block = |sums: &[f32]| sums.iter().sum();
-            let blocks = column_squares(weights, &mask).chunks_exact(shape.taps.max(1)).map(of_block).collect::<Vec<f32>>();
-            mask.columns = top(&blocks, n).into_iter().flat_map(|k| std::iter::repeat_n(k, shape.taps)).collect();
+            let blocks = column_squares(weights, &mask)
+                .chunks_exact(shape.taps.max(1))
+                .map(of_block)
+                .collect::<Vec<f32>>();
+            mask.columns = top(&blocks, n)
+                .into_iter()
+                .flat_map(|k| std::iter::repeat_n(k, shape.taps))
+                .collect();
         }
         Kept::Columns(n) => mask.columns = top(&column_squares(weights, &mask), n),
         Kept::Elements(n) => mask.elements = top(weights, n),
@@ -83,7 +89,10 @@ pub fn project_tied(layers: &mut [&mut [f32]], channels: usize, kept: usize) -> 
 /// Zeroes what a mask leaves out.
 pub fn zero(weights: &mut [f32], mask: &LayerMask) {
     let columns = mask.columns.len().max(1);
-    let dead = weights.iter_mut().enumerate().filter(|(i, _)| !mask.keeps(i / columns, i % columns));
+    let dead = weights
+        .iter_mut()
+        .enumerate()
+        .filter(|(i, _)| !mask.keeps(i / columns, i % columns));
     dead.for_each(|(_, w)| *w = 0.0);
 }
 
@@ -183,7 +192,10 @@ mod tests {
         zero(&mut z, &rows);
         assert_eq!(energy(&z), 17.0);
         let best = |rows: [usize; 2], columns: [usize; 2]| -> f32 {
-            rows.iter().flat_map(|r| columns.map(|c| m[r * 4 + c])).map(|v| v * v).sum()
+            rows.iter()
+                .flat_map(|r| columns.map(|c| m[r * 4 + c]))
+                .map(|v| v * v)
+                .sum()
         };
         assert_eq!(best([1, 2], [1, 2]), 23.0, "the optimum");
     }
@@ -193,14 +205,21 @@ mod tests {
         let (lr, rho, gradient) = (0.5f32, 0.1f32, 0.2f32);
         let mut z = M;
         project(&mut z, SHAPE, Kept::Filters(2));
-        let w: Vec<f32> = M.iter().zip(&z).map(|(w, z)| w - lr * (gradient + rho * (w - z))).collect();
+        let w: Vec<f32> = M
+            .iter()
+            .zip(&z)
+            .map(|(w, z)| w - lr * (gradient + rho * (w - z)))
+            .collect();
         let expected = [
             2.9, -1.1, -0.1, 1.9, 0.375, 0.375, -0.575, 0.375, -2.1, 0.9, 3.9, -1.1, 0.85, -0.1, -1.05, -0.1,
         ];
         assert!(distance(&w, &expected) < 1e-10);
         let mut z = w.clone();
         project(&mut z, SHAPE, Kept::Filters(2));
-        assert_eq!((&z[..4], &z[4..8], &z[8..12], &z[12..]), (&w[..4], &[0.0; 4][..], &w[8..12], &[0.0; 4][..]));
+        assert_eq!(
+            (&z[..4], &z[4..8], &z[8..12], &z[12..]),
+            (&w[..4], &[0.0; 4][..], &w[8..12], &[0.0; 4][..])
+        );
         assert!((distance(&w, &z).sqrt() - 1.611_676).abs() < 1e-5);
         // U¹ = W¹ − Z¹, so the penalty is (ρ/2)·‖2(W − Z)‖².
         assert!((rho / 2.0 * 4.0 * distance(&w, &z) - 0.5195).abs() < 1e-5);

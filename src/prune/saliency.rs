@@ -60,13 +60,23 @@ pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) 
 ///
 /// # Errors
 /// An array that is missing.
-pub fn columns(spec: &NetSpec, weights: &Weights, node: usize, live: Option<&[bool]>, score: &Score) -> Result<Vec<f32>> {
+pub fn columns(
+    spec: &NetSpec,
+    weights: &Weights,
+    node: usize,
+    live: Option<&[bool]>,
+    score: &Score,
+) -> Result<Vec<f32>> {
     let rows = Rows::of(spec, score.source(weights), node)?;
     if let Score::Random(seed) = score {
         return Ok(uniform(*seed, spec.nodes.len() + node, rows.columns));
     }
     let mut sums = vec![0.0; rows.columns];
-    for (_, row) in rows.iter().enumerate().filter(|(f, _)| live.is_none_or(|live| live[*f])) {
+    for (_, row) in rows
+        .iter()
+        .enumerate()
+        .filter(|(f, _)| live.is_none_or(|live| live[*f]))
+    {
         for (sum, &v) in sums.iter_mut().zip(row) {
             *sum += score.term(v);
         }
@@ -159,7 +169,11 @@ fn array<'a>(spec: &NetSpec, weights: &'a Weights, node: usize, what: &str) -> R
 fn norm_scales(spec: &NetSpec, weights: &Weights, group: &Group) -> Result<Vec<f32>> {
     let is_affine = |&&n: &&usize| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. });
     let norms: Vec<usize> = group.norms.iter().filter(is_affine).copied().collect();
-    ensure!(!norms.is_empty(), "{}: no norm with a scale stands on its channels", group.name);
+    ensure!(
+        !norms.is_empty(),
+        "{}: no norm with a scale stands on its channels",
+        group.name
+    );
     let mut sums = vec![0.0; group.channels];
     let mut features = 0;
     for norm in norms {
@@ -236,8 +250,14 @@ mod tests {
             data: data.to_vec(),
         };
         let weights = Weights::from([
-            ("a.weight".into(), array(&[2, 1, 2, 2], &[3.0, 0.0, 0.0, 0.0, 1.0, 1.0, -1.0, 1.0])),
-            ("b.weight".into(), array(&[2, 1, 2, 2], &[0.0, -4.0, 0.0, 0.0, 2.0, 0.0, 2.0, 0.0])),
+            (
+                "a.weight".into(),
+                array(&[2, 1, 2, 2], &[3.0, 0.0, 0.0, 0.0, 1.0, 1.0, -1.0, 1.0]),
+            ),
+            (
+                "b.weight".into(),
+                array(&[2, 1, 2, 2], &[0.0, -4.0, 0.0, 0.0, 2.0, 0.0, 2.0, 0.0]),
+            ),
             ("c.weight".into(), array(&[1, 2, 1, 1], &[0.5, -2.0])),
             ("norm.gamma".into(), array(&[2], &[-0.5, 0.25])),
             ("norm.beta".into(), array(&[2], &[0.0, 0.0])),
@@ -280,7 +300,10 @@ mod tests {
         let columns = |live: Option<&[bool]>| columns(&spec, &weights, 3, live, &Score::L1).expect("scores");
         assert_eq!(columns(None), [2.0, 4.0, 2.0, 0.0]);
         assert_eq!(columns(Some(&[false, true])), [2.0, 0.0, 2.0, 0.0]);
-        assert_eq!(channels(&spec, &weights, 3, 4, &Score::L2).expect("scores"), [24.0f32.sqrt()]);
+        assert_eq!(
+            channels(&spec, &weights, 3, 4, &Score::L2).expect("scores"),
+            [24.0f32.sqrt()]
+        );
         assert_eq!(elements(&spec, &weights, 5, &Score::L2).expect("scores"), [0.5, 2.0]);
     }
 
@@ -294,7 +317,9 @@ mod tests {
     fn a_group_without_scales_is_named() {
         let (spec, weights) = tied();
         let groups = groups(&spec).expect("groups");
-        let text = filters(&spec, &weights, &groups.list[2], &Score::NormScale).expect_err("none").to_string();
+        let text = filters(&spec, &weights, &groups.list[2], &Score::NormScale)
+            .expect_err("none")
+            .to_string();
         assert_eq!(text, "c: no norm with a scale stands on its channels");
     }
 }
