@@ -13,6 +13,7 @@
 //! | [`model`] | a network as data: graph, weights, masks, cost, the model file; the burn module that trains it | how it is pruned |
 //! | [`event`] | what a worker may say: one closed enum | who listens |
 //! | [`infer`] | a checkpoint compiled to kernel calls that do only active work; latency as measured | burn, training |
+//! | [`prune`] | which channels belong together, what matters least, what is nearest and sparse, and the knife | searches, methods |
 //! | [`search`] | which density for which site under one budget: annealing and its rivals, and their frontier | networks |
 //! | [`train`] | the loop, the optimizer, norm statistics, measuring on the way | methods |
 //! | [`methods`] | one paper, one file | threads, folders |
@@ -21,7 +22,8 @@
 //! | [`cli`] | a front: arguments in, a line a fact out | egui |
 //! | [`app`] | a front: the window | how anything is computed |
 //!
-//! Arrows go up the table only: `kernel → data → model → event → infer → search → train → methods → run → view → { cli, app }`.
+//! Arrows go up the table only:
+//! `disk → kernel → data → model → event → infer → prune → search → train → methods → run → view → { cli, app }`.
 //! `tests/tidy.rs` holds them, and four sentences: only `app` names egui; only `model`, `train`, `run::device` and
 //! `cli::eval` name burn; only `kernel` has `unsafe`; no view reads a clock or a file.
 //!
@@ -61,6 +63,7 @@ pub mod infer;
 pub mod kernel;
 pub mod methods;
 pub mod model;
+pub mod prune;
 pub mod run;
 pub mod search;
 pub mod train;

@@ -2,7 +2,6 @@
 //! Knows nothing of threads, folders or windows.
 
 pub mod admm;
-pub mod amc;
 pub mod autocompress;
 pub mod dense;
 pub mod fbs;
@@ -12,7 +11,7 @@ pub mod slimming;
 pub mod stages;
 
 use crate::model::Checkpoint;
-use crate::search::{Greedy, Random, Uniform};
+use crate::search::{Greedy, Random};
 use crate::train::{Ctx, TrainConfig};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -32,8 +31,6 @@ pub enum Method {
     /// AutoCompress, arXiv 1907.03141.
     #[serde(rename = "autocompress")]
     AutoCompress(autocompress::AutoCompressConfig),
-    /// AMC, arXiv 1802.03494.
-    Amc(amc::AmcConfig),
     /// One density everywhere.
     Uniform(rivals::RivalConfig),
     /// Random densities.
@@ -51,7 +48,6 @@ impl Method {
             Method::Slimming(_) => "slimming",
             Method::Admm(_) => "admm",
             Method::AutoCompress(_) => "autocompress",
-            Method::Amc(_) => "amc",
             Method::Uniform(_) => "uniform",
             Method::Random(_) => "random",
             Method::Greedy(_) => "greedy",
@@ -69,7 +65,6 @@ impl Method {
             Method::Slimming(config) => config.check(),
             Method::Admm(config) => config.check(),
             Method::AutoCompress(config) => config.check(),
-            Method::Amc(config) => config.check(),
             Method::Uniform(config) | Method::Random(config) | Method::Greedy(config) => config.check(),
         }
     }
@@ -82,7 +77,6 @@ impl Method {
             Method::Slimming(c) => u64::from(c.passes * (c.sparse.epochs + c.retrain.epochs)),
             Method::Admm(c) => u64::from(c.admm.epochs * c.dimensions.len() as u32 + c.retrain.epochs),
             Method::AutoCompress(c) => c.epochs(),
-            Method::Amc(c) => u64::from(c.prune.retrain.epochs),
             Method::Uniform(c) | Method::Random(c) | Method::Greedy(c) => u64::from(c.retrain.epochs),
         };
         first + after
@@ -100,10 +94,9 @@ impl Method {
             Method::Slimming(config) => slimming::run(ctx, config),
             Method::Admm(config) => admm::run(ctx, config),
             Method::AutoCompress(config) => autocompress::run(ctx, config),
-            Method::Amc(config) => amc::run(ctx, config),
-            Method::Uniform(config) => rivals::run(ctx, config, "uniform", |_, _| Ok(Uniform::default())),
+            Method::Uniform(config) => rivals::run(ctx, config, "uniform", |_, _| Ok(Random::uniform())),
             Method::Random(config) => rivals::run(ctx, config, "random", |_, _| Random::new(config.trials, seed)),
-            Method::Greedy(config) => rivals::run(ctx, config, "greedy", |_, _| Greedy::new(config.trials)),
+            Method::Greedy(config) => rivals::run(ctx, config, "greedy", |_, sites| Greedy::new(config.trials, sites.list.len())),
         }
         .with_context(|| format!("method {}", self.kind()))
     }

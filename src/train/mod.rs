@@ -12,7 +12,7 @@ pub mod memory;
 pub mod optimizer;
 
 pub use config::TrainConfig;
-pub use finish::finish;
+pub use finish::{check, finish};
 pub use fit::{Plan, Pull, fit};
 pub use memory::{Memory, Snapshot};
 

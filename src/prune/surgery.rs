@@ -1,0 +1,511 @@
+//! Masks on a model, and a masked model made smaller without changing what it says.
+//! Knows nothing of how masks are chosen.
+//!
+//! A channel is cut when every reader of its group either has no weight for it or sees one constant there. Constants
+//! other than zero are folded into the reader: into its norm's mean or its bias, or a gate's ρ. Where that would not be
+//! exact (a padded border sees fewer constants than the middle) the channel stays, and a note says why.
+//! Each group keeps at least one channel.
+
+use super::groups::{Consumer, Group, Groups, groups};
+use super::values::{acting, constants, is_inside, norm_after};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::mask::{LayerMask, Masks, kept_entries};
+use crate::model::spec::{NetSpec, Op, Shape};
+use crate::model::{Array, Weights};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+
+/// Masks a model: what the masks (and those it has) leave out is zero, dead channels with their norm and gate, and is masked.
+/// Columns that read channels which are zero everywhere are masked too, so that what is counted is what a cut would leave.
+///
+/// # Errors
+/// A mask for a layer that is not there or of another size, or nothing left of a layer.
+pub fn apply(checkpoint: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
+    checkpoint.check()?;
+    let spec = checkpoint.spec();
+    for (name, mask) in masks {
+        let weight = checkpoint.weights.get(&format!("{name}.weight"));
+        let weight = weight.with_context(|| format!("a mask for {name}, which is no layer of {}", spec.name))?;
+        let [filters, columns] = [weight.shape[0], weight.shape[1..].iter().product()];
+        let fits = mask.filters.len() == filters && mask.columns.len() == columns;
+        ensure!(
+            fits && [0, filters * columns].contains(&mask.elements.len()),
+            "the mask of {name} is {}×{}, expected {filters}×{columns}",
+            mask.filters.len(),
+            mask.columns.len()
+        );
+    }
+    let mut out = checkpoint.clone();
+    for (name, mask) in masks {
+        match out.masks.get_mut(name) {
+            Some(own) => *own = both(own, mask),
+            None => drop(out.masks.insert(name.clone(), mask.clone())),
+        }
+    }
+    check_alive(&out.masks, "")?;
+    zero(&mut out)?;
+    close(&mut out)?;
+    check_alive(&out.masks, ": all it reads is cut")?;
+    zero(&mut out)?;
+    Ok(out)
+}
+
+/// A smaller model, and what could not be cut.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    /// The same function at density 1. Behind a gate, ⌈C·d⌉ counts the channels that are left.
+    pub checkpoint: Checkpoint,
+    /// One line each: what is masked and stays, and why.
+    pub notes: Vec<String>,
+}
+
+/// Cuts out of a masked model all that changes nothing: dead channels, channels that nobody reads, and what becomes so by that.
+/// Masked columns and single weights of what stays remain masks.
+///
+/// # Errors
+/// Parts that do not fit each other.
+pub fn cut(checkpoint: &Checkpoint) -> Result<Cut> {
+    checkpoint.check()?;
+    let mut surgeon = Surgeon::new(checkpoint)?;
+    surgeon.find();
+    let notes = surgeon.notes();
+    let checkpoint = surgeon.build()?;
+    checkpoint.check()?;
+    Ok(Cut { checkpoint, notes })
+}
+
+fn both(a: &LayerMask, b: &LayerMask) -> LayerMask {
+    let and = |a: &[bool], b: &[bool]| match (a, b) {
+        ([], other) | (other, []) => other.to_vec(),
+        _ => a.iter().zip(b).map(|(a, b)| *a && *b).collect(),
+    };
+    LayerMask {
+        filters: and(&a.filters, &b.filters),
+        columns: and(&a.columns, &b.columns),
+        elements: and(&a.elements, &b.elements),
+    }
+}
+
+fn check_alive(masks: &Masks, why: &str) -> Result<()> {
+    for (name, mask) in masks {
+        ensure!(mask.count() > 0, "the masks leave nothing of {name}{why}");
+    }
+    Ok(())
+}
+
+fn zero(checkpoint: &mut Checkpoint) -> Result<()> {
+    for (name, kept) in kept_entries(&checkpoint.header.spec, &checkpoint.masks)? {
+        let array = checkpoint
+            .weights
+            .get_mut(&name)
+            .with_context(|| format!("{name} is missing"))?;
+        let dead = array.data.iter_mut().zip(kept).filter(|(_, kept)| !kept);
+        dead.for_each(|(v, _)| *v = 0.0);
+    }
+    Ok(())
+}
+
+/// Masks the columns of channels that all producers mask and that are zero where they are read.
+fn close(checkpoint: &mut Checkpoint) -> Result<()> {
+    let spec = checkpoint.header.spec.clone();
+    let values = constants(checkpoint)?;
+    for group in groups(&spec)?.list.iter().filter(|g| g.fixed.is_none()) {
+        let is_masked = |c: usize, p: &usize| {
+            checkpoint
+                .masks
+                .get(&spec.nodes[*p].name)
+                .is_some_and(|m| !m.filters[c])
+        };
+        let dead: Vec<usize> = (0..group.channels)
+            .filter(|&c| group.producers.iter().all(|p| is_masked(c, p)))
+            .collect();
+        for reader in &group.consumers {
+            let name = &spec.nodes[reader.node].name;
+            let shape = &checkpoint.weights[&format!("{name}.weight")].shape;
+            let [filters, columns] = [shape[0], shape[1..].iter().product()];
+            let block = columns / group.channels;
+            for &c in &dead {
+                let value = &values[spec.nodes[reader.node].inputs[0]][c * reader.positions..][..reader.positions];
+                if value.iter().all(|v| *v == Some(0.0)) {
+                    let mask = checkpoint.masks.entry(name.clone());
+                    mask.or_insert_with(|| LayerMask::whole(filters, columns)).columns[c * block..][..block]
+                        .fill(false);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why a reader holds a channel.
+enum Held {
+    /// It sees something that is not one known number.
+    Live,
+    /// It sees a constant, but not at the border.
+    Border(f32),
+}
+
+struct Surgeon<'a> {
+    checkpoint: &'a Checkpoint,
+    spec: &'a NetSpec,
+    shapes: Vec<Shape>,
+    groups: Groups,
+    /// By node, for layers with weights: as they act.
+    weights: Vec<Vec<f32>>,
+    values: Vec<Vec<Option<f32>>>,
+    norms: Vec<Option<usize>>,
+    /// By group, by channel.
+    kept: Vec<Vec<bool>>,
+}
+
+impl<'a> Surgeon<'a> {
+    fn new(checkpoint: &'a Checkpoint) -> Result<Self> {
+        let spec = checkpoint.spec();
+        let groups = groups(spec)?;
+        let has_weights = |i: usize| matches!(spec.nodes[i].op, Op::Conv { .. } | Op::Linear { .. });
+        let weights = |i: usize| {
+            if has_weights(i) {
+                acting(checkpoint, i)
+            } else {
+                Vec::new()
+            }
+        };
+        Ok(Self {
+            checkpoint,
+            spec,
+            shapes: spec.shapes()?,
+            kept: groups.list.iter().map(|g| vec![true; g.channels]).collect(),
+            weights: (0..spec.nodes.len()).map(weights).collect(),
+            values: constants(checkpoint)?,
+            norms: norm_after(spec),
+            groups,
+        })
+    }
+
+    /// Takes channels out until no more can go. A reader's own channels may be gone before: the last groups come first.
+    fn find(&mut self) {
+        loop {
+            let mut found = false;
+            for g in (0..self.kept.len()).rev() {
+                let group = &self.groups.list[g];
+                for c in (0..group.channels).rev() {
+                    let others = self.kept[g].iter().filter(|&&k| k).count() > 1;
+                    if self.kept[g][c] && others && group.fixed.is_none() && self.holder(group, c).is_none() {
+                        self.kept[g][c] = false;
+                        found = true;
+                    }
+                }
+            }
+            if !found {
+                return;
+            }
+        }
+    }
+
+    /// The first reader that needs the channel.
+    fn holder(&self, group: &Group, c: usize) -> Option<(usize, Held)> {
+        let consumers = group.consumers.iter().map(|r| (r, self.spec.nodes[r.node].inputs[0]));
+        let predictors = group.predictors.iter().map(|r| (r, self.spec.nodes[r.node].inputs[1]));
+        let mut readers = consumers.chain(predictors);
+        readers.find_map(|(reader, from)| Some((reader.node, self.holds(reader, from, c)?)))
+    }
+
+    fn holds(&self, reader: &Consumer, from: usize, c: usize) -> Option<Held> {
+        let node = &self.spec.nodes[reader.node];
+        let taps = self.taps(reader.node);
+        for feature in c * reader.positions..(c + 1) * reader.positions {
+            let value = self.values[from][feature];
+            if value == Some(0.0) {
+                continue;
+            }
+            for tap in 0..taps {
+                if !self.reads(reader.node, feature * taps + tap) {
+                    continue;
+                }
+                let Some(value) = value else { return Some(Held::Live) };
+                let input = self.shapes[from];
+                if !is_inside(&node.op, input, self.shapes[reader.node], tap) {
+                    return Some(Held::Border(value));
+                }
+            }
+        }
+        None
+    }
+
+    /// Columns of one feature.
+    fn taps(&self, node: usize) -> usize {
+        match self.spec.nodes[node].op {
+            Op::Conv { kernel, .. } => kernel * kernel,
+            _ => 1,
+        }
+    }
+
+    /// Whether a filter (or predictor) that stays has a weight in this column.
+    fn reads(&self, node: usize, column: usize) -> bool {
+        let filters = self.shapes[node][0];
+        let lives = self.rows(node);
+        if let Op::Gate { .. } = self.spec.nodes[node].op {
+            let phi = &self.array(node, "phi").data[column * filters..][..filters];
+            return phi.iter().zip(lives).any(|(w, live)| live && *w != 0.0);
+        }
+        let columns = self.weights[node].len() / filters;
+        lives
+            .enumerate()
+            .any(|(f, live)| live && self.weights[node][f * columns + column] != 0.0)
+    }
+
+    /// Which features of a node stay.
+    fn rows(&self, node: usize) -> impl Iterator<Item = bool> + '_ {
+        let positions = self.groups.positions(node);
+        self.kept[self.groups.of_node(node)]
+            .iter()
+            .flat_map(move |&k| std::iter::repeat_n(k, positions))
+    }
+
+    fn array(&self, node: usize, what: &str) -> &'a Array {
+        &self.checkpoint.weights[&format!("{}.{what}", self.spec.nodes[node].name)]
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (g, group) in self.groups.list.iter().enumerate() {
+            let left = self.kept[g].iter().filter(|&&k| k).count();
+            for &gate in group.gates.iter().filter(|_| left < group.channels) {
+                let name = &self.spec.nodes[gate].name;
+                notes.push(format!(
+                    "{name}: a density is now a share of {left} channels, not of {}",
+                    group.channels
+                ));
+            }
+            let mut held: BTreeMap<String, usize> = BTreeMap::new();
+            for c in (0..group.channels).filter(|&c| self.kept[g][c] && self.is_dead(group, c)) {
+                *held.entry(self.reason(group, c)).or_default() += 1;
+            }
+            for (reason, n) in held {
+                let channels = if n == 1 {
+                    "dead channel stays"
+                } else {
+                    "dead channels stay"
+                };
+                notes.push(format!("{}: {n} {channels}: {reason}", group.name));
+            }
+        }
+        notes
+    }
+
+    /// Whether all filters of a channel are empty.
+    fn is_dead(&self, group: &Group, c: usize) -> bool {
+        let is_empty = |&p: &usize| {
+            let columns = self.weights[p].len() / self.shapes[p][0];
+            self.weights[p][c * columns..][..columns].iter().all(|w| *w == 0.0)
+        };
+        !group.producers.is_empty() && group.producers.iter().all(is_empty)
+    }
+
+    fn reason(&self, group: &Group, c: usize) -> String {
+        if let Some(why) = &group.fixed {
+            return why.clone();
+        }
+        match self.holder(group, c) {
+            None => "one must".to_owned(),
+            Some((node, Held::Live)) => {
+                let name = &self.spec.nodes[node].name;
+                format!("{name} reads more of it than one constant")
+            }
+            Some((node, Held::Border(value))) => {
+                let name = &self.spec.nodes[node].name;
+                format!("it is {value} everywhere, and {name} pads with zeros")
+            }
+        }
+    }
+
+    fn build(&self) -> Result<Checkpoint> {
+        let mut out = self.checkpoint.clone();
+        out.weights = Weights::new();
+        for (i, node) in self.spec.nodes.iter().enumerate() {
+            let rows: Vec<bool> = self.rows(i).collect();
+            match node.op {
+                Op::Conv { .. } | Op::Linear { .. } => self.layer(&mut out, i, &rows),
+                Op::Norm { affine: true, .. } => ["gamma", "beta"]
+                    .iter()
+                    .for_each(|what| self.put(&mut out, i, what, &rows)),
+                Op::Gate { .. } => {
+                    ["rho", "beta"]
+                        .iter()
+                        .for_each(|what| self.put(&mut out, i, what, &rows));
+                    self.predictor(&mut out, i, &rows);
+                }
+                _ => {}
+            }
+            if let Op::Norm { .. } = node.op {
+                for stats in out.stats.values_mut() {
+                    let moments = stats.get_mut(&node.name).context("statistics are checked")?;
+                    // Folded before: a norm stands behind its convolution.
+                    moments.mean = only(&moments.mean, &rows);
+                    moments.var = only(&moments.var, &rows);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn put(&self, out: &mut Checkpoint, node: usize, what: &str, rows: &[bool]) {
+        let data = only(&self.array(node, what).data, rows);
+        let shape = vec![data.len()];
+        out.weights
+            .insert(format!("{}.{what}", self.spec.nodes[node].name), Array { shape, data });
+    }
+
+    /// Whether a layer's columns are the channels it reads.
+    fn columns(&self, node: usize) -> Vec<bool> {
+        let from = self.spec.nodes[node].inputs[0];
+        let taps = self.taps(node);
+        let columns = self.weights[node].len() / self.shapes[node][0];
+        let is_reader = self.groups.list[self.groups.of_node(from)]
+            .consumers
+            .iter()
+            .any(|r| r.node == node);
+        if !is_reader {
+            return vec![true; columns];
+        }
+        self.rows(from).flat_map(|k| std::iter::repeat_n(k, taps)).collect()
+    }
+
+    fn layer(&self, out: &mut Checkpoint, node: usize, rows: &[bool]) {
+        let name = &self.spec.nodes[node].name;
+        let columns = self.columns(node);
+        let from = self.spec.nodes[node].inputs[0];
+        let taps = self.taps(node);
+        let mut weight = Array::default();
+        let mut folded = Vec::with_capacity(rows.len());
+        for row in self.weights[node].chunks_exact(columns.len().max(1)) {
+            let gone = row.iter().enumerate().filter(|(c, w)| !columns[*c] && **w != 0.0);
+            // What nobody reads may be anything.
+            let sum: f64 = gone
+                .map(|(c, w)| f64::from(*w) * f64::from(self.values[from][c / taps].unwrap_or(0.0)))
+                .sum();
+            folded.push(sum as f32);
+        }
+        for (row, _) in self.weights[node]
+            .chunks_exact(columns.len().max(1))
+            .zip(rows)
+            .filter(|(_, k)| **k)
+        {
+            weight.data.extend(only(row, &columns));
+        }
+        let count = |bits: &[bool]| bits.iter().filter(|&&b| b).count();
+        let filters = count(rows);
+        weight.shape = self.array(node, "weight").shape.clone();
+        weight.shape[0] = filters;
+        if let Some(inputs) = weight.shape.get_mut(1) {
+            *inputs = count(&columns) / taps;
+        }
+        out.weights.insert(format!("{name}.weight"), weight);
+        let is_folded = rows.iter().zip(&folded).any(|(k, v)| *k && *v != 0.0);
+        let mut bias = self
+            .checkpoint
+            .weights
+            .get(&format!("{name}.bias"))
+            .map(|b| b.data.clone());
+        match self.norms[node] {
+            Some(norm) => {
+                for stats in out.stats.values_mut() {
+                    let mean = stats.get_mut(&self.spec.nodes[norm].name).map(|m| &mut m.mean);
+                    mean.into_iter().flatten().zip(&folded).for_each(|(m, v)| *m -= v);
+                }
+            }
+            None if is_folded => {
+                let bias = bias.get_or_insert_with(|| vec![0.0; rows.len()]);
+                bias.iter_mut().zip(&folded).for_each(|(b, v)| *b += v);
+            }
+            None => {}
+        }
+        let has_bias = bias.is_some();
+        if let Some(bias) = bias {
+            let data = only(&bias, rows);
+            let shape = vec![data.len()];
+            out.weights.insert(format!("{name}.bias"), Array { shape, data });
+        }
+        match &mut out.header.spec.nodes[node].op {
+            Op::Conv {
+                filters: f,
+                bias,
+                groups,
+                ..
+            } => {
+                // Depthwise convolutions stay so; other groups are fixed.
+                *groups = if *groups == rows.len() { filters } else { *groups };
+                (*f, *bias) = (filters, has_bias);
+            }
+            Op::Linear { outputs, bias } => (*outputs, *bias) = (filters, has_bias),
+            _ => {}
+        }
+        if let Some(mask) = self.checkpoint.masks.get(name) {
+            let mask = smaller(mask, rows, &columns);
+            let is_whole = mask.count() == mask.filters.len() * mask.columns.len();
+            out.masks.remove(name);
+            if !is_whole {
+                out.masks.insert(name.clone(), mask);
+            }
+        }
+    }
+
+    /// φ without rows and columns that are gone; constants go to ρ.
+    fn predictor(&self, out: &mut Checkpoint, node: usize, own: &[bool]) {
+        let name = &self.spec.nodes[node].name;
+        let from = self.spec.nodes[node].inputs[1];
+        let phi = &self.array(node, "phi").data;
+        let mut rho = self.array(node, "rho").data.clone();
+        let mut left = Array::default();
+        let mut inputs = 0;
+        for ((row, kept), value) in phi
+            .chunks_exact(own.len().max(1))
+            .zip(self.rows(from))
+            .zip(&self.values[from])
+        {
+            if kept {
+                inputs += 1;
+                left.data.extend(only(row, own));
+            } else {
+                rho.iter_mut()
+                    .zip(row)
+                    .for_each(|(r, w)| *r += value.unwrap_or(0.0).abs() * w);
+            }
+        }
+        let data = only(&rho, own);
+        left.shape = vec![inputs, data.len()];
+        out.weights.insert(
+            format!("{name}.rho"),
+            Array {
+                shape: vec![data.len()],
+                data,
+            },
+        );
+        out.weights.insert(format!("{name}.phi"), left);
+    }
+}
+
+fn only<T: Copy>(values: &[T], kept: &[bool]) -> Vec<T> {
+    values.iter().zip(kept).filter(|(_, k)| **k).map(|(v, _)| *v).collect()
+}
+
+fn smaller(mask: &LayerMask, rows: &[bool], columns: &[bool]) -> LayerMask {
+    let elements = mask
+        .elements
+        .chunks_exact(columns.len().max(1))
+        .zip(rows)
+        .filter(|(_, k)| **k);
+    let mut out = LayerMask {
+        filters: only(&mask.filters, rows),
+        columns: only(&mask.columns, columns),
+        elements: elements.flat_map(|(row, _)| only(row, columns)).collect(),
+    };
+    let rectangle = LayerMask {
+        elements: Vec::new(),
+        ..out.clone()
+    };
+    if out.count() == rectangle.count() {
+        out = rectangle;
+    }
+    out
+}
