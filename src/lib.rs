@@ -12,7 +12,7 @@
 //! | [`model`] | a network as data: graph, weights, masks, cost, the model file; the burn module that trains it | how it is pruned |
 //! | [`event`] | what a worker may say: one closed enum | who listens |
 //! | [`infer`] | a checkpoint compiled to kernel calls that do only active work; latency as measured | burn, training |
-| [`prune`] | which channels belong together, what matters least, what is nearest and sparse, and the knife | searches, methods |
+//! | [`prune`] | which channels belong together, what matters least, what is nearest and sparse, and the knife | searches, methods |
 //! | [`train`] | the loop, the optimizer, norm statistics, measuring on the way | methods |
 //! | [`methods`] | one paper, one file | threads, folders |
 //! | [`run`] | experiments as data and as threads: presets, run folders, the store, the session | windows |
