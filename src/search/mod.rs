@@ -1,15 +1,20 @@
 //! Searches for the density of every site under one budget: one trait, so that one loop drives them all.
 //! Knows nothing of networks: a search proposes numbers and is told how good they were.
 
+pub mod amc;
 pub mod anneal;
+pub mod clip;
+pub mod ddpg;
 pub mod frontier;
 pub mod greedy;
+pub mod mlp;
 pub mod random;
 pub mod space;
 pub mod steering;
 #[cfg(test)]
 mod toy;
 
+pub use amc::{Amc, AmcConfig};
 pub use anneal::{Anneal, AnnealConfig};
 pub use frontier::Frontier;
 pub use greedy::Greedy;
