@@ -2,6 +2,7 @@
 //! Knows nothing of threads, folders or windows.
 
 pub mod admm;
+pub mod amc;
 pub mod autocompress;
 pub mod dense;
 pub mod fbs;
@@ -31,6 +32,8 @@ pub enum Method {
     /// AutoCompress, arXiv 1907.03141.
     #[serde(rename = "autocompress")]
     AutoCompress(autocompress::AutoCompressConfig),
+    /// AMC, arXiv 1802.03494.
+    Amc(amc::AmcConfig),
     /// One density everywhere.
     Uniform(rivals::RivalConfig),
     /// Random densities.
@@ -48,6 +51,7 @@ impl Method {
             Method::Slimming(_) => "slimming",
             Method::Admm(_) => "admm",
             Method::AutoCompress(_) => "autocompress",
+            Method::Amc(_) => "amc",
             Method::Uniform(_) => "uniform",
             Method::Random(_) => "random",
             Method::Greedy(_) => "greedy",
@@ -65,6 +69,7 @@ impl Method {
             Method::Slimming(config) => config.check(),
             Method::Admm(config) => config.check(),
             Method::AutoCompress(config) => config.check(),
+            Method::Amc(config) => config.check(),
             Method::Uniform(config) | Method::Random(config) | Method::Greedy(config) => config.check(),
         }
     }
@@ -77,6 +82,7 @@ impl Method {
             Method::Slimming(c) => u64::from(c.passes * (c.sparse.epochs + c.retrain.epochs)),
             Method::Admm(c) => u64::from(c.admm.epochs * c.dimensions.len() as u32 + c.retrain.epochs),
             Method::AutoCompress(c) => c.epochs(),
+            Method::Amc(c) => u64::from(c.retrain.epochs),
             Method::Uniform(c) | Method::Random(c) | Method::Greedy(c) => u64::from(c.retrain.epochs),
         };
         first + after
@@ -94,6 +100,7 @@ impl Method {
             Method::Slimming(config) => slimming::run(ctx, config),
             Method::Admm(config) => admm::run(ctx, config),
             Method::AutoCompress(config) => autocompress::run(ctx, config),
+            Method::Amc(config) => amc::run(ctx, config),
             Method::Uniform(config) => rivals::run(ctx, config, "uniform", |_, _| Ok(Random::uniform())),
             Method::Random(config) => rivals::run(ctx, config, "random", |_, _| Random::new(config.trials, seed)),
             Method::Greedy(config) => rivals::run(ctx, config, "greedy", |_, sites| Greedy::new(config.trials, sites.list.len())),

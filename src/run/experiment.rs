@@ -13,7 +13,7 @@ use std::path::Path;
 pub const SCHEMA: u32 = 1;
 
 /// All presets that come with the program: name and text.
-pub const PRESETS: [(&str, &str); 11] = [
+pub const PRESETS: [(&str, &str); 12] = [
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("fbs-fashion", include_str!("../../presets/fbs-fashion.toml")),
     ("dense-fashion", include_str!("../../presets/dense-fashion.toml")),
@@ -21,6 +21,7 @@ pub const PRESETS: [(&str, &str); 11] = [
     ("autocompress-macs-fashion", include_str!("../../presets/autocompress-macs-fashion.toml")),
     ("autocompress-elements-fashion", include_str!("../../presets/autocompress-elements-fashion.toml")),
     ("slimming-fashion", include_str!("../../presets/slimming-fashion.toml")),
+    ("amc-fashion", include_str!("../../presets/amc-fashion.toml")),
     ("greedy-fashion", include_str!("../../presets/greedy-fashion.toml")),
     ("uniform-fashion", include_str!("../../presets/uniform-fashion.toml")),
     ("random-fashion", include_str!("../../presets/random-fashion.toml")),
