@@ -8,6 +8,8 @@ pub mod execute;
 pub mod experiment;
 pub mod folder;
 pub mod probe;
+pub mod replay;
+pub mod searches;
 pub mod session;
 pub mod store;
 
