@@ -4,12 +4,17 @@
 pub mod action;
 pub mod bench;
 pub mod dialog;
+pub mod layout;
+pub mod overlay;
 pub mod panels;
+pub mod panes;
 pub mod react;
+pub mod share_bar;
 pub mod shell;
 pub mod state;
 pub mod theme;
 pub mod toasts;
+pub mod top_bar;
 pub mod widgets;
 
 pub use bench::{FrameTimes, bench_frame};
@@ -141,11 +146,7 @@ impl App {
     /// Whether the newest answer is not yet about what is on the slider, or not yet over all images.
     fn is_waiting(&self) -> bool {
         let store = self.session.store();
-        store.open.is_some()
-            && store
-                .answer
-                .as_ref()
-                .is_none_or(|a| a.question.densities.iter().any(|&d| d != self.state.density))
+        store.open.is_some() && store.answer.as_ref().is_none_or(|a| a.question != self.state.asked)
     }
 }
 

@@ -1,16 +1,20 @@
 //! What the window itself remembers: selection, layout, drafts. Nothing that the store could tell; it may be thrown away at any time.
 //! Knows nothing of files or threads.
 
+use super::action::Action;
+use super::layout::Layouts;
 use super::toasts::Toasts;
 use crate::model::Density;
-use crate::run::Experiment;
 use crate::run::device::DeviceName;
 use crate::run::experiment::PRESETS;
 use crate::run::probe::OpenModel;
+use crate::run::{Experiment, Question, RunId};
 use crate::view::Curves;
 use crate::view::curves::CurveOptions;
-use egui_tiles::{Container, Linear, LinearDir, Tabs, Tile, TileId, Tiles, Tree};
+use crate::view::frontier::{Against, Source, Wish};
+use crate::view::search::{Chosen, Height};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Density asked for when a model opens, in percent.
@@ -27,6 +31,14 @@ pub enum Panel {
     Layers,
     /// Channels of all layers.
     Saliency,
+    /// Trials of a search.
+    Search,
+    /// What a search decides.
+    Sites,
+    /// Trials as lines over sites.
+    Parallel,
+    /// ADMM's residuals.
+    Residuals,
     /// Settings and curves.
     Training,
     /// Runs of this session.
@@ -36,6 +48,21 @@ pub enum Panel {
 }
 
 impl Panel {
+    /// All, in the order of the menu.
+    pub const ALL: [Self; 11] = [
+        Self::Density,
+        Self::Layers,
+        Self::Saliency,
+        Self::Frontier,
+        Self::Training,
+        Self::Search,
+        Self::Sites,
+        Self::Parallel,
+        Self::Residuals,
+        Self::Runs,
+        Self::Log,
+    ];
+
     /// Its title.
     pub fn title(self) -> &'static str {
         match self {
@@ -43,9 +70,30 @@ impl Panel {
             Panel::Frontier => "Frontier",
             Panel::Layers => "Layers",
             Panel::Saliency => "Saliency",
+            Panel::Search => "Search",
+            Panel::Sites => "Sites",
+            Panel::Parallel => "Trials over sites",
+            Panel::Residuals => "Residuals",
             Panel::Training => "Training",
             Panel::Runs => "Runs",
             Panel::Log => "Log",
+        }
+    }
+
+    /// What it shows, in a sentence.
+    pub fn about(self) -> &'static str {
+        match self {
+            Panel::Density => "The slider, and what is measured at its density",
+            Panel::Frontier => "Accuracy against cost: models, runs, trials",
+            Panel::Layers => "How much of each layer runs, and what it costs",
+            Panel::Saliency => "Which channels matter, and how often each was active",
+            Panel::Search => "Trials of a search as they come",
+            Panel::Sites => "What a search decides, site by site; drag to propose, tick to hold",
+            Panel::Parallel => "Trials as lines over sites",
+            Panel::Residuals => "How near ADMM's weights are to their pruned targets",
+            Panel::Training => "Settings, and curves of all runs",
+            Panel::Runs => "Runs of this session",
+            Panel::Log => "Everything that went wrong",
         }
     }
 }
@@ -70,6 +118,66 @@ pub enum Beside {
     Rate,
 }
 
+/// A wish's line in the frontier that can be dragged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dragged {
+    /// At most so much accuracy below the reference.
+    Below,
+    /// At most so much cost.
+    Most,
+}
+
+/// What the frontier panel shows, and what is wished for in it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FrontierUi {
+    /// What accuracy is set against.
+    pub against: Against,
+    /// What is wished for.
+    pub wish: Wish,
+    /// The line under the pointer, held or not.
+    pub dragged: Option<Dragged>,
+}
+
+impl FrontierUi {
+    /// Moves a wish's line.
+    pub fn set_wish(&mut self, kind: Dragged, value: f64) {
+        match kind {
+            Dragged::Below => self.wish.below = Some(value),
+            Dragged::Most => self.wish.most = Some(value),
+        }
+    }
+}
+
+/// What the search panels look at, and what is being dragged in them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SearchUi {
+    /// Which search, and which trial.
+    pub chosen: Chosen,
+    /// What is along the side of the trials.
+    pub height: Height,
+    /// Densities while a bar is dragged.
+    pub proposal: Option<Vec<f32>>,
+    /// The budget as a share of the whole while its slider is dragged.
+    pub budget: Option<f64>,
+}
+
+impl SearchUi {
+    /// Looks at a search as it goes on.
+    pub fn choose(&mut self, run: RunId, search: usize) {
+        self.chosen = Chosen {
+            run: Some(run),
+            search: Some(search),
+            trial: None,
+        };
+    }
+
+    /// Looks back at a trial.
+    pub fn look_at(&mut self, run: RunId, search: usize, trial: u64) {
+        self.choose(run, search);
+        self.chosen.trial = Some(trial);
+    }
+}
+
 /// A path being typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathEntry {
@@ -77,6 +185,15 @@ pub struct PathEntry {
     pub text: String,
     /// Why it is asked for.
     pub note: String,
+}
+
+/// What lies over the window until it is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    /// Actions by their words: what was typed, and which match is chosen.
+    Palette(String, usize),
+    /// Actions with their keys.
+    Help,
 }
 
 /// The heat map as it lies on the graphics card, and what it was made from.
@@ -95,6 +212,10 @@ pub struct UiState {
     pub device: DeviceName,
     /// Density on the slider.
     pub density: Density,
+    /// What is asked of the open model: a density a gate, in network order.
+    pub asked: Question,
+    /// Gates that the slider leaves alone.
+    pub locked: BTreeSet<usize>,
     /// The model that `density` was last set for.
     pub opened: Option<Arc<OpenModel>>,
     /// What Train would start.
@@ -115,8 +236,20 @@ pub struct UiState {
     pub beside: Beside,
     /// Thinned curves.
     pub curves: Curves,
+    /// What the search panels look at.
+    pub search: SearchUi,
+    /// What the frontier shows.
+    pub frontier: FrontierUi,
+    /// The point of the frontier whose layers are shown instead of the open model's.
+    pub pick: Option<Source>,
+    /// The layer that was clicked, in whichever panel.
+    pub layer: Option<String>,
     /// Where panels are.
-    pub tree: Tree<Panel>,
+    pub layouts: Layouts,
+    /// What panels want done once they are drawn.
+    pub later: Vec<Action>,
+    /// What lies over the window, if anything.
+    pub overlay: Option<Overlay>,
     /// Notices being shown.
     pub toasts: Toasts,
     /// A path being typed, if any.
@@ -138,6 +271,8 @@ impl UiState {
         Ok(Self {
             device,
             density: Density::percent(FIRST_PERCENT)?,
+            asked: Question { densities: Vec::new() },
+            locked: BTreeSet::new(),
             opened: None,
             base: draft.clone(),
             draft,
@@ -151,7 +286,13 @@ impl UiState {
             },
             beside: Beside::default(),
             curves: Curves::default(),
-            tree: layout(),
+            search: SearchUi::default(),
+            frontier: FrontierUi::default(),
+            pick: None,
+            layer: None,
+            layouts: Layouts::default(),
+            later: Vec::new(),
+            overlay: None,
             toasts: Toasts::default(),
             path_entry: None,
             wants_dialog: false,
@@ -167,31 +308,4 @@ impl UiState {
         self.draft = draft;
         self.preset = preset;
     }
-}
-
-/// Panels as they stand at first: density over layers on the left, the frontier beside training above saliency on the right.
-pub fn layout() -> Tree<Panel> {
-    let mut tiles = Tiles::default();
-    let mut tabs = |panels: &[Panel]| -> TileId {
-        let panes: Vec<TileId> = panels.iter().map(|&p| tiles.insert_pane(p)).collect();
-        let mut tabs = Tabs::new(panes.clone());
-        tabs.active = panes.first().copied();
-        tiles.insert_new(Tile::Container(Container::Tabs(tabs)))
-    };
-    let [density, layers] = [tabs(&[Panel::Density]), tabs(&[Panel::Layers])];
-    let [frontier, training] = [
-        tabs(&[Panel::Frontier]),
-        tabs(&[Panel::Training, Panel::Runs, Panel::Log]),
-    ];
-    let saliency = tabs(&[Panel::Saliency]);
-    let mut split = |dir: LinearDir, children: [TileId; 2], first: f32| -> TileId {
-        tiles.insert_new(Tile::Container(Container::Linear(Linear::new_binary(
-            dir, children, first,
-        ))))
-    };
-    let left = split(LinearDir::Vertical, [density, layers], 0.46);
-    let top = split(LinearDir::Horizontal, [frontier, training], 0.5);
-    let right = split(LinearDir::Vertical, [top, saliency], 0.58);
-    let root = split(LinearDir::Horizontal, [left, right], 0.28);
-    Tree::new(egui::Id::unique("panels"), root, tiles)
 }

@@ -175,6 +175,13 @@ pub fn series(palette: &Palette, number: usize) -> Color32 {
     palette.series[number % palette.series.len()]
 }
 
+/// The mark of a kind of points: told apart without color.
+pub fn mark(number: usize) -> egui_plot::MarkerShape {
+    use egui_plot::MarkerShape as M;
+    const MARKS: [M; 7] = [M::Circle, M::Square, M::Up, M::Diamond, M::Down, M::Left, M::Right];
+    MARKS[number % MARKS.len()]
+}
+
 /// Gives both surfaces their style.
 pub fn apply(ctx: &egui::Context) {
     for (theme, dark) in [(Theme::Light, false), (Theme::Dark, true)] {

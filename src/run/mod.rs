@@ -9,6 +9,8 @@ pub mod experiment;
 pub mod folder;
 pub mod outlet;
 pub mod probe;
+pub mod replay;
+pub mod searches;
 pub mod session;
 pub mod shelf;
 pub mod store;

@@ -6,10 +6,12 @@ use super::control::Control;
 use super::execute::{Place, execute, panic_text};
 use super::experiment::Experiment;
 use super::probe::{self, Asked, Said};
+use super::replay::replay;
 use super::store::{RunId, RunState, RunStore, Status};
 use crate::event::Stamped;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -22,6 +24,10 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 enum Arrival {
     Event(RunId, Stamped),
+    /// A run folder was read.
+    Replayed(Box<RunState>),
+    /// Something outside runs did not work.
+    Failed(String),
     /// The run could not even begin, or its thread is gone.
     Broken(RunId, String),
 }
@@ -83,6 +89,8 @@ impl Session {
             Command::Pause(id) => self.control(id, Status::Paused, Control::pause),
             Command::Resume(id) => self.control(id, Status::Running, Control::resume),
             Command::Stop(id) => self.stop(id),
+            Command::Steer(..) | Command::ResumeRun(_) => {}
+            Command::OpenRun(folder) => self.open_run(folder),
             Command::Open(from) => self.open(from),
             Command::Ask(question) => drop(self.ask.try_send(Asked::Ask(question))),
         }
@@ -93,17 +101,16 @@ impl Session {
         let until = Instant::now() + budget;
         while let Ok(said) = self.said.try_recv() {
             match said {
-                Said::Opened(model) => {
-                    self.store.open = Some(model);
-                    self.store.answer = None;
-                }
-                Said::Answered(answer) => self.store.answer = Some(answer),
+                Said::Opened(model) => self.store.opened(model),
+                Said::Answered(answer) => self.store.answered(answer),
                 Said::Failed(text) => self.store.notice(text),
             }
         }
         while let Ok(arrival) = self.arrivals.1.try_recv() {
             match arrival {
                 Arrival::Event(id, stamped) => self.store.apply(id, &stamped),
+                Arrival::Replayed(run) => self.replayed(*run),
+                Arrival::Failed(text) => self.store.notice(text),
                 Arrival::Broken(id, text) => {
                     self.mark(id, Status::Ended);
                     self.store.notice(text);
@@ -135,6 +142,37 @@ impl Session {
         if self.ask.try_send(Asked::Open(from)).is_err() {
             self.store
                 .notice("the measuring thread is busy; the model was not opened".into());
+        }
+    }
+
+    /// Reads a run folder on a thread of its own: logs can be long.
+    fn open_run(&mut self, folder: PathBuf) {
+        let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
+        let read = move || {
+            let said = match replay(RunId(0), &folder) {
+                Ok(run) => Arrival::Replayed(Box::new(run)),
+                Err(e) => Arrival::Failed(format!("{e:#}")),
+            };
+            drop(send.send(said));
+            wake();
+        };
+        if let Err(e) = Builder::new().name("open run".into()).spawn(read) {
+            self.store.notice(format!("cannot read a run: {e}"));
+        }
+    }
+
+    /// A run that is there already is replaced, unless it works.
+    fn replayed(&mut self, mut run: RunState) {
+        match self.store.runs.iter_mut().find(|r| r.folder == run.folder) {
+            Some(known) if known.is_live() => {}
+            Some(known) => {
+                run.id = known.id;
+                *known = run;
+            }
+            None => {
+                run.id = RunId(self.store.runs.len() as u32);
+                self.store.runs.push(run);
+            }
         }
     }
 

@@ -63,6 +63,18 @@ pub fn millis(ms: f64) -> String {
     format!("{ms:.decimals$} ms")
 }
 
+/// A small number with three digits: `0.0123`, or `1.2e-5` where that would be mostly zeros.
+pub fn small(value: f64) -> String {
+    match value.abs() {
+        v if v == 0.0 || v >= 9.995 => format!("{value:.1}"),
+        v if v >= 0.001 => {
+            let decimals = (2.0 - v.log10().floor()) as usize;
+            format!("{value:.decimals$}")
+        }
+        _ => format!("{value:.1e}"),
+    }
+}
+
 /// A duration as a clock shows it: `2:05`, `1:02:05`.
 pub fn clock(seconds: f64) -> String {
     let all = seconds.max(0.0).round() as u64;
@@ -84,6 +96,10 @@ mod tests {
         assert_eq!(
             counts,
             ["0", "999", "1.00 k", "9.99 k", "10.0 k", "21.3 M", "174 M", "1.00 M"]
+        );
+        assert_eq!(
+            [0.0, 0.000_012_3, 0.012_34, 0.5, 1.0, 12.34].map(small),
+            ["0.0", "1.2e-5", "0.0123", "0.500", "1.00", "12.3"]
         );
         assert_eq!([512, 412_345].map(bytes), ["512 B", "412 kB"]);
         assert_eq!([1.924, 12.3456, 123.4].map(millis), ["1.92 ms", "12.3 ms", "123 ms"]);
