@@ -54,6 +54,14 @@ enum Action {
     Devices(Json),
     /// List presets
     Presets(Json),
+    /// List run folders
+    Runs {
+        /// Folder that holds run folders
+        #[arg(long, default_value = "runs")]
+        runs: std::path::PathBuf,
+        #[command(flatten)]
+        json: Json,
+    },
     /// List data sets
     Datasets(Json),
 }
@@ -150,6 +158,7 @@ pub fn main() -> Next {
         Some(Action::Bench(args)) => bench::bench(&args),
         Some(Action::Devices(json)) => lists::devices(json),
         Some(Action::Presets(json)) => lists::presets(json),
+        Some(Action::Runs { runs, json }) => lists::runs(&runs, json),
         Some(Action::Datasets(json)) => lists::datasets(json),
     };
     match done {

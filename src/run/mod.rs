@@ -14,6 +14,7 @@ pub mod searches;
 pub mod session;
 pub mod shelf;
 pub mod store;
+pub mod sweep;
 
 pub use command::{Command, ModelRef, Question};
 pub use experiment::Experiment;

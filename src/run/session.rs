@@ -3,12 +3,12 @@
 
 use super::command::{Command, ModelRef};
 use super::control::Control;
-use super::execute::{Place, execute, panic_text};
+use super::execute::{Place, execute, panic_text, resume};
 use super::experiment::Experiment;
 use super::probe::{self, Asked, Said};
 use super::replay::replay;
 use super::store::{RunId, RunState, RunStore, Status};
-use crate::event::Stamped;
+use crate::event::{Stamped, Steer};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +44,8 @@ pub struct Session {
     store: RunStore,
     arrivals: (Sender<Arrival>, Receiver<Arrival>),
     workers: BTreeMap<RunId, Worker>,
+    /// Run folders that are read and then to be gone on with.
+    go_on: Vec<PathBuf>,
     ask: Sender<Asked>,
     said: Receiver<Said>,
 }
@@ -72,6 +74,7 @@ impl Session {
             store: RunStore::default(),
             arrivals: bounded(EVENTS),
             workers: BTreeMap::new(),
+            go_on: Vec::new(),
             ask,
             said,
         })
@@ -89,7 +92,8 @@ impl Session {
             Command::Pause(id) => self.control(id, Status::Paused, Control::pause),
             Command::Resume(id) => self.control(id, Status::Running, Control::resume),
             Command::Stop(id) => self.stop(id),
-            Command::Steer(..) | Command::ResumeRun(_) => {}
+            Command::Steer(id, steer) => self.steer(id, steer),
+            Command::ResumeRun(folder) => self.go_on(folder),
             Command::OpenRun(folder) => self.open_run(folder),
             Command::Open(from) => self.open(from),
             Command::Ask(question) => drop(self.ask.try_send(Asked::Ask(question))),
@@ -163,6 +167,7 @@ impl Session {
 
     /// A run that is there already is replaced, unless it works.
     fn replayed(&mut self, mut run: RunState) {
+        let folder = run.folder.clone();
         match self.store.runs.iter_mut().find(|r| r.folder == run.folder) {
             Some(known) if known.is_live() => {}
             Some(known) => {
@@ -172,6 +177,37 @@ impl Session {
             None => {
                 run.id = RunId(self.store.runs.len() as u32);
                 self.store.runs.push(run);
+            }
+        }
+        if let Some(at) = self.go_on.iter().position(|wanted| Some(wanted) == folder.as_ref()) {
+            let folder = self.go_on.swap_remove(at);
+            self.go_on(folder);
+        }
+    }
+
+    fn steer(&mut self, id: RunId, steer: Steer) {
+        let live = self.store.run(id).is_some_and(RunState::is_live);
+        match self.workers.get(&id).filter(|_| live) {
+            Some(worker) => worker.control.steer(steer),
+            None => self.store.notice("only a search that runs can be steered".into()),
+        }
+    }
+
+    /// Queues an interrupted run; one that is not known yet is read first.
+    fn go_on(&mut self, folder: PathBuf) {
+        let known = self.store.runs.iter_mut().find(|r| r.folder.as_ref() == Some(&folder));
+        match known {
+            None => {
+                self.go_on.push(folder.clone());
+                self.open_run(folder);
+            }
+            Some(run) if run.can_go_on() => {
+                run.status = Status::Queued;
+                self.begin_next();
+            }
+            Some(run) => {
+                let text = format!("{} is not interrupted", run.title());
+                self.store.notice(text);
             }
         }
     }
@@ -191,7 +227,7 @@ impl Session {
             return;
         };
         run.status = Status::Running;
-        let (id, experiment) = (run.id, run.experiment.clone());
+        let (id, experiment, folder) = (run.id, run.experiment.clone(), run.folder.clone());
         let control = Arc::new(Control::default());
         let (place, send, wake, held) = (
             self.place.clone(),
@@ -204,7 +240,11 @@ impl Session {
                 drop(send.send(Arrival::Event(id, stamped.clone())));
                 wake();
             };
-            if let Err(e) = execute(&experiment, &place, &held, &mut listen) {
+            let done = match &folder {
+                Some(folder) => resume(folder, &place, &held, &mut listen),
+                None => execute(&experiment, &place, &held, &mut listen),
+            };
+            if let Err(e) = done {
                 drop(send.send(Arrival::Broken(id, format!("{e:#}"))));
                 wake();
             }
