@@ -359,6 +359,7 @@ fn the_whole_story_on_the_real_engine() {
     let place = Place {
         runs: folder.path().to_path_buf(),
         device: DeviceName::Flex,
+        threads: 2,
     };
     let mut session = Session::new(place, wake).expect("threads");
     session.submit(Command::Open(ModelRef::Bundled));

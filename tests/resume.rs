@@ -44,6 +44,7 @@ fn place(dir: &Path) -> Place {
     Place {
         runs: dir.to_path_buf(),
         device: DeviceName::Flex,
+        threads: 2,
     }
 }
 

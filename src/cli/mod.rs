@@ -186,6 +186,7 @@ fn window(args: Args) -> Next {
             Place {
                 runs: args.runs,
                 device,
+                threads: crate::run::folder::threads(),
             },
         ),
         Err(e) => complain(2, &e.to_string()),

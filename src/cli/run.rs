@@ -67,6 +67,7 @@ pub fn run(args: &RunArgs) -> Done {
     let place = Place {
         runs: args.runs.clone(),
         device,
+        threads: crate::run::folder::threads(),
     };
     let control = stoppable()?;
     for experiment in &experiments {
@@ -98,6 +99,7 @@ pub fn resume(args: &ResumeArgs) -> Done {
     let place = Place {
         runs: args.runs.clone(),
         device,
+        threads: crate::run::folder::threads(),
     };
     let path = find(&args.run, &args.runs);
     let control = stoppable()?;

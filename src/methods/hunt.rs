@@ -1,6 +1,7 @@
 //! The loop that every search runs in: propose, mask, measure on validation images without retraining, settle.
 //! Knows nothing of how proposals are made, nor of what becomes of the best.
 
+use super::stages::bad_input;
 use crate::data::{Split, batch};
 use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Trial, Unit, Verdict};
 use crate::infer::{self, Engine, Options, Tally};
@@ -257,7 +258,7 @@ impl<'a> Runner<'a> {
                 })?;
             }
         }
-        let Some(densities) = searcher.propose(&space)? else {
+        let Some(densities) = searcher.propose(&space).map_err(bad_input)? else {
             return Ok(false);
         };
         let top1 = self.measure(ctx, &densities)?;

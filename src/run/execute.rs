@@ -4,7 +4,7 @@
 use super::control::Control;
 use super::device::DeviceName;
 use super::experiment::Experiment;
-use super::folder::{RunFolder, threads};
+use super::folder::RunFolder;
 use super::outlet::{Outlet, Past};
 use super::shelf::Shelf;
 use crate::data::{self, Normalization};
@@ -24,6 +24,8 @@ pub struct Place {
     pub runs: PathBuf,
     /// Where tensors live.
     pub device: DeviceName,
+    /// Threads for measuring.
+    pub threads: usize,
 }
 
 /// Runs an experiment in a new run folder. Events go to the folder's log and to `listen`, which may block.
@@ -167,7 +169,7 @@ fn work(world: &World, checksum: &Cell<Option<u64>>) -> Result<Ending> {
         train: experiment.train.clone(),
         start,
         device,
-        threads: threads(),
+        threads: world.place.threads,
         recipe: experiment.to_toml()?,
         steps: epochs * per_epoch as u64,
         done: [0, 0],
