@@ -608,6 +608,23 @@ mod tests {
     }
 
     #[test]
+    fn without_a_budget_it_finds_how_far_to_go_by_itself() {
+        let toy = Toy {
+            target: f64::INFINITY,
+            ..Toy::layers()
+        };
+        // Thresholds: the reward is highest where all sparsities are 0.3.
+        let law = |d: &[f32]| 1.0 - d.iter().map(|d| (0.7 - d).abs()).sum::<f32>() / 8.0;
+        let mut anneal = Anneal::new(AnnealConfig::default(), 1).unwrap();
+        toy.with(|space| {
+            while let Some(d) = anneal.propose(space).unwrap() {
+                anneal.settle(&d, law(&d));
+            }
+        });
+        assert!(anneal.best().unwrap().1 > 0.93, "{:?}", anneal.best());
+    }
+
+    #[test]
     fn settings_are_checked_by_name() {
         let config = AnnealConfig {
             cooling_floor: 0.0,

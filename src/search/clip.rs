@@ -9,8 +9,8 @@ use super::Space;
 /// neighbors multiply ([`density_by_neighbors`]), and holds for any unit.
 pub fn densest(space: &Space, densities: &[f32], site: usize) -> f32 {
     let mut vector = densities.to_vec();
-    for later in site + 1..vector.len() {
-        vector[later] = space.locks[later].unwrap_or(space.floor[later]);
+    for (later, density) in vector.iter_mut().enumerate().skip(site + 1) {
+        *density = space.locks[later].unwrap_or(space.floor[later]);
     }
     let mut within = |density: f32| {
         vector[site] = density;
@@ -122,6 +122,6 @@ mod tests {
 
     #[test]
     fn the_accuracy_guaranteed_reward_is_the_papers() {
-        assert!((reward_macs(0.705, 285e6) + 5.743_060).abs() < 1e-5);
+        assert!((reward_macs(0.705, 285e6) + 5.743_06).abs() < 1e-5);
     }
 }

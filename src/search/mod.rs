@@ -11,6 +11,7 @@ pub mod mlp;
 pub mod random;
 pub mod space;
 pub mod steering;
+pub mod strategy;
 #[cfg(test)]
 mod toy;
 
@@ -21,6 +22,7 @@ pub use greedy::Greedy;
 pub use random::Random;
 pub use space::Space;
 pub use steering::Steering;
+pub use strategy::{Search, Strategy};
 
 use crate::event::{Steer, Verdict};
 use anyhow::Result;
