@@ -70,6 +70,7 @@ fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             method: "none".into(),
             data: "none".into(),
             densities: vec![percent(50), percent(100)],
+            gate_densities: Vec::new(),
             metrics: vec![],
             recipe: String::new(),
             spec,

@@ -5,6 +5,7 @@ pub mod admm;
 pub mod amc;
 pub mod autocompress;
 pub mod dense;
+pub mod densities;
 pub mod fbs;
 pub mod hunt;
 pub mod rivals;
@@ -25,6 +26,8 @@ pub enum Method {
     Dense,
     /// Feature Boosting and Suppression, arXiv 1810.05331.
     Fbs(fbs::FbsConfig),
+    /// A density for each gate of an FBS network, annealed.
+    Densities(densities::DensitiesConfig),
     /// Network Slimming, arXiv 1708.06519.
     Slimming(slimming::SlimmingConfig),
     /// ADMM at uniform densities.
@@ -48,6 +51,7 @@ impl Method {
         match self {
             Method::Dense => "dense",
             Method::Fbs(_) => "fbs",
+            Method::Densities(_) => "densities",
             Method::Slimming(_) => "slimming",
             Method::Admm(_) => "admm",
             Method::AutoCompress(_) => "autocompress",
@@ -66,6 +70,7 @@ impl Method {
         match self {
             Method::Dense => Ok(()),
             Method::Fbs(config) => config.check(),
+            Method::Densities(config) => config.check(),
             Method::Slimming(config) => config.check(),
             Method::Admm(config) => config.check(),
             Method::AutoCompress(config) => config.check(),
@@ -79,6 +84,7 @@ impl Method {
         let first = if started { 0 } else { u64::from(train.epochs) };
         let after = match self {
             Method::Dense | Method::Fbs(_) => return u64::from(train.epochs),
+            Method::Densities(_) => return 0,
             Method::Slimming(c) => u64::from(c.passes * (c.sparse.epochs + c.retrain.epochs)),
             Method::Admm(c) => u64::from(c.admm.epochs * c.dimensions.len() as u32 + c.retrain.epochs),
             Method::AutoCompress(c) => c.epochs(),
@@ -97,6 +103,7 @@ impl Method {
         match self {
             Method::Dense => dense::run(ctx),
             Method::Fbs(config) => fbs::run(ctx, config),
+            Method::Densities(config) => densities::run(ctx, config),
             Method::Slimming(config) => slimming::run(ctx, config),
             Method::Admm(config) => admm::run(ctx, config),
             Method::AutoCompress(config) => autocompress::run(ctx, config),

@@ -62,6 +62,9 @@ pub struct Header {
     pub data: String,
     /// Densities that norm statistics are kept for. Dense models have 1 alone.
     pub densities: Vec<Density>,
+    /// What a search found for each gate, in network order; empty if none was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gate_densities: Vec<Density>,
     /// What was measured when it was made.
     pub metrics: Vec<Metric>,
     /// The experiment that made it, as TOML.
@@ -374,6 +377,7 @@ mod tests {
                 method: "fbs".into(),
                 data: "synthetic".into(),
                 densities: vec![half, full],
+                gate_densities: Vec::new(),
                 metrics: vec![Metric {
                     density: half,
                     split: "test".into(),

@@ -49,6 +49,7 @@ mod tests {
                 method: "none".into(),
                 data: "none".into(),
                 densities: vec![Density::FULL],
+                gate_densities: Vec::new(),
                 metrics: vec![],
                 recipe: String::new(),
                 spec,

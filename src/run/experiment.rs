@@ -13,13 +13,14 @@ use std::path::Path;
 pub const SCHEMA: u32 = 1;
 
 /// All presets that come with the program: name and text.
-pub const PRESETS: [(&str, &str); 16] = [
+pub const PRESETS: [(&str, &str); 17] = [
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("fbs-fashion", include_str!("../../presets/fbs-fashion.toml")),
     ("dense-fashion", include_str!("../../presets/dense-fashion.toml")),
     ("autocompress-fashion", include_str!("../../presets/autocompress-fashion.toml")),
     ("autocompress-macs-fashion", include_str!("../../presets/autocompress-macs-fashion.toml")),
     ("autocompress-elements-fashion", include_str!("../../presets/autocompress-elements-fashion.toml")),
+    ("densities-fashion", include_str!("../../presets/densities-fashion.toml")),
     ("slimming-fashion", include_str!("../../presets/slimming-fashion.toml")),
     ("amc-fashion", include_str!("../../presets/amc-fashion.toml")),
     ("greedy-fashion", include_str!("../../presets/greedy-fashion.toml")),

@@ -80,6 +80,7 @@ pub(super) fn statistics(
         method: plan.method.to_owned(),
         data: ctx.data.name.clone(),
         densities,
+        gate_densities: Vec::new(),
         metrics: Vec::new(),
         recipe: ctx.recipe.clone(),
     };
