@@ -126,7 +126,7 @@ fn a_killed_run_goes_on_and_its_folder_is_mended() {
     let runs = dir.path().join("killed");
     let secateur = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
-        command.args(["--json"]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
     let mut command = secateur();

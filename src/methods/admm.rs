@@ -301,3 +301,70 @@ pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
     }
     stages::retrain(ctx, "retraining", "admm", &model, &config.retrain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::zoo;
+    use crate::prune::tests::model;
+
+    fn pulled(rho: f32) -> (Pulled, Weights) {
+        let model = model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.1).expect("builds"), 1);
+        let scope = scope(&[Dimension::Filter], 0.1, crate::event::Unit::Macs);
+        let sites = Sites::new(&model, &scope).expect("sites");
+        let densities = vec![0.5; sites.list.len()];
+        let how = Admm {
+            rho,
+            growth: 1.0,
+            ..Admm::default()
+        };
+        let pulled = Pulled::new(sites, densities, &model.weights, &how).expect("projects");
+        (pulled, model.weights)
+    }
+
+    fn none(weights: &Weights) -> Gradients {
+        weights.iter().map(|(name, a)| (name.clone(), vec![0.0; a.data.len()])).collect()
+    }
+
+    #[test]
+    fn without_rho_nothing_pulls() {
+        let (pulled, weights) = pulled(0.0);
+        let mut gradients = none(&weights);
+        pulled.add(&weights, &mut gradients);
+        assert!(gradients.values().flatten().all(|g| *g == 0.0));
+    }
+
+    #[test]
+    fn without_a_loss_weights_come_to_z_less_u_and_the_residual_falls_to_nothing() {
+        let (mut pulled, mut weights) = pulled(1.0);
+        let mut residuals = Vec::new();
+        for _ in 0..6 {
+            for _ in 0..60 {
+                let mut gradients = none(&weights);
+                pulled.add(&weights, &mut gradients);
+                for (name, g) in &gradients {
+                    let data = &mut weights.get_mut(name).expect("an array").data;
+                    data.iter_mut().zip(g).for_each(|(w, g)| *w -= 0.2 * g);
+                }
+            }
+            for (name, u) in &pulled.dual {
+                let (w, z) = (&weights[name].data, &pulled.target[name].data);
+                assert!(w.iter().zip(z).zip(u).all(|((w, z), u)| (w - (z - u)).abs() < 1e-4), "{name}");
+            }
+            let worst = pulled.update(&weights).expect("updates").iter().map(|r| r.value).fold(0.0, f32::max);
+            residuals.push(worst);
+        }
+        assert!(residuals[5] < 1e-3, "{residuals:?}");
+    }
+
+    #[test]
+    fn its_state_comes_back() {
+        let (mut one, weights) = pulled(0.5);
+        one.update(&weights).expect("updates");
+        let (mut other, _) = pulled(0.5);
+        other.restore(one.save());
+        assert_eq!((&other.dual, other.rho, other.updates), (&one.dual, one.rho, one.updates));
+        let projected = |p: &Pulled| p.dual.keys().map(|name| p.target[name].clone()).collect::<Vec<_>>();
+        assert_eq!(projected(&other), projected(&one));
+    }
+}

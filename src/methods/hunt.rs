@@ -231,7 +231,8 @@ impl<'a> Runner<'a> {
             name: self.hunt.name.clone(),
             sites: self.hunt.ground.sites().to_vec(),
             unit: self.hunt.unit,
-            budget: self.hunt.budget,
+            // No budget is that of the whole model; infinity cannot be written.
+            budget: self.hunt.budget.min(self.whole),
             whole: self.whole,
             trials: searcher.trials(),
             images: self.labels.len(),
@@ -265,6 +266,8 @@ impl<'a> Runner<'a> {
         let [macs, params] = ground.cost(&densities);
         let spent = spend(&densities);
         let reward = (hunt.reward)(top1, spent);
+        // The one it is judged at.
+        let temperature = searcher.temperature();
         let verdict = searcher.settle(&densities, reward);
         (ctx.emit)(Event::Trial(Trial {
             number,
@@ -274,7 +277,7 @@ impl<'a> Runner<'a> {
             params,
             top1,
             reward,
-            temperature: searcher.temperature(),
+            temperature,
             acceptance: searcher.acceptance(),
             verdict,
         }))?;

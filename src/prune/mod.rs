@@ -17,7 +17,7 @@ pub use sites::{Scope, Sites, Spent};
 pub use surgery::{Cut, apply, cut};
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     //! What the tests of this module share.
 
     use crate::data::Normalization;
@@ -27,7 +27,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     /// A model with initial weights and norms that change nothing.
-    pub(super) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
+    pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
         let shapes = spec.shapes().expect("shapes");
         let norms = (0..spec.nodes.len()).filter(|&i| matches!(spec.nodes[i].op, Op::Norm { .. }));
         let unit = |i: usize| Moments {
