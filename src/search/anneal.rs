@@ -466,6 +466,23 @@ mod tests {
     }
 
     #[test]
+    fn it_cools_by_the_same_factor_at_every_proposal() {
+        let config = AnnealConfig {
+            trials: 17,
+            cooling_floor: 0.9f32.powi(16),
+            ..AnnealConfig::default()
+        };
+        let mut anneal = Anneal::new(config, 1).unwrap();
+        anneal.first_temperature = Some(100.0);
+        let mut at = |number| {
+            anneal.number = number;
+            anneal.temperature()
+        };
+        assert!(close(at(0), 100.0) && close(at(1), 90.0) && close(at(16), 18.530));
+        assert!(at(15) > 20.0 && at(16) < 20.0);
+    }
+
+    #[test]
     fn it_cools_to_its_floor_and_is_reheated() {
         let toy = Toy::layers();
         toy.with(|space| {

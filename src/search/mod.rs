@@ -9,6 +9,7 @@ pub mod frontier;
 pub mod greedy;
 pub mod mlp;
 pub mod random;
+pub mod rounds;
 pub mod space;
 pub mod steering;
 pub mod strategy;
