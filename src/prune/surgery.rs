@@ -509,3 +509,255 @@ fn smaller(mask: &LayerMask, rows: &[bool], columns: &[bool]) -> LayerMask {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::model;
+    use super::*;
+    use crate::model::spec::{Node, Pad, Shift};
+    use crate::model::{Density, zoo};
+
+    fn node(name: &str, op: Op, inputs: &[usize]) -> Node {
+        Node {
+            name: name.into(),
+            op,
+            inputs: inputs.to_vec(),
+        }
+    }
+
+    fn conv(filters: usize, kernel: usize, pad: usize, bias: bool) -> Op {
+        Op::Conv {
+            filters,
+            kernel,
+            stride: 1,
+            pad: Pad::all(pad),
+            bias,
+            groups: 1,
+        }
+    }
+
+    /// image(2, 4×4) → a: 3 filters 1×1 with bias → relu → b: 2 filters 3×3 → relu → flat → last
+    fn chain(pad: usize, bias: bool) -> Checkpoint {
+        let spec = NetSpec {
+            name: "chain".into(),
+            input: [2, 4, 4],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("a", conv(3, 1, 0, true), &[0]),
+                node("a.relu", Op::Relu, &[1]),
+                node("b", conv(2, 3, pad, bias), &[2]),
+                node("b.relu", Op::Relu, &[3]),
+                node("flat", Op::Flatten, &[4]),
+                node(
+                    "last",
+                    Op::Linear {
+                        outputs: 2,
+                        bias: false,
+                    },
+                    &[5],
+                ),
+            ],
+        };
+        let mut model = model(spec, 1);
+        model.weights.get_mut("a.bias").expect("there").data = vec![0.5, 2.0, -1.0];
+        model
+    }
+
+    /// A mask without these filters.
+    fn without(model: &Checkpoint, name: &str, filters: &[usize]) -> Masks {
+        let shape = &model.weights[&format!("{name}.weight")].shape;
+        let mut mask = LayerMask::whole(shape[0], shape[1..].iter().product());
+        filters.iter().for_each(|&f| mask.filters[f] = false);
+        Masks::from([(name.to_owned(), mask)])
+    }
+
+    fn filters(model: &Checkpoint, name: &str) -> usize {
+        model.weights[&format!("{name}.weight")].shape[0]
+    }
+
+    #[test]
+    fn applied_masks_zero_the_channel_and_mask_who_reads_it() {
+        let model = chain(1, false);
+        let out = apply(&model, &without(&model, "a", &[1])).expect("applies");
+        assert_eq!(out.weights["a.bias"].data, [0.5, 0.0, -1.0]);
+        assert_eq!(out.weights["a.weight"].data[2..4], [0.0, 0.0]);
+        assert_eq!(out.masks["b"].columns, (0..27).map(|c| c / 9 != 1).collect::<Vec<_>>());
+        assert!(out.weights["b.weight"].data[9..18].iter().all(|w| *w == 0.0));
+        // Masks add up.
+        let both = apply(&out, &without(&model, "a", &[2])).expect("applies");
+        assert_eq!(both.masks["a"].filters, [true, false, false]);
+        assert_eq!(both.masks["b"].count(), 18);
+        assert_eq!(filters(&cut(&both).expect("cuts").checkpoint, "a"), 1);
+    }
+
+    #[test]
+    fn masks_that_do_not_fit_are_refused_in_a_line() {
+        let model = chain(1, false);
+        let named = |name: &str, mask: LayerMask| Masks::from([(name.to_owned(), mask)]);
+        let of = |rows: usize, columns: usize| LayerMask::whole(rows, columns);
+        let mut columns = of(2, 27);
+        columns.columns.fill(false);
+        columns.columns[9] = true;
+        let mut starved = without(&model, "a", &[1]);
+        starved.insert("b".into(), columns);
+        let cases = [
+            (named("c", of(1, 1)), "a mask for c, which is no layer of chain"),
+            (named("flat", of(1, 1)), "a mask for flat, which is no layer of chain"),
+            (named("b", of(2, 9)), "the mask of b is 2×9, expected 2×27"),
+            (without(&model, "a", &[0, 1, 2]), "the masks leave nothing of a"),
+            (starved, "the masks leave nothing of b: all it reads is cut"),
+        ];
+        for (masks, expected) in cases {
+            assert_eq!(apply(&model, &masks).expect_err(expected).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_constant_is_folded_where_no_border_shows_and_refused_where_one_does() {
+        // The mask alone: the bias of the masked filter stays, as in files from elsewhere.
+        let of = |pad, bias| {
+            let model = chain(pad, bias);
+            let masks = without(&model, "a", &[1, 2]);
+            cut(&Checkpoint { masks, ..model.clone() })
+                .map(|cut| (model, cut))
+                .expect("cuts")
+        };
+        let (model, open) = of(0, false);
+        assert_eq!((filters(&open.checkpoint, "a"), &open.notes[..]), (1, &[][..]));
+        let sum = |f: usize| {
+            2.0 * model.weights["b.weight"].data[f * 27 + 9..f * 27 + 18]
+                .iter()
+                .sum::<f32>()
+        };
+        let bias = &open.checkpoint.weights["b.bias"].data;
+        assert!(
+            (bias[0] - sum(0)).abs() < 1e-6 && (bias[1] - sum(1)).abs() < 1e-6,
+            "channel 2 is zero behind its ReLU"
+        );
+        assert!(matches!(
+            open.checkpoint.spec().nodes[3].op,
+            Op::Conv { bias: true, .. }
+        ));
+
+        let (_, padded) = of(1, false);
+        assert_eq!(filters(&padded.checkpoint, "a"), 2);
+        assert_eq!(padded.checkpoint.masks["a"].filters, [true, false]);
+        assert_eq!(
+            padded.notes,
+            ["a: 1 dead channel stays: it is 2 everywhere, and b pads with zeros"]
+        );
+    }
+
+    #[test]
+    fn constants_go_to_the_mean_of_a_norm_and_to_the_gates_rho() {
+        let spec = NetSpec {
+            name: "gated".into(),
+            input: [1, 4, 4],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("a", conv(2, 1, 0, true), &[0]),
+                node("b", conv(2, 1, 0, false), &[1]),
+                node(
+                    "b.norm",
+                    Op::Norm {
+                        eps: 0.0,
+                        affine: false,
+                    },
+                    &[2],
+                ),
+                node("b.gate", Op::Gate { shift: Shift::Eq1 }, &[3, 1]),
+                node("flat", Op::Flatten, &[4]),
+                node("last", Op::Linear { outputs: 2, bias: true }, &[5]),
+            ],
+        };
+        let mut model = model(spec, 2);
+        let mut set = |name: &str, data: &[f32]| model.weights.get_mut(name).expect("there").data = data.to_vec();
+        set("a.bias", &[0.0, -3.0]);
+        set("b.weight", &[1.0, 2.0, 0.5, -1.0]);
+        set("b.gate.phi", &[0.1, 0.2, 0.3, -0.4]);
+        set("b.gate.rho", &[1.0, 1.5]);
+        let half = Density::percent(50).expect("valid");
+        let mut stats = model.stats[&Density::FULL].clone();
+        stats.get_mut("b.norm").expect("there").mean = vec![1.0, 1.0];
+        model.stats.insert(half, stats);
+        model.header.densities = vec![half, Density::FULL];
+        model.masks = without(&model, "a", &[1]);
+        let out = cut(&model).expect("cuts").checkpoint;
+        assert_eq!(out.stats[&Density::FULL]["b.norm"].mean, [6.0, -3.0]);
+        assert_eq!(out.stats[&half]["b.norm"].mean, [7.0, -2.0]);
+        let close = |name: &str, want: [f32; 2]| {
+            let got = &out.weights[name].data;
+            assert!(
+                got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6),
+                "{name}: {got:?}"
+            );
+        };
+        close("b.gate.rho", [1.9, 0.3]);
+        close("b.gate.phi", [0.1, 0.2]);
+        close("b.weight", [1.0, 0.5]);
+    }
+
+    #[test]
+    fn dead_paths_go_to_the_end() {
+        let spec = zoo::build("m-cifarnet", [3, 16, 16], 4, 0.06).expect("builds");
+        let model = model(spec, 1);
+        // All columns of conv6's channel 3 are masked, so conv5's filter 3 is for nothing.
+        let mut mask = LayerMask::whole(12, 108);
+        mask.columns[27..36].fill(false);
+        let mut masks = Masks::from([("conv6".to_owned(), mask)]);
+        // Only that filter reads conv4's channel 1.
+        let mut mask = LayerMask::whole(12, 72);
+        mask.elements = (0..12 * 72).map(|i| i / 72 == 3 || i % 72 / 9 != 1).collect();
+        masks.insert("conv5".to_owned(), mask);
+        let out = cut(&apply(&model, &masks).expect("applies")).expect("cuts");
+        let counts = ["conv3", "conv4", "conv5", "conv6"].map(|name| filters(&out.checkpoint, name));
+        assert_eq!(counts, [8, 7, 11, 12]);
+        assert!(
+            out.checkpoint.masks.is_empty() && out.notes.is_empty(),
+            "{:?}",
+            out.notes
+        );
+    }
+
+    #[test]
+    fn a_tied_channel_goes_only_if_all_its_producers_are_dead() {
+        let spec = zoo::build("resnet18", [3, 16, 16], 4, 0.06).expect("builds");
+        let model = model(spec, 1);
+        let tied = ["stem", "stage1.0.conv2", "stage1.1.conv2"];
+        let mut masks = Masks::new();
+        for name in &tied[..2] {
+            masks.extend(without(&model, name, &[2]));
+        }
+        let some = cut(&apply(&model, &masks).expect("applies")).expect("cuts");
+        assert_eq!((filters(&some.checkpoint, "stem"), some.notes.len()), (4, 0));
+        masks.extend(without(&model, tied[2], &[2]));
+        let all = cut(&apply(&model, &masks).expect("applies")).expect("cuts").checkpoint;
+        assert_eq!(tied.map(|name| filters(&all, name)), [3; 3]);
+        assert_eq!(all.weights["stage2.0.shortcut.weight"].shape[1], 3);
+    }
+
+    #[test]
+    fn one_channel_of_a_group_stays_though_nobody_reads_it() {
+        let mut model = chain(0, true);
+        model.weights.get_mut("b.weight").expect("there").data.fill(0.0);
+        let out = cut(&model).expect("cuts");
+        assert_eq!((filters(&out.checkpoint, "a"), filters(&out.checkpoint, "b")), (1, 1));
+        assert_eq!(out.checkpoint.weights["last.weight"].shape, [2, 4]);
+        assert_eq!(out.notes, ["b: 1 dead channel stays: one must"]);
+    }
+
+    #[test]
+    fn a_gated_layer_says_that_its_density_is_of_fewer() {
+        let plain = zoo::build("m-cifarnet", [3, 16, 16], 4, 0.06).expect("builds");
+        let model = model(zoo::gated(&plain, Shift::Released), 1);
+        let masked = apply(&model, &without(&model, "conv2", &[0, 5])).expect("applies");
+        let out = cut(&masked).expect("cuts");
+        assert_eq!(
+            out.notes,
+            ["conv2.gate: a density is now a share of 6 channels, not of 8"]
+        );
+        assert_eq!(out.checkpoint.weights["conv2.gate.phi"].shape, [4, 6]);
+        assert_eq!(out.checkpoint.weights["conv3.gate.phi"].shape, [6, 8]);
+        assert_eq!(out.checkpoint.stats[&Density::FULL]["conv2.norm"].mean.len(), 6);
+    }
+}
