@@ -5,13 +5,15 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use secateur::data::Normalization;
+use secateur::event::{Dimension, Site};
 use secateur::infer::{Options, compile};
 use secateur::model::checkpoint::{Checkpoint, Header, Moments, SCHEMA};
+use secateur::model::cost::{Fractions, total};
 use secateur::model::mask::LayerMask;
 use secateur::model::net::{Net, Norms, Pass};
 use secateur::model::spec::{NetSpec, Node, Op, Pad, Shift};
 use secateur::model::{Density, Masks, weights, zoo};
-use secateur::prune::{Cut, apply, cut, groups};
+use secateur::prune::{Cut, Scope, Sites, apply, cut, groups};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,7 +42,9 @@ fn model(spec: NetSpec, seed: u64) -> Checkpoint {
         }
     }
     let mut stats = BTreeMap::new();
-    let norms: Vec<usize> = (0..spec.nodes.len()).filter(|&i| matches!(spec.nodes[i].op, Op::Norm { .. })).collect();
+    let norms: Vec<usize> = (0..spec.nodes.len())
+        .filter(|&i| matches!(spec.nodes[i].op, Op::Norm { .. }))
+        .collect();
     for density in [50, 100] {
         let mut draw = |i: usize| {
             // By channel either the same numbers at every density, or not.
@@ -49,7 +53,9 @@ fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             for _ in 0..shapes[i][0] {
                 let (mean, var) = (same.random_range(-0.3..0.3), same.random_range(0.5..2.0));
                 let other = same.random_bool(0.3);
-                moments.mean.push(if other { rng.random_range(-0.3..0.3) } else { mean });
+                moments
+                    .mean
+                    .push(if other { rng.random_range(-0.3..0.3) } else { mean });
                 moments.var.push(var);
             }
             (spec.nodes[i].name.clone(), moments)
@@ -85,7 +91,9 @@ fn masked(model: &Checkpoint, odds: f64, seed: u64) -> Masks {
     let groups = groups(spec).expect("groups");
     let mut masks = Masks::new();
     for group in &groups.list {
-        let dead: Vec<bool> = (0..group.channels).map(|_| group.fixed.is_none() && rng.random_bool(odds)).collect();
+        let dead: Vec<bool> = (0..group.channels)
+            .map(|_| group.fixed.is_none() && rng.random_bool(odds))
+            .collect();
         for &p in &group.producers {
             let shape = &model.weights[&format!("{}.weight", spec.nodes[p].name)].shape;
             let [filters, columns] = [shape[0], shape[1..].iter().product()];
@@ -117,7 +125,9 @@ fn masked(model: &Checkpoint, odds: f64, seed: u64) -> Masks {
 
 fn images(spec: &NetSpec, n: usize, seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    (0..n * spec.input.iter().product::<usize>()).map(|_| rng.random_range(-1.0..1.0)).collect()
+    (0..n * spec.input.iter().product::<usize>())
+        .map(|_| rng.random_range(-1.0..1.0))
+        .collect()
 }
 
 /// The slow way, in double precision: one image, gates at density 1.
@@ -138,7 +148,13 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
         let mut out = vec![0.0; c * h * w];
         match node.op {
             Op::Input => out = image.iter().map(|&v| f64::from(v)).collect(),
-            Op::Conv { kernel, stride, pad, groups, .. } => {
+            Op::Conv {
+                kernel,
+                stride,
+                pad,
+                groups,
+                ..
+            } => {
                 let [inputs, in_h, in_w] = shape(0);
                 let each = inputs / groups;
                 let is_void = matches!(spec.consumers(i)[..], [n] if matches!(spec.nodes[n].op, Op::Norm { .. }));
@@ -174,11 +190,19 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
             }
             Op::Gate { shift } => {
                 let plane = shape(1)[1] * shape(1)[2];
-                let means: Vec<f64> = from(1).chunks(plane).map(|p| p.iter().map(|v| v.abs()).sum::<f64>() / plane as f64).collect();
+                let means: Vec<f64> = from(1)
+                    .chunks(plane)
+                    .map(|p| p.iter().map(|v| v.abs()).sum::<f64>() / plane as f64)
+                    .collect();
                 for (at, out) in out.iter_mut().enumerate() {
                     let f = at / (h * w);
                     let get = |what: &str, at: usize| f64::from(array(what).expect("there")[at]);
-                    let g = means.iter().enumerate().map(|(q, m)| m * get("phi", q * c + f)).sum::<f64>() + get("rho", f);
+                    let g = means
+                        .iter()
+                        .enumerate()
+                        .map(|(q, m)| m * get("phi", q * c + f))
+                        .sum::<f64>()
+                        + get("rho", f);
                     *out = match shift {
                         Shift::Eq1 => g.max(0.0) * (from(0)[at] + get("beta", f)),
                         Shift::Released => g.max(0.0) * from(0)[at] + get("beta", f),
@@ -190,7 +214,10 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
             Op::Flatten | Op::Dropout { .. } => out.clone_from(from(0)),
             Op::GlobalAvgPool => {
                 let plane = shape(0)[1] * shape(0)[2];
-                out = from(0).chunks(plane).map(|p| p.iter().sum::<f64>() / plane as f64).collect();
+                out = from(0)
+                    .chunks(plane)
+                    .map(|p| p.iter().sum::<f64>() / plane as f64)
+                    .collect();
             }
             Op::MaxPool { .. } | Op::AvgPool { .. } => {
                 let (kernel, stride, pad) = match node.op {
@@ -203,7 +230,9 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
                     let (f, y, x) = (at / (h * w), at / w % h, at % w);
                     let rows = (y * stride).max(pad)..(y * stride + kernel).min(in_h + pad);
                     let window: Vec<f64> = rows
-                        .flat_map(|r| ((x * stride).max(pad)..(x * stride + kernel).min(in_w + pad)).map(move |s| (r, s)))
+                        .flat_map(|r| {
+                            ((x * stride).max(pad)..(x * stride + kernel).min(in_w + pad)).map(move |s| (r, s))
+                        })
                         .map(|(r, s)| from(0)[(f * in_h + r - pad) * in_w + s - pad])
                         .collect();
                     *out = match node.op {
@@ -229,7 +258,11 @@ fn zeroed(model: &Checkpoint) -> Checkpoint {
     for (name, mask) in &model.masks {
         let weight = &mut model.weights.get_mut(&format!("{name}.weight")).expect("there").data;
         let columns = mask.columns.len();
-        weight.iter_mut().enumerate().filter(|(i, _)| !mask.keeps(i / columns, i % columns)).for_each(|(_, w)| *w = 0.0);
+        weight
+            .iter_mut()
+            .enumerate()
+            .filter(|(i, _)| !mask.keeps(i / columns, i % columns))
+            .for_each(|(_, w)| *w = 0.0);
     }
     model
 }
@@ -250,14 +283,23 @@ fn burn(model: &Checkpoint, images: &[f32]) -> Vec<f64> {
     let device = Device::flex();
     let net = Net::new(spec.clone(), &model.weights, &device).expect("fits");
     let [c, h, w] = spec.input;
-    let x = Tensor::from_data(TensorData::new(images.to_vec(), [images.len() / (c * h * w), c, h, w]), &device);
+    let x = Tensor::from_data(
+        TensorData::new(images.to_vec(), [images.len() / (c * h * w), c, h, w]),
+        &device,
+    );
     let pass = Pass {
         groups: &[vec![Density::FULL; spec.gates().len()]],
         norms: Norms::Kept(&model.stats[&Density::FULL]),
         dropout: None,
     };
     let logits = net.forward(&net.params, x, &pass).expect("runs").logits;
-    logits.into_data().try_to_vec::<f32>().expect("floats").into_iter().map(f64::from).collect()
+    logits
+        .into_data()
+        .try_to_vec::<f32>()
+        .expect("floats")
+        .into_iter()
+        .map(f64::from)
+        .collect()
 }
 
 #[track_caller]
@@ -344,7 +386,10 @@ impl Builder {
                 if b & 64 > 0 { y } else { self.push(Op::Relu, &[y]) }
             }
             4 => {
-                let (left, right) = (self.conv(x, filters, 1, Pad::VALID, n), self.conv(x, filters, 1, Pad::VALID, n ^ 2));
+                let (left, right) = (
+                    self.conv(x, filters, 1, Pad::VALID, n),
+                    self.conv(x, filters, 1, Pad::VALID, n ^ 2),
+                );
                 self.push(Op::Add, &[left, right])
             }
             5 if self.grouped => {
@@ -373,8 +418,16 @@ impl Builder {
             }
             7 if h.min(w) >= 3 => self.push(
                 match n % 3 {
-                    0 => Op::MaxPool { kernel: 2, stride: 2, pad: 0 },
-                    1 => Op::MaxPool { kernel: 3, stride: 2, pad: 1 },
+                    0 => Op::MaxPool {
+                        kernel: 2,
+                        stride: 2,
+                        pad: 0,
+                    },
+                    1 => Op::MaxPool {
+                        kernel: 3,
+                        stride: 2,
+                        pad: 1,
+                    },
                     _ => Op::AvgPool { kernel: 2, stride: 1 },
                 },
                 &[x],
@@ -407,13 +460,25 @@ fn net(blocks: &[[u8; 4]], head: [u8; 4], grouped: bool) -> NetSpec {
     }
     x = b.push(Op::Flatten, &[x]);
     if head[1] & 1 > 0 {
-        x = b.push(Op::Linear { outputs: 1 + usize::from(head[1]) % 7, bias: head[1] & 32 > 0 }, &[x]);
+        x = b.push(
+            Op::Linear {
+                outputs: 1 + usize::from(head[1]) % 7,
+                bias: head[1] & 32 > 0,
+            },
+            &[x],
+        );
         if head[2] & 1 > 0 {
             x = b.norm(x, true);
         }
         x = b.push(Op::Relu, &[x]);
     }
-    b.push(Op::Linear { outputs: 3, bias: head[3] & 1 > 0 }, &[x]);
+    b.push(
+        Op::Linear {
+            outputs: 3,
+            bias: head[3] & 1 > 0,
+        },
+        &[x],
+    );
     b.spec
 }
 
@@ -451,7 +516,96 @@ proptest! {
         // A fold may add a bias to each layer.
         let layers = |m: &Checkpoint| m.weights.iter().filter(|(n, _)| n.ends_with(".weight")).map(|(_, a)| a.shape[0]).sum::<usize>();
         prop_assert!(params(&small) <= params(&model) + layers(&small));
+        let left = groups(small.spec()).expect("groups");
+        for group in left.list.iter().filter(|g| applied && notes.is_empty() && g.fixed.is_none()) {
+            let is_masked = |c: usize, p: &usize| small.masks.get(&small.spec().nodes[*p].name).is_some_and(|m| !m.filters[c]);
+            let dead = |c: usize| group.producers.iter().all(|p| is_masked(c, p));
+            // The last channel stays, dead or not.
+            prop_assert!(group.channels == 1 || !(0..group.channels).any(dead), "{} could be smaller", group.name);
+        }
         let again = cut(&small).expect("cuts");
         prop_assert_eq!(again.checkpoint.spec(), small.spec(), "once is enough: {:?}", notes);
     }
+}
+
+/// Cuts a network of the zoo: half of the channels of each group, a third of the columns of what is left.
+fn zoo_model(name: &str, gated: Option<Shift>) -> (Checkpoint, Checkpoint) {
+    let mut spec = zoo::build(name, [3, 32, 32], 5, 0.1).expect("builds");
+    if let Some(shift) = gated {
+        spec = zoo::gated(&spec, shift);
+    }
+    let model = model(spec, 4);
+    let scope = Scope::default();
+    let sites = Sites::new(&model, &scope).expect("sites");
+    let share = |s: &Site| if s.dimension == Dimension::Filter { 0.5 } else { 0.67 };
+    let densities: Vec<f32> = sites.list.iter().map(share).collect();
+    let masks = sites.masks(&densities, &model.weights).expect("masks");
+    let masked = apply(&model, &masks).expect("applies");
+    let cost = |m: &Checkpoint| total(m.spec(), &m.masks, &Fractions::dense(m.spec())).expect("cost");
+    let small = cut(&masked).expect("cuts").checkpoint;
+    let spent = sites.cost(&densities);
+    let (before, after) = (cost(&masked), cost(&small));
+    assert!(
+        after.macs <= spent.macs && after.params <= spent.params,
+        "{name}: {after:?} for {spent:?}"
+    );
+    assert!(after.params < before.params, "{name}");
+    (masked, small)
+}
+
+#[test]
+fn every_network_is_cut_to_what_was_counted_and_runs_the_same_in_burn_and_in_the_engine() {
+    for name in zoo::NAMES {
+        for gated in [None, Some(Shift::Eq1), Some(Shift::Released)] {
+            let (masked, small) = zoo_model(name, gated);
+            let x = images(masked.spec(), 2, 3);
+            let want = burn(&masked, &x);
+            close(&engine(&masked, &x), &want, name);
+            close(&engine(&small, &x), &want, name);
+            close(&burn(&small, &x), &want, name);
+            let file = small.to_bytes().expect("writes");
+            assert_eq!(Checkpoint::from_bytes(&file).expect("reads"), small);
+        }
+    }
+}
+
+#[test]
+fn networks_with_depthwise_convolutions_run_the_same_in_burn_when_cut() {
+    // conv relu, depthwise norm relu, conv norm relu
+    let spec = net(&[[0, 64, 2, 2], [5, 0, 0, 2], [0, 3, 2, 60]], [1, 0, 0, 1], true);
+    let mut model = model(spec, 1);
+    for (name, array) in &mut model.weights {
+        if name.ends_with("gamma") {
+            array.data.fill(1.1);
+        }
+    }
+    let groups = groups(model.spec()).expect("groups");
+    let tied = &groups.list[1];
+    assert_eq!(tied.producers.len(), 2);
+    let mut masks = Masks::new();
+    for &p in &tied.producers {
+        let name = &model.spec().nodes[p].name;
+        let shape = &model.weights[&format!("{name}.weight")].shape;
+        let mut mask = LayerMask::whole(shape[0], shape[1..].iter().product());
+        [1, 3].iter().for_each(|&c: &usize| mask.filters[c] = false);
+        masks.insert(name.clone(), mask);
+    }
+    let masked = apply(&model, &masks).expect("applies");
+    let small = cut(&masked).expect("cuts").checkpoint;
+    let deep = small.spec().nodes[tied.producers[1]].clone();
+    assert!(
+        matches!(
+            deep.op,
+            Op::Conv {
+                filters: 3,
+                groups: 3,
+                ..
+            }
+        ),
+        "{deep:?}"
+    );
+    let x = images(masked.spec(), 2, 3);
+    let want = naive_all(&masked, &x);
+    close(&burn(&masked, &x), &want, "masked");
+    close(&burn(&small, &x), &want, "cut");
 }

@@ -199,8 +199,9 @@ impl Ties {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::node;
     use super::*;
-    use crate::model::spec::{Node, Pad, Shift};
+    use crate::model::spec::{Pad, Shift};
     use crate::model::zoo;
     use expect_test::expect;
 
@@ -230,14 +231,6 @@ mod tests {
             )
         };
         groups(spec).expect("groups").list.iter().map(line).collect()
-    }
-
-    pub(crate) fn node(name: &str, op: Op, inputs: &[usize]) -> Node {
-        Node {
-            name: name.into(),
-            op,
-            inputs: inputs.to_vec(),
-        }
     }
 
     fn conv(filters: usize, groups: usize) -> Op {

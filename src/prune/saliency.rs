@@ -215,34 +215,21 @@ fn uniform(seed: u64, stream: usize, n: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::super::groups;
+    use super::super::tests::{conv, node};
     use super::*;
-    use crate::model::spec::{Node, Pad};
 
     /// image(1) → a (2 filters of 2×2) → norm → sum with b (2 filters) → c
     fn tied() -> (NetSpec, Weights) {
-        let conv = |filters, kernel| Op::Conv {
-            filters,
-            kernel,
-            stride: 1,
-            pad: Pad::VALID,
-            bias: false,
-            groups: 1,
-        };
-        let node = |name: &str, op, inputs: &[usize]| Node {
-            name: name.into(),
-            op,
-            inputs: inputs.to_vec(),
-        };
         let spec = NetSpec {
             name: "tied".into(),
             input: [1, 2, 2],
             nodes: vec![
                 node("x", Op::Input, &[]),
-                node("a", conv(2, 2), &[0]),
+                node("a", conv(2, 2, 0, false), &[0]),
                 node("norm", Op::Norm { eps: 0.0, affine: true }, &[1]),
-                node("b", conv(2, 2), &[0]),
+                node("b", conv(2, 2, 0, false), &[0]),
                 node("sum", Op::Add, &[2, 3]),
-                node("c", conv(1, 1), &[4]),
+                node("c", conv(1, 1, 0, false), &[4]),
             ],
         };
         let array = |shape: &[usize], data: &[f32]| Array {

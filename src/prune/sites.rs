@@ -5,38 +5,14 @@
 //! weights. Shares are taken in this order, each of what the ones before it left: filters, channels, columns, weights.
 //! A layer keeps rows × columns; columns of input channels that are cut upstream are gone with them.
 
-use super::groups::{Consumer, Groups, groups};
-use super::saliency::{self, Score};
-use crate::event::{Dimension, Site, Unit};
+use super::groups::Groups;
+use super::saliency;
+use super::scope::Scope;
+use crate::event::Site;
+use crate::model::Weights;
 use crate::model::mask::LayerMask;
-use crate::model::spec::{NetSpec, Op};
-use crate::model::{Checkpoint, Weights};
-use anyhow::{Result, bail, ensure};
-
-/// What may be decided.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scope {
-    /// Filters, channels, columns or elements; sites come in network order, and at one layer in this order.
-    pub dimensions: Vec<Dimension>,
-    /// At least max(1, ⌈floor · choices⌉) are kept at every site, so that nothing vanishes; of filters also those that alone
-    /// feed a reader whose other columns are masked.
-    pub floor: f32,
-    /// What [`Site::size`] is counted in; milliseconds are guided by MACs.
-    pub unit: Unit,
-    /// Which are kept first.
-    pub score: Score,
-}
-
-impl Default for Scope {
-    fn default() -> Self {
-        Self {
-            dimensions: vec![Dimension::Filter, Dimension::Column],
-            floor: 0.1,
-            unit: Unit::Macs,
-            score: Score::L2,
-        }
-    }
-}
+use crate::model::spec::NetSpec;
+use anyhow::Result;
 
 /// What a network costs once everything masked is cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +35,7 @@ pub struct Sites {
     pub(super) groups: Groups,
     pub(super) axes: Vec<Axis>,
     pub(super) layers: Vec<Layer>,
-    gates: Vec<GateOf>,
+    pub(super) gates: Vec<GateOf>,
 }
 
 /// A group as it is counted.
@@ -71,11 +47,11 @@ pub(super) struct Axis {
     /// By channel, with a site.
     pub scores: Vec<f32>,
     /// Place of each channel in the order of scores; `u32::MAX` if it is masked.
-    rank: Vec<u32>,
+    pub rank: Vec<u32>,
     /// So many of the first in rank are what keeps a reader with masked columns fed; they are never cut.
-    pinned: usize,
+    pub pinned: usize,
     /// Biases, γ, β and ρ of one channel.
-    params_each: u64,
+    pub params_each: u64,
 }
 
 /// A convolution or linear layer as it is counted.
@@ -85,27 +61,27 @@ pub(super) struct Layer {
     /// Its filters' group.
     pub axis: usize,
     /// Its input channels' group; none where filters do not read all channels.
-    source: Option<usize>,
+    pub source: Option<usize>,
     /// Columns of one input channel; all columns without a source.
     pub block: usize,
     /// What is masked at the start.
     pub mask: LayerMask,
     /// Unmasked columns of each input channel.
-    live: Vec<usize>,
+    pub live: Vec<usize>,
     /// Scores of its input channels, with a channel site.
     pub channel_scores: Vec<f32>,
     pub channel: Option<usize>,
     pub column: Option<usize>,
     pub element: Option<usize>,
-    positions: u64,
+    pub positions: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct GateOf {
-    axis: usize,
-    reads: usize,
-    positions: usize,
-    plane: u64,
+pub(super) struct GateOf {
+    pub axis: usize,
+    pub reads: usize,
+    pub positions: usize,
+    pub plane: u64,
 }
 
 /// What a vector of densities leaves of a layer.
@@ -119,52 +95,6 @@ pub(super) struct Left {
 }
 
 impl Sites {
-    /// Finds what can be decided for a checkpoint. What its masks leave out stays out, and is no choice.
-    ///
-    /// # Errors
-    /// Parts that do not fit each other, nothing to decide, gates among the dimensions, or columns where single weights are masked already.
-    pub fn new(checkpoint: &Checkpoint, scope: &Scope) -> Result<Self> {
-        checkpoint.check()?;
-        ensure!(
-            (0.0..=1.0).contains(&scope.floor),
-            "floor {}, expected 0 to 1",
-            scope.floor
-        );
-        let spec = checkpoint.spec();
-        let groups = groups(spec)?;
-        let shapes = spec.shapes()?;
-        let mut sites = Self {
-            list: Vec::new(),
-            scope: scope.clone(),
-            spec: spec.clone(),
-            axes: Vec::new(),
-            layers: Vec::new(),
-            gates: Vec::new(),
-            groups,
-        };
-        for i in 0..spec.nodes.len() {
-            sites.layers.extend(sites.layer(checkpoint, i, &shapes));
-        }
-        for axis in 0..sites.groups.list.len() {
-            let axis = sites.axis(axis);
-            sites.axes.push(axis);
-        }
-        for (i, node) in spec.nodes.iter().enumerate() {
-            if let Op::Gate { .. } = node.op {
-                sites.gates.push(GateOf {
-                    axis: sites.groups.of_node(i),
-                    reads: sites.groups.of_node(node.inputs[1]),
-                    positions: sites.groups.positions(node.inputs[1]),
-                    plane: (shapes[i][1] * shapes[i][2]) as u64,
-                });
-            }
-        }
-        sites.rank(&checkpoint.weights)?;
-        sites.find()?;
-        sites.rank(&checkpoint.weights)?;
-        Ok(sites)
-    }
-
     /// Orders filters and channels anew, by these weights: ADMM projects W + U, not what the search began with.
     ///
     /// # Errors
@@ -316,138 +246,6 @@ impl Sites {
             weight_counts: [weights, self.count(layer.element, densities, weights)],
         }
     }
-
-    fn axis(&self, index: usize) -> Axis {
-        let group = &self.groups.list[index];
-        let producers: Vec<&Layer> = self.layers.iter().filter(|l| l.axis == index).collect();
-        let alive = |c: usize| producers.is_empty() || producers.iter().any(|l| l.mask.filters[c]);
-        let mut params_each = 0;
-        for &i in &group.nodes {
-            params_each += match self.spec.nodes[i].op {
-                Op::Conv { bias: true, .. } | Op::Linear { bias: true, .. } => 1,
-                Op::Norm { affine: true, .. } => 2 * self.groups.positions(i) as u64,
-                Op::Gate { .. } => 2 * self.groups.positions(i) as u64,
-                _ => 0,
-            };
-        }
-        Axis {
-            site: None,
-            alive: (0..group.channels).map(alive).collect(),
-            scores: Vec::new(),
-            rank: Vec::new(),
-            pinned: 0,
-            params_each,
-        }
-    }
-
-    fn layer(&self, checkpoint: &Checkpoint, node: usize, shapes: &[[usize; 3]]) -> Option<Layer> {
-        let (Op::Conv { .. } | Op::Linear { .. }) = self.spec.nodes[node].op else {
-            return None;
-        };
-        let name = &self.spec.nodes[node].name;
-        let shape = &checkpoint.weights[&format!("{name}.weight")].shape;
-        let columns = shape[1..].iter().product();
-        let mask = checkpoint.masks.get(name).cloned();
-        let mask = mask.unwrap_or_else(|| LayerMask::whole(shape[0], columns));
-        let source = self.groups.of_node(self.spec.nodes[node].inputs[0]);
-        let reads = |c: &Consumer| c.node == node;
-        let source = self.groups.list[source].consumers.iter().any(reads).then_some(source);
-        let block = source.map_or(columns, |s| columns / self.groups.list[s].channels);
-        Some(Layer {
-            node,
-            axis: self.groups.of_node(node),
-            source,
-            block,
-            live: mask
-                .columns
-                .chunks(block.max(1))
-                .map(|b| b.iter().filter(|&&k| k).count())
-                .collect(),
-            mask,
-            channel_scores: Vec::new(),
-            channel: None,
-            column: None,
-            element: None,
-            positions: (shapes[node][1] * shapes[node][2]) as u64,
-        })
-    }
-
-    /// Makes a site of all that leaves a choice.
-    fn find(&mut self) -> Result<()> {
-        let counts = self.axis_counts(&[]);
-        let mut dimensions = self.scope.dimensions.clone();
-        dimensions.sort_unstable();
-        dimensions.dedup();
-        let lefts: Vec<Left> = self.layers.iter().map(|l| self.left(l, &counts, &[])).collect();
-        let size = |l: usize| {
-            let weights = lefts[l].weight_counts[0] as f64;
-            weights
-                * if self.scope.unit == Unit::Weights {
-                    1.0
-                } else {
-                    self.layers[l].positions as f64
-                }
-        };
-        let sizes: Vec<f64> = (0..lefts.len()).map(size).collect();
-        for l in 0..self.layers.len() {
-            for &dimension in &dimensions {
-                let layer = &self.layers[l];
-                let node = &self.spec.nodes[layer.node];
-                let group = &self.groups.list[layer.axis];
-                let is_conv = matches!(node.op, Op::Conv { .. });
-                let mut tied = Vec::new();
-                let mut sum = sizes[l];
-                let choices = match dimension {
-                    Dimension::Filter if group.fixed.is_none() && group.producers.first() == Some(&layer.node) => {
-                        tied = group.producers[1..]
-                            .iter()
-                            .map(|&p| self.spec.nodes[p].name.clone())
-                            .collect();
-                        let own = |(k, _): &(usize, &f64)| self.layers[*k].axis == layer.axis;
-                        sum = sizes.iter().enumerate().filter(own).map(|(_, s)| s).sum();
-                        counts[layer.axis]
-                    }
-                    Dimension::Channel if is_conv && layer.source.is_some() => lefts[l].channel_counts[0],
-                    Dimension::Column if is_conv => lefts[l].column_counts[0],
-                    Dimension::Element => lefts[l].weight_counts[0],
-                    Dimension::Gate => bail!(
-                        "gates have densities of their own; filters, channels, columns and elements can be pruned"
-                    ),
-                    _ => continue,
-                };
-                if choices < 2 {
-                    continue;
-                }
-                ensure!(
-                    dimension != Dimension::Column || layer.mask.elements.is_empty(),
-                    "{}: single weights are masked, so columns can no longer be chosen",
-                    node.name
-                );
-                let index = Some(self.list.len());
-                self.list.push(Site {
-                    name: node.name.clone(),
-                    dimension,
-                    size: sum,
-                    choices,
-                    tied,
-                });
-                let axis = layer.axis;
-                let layer = &mut self.layers[l];
-                match dimension {
-                    Dimension::Filter => self.axes[axis].site = index,
-                    Dimension::Channel => layer.channel = index,
-                    Dimension::Column => layer.column = index,
-                    _ => layer.element = index,
-                }
-            }
-        }
-        ensure!(
-            !self.list.is_empty(),
-            "network {} has nothing to prune in {dimensions:?}",
-            self.spec.name
-        );
-        Ok(())
-    }
 }
 
 impl Layer {
@@ -475,12 +273,14 @@ pub(super) fn best(scores: &[f32], candidates: &[bool], n: usize) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::surgery::{apply, cut};
-    use super::super::tests::model;
+    use super::super::tests::{conv, model, node};
+    use super::super::{apply, cut};
     use super::*;
+    use crate::event::Dimension;
+    use crate::model::Checkpoint;
     use crate::model::cost::{self, Fractions};
     use crate::model::mask::Masks;
-    use crate::model::spec::{Node, Pad, Shift};
+    use crate::model::spec::{Op, Shift};
     use crate::model::zoo;
     use proptest::prelude::*;
     use rand::{RngExt, SeedableRng};
@@ -500,26 +300,13 @@ mod tests {
 
     /// image(4) → a: 8×4×3×3 → b: 8×8×3×3 → classifier
     fn pair() -> NetSpec {
-        let node = |name: &str, op, inputs: &[usize]| Node {
-            name: name.into(),
-            op,
-            inputs: inputs.to_vec(),
-        };
-        let conv = || Op::Conv {
-            filters: 8,
-            kernel: 3,
-            stride: 1,
-            pad: Pad::all(1),
-            bias: false,
-            groups: 1,
-        };
         NetSpec {
             name: "pair".into(),
             input: [4, 5, 5],
             nodes: vec![
                 node("x", Op::Input, &[]),
-                node("a", conv(), &[0]),
-                node("b", conv(), &[1]),
+                node("a", conv(8, 3, 1, false), &[0]),
+                node("b", conv(8, 3, 1, false), &[1]),
                 node("pool", Op::GlobalAvgPool, &[2]),
                 node("flat", Op::Flatten, &[3]),
                 node(

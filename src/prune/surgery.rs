@@ -1,4 +1,4 @@
-//! Masks on a model, and a masked model made smaller without changing what it says.
+//! A masked model made smaller without changing what it says.
 //! Knows nothing of how masks are chosen.
 //!
 //! A channel is cut when every reader of its group either has no weight for it or sees one constant there. Constants
@@ -9,46 +9,11 @@
 use super::groups::{Consumer, Group, Groups, groups};
 use super::values::{acting, constants, is_inside, norm_after};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::mask::{LayerMask, Masks, kept_entries};
+use crate::model::mask::LayerMask;
 use crate::model::spec::{NetSpec, Op, Shape};
 use crate::model::{Array, Weights};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
-
-/// Masks a model: what the masks (and those it has) leave out is zero, dead channels with their norm and gate, and is masked.
-/// Columns that read channels which are zero everywhere are masked too, so that what is counted is what a cut would leave.
-///
-/// # Errors
-/// A mask for a layer that is not there or of another size, or nothing left of a layer.
-pub fn apply(checkpoint: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
-    checkpoint.check()?;
-    let spec = checkpoint.spec();
-    for (name, mask) in masks {
-        let weight = checkpoint.weights.get(&format!("{name}.weight"));
-        let weight = weight.with_context(|| format!("a mask for {name}, which is no layer of {}", spec.name))?;
-        let [filters, columns] = [weight.shape[0], weight.shape[1..].iter().product()];
-        let fits = mask.filters.len() == filters && mask.columns.len() == columns;
-        ensure!(
-            fits && [0, filters * columns].contains(&mask.elements.len()),
-            "the mask of {name} is {}×{}, expected {filters}×{columns}",
-            mask.filters.len(),
-            mask.columns.len()
-        );
-    }
-    let mut out = checkpoint.clone();
-    for (name, mask) in masks {
-        match out.masks.get_mut(name) {
-            Some(own) => *own = both(own, mask),
-            None => drop(out.masks.insert(name.clone(), mask.clone())),
-        }
-    }
-    check_alive(&out.masks, "")?;
-    zero(&mut out)?;
-    close(&mut out)?;
-    check_alive(&out.masks, ": all it reads is cut")?;
-    zero(&mut out)?;
-    Ok(out)
-}
 
 /// A smaller model, and what could not be cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,69 +37,6 @@ pub fn cut(checkpoint: &Checkpoint) -> Result<Cut> {
     let checkpoint = surgeon.build()?;
     checkpoint.check()?;
     Ok(Cut { checkpoint, notes })
-}
-
-fn both(a: &LayerMask, b: &LayerMask) -> LayerMask {
-    let and = |a: &[bool], b: &[bool]| match (a, b) {
-        ([], other) | (other, []) => other.to_vec(),
-        _ => a.iter().zip(b).map(|(a, b)| *a && *b).collect(),
-    };
-    LayerMask {
-        filters: and(&a.filters, &b.filters),
-        columns: and(&a.columns, &b.columns),
-        elements: and(&a.elements, &b.elements),
-    }
-}
-
-fn check_alive(masks: &Masks, why: &str) -> Result<()> {
-    for (name, mask) in masks {
-        ensure!(mask.count() > 0, "the masks leave nothing of {name}{why}");
-    }
-    Ok(())
-}
-
-fn zero(checkpoint: &mut Checkpoint) -> Result<()> {
-    for (name, kept) in kept_entries(&checkpoint.header.spec, &checkpoint.masks)? {
-        let array = checkpoint
-            .weights
-            .get_mut(&name)
-            .with_context(|| format!("{name} is missing"))?;
-        let dead = array.data.iter_mut().zip(kept).filter(|(_, kept)| !kept);
-        dead.for_each(|(v, _)| *v = 0.0);
-    }
-    Ok(())
-}
-
-/// Masks the columns of channels that all producers mask and that are zero where they are read.
-fn close(checkpoint: &mut Checkpoint) -> Result<()> {
-    let spec = checkpoint.header.spec.clone();
-    let values = constants(checkpoint)?;
-    for group in groups(&spec)?.list.iter().filter(|g| g.fixed.is_none()) {
-        let is_masked = |c: usize, p: &usize| {
-            checkpoint
-                .masks
-                .get(&spec.nodes[*p].name)
-                .is_some_and(|m| !m.filters[c])
-        };
-        let dead: Vec<usize> = (0..group.channels)
-            .filter(|&c| group.producers.iter().all(|p| is_masked(c, p)))
-            .collect();
-        for reader in &group.consumers {
-            let name = &spec.nodes[reader.node].name;
-            let shape = &checkpoint.weights[&format!("{name}.weight")].shape;
-            let [filters, columns] = [shape[0], shape[1..].iter().product()];
-            let block = columns / group.channels;
-            for &c in &dead {
-                let value = &values[spec.nodes[reader.node].inputs[0]][c * reader.positions..][..reader.positions];
-                if value.iter().all(|v| *v == Some(0.0)) {
-                    let mask = checkpoint.masks.entry(name.clone());
-                    mask.or_insert_with(|| LayerMask::whole(filters, columns)).columns[c * block..][..block]
-                        .fill(false);
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Why a reader holds a channel.
@@ -508,4 +410,163 @@ fn smaller(mask: &LayerMask, rows: &[bool], columns: &[bool]) -> LayerMask {
         out = rectangle;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::apply::apply;
+    use super::super::tests::{chain, conv, filters, model, node, without};
+    use super::*;
+    use crate::model::mask::Masks;
+    use crate::model::spec::Shift;
+    use crate::model::{Density, zoo};
+
+    #[test]
+    fn a_constant_is_folded_where_no_border_shows_and_refused_where_one_does() {
+        // The mask alone: the bias of the masked filter stays, as in files from elsewhere.
+        let of = |pad, bias| {
+            let model = chain(pad, bias);
+            let masks = without(&model, "a", &[1, 2]);
+            cut(&Checkpoint { masks, ..model.clone() })
+                .map(|cut| (model, cut))
+                .expect("cuts")
+        };
+        let (model, open) = of(0, false);
+        assert_eq!((filters(&open.checkpoint, "a"), &open.notes[..]), (1, &[][..]));
+        let sum = |f: usize| {
+            2.0 * model.weights["b.weight"].data[f * 27 + 9..f * 27 + 18]
+                .iter()
+                .sum::<f32>()
+        };
+        let bias = &open.checkpoint.weights["b.bias"].data;
+        assert!(
+            (bias[0] - sum(0)).abs() < 1e-6 && (bias[1] - sum(1)).abs() < 1e-6,
+            "channel 2 is zero behind its ReLU"
+        );
+        assert!(matches!(
+            open.checkpoint.spec().nodes[3].op,
+            Op::Conv { bias: true, .. }
+        ));
+
+        let (_, padded) = of(1, false);
+        assert_eq!(filters(&padded.checkpoint, "a"), 2);
+        assert_eq!(padded.checkpoint.masks["a"].filters, [true, false]);
+        assert_eq!(
+            padded.notes,
+            ["a: 1 dead channel stays: it is 2 everywhere, and b pads with zeros"]
+        );
+    }
+
+    #[test]
+    fn constants_go_to_the_mean_of_a_norm_and_to_the_gates_rho() {
+        let spec = NetSpec {
+            name: "gated".into(),
+            input: [1, 4, 4],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("a", conv(2, 1, 0, true), &[0]),
+                node("b", conv(2, 1, 0, false), &[1]),
+                node(
+                    "b.norm",
+                    Op::Norm {
+                        eps: 0.0,
+                        affine: false,
+                    },
+                    &[2],
+                ),
+                node("b.gate", Op::Gate { shift: Shift::Eq1 }, &[3, 1]),
+                node("flat", Op::Flatten, &[4]),
+                node("last", Op::Linear { outputs: 2, bias: true }, &[5]),
+            ],
+        };
+        let mut model = model(spec, 2);
+        let mut set = |name: &str, data: &[f32]| model.weights.get_mut(name).expect("there").data = data.to_vec();
+        set("a.bias", &[0.0, -3.0]);
+        set("b.weight", &[1.0, 2.0, 0.5, -1.0]);
+        set("b.gate.phi", &[0.1, 0.2, 0.3, -0.4]);
+        set("b.gate.rho", &[1.0, 1.5]);
+        let half = Density::percent(50).expect("valid");
+        let mut stats = model.stats[&Density::FULL].clone();
+        stats.get_mut("b.norm").expect("there").mean = vec![1.0, 1.0];
+        model.stats.insert(half, stats);
+        model.header.densities = vec![half, Density::FULL];
+        model.masks = without(&model, "a", &[1]);
+        let out = cut(&model).expect("cuts").checkpoint;
+        assert_eq!(out.stats[&Density::FULL]["b.norm"].mean, [6.0, -3.0]);
+        assert_eq!(out.stats[&half]["b.norm"].mean, [7.0, -2.0]);
+        let close = |name: &str, want: [f32; 2]| {
+            let got = &out.weights[name].data;
+            assert!(
+                got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6),
+                "{name}: {got:?}"
+            );
+        };
+        close("b.gate.rho", [1.9, 0.3]);
+        close("b.gate.phi", [0.1, 0.2]);
+        close("b.weight", [1.0, 0.5]);
+    }
+
+    #[test]
+    fn dead_paths_go_to_the_end() {
+        let spec = zoo::build("m-cifarnet", [3, 16, 16], 4, 0.06).expect("builds");
+        let model = model(spec, 1);
+        // All columns of conv6's channel 3 are masked, so conv5's filter 3 is for nothing.
+        let mut mask = LayerMask::whole(12, 108);
+        mask.columns[27..36].fill(false);
+        let mut masks = Masks::from([("conv6".to_owned(), mask)]);
+        // Only that filter reads conv4's channel 1.
+        let mut mask = LayerMask::whole(12, 72);
+        mask.elements = (0..12 * 72).map(|i| i / 72 == 3 || i % 72 / 9 != 1).collect();
+        masks.insert("conv5".to_owned(), mask);
+        let out = cut(&apply(&model, &masks).expect("applies")).expect("cuts");
+        let counts = ["conv3", "conv4", "conv5", "conv6"].map(|name| filters(&out.checkpoint, name));
+        assert_eq!(counts, [8, 7, 11, 12]);
+        assert!(
+            out.checkpoint.masks.is_empty() && out.notes.is_empty(),
+            "{:?}",
+            out.notes
+        );
+    }
+
+    #[test]
+    fn a_tied_channel_goes_only_if_all_its_producers_are_dead() {
+        let spec = zoo::build("resnet18", [3, 16, 16], 4, 0.06).expect("builds");
+        let model = model(spec, 1);
+        let tied = ["stem", "stage1.0.conv2", "stage1.1.conv2"];
+        let mut masks = Masks::new();
+        for name in &tied[..2] {
+            masks.extend(without(&model, name, &[2]));
+        }
+        let some = cut(&apply(&model, &masks).expect("applies")).expect("cuts");
+        assert_eq!((filters(&some.checkpoint, "stem"), some.notes.len()), (4, 0));
+        masks.extend(without(&model, tied[2], &[2]));
+        let all = cut(&apply(&model, &masks).expect("applies")).expect("cuts").checkpoint;
+        assert_eq!(tied.map(|name| filters(&all, name)), [3; 3]);
+        assert_eq!(all.weights["stage2.0.shortcut.weight"].shape[1], 3);
+    }
+
+    #[test]
+    fn one_channel_of_a_group_stays_though_nobody_reads_it() {
+        let mut model = chain(0, true);
+        model.weights.get_mut("b.weight").expect("there").data.fill(0.0);
+        let out = cut(&model).expect("cuts");
+        assert_eq!((filters(&out.checkpoint, "a"), filters(&out.checkpoint, "b")), (1, 1));
+        assert_eq!(out.checkpoint.weights["last.weight"].shape, [2, 4]);
+        assert_eq!(out.notes, ["b: 1 dead channel stays: one must"]);
+    }
+
+    #[test]
+    fn a_gated_layer_says_that_its_density_is_of_fewer() {
+        let plain = zoo::build("m-cifarnet", [3, 16, 16], 4, 0.06).expect("builds");
+        let model = model(zoo::gated(&plain, Shift::Released), 1);
+        let masked = apply(&model, &without(&model, "conv2", &[0, 5])).expect("applies");
+        let out = cut(&masked).expect("cuts");
+        assert_eq!(
+            out.notes,
+            ["conv2.gate: a density is now a share of 6 channels, not of 8"]
+        );
+        assert_eq!(out.checkpoint.weights["conv2.gate.phi"].shape, [4, 6]);
+        assert_eq!(out.checkpoint.weights["conv3.gate.phi"].shape, [6, 8]);
+        assert_eq!(out.checkpoint.stats[&Density::FULL]["conv2.norm"].mean.len(), 6);
+    }
 }

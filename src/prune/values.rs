@@ -168,27 +168,8 @@ impl LayerOf {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{conv, model, node};
     use super::*;
-    use crate::model::spec::{Node, Pad};
-
-    fn node(name: &str, op: Op, inputs: &[usize]) -> Node {
-        Node {
-            name: name.into(),
-            op,
-            inputs: inputs.to_vec(),
-        }
-    }
-
-    fn conv(kernel: usize, pad: usize, bias: bool) -> Op {
-        Op::Conv {
-            filters: 2,
-            kernel,
-            stride: 1,
-            pad: Pad::all(pad),
-            bias,
-            groups: 1,
-        }
-    }
 
     #[test]
     fn constants_pass_where_no_border_shows() {
@@ -197,15 +178,15 @@ mod tests {
             input: [1, 4, 4],
             nodes: vec![
                 node("x", Op::Input, &[]),
-                node("a", conv(1, 0, true), &[0]),
+                node("a", conv(2, 1, 0, true), &[0]),
                 node("relu", Op::Relu, &[1]),
-                node("open", conv(3, 0, true), &[2]),
-                node("padded", conv(3, 1, true), &[2]),
+                node("open", conv(2, 3, 0, true), &[2]),
+                node("padded", conv(2, 3, 1, true), &[2]),
                 node("flat", Op::Flatten, &[3]),
                 node("last", Op::Linear { outputs: 2, bias: true }, &[5]),
             ],
         };
-        let mut model = super::super::tests::model(spec, 1);
+        let mut model = model(spec, 1);
         let mut set = |name: &str, data: &[f32]| model.weights.get_mut(name).expect("there").data.copy_from_slice(data);
         set("a.weight", &[0.0, 2.0]);
         set("a.bias", &[3.0, 5.0]);
@@ -237,12 +218,12 @@ mod tests {
             input: [1, 2, 2],
             nodes: vec![
                 node("x", Op::Input, &[]),
-                node("a", conv(1, 0, true), &[0]),
+                node("a", conv(2, 1, 0, true), &[0]),
                 node("norm", Op::Norm { eps: 0.0, affine: true }, &[1]),
                 node("relu", Op::Relu, &[2]),
             ],
         };
-        let mut model = super::super::tests::model(spec, 1);
+        let mut model = model(spec, 1);
         let mut set = |name: &str, data: &[f32]| model.weights.get_mut(name).expect("there").data.copy_from_slice(data);
         set("a.weight", &[0.0, 2.0]);
         set("a.bias", &[9.0, 9.0]);
