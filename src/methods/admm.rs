@@ -13,7 +13,7 @@ use super::hunt::{Found, scope, spent};
 use super::stages::{self, Stretch, Target, check_dimensions};
 use crate::event::{Dimension, Event, Residual};
 use crate::model::{Array, Checkpoint, Weights};
-use crate::prune::{Scope, Sites, surgery};
+use crate::prune::{self, Scope, Sites};
 use crate::search::Space;
 use crate::train::optimizer::Gradients;
 use crate::train::{self, Ctx, Plan, Pull};
@@ -201,7 +201,7 @@ impl Pull for Pulled {
 /// density of every site by its name; which parts stay follows from the weights as they have become.
 ///
 /// # Errors
-/// As [`train::fit`]; [`surgery::cut`].
+/// As [`train::fit`]; [`prune::cut`].
 pub fn along(
     ctx: &mut Ctx,
     stage: &str,
@@ -229,7 +229,7 @@ pub fn along(
     };
     let near = train::fit(ctx, stage, &plan, Some(model), Some(&mut pulled))?;
     let masks = sites.project(&densities, &mut near.weights.clone())?;
-    Ok(surgery::cut(&surgery::apply(&near, &masks)?)?.checkpoint)
+    Ok(prune::cut(&prune::apply(&near, &masks)?)?.checkpoint)
 }
 
 /// ADMM by itself: the same density everywhere, as far as floors allow.

@@ -16,7 +16,7 @@ use super::hunt::{Hunt, Structures, hunt, scope, spent};
 use super::stages::{self, Stretch, Target, check_dimensions, retrain};
 use crate::event::{Dimension, Event};
 use crate::model::Checkpoint;
-use crate::prune::{Sites, surgery};
+use crate::prune::{self, Sites};
 use crate::search::{Anneal, AnnealConfig};
 use crate::train::{self, Ctx};
 use anyhow::{Result, ensure};
@@ -241,7 +241,7 @@ fn purify(ctx: &mut Ctx, config: &AutoCompressConfig, name: &str, model: &Checkp
         return Ok(model.clone());
     }
     let masks = sites.masks(&found.densities, &model.weights)?;
-    let pure = surgery::cut(&surgery::apply(model, &masks)?)?.checkpoint;
+    let pure = prune::cut(&prune::apply(model, &masks)?)?.checkpoint;
     retrain(ctx, &format!("{name}/retraining"), "autocompress", &pure, &purify.retrain)
 }
 

@@ -6,7 +6,7 @@ use crate::data::{Split, batch};
 use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Trial, Unit, Verdict};
 use crate::infer::{self, Engine, Options, Tally};
 use crate::model::Checkpoint;
-use crate::prune::{Scope, Sites, surgery};
+use crate::prune::{self, Scope, Sites};
 use crate::search::{Searcher, Space};
 use crate::train::{Ctx, Snapshot};
 use anyhow::Result;
@@ -95,7 +95,7 @@ impl Ground for Structures<'_> {
     }
 
     fn at(&self, densities: &[f32]) -> Result<Checkpoint> {
-        surgery::apply(self.model, &self.sites.masks(densities, &self.model.weights)?)
+        prune::apply(self.model, &self.sites.masks(densities, &self.model.weights)?)
     }
 }
 

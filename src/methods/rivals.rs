@@ -6,7 +6,7 @@ use super::hunt::{Hunt, Structures, hunt, scope, spent};
 use super::stages::{self, Stretch, Target, check_dimensions, retrain};
 use crate::event::Dimension;
 use crate::model::Checkpoint;
-use crate::prune::{Sites, surgery};
+use crate::prune::{self, Sites};
 use crate::search::Searcher;
 use crate::train::Ctx;
 use anyhow::{Result, ensure};
@@ -92,6 +92,6 @@ where
     let searcher = searcher(&model, &sites)?;
     let found = hunt(ctx, "search", &searched, searcher)?;
     let masks = sites.masks(&found.densities, &model.weights)?;
-    let pruned = surgery::cut(&surgery::apply(&model, &masks)?)?.checkpoint;
+    let pruned = prune::cut(&prune::apply(&model, &masks)?)?.checkpoint;
     retrain(ctx, "retraining", method, &pruned, &config.retrain)
 }

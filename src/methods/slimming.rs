@@ -12,7 +12,7 @@ use super::hunt::{scope, spent};
 use super::stages::{self, Stretch, Target};
 use crate::event::{Dimension, Event, Unit};
 use crate::model::{Checkpoint, Weights};
-use crate::prune::{Sites, surgery, threshold};
+use crate::prune::{self, Sites, threshold};
 use crate::train::optimizer::Gradients;
 use crate::train::{self, Ctx, Plan, Pull};
 use anyhow::{Result, ensure};
@@ -125,7 +125,7 @@ fn spent_by(model: &Checkpoint, unit: Unit) -> Result<f64> {
 fn within(model: &Checkpoint, unit: Unit, budget: f64) -> Result<Checkpoint> {
     let without = |remove: usize| -> Result<Checkpoint> {
         let masks = threshold::slimming(model, remove)?;
-        Ok(surgery::cut(&surgery::apply(model, &masks)?)?.checkpoint)
+        Ok(prune::cut(&prune::apply(model, &masks)?)?.checkpoint)
     };
     // Cutting more never costs more: bisection over the number of channels.
     let (mut fits, mut least) = (0, None);
