@@ -5,7 +5,9 @@ use super::control::Control;
 use super::device::DeviceName;
 use super::experiment::Experiment;
 use super::folder::RunFolder;
+use super::orders;
 use super::outlet::{Outlet, Past};
+use super::room;
 use super::shelf::Shelf;
 use crate::data::{self, Normalization};
 use crate::event::{BadInput, Cancelled, Ending, Event, Outcome, Stamped};
@@ -16,6 +18,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 
 /// What a run needs besides its experiment.
 #[derive(Clone, Debug)]
@@ -71,17 +75,26 @@ fn go(experiment: &Experiment, place: &Place, control: &Control, outlet: Outlet,
     }
     sparse_conv::stop_when(control.stopping.clone());
     let checksum = Cell::new(None);
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        let world = World {
-            experiment,
-            place,
-            control,
-            outlet: &outlet,
-            shelf: &shelf,
-            run: &run,
-        };
-        work(&world, &checksum)
-    }));
+    let over = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        let orders = Builder::new().name("orders".into()).spawn_scoped(scope, || orders::obey(&run, control, &over));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let world = World {
+                experiment,
+                place,
+                control,
+                outlet: &outlet,
+                shelf: &shelf,
+                run: &run,
+            };
+            work(&world, &checksum)
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Ok(orders) = orders {
+            orders.thread().unpark();
+        }
+        result
+    });
     let mut ending = match result {
         Ok(Ok(ending)) => ending,
         Ok(Err(e)) if e.is::<Cancelled>() => ended(&run, Outcome::Cancelled, None),
@@ -181,6 +194,7 @@ fn work(world: &World, checksum: &Cell<Option<u64>>) -> Result<Ending> {
     };
     // A model to start from is the network that pruning begins with.
     let dense = cost::dense(ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()))?;
+    room::check(&ctx.spec, ctx.train.batch, room::free())?;
     (ctx.emit)(Event::Started {
         spec: Arc::new(ctx.spec.clone()),
         dense,
