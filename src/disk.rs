@@ -138,7 +138,9 @@ impl Log {
 /// Whether it was for want of room that something could not be written.
 pub fn is_full(e: &anyhow::Error) -> bool {
     let kinds = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
-    e.chain().filter_map(|e| e.downcast_ref::<Error>()).any(|e| kinds.contains(&e.kind()))
+    e.chain()
+        .filter_map(|e| e.downcast_ref::<Error>())
+        .any(|e| kinds.contains(&e.kind()))
 }
 
 #[cfg(test)]
@@ -162,7 +164,11 @@ mod tests {
             plan_faults([Some(fault)]);
             let error = write_whole(&path, b"after").expect_err("fails");
             assert_eq!(is_full(&error), fault == Fault::Full);
-            let expected: &[u8] = if fault == Fault::AfterRename { b"after" } else { b"before" };
+            let expected: &[u8] = if fault == Fault::AfterRename {
+                b"after"
+            } else {
+                b"before"
+            };
             assert_eq!(std::fs::read(&path).expect("reads"), expected, "{fault:?}");
             write_whole(&path, b"again").expect("writes");
             assert_eq!(std::fs::read(&path).expect("reads"), b"again");
@@ -174,7 +180,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("log");
         let mut log = Log::open(&path, None).expect("opens");
-        for fault in [None, Some(Fault::Short(1)), Some(Fault::Full), None, Some(Fault::Broken), None] {
+        for fault in [
+            None,
+            Some(Fault::Short(1)),
+            Some(Fault::Full),
+            None,
+            Some(Fault::Broken),
+            None,
+        ] {
             plan_faults([fault]);
             assert_eq!(log.append(b"piece").is_ok(), fault.is_none());
         }

@@ -104,8 +104,16 @@ fn pieces_make_the_whole(preset: &str, pieces: &[usize]) {
         let run = in_pieces(preset, dir.path(), at);
         let got = work(&run);
         let differs = expected.iter().zip(&got).position(|(a, b)| a != b);
-        assert_eq!((differs, got.len()), (None, expected.len()), "in pieces of {at}: {:?}", differs.map(|i| (&expected[i], &got[i])));
-        assert!(model(&run, preset) == model(&whole, preset), "in pieces of {at} the weights differ");
+        assert_eq!(
+            (differs, got.len()),
+            (None, expected.len()),
+            "in pieces of {at}: {:?}",
+            differs.map(|i| (&expected[i], &got[i]))
+        );
+        assert!(
+            model(&run, preset) == model(&whole, preset),
+            "in pieces of {at} the weights differ"
+        );
     }
 }
 
@@ -146,7 +154,10 @@ fn a_killed_run_goes_on_and_its_folder_is_mended() {
             Some((run, lines)) if lines > 8 => break run,
             _ => std::thread::yield_now(),
         }
-        assert!(child.try_wait().expect("waits").is_none(), "it ended before it could be killed");
+        assert!(
+            child.try_wait().expect("waits").is_none(),
+            "it ended before it could be killed"
+        );
     };
     child.kill().expect("kills");
     child.wait().expect("ends");
@@ -161,7 +172,11 @@ fn a_killed_run_goes_on_and_its_folder_is_mended() {
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     assert_eq!(work(&run), work(&whole));
     assert!(model(&run, "smoke") == model(&whole, "smoke"), "the weights differ");
-    let mended = read_events(&run).expect("a log").into_iter().filter(|s| matches!(s.event, Event::Warning { .. })).count();
+    let mended = read_events(&run)
+        .expect("a log")
+        .into_iter()
+        .filter(|s| matches!(s.event, Event::Warning { .. }))
+        .count();
     assert!(mended >= 3, "{mended} repairs were said");
     let again = secateur().arg("resume").arg(&run).output().expect("runs");
     assert_eq!(again.status.code(), Some(2), "a finished run is not resumed");
@@ -176,4 +191,73 @@ fn a_folder_has_one_writer() {
         .expect_err("in use")
         .to_string();
     assert!(text.contains("is being written by another process"), "{text}");
+}
+
+/// The window's session watches a run of the command line, steers its search and stops it; closing it hurts nothing.
+#[test]
+fn a_run_of_another_process_can_be_watched_steered_and_stopped() {
+    use secateur::event::Steer;
+    use secateur::run::{Command as Ask, Session, Status};
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
+    command
+        .args(["run", "autocompress-fashion", "--json", "--runs"])
+        .arg(dir.path());
+    for (key, value) in small("autocompress-fashion") {
+        command.args(["--set", &format!("{key}={value}")]);
+    }
+    // Long enough that it cannot end before it is steered.
+    command.args(["--set", "method.search.trials=100000"]);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let run = loop {
+        let found = fs::read_dir(dir.path())
+            .ok()
+            .and_then(|mut d| d.next())
+            .and_then(Result::ok)
+            .map(|e| e.path());
+        match found {
+            Some(run) if fs::read_to_string(run.join("events.jsonl")).is_ok_and(|t| t.contains("\"trial\"")) => {
+                break run;
+            }
+            _ => assert!(child.try_wait().expect("waits").is_none(), "it ended by itself"),
+        }
+        std::thread::yield_now();
+    };
+    let mut session = Session::new(place(dir.path()), std::sync::Arc::new(|| {})).expect("a session");
+    session.submit(Ask::OpenRun(run.clone()));
+    let mut asked = false;
+    loop {
+        session.pump(std::time::Duration::from_millis(20));
+        let seen = session.store().runs.first();
+        let Some((id, status)) = seen.map(|run| (run.id, run.status)) else {
+            continue;
+        };
+        let steered = seen.is_some_and(|run| run.searches.iter().any(|s| !s.steered.is_empty()));
+        match status {
+            Status::Ended => break,
+            Status::Running if steered => session.submit(Ask::Stop(id)),
+            Status::Running if !asked => {
+                session.submit(Ask::Steer(id, Steer::Lock { site: 0, density: 1.0 }));
+                asked = true;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
+    let locked = |e: &Event| matches!(e, Event::Steered(Steer::Lock { site: 0, .. }));
+    let after = work(&run).into_iter().skip_while(|e| !locked(e));
+    let trials: Vec<f32> = after
+        .filter_map(|e| {
+            if let Event::Trial(t) = e {
+                Some(t.densities[0])
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert!(!trials.is_empty() && trials.iter().all(|d| *d == 1.0), "{trials:?}");
 }

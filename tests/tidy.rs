@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the bottom up: each may name those before it, and itself.
 const ORDER: [&str; 16] = [
-    "disk", "kernel", "data", "model", "event", "infer", "prune", "search", "exchange", "train", "methods", "run", "view", "export", "cli", "app",
+    "disk", "kernel", "data", "model", "event", "infer", "prune", "search", "exchange", "train", "methods", "run",
+    "view", "export", "cli", "app",
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -3,8 +3,8 @@
 
 use super::{Done, Json, OrFail};
 use crate::data::bundled;
-use crate::run::device::DeviceName;
 use crate::event::Outcome;
+use crate::run::device::DeviceName;
 use crate::run::experiment::{Experiment, PRESETS};
 use crate::run::folder::is_written;
 use crate::run::{RunId, replay};
@@ -52,7 +52,9 @@ pub fn runs(folder: &Path, json: Json) -> Done {
             _ => "interrupted",
         };
         let ending = run.ending.as_ref();
-        let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let name = path
+            .file_name()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         let fact = json!({
             "run": path, "preset": run.experiment.name, "method": run.experiment.method.kind(), "seed": run.experiment.seed,
             "state": state, "progress": run.progress(), "elapsed_secs": run.elapsed_secs, "events": run.events,

@@ -71,7 +71,9 @@ pub fn run(args: &RunArgs) -> Done {
     };
     let control = stoppable()?;
     for experiment in &experiments {
-        let code = watch(args.json, &control, |control, listen| execute(experiment, &place, control, listen))?;
+        let code = watch(args.json, &control, |control, listen| {
+            execute(experiment, &place, control, listen)
+        })?;
         if code != 0 {
             return Ok(code);
         }
@@ -103,13 +105,19 @@ pub fn resume(args: &ResumeArgs) -> Done {
     };
     let path = find(&args.run, &args.runs);
     let control = stoppable()?;
-    watch(args.json, &control, |control, listen| execute::resume(&path, &place, control, listen))
+    watch(args.json, &control, |control, listen| {
+        execute::resume(&path, &place, control, listen)
+    })
 }
 
 /// A run folder by path, or by name in the folder of runs.
 pub fn find(run: &Path, runs: &Path) -> PathBuf {
     let named = runs.join(run);
-    if !run.exists() && named.is_dir() { named } else { run.to_path_buf() }
+    if !run.exists() && named.is_dir() {
+        named
+    } else {
+        run.to_path_buf()
+    }
 }
 
 /// A switch that Ctrl-C throws: work stops after saving.
@@ -207,7 +215,9 @@ fn say(json: Json, stamped: &Stamped) {
                 top1(e.test_top1)
             );
         }
-        Event::Ended(e) if e.outcome == Outcome::Cancelled => eprintln!("{at}  stopped; `secateur resume {}` goes on", e.run),
+        Event::Ended(e) if e.outcome == Outcome::Cancelled => {
+            eprintln!("{at}  stopped; `secateur resume {}` goes on", e.run)
+        }
         Event::Ended(_) | Event::Step { .. } | Event::Layers { .. } | Event::Trial(_) => {}
     }
 }

@@ -320,10 +320,10 @@ impl Conv {
         let shows = |shift: f32| {
             !self.dead
                 && !(if self.relu && self.residual.is_none() {
-                shift <= 0.0
-            } else {
-                shift == 0.0
-            })
+                    shift <= 0.0
+                } else {
+                    shift == 0.0
+                })
         };
         let Some(gate) = &self.gate else {
             if self.kept_filters.is_none() {
@@ -341,7 +341,11 @@ impl Conv {
         };
         gate.saliency(x.data, self.plan.input(), x.active, &mut scratch.gate, saliency);
         if let (true, Some(kept)) = (self.dead, &self.kept_filters) {
-            saliency.iter_mut().zip(kept).filter(|(_, kept)| !**kept).for_each(|(g, _)| *g = 0.0);
+            saliency
+                .iter_mut()
+                .zip(kept)
+                .filter(|(_, kept)| !**kept)
+                .for_each(|(g, _)| *g = 0.0);
         }
         gate.winners(saliency, &mut scratch.gate, &mut scratch.winners);
         scale.fill(0.0);

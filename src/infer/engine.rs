@@ -177,15 +177,24 @@ impl Engine {
     pub fn set_masks(&mut self, masks: &Masks) -> Result<()> {
         let spec = self.model.header.spec.clone();
         for (name, mask) in masks {
-            let node = spec.find(name).with_context(|| format!("a mask for {name}, which is not a layer"))?;
+            let node = spec
+                .find(name)
+                .with_context(|| format!("a mask for {name}, which is not a layer"))?;
             let fits = self.program.actions.iter().any(|action| match action {
-                Action::Conv(c) => c.node == node && [c.filters(), c.columns()] == [mask.filters.len(), mask.columns.len()],
+                Action::Conv(c) => {
+                    c.node == node && [c.filters(), c.columns()] == [mask.filters.len(), mask.columns.len()]
+                }
                 Action::Linear { name: n, matrix, .. } => {
                     n == name && [matrix.outputs, matrix.inputs()] == [mask.filters.len(), mask.columns.len()]
                 }
                 _ => false,
             });
-            ensure!(fits, "the mask of {name} is {}×{}, which is not its size", mask.filters.len(), mask.columns.len());
+            ensure!(
+                fits,
+                "the mask of {name} is {}×{}, which is not its size",
+                mask.filters.len(),
+                mask.columns.len()
+            );
         }
         for action in &mut self.program.actions {
             match action {

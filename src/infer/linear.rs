@@ -26,7 +26,11 @@ impl Matrix {
     /// Zeroes what is not kept, asked by (output, input).
     pub fn keep(&mut self, kept: impl Fn(usize, usize) -> bool) {
         let outputs = self.outputs.max(1);
-        let off = self.data.iter_mut().enumerate().filter(|(i, _)| !kept(i % outputs, i / outputs));
+        let off = self
+            .data
+            .iter_mut()
+            .enumerate()
+            .filter(|(i, _)| !kept(i % outputs, i / outputs));
         off.for_each(|(_, w)| *w = 0.0);
     }
 

@@ -177,7 +177,14 @@ fn masked(mut model: Checkpoint, seed: u64) -> Checkpoint {
         let mut draw = |n: usize, share: f64| (0..n).map(|_| rng.random_bool(share)).collect::<Vec<_>>();
         let filters = draw(weight.shape[0], 0.7);
         let columns = draw(weight.shape[1..].iter().product(), 0.6);
-        model.masks.insert(name, LayerMask { filters, columns, ..LayerMask::default() });
+        model.masks.insert(
+            name,
+            LayerMask {
+                filters,
+                columns,
+                ..LayerMask::default()
+            },
+        );
     }
     model
 }

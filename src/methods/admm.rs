@@ -103,7 +103,9 @@ impl Pulled {
         let masks = sites.project(&densities, &mut target)?;
         let names = masks.keys().map(|layer| format!("{layer}.weight"));
         Ok(Self {
-            dual: names.map(|name| (name.clone(), vec![0.0; weights[&name].data.len()])).collect(),
+            dual: names
+                .map(|name| (name.clone(), vec![0.0; weights[&name].data.len()]))
+                .collect(),
             dimension: sites.list.first().map_or(Dimension::Filter, |s| s.dimension),
             sites,
             densities,
@@ -323,7 +325,10 @@ mod tests {
     }
 
     fn none(weights: &Weights) -> Gradients {
-        weights.iter().map(|(name, a)| (name.clone(), vec![0.0; a.data.len()])).collect()
+        weights
+            .iter()
+            .map(|(name, a)| (name.clone(), vec![0.0; a.data.len()]))
+            .collect()
     }
 
     #[test]
@@ -349,9 +354,17 @@ mod tests {
             }
             for (name, u) in &pulled.dual {
                 let (w, z) = (&weights[name].data, &pulled.target[name].data);
-                assert!(w.iter().zip(z).zip(u).all(|((w, z), u)| (w - (z - u)).abs() < 1e-4), "{name}");
+                assert!(
+                    w.iter().zip(z).zip(u).all(|((w, z), u)| (w - (z - u)).abs() < 1e-4),
+                    "{name}"
+                );
             }
-            let worst = pulled.update(&weights).expect("updates").iter().map(|r| r.value).fold(0.0, f32::max);
+            let worst = pulled
+                .update(&weights)
+                .expect("updates")
+                .iter()
+                .map(|r| r.value)
+                .fold(0.0, f32::max);
             residuals.push(worst);
         }
         assert!(residuals[5] < 1e-3, "{residuals:?}");
@@ -363,7 +376,10 @@ mod tests {
         one.update(&weights).expect("updates");
         let (mut other, _) = pulled(0.5);
         other.restore(one.save());
-        assert_eq!((&other.dual, other.rho, other.updates), (&one.dual, one.rho, one.updates));
+        assert_eq!(
+            (&other.dual, other.rho, other.updates),
+            (&one.dual, one.rho, one.updates)
+        );
         let projected = |p: &Pulled| p.dual.keys().map(|name| p.target[name].clone()).collect::<Vec<_>>();
         assert_eq!(projected(&other), projected(&one));
     }

@@ -61,7 +61,12 @@ impl AmcConfig {
 pub fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
     let seed = ctx.seed;
     rivals::run(ctx, &config.rival(), "amc", |model, sites| {
-        let features: Result<Vec<Features>> = sites.list.iter().enumerate().map(|(i, s)| features(model, i, s)).collect();
+        let features: Result<Vec<Features>> = sites
+            .list
+            .iter()
+            .enumerate()
+            .map(|(i, s)| features(model, i, s))
+            .collect();
         Amc::new(config.search.clone(), &features?, seed)
     })
 }
@@ -69,7 +74,9 @@ pub fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
 /// Index, output channels, input channels, input height and width, stride, kernel size, MACs (papers' state, the fixed part).
 fn features(model: &Checkpoint, index: usize, site: &Site) -> Result<Features> {
     let spec = model.spec();
-    let node = spec.find(&site.name).with_context(|| format!("no layer {}", site.name))?;
+    let node = spec
+        .find(&site.name)
+        .with_context(|| format!("no layer {}", site.name))?;
     let shapes = spec.shapes()?;
     let [channels, height, width] = shapes[spec.nodes[node].inputs[0]];
     let (stride, kernel) = match spec.nodes[node].op {
@@ -78,5 +85,15 @@ fn features(model: &Checkpoint, index: usize, site: &Site) -> Result<Features> {
     };
     let layers = cost::by_layer(spec, &model.masks, &cost::Fractions::dense(spec))?;
     let macs = layers.iter().find(|l| l.node == node).map_or(0, |l| l.cost.macs);
-    Ok([index, shapes[node][0], channels, height, width, stride, kernel, macs as usize].map(|v| v as f32))
+    Ok([
+        index,
+        shapes[node][0],
+        channels,
+        height,
+        width,
+        stride,
+        kernel,
+        macs as usize,
+    ]
+    .map(|v| v as f32))
 }

@@ -107,11 +107,11 @@ impl AutoCompressConfig {
             "method.round is {}, expected more than 1",
             self.round
         );
-        for (key, value) in [("tolerance", self.tolerance), ("purify.tolerance", self.purify.tolerance)] {
-            ensure!(
-                (0.0..=1.0).contains(&value),
-                "method.{key} is {value}, expected 0 to 1"
-            );
+        for (key, value) in [
+            ("tolerance", self.tolerance),
+            ("purify.tolerance", self.purify.tolerance),
+        ] {
+            ensure!((0.0..=1.0).contains(&value), "method.{key} is {value}, expected 0 to 1");
         }
         ensure!(self.images >= 1, "method.images is 0, expected at least 1");
         self.search.check()?;
@@ -179,7 +179,13 @@ fn whole(model: &Checkpoint, config: &AutoCompressConfig) -> Result<f64> {
 }
 
 /// Search, ADMM, retraining: to at most `budget`.
-fn round(ctx: &mut Ctx, config: &AutoCompressConfig, name: &str, model: &Checkpoint, budget: f64) -> Result<Checkpoint> {
+fn round(
+    ctx: &mut Ctx,
+    config: &AutoCompressConfig,
+    name: &str,
+    model: &Checkpoint,
+    budget: f64,
+) -> Result<Checkpoint> {
     let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
     let ground = Structures {
         model,
@@ -202,7 +208,13 @@ fn round(ctx: &mut Ctx, config: &AutoCompressConfig, name: &str, model: &Checkpo
         let stage = format!("{name}/{} ADMM", stages::word(dimension));
         near = admm::along(ctx, &stage, "autocompress", &near, &found, dimension, &config.admm)?;
     }
-    retrain(ctx, &format!("{name}/retraining"), "autocompress", &near, &config.retrain)
+    retrain(
+        ctx,
+        &format!("{name}/retraining"),
+        "autocompress",
+        &near,
+        &config.retrain,
+    )
 }
 
 /// Phase 2: thresholds below which parts are removed, found by the same search: as much as possible may go while the
@@ -242,7 +254,13 @@ fn purify(ctx: &mut Ctx, config: &AutoCompressConfig, name: &str, model: &Checkp
     }
     let masks = sites.masks(&found.densities, &model.weights)?;
     let pure = prune::cut(&prune::apply(model, &masks)?)?.checkpoint;
-    retrain(ctx, &format!("{name}/retraining"), "autocompress", &pure, &purify.retrain)
+    retrain(
+        ctx,
+        &format!("{name}/retraining"),
+        "autocompress",
+        &pure,
+        &purify.retrain,
+    )
 }
 
 #[cfg(test)]

@@ -82,7 +82,8 @@ impl<'a> Gates<'a> {
 
     fn densities(densities: &[f32]) -> Vec<Density> {
         // Rounded down, so that a budget that was met stays met.
-        let percent = |d: f32| Density::percent(((d * 100.0 + 1e-3).floor() as u32).clamp(1, 100)).unwrap_or(Density::FULL);
+        let percent =
+            |d: f32| Density::percent(((d * 100.0 + 1e-3).floor() as u32).clamp(1, 100)).unwrap_or(Density::FULL);
         densities.iter().map(|&d| percent(d)).collect()
     }
 }
@@ -127,7 +128,11 @@ impl Ground for Gates<'_> {
 pub fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint> {
     let model = match ctx.start.take() {
         Some(model) if model.is_gated() => model,
-        _ => return Err(BadInput("densities are searched for a model with gates: expected one as `start`".into()).into()),
+        _ => {
+            return Err(
+                BadInput("densities are searched for a model with gates: expected one as `start`".into()).into(),
+            );
+        }
     };
     ctx.normalization = model.header.normalization.clone();
     let gates = Gates::new(&model)?;

@@ -186,11 +186,17 @@ fn gate_on(dense: &Checkpoint, shift: Shift, seed: u64) -> Result<Checkpoint> {
         };
         let [conv, norm, gate] = [conv, norm, gate].map(|i| spec.nodes[i].name.clone());
         let affine = |what: &str| dense.weights.get(&format!("{norm}.{what}")).map(|a| a.data.clone());
-        let (Some(gamma), Some(beta)) = (affine("gamma"), affine("beta")) else { continue };
+        let (Some(gamma), Some(beta)) = (affine("gamma"), affine("beta")) else {
+            continue;
+        };
         let mut row = |name: String, value: &dyn Fn(usize, f32) -> f32| {
             if let Some(array) = gated.weights.get_mut(&name) {
                 let per = (array.data.len() / gamma.len()).max(1);
-                array.data.iter_mut().enumerate().for_each(|(i, v)| *v = value(i / per, *v));
+                array
+                    .data
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(i, v)| *v = value(i / per, *v));
             }
         };
         let sign = |f: usize| if gamma[f] < 0.0 { -1.0 } else { 1.0 };

@@ -131,7 +131,10 @@ pub struct Found {
 impl Found {
     /// The density of a site by its name; 1 if there is none.
     pub fn at(&self, name: &str, dimension: Dimension) -> f32 {
-        let site = self.sites.iter().position(|s| s.name == name && s.dimension == dimension);
+        let site = self
+            .sites
+            .iter()
+            .position(|s| s.name == name && s.dimension == dimension);
         site.map_or(1.0, |i| self.densities[i])
     }
 }
@@ -185,7 +188,8 @@ where
         Snapshot::of_facts(&best)
     })?;
     let best: Option<(Vec<f32>, f32)> = snapshot.facts()?;
-    let (densities, reward) = best.ok_or_else(|| anyhow::anyhow!("search {}: no trial could be measured", hunt.name))?;
+    let (densities, reward) =
+        best.ok_or_else(|| anyhow::anyhow!("search {}: no trial could be measured", hunt.name))?;
     Ok(Found {
         densities,
         sites: hunt.ground.sites().to_vec(),
@@ -281,7 +285,10 @@ impl<'a> Runner<'a> {
             acceptance: searcher.acceptance(),
             verdict,
         }))?;
-        if let Some(fact) = searcher.fact().filter(|_| verdict == Verdict::Rejected && number % 50 == 49) {
+        if let Some(fact) = searcher
+            .fact()
+            .filter(|_| verdict == Verdict::Rejected && number % 50 == 49)
+        {
             (ctx.emit)(Event::Warning {
                 text: format!("search {}: {fact}", hunt.name),
             })?;

@@ -110,7 +110,9 @@ impl Method {
             Method::Amc(config) => amc::run(ctx, config),
             Method::Uniform(config) => rivals::run(ctx, config, "uniform", |_, _| Ok(Random::uniform())),
             Method::Random(config) => rivals::run(ctx, config, "random", |_, _| Random::new(config.trials, seed)),
-            Method::Greedy(config) => rivals::run(ctx, config, "greedy", |_, sites| Greedy::new(config.trials, sites.list.len())),
+            Method::Greedy(config) => rivals::run(ctx, config, "greedy", |_, sites| {
+                Greedy::new(config.trials, sites.list.len())
+            }),
         }
         .with_context(|| format!("method {}", self.kind()))
     }

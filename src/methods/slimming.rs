@@ -102,13 +102,23 @@ pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
     let unit = config.target.unit;
     let whole = spent_by(&model, unit)?;
     for pass in 1..=config.passes {
-        let of = if config.passes > 1 { format!("pass {pass}/") } else { String::new() };
+        let of = if config.passes > 1 {
+            format!("pass {pass}/")
+        } else {
+            String::new()
+        };
         let plan = Plan {
             masks: model.masks.clone(),
             ..Plan::plain("slimming", model.spec().clone(), config.sparse.over(&ctx.train))
         };
         let mut penalty = Subgradient(config.lambda);
-        model = train::fit(ctx, &format!("{of}sparse training"), &plan, Some(&model), Some(&mut penalty))?;
+        model = train::fit(
+            ctx,
+            &format!("{of}sparse training"),
+            &plan,
+            Some(&model),
+            Some(&mut penalty),
+        )?;
         let times = config.target.times.powf(f64::from(pass) / f64::from(config.passes));
         model = within(&model, unit, whole / times).map_err(stages::bad_input)?;
         model = stages::retrain(ctx, &format!("{of}retraining"), "slimming", &model, &config.retrain)?;
@@ -135,7 +145,10 @@ fn within(model: &Checkpoint, unit: Unit, budget: f64) -> Result<Checkpoint> {
         fits += step;
         step *= 2;
         if without(fits).is_err() {
-            let most = (0..step).rev().map(|i| fits - step / 2 + i / 2).find(|&n| without(n).is_ok());
+            let most = (0..step)
+                .rev()
+                .map(|i| fits - step / 2 + i / 2)
+                .find(|&n| without(n).is_ok());
             let at = spent_by(&without(most.unwrap_or(0))?, unit)?;
             ensure!(
                 at <= budget,

@@ -96,7 +96,10 @@ impl Target {
 /// # Errors
 /// An empty list, one dimension twice, gates, or single weights together with structures.
 pub fn check_dimensions(dimensions: &[Dimension]) -> Result<()> {
-    ensure!(!dimensions.is_empty(), "method.dimensions is empty, expected e.g. [\"filter\", \"column\"]");
+    ensure!(
+        !dimensions.is_empty(),
+        "method.dimensions is empty, expected e.g. [\"filter\", \"column\"]"
+    );
     ensure!(
         !dimensions.contains(&Dimension::Gate),
         "method.dimensions has gate, expected filter, channel, column or element"
@@ -181,7 +184,13 @@ pub fn trained(ctx: &mut Ctx) -> Result<(Checkpoint, f32)> {
 ///
 /// # Errors
 /// As [`train::fit`].
-pub fn retrain(ctx: &mut Ctx, stage: &str, method: &'static str, model: &Checkpoint, how: &Stretch) -> Result<Checkpoint> {
+pub fn retrain(
+    ctx: &mut Ctx,
+    stage: &str,
+    method: &'static str,
+    model: &Checkpoint,
+    how: &Stretch,
+) -> Result<Checkpoint> {
     let plan = Plan {
         masks: model.masks.clone(),
         ..Plan::plain(method, model.spec().clone(), how.over(&ctx.train))

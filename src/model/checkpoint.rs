@@ -197,8 +197,15 @@ impl Checkpoint {
             }
         }
         for (node, mask) in &self.masks {
-            let parts = [("filters", &mask.filters), ("columns", &mask.columns), ("elements", &mask.elements)];
-            for (what, v) in parts.into_iter().filter(|(what, v)| *what != "elements" || !v.is_empty()) {
+            let parts = [
+                ("filters", &mask.filters),
+                ("columns", &mask.columns),
+                ("elements", &mask.elements),
+            ];
+            for (what, v) in parts
+                .into_iter()
+                .filter(|(what, v)| *what != "elements" || !v.is_empty())
+            {
                 tensors.insert(
                     format!("mask.{node}.{what}"),
                     (Dtype::U8, vec![v.len()], v.iter().map(|&b| u8::from(b)).collect()),

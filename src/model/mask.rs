@@ -173,7 +173,10 @@ pub fn kept_entries(spec: &NetSpec, masks: &Masks) -> Result<BTreeMap<String, Ve
                 let mut put = |node: usize, what: &str, kept: Vec<bool>| {
                     channels.push((format!("{}.{what}", spec.nodes[node].name), kept));
                 };
-                if let Some(norm) = step.norm.filter(|&n| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. })) {
+                if let Some(norm) = step
+                    .norm
+                    .filter(|&n| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. }))
+                {
                     put(norm, "gamma", mask.filters.clone());
                     put(norm, "beta", mask.filters.clone());
                 }
@@ -322,10 +325,16 @@ mod tests {
         let dead = |name: &str| kept[name].iter().filter(|&&b| !b).count();
         assert_eq!(masks["conv0"].count(), 2 * 26);
         assert_eq!(dead("conv0.weight"), 27 + 2);
-        assert_eq!([dead("conv0.gate.rho"), dead("conv0.gate.beta"), dead("conv0.gate.phi")], [1, 1, 3]);
+        assert_eq!(
+            [dead("conv0.gate.rho"), dead("conv0.gate.beta"), dead("conv0.gate.phi")],
+            [1, 1, 3]
+        );
         assert!(!kept.contains_key("conv0.norm.gamma"), "under a gate a norm has none");
         let plain = kept_entries(&plain, &masks).expect("shapes");
-        assert_eq!((&plain["conv0.norm.gamma"], &plain["conv0.norm.beta"]), (&vec![true, false, true], &vec![true, false, true]));
+        assert_eq!(
+            (&plain["conv0.norm.gamma"], &plain["conv0.norm.beta"]),
+            (&vec![true, false, true], &vec![true, false, true])
+        );
     }
 
     #[test]

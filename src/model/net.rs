@@ -187,7 +187,10 @@ impl Net {
 /// Every array as a flat tensor on a device.
 pub fn tensors(weights: &Weights, device: &Device) -> BTreeMap<String, Tensor<1>> {
     let tensor = |data: &[f32]| Tensor::from_data(TensorData::new(data.to_vec(), [data.len()]), device);
-    weights.iter().map(|(name, a)| (name.clone(), tensor(&a.data))).collect()
+    weights
+        .iter()
+        .map(|(name, a)| (name.clone(), tensor(&a.data)))
+        .collect()
 }
 
 struct Run<'a> {

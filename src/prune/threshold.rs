@@ -53,7 +53,10 @@ pub fn official(layers: &[Vec<f32>], percent: f64) -> Vec<Vec<bool>> {
 pub fn above(scores: &[f32], threshold: f32) -> Vec<bool> {
     let mean = scores.iter().sum::<f32>() / scores.len().max(1) as f32;
     // Not `>=`: what is not a number must stay visible.
-    scores.iter().map(|&s| !(s < threshold * mean)).collect()
+    scores
+        .iter()
+        .map(|s| s.partial_cmp(&(threshold * mean)) != Some(std::cmp::Ordering::Less))
+        .collect()
 }
 
 /// Network Slimming: the masks without the `remove` channels of smallest |γ| of all that can be cut; those of the start stay.

@@ -54,14 +54,22 @@ pub fn execute(
 /// No run folder, one that is in use, one whose run has finished, or one that is broken: nothing was changed but torn ends.
 pub fn resume(run: &Path, place: &Place, control: &Control, listen: &mut dyn FnMut(&Stamped)) -> Result<Ending> {
     let (folder, experiment, events, mended) = RunFolder::reopen(run)?;
-    let finished = events.iter().any(|e| matches!(&e.event, Event::Ended(e) if e.outcome == Outcome::Finished));
+    let finished = events
+        .iter()
+        .any(|e| matches!(&e.event, Event::Ended(e) if e.outcome == Outcome::Finished));
     ensure!(!finished, "run {} has finished", folder.name());
     let outlet = Outlet::new(folder, Past::of(&events), true, listen);
     go(&experiment, place, control, outlet, Some(mended))
 }
 
 /// The run itself. `mended` is given when it goes on.
-fn go(experiment: &Experiment, place: &Place, control: &Control, outlet: Outlet, mended: Option<Vec<String>>) -> Result<Ending> {
+fn go(
+    experiment: &Experiment,
+    place: &Place,
+    control: &Control,
+    outlet: Outlet,
+    mended: Option<Vec<String>>,
+) -> Result<Ending> {
     let run = outlet.path();
     let every = std::time::Duration::from_secs_f32(experiment.checkpoint_secs);
     let shelf = Shelf::new(&run, outlet.said.clone(), every);
@@ -77,7 +85,9 @@ fn go(experiment: &Experiment, place: &Place, control: &Control, outlet: Outlet,
     let checksum = Cell::new(None);
     let over = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
-        let orders = Builder::new().name("orders".into()).spawn_scoped(scope, || orders::obey(&run, control, &over));
+        let orders = Builder::new()
+            .name("orders".into())
+            .spawn_scoped(scope, || orders::obey(&run, control, &over));
         let result = catch_unwind(AssertUnwindSafe(|| {
             let world = World {
                 experiment,
@@ -158,7 +168,10 @@ fn work(world: &World, checksum: &Cell<Option<u64>>) -> Result<Ending> {
     }
     let shape = dataset.shape();
     let input = [shape.channels, shape.height, shape.width];
-    let spec = experiment.model.build(input, dataset.classes.len()).map_err(bad_input)?;
+    let spec = experiment
+        .model
+        .build(input, dataset.classes.len())
+        .map_err(bad_input)?;
     let start = experiment
         .start
         .as_deref()

@@ -17,10 +17,22 @@ pub const PRESETS: [(&str, &str); 17] = [
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("fbs-fashion", include_str!("../../presets/fbs-fashion.toml")),
     ("dense-fashion", include_str!("../../presets/dense-fashion.toml")),
-    ("autocompress-fashion", include_str!("../../presets/autocompress-fashion.toml")),
-    ("autocompress-macs-fashion", include_str!("../../presets/autocompress-macs-fashion.toml")),
-    ("autocompress-elements-fashion", include_str!("../../presets/autocompress-elements-fashion.toml")),
-    ("densities-fashion", include_str!("../../presets/densities-fashion.toml")),
+    (
+        "autocompress-fashion",
+        include_str!("../../presets/autocompress-fashion.toml"),
+    ),
+    (
+        "autocompress-macs-fashion",
+        include_str!("../../presets/autocompress-macs-fashion.toml"),
+    ),
+    (
+        "autocompress-elements-fashion",
+        include_str!("../../presets/autocompress-elements-fashion.toml"),
+    ),
+    (
+        "densities-fashion",
+        include_str!("../../presets/densities-fashion.toml"),
+    ),
     ("slimming-fashion", include_str!("../../presets/slimming-fashion.toml")),
     ("amc-fashion", include_str!("../../presets/amc-fashion.toml")),
     ("greedy-fashion", include_str!("../../presets/greedy-fashion.toml")),
@@ -28,9 +40,18 @@ pub const PRESETS: [(&str, &str); 17] = [
     ("random-fashion", include_str!("../../presets/random-fashion.toml")),
     ("admm-fashion", include_str!("../../presets/admm-fashion.toml")),
     ("fbs-cifar", include_str!("../../presets/fbs-cifar.toml")),
-    ("autocompress-vgg16-cifar", include_str!("../../presets/autocompress-vgg16-cifar.toml")),
-    ("autocompress-resnet18-cifar", include_str!("../../presets/autocompress-resnet18-cifar.toml")),
-    ("autocompress-vgg16-cifar-full", include_str!("../../presets/autocompress-vgg16-cifar-full.toml")),
+    (
+        "autocompress-vgg16-cifar",
+        include_str!("../../presets/autocompress-vgg16-cifar.toml"),
+    ),
+    (
+        "autocompress-resnet18-cifar",
+        include_str!("../../presets/autocompress-resnet18-cifar.toml"),
+    ),
+    (
+        "autocompress-vgg16-cifar-full",
+        include_str!("../../presets/autocompress-vgg16-cifar-full.toml"),
+    ),
 ];
 
 /// Everything that decides what a run does.

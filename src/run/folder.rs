@@ -2,8 +2,8 @@
 //! Knows nothing of threads or methods.
 
 use super::experiment::Experiment;
-use crate::event::Stamped;
 use crate::disk::{Log, write_whole};
+use crate::event::Stamped;
 use anyhow::{Context, Result, ensure};
 use rand::RngExt;
 use serde_json::json;
@@ -57,10 +57,17 @@ impl RunFolder {
         let lock = lock(path)?;
         let mut mended = Vec::new();
         let log = path.join("events.jsonl");
-        let (events, whole) = if log.is_file() { read_log(&log)? } else { (Vec::new(), 0) };
+        let (events, whole) = if log.is_file() {
+            read_log(&log)?
+        } else {
+            (Vec::new(), 0)
+        };
         let len = std::fs::metadata(&log).map_or(0, |m| m.len());
         if whole < len {
-            mended.push(format!("{} bytes of a torn last line of events were dropped", len - whole));
+            mended.push(format!(
+                "{} bytes of a torn last line of events were dropped",
+                len - whole
+            ));
         }
         let folder = Self {
             path: path.to_path_buf(),

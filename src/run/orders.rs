@@ -55,7 +55,8 @@ pub fn send(run: &Path, order: &Order) -> Result<()> {
     line.push(b'\n');
     // One write, so that lines of two senders do not mix.
     let open = File::options().create(true).append(true).open(file(run));
-    open.and_then(|mut f| f.write_all(&line)).with_context(|| format!("cannot write orders in {}", run.display()))
+    open.and_then(|mut f| f.write_all(&line))
+        .with_context(|| format!("cannot write orders in {}", run.display()))
 }
 
 /// Gives `control` the orders that come from now on, until `over`. What is no order is passed over.
@@ -98,7 +99,9 @@ mod tests {
         send(run, &Order::Stop).expect("sends");
         let (control, over) = (Control::default(), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            let listener = std::thread::Builder::new().spawn_scoped(scope, || obey(run, &control, &over)).expect("spawns");
+            let listener = std::thread::Builder::new()
+                .spawn_scoped(scope, || obey(run, &control, &over))
+                .expect("spawns");
             // Garbage must not end the listening, and the old stop must not be obeyed.
             let mut file = File::options().append(true).open(file(run)).expect("opens");
             let lock = Steer::Lock { site: 1, density: 0.5 };

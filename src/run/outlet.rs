@@ -100,7 +100,8 @@ impl<'a> Outlet<'a> {
     /// Asked to stop, or the event could not be written: what is not logged did not happen.
     pub fn emit(&self, event: Event, control: &Control) -> Result<(), Cancelled> {
         control.check()?;
-        self.works.set(self.works.get() || matches!(event, Event::Started { .. }));
+        self.works
+            .set(self.works.get() || matches!(event, Event::Started { .. }));
         if !self.works.get() {
             return if self.resumed { Ok(()) } else { self.put(event, control) };
         }
@@ -158,7 +159,10 @@ impl<'a> Outlet<'a> {
             steers.pop_front();
         }
         let mut next = Vec::new();
-        while steers.front().is_some_and(|(at, _)| *at == said + 1 + next.len() as u64) {
+        while steers
+            .front()
+            .is_some_and(|(at, _)| *at == said + 1 + next.len() as u64)
+        {
             next.extend(steers.pop_front().map(|(_, steer)| steer));
         }
         next

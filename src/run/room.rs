@@ -13,7 +13,10 @@ use anyhow::Result;
 pub fn needed(spec: &NetSpec, batch: usize) -> Result<u64> {
     let shapes = spec.shapes()?;
     let conv = |i: &usize| matches!(spec.nodes[*i].op, Op::Conv { .. } | Op::Add);
-    let planes: u64 = (0..spec.nodes.len()).filter(conv).map(|i| shapes[i].iter().product::<usize>() as u64).sum();
+    let planes: u64 = (0..spec.nodes.len())
+        .filter(conv)
+        .map(|i| shapes[i].iter().product::<usize>() as u64)
+        .sum();
     let params = crate::model::cost::dense(spec)?.params;
     Ok(4 * (3 * planes * batch as u64 + 5 * params))
 }
@@ -56,7 +59,10 @@ mod tests {
         let spec = zoo::build("m-cifarnet", [3, 32, 32], 10, 1.0).expect("builds");
         // 2·64·30² + 3·128·15² + 3·192·8² planes, 1,296,074 parameters.
         let planes = 2 * 64 * 900 + 3 * 128 * 225 + 3 * 192 * 64;
-        assert_eq!(needed(&spec, 64).expect("counts"), 4 * (3 * planes * 64 + 5 * 1_296_074));
+        assert_eq!(
+            needed(&spec, 64).expect("counts"),
+            4 * (3 * planes * 64 + 5 * 1_296_074)
+        );
         let text = check(&spec, 64, Some(1 << 20)).expect_err("too much").to_string();
         assert!(text.contains("needs at least 0.2 GiB, 0.0 GiB are free"), "{text}");
         check(&spec, 64, Some(1 << 40)).expect("fits");

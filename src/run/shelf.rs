@@ -79,7 +79,10 @@ impl Shelf {
                     *self.entries.borrow_mut() = entries;
                     return Ok(passed);
                 }
-                Err(e) => passed.push(format!("{} is not whole ({e:#}); an older one is taken", path.display())),
+                Err(e) => passed.push(format!(
+                    "{} is not whole ({e:#}); an older one is taken",
+                    path.display()
+                )),
             }
         }
         Ok(passed)
@@ -87,7 +90,12 @@ impl Shelf {
 
     /// Events said when the newest thing remembered was written.
     pub fn newest(&self) -> u64 {
-        self.entries.borrow().values().map(|e| e.snapshot.said).max().unwrap_or(0)
+        self.entries
+            .borrow()
+            .values()
+            .map(|e| e.snapshot.said)
+            .max()
+            .unwrap_or(0)
     }
 
     fn find(&self, stage: &str, over: bool) -> Option<Snapshot> {
@@ -185,7 +193,9 @@ fn bytes(entries: &BTreeMap<String, Entry>) -> Result<Vec<u8>> {
     let header = Header { schema: SCHEMA, lines };
     let views: Result<Vec<_>, _> = tensors
         .iter()
-        .map(|(name, (dtype, shape, data))| Ok::<_, safetensors::SafeTensorError>((name, TensorView::new(*dtype, shape.clone(), data)?)))
+        .map(|(name, (dtype, shape, data))| {
+            Ok::<_, safetensors::SafeTensorError>((name, TensorView::new(*dtype, shape.clone(), data)?))
+        })
         .collect();
     let metadata = HashMap::from([("secateur-run".to_owned(), serde_json::to_string(&header)?)]);
     Ok(safetensors::serialize(views?, Some(metadata))?)
@@ -193,7 +203,11 @@ fn bytes(entries: &BTreeMap<String, Entry>) -> Result<Vec<u8>> {
 
 fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).context("not a safetensors file")?;
-    let text = metadata.metadata().as_ref().and_then(|m| m.get("secateur-run")).context("not a run's memory")?;
+    let text = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get("secateur-run"))
+        .context("not a run's memory")?;
     let header: Header = serde_json::from_str(text).context("its header does not fit this version")?;
     ensure!(header.schema == SCHEMA, "schema {}, expected {SCHEMA}", header.schema);
     let mut entries: Vec<(String, Entry)> = Vec::new();
@@ -205,17 +219,37 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
             arrays: Weights::new(),
             model: None,
         };
-        entries.push((line.stage, Entry { over: line.over, snapshot }));
+        entries.push((
+            line.stage,
+            Entry {
+                over: line.over,
+                snapshot,
+            },
+        ));
     }
     for (name, view) in SafeTensors::deserialize(bytes)?.tensors() {
-        let (index, rest) = name.split_once('/').map_or((name.as_str(), None), |(i, rest)| (i, Some(rest)));
-        let entry = index.parse().ok().and_then(|i: usize| entries.get_mut(i)).context("a tensor without a stage")?;
+        let (index, rest) = name
+            .split_once('/')
+            .map_or((name.as_str(), None), |(i, rest)| (i, Some(rest)));
+        let entry = index
+            .parse()
+            .ok()
+            .and_then(|i: usize| entries.get_mut(i))
+            .context("a tensor without a stage")?;
         let snapshot = &mut entry.1.snapshot;
         match rest {
             None => snapshot.model = Some(Checkpoint::from_bytes(view.data())?),
             Some(rest) => {
-                ensure!(view.dtype() == Dtype::F32, "tensor {name} is {:?}, expected F32", view.dtype());
-                let data = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+                ensure!(
+                    view.dtype() == Dtype::F32,
+                    "tensor {name} is {:?}, expected F32",
+                    view.dtype()
+                );
+                let data = view
+                    .data()
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect();
                 let shape = view.shape().to_vec();
                 snapshot.arrays.insert(rest.to_owned(), Array { shape, data });
             }
@@ -256,7 +290,10 @@ mod tests {
         assert_eq!(second.load().expect("loads"), Vec::<String>::new());
         assert_eq!(second.finished("a"), Some(snapshot(4)));
         assert_eq!((second.said(), second.newest()), (4, 7));
-        assert_eq!((second.finished("b/c"), second.unfinished("b/c")), (None, Some(snapshot(7))));
+        assert_eq!(
+            (second.finished("b/c"), second.unfinished("b/c")),
+            (None, Some(snapshot(7)))
+        );
         assert_eq!(second.said(), 7);
     }
 

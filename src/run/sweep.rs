@@ -32,7 +32,9 @@ impl std::str::FromStr for Shard {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        let parts = text
+            .split_once('/')
+            .and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match parts {
             Some((index, of)) if 1 <= index && index <= of => Ok(Self { index, of }),
             _ => bail!("shard {text}, expected e.g. 1/4"),
@@ -67,9 +69,15 @@ fn parse(text: &str, changes: &[(String, String)]) -> Result<Vec<Experiment>> {
             after.push((key.clone(), value.to_string()));
             after
         };
-        settings = settings.iter().flat_map(|s| values.iter().map(|v| with(s, v)).collect::<Vec<_>>()).collect();
+        settings = settings
+            .iter()
+            .flat_map(|s| values.iter().map(|v| with(s, v)).collect::<Vec<_>>())
+            .collect();
     }
-    settings.iter().map(|changes| Experiment::load(&file.preset, changes)).collect()
+    settings
+        .iter()
+        .map(|changes| Experiment::load(&file.preset, changes))
+        .collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ const EVERY: Duration = Duration::from_millis(200);
 /// Says every event from number `from` on, until the run is no longer written to or `say` gives false.
 /// A line that is being written is waited for.
 pub fn tail(run: &Path, from: u64, say: &mut dyn FnMut(Stamped) -> bool) {
-    let Ok(file) = File::open(run.join("events.jsonl")) else { return };
+    let Ok(file) = File::open(run.join("events.jsonl")) else {
+        return;
+    };
     let mut reader = BufReader::new(file);
     let (mut at, mut line) = (0, Vec::new());
     loop {
@@ -31,7 +33,9 @@ pub fn tail(run: &Path, from: u64, say: &mut dyn FnMut(Stamped) -> bool) {
                 break;
             }
             at += line.len() as u64;
-            let Ok(stamped) = serde_json::from_slice::<Stamped>(&line) else { continue };
+            let Ok(stamped) = serde_json::from_slice::<Stamped>(&line) else {
+                continue;
+            };
             if stamped.seq >= from && !say(stamped) {
                 return;
             }

@@ -52,7 +52,10 @@ pub fn backward(net: &Net, weights: &Weights, lesson: Lesson) -> Result<Learnt> 
         loss = loss + l1.mul_scalar(lesson.lambda);
     }
     let value = loss.clone().into_scalar::<f32>();
-    ensure!(value < 1e4, "the loss is {value}: a smaller train.lr or train.clip_norm may help");
+    ensure!(
+        value < 1e4,
+        "the loss is {value}: a smaller train.lr or train.clip_norm may help"
+    );
     let mut found = loss.backward();
     (lesson.check)()?;
     let mut gradients = Gradients::new();

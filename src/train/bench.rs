@@ -61,7 +61,9 @@ impl BenchTrain {
             clip_norm: 0.0,
         };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let images: Vec<f32> = (0..self.batch * 3 * 32 * 32).map(|_| rng.random_range(-2.0..2.0)).collect();
+        let images: Vec<f32> = (0..self.batch * 3 * 32 * 32)
+            .map(|_| rng.random_range(-2.0..2.0))
+            .collect();
         let labels: Vec<usize> = (0..self.batch).map(|i| i % 10).collect();
         let groups = [densities];
         let mut step = |number: u64| -> Result<()> {

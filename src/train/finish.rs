@@ -24,7 +24,11 @@ pub(super) fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, weights: &Weights, epo
     let top1 = metrics[0].top1;
     checkpoint.header.metrics = metrics;
     let model = (ctx.keep)(&checkpoint)?;
-    let cost = cost::total(checkpoint.spec(), &checkpoint.masks, &Fractions::dense(checkpoint.spec()))?;
+    let cost = cost::total(
+        checkpoint.spec(),
+        &checkpoint.masks,
+        &Fractions::dense(checkpoint.spec()),
+    )?;
     Ok((ctx.emit)(Event::Kept { model, cost, top1 })?)
 }
 

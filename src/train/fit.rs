@@ -138,7 +138,10 @@ fn learn(
         let mark = Mark {
             said: ctx.memory.said(),
             place: state.place.clone(),
-            pulled: pull.as_ref().filter(|_| state.place.steps.is_multiple_of(per_epoch)).map(|p| p.save()),
+            pulled: pull
+                .as_ref()
+                .filter(|_| state.place.steps.is_multiple_of(per_epoch))
+                .map(|p| p.save()),
         };
         if ctx.memory.is_due() {
             ctx.memory.save(stage, state.save(&mark, ctx.done, pull), false)?;
@@ -172,8 +175,15 @@ struct State {
 impl State {
     fn clear_dead(&mut self) {
         for (name, kept) in &self.kept {
-            let Some(array) = self.weights.get_mut(name) else { continue };
-            array.data.iter_mut().zip(kept).filter(|(_, kept)| !**kept).for_each(|(w, _)| *w = 0.0);
+            let Some(array) = self.weights.get_mut(name) else {
+                continue;
+            };
+            array
+                .data
+                .iter_mut()
+                .zip(kept)
+                .filter(|(_, kept)| !**kept)
+                .for_each(|(w, _)| *w = 0.0);
         }
     }
 
@@ -250,7 +260,11 @@ fn on(
         number: ctx.done[1] + done / per_epoch,
     };
     if done.is_multiple_of(per_epoch) {
-        let of = if stage.is_empty() { String::new() } else { format!("{stage}: ") };
+        let of = if stage.is_empty() {
+            String::new()
+        } else {
+            format!("{stage}: ")
+        };
         (ctx.emit)(Event::Phase {
             name: format!("{of}epoch {} of {}", done / per_epoch + 1, train.epochs),
             progress: (ctx.done[0] + done) as f32 / ctx.steps.max(1) as f32,
@@ -265,13 +279,7 @@ fn on(
 }
 
 /// What is said after a step, and done after an epoch.
-fn after(
-    ctx: &mut Ctx,
-    plan: &Plan,
-    net: &mut Net,
-    state: &mut State,
-    pull: &mut Option<&mut dyn Pull>,
-) -> Result<()> {
+fn after(ctx: &mut Ctx, plan: &Plan, net: &mut Net, state: &mut State, pull: &mut Option<&mut dyn Pull>) -> Result<()> {
     let train = &plan.train;
     let per_epoch = (ctx.splits.train.len() / train.batch) as u64;
     let (done, steps) = (state.place.steps, per_epoch * u64::from(train.epochs));
@@ -370,7 +378,11 @@ fn one_step(
         mut gradients,
     } = backward(net, &state.weights, lesson).map_err(|e| {
         // A stop must stay one that can be told from a failure.
-        if e.is::<Cancelled>() { e } else { e.context(format!("step {}", ctx.done[0] + number + 1)) }
+        if e.is::<Cancelled>() {
+            e
+        } else {
+            e.context(format!("step {}", ctx.done[0] + number + 1))
+        }
     })?;
     if let Some(pull) = pull {
         pull.add(&state.weights, &mut gradients);

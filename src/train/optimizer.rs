@@ -44,8 +44,16 @@ impl Sgd {
             let Some(g) = grads.get(name) else { continue };
             let velocity = self.velocity.entry(name.clone()).or_default();
             velocity.resize(array.data.len(), 0.0);
-            let decay = if name.ends_with(".weight") { rates.weight_decay } else { 0.0 };
-            let parts = array.data.par_chunks_mut(CHUNK).zip(velocity.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
+            let decay = if name.ends_with(".weight") {
+                rates.weight_decay
+            } else {
+                0.0
+            };
+            let parts = array
+                .data
+                .par_chunks_mut(CHUNK)
+                .zip(velocity.par_chunks_mut(CHUNK))
+                .zip(g.par_chunks(CHUNK));
             parts.for_each(|((w, v), g)| {
                 for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
                     let g = g * scale + decay * *w;
@@ -54,7 +62,13 @@ impl Sgd {
                 }
             });
             if let Some(kept) = kept.get(name) {
-                for ((w, v), _) in array.data.iter_mut().zip(velocity).zip(kept).filter(|(_, kept)| !**kept) {
+                for ((w, v), _) in array
+                    .data
+                    .iter_mut()
+                    .zip(velocity)
+                    .zip(kept)
+                    .filter(|(_, kept)| !**kept)
+                {
                     (*w, *v) = (0.0, 0.0);
                 }
             }
@@ -70,7 +84,13 @@ fn clip_scale(grads: &Gradients, clip_norm: f32) -> f32 {
     let square = |part: &[f32]| part.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
     let squares: f64 = grads
         .values()
-        .map(|g| g.par_chunks(CHUNK).map(square).collect::<Vec<f64>>().iter().sum::<f64>())
+        .map(|g| {
+            g.par_chunks(CHUNK)
+                .map(square)
+                .collect::<Vec<f64>>()
+                .iter()
+                .sum::<f64>()
+        })
         .sum();
     let norm = squares.sqrt() as f32;
     if norm > clip_norm { clip_norm / norm } else { 1.0 }

@@ -295,8 +295,11 @@ fn by_seed<'a>(runs: &[&'a RunState]) -> Vec<Vec<&'a RunState>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// What a run last measured on validation images, by density: cost, accuracy, images.
-fn last_epoch(run: &RunState) -> (Option<u32>, BTreeMap<Density, (Costs, f64, usize)>) {
+/// By density: cost, accuracy, images.
+type Measured = BTreeMap<Density, (Costs, f64, usize)>;
+
+/// What a run last measured on validation images.
+fn last_epoch(run: &RunState) -> (Option<u32>, Measured) {
     let valid = || run.epochs.iter().filter(|e| e.split == Split::Valid);
     let last = valid().map(|e| e.epoch).max();
     let kept = run.kept.last().map(|k| k.cost.params);
