@@ -88,12 +88,14 @@ pub fn project_tied(layers: &mut [&mut [f32]], channels: usize, kept: usize) -> 
 
 /// Zeroes what a mask leaves out.
 pub fn zero(weights: &mut [f32], mask: &LayerMask) {
-    let columns = mask.columns.len().max(1);
-    let dead = weights
-        .iter_mut()
-        .enumerate()
-        .filter(|(i, _)| !mask.keeps(i / columns, i % columns));
-    dead.for_each(|(_, w)| *w = 0.0);
+    for (f, row) in weights.chunks_exact_mut(mask.columns.len().max(1)).enumerate() {
+        if !mask.filters[f] {
+            row.fill(0.0);
+            continue;
+        }
+        let dead = row.iter_mut().enumerate().filter(|(c, _)| !mask.keeps(f, *c));
+        dead.for_each(|(_, w)| *w = 0.0);
+    }
 }
 
 /// Marks the `n` largest magnitudes, of equals those of lower index.
