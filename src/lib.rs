@@ -16,10 +16,11 @@
 //! | [`methods`] | one paper, one file | threads, folders |
 //! | [`run`] | experiments as data and as threads: presets, run folders, the store, the session | windows |
 //! | [`view`] | what is shown, computed from the store; serializable | egui |
+//! | [`export`] | bytes out of views: SVG, PNG, CSV, one HTML file | windows, where files go |
 //! | [`cli`] | a front: arguments in, a line a fact out | egui |
 //! | [`app`] | a front: the window | how anything is computed |
 //!
-//! Arrows go up the table only: `kernel → data → model → event → infer → train → methods → run → view → { cli, app }`.
+//! Arrows go up the table only: `kernel → data → model → event → infer → train → methods → run → view → export → { cli, app }`.
 //! `tests/tidy.rs` holds them, and four sentences: only `app` names egui; only `model`, `train`, `run::device` and
 //! `cli::eval` name burn; only `kernel` has `unsafe`; no view reads a clock or a file.
 //!
@@ -54,6 +55,7 @@ pub mod app;
 pub mod cli;
 pub mod data;
 pub mod event;
+pub mod export;
 pub mod infer;
 pub mod kernel;
 pub mod methods;

@@ -4,6 +4,7 @@
 use super::action::Action;
 use super::layout::Layouts;
 use super::toasts::Toasts;
+use crate::export::Style;
 use crate::model::Density;
 use crate::run::device::DeviceName;
 use crate::run::experiment::PRESETS;
@@ -15,6 +16,7 @@ use crate::view::frontier::{Against, Source, Wish};
 use crate::view::search::{Chosen, Height};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Density asked for when a model opens, in percent.
@@ -178,6 +180,15 @@ impl SearchUi {
     }
 }
 
+/// Bytes that somebody wants to save.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saving {
+    /// The name that is suggested.
+    pub name: String,
+    /// What is saved.
+    pub bytes: Vec<u8>,
+}
+
 /// A path being typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathEntry {
@@ -185,6 +196,8 @@ pub struct PathEntry {
     pub text: String,
     /// Why it is asked for.
     pub note: String,
+    /// What is saved there; otherwise what is there is opened.
+    pub saving: Option<Saving>,
 }
 
 /// What lies over the window until it is left.
@@ -256,6 +269,12 @@ pub struct UiState {
     pub path_entry: Option<PathEntry>,
     /// Set when a file dialog is wanted; whoever shows it resets it.
     pub wants_dialog: bool,
+    /// What shall be saved, wherever its user says; whoever asks takes it.
+    pub saving: Option<Saving>,
+    /// What shall be written where; whoever writes takes it.
+    pub writing: Option<(PathBuf, Vec<u8>)>,
+    /// How figures are saved.
+    pub figure_style: Style,
     /// Set when the window shall close.
     pub wants_quit: bool,
 }
@@ -296,6 +315,9 @@ impl UiState {
             toasts: Toasts::default(),
             path_entry: None,
             wants_dialog: false,
+            saving: None,
+            writing: None,
+            figure_style: Style::default(),
             wants_quit: false,
         })
     }
