@@ -61,6 +61,7 @@ fn model(spec: NetSpec, masks: Masks) -> Checkpoint {
             method: "none".into(),
             data: "none".into(),
             densities: vec![Density::FULL],
+            gate_densities: Vec::new(),
             metrics: vec![],
             recipe: String::new(),
             spec,

@@ -359,6 +359,7 @@ fn the_whole_story_on_the_real_engine() {
     let place = Place {
         runs: folder.path().to_path_buf(),
         device: DeviceName::Flex,
+        threads: 2,
     };
     let mut session = Session::new(place, wake).expect("threads");
     session.submit(Command::Open(ModelRef::Bundled));
@@ -426,7 +427,7 @@ fn a_preset_dropped_onto_the_window_becomes_the_draft_and_a_model_is_opened() {
     let mut state = UiState::new(DeviceName::Flex).expect("presets");
     assert_eq!(shell::open_path(preset, &mut state), None);
     assert_eq!(
-        (state.draft.name.as_str(), state.preset.as_str()),
+        (state.draft.name.as_str(), state.preset_name()),
         ("mine", "mine.toml")
     );
     let model = folder.path().join("m.safetensors");

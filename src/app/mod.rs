@@ -20,7 +20,7 @@ pub mod widgets;
 
 pub use bench::{FrameTimes, bench_frame};
 
-use crate::model::checkpoint::write_whole;
+use crate::disk::write_whole;
 use crate::run::execute::Place;
 use crate::run::{Command, ModelRef, Session};
 use anyhow::{Result, anyhow};

@@ -12,11 +12,12 @@ use crate::run::probe::OpenModel;
 use crate::run::{Experiment, Question, RunId};
 use crate::view::Curves;
 use crate::view::curves::CurveOptions;
+use crate::view::form::Value;
 use crate::view::frontier::{Against, Source, Wish};
 use crate::view::search::{Chosen, Height};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Density asked for when a model opens, in percent.
@@ -41,8 +42,10 @@ pub enum Panel {
     Parallel,
     /// ADMM's residuals.
     Residuals,
-    /// Settings and curves.
+    /// Curves.
     Training,
+    /// All settings of the draft.
+    Experiment,
     /// Runs of this session.
     Runs,
     /// What went wrong.
@@ -51,12 +54,13 @@ pub enum Panel {
 
 impl Panel {
     /// All, in the order of the menu.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Density,
         Self::Layers,
         Self::Saliency,
         Self::Frontier,
         Self::Training,
+        Self::Experiment,
         Self::Search,
         Self::Sites,
         Self::Parallel,
@@ -77,6 +81,7 @@ impl Panel {
             Panel::Parallel => "Trials over sites",
             Panel::Residuals => "Residuals",
             Panel::Training => "Training",
+            Panel::Experiment => "Experiment",
             Panel::Runs => "Runs",
             Panel::Log => "Log",
         }
@@ -93,7 +98,8 @@ impl Panel {
             Panel::Sites => "What a search decides, site by site; drag to propose, tick to hold",
             Panel::Parallel => "Trials as lines over sites",
             Panel::Residuals => "How near ADMM's weights are to their pruned targets",
-            Panel::Training => "Settings, and curves of all runs",
+            Panel::Training => "The settings people change most, and curves of all runs",
+            Panel::Experiment => "Every setting of the preset; as a command, as a preset of your own",
             Panel::Runs => "Runs of this session",
             Panel::Log => "Everything that went wrong",
         }
@@ -180,6 +186,17 @@ impl SearchUi {
     }
 }
 
+/// What is half done in the experiment's form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FormUi {
+    /// A key and the line being typed for it.
+    pub typed: Option<(String, String)>,
+    /// A key and why its last value was not taken.
+    pub problem: Option<(String, String)>,
+    /// The value that was just taken of a field.
+    pub taken: Option<Value>,
+}
+
 /// Bytes that somebody wants to save.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saving {
@@ -237,6 +254,8 @@ pub struct UiState {
     pub preset: String,
     /// The draft as it came.
     pub base: Experiment,
+    /// What is half done in its form.
+    pub form: FormUi,
     /// What the heat map shows.
     pub heat: Heat,
     /// Channels by falling value instead of by number.
@@ -296,6 +315,7 @@ impl UiState {
             base: draft.clone(),
             draft,
             preset: preset.to_owned(),
+            form: FormUi::default(),
             heat: Heat::default(),
             sort_channels: false,
             heat_texture: None,
@@ -329,5 +349,12 @@ impl UiState {
         self.base = draft.clone();
         self.draft = draft;
         self.preset = preset;
+        self.form = FormUi::default();
+    }
+
+    /// The preset's name, or the name of its file.
+    pub fn preset_name(&self) -> &str {
+        let name = Path::new(&self.preset).file_name().and_then(|n| n.to_str());
+        name.unwrap_or(&self.preset)
     }
 }

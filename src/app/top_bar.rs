@@ -150,7 +150,7 @@ fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
 }
 
 fn preset_chooser(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
-    let chosen = state.preset.clone();
+    let chosen = state.preset_name().to_owned();
     let shown_name = if state.draft == state.base {
         chosen.clone()
     } else {

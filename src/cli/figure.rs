@@ -4,7 +4,7 @@
 use super::{Done, Json, OrFail};
 use crate::export::{Figure, Style, figure, png, svg, table};
 use crate::model::Density;
-use crate::model::checkpoint::write_whole;
+use crate::disk::write_whole;
 use crate::run::replay::{find, replay};
 use crate::run::{RunId, RunState, RunStore};
 use crate::view::curves::{Along, CurveOptions, Curves};

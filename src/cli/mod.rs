@@ -44,6 +44,8 @@ struct Args {
 enum Action {
     /// Run an experiment, headless
     Run(run::RunArgs),
+    /// Go on with an interrupted run, in the same folder
+    Resume(run::ResumeArgs),
     /// Measure a model
     Eval(eval::EvalArgs),
     /// Show what is in a model file, layer by layer
@@ -58,6 +60,14 @@ enum Action {
     Devices(Json),
     /// List presets
     Presets(Json),
+    /// List run folders
+    Runs {
+        /// Folder that holds run folders
+        #[arg(long, default_value = "runs")]
+        runs: std::path::PathBuf,
+        #[command(flatten)]
+        json: Json,
+    },
     /// List data sets
     Datasets(Json),
 }
@@ -148,6 +158,7 @@ pub fn main() -> Next {
             return Next::BenchFrame(args.seconds, args.events_per_second, args.json);
         }
         Some(Action::Run(args)) => run::run(&args),
+        Some(Action::Resume(args)) => run::resume(&args),
         Some(Action::Eval(args)) => eval::eval(&args),
         Some(Action::Inspect(args)) => inspect::inspect(&args),
         Some(Action::Figure(args)) => figure::figure(&args),
@@ -155,6 +166,7 @@ pub fn main() -> Next {
         Some(Action::Bench(args)) => bench::bench(&args),
         Some(Action::Devices(json)) => lists::devices(json),
         Some(Action::Presets(json)) => lists::presets(json),
+        Some(Action::Runs { runs, json }) => lists::runs(&runs, json),
         Some(Action::Datasets(json)) => lists::datasets(json),
     };
     match done {
@@ -182,6 +194,7 @@ fn window(args: Args) -> Next {
             Place {
                 runs: args.runs,
                 device,
+                threads: crate::run::folder::threads(),
             },
         ),
         Err(e) => complain(2, &e.to_string()),

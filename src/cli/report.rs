@@ -4,7 +4,7 @@
 use super::figure::open;
 use super::{Done, Json, OrFail};
 use crate::export::report::html;
-use crate::model::checkpoint::write_whole;
+use crate::disk::write_whole;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use std::path::{Path, PathBuf};

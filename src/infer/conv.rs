@@ -10,7 +10,9 @@ use super::gate::{self, Gate};
 use super::plane;
 use crate::kernel::{Columns, ConvCall, Epilogue, Layout, Pool, WinogradScratch};
 use crate::model::checkpoint::Moments;
+use crate::model::mask::LayerMask;
 use crate::model::spec::Shift;
+use anyhow::{Result, ensure};
 
 /// A norm's own numbers.
 #[derive(Clone, Debug)]
@@ -55,6 +57,10 @@ pub(super) struct Conv {
     /// By filter, and by column: whether it is kept, where some are not.
     pub kept_filters: Option<Vec<bool>>,
     pub kept_columns: Option<Vec<bool>>,
+    /// Whether filters that are not kept are dead: zero, whatever the norm's shift says.
+    pub dead: bool,
+    /// The weights without single ones zeroed, once a trial has zeroed some.
+    pub pristine: Option<Vec<f32>>,
     /// Columns of one input channel.
     pub taps: usize,
     pub norm: Option<Norm>,
@@ -126,6 +132,11 @@ pub(super) struct Macs {
 }
 
 impl ConvState {
+    /// Forgets which columns were listed.
+    pub fn forget(&mut self) {
+        self.made = false;
+    }
+
     /// Takes over newly folded numbers.
     pub fn refold(&mut self, conv: &Conv) {
         self.scale.copy_from_slice(&conv.scale);
@@ -136,6 +147,11 @@ impl ConvState {
 impl Conv {
     pub fn filters(&self) -> usize {
         self.plan.output().channels
+    }
+
+    /// Columns of its weight matrix.
+    pub fn columns(&self) -> usize {
+        self.plan.input().channels * self.taps
     }
 
     pub fn state(&self) -> ConvState {
@@ -151,6 +167,31 @@ impl Conv {
             shift: self.shift.clone(),
             saliency: vec![0.0; filters],
         }
+    }
+
+    /// Leaves out what `mask` does; nothing if `None`.
+    ///
+    /// # Errors
+    /// Columns are masked, but the layer is computed by Winograd's algorithm, which mixes them.
+    pub fn mask(&mut self, mask: Option<&LayerMask>) -> Result<()> {
+        let some_off = |bits: &Vec<bool>| bits.contains(&false).then(|| bits.clone());
+        self.kept_filters = mask.and_then(|m| some_off(&m.filters));
+        self.kept_columns = mask.and_then(|m| some_off(&m.columns));
+        let elements = mask.filter(|m| !m.elements.is_empty());
+        ensure!(
+            matches!(self.plan, Plan::Direct(_)) || (self.kept_columns.is_none() && elements.is_none()),
+            "columns are masked in a layer that was compiled with Winograd's algorithm"
+        );
+        self.dead = true;
+        if let Some(pristine) = &self.pristine {
+            self.weights.clone_from(pristine);
+        }
+        if let Some(mask) = elements {
+            self.pristine.get_or_insert_with(|| self.weights.clone());
+            let off = self.weights.iter_mut().zip(&mask.elements).filter(|(_, kept)| !**kept);
+            off.for_each(|(w, _)| *w = 0.0);
+        }
+        Ok(())
     }
 
     fn is_kept(&self, f: usize) -> bool {
@@ -277,7 +318,8 @@ impl Conv {
         constant.clear();
         // Whether a channel without a product is more than zero. NaN must stay visible.
         let shows = |shift: f32| {
-            !(if self.relu && self.residual.is_none() {
+            !self.dead
+                && !(if self.relu && self.residual.is_none() {
                 shift <= 0.0
             } else {
                 shift == 0.0
@@ -298,6 +340,9 @@ impl Conv {
             return;
         };
         gate.saliency(x.data, self.plan.input(), x.active, &mut scratch.gate, saliency);
+        if let (true, Some(kept)) = (self.dead, &self.kept_filters) {
+            saliency.iter_mut().zip(kept).filter(|(_, kept)| !**kept).for_each(|(g, _)| *g = 0.0);
+        }
         gate.winners(saliency, &mut scratch.gate, &mut scratch.winners);
         scale.fill(0.0);
         shift.fill(0.0);

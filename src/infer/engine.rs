@@ -8,8 +8,8 @@ use super::walk::{ImageOut, Worker};
 use crate::kernel::{Kernel, Pool};
 use crate::model::checkpoint::{Checkpoint, NormStats};
 use crate::model::spec::NetSpec;
-use crate::model::{Density, Weights};
-use anyhow::Result;
+use crate::model::{Density, Masks, Weights};
+use anyhow::{Context, Result, ensure};
 use std::sync::{Barrier, Mutex, PoisonError};
 
 /// How to compile.
@@ -166,6 +166,55 @@ impl Engine {
             _ => per_gate.iter().map(|&d| self.model.stats_at(d)).collect(),
         };
         self.set(per_gate, |gate| &stats[gate]);
+    }
+
+    /// Runs from now on as if these parts were not there: what a search tries, without a copy of the weights. A masked filter's
+    /// channel is dead, whatever its norm would make of it, and is absent for all that read it. Takes the place of masks set before.
+    ///
+    /// # Errors
+    /// A mask for a layer that is not there or of another size; columns masked in a layer compiled with Winograd's algorithm
+    /// (see [`Options::winograd`]).
+    pub fn set_masks(&mut self, masks: &Masks) -> Result<()> {
+        let spec = self.model.header.spec.clone();
+        for (name, mask) in masks {
+            let node = spec.find(name).with_context(|| format!("a mask for {name}, which is not a layer"))?;
+            let fits = self.program.actions.iter().any(|action| match action {
+                Action::Conv(c) => c.node == node && [c.filters(), c.columns()] == [mask.filters.len(), mask.columns.len()],
+                Action::Linear { name: n, matrix, .. } => {
+                    n == name && [matrix.outputs, matrix.inputs()] == [mask.filters.len(), mask.columns.len()]
+                }
+                _ => false,
+            });
+            ensure!(fits, "the mask of {name} is {}×{}, which is not its size", mask.filters.len(), mask.columns.len());
+        }
+        for action in &mut self.program.actions {
+            match action {
+                Action::Conv(conv) => {
+                    let name = &spec.nodes[conv.node].name;
+                    conv.mask(masks.get(name)).with_context(|| format!("layer {name}"))?;
+                }
+                Action::Linear {
+                    name,
+                    pristine,
+                    matrix,
+                    bias,
+                    ..
+                } => {
+                    if let Some(pristine) = pristine {
+                        (*matrix, *bias) = (**pristine).clone();
+                    }
+                    let Some(mask) = masks.get(name) else { continue };
+                    pristine.get_or_insert_with(|| Box::new((matrix.clone(), bias.clone())));
+                    matrix.keep(|output, input| mask.keeps(output, input));
+                    for (b, _) in bias.iter_mut().flatten().zip(&mask.filters).filter(|(_, kept)| !**kept) {
+                        *b = 0.0;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.workers.iter_mut().for_each(Worker::forget);
+        Ok(())
     }
 
     fn set<'a>(&mut self, per_gate: &[Density], stats: impl Fn(usize) -> &'a NormStats) {

@@ -18,6 +18,18 @@ impl Matrix {
         Self { outputs, data }
     }
 
+    /// Rows of `data`.
+    pub fn inputs(&self) -> usize {
+        self.data.len() / self.outputs.max(1)
+    }
+
+    /// Zeroes what is not kept, asked by (output, input).
+    pub fn keep(&mut self, kept: impl Fn(usize, usize) -> bool) {
+        let outputs = self.outputs.max(1);
+        let off = self.data.iter_mut().enumerate().filter(|(i, _)| !kept(i % outputs, i / outputs));
+        off.for_each(|(_, w)| *w = 0.0);
+    }
+
     /// `y += Σ x · row` over (input, x) pairs. Terms are added in the order of the list, four at a time.
     pub fn add_rows(&self, x: &[(u32, f32)], y: &mut [f32]) {
         let row = |i: u32| &self.data[i as usize * self.outputs..][..self.outputs];

@@ -267,6 +267,8 @@ impl Planner<'_> {
             weights: plan.weights(self.array(step.conv, "weight")?),
             kept_filters: mask.map(|m| m.filters.clone()).filter(|kept| kept.contains(&false)),
             kept_columns: mask.map(|m| m.columns.clone()).filter(|kept| kept.contains(&false)),
+            dead: false,
+            pristine: None,
             taps: shape.taps(),
             norm: step.norm.map(|n| self.norm(n)).transpose()?,
             gate: step.gate.map(|(gate, form)| self.gate(gate, form)).transpose()?,
@@ -370,6 +372,8 @@ impl Planner<'_> {
                 }
                 let bias = if bias { Some(self.array(i, "bias")?) } else { None };
                 Action::Linear {
+                    name: node.name.clone(),
+                    pristine: None,
                     from: first,
                     to: self.tensor_in(i, self.contiguous(i)),
                     matrix: Matrix::transposed(&weight, outputs),

@@ -58,6 +58,9 @@ pub(super) enum Action {
         to: usize,
     },
     Linear {
+        name: String,
+        /// Matrix and bias without what a trial has zeroed.
+        pristine: Option<Box<(Matrix, Option<Vec<f32>>)>>,
         from: usize,
         to: usize,
         matrix: Matrix,

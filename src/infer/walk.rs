@@ -77,6 +77,11 @@ impl Worker {
         }
     }
 
+    /// Forgets which columns were listed.
+    pub fn forget(&mut self) {
+        self.convs.iter_mut().for_each(ConvState::forget);
+    }
+
     /// Forgets what depends on the program's folded numbers.
     pub fn refold(&mut self, program: &Program) {
         for (state, conv) in self.convs.iter_mut().zip(program.convs()) {

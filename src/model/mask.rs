@@ -121,6 +121,26 @@ impl LayerMask {
 /// Static masks by convolution or linear layer name. A layer without an entry is whole.
 pub type Masks = BTreeMap<String, LayerMask>;
 
+/// What lives under both.
+pub fn both(a: &Masks, b: &Masks) -> Masks {
+    let mut out = a.clone();
+    for (name, other) in b {
+        let Some(mask) = out.get_mut(name) else {
+            out.insert(name.clone(), other.clone());
+            continue;
+        };
+        let and = |a: &mut Vec<bool>, b: &[bool]| a.iter_mut().zip(b).for_each(|(a, b)| *a &= b);
+        and(&mut mask.filters, &other.filters);
+        and(&mut mask.columns, &other.columns);
+        if mask.elements.is_empty() {
+            mask.elements.clone_from(&other.elements);
+        } else {
+            and(&mut mask.elements, &other.elements);
+        }
+    }
+    out
+}
+
 /// For every array that masks touch, which entries live: weights, and of dead channels also bias, γ, β, φ and ρ.
 ///
 /// # Errors

@@ -100,17 +100,6 @@ impl SearchState {
         let last = self.trials.iter().rev().find(|t| wanted(t.trial.verdict));
         last.map(|t| &t.trial)
     }
-
-    /// Forgets what was said at `seq` and later.
-    pub(super) fn rewind(&mut self, seq: u64) {
-        truncate(&mut self.trials, seq, |t| t.seq);
-        truncate(&mut self.steered, seq, |s| s.seq);
-    }
-}
-
-/// Shortens a list, ordered by place in the log, to what was said before `seq`.
-pub(super) fn truncate<T>(list: &mut Vec<T>, seq: u64, place: impl Fn(&T) -> u64) {
-    list.truncate(list.partition_point(|item| place(item) < seq));
 }
 
 #[cfg(test)]
@@ -146,10 +135,5 @@ mod tests {
             });
         }
         assert_eq!((search.budget(), search.locks()), (9.0, BTreeMap::from([(0, 1.0)])));
-        search.rewind(3);
-        assert_eq!(
-            (search.budget(), search.locks()),
-            (8.0, BTreeMap::from([(0, 1.0), (2, 0.5)]))
-        );
     }
 }

@@ -3,7 +3,7 @@
 
 use super::experiment::Experiment;
 use super::probe::{Answer, OpenModel};
-use super::searches::{ResidualPoint, SearchState, SteerPoint, TrialPoint, truncate};
+use super::searches::{ResidualPoint, SearchState, SteerPoint, TrialPoint};
 use crate::data::Split;
 use crate::event::{Ending, Event, LayerState, Outcome, Stamped};
 use crate::model::{Cost, Density, NetSpec};
@@ -117,7 +117,7 @@ pub struct RunState {
     pub kept: Vec<KeptPoint>,
     /// What went wrong and did not end the run.
     pub warnings: Vec<String>,
-    /// Times it went on after an interruption: points said after the memory it went on from are gone from the lists above.
+    /// Times it went on after an interruption.
     pub resumed: u32,
     /// Where it is kept, as far as that is known.
     pub folder: Option<PathBuf>,
@@ -230,7 +230,12 @@ impl RunState {
                 update: *update,
                 layers: layers.clone(),
             }),
-            Event::Resumed { from } => self.rewind(*from),
+            // Nothing is said twice: the log goes on as if there had been no interruption.
+            Event::Resumed { .. } => {
+                self.ending = None;
+                self.status = Status::Running;
+                self.resumed += 1;
+            }
             Event::Warning { text } => self.warnings.push(text.clone()),
             Event::Ended(ending) => {
                 self.folder.get_or_insert_with(|| PathBuf::from(&ending.run));
@@ -238,21 +243,6 @@ impl RunState {
                 self.status = Status::Ended;
             }
         }
-    }
-
-    /// Forgets what was said at `seq` and later: the work since then is done again.
-    fn rewind(&mut self, seq: u64) {
-        truncate(&mut self.steps, seq, |p| p.seq);
-        truncate(&mut self.epochs, seq, |p| p.seq);
-        truncate(&mut self.searches, seq, |s| s.seq);
-        truncate(&mut self.residuals, seq, |p| p.seq);
-        truncate(&mut self.kept, seq, |p| p.seq);
-        if let Some(search) = self.searches.last_mut() {
-            search.rewind(seq);
-        }
-        self.ending = None;
-        self.status = Status::Running;
-        self.resumed += 1;
     }
 
     /// Number and name as people say it.
@@ -264,6 +254,14 @@ impl RunState {
     pub fn layers_at(&self, density: Density) -> Option<&Arc<[LayerState]>> {
         let found = self.layers.iter().find(|(d, _)| *d == density);
         found.map(|(_, layers)| layers)
+    }
+
+    /// Whether it was interrupted and can be gone on with.
+    pub fn can_go_on(&self) -> bool {
+        let ended = self.ending.as_ref().map(|e| e.outcome);
+        self.folder.is_some()
+            && (self.status == Status::Interrupted
+                || (self.status == Status::Ended && ended != Some(Outcome::Finished)))
     }
 
     /// Whether it works or is held.
@@ -394,15 +392,15 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_done_again_replaces_what_was_lost() {
+    fn a_run_that_goes_on_keeps_what_was_said() {
         let experiment = Arc::new(Experiment::load("smoke", &[]).expect("preset"));
         let mut run = RunState::new(RunId(0), experiment);
         (0..4).for_each(|i| run.apply(&step(i, i)));
         let event = Event::Resumed { from: 2 };
         run.apply(&Stamped { seq: 4, at: 5.0, event });
         assert_eq!((run.resumed, run.status), (1, Status::Running));
-        run.apply(&step(5, 2));
+        run.apply(&step(5, 4));
         let steps: Vec<u64> = run.steps.iter().map(|s| s.step).collect();
-        assert_eq!(steps, [0, 1, 2]);
+        assert_eq!(steps, [0, 1, 2, 3, 4]);
     }
 }

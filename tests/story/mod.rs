@@ -71,6 +71,7 @@ pub fn open_model() -> OpenModel {
         method: "fbs".into(),
         data: "fashion-mnist".into(),
         densities: grid,
+        gate_densities: Vec::new(),
         metrics,
         recipe: String::new(),
         spec,

@@ -1,0 +1,150 @@
+//! Masks put on a model: what they leave out becomes zero, and what reads only zeros is masked too.
+//! Knows nothing of how masks are chosen, or of cutting.
+
+use super::groups::groups;
+use super::values::constants;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::mask::{LayerMask, Masks, kept_entries};
+use anyhow::{Context, Result, ensure};
+
+/// Masks a model: what the masks (and those it has) leave out is zero, dead channels with their norm and gate, and is masked.
+/// Columns that read channels which are zero everywhere are masked too, so that what is counted is what a cut would leave.
+///
+/// # Errors
+/// A mask for a layer that is not there or of another size, or nothing left of a layer.
+pub fn apply(checkpoint: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
+    checkpoint.check()?;
+    let spec = checkpoint.spec();
+    for (name, mask) in masks {
+        let weight = checkpoint.weights.get(&format!("{name}.weight"));
+        let weight = weight.with_context(|| format!("a mask for {name}, which is no layer of {}", spec.name))?;
+        let [filters, columns] = [weight.shape[0], weight.shape[1..].iter().product()];
+        let fits = mask.filters.len() == filters && mask.columns.len() == columns;
+        ensure!(
+            fits && [0, filters * columns].contains(&mask.elements.len()),
+            "the mask of {name} is {}×{}, expected {filters}×{columns}",
+            mask.filters.len(),
+            mask.columns.len()
+        );
+    }
+    let mut out = checkpoint.clone();
+    for (name, mask) in masks {
+        match out.masks.get_mut(name) {
+            Some(own) => *own = both(own, mask),
+            None => drop(out.masks.insert(name.clone(), mask.clone())),
+        }
+    }
+    check_alive(&out.masks, "")?;
+    zero(&mut out)?;
+    close(&mut out)?;
+    check_alive(&out.masks, ": all it reads is cut")?;
+    zero(&mut out)?;
+    Ok(out)
+}
+
+fn both(a: &LayerMask, b: &LayerMask) -> LayerMask {
+    let and = |a: &[bool], b: &[bool]| match (a, b) {
+        ([], other) | (other, []) => other.to_vec(),
+        _ => a.iter().zip(b).map(|(a, b)| *a && *b).collect(),
+    };
+    LayerMask {
+        filters: and(&a.filters, &b.filters),
+        columns: and(&a.columns, &b.columns),
+        elements: and(&a.elements, &b.elements),
+    }
+}
+
+fn check_alive(masks: &Masks, why: &str) -> Result<()> {
+    for (name, mask) in masks {
+        ensure!(mask.count() > 0, "the masks leave nothing of {name}{why}");
+    }
+    Ok(())
+}
+
+fn zero(checkpoint: &mut Checkpoint) -> Result<()> {
+    for (name, kept) in kept_entries(&checkpoint.header.spec, &checkpoint.masks)? {
+        let array = checkpoint
+            .weights
+            .get_mut(&name)
+            .with_context(|| format!("{name} is missing"))?;
+        let dead = array.data.iter_mut().zip(kept).filter(|(_, kept)| !kept);
+        dead.for_each(|(v, _)| *v = 0.0);
+    }
+    Ok(())
+}
+
+/// Masks the columns of channels that all producers mask and that are zero where they are read.
+fn close(checkpoint: &mut Checkpoint) -> Result<()> {
+    let spec = checkpoint.header.spec.clone();
+    let values = constants(checkpoint)?;
+    for group in groups(&spec)?.list.iter().filter(|g| g.fixed.is_none()) {
+        let is_masked = |c: usize, p: &usize| {
+            checkpoint
+                .masks
+                .get(&spec.nodes[*p].name)
+                .is_some_and(|m| !m.filters[c])
+        };
+        let dead: Vec<usize> = (0..group.channels)
+            .filter(|&c| group.producers.iter().all(|p| is_masked(c, p)))
+            .collect();
+        for reader in &group.consumers {
+            let name = &spec.nodes[reader.node].name;
+            let shape = &checkpoint.weights[&format!("{name}.weight")].shape;
+            let [filters, columns] = [shape[0], shape[1..].iter().product()];
+            let block = columns / group.channels;
+            for &c in &dead {
+                let value = &values[spec.nodes[reader.node].inputs[0]][c * reader.positions..][..reader.positions];
+                if value.iter().all(|v| *v == Some(0.0)) {
+                    let mask = checkpoint.masks.entry(name.clone());
+                    mask.or_insert_with(|| LayerMask::whole(filters, columns)).columns[c * block..][..block]
+                        .fill(false);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::surgery::cut;
+    use super::super::tests::{chain, filters, without};
+    use super::*;
+
+    #[test]
+    fn applied_masks_zero_the_channel_and_mask_who_reads_it() {
+        let model = chain(1, false);
+        let out = apply(&model, &without(&model, "a", &[1])).expect("applies");
+        assert_eq!(out.weights["a.bias"].data, [0.5, 0.0, -1.0]);
+        assert_eq!(out.weights["a.weight"].data[2..4], [0.0, 0.0]);
+        assert_eq!(out.masks["b"].columns, (0..27).map(|c| c / 9 != 1).collect::<Vec<_>>());
+        assert!(out.weights["b.weight"].data[9..18].iter().all(|w| *w == 0.0));
+        // Masks add up.
+        let both = apply(&out, &without(&model, "a", &[2])).expect("applies");
+        assert_eq!(both.masks["a"].filters, [true, false, false]);
+        assert_eq!(both.masks["b"].count(), 18);
+        assert_eq!(filters(&cut(&both).expect("cuts").checkpoint, "a"), 1);
+    }
+
+    #[test]
+    fn masks_that_do_not_fit_are_refused_in_a_line() {
+        let model = chain(1, false);
+        let named = |name: &str, mask: LayerMask| Masks::from([(name.to_owned(), mask)]);
+        let of = |rows: usize, columns: usize| LayerMask::whole(rows, columns);
+        let mut columns = of(2, 27);
+        columns.columns.fill(false);
+        columns.columns[9] = true;
+        let mut starved = without(&model, "a", &[1]);
+        starved.insert("b".into(), columns);
+        let cases = [
+            (named("c", of(1, 1)), "a mask for c, which is no layer of chain"),
+            (named("flat", of(1, 1)), "a mask for flat, which is no layer of chain"),
+            (named("b", of(2, 9)), "the mask of b is 2×9, expected 2×27"),
+            (without(&model, "a", &[0, 1, 2]), "the masks leave nothing of a"),
+            (starved, "the masks leave nothing of b: all it reads is cut"),
+        ];
+        for (masks, expected) in cases {
+            assert_eq!(apply(&model, &masks).expect_err(expected).to_string(), expected);
+        }
+    }
+}

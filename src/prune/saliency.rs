@@ -1,0 +1,312 @@
+//! How much filters, input channels, columns and single weights matter, from numbers that are already there.
+//! Knows nothing of how many are to be kept.
+//!
+//! Scores of one group or layer can be compared with each other, not with those of another layer (|γ| excepted).
+//! Weights that are masked are expected to be zero.
+
+use super::groups::Group;
+use crate::model::spec::{NetSpec, Op};
+use crate::model::{Array, Weights};
+use anyhow::{Context, Result, ensure};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+
+/// What a score is made of. Each is larger for what matters more.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Score {
+    /// Σ|w|.
+    L1,
+    /// ‖w‖₂, which ADMM's projections are by.
+    #[default]
+    L2,
+    /// Mean |γ| of the norms on the axis (Network Slimming, arXiv 1708.06519). Columns and single weights go by [`Score::L2`].
+    NormScale,
+    /// |Σ w·∂loss/∂w|: how far the loss moves to first order without it. Holds w·∂loss/∂w under the names of the weights.
+    Taylor(Arc<Weights>),
+    /// Σ_j ‖w_i − w_j‖₂: filters near the geometric median of all can be replaced by others (FPGM, arXiv 1811.00250).
+    /// Columns and single weights go by [`Score::L2`].
+    GeometricMedian,
+    /// Nothing at all: uniform in [0, 1), by seed.
+    Random(u64),
+}
+
+/// The score of each channel of a group, over the filters of all its producers together: `[channels]`.
+///
+/// # Errors
+/// A group without norm scales under [`Score::NormScale`], or an array that is missing.
+pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) -> Result<Vec<f32>> {
+    match score {
+        Score::NormScale => norm_scales(spec, weights, group),
+        Score::GeometricMedian => {
+            let rows: Result<Vec<Rows>> = group.producers.iter().map(|&p| Rows::of(spec, weights, p)).collect();
+            Ok(distances(&rows?, group.channels))
+        }
+        Score::Random(seed) => Ok(uniform(*seed, group.nodes[0], group.channels)),
+        _ => {
+            let mut sums = vec![0.0; group.channels];
+            for &p in &group.producers {
+                let rows = Rows::of(spec, score.source(weights), p)?;
+                for (sum, row) in sums.iter_mut().zip(rows.iter()) {
+                    *sum += row.iter().map(|&v| score.term(v)).sum::<f32>();
+                }
+            }
+            Ok(score.finish(sums))
+        }
+    }
+}
+
+/// The score of each column of a layer over the filters that live (all if `live` is `None`): `[columns]`.
+///
+/// # Errors
+/// An array that is missing.
+pub fn columns(
+    spec: &NetSpec,
+    weights: &Weights,
+    node: usize,
+    live: Option<&[bool]>,
+    score: &Score,
+) -> Result<Vec<f32>> {
+    let rows = Rows::of(spec, score.source(weights), node)?;
+    if let Score::Random(seed) = score {
+        return Ok(uniform(*seed, spec.nodes.len() + node, rows.columns));
+    }
+    let mut sums = vec![0.0; rows.columns];
+    for (_, row) in rows
+        .iter()
+        .enumerate()
+        .filter(|(f, _)| live.is_none_or(|live| live[*f]))
+    {
+        for (sum, &v) in sums.iter_mut().zip(row) {
+            *sum += score.term(v);
+        }
+    }
+    Ok(score.finish(sums))
+}
+
+/// The score of each input channel of a layer, `block` columns a channel, over all filters: `[columns / block]`.
+///
+/// # Errors
+/// An array that is missing.
+pub fn channels(spec: &NetSpec, weights: &Weights, node: usize, block: usize, score: &Score) -> Result<Vec<f32>> {
+    let rows = Rows::of(spec, score.source(weights), node)?;
+    if let Score::Random(seed) = score {
+        return Ok(uniform(*seed, 2 * spec.nodes.len() + node, rows.columns / block));
+    }
+    let mut sums = vec![0.0; rows.columns / block];
+    for row in rows.iter() {
+        for (sum, block) in sums.iter_mut().zip(row.chunks_exact(block)) {
+            *sum += block.iter().map(|&v| score.term(v)).sum::<f32>();
+        }
+    }
+    Ok(score.finish(sums))
+}
+
+/// The score of each weight of a layer: `[filters, columns]`.
+///
+/// # Errors
+/// An array that is missing.
+pub fn elements(spec: &NetSpec, weights: &Weights, node: usize, score: &Score) -> Result<Vec<f32>> {
+    let rows = Rows::of(spec, score.source(weights), node)?;
+    if let Score::Random(seed) = score {
+        return Ok(uniform(*seed, 3 * spec.nodes.len() + node, rows.data.len()));
+    }
+    Ok(rows.data.iter().map(|v| v.abs()).collect())
+}
+
+impl Score {
+    /// The numbers it is made of.
+    fn source<'a>(&'a self, weights: &'a Weights) -> &'a Weights {
+        match self {
+            Score::Taylor(products) => products,
+            _ => weights,
+        }
+    }
+
+    fn term(&self, v: f32) -> f32 {
+        match self {
+            Score::L1 => v.abs(),
+            Score::Taylor(_) => v,
+            _ => v * v,
+        }
+    }
+
+    fn finish(&self, mut sums: Vec<f32>) -> Vec<f32> {
+        for v in &mut sums {
+            *v = match self {
+                Score::L1 => *v,
+                Score::Taylor(_) => v.abs(),
+                _ => v.sqrt(),
+            };
+        }
+        sums
+    }
+}
+
+/// The weight matrix of a layer, `[filters, columns]`.
+struct Rows<'a> {
+    data: &'a [f32],
+    columns: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn of(spec: &NetSpec, weights: &'a Weights, node: usize) -> Result<Self> {
+        let Array { shape, data } = array(spec, weights, node, "weight")?;
+        let columns = shape.iter().skip(1).product();
+        Ok(Self { data, columns })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'a [f32]> {
+        self.data.chunks_exact(self.columns.max(1))
+    }
+}
+
+fn array<'a>(spec: &NetSpec, weights: &'a Weights, node: usize, what: &str) -> Result<&'a Array> {
+    let name = format!("{}.{what}", spec.nodes[node].name);
+    weights.get(&name).with_context(|| format!("{name} is missing"))
+}
+
+fn norm_scales(spec: &NetSpec, weights: &Weights, group: &Group) -> Result<Vec<f32>> {
+    let is_affine = |&&n: &&usize| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. });
+    let norms: Vec<usize> = group.norms.iter().filter(is_affine).copied().collect();
+    ensure!(
+        !norms.is_empty(),
+        "{}: no norm with a scale stands on its channels",
+        group.name
+    );
+    let mut sums = vec![0.0; group.channels];
+    let mut features = 0;
+    for norm in norms {
+        let gamma = &array(spec, weights, norm, "gamma")?.data;
+        let each = gamma.len() / group.channels;
+        features += each;
+        for (sum, own) in sums.iter_mut().zip(gamma.chunks_exact(each)) {
+            *sum += own.iter().map(|g| g.abs()).sum::<f32>();
+        }
+    }
+    sums.iter_mut().for_each(|s| *s /= features as f32);
+    Ok(sums)
+}
+
+/// Σ_j ‖row_i − row_j‖₂, the rows of all producers laid end to end.
+fn distances(producers: &[Rows], channels: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; channels];
+    for i in 0..channels {
+        for j in 0..i {
+            let squares = producers.iter().map(|p| {
+                let row = |r: usize| &p.data[r * p.columns..][..p.columns];
+                row(i).iter().zip(row(j)).map(|(a, b)| (a - b) * (a - b)).sum::<f32>()
+            });
+            let distance = squares.sum::<f32>().sqrt();
+            sums[i] += distance;
+            sums[j] += distance;
+        }
+    }
+    sums
+}
+
+/// One stream for each thing that is scored, so that scores do not depend on the order in which they are asked for.
+fn uniform(seed: u64, stream: usize, n: usize) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream as u64);
+    (0..n).map(|_| rng.random::<f32>()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::groups;
+    use super::super::tests::{conv, node};
+    use super::*;
+
+    /// image(1) → a (2 filters of 2×2) → norm → sum with b (2 filters) → c
+    fn tied() -> (NetSpec, Weights) {
+        let spec = NetSpec {
+            name: "tied".into(),
+            input: [1, 2, 2],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("a", conv(2, 2, 0, false), &[0]),
+                node("norm", Op::Norm { eps: 0.0, affine: true }, &[1]),
+                node("b", conv(2, 2, 0, false), &[0]),
+                node("sum", Op::Add, &[2, 3]),
+                node("c", conv(1, 1, 0, false), &[4]),
+            ],
+        };
+        let array = |shape: &[usize], data: &[f32]| Array {
+            shape: shape.to_vec(),
+            data: data.to_vec(),
+        };
+        let weights = Weights::from([
+            (
+                "a.weight".into(),
+                array(&[2, 1, 2, 2], &[3.0, 0.0, 0.0, 0.0, 1.0, 1.0, -1.0, 1.0]),
+            ),
+            (
+                "b.weight".into(),
+                array(&[2, 1, 2, 2], &[0.0, -4.0, 0.0, 0.0, 2.0, 0.0, 2.0, 0.0]),
+            ),
+            ("c.weight".into(), array(&[1, 2, 1, 1], &[0.5, -2.0])),
+            ("norm.gamma".into(), array(&[2], &[-0.5, 0.25])),
+            ("norm.beta".into(), array(&[2], &[0.0, 0.0])),
+        ]);
+        (spec, weights)
+    }
+
+    fn of_group(score: &Score) -> Vec<f32> {
+        let (spec, weights) = tied();
+        let groups = groups(&spec).expect("groups");
+        filters(&spec, &weights, &groups.list[1], score).expect("scores")
+    }
+
+    #[test]
+    fn filters_of_a_group_are_scored_together() {
+        assert_eq!(of_group(&Score::L1), [7.0, 8.0]);
+        assert_eq!(of_group(&Score::L2), [5.0, 12.0f32.sqrt()]);
+        assert_eq!(of_group(&Score::NormScale), [0.5, 0.25]);
+        // (3,0,0,0 | 0,-4,0,0) and (1,1,-1,1 | 2,0,2,0): 4+1+1+1 + 4+16+4 = 31.
+        assert_eq!(of_group(&Score::GeometricMedian), [31.0f32.sqrt(); 2]);
+    }
+
+    #[test]
+    fn first_order_terms_may_cancel() {
+        let (_, weights) = tied();
+        let products = weights.iter().map(|(name, a)| {
+            let ones = Array::filled(&a.shape, 1.0);
+            (name.clone(), if name == "a.weight" { a.clone() } else { ones })
+        });
+        // a: 3 and 2; b: 4 each.
+        assert_eq!(of_group(&Score::Taylor(Arc::new(products.collect()))), [7.0, 6.0]);
+        let (spec, weights) = tied();
+        let columns = columns(&spec, &weights, 1, None, &Score::Taylor(Arc::new(weights.clone()))).expect("scores");
+        assert_eq!(columns, [4.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn columns_and_blocks_count_the_filters_that_live() {
+        let (spec, weights) = tied();
+        let columns = |live: Option<&[bool]>| columns(&spec, &weights, 3, live, &Score::L1).expect("scores");
+        assert_eq!(columns(None), [2.0, 4.0, 2.0, 0.0]);
+        assert_eq!(columns(Some(&[false, true])), [2.0, 0.0, 2.0, 0.0]);
+        assert_eq!(
+            channels(&spec, &weights, 3, 4, &Score::L2).expect("scores"),
+            [24.0f32.sqrt()]
+        );
+        assert_eq!(elements(&spec, &weights, 5, &Score::L2).expect("scores"), [0.5, 2.0]);
+    }
+
+    #[test]
+    fn random_scores_follow_the_seed_and_nothing_else() {
+        assert_eq!(of_group(&Score::Random(1)), of_group(&Score::Random(1)));
+        assert_ne!(of_group(&Score::Random(1)), of_group(&Score::Random(2)));
+    }
+
+    #[test]
+    fn a_group_without_scales_is_named() {
+        let (spec, weights) = tied();
+        let groups = groups(&spec).expect("groups");
+        let text = filters(&spec, &weights, &groups.list[2], &Score::NormScale)
+            .expect_err("none")
+            .to_string();
+        assert_eq!(text, "c: no norm with a scale stands on its channels");
+    }
+}

@@ -1,0 +1,538 @@
+//! What a search over kept shares decides, and what a vector of shares costs: arithmetic, thousands of times a second.
+//! Knows nothing of how shares are searched, or of time.
+//!
+//! A *site* is one number: the kept share (density) of a group's filters, or of a layer's input channels, columns or single
+//! weights. Shares are taken in this order, each of what the ones before it left: filters, channels, columns, weights.
+//! A layer keeps rows × columns; columns of input channels that are cut upstream are gone with them.
+
+use super::groups::Groups;
+use super::saliency;
+use super::scope::Scope;
+use crate::event::Site;
+use crate::model::Weights;
+use crate::model::mask::LayerMask;
+use crate::model::spec::NetSpec;
+use anyhow::Result;
+
+/// What a network costs once everything masked is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Weights of convolutions and linear layers.
+    pub weights: u64,
+    /// MACs an image, as [`crate::model::cost`] counts them, gates at density 1.
+    pub macs: u64,
+    /// All trainable numbers.
+    pub params: u64,
+}
+
+/// The sites of a network, and all that is needed to count and to choose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sites {
+    /// In network order.
+    pub list: Vec<Site>,
+    pub(super) scope: Scope,
+    pub(super) spec: NetSpec,
+    pub(super) groups: Groups,
+    pub(super) axes: Vec<Axis>,
+    pub(super) layers: Vec<Layer>,
+    pub(super) gates: Vec<GateOf>,
+}
+
+/// A group as it is counted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Axis {
+    pub site: Option<usize>,
+    /// Channels that are not masked at the start.
+    pub alive: Vec<bool>,
+    /// By channel, with a site.
+    pub scores: Vec<f32>,
+    /// Place of each channel in the order of scores; `u32::MAX` if it is masked.
+    pub rank: Vec<u32>,
+    /// So many of the first in rank are what keeps a reader with masked columns fed; they are never cut.
+    pub pinned: usize,
+    /// Biases, γ, β and ρ of one channel.
+    pub params_each: u64,
+}
+
+/// A convolution or linear layer as it is counted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Layer {
+    pub node: usize,
+    /// Its filters' group.
+    pub axis: usize,
+    /// Its input channels' group; none where filters do not read all channels.
+    pub source: Option<usize>,
+    /// Columns of one input channel; all columns without a source.
+    pub block: usize,
+    /// What is masked at the start.
+    pub mask: LayerMask,
+    /// Unmasked columns of each input channel.
+    pub live: Vec<usize>,
+    /// Scores of its input channels, with a channel site.
+    pub channel_scores: Vec<f32>,
+    pub channel: Option<usize>,
+    pub column: Option<usize>,
+    pub element: Option<usize>,
+    pub positions: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct GateOf {
+    pub axis: usize,
+    pub reads: usize,
+    pub positions: usize,
+    pub plane: u64,
+}
+
+/// What a vector of densities leaves of a layer.
+pub(super) struct Left {
+    pub rows: Vec<bool>,
+    pub channels: Vec<bool>,
+    /// Input channels to choose from, and chosen.
+    pub channel_counts: [usize; 2],
+    pub column_counts: [usize; 2],
+    pub weight_counts: [usize; 2],
+}
+
+impl Sites {
+    /// Orders filters and channels anew, by these weights: ADMM projects W + U, not what the search began with.
+    ///
+    /// # Errors
+    /// An array that is missing, or a score that a group does not have.
+    pub fn rank(&mut self, weights: &Weights) -> Result<()> {
+        for (a, (axis, group)) in self.axes.iter_mut().zip(&self.groups.list).enumerate() {
+            axis.scores = match axis.site {
+                Some(_) => saliency::filters(&self.spec, weights, group, &self.scope.score)?,
+                None => vec![0.0; group.channels],
+            };
+            let mut order: Vec<usize> = (0..group.channels).filter(|&c| axis.alive[c]).collect();
+            order.sort_by(|&a, &b| axis.scores[b].total_cmp(&axis.scores[a]));
+            axis.pinned = 0;
+            for reader in self
+                .layers
+                .iter()
+                .filter(|l| l.source == Some(a) && l.mask.columns.contains(&false))
+            {
+                let feeds = |&c: &usize| reader.live[c] > 0;
+                if let (false, Some(first)) = (order[..axis.pinned].iter().any(feeds), order.iter().position(feeds)) {
+                    order[axis.pinned..=first].rotate_right(1);
+                    axis.pinned += 1;
+                }
+            }
+            axis.rank = vec![u32::MAX; group.channels];
+            order
+                .iter()
+                .enumerate()
+                .for_each(|(place, &c)| axis.rank[c] = place as u32);
+        }
+        for layer in self.layers.iter_mut().filter(|l| l.channel.is_some()) {
+            layer.channel_scores = saliency::channels(&self.spec, weights, layer.node, layer.block, &self.scope.score)?;
+        }
+        Ok(())
+    }
+
+    /// How many each site keeps, in [`Sites::list`]'s order.
+    ///
+    /// # Panics
+    /// Unless there is one density a site (here and in all that takes densities).
+    pub fn kept(&self, densities: &[f32]) -> Vec<usize> {
+        let counts = self.axis_counts(densities);
+        let mut kept = vec![0; self.list.len()];
+        for (axis, &n) in self.axes.iter().zip(&counts) {
+            axis.site.into_iter().for_each(|s| kept[s] = n);
+        }
+        for layer in &self.layers {
+            let left = self.left(layer, &counts, densities);
+            let at = [layer.channel, layer.column, layer.element];
+            for (site, [_, n]) in at
+                .into_iter()
+                .zip([left.channel_counts, left.column_counts, left.weight_counts])
+            {
+                site.into_iter().for_each(|s| kept[s] = n);
+            }
+        }
+        kept
+    }
+
+    /// What is left to be paid.
+    pub fn cost(&self, densities: &[f32]) -> Spent {
+        let counts = self.axis_counts(densities);
+        let mut spent = Spent::default();
+        for layer in &self.layers {
+            let [_, weights] = self.left(layer, &counts, densities).weight_counts;
+            spent.weights += weights as u64;
+            spent.macs += weights as u64 * layer.positions;
+        }
+        spent.params = spent.weights;
+        for (axis, &n) in self.axes.iter().zip(&counts) {
+            spent.params += n as u64 * axis.params_each;
+        }
+        for gate in &self.gates {
+            let predictor = (counts[gate.reads] * gate.positions * counts[gate.axis]) as u64;
+            spent.macs += predictor + counts[gate.axis] as u64 * gate.plane;
+            spent.params += predictor;
+        }
+        spent
+    }
+
+    /// What the start costs: every density 1.
+    pub fn whole(&self) -> Spent {
+        self.cost(&vec![1.0; self.list.len()])
+    }
+
+    /// The least there can be, with every site at its floor.
+    pub fn least(&self) -> Spent {
+        self.cost(&vec![0.0; self.list.len()])
+    }
+
+    /// Channels that each group keeps.
+    pub(super) fn axis_counts(&self, densities: &[f32]) -> Vec<usize> {
+        assert_eq!(densities.len(), self.list.len(), "one density a site");
+        let alive = |a: &Axis| a.alive.iter().filter(|&&b| b).count();
+        self.axes
+            .iter()
+            .map(|a| self.count(a.site, densities, alive(a)).max(a.pinned))
+            .collect()
+    }
+
+    /// How many of `n` a site keeps; all without a site.
+    pub(super) fn count(&self, site: Option<usize>, densities: &[f32], n: usize) -> usize {
+        let Some(site) = site else { return n };
+        let of = |share: f64| share * n as f64;
+        // In floating point ⌈0.1 · 10⌉ may be 2.
+        let least = (of(f64::from(self.scope.floor) - 1e-6).ceil() as usize).max(1);
+        (of(f64::from(densities[site])).round() as usize).max(least).min(n)
+    }
+
+    pub(super) fn keeps(&self, axis: usize, channel: usize, counts: &[usize]) -> bool {
+        (self.axes[axis].rank[channel] as usize) < counts[axis]
+    }
+
+    pub(super) fn left(&self, layer: &Layer, counts: &[usize], densities: &[f32]) -> Left {
+        let keeps = |axis: usize, c: usize| self.keeps(axis, c, counts);
+        let rows: Vec<bool> = layer
+            .mask
+            .filters
+            .iter()
+            .enumerate()
+            .map(|(f, &b)| b && keeps(layer.axis, f))
+            .collect();
+        let there = |(q, &n): (usize, &usize)| n > 0 && layer.source.is_none_or(|source| keeps(source, q));
+        let mut channels: Vec<bool> = layer.live.iter().enumerate().map(there).collect();
+        let ones = |bits: &[bool]| bits.iter().filter(|&&b| b).count();
+        let n = ones(&channels);
+        let chosen = self.count(layer.channel, densities, n);
+        if chosen < n {
+            channels = best(&layer.channel_scores, &channels, chosen);
+        }
+        let columns: usize = layer
+            .live
+            .iter()
+            .zip(&channels)
+            .filter(|(_, keep)| **keep)
+            .map(|(n, _)| n)
+            .sum();
+        let kept_columns = self.count(layer.column, densities, columns);
+        let weights = if layer.mask.elements.is_empty() {
+            ones(&rows) * kept_columns
+        } else {
+            layer.elements(&rows, &channels).filter(|&keep| keep).count()
+        };
+        Left {
+            rows,
+            channels,
+            channel_counts: [n, chosen],
+            column_counts: [columns, kept_columns],
+            weight_counts: [weights, self.count(layer.element, densities, weights)],
+        }
+    }
+}
+
+impl Layer {
+    /// For every weight, whether it is left by the masks of the start, in these rows and input channels.
+    pub fn elements<'a>(&'a self, rows: &'a [bool], channels: &'a [bool]) -> impl Iterator<Item = bool> + 'a {
+        let columns = self.mask.columns.len();
+        (0..rows.len() * columns).map(move |i| {
+            let (f, c) = (i / columns, i % columns);
+            rows[f] && channels[c / self.block] && self.mask.keeps(f, c)
+        })
+    }
+}
+
+/// Of the candidates the `n` of highest score, of equals those of lower index.
+pub(super) fn best(scores: &[f32], candidates: &[bool], n: usize) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..candidates.len()).filter(|&i| candidates[i]).collect();
+    let by_score = |&a: &usize, &b: &usize| scores[b].total_cmp(&scores[a]).then(a.cmp(&b));
+    if n > 0 && n < order.len() {
+        order.select_nth_unstable_by(n - 1, by_score);
+    }
+    let mut keep = vec![false; candidates.len()];
+    order.into_iter().take(n).for_each(|i| keep[i] = true);
+    keep
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{conv, model, node};
+    use super::super::{apply, cut};
+    use super::*;
+    use crate::event::Dimension;
+    use crate::model::Checkpoint;
+    use crate::model::cost::{self, Fractions};
+    use crate::model::mask::Masks;
+    use crate::model::spec::{Op, Shift};
+    use crate::model::zoo;
+    use proptest::prelude::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    fn scope(dimensions: &[Dimension]) -> Scope {
+        Scope {
+            dimensions: dimensions.to_vec(),
+            floor: 0.0,
+            ..Scope::default()
+        }
+    }
+
+    fn net(name: &str) -> NetSpec {
+        zoo::build(name, [3, 16, 16], 4, 0.06).expect("builds")
+    }
+
+    /// image(4) → a: 8×4×3×3 → b: 8×8×3×3 → classifier
+    fn pair() -> NetSpec {
+        NetSpec {
+            name: "pair".into(),
+            input: [4, 5, 5],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("a", conv(8, 3, 1, false), &[0]),
+                node("b", conv(8, 3, 1, false), &[1]),
+                node("pool", Op::GlobalAvgPool, &[2]),
+                node("flat", Op::Flatten, &[3]),
+                node(
+                    "last",
+                    Op::Linear {
+                        outputs: 2,
+                        bias: false,
+                    },
+                    &[4],
+                ),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_pruned_pair_counts_rows_times_columns_that_are_still_fed() {
+        let model = model(pair(), 1);
+        let sites = Sites::new(&model, &scope(&[Dimension::Filter, Dimension::Column])).expect("sites");
+        let names: Vec<(&str, Dimension, usize)> = sites
+            .list
+            .iter()
+            .map(|s| (s.name.as_str(), s.dimension, s.choices))
+            .collect();
+        use Dimension::{Column, Filter};
+        assert_eq!(
+            names,
+            [("a", Filter, 8), ("a", Column, 36), ("b", Filter, 8), ("b", Column, 72)]
+        );
+        // 4 of 8 filters, 18 of 36 columns; 6 of 8 filters, 24 of the 36 columns that are left.
+        let densities = [0.5, 0.5, 0.75, 2.0 / 3.0];
+        assert_eq!(sites.kept(&densities), [4, 18, 6, 24]);
+        let classifier = 2 * 6;
+        assert_eq!(sites.cost(&densities).weights, 72 + 144 + classifier);
+        assert_eq!(sites.cost(&densities).macs, (72 + 144) * 25 + classifier);
+        assert_eq!(sites.whole().weights, 864 + 16);
+        assert_eq!(
+            sites.list.iter().map(|s| s.size).collect::<Vec<_>>(),
+            [288.0 * 25.0, 288.0 * 25.0, 576.0 * 25.0, 576.0 * 25.0]
+        );
+        let masks = sites.masks(&densities, &model.weights).expect("masks");
+        assert_eq!((masks["a"].count(), masks["b"].count()), (72, 144));
+    }
+
+    #[test]
+    fn the_best_are_kept_and_columns_are_scored_in_rows_that_stay() {
+        let mut model = model(pair(), 1);
+        let set = |model: &mut Checkpoint, name: &str, f: &dyn Fn(usize) -> f32| {
+            let data = &mut model.weights.get_mut(name).expect("there").data;
+            data.iter_mut().enumerate().for_each(|(i, w)| *w = f(i));
+        };
+        // Filters 2 and 5 are strong. Column 7 is strong in a weak filter only, columns 3 and 4 in strong ones.
+        set(&mut model, "a.weight", &|i| match (i / 36, i % 36) {
+            (0, 7) => 3.0,
+            (2, 3) | (5, 4) => 2.5,
+            (2 | 5, _) => 1.0,
+            _ => 0.01,
+        });
+        let sites = Sites::new(&model, &scope(&[Dimension::Filter, Dimension::Column])).expect("sites");
+        let masks = sites
+            .masks(&[0.25, 2.0 / 36.0, 1.0, 1.0], &model.weights)
+            .expect("masks");
+        let set = |bits: &[bool]| (0..bits.len()).filter(|&i| bits[i]).collect::<Vec<_>>();
+        assert_eq!(
+            (set(&masks["a"].filters), set(&masks["a"].columns)),
+            (vec![2, 5], vec![3, 4])
+        );
+        // b's columns of dead channels go, since b has a column site; the others all stay.
+        assert_eq!(set(&masks["b"].columns), (18..27).chain(45..54).collect::<Vec<_>>());
+        assert!(!masks.contains_key("last"));
+    }
+
+    #[test]
+    fn floors_hold_and_shares_round() {
+        let model = model(pair(), 1);
+        let with = |floor| {
+            Sites::new(
+                &model,
+                &Scope {
+                    floor,
+                    ..scope(&[Dimension::Filter])
+                },
+            )
+            .expect("sites")
+        };
+        assert_eq!(with(0.0).kept(&[0.0, 0.56]), [1, 4]);
+        assert_eq!(with(0.1).kept(&[-3.0, f32::NAN]), [1, 1]);
+        assert_eq!(with(0.25).kept(&[0.1, 9.0]), [2, 8]);
+        assert_eq!(with(0.26).least().weights, 3 * 36 + 9 * 9 + 2 * 3);
+        let text = Sites::new(
+            &model,
+            &Scope {
+                floor: 1.5,
+                ..Scope::default()
+            },
+        )
+        .expect_err("floor")
+        .to_string();
+        assert_eq!(text, "floor 1.5, expected 0 to 1");
+    }
+
+    #[test]
+    fn tied_layers_are_one_site_and_gates_none() {
+        let model = model(net("resnet18"), 2);
+        let sites = Sites::new(&model, &scope(&[Dimension::Filter])).expect("sites");
+        assert_eq!(sites.list[0].name, "stem");
+        assert_eq!(sites.list[0].tied, ["stage1.0.conv2", "stage1.1.conv2"]);
+        assert_eq!(sites.list.len(), 8 + 4, "a group a stage, and one inside each block");
+        let text = Sites::new(&model, &scope(&[Dimension::Gate]))
+            .expect_err("gates")
+            .to_string();
+        assert!(text.starts_with("gates have densities of their own"), "{text}");
+        let text = Sites::new(&model, &scope(&[])).expect_err("nothing").to_string();
+        assert_eq!(text, "network resnet18 has nothing to prune in []");
+    }
+
+    #[test]
+    fn what_is_masked_is_no_choice_and_stays_masked() {
+        let mut start = model(net("m-cifarnet"), 3);
+        let mut mask = LayerMask::whole(4, 36);
+        mask.filters[1] = false;
+        mask.columns[..18].fill(false);
+        start.masks.insert("conv1".into(), mask.clone());
+        let sites = Sites::new(&start, &scope(&[Dimension::Filter, Dimension::Column])).expect("sites");
+        let site = |name: &str, dimension| {
+            let is = |s: &Site| s.name == name && s.dimension == dimension;
+            sites.list.iter().position(is).expect("there")
+        };
+        assert_eq!(sites.list[site("conv1", Dimension::Filter)].choices, 3);
+        assert_eq!(sites.list[site("conv1", Dimension::Column)].choices, 18);
+        // conv2 reads the three channels that are left.
+        assert_eq!(sites.list[site("conv2", Dimension::Column)].choices, 27);
+        assert_eq!(
+            sites
+                .masks(&vec![1.0; sites.list.len()], &start.weights)
+                .expect("masks")["conv1"],
+            mask
+        );
+        let mut elements = LayerMask::whole(4, 36);
+        elements.elements = (0..144).map(|i| i % 3 > 0).collect();
+        start.masks.insert("conv1".into(), elements);
+        let text = Sites::new(&start, &scope(&[Dimension::Column]))
+            .expect_err("elements")
+            .to_string();
+        assert_eq!(
+            text,
+            "conv1: single weights are masked, so columns can no longer be chosen"
+        );
+        let sites = Sites::new(&start, &scope(&[Dimension::Element])).expect("sites");
+        assert_eq!(sites.list[1].choices, 96);
+    }
+
+    #[test]
+    fn projecting_goes_by_its_argument() {
+        let model = model(pair(), 1);
+        let sites = Sites::new(&model, &scope(&[Dimension::Filter])).expect("sites");
+        let mut z = model.weights.clone();
+        let a = &mut z.get_mut("a.weight").expect("there").data;
+        a.iter_mut().enumerate().for_each(|(i, w)| *w = (i / 36 % 3) as f32);
+        let masks = sites.project(&[0.25, 1.0], &mut z).expect("projects");
+        assert_eq!(
+            masks["a"].filters,
+            [false, false, true, false, false, true, false, false]
+        );
+        assert_eq!(z["a.weight"].data.iter().filter(|w| **w != 0.0).count(), 72);
+        assert_eq!(z["b.weight"], model.weights["b.weight"]);
+    }
+
+    #[test]
+    fn thresholds_become_densities() {
+        let mut model = model(pair(), 1);
+        let a = &mut model.weights.get_mut("a.weight").expect("there").data;
+        // Norms 6, 12, …, 48: mean 27.
+        a.iter_mut().enumerate().for_each(|(i, w)| *w = (i / 36 + 1) as f32);
+        let sites = Sites::new(&model, &scope(&[Dimension::Filter])).expect("sites");
+        let densities = sites.densities_above(&[0.8, 0.0], &model.weights).expect("densities");
+        assert_eq!(sites.kept(&densities), [5, 8], "24, 30, … are above 21.6");
+        let all = sites.densities_above(&[100.0, 0.0], &model.weights).expect("densities");
+        assert_eq!(sites.kept(&all), [1, 8]);
+    }
+
+    fn dimensions() -> impl Strategy<Value = Vec<Dimension>> {
+        use Dimension::{Channel, Column, Element, Filter};
+        prop::sample::subsequence(vec![Filter, Channel, Column, Element], 1..=4)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+        #[test]
+        fn counted_is_what_is_cut(
+            name in prop::sample::select(zoo::NAMES.to_vec()),
+            gated: bool,
+            dimensions in dimensions(),
+            seed: u64,
+            again: bool,
+        ) {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let shares: Vec<f32> = (0..300).map(|_| rng.random_range(0.0..1.2)).collect();
+            let mut spec = zoo::build(name, [3, 32, 32], 4, 0.06).expect("builds");
+            if gated {
+                spec = zoo::gated(&spec, Shift::Eq1);
+            }
+            let mut start = model(spec, 5);
+            if again {
+                // A second round starts from what the first left.
+                let sites = Sites::new(&start, &scope(&[Dimension::Filter, Dimension::Column])).expect("sites");
+                let masks = sites.masks(&shares[150..150 + sites.list.len()], &start.weights).expect("masks");
+                start = apply(&start, &masks).expect("applies");
+            }
+            let sites = Sites::new(&start, &scope(&dimensions)).expect("sites");
+            let densities = &shares[..sites.list.len()];
+            let masks = sites.masks(densities, &start.weights).expect("masks");
+            let kept = sites.kept(densities);
+            for (site, kept) in sites.list.iter().zip(kept) {
+                prop_assert!((1..=site.choices).contains(&kept));
+            }
+            let applied = apply(&start, &masks).expect("applies");
+            let spent = sites.cost(densities);
+            let weights: u64 = applied.masks.iter().map(|(_, m)| m.count() as u64).sum();
+            let whole = |spec: &NetSpec, masks: &Masks| cost::total(spec, masks, &Fractions::dense(spec)).expect("cost");
+            let unmasked = start.weights.iter().filter(|(n, _)| n.ends_with(".weight") && !applied.masks.contains_key(n.trim_end_matches(".weight")));
+            prop_assert_eq!(weights + unmasked.map(|(_, a)| a.data.len() as u64).sum::<u64>(), spent.weights);
+            if !dimensions.contains(&Dimension::Channel) && !dimensions.contains(&Dimension::Element) && !dimensions.contains(&Dimension::Column) && !again {
+                let cut = cut(&applied).expect("cuts");
+                let cost = whole(cut.checkpoint.spec(), &cut.checkpoint.masks);
+                prop_assert_eq!((cost.macs, cost.params), (spent.macs, spent.params), "{:?}", cut.notes);
+            }
+        }
+    }
+}

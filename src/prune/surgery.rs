@@ -1,0 +1,572 @@
+//! A masked model made smaller without changing what it says.
+//! Knows nothing of how masks are chosen.
+//!
+//! A channel is cut when every reader of its group either has no weight for it or sees one constant there. Constants
+//! other than zero are folded into the reader: into its norm's mean or its bias, or a gate's ρ. Where that would not be
+//! exact (a padded border sees fewer constants than the middle) the channel stays, and a note says why.
+//! Each group keeps at least one channel.
+
+use super::groups::{Consumer, Group, Groups, groups};
+use super::values::{acting, constants, is_inside, norm_after};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::mask::LayerMask;
+use crate::model::spec::{NetSpec, Op, Shape};
+use crate::model::{Array, Weights};
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+
+/// A smaller model, and what could not be cut.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    /// The same function at density 1. Behind a gate, ⌈C·d⌉ counts the channels that are left.
+    pub checkpoint: Checkpoint,
+    /// One line each: what is masked and stays, and why.
+    pub notes: Vec<String>,
+}
+
+/// Cuts out of a masked model all that changes nothing: dead channels, channels that nobody reads, and what becomes so by that.
+/// Masked columns and single weights of what stays remain masks.
+///
+/// # Errors
+/// Parts that do not fit each other.
+pub fn cut(checkpoint: &Checkpoint) -> Result<Cut> {
+    checkpoint.check()?;
+    let mut surgeon = Surgeon::new(checkpoint)?;
+    surgeon.find();
+    let notes = surgeon.notes();
+    let checkpoint = surgeon.build()?;
+    checkpoint.check()?;
+    Ok(Cut { checkpoint, notes })
+}
+
+/// Why a reader holds a channel.
+enum Held {
+    /// It sees something that is not one known number.
+    Live,
+    /// It sees a constant, but not at the border.
+    Border(f32),
+}
+
+struct Surgeon<'a> {
+    checkpoint: &'a Checkpoint,
+    spec: &'a NetSpec,
+    shapes: Vec<Shape>,
+    groups: Groups,
+    /// By node, for layers with weights: as they act.
+    weights: Vec<Vec<f32>>,
+    values: Vec<Vec<Option<f32>>>,
+    norms: Vec<Option<usize>>,
+    /// By group, by channel.
+    kept: Vec<Vec<bool>>,
+}
+
+impl<'a> Surgeon<'a> {
+    fn new(checkpoint: &'a Checkpoint) -> Result<Self> {
+        let spec = checkpoint.spec();
+        let groups = groups(spec)?;
+        let has_weights = |i: usize| matches!(spec.nodes[i].op, Op::Conv { .. } | Op::Linear { .. });
+        let weights = |i: usize| {
+            if has_weights(i) {
+                acting(checkpoint, i)
+            } else {
+                Vec::new()
+            }
+        };
+        Ok(Self {
+            checkpoint,
+            spec,
+            shapes: spec.shapes()?,
+            kept: groups.list.iter().map(|g| vec![true; g.channels]).collect(),
+            weights: (0..spec.nodes.len()).map(weights).collect(),
+            values: constants(checkpoint)?,
+            norms: norm_after(spec),
+            groups,
+        })
+    }
+
+    /// Takes channels out until no more can go. A reader's own channels may be gone before: the last groups come first.
+    fn find(&mut self) {
+        loop {
+            let mut found = false;
+            for g in (0..self.kept.len()).rev() {
+                let group = &self.groups.list[g];
+                for c in (0..group.channels).rev() {
+                    let others = self.kept[g].iter().filter(|&&k| k).count() > 1;
+                    if self.kept[g][c] && others && group.fixed.is_none() && self.holder(group, c).is_none() {
+                        self.kept[g][c] = false;
+                        found = true;
+                    }
+                }
+            }
+            if !found {
+                return;
+            }
+        }
+    }
+
+    /// The first reader that needs the channel.
+    fn holder(&self, group: &Group, c: usize) -> Option<(usize, Held)> {
+        let consumers = group.consumers.iter().map(|r| (r, self.spec.nodes[r.node].inputs[0]));
+        let predictors = group.predictors.iter().map(|r| (r, self.spec.nodes[r.node].inputs[1]));
+        let mut readers = consumers.chain(predictors);
+        readers.find_map(|(reader, from)| Some((reader.node, self.holds(reader, from, c)?)))
+    }
+
+    fn holds(&self, reader: &Consumer, from: usize, c: usize) -> Option<Held> {
+        let node = &self.spec.nodes[reader.node];
+        let taps = self.taps(reader.node);
+        for feature in c * reader.positions..(c + 1) * reader.positions {
+            let value = self.values[from][feature];
+            if value == Some(0.0) {
+                continue;
+            }
+            for tap in 0..taps {
+                if !self.reads(reader.node, feature * taps + tap) {
+                    continue;
+                }
+                let Some(value) = value else { return Some(Held::Live) };
+                let input = self.shapes[from];
+                if !is_inside(&node.op, input, self.shapes[reader.node], tap) {
+                    return Some(Held::Border(value));
+                }
+            }
+        }
+        None
+    }
+
+    /// Columns of one feature.
+    fn taps(&self, node: usize) -> usize {
+        match self.spec.nodes[node].op {
+            Op::Conv { kernel, .. } => kernel * kernel,
+            _ => 1,
+        }
+    }
+
+    /// Whether a filter (or predictor) that stays has a weight in this column.
+    fn reads(&self, node: usize, column: usize) -> bool {
+        let filters = self.shapes[node][0];
+        let lives = self.rows(node);
+        if let Op::Gate { .. } = self.spec.nodes[node].op {
+            let phi = &self.array(node, "phi").data[column * filters..][..filters];
+            return phi.iter().zip(lives).any(|(w, live)| live && *w != 0.0);
+        }
+        let columns = self.weights[node].len() / filters;
+        lives
+            .enumerate()
+            .any(|(f, live)| live && self.weights[node][f * columns + column] != 0.0)
+    }
+
+    /// Which features of a node stay.
+    fn rows(&self, node: usize) -> impl Iterator<Item = bool> + '_ {
+        let positions = self.groups.positions(node);
+        self.kept[self.groups.of_node(node)]
+            .iter()
+            .flat_map(move |&k| std::iter::repeat_n(k, positions))
+    }
+
+    fn array(&self, node: usize, what: &str) -> &'a Array {
+        &self.checkpoint.weights[&format!("{}.{what}", self.spec.nodes[node].name)]
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (g, group) in self.groups.list.iter().enumerate() {
+            let left = self.kept[g].iter().filter(|&&k| k).count();
+            for &gate in group.gates.iter().filter(|_| left < group.channels) {
+                let name = &self.spec.nodes[gate].name;
+                notes.push(format!(
+                    "{name}: a density is now a share of {left} channels, not of {}",
+                    group.channels
+                ));
+            }
+            let mut held: BTreeMap<String, usize> = BTreeMap::new();
+            for c in (0..group.channels).filter(|&c| self.kept[g][c] && self.is_dead(group, c)) {
+                *held.entry(self.reason(group, c)).or_default() += 1;
+            }
+            for (reason, n) in held {
+                let channels = if n == 1 {
+                    "dead channel stays"
+                } else {
+                    "dead channels stay"
+                };
+                notes.push(format!("{}: {n} {channels}: {reason}", group.name));
+            }
+        }
+        notes
+    }
+
+    /// Whether all filters of a channel are empty.
+    fn is_dead(&self, group: &Group, c: usize) -> bool {
+        let is_empty = |&p: &usize| {
+            let columns = self.weights[p].len() / self.shapes[p][0];
+            self.weights[p][c * columns..][..columns].iter().all(|w| *w == 0.0)
+        };
+        !group.producers.is_empty() && group.producers.iter().all(is_empty)
+    }
+
+    fn reason(&self, group: &Group, c: usize) -> String {
+        if let Some(why) = &group.fixed {
+            return why.clone();
+        }
+        match self.holder(group, c) {
+            None => "one must".to_owned(),
+            Some((node, Held::Live)) => {
+                let name = &self.spec.nodes[node].name;
+                format!("{name} reads more of it than one constant")
+            }
+            Some((node, Held::Border(value))) => {
+                let name = &self.spec.nodes[node].name;
+                format!("it is {value} everywhere, and {name} pads with zeros")
+            }
+        }
+    }
+
+    fn build(&self) -> Result<Checkpoint> {
+        let mut out = self.checkpoint.clone();
+        out.weights = Weights::new();
+        for (i, node) in self.spec.nodes.iter().enumerate() {
+            let rows: Vec<bool> = self.rows(i).collect();
+            match node.op {
+                Op::Conv { .. } | Op::Linear { .. } => self.layer(&mut out, i, &rows),
+                Op::Norm { affine: true, .. } => ["gamma", "beta"]
+                    .iter()
+                    .for_each(|what| self.put(&mut out, i, what, &rows)),
+                Op::Gate { .. } => {
+                    ["rho", "beta"]
+                        .iter()
+                        .for_each(|what| self.put(&mut out, i, what, &rows));
+                    self.predictor(&mut out, i, &rows);
+                }
+                _ => {}
+            }
+            if let Op::Norm { .. } = node.op {
+                for stats in out.stats.values_mut() {
+                    let moments = stats.get_mut(&node.name).context("statistics are checked")?;
+                    // Folded before: a norm stands behind its convolution.
+                    moments.mean = only(&moments.mean, &rows);
+                    moments.var = only(&moments.var, &rows);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn put(&self, out: &mut Checkpoint, node: usize, what: &str, rows: &[bool]) {
+        let data = only(&self.array(node, what).data, rows);
+        let shape = vec![data.len()];
+        out.weights
+            .insert(format!("{}.{what}", self.spec.nodes[node].name), Array { shape, data });
+    }
+
+    /// Whether a layer's columns are the channels it reads.
+    fn columns(&self, node: usize) -> Vec<bool> {
+        let from = self.spec.nodes[node].inputs[0];
+        let taps = self.taps(node);
+        let columns = self.weights[node].len() / self.shapes[node][0];
+        let is_reader = self.groups.list[self.groups.of_node(from)]
+            .consumers
+            .iter()
+            .any(|r| r.node == node);
+        if !is_reader {
+            return vec![true; columns];
+        }
+        self.rows(from).flat_map(|k| std::iter::repeat_n(k, taps)).collect()
+    }
+
+    fn layer(&self, out: &mut Checkpoint, node: usize, rows: &[bool]) {
+        let name = &self.spec.nodes[node].name;
+        let columns = self.columns(node);
+        let from = self.spec.nodes[node].inputs[0];
+        let taps = self.taps(node);
+        let mut weight = Array::default();
+        let mut folded = Vec::with_capacity(rows.len());
+        for row in self.weights[node].chunks_exact(columns.len().max(1)) {
+            let gone = row.iter().enumerate().filter(|(c, w)| !columns[*c] && **w != 0.0);
+            // What nobody reads may be anything.
+            let sum: f64 = gone
+                .map(|(c, w)| f64::from(*w) * f64::from(self.values[from][c / taps].unwrap_or(0.0)))
+                .sum();
+            folded.push(sum as f32);
+        }
+        for (row, _) in self.weights[node]
+            .chunks_exact(columns.len().max(1))
+            .zip(rows)
+            .filter(|(_, k)| **k)
+        {
+            weight.data.extend(only(row, &columns));
+        }
+        let count = |bits: &[bool]| bits.iter().filter(|&&b| b).count();
+        let filters = count(rows);
+        weight.shape = self.array(node, "weight").shape.clone();
+        weight.shape[0] = filters;
+        if let Some(inputs) = weight.shape.get_mut(1) {
+            *inputs = count(&columns) / taps;
+        }
+        out.weights.insert(format!("{name}.weight"), weight);
+        let is_folded = rows.iter().zip(&folded).any(|(k, v)| *k && *v != 0.0);
+        let mut bias = self
+            .checkpoint
+            .weights
+            .get(&format!("{name}.bias"))
+            .map(|b| b.data.clone());
+        match self.norms[node] {
+            Some(norm) => {
+                for stats in out.stats.values_mut() {
+                    let mean = stats.get_mut(&self.spec.nodes[norm].name).map(|m| &mut m.mean);
+                    mean.into_iter().flatten().zip(&folded).for_each(|(m, v)| *m -= v);
+                }
+            }
+            None if is_folded => {
+                let bias = bias.get_or_insert_with(|| vec![0.0; rows.len()]);
+                bias.iter_mut().zip(&folded).for_each(|(b, v)| *b += v);
+            }
+            None => {}
+        }
+        let has_bias = bias.is_some();
+        if let Some(bias) = bias {
+            let data = only(&bias, rows);
+            let shape = vec![data.len()];
+            out.weights.insert(format!("{name}.bias"), Array { shape, data });
+        }
+        match &mut out.header.spec.nodes[node].op {
+            Op::Conv {
+                filters: f,
+                bias,
+                groups,
+                ..
+            } => {
+                // Depthwise convolutions stay so; other groups are fixed.
+                *groups = if *groups == rows.len() { filters } else { *groups };
+                (*f, *bias) = (filters, has_bias);
+            }
+            Op::Linear { outputs, bias } => (*outputs, *bias) = (filters, has_bias),
+            _ => {}
+        }
+        if let Some(mask) = self.checkpoint.masks.get(name) {
+            let mask = smaller(mask, rows, &columns);
+            let is_whole = mask.count() == mask.filters.len() * mask.columns.len();
+            out.masks.remove(name);
+            if !is_whole {
+                out.masks.insert(name.clone(), mask);
+            }
+        }
+    }
+
+    /// φ without rows and columns that are gone; constants go to ρ.
+    fn predictor(&self, out: &mut Checkpoint, node: usize, own: &[bool]) {
+        let name = &self.spec.nodes[node].name;
+        let from = self.spec.nodes[node].inputs[1];
+        let phi = &self.array(node, "phi").data;
+        let mut rho = self.array(node, "rho").data.clone();
+        let mut left = Array::default();
+        let mut inputs = 0;
+        for ((row, kept), value) in phi
+            .chunks_exact(own.len().max(1))
+            .zip(self.rows(from))
+            .zip(&self.values[from])
+        {
+            if kept {
+                inputs += 1;
+                left.data.extend(only(row, own));
+            } else {
+                rho.iter_mut()
+                    .zip(row)
+                    .for_each(|(r, w)| *r += value.unwrap_or(0.0).abs() * w);
+            }
+        }
+        let data = only(&rho, own);
+        left.shape = vec![inputs, data.len()];
+        out.weights.insert(
+            format!("{name}.rho"),
+            Array {
+                shape: vec![data.len()],
+                data,
+            },
+        );
+        out.weights.insert(format!("{name}.phi"), left);
+    }
+}
+
+fn only<T: Copy>(values: &[T], kept: &[bool]) -> Vec<T> {
+    values.iter().zip(kept).filter(|(_, k)| **k).map(|(v, _)| *v).collect()
+}
+
+fn smaller(mask: &LayerMask, rows: &[bool], columns: &[bool]) -> LayerMask {
+    let elements = mask
+        .elements
+        .chunks_exact(columns.len().max(1))
+        .zip(rows)
+        .filter(|(_, k)| **k);
+    let mut out = LayerMask {
+        filters: only(&mask.filters, rows),
+        columns: only(&mask.columns, columns),
+        elements: elements.flat_map(|(row, _)| only(row, columns)).collect(),
+    };
+    let rectangle = LayerMask {
+        elements: Vec::new(),
+        ..out.clone()
+    };
+    if out.count() == rectangle.count() {
+        out = rectangle;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::apply::apply;
+    use super::super::tests::{chain, conv, filters, model, node, without};
+    use super::*;
+    use crate::model::mask::Masks;
+    use crate::model::spec::Shift;
+    use crate::model::{Density, zoo};
+
+    #[test]
+    fn a_constant_is_folded_where_no_border_shows_and_refused_where_one_does() {
+        // The mask alone: the bias of the masked filter stays, as in files from elsewhere.
+        let of = |pad, bias| {
+            let model = chain(pad, bias);
+            let masks = without(&model, "a", &[1, 2]);
+            cut(&Checkpoint { masks, ..model.clone() })
+                .map(|cut| (model, cut))
+                .expect("cuts")
+        };
+        let (model, open) = of(0, false);
+        assert_eq!((filters(&open.checkpoint, "a"), &open.notes[..]), (1, &[][..]));
+        let sum = |f: usize| {
+            2.0 * model.weights["b.weight"].data[f * 27 + 9..f * 27 + 18]
+                .iter()
+                .sum::<f32>()
+        };
+        let bias = &open.checkpoint.weights["b.bias"].data;
+        assert!(
+            (bias[0] - sum(0)).abs() < 1e-6 && (bias[1] - sum(1)).abs() < 1e-6,
+            "channel 2 is zero behind its ReLU"
+        );
+        assert!(matches!(
+            open.checkpoint.spec().nodes[3].op,
+            Op::Conv { bias: true, .. }
+        ));
+
+        let (_, padded) = of(1, false);
+        assert_eq!(filters(&padded.checkpoint, "a"), 2);
+        assert_eq!(padded.checkpoint.masks["a"].filters, [true, false]);
+        assert_eq!(
+            padded.notes,
+            ["a: 1 dead channel stays: it is 2 everywhere, and b pads with zeros"]
+        );
+    }
+
+    #[test]
+    fn constants_go_to_the_mean_of_a_norm_and_to_the_gates_rho() {
+        let spec = NetSpec {
+            name: "gated".into(),
+            input: [1, 4, 4],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("a", conv(2, 1, 0, true), &[0]),
+                node("b", conv(2, 1, 0, false), &[1]),
+                node(
+                    "b.norm",
+                    Op::Norm {
+                        eps: 0.0,
+                        affine: false,
+                    },
+                    &[2],
+                ),
+                node("b.gate", Op::Gate { shift: Shift::Eq1 }, &[3, 1]),
+                node("flat", Op::Flatten, &[4]),
+                node("last", Op::Linear { outputs: 2, bias: true }, &[5]),
+            ],
+        };
+        let mut model = model(spec, 2);
+        let mut set = |name: &str, data: &[f32]| model.weights.get_mut(name).expect("there").data = data.to_vec();
+        set("a.bias", &[0.0, -3.0]);
+        set("b.weight", &[1.0, 2.0, 0.5, -1.0]);
+        set("b.gate.phi", &[0.1, 0.2, 0.3, -0.4]);
+        set("b.gate.rho", &[1.0, 1.5]);
+        let half = Density::percent(50).expect("valid");
+        let mut stats = model.stats[&Density::FULL].clone();
+        stats.get_mut("b.norm").expect("there").mean = vec![1.0, 1.0];
+        model.stats.insert(half, stats);
+        model.header.densities = vec![half, Density::FULL];
+        model.masks = without(&model, "a", &[1]);
+        let out = cut(&model).expect("cuts").checkpoint;
+        assert_eq!(out.stats[&Density::FULL]["b.norm"].mean, [6.0, -3.0]);
+        assert_eq!(out.stats[&half]["b.norm"].mean, [7.0, -2.0]);
+        let close = |name: &str, want: [f32; 2]| {
+            let got = &out.weights[name].data;
+            assert!(
+                got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6),
+                "{name}: {got:?}"
+            );
+        };
+        close("b.gate.rho", [1.9, 0.3]);
+        close("b.gate.phi", [0.1, 0.2]);
+        close("b.weight", [1.0, 0.5]);
+    }
+
+    #[test]
+    fn dead_paths_go_to_the_end() {
+        let spec = zoo::build("m-cifarnet", [3, 16, 16], 4, 0.06).expect("builds");
+        let model = model(spec, 1);
+        // All columns of conv6's channel 3 are masked, so conv5's filter 3 is for nothing.
+        let mut mask = LayerMask::whole(12, 108);
+        mask.columns[27..36].fill(false);
+        let mut masks = Masks::from([("conv6".to_owned(), mask)]);
+        // Only that filter reads conv4's channel 1.
+        let mut mask = LayerMask::whole(12, 72);
+        mask.elements = (0..12 * 72).map(|i| i / 72 == 3 || i % 72 / 9 != 1).collect();
+        masks.insert("conv5".to_owned(), mask);
+        let out = cut(&apply(&model, &masks).expect("applies")).expect("cuts");
+        let counts = ["conv3", "conv4", "conv5", "conv6"].map(|name| filters(&out.checkpoint, name));
+        assert_eq!(counts, [8, 7, 11, 12]);
+        assert!(
+            out.checkpoint.masks.is_empty() && out.notes.is_empty(),
+            "{:?}",
+            out.notes
+        );
+    }
+
+    #[test]
+    fn a_tied_channel_goes_only_if_all_its_producers_are_dead() {
+        let spec = zoo::build("resnet18", [3, 16, 16], 4, 0.06).expect("builds");
+        let model = model(spec, 1);
+        let tied = ["stem", "stage1.0.conv2", "stage1.1.conv2"];
+        let mut masks = Masks::new();
+        for name in &tied[..2] {
+            masks.extend(without(&model, name, &[2]));
+        }
+        let some = cut(&apply(&model, &masks).expect("applies")).expect("cuts");
+        assert_eq!((filters(&some.checkpoint, "stem"), some.notes.len()), (4, 0));
+        masks.extend(without(&model, tied[2], &[2]));
+        let all = cut(&apply(&model, &masks).expect("applies")).expect("cuts").checkpoint;
+        assert_eq!(tied.map(|name| filters(&all, name)), [3; 3]);
+        assert_eq!(all.weights["stage2.0.shortcut.weight"].shape[1], 3);
+    }
+
+    #[test]
+    fn one_channel_of_a_group_stays_though_nobody_reads_it() {
+        let mut model = chain(0, true);
+        model.weights.get_mut("b.weight").expect("there").data.fill(0.0);
+        let out = cut(&model).expect("cuts");
+        assert_eq!((filters(&out.checkpoint, "a"), filters(&out.checkpoint, "b")), (1, 1));
+        assert_eq!(out.checkpoint.weights["last.weight"].shape, [2, 4]);
+        assert_eq!(out.notes, ["b: 1 dead channel stays: one must"]);
+    }
+
+    #[test]
+    fn a_gated_layer_says_that_its_density_is_of_fewer() {
+        let plain = zoo::build("m-cifarnet", [3, 16, 16], 4, 0.06).expect("builds");
+        let model = model(zoo::gated(&plain, Shift::Released), 1);
+        let masked = apply(&model, &without(&model, "conv2", &[0, 5])).expect("applies");
+        let out = cut(&masked).expect("cuts");
+        assert_eq!(
+            out.notes,
+            ["conv2.gate: a density is now a share of 6 channels, not of 8"]
+        );
+        assert_eq!(out.checkpoint.weights["conv2.gate.phi"].shape, [4, 6]);
+        assert_eq!(out.checkpoint.weights["conv3.gate.phi"].shape, [6, 8]);
+        assert_eq!(out.checkpoint.stats[&Density::FULL]["conv2.norm"].mean.len(), 6);
+    }
+}

@@ -1,0 +1,192 @@
+//! Cutting by a threshold: one for all layers on |γ| (Network Slimming, arXiv 1708.06519), one a layer on norms (purification).
+//! Knows nothing of training.
+
+use super::groups::groups;
+use super::saliency::{self, Score};
+use crate::model::mask::LayerMask;
+use crate::model::{Checkpoint, Masks};
+use anyhow::{Result, ensure};
+
+/// Which of many layers' channels stay if the `remove` smallest magnitudes of all together go: by count, so exactly that many.
+/// Every layer keeps its largest. Of equals those of later layers, and in a layer of higher index, go first.
+///
+/// The authors' code compares with the threshold `sorted[int(total · percent)]` strictly, and so removes one more, and all
+/// that equal it ([`official`]).
+///
+/// # Errors
+/// More are to be removed than leaves one in each layer.
+pub fn global(layers: &[Vec<f32>], remove: usize) -> Result<Vec<Vec<bool>>> {
+    let mut keep: Vec<Vec<bool>> = layers.iter().map(|l| vec![true; l.len()]).collect();
+    let mut order = Vec::new();
+    for (l, scores) in layers.iter().enumerate() {
+        let size = |i: &usize| scores[*i].abs();
+        // The first of the largest: `max_by` would give the last.
+        let largest = (0..scores.len()).rev().max_by(|a, b| size(a).total_cmp(&size(b)));
+        order.extend(
+            (0..scores.len())
+                .filter(|&i| Some(i) != largest)
+                .map(|i| (size(&i), l, i)),
+        );
+    }
+    ensure!(
+        remove <= order.len(),
+        "{remove} channels cannot go: at most {} of {} can, one stays in each of {} layers",
+        order.len(),
+        layers.iter().map(Vec::len).sum::<usize>(),
+        layers.len()
+    );
+    order.sort_by(|a, b| a.0.total_cmp(&b.0).then((b.1, b.2).cmp(&(a.1, a.2))));
+    order[..remove].iter().for_each(|&(_, l, i)| keep[l][i] = false);
+    Ok(keep)
+}
+
+/// The same as Network Slimming's authors count: |γ| > sorted[⌊total · percent⌋] stays. May empty layers.
+pub fn official(layers: &[Vec<f32>], percent: f64) -> Vec<Vec<bool>> {
+    let mut sorted: Vec<f32> = layers.iter().flatten().map(|v| v.abs()).collect();
+    sorted.sort_by(f32::total_cmp);
+    let threshold = sorted.get((sorted.len() as f64 * percent) as usize).copied();
+    let stays = |v: &f32| threshold.is_none_or(|t| v.abs() > t);
+    layers.iter().map(|l| l.iter().map(stays).collect()).collect()
+}
+
+/// What is at least τ times the mean of all.
+pub fn above(scores: &[f32], threshold: f32) -> Vec<bool> {
+    let mean = scores.iter().sum::<f32>() / scores.len().max(1) as f32;
+    // Not `>=`: what is not a number must stay visible.
+    scores.iter().map(|&s| !(s < threshold * mean)).collect()
+}
+
+/// Network Slimming: the masks without the `remove` channels of smallest |γ| of all that can be cut; those of the start stay.
+/// Channels that belong together go by the mean of their |γ|.
+///
+/// # Errors
+/// More than can go, or a network without norm scales to go by.
+pub fn slimming(checkpoint: &Checkpoint, remove: usize) -> Result<Masks> {
+    let spec = checkpoint.spec();
+    let groups = groups(spec)?;
+    let mask_of = |node: usize| {
+        let name = &spec.nodes[node].name;
+        let shape = &checkpoint.weights[&format!("{name}.weight")].shape;
+        let whole = || LayerMask::whole(shape[0], shape[1..].iter().product());
+        checkpoint.masks.get(name).cloned().unwrap_or_else(whole)
+    };
+    let mut found = Vec::new();
+    for group in groups.list.iter().filter(|g| g.fixed.is_none()) {
+        let Ok(scores) = saliency::filters(spec, &checkpoint.weights, group, &Score::NormScale) else {
+            continue;
+        };
+        let masks: Vec<LayerMask> = group.producers.iter().map(|&p| mask_of(p)).collect();
+        let alive: Vec<usize> = (0..group.channels)
+            .filter(|&c| masks.iter().any(|m| m.filters[c]))
+            .collect();
+        found.push((group, alive, scores));
+    }
+    ensure!(!found.is_empty(), "network {} has no norm scales γ to go by", spec.name);
+    let scores: Vec<Vec<f32>> = found
+        .iter()
+        .map(|(_, alive, s)| alive.iter().map(|&c| s[c]).collect())
+        .collect();
+    let keep = global(&scores, remove)?;
+    let mut masks = checkpoint.masks.clone();
+    for ((group, alive, _), keep) in found.iter().zip(keep) {
+        let dead: Vec<usize> = alive
+            .iter()
+            .zip(keep)
+            .filter(|(_, keep)| !keep)
+            .map(|(&c, _)| c)
+            .collect();
+        for &p in group.producers.iter().filter(|_| !dead.is_empty()) {
+            let mask = masks.entry(spec.nodes[p].name.clone()).or_insert_with(|| mask_of(p));
+            dead.iter().for_each(|&c| mask.filters[c] = false);
+        }
+    }
+    Ok(masks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::zoo;
+
+    const GAMMA: [f32; 10] = [0.9, -0.02, 0.3, 0.05, 0.0, 0.6, -0.4, 0.01, 0.2, 0.75];
+
+    fn bits(keep: &[bool]) -> Vec<u8> {
+        keep.iter().map(|&b| u8::from(b)).collect()
+    }
+
+    #[test]
+    fn exactly_so_many_go_as_are_asked_for() {
+        let keep = |n| bits(&global(&[GAMMA.to_vec()], n).expect("fits")[0]);
+        assert_eq!(keep(4), [1, 0, 1, 0, 0, 1, 1, 0, 1, 1]);
+        assert_eq!(keep(5), [1, 0, 1, 0, 0, 1, 1, 0, 0, 1]);
+        assert_eq!(keep(9), [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(keep(0), [1; 10]);
+    }
+
+    #[test]
+    fn the_official_rule_takes_one_more() {
+        let keep = |percent| bits(&official(&[GAMMA.to_vec()], percent)[0]);
+        assert_eq!(keep(0.4), [1, 0, 1, 0, 0, 1, 1, 0, 0, 1]);
+        assert_eq!(keep(0.5).iter().sum::<u8>(), 4);
+        assert_eq!(keep(0.7), [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        // The whole second layer goes.
+        assert_eq!(
+            official(&[vec![1.0, 2.0], vec![0.1, 0.2]], 0.25),
+            [[true, true], [false, false]]
+        );
+    }
+
+    #[test]
+    fn no_layer_is_emptied_and_ties_keep_the_first() {
+        let keep = global(&[vec![1.0, 2.0], vec![0.1, 0.1, 0.1]], 3).expect("fits");
+        assert_eq!(keep, [vec![false, true], vec![true, false, false]]);
+        let keep = global(&[vec![0.5, 0.5], vec![0.5, 0.5]], 1).expect("fits");
+        assert_eq!(keep, [[true, true], [true, false]]);
+        let text = global(&[vec![1.0, 2.0], vec![0.1]], 2)
+            .expect_err("too many")
+            .to_string();
+        assert_eq!(
+            text,
+            "2 channels cannot go: at most 1 of 3 can, one stays in each of 2 layers"
+        );
+    }
+
+    #[test]
+    fn small_shares_of_the_mean_go() {
+        assert_eq!(above(&[1.0, 2.0, 3.0, 0.5, 3.5], 0.5), [true, true, true, false, true]);
+        assert_eq!(above(&[1.0, 1.0], 1.0), [true, true]);
+        assert_eq!(above(&[f32::NAN, 1.0], 1.0), [true, true]);
+        assert!(above(&[], 1.0).is_empty());
+    }
+
+    #[test]
+    fn slimming_masks_the_smallest_scales_of_all_groups() {
+        let spec = zoo::build("resnet18", [3, 16, 16], 4, 0.05).expect("builds");
+        let mut model = super::super::tests::model(spec, 1);
+        for (name, array) in &mut model.weights {
+            if name.ends_with("gamma") {
+                array.data.fill(1.0);
+            }
+        }
+        // stem and the second convolutions of stage 1 are one group: the mean of their three.
+        model.weights.get_mut("stem.norm.gamma").expect("there").data[1] = 0.1;
+        model.weights.get_mut("stage1.0.conv1.norm.gamma").expect("there").data[2] = -0.2;
+        let masks = slimming(&model, 2).expect("fits");
+        let names: Vec<&str> = masks.keys().map(String::as_str).collect();
+        assert_eq!(names, ["stage1.0.conv1", "stage1.0.conv2", "stage1.1.conv2", "stem"]);
+        assert_eq!(masks["stem"].filters, [true, false, true]);
+        assert_eq!(masks["stage1.0.conv2"], masks["stage1.1.conv2"]);
+        assert_eq!(masks["stage1.0.conv1"].filters, [true, true, false]);
+        let again = slimming(&Checkpoint { masks, ..model }, 1).expect("fits");
+        let dead = |name: &str| again[name].filters.iter().filter(|&&b| !b).count();
+        assert_eq!(
+            again
+                .values()
+                .map(|m| m.filters.iter().filter(|&&b| !b).count())
+                .sum::<usize>(),
+            5,
+            "{}",
+            dead("stem")
+        );
+    }
+}
