@@ -19,11 +19,12 @@
 //! | [`methods`] | one paper, one file | threads, folders |
 //! | [`run`] | experiments as data and as threads: presets, run folders, the store, the session | windows |
 //! | [`view`] | what is shown, computed from the store; serializable | egui |
+//! | [`export`] | bytes out of views: SVG, PNG, CSV, one HTML file | windows, where files go |
 //! | [`cli`] | a front: arguments in, a line a fact out | egui |
 //! | [`app`] | a front: the window | how anything is computed |
 //!
 //! Arrows go up the table only:
-//! `disk → kernel → data → model → event → infer → prune → search → train → methods → run → view → { cli, app }`.
+//! `disk → kernel → data → model → event → infer → prune → search → train → methods → run → view → export → { cli, app }`.
 //! `tests/tidy.rs` holds them, and four sentences: only `app` names egui; only `model`, `train`, `run::device` and
 //! `cli::eval` name burn; only `kernel` has `unsafe`; no view reads a clock or a file.
 //!
@@ -59,6 +60,7 @@ pub mod cli;
 pub mod data;
 pub mod disk;
 pub mod event;
+pub mod export;
 pub mod infer;
 pub mod kernel;
 pub mod methods;

@@ -158,7 +158,7 @@ fn everything_is_found_by_its_words() {
     assert_eq!(harness.state().state.overlay, None);
     harness.key_press(egui::Key::F1);
     harness.run_ok();
-    harness.get_by_label("Keys and actions");
+    assert_eq!(harness.query_all_by_label("Layout: Watch search").count(), 1);
     harness.key_press(egui::Key::Escape);
     harness.run_ok();
     assert_eq!(harness.state().state.overlay, None);
@@ -168,7 +168,7 @@ fn everything_is_found_by_its_words() {
 fn a_wish_on_the_frontier_chooses_a_density_to_go_to() {
     let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
     harness.state_mut().asked.clear();
-    harness.get_by_role_and_label(Role::CheckBox, "At most").click();
+    harness.get_by_role_and_label(Role::CheckBox, "Limit loss").click();
     harness.run_ok();
     harness.get_by_label("Go there").click();
     harness.run_ok();
@@ -427,7 +427,7 @@ fn a_preset_dropped_onto_the_window_becomes_the_draft_and_a_model_is_opened() {
     let mut state = UiState::new(DeviceName::Flex).expect("presets");
     assert_eq!(shell::open_path(preset, &mut state), None);
     assert_eq!(
-        (state.draft.name.as_str(), state.preset.as_str()),
+        (state.draft.name.as_str(), state.preset_name()),
         ("mine", "mine.toml")
     );
     let model = folder.path().join("m.safetensors");

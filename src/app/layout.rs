@@ -46,13 +46,13 @@ impl LayoutName {
 
     /// Its panels as they stand at first.
     pub fn tree(self) -> Tree<Panel> {
-        use Panel::{Density, Frontier, Layers, Log, Parallel, Residuals, Runs, Saliency, Search, Sites, Training};
+        use Panel::{Density, Experiment, Frontier, Layers, Log, Parallel, Residuals, Runs, Saliency, Search, Sites, Training};
         let mut b = Builder(Tiles::default());
         let root = match self {
             Self::Tune => {
                 let left = [b.tabs(&[Density]), b.tabs(&[Layers])];
                 let left = b.split(LinearDir::Vertical, left, 0.46);
-                let top = [b.tabs(&[Frontier]), b.tabs(&[Training, Runs, Log])];
+                let top = [b.tabs(&[Frontier]), b.tabs(&[Training, Experiment, Runs, Log])];
                 let top = b.split(LinearDir::Horizontal, top, 0.5);
                 let saliency = b.tabs(&[Saliency]);
                 let right = b.split(LinearDir::Vertical, [top, saliency], 0.58);
@@ -61,12 +61,12 @@ impl LayoutName {
             Self::Watch => {
                 let left = [b.tabs(&[Search]), b.tabs(&[Parallel, Residuals])];
                 let left = b.split(LinearDir::Vertical, left, 0.62);
-                let right = [b.tabs(&[Sites, Layers]), b.tabs(&[Frontier, Training, Runs, Log])];
+                let right = [b.tabs(&[Sites, Layers]), b.tabs(&[Frontier, Training, Experiment, Runs, Log])];
                 let right = b.split(LinearDir::Vertical, right, 0.5);
                 b.split(LinearDir::Horizontal, [left, right], 0.6)
             }
             Self::Compare => {
-                let left = [b.tabs(&[Runs]), b.tabs(&[Log])];
+                let left = [b.tabs(&[Runs, Experiment]), b.tabs(&[Log])];
                 let left = b.split(LinearDir::Vertical, left, 0.7);
                 let right = [b.tabs(&[Frontier]), b.tabs(&[Training, Search, Residuals])];
                 let right = b.split(LinearDir::Vertical, right, 0.54);

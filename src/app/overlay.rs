@@ -3,7 +3,7 @@
 
 use super::action::Action;
 use super::shell::open_path;
-use super::state::{Overlay, UiState};
+use super::state::{Overlay, PathEntry, UiState};
 use super::theme::{self, palette};
 use super::widgets;
 use crate::run::{Command, RunStore};
@@ -149,38 +149,50 @@ fn path_entry(ui: &mut Ui, state: &mut UiState, commands: &mut Vec<Command>) {
     let Some(mut entry) = state.path_entry.take() else {
         return;
     };
-    let mut open = false;
+    let (title, about, verb) = match &entry.saving {
+        Some(_) => ("Save", "Path to save to", "Save"),
+        None => (
+            "Open",
+            "Path of a model (.safetensors), a preset (.toml) or a run folder",
+            "Open",
+        ),
+    };
+    let mut done = false;
     let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
     let modal = egui::Modal::new(egui::Id::unique("path entry"))
         .frame(frame)
         .show(ui.ctx(), |ui| {
             ui.set_width(460.0);
-            ui.heading("Open");
+            ui.heading(title);
             if !entry.note.is_empty() {
                 ui.label(RichText::new(&entry.note).color(ui.visuals().warn_fg_color));
             }
-            let label = ui.label("Path of a model (.safetensors), a preset (.toml) or a run folder");
+            let label = ui.label(about);
             let edit = egui::TextEdit::singleline(&mut entry.text)
                 .desired_width(f32::INFINITY)
                 .hint_text("runs/…/models/….safetensors");
             let field = ui.add(edit).labelled_by(label.id);
-            let entered = field.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
+            let entered = field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
             if !entered && ui.memory(|m| m.focused().is_none()) {
                 field.request_focus();
             }
-            widgets::quiet(ui, "Files and folders can also be dropped onto the window.");
+            if entry.saving.is_none() {
+                widgets::quiet(ui, "Files and folders can also be dropped onto the window.");
+            }
             ui.add_space(6.0);
             ui.horizontal(|ui| {
                 let filled = !entry.text.trim().is_empty();
-                open = (widgets::primary(ui, filled, "Open").clicked() || entered) && filled;
+                done = (widgets::primary(ui, filled, verb).clicked() || entered) && filled;
                 if ui.button("Cancel").clicked() {
                     ui.close();
                 }
             });
         });
-    if open {
-        commands.extend(open_path(PathBuf::from(entry.text.trim()), state));
-    } else if !modal.should_close() {
-        state.path_entry = Some(entry);
+    let path = PathBuf::from(entry.text.trim());
+    match entry.saving {
+        Some(saving) if done => state.writing = Some((path, saving.bytes)),
+        None if done => commands.extend(open_path(path, state)),
+        _ if modal.should_close() => {}
+        saving => state.path_entry = Some(PathEntry { saving, ..entry }),
     }
 }

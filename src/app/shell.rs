@@ -58,12 +58,7 @@ pub fn open_path(path: PathBuf, state: &mut UiState) -> Option<Command> {
     if path.extension().is_some_and(|e| e == "toml") {
         let text = path.to_string_lossy();
         match Experiment::load(&text, &[]) {
-            Ok(draft) => {
-                let name = path
-                    .file_name()
-                    .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-                state.take_draft(draft, name);
-            }
+            Ok(draft) => state.take_draft(draft, text.into_owned()),
             Err(e) => state.toasts.say(true, format!("{e:#}")),
         }
         return None;

@@ -4,6 +4,7 @@
 use super::action::Action;
 use super::layout::Layouts;
 use super::toasts::Toasts;
+use crate::export::Style;
 use crate::model::Density;
 use crate::run::device::DeviceName;
 use crate::run::experiment::PRESETS;
@@ -11,10 +12,12 @@ use crate::run::probe::OpenModel;
 use crate::run::{Experiment, Question, RunId};
 use crate::view::Curves;
 use crate::view::curves::CurveOptions;
+use crate::view::form::Value;
 use crate::view::frontier::{Against, Source, Wish};
 use crate::view::search::{Chosen, Height};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Density asked for when a model opens, in percent.
@@ -39,8 +42,10 @@ pub enum Panel {
     Parallel,
     /// ADMM's residuals.
     Residuals,
-    /// Settings and curves.
+    /// Curves.
     Training,
+    /// All settings of the draft.
+    Experiment,
     /// Runs of this session.
     Runs,
     /// What went wrong.
@@ -49,12 +54,13 @@ pub enum Panel {
 
 impl Panel {
     /// All, in the order of the menu.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Density,
         Self::Layers,
         Self::Saliency,
         Self::Frontier,
         Self::Training,
+        Self::Experiment,
         Self::Search,
         Self::Sites,
         Self::Parallel,
@@ -75,6 +81,7 @@ impl Panel {
             Panel::Parallel => "Trials over sites",
             Panel::Residuals => "Residuals",
             Panel::Training => "Training",
+            Panel::Experiment => "Experiment",
             Panel::Runs => "Runs",
             Panel::Log => "Log",
         }
@@ -91,7 +98,8 @@ impl Panel {
             Panel::Sites => "What a search decides, site by site; drag to propose, tick to hold",
             Panel::Parallel => "Trials as lines over sites",
             Panel::Residuals => "How near ADMM's weights are to their pruned targets",
-            Panel::Training => "Settings, and curves of all runs",
+            Panel::Training => "The settings people change most, and curves of all runs",
+            Panel::Experiment => "Every setting of the preset; as a command, as a preset of your own",
             Panel::Runs => "Runs of this session",
             Panel::Log => "Everything that went wrong",
         }
@@ -178,6 +186,26 @@ impl SearchUi {
     }
 }
 
+/// What is half done in the experiment's form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FormUi {
+    /// A key and the line being typed for it.
+    pub typed: Option<(String, String)>,
+    /// A key and why its last value was not taken.
+    pub problem: Option<(String, String)>,
+    /// The value that was just taken of a field.
+    pub taken: Option<Value>,
+}
+
+/// Bytes that somebody wants to save.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saving {
+    /// The name that is suggested.
+    pub name: String,
+    /// What is saved.
+    pub bytes: Vec<u8>,
+}
+
 /// A path being typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathEntry {
@@ -185,6 +213,8 @@ pub struct PathEntry {
     pub text: String,
     /// Why it is asked for.
     pub note: String,
+    /// What is saved there; otherwise what is there is opened.
+    pub saving: Option<Saving>,
 }
 
 /// What lies over the window until it is left.
@@ -224,6 +254,8 @@ pub struct UiState {
     pub preset: String,
     /// The draft as it came.
     pub base: Experiment,
+    /// What is half done in its form.
+    pub form: FormUi,
     /// What the heat map shows.
     pub heat: Heat,
     /// Channels by falling value instead of by number.
@@ -256,6 +288,12 @@ pub struct UiState {
     pub path_entry: Option<PathEntry>,
     /// Set when a file dialog is wanted; whoever shows it resets it.
     pub wants_dialog: bool,
+    /// What shall be saved, wherever its user says; whoever asks takes it.
+    pub saving: Option<Saving>,
+    /// What shall be written where; whoever writes takes it.
+    pub writing: Option<(PathBuf, Vec<u8>)>,
+    /// How figures are saved.
+    pub figure_style: Style,
     /// Set when the window shall close.
     pub wants_quit: bool,
 }
@@ -277,6 +315,7 @@ impl UiState {
             base: draft.clone(),
             draft,
             preset: preset.to_owned(),
+            form: FormUi::default(),
             heat: Heat::default(),
             sort_channels: false,
             heat_texture: None,
@@ -296,6 +335,9 @@ impl UiState {
             toasts: Toasts::default(),
             path_entry: None,
             wants_dialog: false,
+            saving: None,
+            writing: None,
+            figure_style: Style::default(),
             wants_quit: false,
         })
     }
@@ -307,5 +349,12 @@ impl UiState {
         self.base = draft.clone();
         self.draft = draft;
         self.preset = preset;
+        self.form = FormUi::default();
+    }
+
+    /// The preset's name, or the name of its file.
+    pub fn preset_name(&self) -> &str {
+        let name = Path::new(&self.preset).file_name().and_then(|n| n.to_str());
+        name.unwrap_or(&self.preset)
     }
 }

@@ -301,6 +301,19 @@ mod tests {
     }
 
     #[test]
+    fn figures_have_the_windows_colors() {
+        use crate::export::ink;
+        for (p, inks) in [(&LIGHT, &ink::LIGHT), (&DARK, &ink::DARK)] {
+            assert_eq!(p.series, inks.series.map(rgb));
+            assert_eq!(
+                [p.tile, p.text, p.weak, p.grid],
+                [inks.paper, inks.text, inks.weak, inks.grid].map(rgb)
+            );
+            assert_eq!(p.heat, inks.heat.map(|h| [(h >> 16) as u8, (h >> 8) as u8, h as u8]));
+        }
+    }
+
+    #[test]
     fn the_heat_scale_is_steady_in_lightness() {
         for p in [&LIGHT, &DARK] {
             let steps: Vec<f32> = (0..=40).map(|i| luminance(heat(p, i as f32 / 40.0))).collect();

@@ -138,7 +138,8 @@ fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
     );
     let text = RichText::new(&words).font(theme::small()).color(p.text);
     let place = Rect::from_min_max(rect.min + vec2(0.0, 3.0), egui::pos2(number.left() - 8.0, rect.max.y));
-    let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(place));
+    let left = Layout::left_to_right(Align::Min);
+    let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(place).layout(left));
     inner.add(egui::Label::new(text).truncate().selectable(false));
     let track = Rect::from_min_max(
         rect.left_bottom() - vec2(0.0, 8.0),
@@ -149,7 +150,7 @@ fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
 }
 
 fn preset_chooser(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
-    let chosen = state.preset.clone();
+    let chosen = state.preset_name().to_owned();
     let shown_name = if state.draft == state.base {
         chosen.clone()
     } else {

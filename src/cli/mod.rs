@@ -5,8 +5,10 @@
 
 mod bench;
 mod eval;
+mod figure;
 mod inspect;
 mod lists;
+mod report;
 mod run;
 
 use crate::run::device::DeviceName;
@@ -48,6 +50,10 @@ enum Action {
     Eval(eval::EvalArgs),
     /// Show what is in a model file, layer by layer
     Inspect(inspect::InspectArgs),
+    /// One figure of one run or several
+    Figure(figure::FigureArgs),
+    /// One HTML file about one run or several
+    Report(report::ReportArgs),
     /// Time this machine
     Bench(bench::BenchArgs),
     /// List devices to train on
@@ -155,6 +161,8 @@ pub fn main() -> Next {
         Some(Action::Resume(args)) => run::resume(&args),
         Some(Action::Eval(args)) => eval::eval(&args),
         Some(Action::Inspect(args)) => inspect::inspect(&args),
+        Some(Action::Figure(args)) => figure::figure(&args),
+        Some(Action::Report(args)) => report::report(&args),
         Some(Action::Bench(args)) => bench::bench(&args),
         Some(Action::Devices(json)) => lists::devices(json),
         Some(Action::Presets(json)) => lists::presets(json),

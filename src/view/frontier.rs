@@ -55,8 +55,10 @@ pub struct FrontierView {
 /// Points that belong together, by rising x.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrontierSeries {
-    /// Its name with the split it was measured on.
+    /// Its name, unlike all others.
     pub label: String,
+    /// What was measured, and when.
+    pub about: String,
     /// The run it comes from, the first one of several seeds; none for the open model.
     pub run: Option<RunId>,
     /// A number for its mark: the same for runs of one method.
@@ -220,11 +222,12 @@ fn point(source: Source, costs: Costs, against: Against, top1: f64, n: usize) ->
     })
 }
 
-fn series(label: String, run: Option<RunId>, mark: usize, points: Vec<FrontierPoint>) -> FrontierSeries {
+fn series(label: String, about: &str, run: Option<RunId>, points: Vec<FrontierPoint>) -> FrontierSeries {
     FrontierSeries {
         label,
+        about: about.to_owned(),
         run,
-        mark,
+        mark: 0,
         seeds: 1,
         points,
     }
@@ -233,7 +236,7 @@ fn series(label: String, run: Option<RunId>, mark: usize, points: Vec<FrontierPo
 /// The open model as its file says.
 fn recorded(store: &RunStore, against: Against) -> FrontierSeries {
     let Some(model) = &store.open else {
-        return series(String::new(), None, 0, Vec::new());
+        return series(String::new(), "", None, Vec::new());
     };
     let valid = model.header.metrics.iter().filter(|x| x.split == Split::Valid.name());
     let points = valid.filter_map(|x| {
@@ -244,13 +247,18 @@ fn recorded(store: &RunStore, against: Against) -> FrontierSeries {
         };
         point(Source::Recorded(x.density), costs, against, f64::from(x.top1), x.n)
     });
-    series(format!("{}, valid, recorded", model.name), None, 0, points.collect())
+    series(
+        format!("{}, recorded", model.name),
+        "validation images, when it was made",
+        None,
+        points.collect(),
+    )
 }
 
 /// The open model as measured in this session.
 fn measured(store: &RunStore, against: Against) -> FrontierSeries {
     let Some(model) = &store.open else {
-        return series(String::new(), None, 0, Vec::new());
+        return series(String::new(), "", None, Vec::new());
     };
     let here = store.measured.iter().filter(|m| m.model.from == model.from);
     let points = here.filter_map(|m| {
@@ -259,9 +267,9 @@ fn measured(store: &RunStore, against: Against) -> FrontierSeries {
         point(Source::Measured(a.question.clone()), costs_of(a), against, top1, a.n)
     });
     series(
-        format!("{}, valid, measured here", model.name),
+        format!("{}, measured here", model.name),
+        "validation images, in this session",
         None,
-        0,
         points.collect(),
     )
 }
@@ -336,14 +344,18 @@ fn of_group(group: &[&RunState], against: Against, mark: usize) -> FrontierSerie
         }
         Some(made)
     });
-    let label = match (group, all[0].0) {
-        ([one], Some(epoch)) => format!("{}, valid, epoch {epoch}", one.title()),
-        ([one], None) => one.title(),
-        _ => format!("{}, valid, mean of {} seeds", first.experiment.name, group.len()),
+    let label = match group {
+        [one] => one.title(),
+        _ => format!("{}, {} seeds", first.experiment.name, group.len()),
+    };
+    let about = match all[0].0 {
+        Some(epoch) => format!("validation images, epoch {epoch}"),
+        None => String::new(),
     };
     FrontierSeries {
         seeds: group.len(),
-        ..series(label, Some(first.id), mark, points.collect())
+        mark,
+        ..series(label, &about, Some(first.id), points.collect())
     }
 }
 
@@ -361,8 +373,11 @@ fn trials(run: &RunState, against: Against, mark: usize) -> Vec<FrontierSeries> 
             };
             point(Source::Trial(run.id, i, t.number), costs, against, f64::from(t.top1), n)
         });
-        let label = format!("{}, trials of {}", run.title(), search.start.name);
-        series(label, Some(run.id), mark, points.collect())
+        let label = format!("{}, {}", run.title(), search.start.name);
+        FrontierSeries {
+            mark,
+            ..series(label, "trials, validation images", Some(run.id), points.collect())
+        }
     };
     run.searches.iter().enumerate().map(of_search).collect()
 }
@@ -443,8 +458,9 @@ impl FrontierView {
             None => String::new(),
         };
         Some(format!(
-            "{}\n{what}\n{}{spread} of {} images\n{}",
+            "{}\n{}\n{what}\n{}{spread} of {} images\n{}",
             one.label,
+            one.about,
             text::percent(p.top1),
             text::grouped(p.n as u64),
             self.against.words(p.x)

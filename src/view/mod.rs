@@ -3,6 +3,8 @@
 
 pub mod curves;
 pub mod density;
+pub mod form;
+pub mod form_docs;
 pub mod frontier;
 pub mod layers;
 pub mod notices;

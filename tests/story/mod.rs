@@ -275,8 +275,16 @@ pub fn searching(trials: u64) -> Vec<Event> {
     for number in 0..trials {
         let t = number as f64 / 120.0;
         // Numbers that look random, the same everywhere.
-        let noise = |i: usize| (((number * 97 + i as u64 * 31 + 13) * 7919) % 1000) as f64 / 1000.0 - 0.5;
+        let noise = |i: usize| {
+            let mut h = (number * 8 + i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            h = (h ^ (h >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            (h >> 40) as f64 / (1 << 24) as f64 - 0.5
+        };
         let density = |i: usize| {
+            // Held from the fortieth trial on.
+            if i == 0 && number >= 40 {
+                return 1.0;
+            }
             let good = 0.45 + 0.07 * ((i * 5) % 8) as f64;
             (good + noise(i) * 0.6 * (1.0 - 0.8 * t)).clamp(0.1, 1.0)
         };

@@ -2,9 +2,11 @@
 //! Knows nothing of how points were measured.
 
 use crate::app::action::{self, Action};
+use crate::app::figures::figure_menu;
 use crate::app::state::{Dragged, Panel, UiState};
 use crate::app::theme::{self, Palette, palette};
 use crate::app::widgets;
+use crate::export::figure;
 use crate::run::{Command, ModelRef, RunStore};
 use crate::view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView, NowPoint, Source, frontier};
 use crate::view::text;
@@ -57,6 +59,7 @@ pub fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands:
 /// What is along the bottom, and what is wished for.
 fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState) {
     ui.horizontal_wrapped(|ui| {
+        figure_menu(ui, "frontier", state, || figure::frontier(view));
         let axes = [
             (Against::Macs, "MACs"),
             (Against::Params, "Parameters"),
@@ -71,41 +74,40 @@ fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState) {
         let wish = &mut state.frontier.wish;
         let reference = view.reference.as_ref().map_or("", |(_, from)| from.as_str());
         let mut wants = wish.below.is_some();
-        let tick = ui.checkbox(&mut wants, "At most");
-        let about = format!(
-            "Choose the cheapest point that is accurate enough. Points below {reference}; the line can be dragged"
-        );
+        let tick = ui.checkbox(&mut wants, "Limit loss");
+        let about =
+            format!("Choose the cheapest point that is at most so far below {reference}. The line can be dragged.");
         if tick.on_hover_text(about).changed() {
             wish.below = wants.then_some(0.01);
         }
-        let mut points = wish.below.unwrap_or(0.01) * 100.0;
-        let field = DragValue::new(&mut points)
-            .range(0.0..=100.0)
-            .speed(0.05)
-            .max_decimals(2)
-            .suffix(" points below");
-        let field = ui.name_inputs("Points below", |ui| ui.add_enabled(wants, field));
-        if field.changed() {
-            wish.below = Some(points / 100.0);
+        if let Some(below) = &mut wish.below {
+            let mut points = *below * 100.0;
+            let field = DragValue::new(&mut points)
+                .range(0.0..=100.0)
+                .speed(0.05)
+                .max_decimals(2);
+            let field = ui.name_inputs("Points below", |ui| ui.add(field.suffix(" points")));
+            if field.changed() {
+                *below = points / 100.0;
+            }
         }
         let unit = Unit::of(view.against);
         let mut wants = wish.most.is_some();
-        let tick = ui.checkbox(&mut wants, "at most ");
-        let tick = tick.on_hover_text("Choose among points that cost no more; the line can be dragged");
-        tick.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, wants, "At most so much cost"));
-        if tick.changed() {
+        let tick = ui.checkbox(&mut wants, "Limit cost");
+        if tick
+            .on_hover_text("Choose among points that cost no more. The line can be dragged.")
+            .changed()
+        {
             let costs = view.series.iter().flat_map(|s| &s.points).map(|p| p.x);
             wish.most = wants.then(|| costs.fold(0.0, f64::max) / 2.0);
         }
-        let mut most = wish.most.unwrap_or(0.0) / unit.each;
-        let field = DragValue::new(&mut most)
-            .range(0.0..=1e6)
-            .speed(0.02)
-            .max_decimals(2)
-            .suffix(unit.short);
-        let field = ui.name_inputs("Most cost", |ui| ui.add_enabled(wants, field));
-        if field.changed() {
-            wish.most = Some(most * unit.each);
+        if let Some(most) = &mut wish.most {
+            let mut shown = *most / unit.each;
+            let field = DragValue::new(&mut shown).range(0.0..=1e6).speed(0.02).max_decimals(2);
+            let field = ui.name_inputs("Most cost", |ui| ui.add(field.suffix(unit.short)));
+            if field.changed() {
+                *most = shown * unit.each;
+            }
         }
     });
 }
@@ -148,7 +150,7 @@ fn plot_ui(ui: &mut Ui, view: &FrontierView, state: &UiState, chosen: Option<(us
         .height(height.max(80.0));
     let shown = plot.show(ui, |plot| {
         if let Some(dense) = view.dense {
-            let line = VLine::new("dense: every channel", dense / each);
+            let line = VLine::new("dense", dense / each);
             plot.vline(line.color(p.weak).width(1.0).style(LineStyle::dashed_dense()));
         }
         for series in &view.series {
@@ -222,6 +224,7 @@ fn series_ui(plot: &mut PlotUi, series: &FrontierSeries, each: f64, p: &Palette)
         Line::new(series.label.clone(), front.clone())
             .color(color)
             .width(theme::LINE)
+            .allow_band(false)
             .allow_hover(false),
     );
     plot.points(

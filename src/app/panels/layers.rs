@@ -2,10 +2,12 @@
 //! Knows nothing of single channels.
 
 use crate::app::action;
+use crate::app::figures::figure_menu;
 use crate::app::share_bar::{Moved, ShareBar, share_bar};
 use crate::app::state::UiState;
 use crate::app::theme::{self, palette};
 use crate::app::widgets;
+use crate::export::figure;
 use crate::run::{Command, RunStore};
 use crate::view::layers::{LayerRow, LayersView, layers, of_source};
 use crate::view::text;
@@ -57,7 +59,7 @@ pub fn layers_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &
     }
     let most = view.rows.iter().map(|r| r.macs_dense).max().unwrap_or(1).max(1);
     ui.spacing_mut().item_spacing.y = 0.0;
-    header(ui, &view);
+    header(ui, &view, state);
     egui::ScrollArea::vertical().show(ui, |ui| {
         let room = ui.available_height() / view.rows.len().max(1) as f32;
         let height = room.clamp(theme::ROW - 2.0, theme::ROW + 14.0);
@@ -67,7 +69,7 @@ pub fn layers_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &
     });
 }
 
-fn header(ui: &mut Ui, view: &LayersView) {
+fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState) {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
     let at = Columns::of(rect);
@@ -99,6 +101,9 @@ fn header(ui: &mut Ui, view: &LayersView) {
         );
     }
     put(at.macs[0] + 6.0, "MACs an image");
+    let corner = Rect::from_min_max(pos2(rect.right() - 24.0, rect.top()), rect.max);
+    let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(corner));
+    figure_menu(&mut inner, "layers", state, || figure::layers(view));
     response.on_hover_text(
         "Pale: with every channel running. Bars of gates can be dragged; a held one leaves the slider alone.",
     );

@@ -2,6 +2,7 @@
 //! Knows nothing of where panels stand.
 
 mod density;
+mod experiment;
 mod frontier;
 mod layers;
 mod log;
@@ -29,6 +30,7 @@ pub fn panel_ui(ui: &mut Ui, panel: Panel, store: &RunStore, state: &mut UiState
         Panel::Parallel => parallel::parallel_ui(ui, store, state),
         Panel::Residuals => residuals::residuals_ui(ui, store, state),
         Panel::Training => training::training_ui(ui, store, state, commands),
+        Panel::Experiment => experiment::experiment_ui(ui, state),
         Panel::Runs => runs::runs_ui(ui, store, commands),
         Panel::Log => log::log_ui(ui, store),
     }

@@ -1,9 +1,11 @@
 //! Trials as lines over sites; hovering names a trial, clicking looks back at it.
 //! Knows nothing of how trials are made.
 
+use crate::app::figures::figure_menu;
 use crate::app::state::UiState;
 use crate::app::theme::{self, Palette, palette};
 use crate::app::widgets::{self, quiet};
+use crate::export::figure;
 use crate::run::RunStore;
 use crate::view::parallel::{ParallelLine, ParallelView, parallel};
 use crate::view::search::choose;
@@ -32,6 +34,9 @@ pub fn parallel_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         if view.hidden > 0 {
             quiet(ui, format!("{} older trials are not drawn", view.hidden));
         }
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            figure_menu(ui, "trials over sites", state, || figure::parallel(&view));
+        });
     });
     let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Trials over sites"));

@@ -1,10 +1,12 @@
 //! ADMM's residuals, a line a layer.
 //! Knows nothing of what ADMM is for.
 
+use crate::app::figures::figure_menu;
 use crate::app::panels::sites::dimension;
 use crate::app::state::UiState;
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, caption};
+use crate::export::figure;
 use crate::run::RunStore;
 use crate::view::residuals::residuals;
 use crate::view::text;
@@ -12,7 +14,7 @@ use egui::{Role, Ui, WidgetInfo};
 use egui_plot::{Axis, HoverPosition, Line, MarkerShape, PlotPoints, Points};
 
 /// Paints the panel.
-pub fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &UiState) {
+pub fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let Some(view) = residuals(store, state.search.chosen) else {
         return widgets::empty(
             ui,
@@ -23,7 +25,12 @@ pub fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &UiState) {
     let worst = view.worst().map_or_else(String::new, |(layer, value)| {
         format!("{}: largest now {} in {layer}", view.title, text::small(value))
     });
-    caption(ui, &worst, "residual");
+    ui.horizontal(|ui| {
+        caption(ui, &worst, "residual");
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            figure_menu(ui, "residuals", state, || figure::residuals(&view));
+        });
+    });
     let p = palette(ui);
     let plot = widgets::plot("residuals", p)
         .include_x(0.0)

@@ -1,9 +1,11 @@
 //! Channels of all layers as a heat map, one row a layer, cells stretched over the full width.
 //! Knows nothing of how saliency is computed.
 
+use crate::app::figures::figure_menu;
 use crate::app::state::{Heat, HeatTexture, UiState};
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, caption};
+use crate::export::figure;
 use crate::run::RunStore;
 use crate::view::saliency::{SaliencyRow, SaliencyView, saliency};
 use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, WidgetInfo, pos2, vec2};
@@ -34,6 +36,8 @@ pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         ui.checkbox(&mut state.sort_channels, "Sort channels")
             .on_hover_text("By falling value instead of by number");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            let how_often = state.heat == Heat::Active;
+            figure_menu(ui, "saliency", state, || figure::saliency(&view, how_often));
             legend(ui, state.heat, &view)
         });
     });

@@ -1,10 +1,12 @@
 //! A search as it goes on: trials, the best so far, temperature and acceptance; and the way back to any trial.
 //! Knows nothing of sites.
 
+use crate::app::figures::figure_menu;
 use crate::app::state::UiState;
 use crate::app::theme::{self, Palette, palette};
 use crate::app::widgets::{self, caption, quiet};
 use crate::event::{Steer, Verdict};
+use crate::export::figure;
 use crate::run::{Command, RunStore};
 use crate::view::search::{self, Height, SearchView, search};
 use crate::view::text;
@@ -47,6 +49,8 @@ fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchVie
         );
         let heated = view.temperature.iter().any(|t| t[1] > 0.0);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            let height = state.search.height;
+            figure_menu(ui, "trials", state, || figure::search(view, height));
             let button = ui.add_enabled(view.is_live && heated, egui::Button::new("Re-heat"));
             let why = "Back to the first temperature, so that worse trials are taken again";
             let button = button
@@ -131,10 +135,17 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
             } if !plot_name.is_empty() => Some(format!("{plot_name}\ntrial {}\n{side} {:.3}", position.x, position.y)),
             _ => None,
         });
+    let mut steered: Vec<(f32, &str)> = Vec::new();
     let shown = plot.show(ui, |plot| {
         for (after, words) in &view.steered {
-            let line = VLine::new(format!("steered: {words}"), *after as f64 - 0.5);
-            plot.vline(line.color(p.warn).width(1.0).style(LineStyle::dotted_dense()));
+            let at = *after as f64 - 0.5;
+            plot.vline(
+                VLine::new("steered", at)
+                    .color(p.warn)
+                    .width(1.0)
+                    .style(LineStyle::dotted_dense()),
+            );
+            steered.push((plot.screen_from_plot(PlotPoint::new(at, 0.0)).x, words.as_str()));
         }
         for kind in [Verdict::Rejected, Verdict::Accepted] {
             marks_ui(plot, view, kind, scale, p);
@@ -144,6 +155,7 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
             Line::new("best so far", best)
                 .color(p.accent)
                 .width(theme::LINE)
+                .allow_band(false)
                 .allow_hover(false),
         );
         marks_ui(plot, view, Verdict::Best, scale, p);
@@ -172,6 +184,13 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
         .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Trials plot"));
     if let Some(number) = shown.inner {
         state.search.look_at(view.run, view.index, number);
+    }
+    let pointer = shown.response.hover_pos();
+    let said = steered
+        .iter()
+        .find(|(x, _)| pointer.is_some_and(|at| (at.x - x).abs() < 4.0));
+    if let Some((_, words)) = said {
+        shown.response.on_hover_text_at_pointer(format!("steered: {words}"));
     }
 }
 
