@@ -426,10 +426,7 @@ fn a_preset_dropped_onto_the_window_becomes_the_draft_and_a_model_is_opened() {
     std::fs::write(&preset, text).expect("writes");
     let mut state = UiState::new(DeviceName::Flex).expect("presets");
     assert_eq!(shell::open_path(preset, &mut state), None);
-    assert_eq!(
-        (state.draft.name.as_str(), state.preset_name()),
-        ("mine", "mine.toml")
-    );
+    assert_eq!((state.draft.name.as_str(), state.preset_name()), ("mine", "mine.toml"));
     let model = folder.path().join("m.safetensors");
     let open = Command::Open(ModelRef::File(model.clone()));
     assert_eq!(shell::open_path(model, &mut state), Some(open));

@@ -46,7 +46,9 @@ impl LayoutName {
 
     /// Its panels as they stand at first.
     pub fn tree(self) -> Tree<Panel> {
-        use Panel::{Density, Experiment, Frontier, Layers, Log, Parallel, Residuals, Runs, Saliency, Search, Sites, Training};
+        use Panel::{
+            Density, Experiment, Frontier, Layers, Log, Parallel, Residuals, Runs, Saliency, Search, Sites, Training,
+        };
         let mut b = Builder(Tiles::default());
         let root = match self {
             Self::Tune => {
@@ -61,7 +63,10 @@ impl LayoutName {
             Self::Watch => {
                 let left = [b.tabs(&[Search]), b.tabs(&[Parallel, Residuals])];
                 let left = b.split(LinearDir::Vertical, left, 0.62);
-                let right = [b.tabs(&[Sites, Layers]), b.tabs(&[Frontier, Training, Experiment, Runs, Log])];
+                let right = [
+                    b.tabs(&[Sites, Layers]),
+                    b.tabs(&[Frontier, Training, Experiment, Runs, Log]),
+                ];
                 let right = b.split(LinearDir::Vertical, right, 0.5);
                 b.split(LinearDir::Horizontal, [left, right], 0.6)
             }

@@ -2,9 +2,9 @@
 //! Knows nothing of how it is drawn.
 
 use super::{Done, Json, OrFail};
+use crate::disk::write_whole;
 use crate::export::{Figure, Style, figure, png, svg, table};
 use crate::model::Density;
-use crate::disk::write_whole;
 use crate::run::replay::{find, replay};
 use crate::run::{RunId, RunState, RunStore};
 use crate::view::curves::{Along, CurveOptions, Curves};

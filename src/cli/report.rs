@@ -3,8 +3,8 @@
 
 use super::figure::open;
 use super::{Done, Json, OrFail};
-use crate::export::report::html;
 use crate::disk::write_whole;
+use crate::export::report::html;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use std::path::{Path, PathBuf};

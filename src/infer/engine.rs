@@ -9,7 +9,7 @@ use crate::kernel::{Kernel, Pool};
 use crate::model::checkpoint::{Checkpoint, NormStats};
 use crate::model::spec::NetSpec;
 use crate::model::{Density, Masks, Weights};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail};
 use std::sync::{Barrier, Mutex, PoisonError};
 
 /// How to compile.
@@ -99,7 +99,7 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
     let model = Checkpoint {
         header: checkpoint.header.clone(),
         weights: Weights::new(),
-        masks: checkpoint.masks.clone(),
+        masks: Masks::new(),
         stats: checkpoint.stats.clone(),
     };
     let mut pool = Pool::new(options.threads);
@@ -143,6 +143,7 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
         batch,
     };
     engine.set_density(Density::FULL);
+    engine.set_masks(&checkpoint.masks)?;
     Ok(engine)
 }
 
@@ -168,64 +169,6 @@ impl Engine {
         self.set(per_gate, |gate| &stats[gate]);
     }
 
-    /// Runs from now on as if these parts were not there: what a search tries, without a copy of the weights. A masked filter's
-    /// channel is dead, whatever its norm would make of it, and is absent for all that read it. Takes the place of masks set before.
-    ///
-    /// # Errors
-    /// A mask for a layer that is not there or of another size; columns masked in a layer compiled with Winograd's algorithm
-    /// (see [`Options::winograd`]).
-    pub fn set_masks(&mut self, masks: &Masks) -> Result<()> {
-        let spec = self.model.header.spec.clone();
-        for (name, mask) in masks {
-            let node = spec
-                .find(name)
-                .with_context(|| format!("a mask for {name}, which is not a layer"))?;
-            let fits = self.program.actions.iter().any(|action| match action {
-                Action::Conv(c) => {
-                    c.node == node && [c.filters(), c.columns()] == [mask.filters.len(), mask.columns.len()]
-                }
-                Action::Linear { name: n, matrix, .. } => {
-                    n == name && [matrix.outputs, matrix.inputs()] == [mask.filters.len(), mask.columns.len()]
-                }
-                _ => false,
-            });
-            ensure!(
-                fits,
-                "the mask of {name} is {}×{}, which is not its size",
-                mask.filters.len(),
-                mask.columns.len()
-            );
-        }
-        for action in &mut self.program.actions {
-            match action {
-                Action::Conv(conv) => {
-                    let name = &spec.nodes[conv.node].name;
-                    conv.mask(masks.get(name)).with_context(|| format!("layer {name}"))?;
-                }
-                Action::Linear {
-                    name,
-                    pristine,
-                    matrix,
-                    bias,
-                    ..
-                } => {
-                    if let Some(pristine) = pristine {
-                        (*matrix, *bias) = (**pristine).clone();
-                    }
-                    let Some(mask) = masks.get(name) else { continue };
-                    pristine.get_or_insert_with(|| Box::new((matrix.clone(), bias.clone())));
-                    matrix.keep(|output, input| mask.keeps(output, input));
-                    for (b, _) in bias.iter_mut().flatten().zip(&mask.filters).filter(|(_, kept)| !**kept) {
-                        *b = 0.0;
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.workers.iter_mut().for_each(Worker::forget);
-        Ok(())
-    }
-
     fn set<'a>(&mut self, per_gate: &[Density], stats: impl Fn(usize) -> &'a NormStats) {
         let mut gate = 0;
         for action in &mut self.program.actions {
@@ -245,6 +188,44 @@ impl Engine {
             }
         }
         self.workers.iter_mut().for_each(|w| w.refold(&self.program));
+    }
+
+    /// Sets the static masks, in place of those before (at first the checkpoint's); none are none. A masked filter's
+    /// channel is dead, as if [`crate::model::mask::kept_entries`] had zeroed its numbers, and layers that read it go
+    /// without its columns. Nothing is compiled and no weights are copied, except those of a layer with `elements`.
+    ///
+    /// # Errors
+    /// A mask for a layer that does not exist, or of another size; then the masks stay as they were.
+    pub fn set_masks(&mut self, masks: &Masks) -> Result<()> {
+        let nodes = &self.model.spec().nodes;
+        let layers = || self.program.actions.iter().filter_map(Action::kept);
+        for (name, mask) in masks {
+            let Some((_, kept)) = layers().find(|l| nodes[l.0].name == *name) else {
+                bail!(
+                    "a mask for {name}, which is no convolution or linear layer of {}",
+                    self.spec().name
+                );
+            };
+            kept.check(name, mask)?;
+        }
+        for action in &mut self.program.actions {
+            let Some((node, _)) = action.kept() else { continue };
+            let mask = masks.get(&nodes[node].name);
+            let elements = mask.map_or(&[][..], |mask| &mask.elements);
+            match action {
+                Action::Conv(conv) => {
+                    conv.kept.set(mask);
+                    conv.forms.mask_weights(elements);
+                }
+                Action::Linear { linear, .. } => {
+                    linear.kept.set(mask);
+                    linear.mask_weights(elements);
+                }
+                _ => {}
+            }
+        }
+        self.workers.iter_mut().for_each(|w| w.refold(&self.program));
+        Ok(())
     }
 
     /// Runs images, `[n, c, h, w]` normalized, n at most `options.batch`. Allocates nothing.

@@ -2,7 +2,8 @@
 //! Knows nothing of checkpoints.
 
 use super::conv::{Conv, Norm};
-use super::linear::Matrix;
+use super::kept::Kept;
+use super::linear::Linear;
 use super::plane::Window;
 use crate::kernel::Layout;
 
@@ -58,17 +59,22 @@ pub(super) enum Action {
         to: usize,
     },
     Linear {
-        name: String,
-        /// Matrix and bias without what a trial has zeroed.
-        pristine: Option<Box<(Matrix, Option<Vec<f32>>)>>,
         from: usize,
         to: usize,
-        matrix: Matrix,
-        bias: Option<Vec<f32>>,
+        linear: Box<Linear>,
     },
 }
 
 impl Action {
+    /// The node that masks are given for, and its mask.
+    pub fn kept(&self) -> Option<(usize, &Kept)> {
+        match self {
+            Action::Conv(conv) => Some((conv.node, &conv.kept)),
+            Action::Linear { linear, .. } => Some((linear.node, &linear.kept)),
+            _ => None,
+        }
+    }
+
     /// Tensors it reads, and the one it writes.
     fn touches(&self) -> (Vec<usize>, usize) {
         match self {

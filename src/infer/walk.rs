@@ -61,7 +61,7 @@ impl Worker {
             .unwrap_or(0);
         let mut scratch = Scratch::new(channels);
         for conv in program.convs() {
-            conv.plan.make_room(&mut scratch.winograd);
+            conv.forms.make_room(&mut scratch.winograd);
         }
         Self {
             slots: program.slots.iter().map(|s| s.alloc()).collect(),
@@ -75,11 +75,6 @@ impl Worker {
             planes: [vec![0.0; plane], vec![0.0; plane]],
             pairs: Vec::with_capacity(channels),
         }
-    }
-
-    /// Forgets which columns were listed.
-    pub fn forget(&mut self) {
-        self.convs.iter_mut().for_each(ConvState::forget);
     }
 
     /// Forgets what depends on the program's folded numbers.
@@ -183,19 +178,15 @@ impl Worker {
                     }
                 }
             }
-            Action::Linear { matrix, bias, .. } => {
+            Action::Linear { linear, .. } => {
                 self.pairs.clear();
+                let read = there.iter().filter(|&&c| linear.kept.channel(c));
                 self.pairs
-                    .extend(there.iter().map(|&c| (c, x[layout.offset(c as usize, 0, 0)])));
+                    .extend(read.map(|&c| (c, x[layout.offset(c as usize, 0, 0)])));
                 // Planned to be contiguous.
-                let y = &mut output[..matrix.outputs];
-                match bias {
-                    Some(bias) => y.copy_from_slice(bias),
-                    None => y.fill(0.0),
-                }
-                matrix.add_rows(&self.pairs, y);
-                active.extend(0..matrix.outputs as u32);
-                out.linear += (there.len() * matrix.outputs) as u64;
+                linear.run(&self.pairs, &mut output[..linear.matrix.outputs]);
+                active.extend((0..linear.matrix.outputs as u32).filter(|&f| linear.kept.filter(f as usize)));
+                out.linear += (self.pairs.len() * active.len()) as u64;
             }
             Action::Norm { scale, shift, .. } => {
                 let mut present = there.iter().peekable();

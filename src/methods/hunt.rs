@@ -208,12 +208,9 @@ struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     fn new(ctx: &Ctx, hunt: &'a Hunt<'a>) -> Result<Self> {
-        // Winograd's tiles mix the columns of a channel.
-        let whole_channels = |s: &Site| matches!(s.dimension, Dimension::Filter | Dimension::Gate);
         let options = Options {
             threads: ctx.threads,
             batch: BATCH,
-            winograd: hunt.ground.sites().iter().all(whole_channels),
             ..Options::default()
         };
         let images = ctx.data.images(Split::Valid);

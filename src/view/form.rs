@@ -250,7 +250,10 @@ mod tests {
         let view = form(&draft, &base, "smoke");
         assert_eq!(
             (view.changed, view.command.as_str()),
-            (2, r#"secateur run smoke --set 'data.source="my images"' --set train.lr=0.05"#)
+            (
+                2,
+                r#"secateur run smoke --set 'data.source="my images"' --set train.lr=0.05"#
+            )
         );
         let fields = view.sections.iter().flat_map(|s| &s.fields);
         let lr = fields.clone().find(|f| f.key == "train.lr").expect("there");

@@ -76,7 +76,11 @@ fn head(ui: &mut Ui, view: &FormView, state: &mut UiState) {
 
 fn section_ui(ui: &mut Ui, section: &Section, state: &mut UiState, set: &mut Option<(String, Value)>) {
     let changed = section.fields.iter().filter(|f| f.preset.is_some()).count();
-    let title = if section.title.is_empty() { "experiment" } else { &section.title };
+    let title = if section.title.is_empty() {
+        "experiment"
+    } else {
+        &section.title
+    };
     let title = if changed > 0 {
         format!("{title}  ({changed} changed)")
     } else {
@@ -114,9 +118,7 @@ fn field_ui(ui: &mut Ui, field: &Field, state: &mut UiState, set: &mut Option<(S
         }
         if let Some(before) = &field.preset {
             let undo = ui.small_button("⟲").on_hover_text(format!("Back to {before}"));
-            undo.widget_info(|| {
-                egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Undo {}", field.key))
-            });
+            undo.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Undo {}", field.key)));
             if undo.clicked() {
                 *set = Some((field.key.clone(), preset_value(field, state)));
             }
@@ -186,7 +188,9 @@ fn value_ui(ui: &mut Ui, field: &Field, state: &mut UiState) -> egui::Response {
         }
         Value::Choice(now) => {
             let mut chosen = None;
-            let combo = egui::ComboBox::from_id_salt("choice").selected_text(now).width(FIELD - 16.0);
+            let combo = egui::ComboBox::from_id_salt("choice")
+                .selected_text(now)
+                .width(FIELD - 16.0);
             let shown = combo.show_ui(ui, |ui| {
                 for &option in field.doc.choices {
                     if ui.selectable_label(option == now, option).clicked() {
@@ -219,7 +223,11 @@ fn value_ui(ui: &mut Ui, field: &Field, state: &mut UiState) -> egui::Response {
             let label = format!("Set {}", field.key);
             response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
             if response.clicked() {
-                *taken = Some(if low < high { Value::Number(low) } else { Value::Text("model.safetensors".into()) });
+                *taken = Some(if low < high {
+                    Value::Number(low)
+                } else {
+                    Value::Text("model.safetensors".into())
+                });
             }
             response
         }
@@ -242,4 +250,3 @@ fn text_ui(ui: &mut Ui, field: &Field, text: &str, state: &mut UiState) -> (egui
     let done = (line != text).then_some(line);
     (response, done)
 }
-
