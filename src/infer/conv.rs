@@ -7,6 +7,7 @@
 
 use super::conv_plan::Plan;
 use super::gate::{self, Gate};
+use super::grouped::GroupedCall;
 use super::plane;
 use crate::kernel::{Columns, ConvCall, Epilogue, Layout, Pool, WinogradScratch};
 use crate::model::checkpoint::Moments;
@@ -206,25 +207,45 @@ impl Conv {
             residual,
             relu: self.relu,
         };
-        let call = ConvCall {
-            input: x.data,
-            weights: &self.weights,
-            columns: &state.columns,
-            filters: &state.live,
-            epilogue,
-        };
-        self.plan.run(&call, scratch, pool, output);
-        if !state.constant.is_empty() {
-            self.plan.run(
-                &ConvCall {
-                    columns: &self.none,
+        let mut grouped_macs = None;
+        if let Plan::Grouped(plan) = &self.plan {
+            let call = GroupedCall {
+                input: x.data,
+                present: x.active,
+                weights: &self.weights,
+                filters: &state.live,
+                epilogue,
+            };
+            grouped_macs = Some(plan.run(&call, output));
+            plan.run(
+                &GroupedCall {
+                    present: &[],
                     filters: &state.constant,
                     ..call
                 },
-                scratch,
-                None,
                 output,
             );
+        } else {
+            let call = ConvCall {
+                input: x.data,
+                weights: &self.weights,
+                columns: &state.columns,
+                filters: &state.live,
+                epilogue,
+            };
+            self.plan.run(&call, scratch, pool, output);
+            if !state.constant.is_empty() {
+                self.plan.run(
+                    &ConvCall {
+                        columns: &self.none,
+                        filters: &state.constant,
+                        ..call
+                    },
+                    scratch,
+                    None,
+                    output,
+                );
+            }
         }
         active.clear();
         active.extend_from_slice(&state.live);
@@ -235,7 +256,9 @@ impl Conv {
         let layout = self.plan.output();
         let positions = layout.height * layout.width;
         Macs {
-            conv: (state.live.len() * state.columns.len() * self.plan.columns_each() * positions) as u64,
+            conv: grouped_macs.unwrap_or_else(|| {
+                (state.live.len() * state.columns.len() * self.plan.columns_each() * positions) as u64
+            }),
             gate: self
                 .gate
                 .as_ref()
@@ -245,7 +268,8 @@ impl Conv {
 
     /// Columns of the channels that are there, less the masked ones. Kept while the channels stay the same.
     fn list_columns(&self, channels: &[u32], state: &mut ConvState) {
-        if state.made && state.made_for == channels {
+        // A grouped convolution follows the channels themselves.
+        if matches!(self.plan, Plan::Grouped(_)) || state.made && state.made_for == channels {
             return;
         }
         state.made = true;

@@ -1,6 +1,7 @@
-//! How a convolution is computed: directly, or by Winograd's algorithm.
+//! How a convolution is computed: directly, by Winograd's algorithm, or group by group.
 //! Knows nothing of norms, gates or masks.
 
+use super::grouped::GroupedPlan;
 use crate::kernel::{Columns, ConvCall, ConvPlan, Layout, Pool, WinogradPlan, WinogradScratch};
 
 /// A plan of either kind.
@@ -8,6 +9,7 @@ use crate::kernel::{Columns, ConvCall, ConvPlan, Layout, Pool, WinogradPlan, Win
 pub(super) enum Plan {
     Direct(ConvPlan),
     Winograd(WinogradPlan),
+    Grouped(GroupedPlan),
 }
 
 impl Plan {
@@ -16,6 +18,7 @@ impl Plan {
         match self {
             Plan::Direct(plan) => plan.input(),
             Plan::Winograd(plan) => plan.input(),
+            Plan::Grouped(plan) => &plan.input,
         }
     }
 
@@ -24,6 +27,7 @@ impl Plan {
         match self {
             Plan::Direct(plan) => plan.output(),
             Plan::Winograd(plan) => plan.output(),
+            Plan::Grouped(plan) => &plan.output,
         }
     }
 
@@ -32,13 +36,14 @@ impl Plan {
         match self {
             Plan::Direct(plan) => plan.columns(),
             Plan::Winograd(plan) => plan.columns(),
+            Plan::Grouped(plan) => plan.columns.clone(),
         }
     }
 
     /// Columns of the weight matrix that one listed column stands for: Winograd's lists are of channels, 3×3 columns each.
     pub fn columns_each(&self) -> usize {
         match self {
-            Plan::Direct(_) => 1,
+            Plan::Direct(_) | Plan::Grouped(_) => 1,
             Plan::Winograd(_) => 9,
         }
     }
@@ -46,7 +51,7 @@ impl Plan {
     /// `[filters, in_channels, kh, kw]` to the weights its calls take.
     pub fn weights(&self, weights: Vec<f32>) -> Vec<f32> {
         match self {
-            Plan::Direct(_) => weights,
+            Plan::Direct(_) | Plan::Grouped(_) => weights,
             Plan::Winograd(plan) => plan.transform(&weights),
         }
     }
@@ -65,6 +70,7 @@ impl Plan {
             (Plan::Direct(plan), None) => plan.run(call, output),
             (Plan::Winograd(plan), Some(pool)) => plan.run_on(pool, call, scratch, output),
             (Plan::Winograd(plan), None) => plan.run(call, scratch, output),
+            (Plan::Grouped(_), _) => unreachable!("grouped convolutions list channels, not columns"),
         }
     }
 }

@@ -9,6 +9,7 @@ mod conv;
 mod conv_plan;
 mod engine;
 mod gate;
+mod grouped;
 mod latency;
 mod linear;
 mod plan;

@@ -5,6 +5,7 @@ use super::conv::{Conv, Norm};
 use super::conv_plan::Plan;
 use super::engine::Options;
 use super::gate::Gate;
+use super::grouped::GroupedPlan;
 use super::linear::Matrix;
 use super::plane::Window;
 use super::program::{Action, Program, Tensor, assign};
@@ -147,15 +148,12 @@ impl Planner<'_> {
         else {
             unreachable!("a conv step begins with a convolution")
         };
-        ensure!(groups == 1, "node {}: {groups} groups, expected 1", node.name);
-        let [in_channels, in_h, in_w] = self.shapes[node.inputs[0]];
-        ensure!(stride <= 2, "node {}: stride {stride}, expected 1 or 2", node.name);
-        let most = pad.top.max(pad.bottom).max(pad.left).max(pad.right);
         ensure!(
-            most < kernel,
-            "node {}: padding {most}, expected less than the kernel, {kernel}",
+            groups == 1 && stride <= 2 && pad.is_below(kernel),
+            "node {}: not a convolution the kernels have",
             node.name
         );
+        let [in_channels, in_h, in_w] = self.shapes[node.inputs[0]];
         let pad = Pad {
             top: pad.top,
             bottom: pad.bottom,
@@ -171,6 +169,21 @@ impl Planner<'_> {
             stride,
             pad,
         })
+    }
+
+    /// How a convolution is computed that the kernels do not have: grouped, of a stride above 2, or padded by its kernel and more.
+    fn grouped(&self, conv: usize) -> Option<GroupedPlan> {
+        if self.shape(conv).is_ok() {
+            return None;
+        }
+        let node = &self.spec.nodes[conv];
+        let kept = self.checkpoint.masks.get(&node.name).map(|mask| mask.columns.clone());
+        Some(GroupedPlan::new(
+            &node.op,
+            self.shapes[node.inputs[0]],
+            self.shapes[conv],
+            kept,
+        ))
     }
 
     fn array(&self, node: usize, what: &str) -> Result<Vec<f32>> {
@@ -218,31 +231,46 @@ impl Planner<'_> {
 
     fn conv(&mut self, step: &ConvStep) -> Result<()> {
         let node = &self.spec.nodes[step.conv];
-        let shape = self.shape(step.conv)?;
+        let grouped = self.grouped(step.conv);
+        let Op::Conv { filters, kernel, .. } = node.op else {
+            unreachable!("a conv step begins with a convolution")
+        };
         ensure!(
             step.gate.is_none() || step.norm.is_some(),
             "node {}: a gate on a convolution without a norm",
             node.name
         );
         let mut input = self.read(step.input)?;
-        let sum = if step.relu { None } else { self.sum_after(step.output) };
+        let sum = if step.relu || grouped.is_some() {
+            None
+        } else {
+            self.sum_after(step.output)
+        };
         let end = sum.as_ref().map_or(step.output, |s| s.end);
         let residual = sum.as_ref().map(|s| (s.other, self.tensors[s.other].layout));
         if let Some(sum) = &sum {
             self.fused[sum.add] = true;
             self.fused[sum.end] = true;
         }
-        let output = self.tensor(end);
+        let output = match &grouped {
+            Some(plan) => self.tensor_in(end, plan.output),
+            None => self.tensor(end),
+        };
         let layout = self.tensors[output].layout;
         let residual_layout = residual.map(|r| r.1);
         // The input was laid out for the plan it is to have.
-        let plan = self
-            .winograd(step.conv, layout, residual_layout)
-            .filter(|plan| *plan.input() == self.tensors[input].layout)
-            .map_or_else(
-                || Plan::Direct(ConvPlan::forward(self.options.kernel, &shape, layout, residual_layout)),
-                Plan::Winograd,
-            );
+        let plan = match grouped {
+            Some(plan) => Plan::Grouped(plan),
+            None => {
+                let shape = self.shape(step.conv)?;
+                self.winograd(step.conv, layout, residual_layout)
+                    .filter(|plan| *plan.input() == self.tensors[input].layout)
+                    .map_or_else(
+                        || Plan::Direct(ConvPlan::forward(self.options.kernel, &shape, layout, residual_layout)),
+                        Plan::Winograd,
+                    )
+            }
+        };
         if self.tensors[input].layout != *plan.input() {
             self.tensors.push(Tensor {
                 layout: *plan.input(),
@@ -255,7 +283,7 @@ impl Planner<'_> {
         // As in training, a norm makes a bias before it void.
         let bias = match node.op {
             Op::Conv { bias: true, .. } if step.norm.is_none() => self.array(step.conv, "bias")?,
-            _ => vec![0.0; shape.filters],
+            _ => vec![0.0; filters],
         };
         let mask = self.checkpoint.masks.get(&node.name);
         let conv = Conv {
@@ -267,11 +295,11 @@ impl Planner<'_> {
             weights: plan.weights(self.array(step.conv, "weight")?),
             kept_filters: mask.map(|m| m.filters.clone()).filter(|kept| kept.contains(&false)),
             kept_columns: mask.map(|m| m.columns.clone()).filter(|kept| kept.contains(&false)),
-            taps: shape.taps(),
+            taps: kernel * kernel,
             norm: step.norm.map(|n| self.norm(n)).transpose()?,
             gate: step.gate.map(|(gate, form)| self.gate(gate, form)).transpose()?,
             relu: step.relu || sum.is_some_and(|s| s.relu),
-            scale: vec![1.0; shape.filters],
+            scale: vec![1.0; filters],
             shift: bias,
             none: plan.columns(),
             plan,
@@ -339,9 +367,10 @@ impl Planner<'_> {
                 from: first,
                 to: self.tensor(i),
             },
-            Op::Relu => Action::Relu {
+            Op::Relu | Op::Relu6 => Action::Relu {
                 from: first,
                 to: self.tensor(i),
+                most: if node.op == Op::Relu { f32::INFINITY } else { 6.0 },
             },
             Op::Norm { .. } => {
                 let c = self.shapes[i][0];
