@@ -12,6 +12,7 @@
 //! | [`model`] | a network as data: graph, weights, masks, cost, the model file; the burn module that trains it | how it is pruned |
 //! | [`event`] | what a worker may say: one closed enum | who listens |
 //! | [`infer`] | a checkpoint compiled to kernel calls that do only active work; latency as measured | burn, training |
+//! | [`exchange`] | models to and from other programs' files: ONNX, PyTorch; each checked by a second runtime | burn, methods |
 //! | [`train`] | the loop, the optimizer, norm statistics, measuring on the way | methods |
 //! | [`methods`] | one paper, one file | threads, folders |
 //! | [`run`] | experiments as data and as threads: presets, run folders, the store, the session | windows |
@@ -54,6 +55,7 @@ pub mod app;
 pub mod cli;
 pub mod data;
 pub mod event;
+pub mod exchange;
 pub mod infer;
 pub mod kernel;
 pub mod methods;

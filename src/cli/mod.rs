@@ -5,6 +5,8 @@
 
 mod bench;
 mod eval;
+mod export;
+mod import;
 mod inspect;
 mod lists;
 mod run;
@@ -46,6 +48,10 @@ enum Action {
     Eval(eval::EvalArgs),
     /// Show what is in a model file, layer by layer
     Inspect(inspect::InspectArgs),
+    /// Write a model for other programs, and check what was written
+    Export(export::ExportArgs),
+    /// Read weights of other programs into a model file
+    Import(import::ImportArgs),
     /// Time this machine
     Bench(bench::BenchArgs),
     /// List devices to train on
@@ -144,6 +150,8 @@ pub fn main() -> Next {
         Some(Action::Run(args)) => run::run(&args),
         Some(Action::Eval(args)) => eval::eval(&args),
         Some(Action::Inspect(args)) => inspect::inspect(&args),
+        Some(Action::Export(args)) => export::export(&args),
+        Some(Action::Import(args)) => import::import(&args),
         Some(Action::Bench(args)) => bench::bench(&args),
         Some(Action::Devices(json)) => lists::devices(json),
         Some(Action::Presets(json)) => lists::presets(json),

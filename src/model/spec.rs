@@ -1,7 +1,7 @@
 //! A network as plain data: a graph of named operations, and the shapes that follow from it.
 //! Knows nothing of weights, devices or pruning methods.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 /// Zeros around a plane, in pixels. TensorFlow's SAME with stride 2 is asymmetric, so all four are kept.
@@ -289,20 +289,8 @@ impl NetSpec {
                 node.name,
                 node.inputs.len()
             );
-            ensure!(
-                has_sane_sizes(&node.op),
-                "network {}: node {} has a size above {LARGEST}",
-                self.name,
-                node.name
-            );
             let from: Vec<Shape> = node.inputs.iter().map(|&j| shapes[j]).collect();
-            let shape = output_shape(node, &from, self.input)?;
-            ensure!(
-                shape.iter().all(|&n| n > 0 && n <= LARGEST) && shape.iter().product::<usize>() <= MOST_ELEMENTS,
-                "network {}: node {} would have shape {shape:?}",
-                self.name,
-                node.name
-            );
+            let shape = shape_after(node, &from, self.input).map_err(|e| anyhow!("network {}: {e}", self.name))?;
             shapes.push(shape);
         }
         Ok(shapes)
@@ -334,6 +322,18 @@ fn has_sane_sizes(op: &Op) -> bool {
         _ => &[],
     };
     sizes.iter().all(|&n| n <= LARGEST)
+}
+
+/// The shape a node gives, from the shapes of what it reads; `input` is the image's.
+///
+/// # Errors
+/// One line naming the node: sizes that do not fit, or that no honest network has.
+pub fn shape_after(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
+    ensure!(has_sane_sizes(&node.op), "node {} has a size above {LARGEST}", node.name);
+    let shape = output_shape(node, from, input)?;
+    let fits = |s: Shape| s.iter().all(|&n| n > 0 && n <= LARGEST) && s.iter().product::<usize>() <= MOST_ELEMENTS;
+    ensure!(fits(shape), "node {} would have shape {shape:?}", node.name);
+    Ok(shape)
 }
 
 fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
