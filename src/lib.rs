@@ -15,6 +15,7 @@
 //! | [`infer`] | a checkpoint compiled to kernel calls that do only active work; latency as measured | burn, training |
 //! | [`prune`] | which channels belong together, what matters least, what is nearest and sparse, and the knife | searches, methods |
 //! | [`search`] | which density for which site under one budget: annealing and its rivals, and their frontier | networks |
+//! | [`exchange`] | models to and from other programs' files: ONNX, PyTorch; each checked by a second runtime | burn, methods |
 //! | [`train`] | the loop, the optimizer, norm statistics, measuring on the way | methods |
 //! | [`methods`] | one paper, one file | threads, folders |
 //! | [`run`] | experiments as data and as threads: presets, run folders, the store, the session | windows |
@@ -24,7 +25,7 @@
 //! | [`app`] | a front: the window | how anything is computed |
 //!
 //! Arrows go up the table only:
-//! `disk → kernel → data → model → event → infer → prune → search → train → methods → run → view → export → { cli, app }`.
+//! `disk → kernel → data → model → event → infer → prune → search → exchange → train → methods → run → view → export → { cli, app }`.
 //! `tests/tidy.rs` holds them, and four sentences: only `app` names egui; only `model`, `train`, `run::device` and
 //! `cli::eval` name burn; only `kernel` has `unsafe`; no view reads a clock or a file.
 //!
@@ -61,6 +62,7 @@ pub mod data;
 pub mod disk;
 pub mod event;
 pub mod export;
+pub mod exchange;
 pub mod infer;
 pub mod kernel;
 pub mod methods;

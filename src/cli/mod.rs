@@ -6,6 +6,8 @@
 mod bench;
 mod eval;
 mod figure;
+mod export;
+mod import;
 mod inspect;
 mod lists;
 mod report;
@@ -54,6 +56,10 @@ enum Action {
     Figure(figure::FigureArgs),
     /// One HTML file about one run or several
     Report(report::ReportArgs),
+    /// Write a model for other programs, and check what was written
+    Export(export::ExportArgs),
+    /// Read weights of other programs into a model file
+    Import(import::ImportArgs),
     /// Time this machine
     Bench(bench::BenchArgs),
     /// List devices to train on
@@ -163,6 +169,8 @@ pub fn main() -> Next {
         Some(Action::Inspect(args)) => inspect::inspect(&args),
         Some(Action::Figure(args)) => figure::figure(&args),
         Some(Action::Report(args)) => report::report(&args),
+        Some(Action::Export(args)) => export::export(&args),
+        Some(Action::Import(args)) => import::import(&args),
         Some(Action::Bench(args)) => bench::bench(&args),
         Some(Action::Devices(json)) => lists::devices(json),
         Some(Action::Presets(json)) => lists::presets(json),

@@ -300,9 +300,10 @@ impl Planner<'_> {
                 from: first,
                 to: self.tensor(i),
             },
-            Op::Relu => Action::Relu {
+            Op::Relu | Op::Relu6 => Action::Relu {
                 from: first,
                 to: self.tensor(i),
+                most: if node.op == Op::Relu { f32::INFINITY } else { 6.0 },
             },
             Op::Norm { .. } => {
                 let c = self.shapes[i][0];

@@ -43,9 +43,11 @@ pub(super) enum Action {
         to: usize,
         relu: bool,
     },
+    /// max(x, 0), or min(max(x, 0), `most`).
     Relu {
         from: usize,
         to: usize,
+        most: f32,
     },
     Norm {
         from: usize,
@@ -84,7 +86,7 @@ impl Action {
             | Action::MaxPool { from, to, .. }
             | Action::AvgPool { from, to, .. }
             | Action::Mean { from, to }
-            | Action::Relu { from, to }
+            | Action::Relu { from, to, .. }
             | Action::Norm { from, to, .. }
             | Action::Flatten { from, to }
             | Action::Linear { from, to, .. } => (vec![*from], *to),

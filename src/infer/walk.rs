@@ -153,7 +153,7 @@ impl Worker {
             | Action::MaxPool { from, to, .. }
             | Action::AvgPool { from, to, .. }
             | Action::Mean { from, to }
-            | Action::Relu { from, to }
+            | Action::Relu { from, to, .. }
             | Action::Norm { from, to, .. }
             | Action::Flatten { from, to }
             | Action::Linear { from, to, .. } => (*from, *to),
@@ -242,7 +242,9 @@ impl Worker {
                             plane::max_pool(a, [layout.height, layout.width], *window, b, to_layout.width)
                         }
                         Action::AvgPool { window, .. } => plane::avg_pool(a, layout.width, *window, b, to_layout.width),
-                        Action::Relu { .. } => b.iter_mut().zip(&*a).for_each(|(b, a)| *b = a.max(0.0)),
+                        Action::Relu { most, .. } => {
+                            b.iter_mut().zip(&*a).for_each(|(b, a)| *b = a.max(0.0).min(*most))
+                        }
                         _ => b.copy_from_slice(a),
                     }
                     plane::store(to_layout, b, c, &mut output);

@@ -359,7 +359,7 @@ impl Run<'_> {
         ) {
             node = nodes[node].inputs[0];
         }
-        !matches!(nodes[node].op, Op::Relu)
+        !matches!(nodes[node].op, Op::Relu | Op::Relu6)
     }
 
     fn node(&mut self, i: usize, values: &[Option<Value>]) -> Value {
@@ -370,6 +370,7 @@ impl Run<'_> {
         let (x, same) = (tensor.clone(), active.clone());
         match node.op {
             Op::Relu => Value::new(activation::relu(x), same),
+            Op::Relu6 => Value::new(x.clamp(0.0, 6.0), same),
             Op::MaxPool { kernel, stride, pad } => {
                 let options = MaxPoolOptions::new([kernel; 2])
                     .with_stride([stride; 2])
