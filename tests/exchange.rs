@@ -36,7 +36,11 @@ fn written(model: &Checkpoint, density: Option<Density>, to: &Path) -> Exported 
     };
     let what = format!("{} at {density:?} to {}", model.spec().name, to.display());
     let done = export(model, &options).unwrap_or_else(|e| panic!("{what}: {e:#}"));
-    assert_eq!((done.agreement.n, done.bytes as u64), (64, std::fs::metadata(to).expect("there").len()), "{what}");
+    assert_eq!(
+        (done.agreement.n, done.bytes as u64),
+        (64, std::fs::metadata(to).expect("there").len()),
+        "{what}"
+    );
     assert!(done.agreement.top1_agreement > 0.95, "{what}: {:?}", done.agreement);
     done
 }
@@ -70,10 +74,19 @@ fn every_gated_network_is_the_same_at_every_density_and_shift() {
 
 /// Masks a third of the filters and columns of every layer but the first.
 fn masked(mut model: Checkpoint) -> Checkpoint {
-    for (name, weight) in model.weights.iter().filter(|(name, _)| name.ends_with(".weight")).skip(1) {
+    for (name, weight) in model
+        .weights
+        .iter()
+        .filter(|(name, _)| name.ends_with(".weight"))
+        .skip(1)
+    {
         let mask = LayerMask {
-            filters: (0..weight.shape[0]).map(|f| f % 3 > 0 || name.starts_with("classifier")).collect(),
-            columns: (0..weight.shape[1..].iter().product()).map(|c: usize| c % 3 > 0).collect(),
+            filters: (0..weight.shape[0])
+                .map(|f| f % 3 > 0 || name.starts_with("classifier"))
+                .collect(),
+            columns: (0..weight.shape[1..].iter().product())
+                .map(|c: usize| !c.is_multiple_of(3))
+                .collect(),
             ..LayerMask::default()
         };
         model.masks.insert(name.trim_end_matches(".weight").to_owned(), mask);
@@ -156,7 +169,10 @@ fn a_smaller_net_makes_a_smaller_file() {
     };
     let ((large, many), (small, few)) = (bytes(0.4), bytes(0.2));
     let (shrunk, expected) = (small as f64 / large as f64, few as f64 / many as f64);
-    assert!((shrunk - expected).abs() < 0.02, "{shrunk} of the bytes for {expected} of the parameters");
+    assert!(
+        (shrunk - expected).abs() < 0.02,
+        "{shrunk} of the bytes for {expected} of the parameters"
+    );
 }
 
 fn logits(model: &Checkpoint, probe: &Probe) -> Vec<f32> {
@@ -170,11 +186,19 @@ fn same_logits(a: &Checkpoint, b: &Checkpoint) {
     let (x, y) = (logits(a, &probe), logits(b, &probe));
     let size = x.iter().fold(1.0f32, |m, v| m.max(v.abs()));
     let off = x.iter().zip(&y).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-    assert!(x.len() == y.len() && off <= 1e-5 * size, "{}: off by {off} of {size}", a.spec().name);
+    assert!(
+        x.len() == y.len() && off <= 1e-5 * size,
+        "{}: off by {off} of {size}",
+        a.spec().name
+    );
 }
 
 fn read(file: &Path) -> Imported {
-    import(&Import { file: file.to_path_buf(), ..Import::default() }).unwrap_or_else(|e| panic!("{e:#}"))
+    import(&Import {
+        file: file.to_path_buf(),
+        ..Import::default()
+    })
+    .unwrap_or_else(|e| panic!("{e:#}"))
 }
 
 #[test]
@@ -186,7 +210,10 @@ fn a_network_comes_back_from_onnx_as_it_went() {
         written(&out, None, &to);
         let Imported { model: back, notes } = read(&to);
         assert_eq!(notes, [""; 0], "nothing had to be assumed");
-        assert_eq!((&back.header.normalization, &back.header.classes), (&out.header.normalization, &out.header.classes));
+        assert_eq!(
+            (&back.header.normalization, &back.header.classes),
+            (&out.header.normalization, &out.header.classes)
+        );
         assert_eq!(back.spec().name, out.spec().name);
         same_logits(&out, &back);
         // Again, and to our own file.
@@ -222,7 +249,9 @@ fn torchvision(name: &str) -> String {
         "classifier" => return "fc".into(),
         _ => name.replace("stage", "layer"),
     };
-    let name = name.replace("shortcut.norm", "downsample.1").replace("shortcut", "downsample.0");
+    let name = name
+        .replace("shortcut.norm", "downsample.1")
+        .replace("shortcut", "downsample.0");
     match name.strip_suffix(".norm") {
         Some(conv) => conv.replace("conv", "bn"),
         None => name,
@@ -230,7 +259,11 @@ fn torchvision(name: &str) -> String {
 }
 
 fn of_arch(file: &Path, arch: &str) -> Import {
-    Import { file: file.to_path_buf(), arch: Some(arch.into()), ..Import::default() }
+    Import {
+        file: file.to_path_buf(),
+        arch: Some(arch.into()),
+        ..Import::default()
+    }
 }
 
 /// PyTorch's ε, and statistics at density 1 alone.
@@ -253,14 +286,28 @@ fn state_dicts_are_read_under_our_names_and_torchvisions() {
     for name in zoo::NAMES {
         let input = if name == "lenet5" { [1, 28, 28] } else { [3, 32, 32] };
         let trained = as_trained(zoo::build(name, input, 5, 0.1).expect("builds"), 5);
-        let rename = |n: &str| if name.starts_with("resnet") { torchvision(n) } else { n.to_owned() };
+        let rename = |n: &str| {
+            if name.starts_with("resnet") {
+                torchvision(n)
+            } else {
+                n.to_owned()
+            }
+        };
         let dict = state_dict(&trained, rename);
         save_safetensors(&dict, &safetensors);
         save_pt(&dict, b"", &pt);
         for file in [&safetensors, &pt] {
-            let got = import(&Import { classes: Some(5), ..of_arch(file, name) }).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+            let got = import(&Import {
+                classes: Some(5),
+                ..of_arch(file, name)
+            })
+            .unwrap_or_else(|e| panic!("{name}: {e:#}"));
             assert_eq!(got.model.spec(), trained.spec(), "{name}");
-            assert_eq!((&got.model.weights, &got.model.stats), (&trained.weights, &trained.stats), "{name}");
+            assert_eq!(
+                (&got.model.weights, &got.model.stats),
+                (&trained.weights, &trained.stats),
+                "{name}"
+            );
             assert_eq!(got.notes.len(), 2, "class names and normalization are assumed");
         }
     }
@@ -274,7 +321,10 @@ fn wrappers_around_a_state_dict_are_taken_off() {
     let mut dict: Dict = state_dict(&trained, |n| format!("state_dict.module.{n}"));
     dict.insert("optimizer.state.0".into(), (vec![1], vec![0.5]));
     save_pt(&dict, b"", &file);
-    assert_eq!(import(&of_arch(&file, "lenet5")).expect("reads").model.weights, trained.weights);
+    assert_eq!(
+        import(&of_arch(&file, "lenet5")).expect("reads").model.weights,
+        trained.weights
+    );
 }
 
 #[test]
@@ -290,10 +340,17 @@ fn the_first_layer_for_large_images_and_a_bias_before_a_norm_are_seen() {
     assert_eq!(got.spec().input, [3, 224, 224]);
     let shapes = got.spec().shapes().expect("shapes");
     let at = |name: &str| shapes[got.spec().find(name).expect("there")];
-    assert_eq!([at("stem"), at("stem.pool"), at("stage4.1.relu")], [[6, 112, 112], [6, 56, 56], [51, 7, 7]]);
+    assert_eq!(
+        [at("stem"), at("stem.pool"), at("stage4.1.relu")],
+        [[6, 112, 112], [6, 56, 56], [51, 7, 7]]
+    );
     let mean = |m: &Checkpoint| m.stats[&Density::FULL]["stage1.0.conv1.norm"].mean[2];
     assert_eq!(mean(&got), mean(&trained) - 0.25);
-    let small = import(&Import { input: Some([3, 64, 64]), ..of_arch(&file, "resnet18") }).expect("reads");
+    let small = import(&Import {
+        input: Some([3, 64, 64]),
+        ..of_arch(&file, "resnet18")
+    })
+    .expect("reads");
     assert_eq!(small.model.spec().input, [3, 64, 64]);
 }
 
@@ -302,22 +359,29 @@ fn torchvisions_vgg_has_three_linear_layers() {
     let dir = tempfile::tempdir().expect("temp dir");
     let file = dir.path().join("m.safetensors");
     let plain = as_trained(zoo::build("vgg16", [3, 32, 32], 5, 1.0 / 32.0).expect("builds"), 5);
-    let mut feature = 0;
-    let mut places = BTreeMap::new();
-    for node in &plain.spec().nodes[1..] {
-        places.insert(node.name.clone(), format!("features.{feature}"));
-        feature += 1;
-    }
+    let nodes = plain.spec().nodes[1..].iter().enumerate();
+    let places: BTreeMap<String, String> = nodes.map(|(i, n)| (n.name.clone(), format!("features.{i}"))).collect();
     let mut dict = state_dict(&plain, |n| places.get(n).cloned().unwrap_or_else(|| n.to_owned()));
     dict.retain(|name, _| name.starts_with("features.") && !name.starts_with(&places["classifier"]));
     for (place, [outputs, inputs]) in [("0", [8, 16 * 49]), ("3", [8, 8]), ("6", [5, 8])] {
-        dict.insert(format!("classifier.{place}.weight"), (vec![outputs, inputs], vec![0.1; outputs * inputs]));
+        dict.insert(
+            format!("classifier.{place}.weight"),
+            (vec![outputs, inputs], vec![0.1; outputs * inputs]),
+        );
         dict.insert(format!("classifier.{place}.bias"), (vec![outputs], vec![0.0; outputs]));
     }
     save_safetensors(&dict, &file);
-    let got = import(&of_arch(&file, "vgg16")).unwrap_or_else(|e| panic!("{e:#}")).model;
+    let got = import(&of_arch(&file, "vgg16"))
+        .unwrap_or_else(|e| panic!("{e:#}"))
+        .model;
     assert_eq!((got.spec().input, got.header.classes.len()), ([3, 224, 224], 5));
-    let linear: Vec<&str> = got.spec().nodes.iter().filter(|n| n.op.kind() == "linear").map(|n| n.name.as_str()).collect();
+    let linear: Vec<&str> = got
+        .spec()
+        .nodes
+        .iter()
+        .filter(|n| n.op.kind() == "linear")
+        .map(|n| n.name.as_str())
+        .collect();
     assert_eq!(linear, ["hidden0", "hidden1", "classifier"]);
     assert_eq!(got.weights["conv5_3.weight"], plain.weights["conv5_3.weight"]);
 }
@@ -334,16 +398,38 @@ fn everything_that_is_wrong_with_a_state_dict_is_said_at_once() {
     bad.insert("stray".into(), (vec![1], vec![0.0]));
     save_safetensors(&bad, &file);
     let text = format!("{:#}", import(&of_arch(&file, "lenet5")).expect_err("wrong"));
-    for part in ["conv1.bias is missing", "hidden.bias has shape [3], expected [50]", "stray is not part of lenet5"] {
+    for part in [
+        "conv1.bias is missing",
+        "hidden.bias has shape [3], expected [50]",
+        "stray is not part of lenet5",
+    ] {
         assert!(text.contains(part) && !text.contains('\n'), "{text}");
     }
     save_safetensors(&good, &file);
     let cases = [
-        (Import { classes: Some(7), ..of_arch(&file, "lenet5") }, "for 5 classes, asked for 7"),
+        (
+            Import {
+                classes: Some(7),
+                ..of_arch(&file, "lenet5")
+            },
+            "for 5 classes, asked for 7",
+        ),
         (of_arch(&file, "resnet18"), "not a resnet18"),
         (of_arch(&file, "alexnet"), "unknown network alexnet"),
-        (Import { arch: None, ..of_arch(&file, "") }, "name it with --arch"),
-        (Import { input: Some([3, 28, 28]), ..of_arch(&file, "lenet5") }, "reads 1 channels"),
+        (
+            Import {
+                arch: None,
+                ..of_arch(&file, "")
+            },
+            "name it with --arch",
+        ),
+        (
+            Import {
+                input: Some([3, 28, 28]),
+                ..of_arch(&file, "lenet5")
+            },
+            "reads 1 channels",
+        ),
         (of_arch(&dir.path().join("gone.pt"), "lenet5"), "no such file"),
         (of_arch(Path::new(file!()), "lenet5"), "expected a name ending in"),
     ];
@@ -361,7 +447,13 @@ fn damaged_state_dicts_and_pickled_code_are_refused() {
     let dict = state_dict(&trained, str::to_owned);
     let touched = dir.path().join("touched");
     let command = format!("touch {}", touched.display());
-    let evil = [b"X\x01\x00\x00\x00xcposix\nsystem\n(X", &(command.len() as u32).to_le_bytes()[..], command.as_bytes(), b"tR"].concat();
+    let evil = [
+        b"X\x01\x00\x00\x00xcposix\nsystem\n(X",
+        &(command.len() as u32).to_le_bytes()[..],
+        command.as_bytes(),
+        b"tR",
+    ]
+    .concat();
     save_pt(&dict, &evil, &file);
     let text = format!("{:#}", import(&of_arch(&file, "lenet5")).expect_err("code"));
     assert!(text.contains("pickled code (posix.system), which is not run"), "{text}");
@@ -405,8 +497,18 @@ fn all_that_an_onnx_file_asks_for_in_vain_is_listed_at_once() {
         }
     }
     let file = save_onnx(dir.path(), &proto);
-    let text = format!("{:#}", import(&Import { file, ..Import::default() }).expect_err("unsupported"));
-    for part in ["depth.relu (HardSwish: not supported)", "hidden.relu (Sigmoid: not supported)"] {
+    let text = format!(
+        "{:#}",
+        import(&Import {
+            file,
+            ..Import::default()
+        })
+        .expect_err("unsupported")
+    );
+    for part in [
+        "depth.relu (HardSwish: not supported)",
+        "hidden.relu (Sigmoid: not supported)",
+    ] {
         assert!(text.contains(part) && !text.contains('\n'), "{text}");
     }
     // What only reads something unsupported is not blamed.
@@ -417,18 +519,40 @@ fn all_that_an_onnx_file_asks_for_in_vain_is_listed_at_once() {
 fn an_open_image_size_is_asked_for() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut proto = onnx(small("resnet18"));
-    let image = graph(&mut proto).input[0].r#type.as_mut().and_then(|t| t.value.as_mut());
-    let Some(type_proto::Value::TensorType(tensor)) = image else { panic!("a tensor") };
+    let image = graph(&mut proto).input[0]
+        .r#type
+        .as_mut()
+        .and_then(|t| t.value.as_mut());
+    let Some(type_proto::Value::TensorType(tensor)) = image else {
+        panic!("a tensor")
+    };
     for dim in &mut tensor.shape.as_mut().expect("a shape").dim[2..] {
         dim.value = Some(dimension::Value::DimParam("size".into()));
     }
     let file = save_onnx(dir.path(), &proto);
-    let open = Import { file, ..Import::default() };
+    let open = Import {
+        file,
+        ..Import::default()
+    };
     let text = format!("{:#}", import(&open).expect_err("open"));
-    assert!(text.contains("leaves its size open (3×?×?); give it with --input"), "{text}");
-    let got = import(&Import { input: Some([3, 16, 16]), ..open.clone() }).expect("reads");
+    assert!(
+        text.contains("leaves its size open (3×?×?); give it with --input"),
+        "{text}"
+    );
+    let got = import(&Import {
+        input: Some([3, 16, 16]),
+        ..open.clone()
+    })
+    .expect("reads");
     assert_eq!(got.model.spec().input, [3, 16, 16]);
-    let text = format!("{:#}", import(&Import { input: Some([1, 16, 16]), ..open }).expect_err("gray"));
+    let text = format!(
+        "{:#}",
+        import(&Import {
+            input: Some([1, 16, 16]),
+            ..open
+        })
+        .expect_err("gray")
+    );
     assert!(text.contains("takes 3×?×?"), "{text}");
 }
 
@@ -445,7 +569,10 @@ fn broken_onnx_files_are_one_clear_line_each() {
     let external = |m: &mut ModelProto| {
         let tensor = &mut graph(m).initializer[0];
         tensor.data_location = Some(1);
-        tensor.external_data = vec![StringStringEntryProto { key: "location".into(), value: "weights.bin".into() }];
+        tensor.external_data = vec![StringStringEntryProto {
+            key: "location".into(),
+            value: "weights.bin".into(),
+        }];
     };
     let cases: [(Vec<u8>, &str); 10] = [
         (bytes[..bytes.len() / 2].to_vec(), "not an ONNX file, or cut short"),
@@ -453,16 +580,38 @@ fn broken_onnx_files_are_one_clear_line_each() {
         (vec![], "it holds no graph"),
         (change(&|m| m.opset_import[0].version = 3), "operator set 3, expected 7"),
         (change(&|m| graph(m).node[1].input[0] = "pool1".into()), "a cycle: node"),
-        (change(&|m| graph(m).node[1].input[0] = "gone".into()), "reads gone, which nothing gives"),
-        (change(&|m| graph(m).initializer[0].raw_data.truncate(8)), "8 bytes for shape"),
-        (change(&|m| graph(m).initializer[0].dims = vec![1 << 40, 1 << 40]), "too large"),
+        (
+            change(&|m| graph(m).node[1].input[0] = "gone".into()),
+            "reads gone, which nothing gives",
+        ),
+        (
+            change(&|m| graph(m).initializer[0].raw_data.truncate(8)),
+            "8 bytes for shape",
+        ),
+        (
+            change(&|m| graph(m).initializer[0].dims = vec![1 << 40, 1 << 40]),
+            "too large",
+        ),
         (change(&external), "weights.bin is missing"),
-        (change(&|m| { let twin = graph(m).input[0].clone(); graph(m).input.push(twin) }), "2 inputs"),
+        (
+            change(&|m| {
+                let twin = graph(m).input[0].clone();
+                graph(m).input.push(twin)
+            }),
+            "2 inputs",
+        ),
     ];
     for (bytes, expected) in cases {
         let file = dir.path().join("bad.onnx");
         std::fs::write(&file, bytes).expect("writes");
-        let text = format!("{:#}", import(&Import { file, ..Import::default() }).expect_err(expected));
+        let text = format!(
+            "{:#}",
+            import(&Import {
+                file,
+                ..Import::default()
+            })
+            .expect_err(expected)
+        );
         assert!(text.contains(expected) && !text.contains('\n'), "{text}");
     }
 }
@@ -482,9 +631,17 @@ fn chosen(file: &[u8], gates: &[String], images: &[f32], shape: [usize; 4]) -> V
     let rows = |value: &TValue| -> Vec<Vec<u32>> {
         let view = value.to_plain_array_view::<f32>().expect("floats");
         let active = |row: &[f32]| (0..row.len() as u32).filter(|&c| row[c as usize] > 0.0).collect();
-        view.as_slice().expect("whole").chunks_exact(view.shape()[1]).map(active).collect()
+        view.as_slice()
+            .expect("whole")
+            .chunks_exact(view.shape()[1])
+            .map(active)
+            .collect()
     };
-    plan.run(tvec!(input.into_tvalue())).expect("runs").iter().map(rows).collect()
+    plan.run(tvec!(input.into_tvalue()))
+        .expect("runs")
+        .iter()
+        .map(rows)
+        .collect()
 }
 
 #[test]
@@ -492,8 +649,21 @@ fn the_bundled_model_chooses_the_same_channels_on_a_thousand_images() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/fbs-fashion.safetensors");
     let model = Checkpoint::load(&file).expect("reads");
     let test = bundled::test().expect("images");
-    let gates: Vec<String> = model.spec().gates().iter().map(|&g| model.spec().nodes[g].name.clone()).collect();
-    let mut engine = compile(&model, &Options { batch: 100, threads: 2, ..Options::default() }).expect("compiles");
+    let gates: Vec<String> = model
+        .spec()
+        .gates()
+        .iter()
+        .map(|&g| model.spec().nodes[g].name.clone())
+        .collect();
+    let mut engine = compile(
+        &model,
+        &Options {
+            batch: 100,
+            threads: 2,
+            ..Options::default()
+        },
+    )
+    .expect("compiles");
     for p in [50, 20] {
         engine.set_density(percent(p));
         let onnx = onnx_bytes(&model, percent(p)).expect("writes");

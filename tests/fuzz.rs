@@ -30,10 +30,10 @@ struct Measuring;
 
 fn note(change: isize) {
     // A thread that ends has no such cell any more.
-    drop(HELD.try_with(|held| {
+    let _ = HELD.try_with(|held| {
         let (now, most) = held.get();
         held.set((now + change, most.max(now + change)));
-    }));
+    });
 }
 
 // SAFETY: everything is handed on to the system's allocator.
@@ -65,9 +65,15 @@ const SPARE: isize = 8 << 20;
 /// Bytes that a byte of a file may cost: a node of two bytes becomes a structure.
 const WORTH: isize = 512;
 
+/// Makes a damaged copy.
+type Damage = fn(&mut ChaCha8Rng, &[u8]) -> Vec<u8>;
+
 /// Reads as many damaged copies of `seeds` as asked for.
-fn fuzz(what: &str, seeds: &[Vec<u8>], damage: fn(&mut ChaCha8Rng, &[u8]) -> Vec<u8>, mut read: impl FnMut(&[u8])) {
-    let cases: u64 = std::env::var("SECATEUR_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(5000);
+fn fuzz(what: &str, seeds: &[Vec<u8>], damage: Damage, mut read: impl FnMut(&[u8])) {
+    let cases: u64 = std::env::var("SECATEUR_FUZZ_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(5000);
     for case in 0..cases {
         let mut rng = ChaCha8Rng::seed_from_u64(case);
         let seed = &seeds[rng.random_range(0..seeds.len())];
@@ -77,7 +83,11 @@ fn fuzz(what: &str, seeds: &[Vec<u8>], damage: fn(&mut ChaCha8Rng, &[u8]) -> Vec
         let (_, most) = HELD.get();
         assert!(!panicked, "{what}, case {case}: a panic on {} bytes", bytes.len());
         let worth = SPARE + WORTH * bytes.len() as isize;
-        assert!(most <= worth, "{what}, case {case}: {most} bytes held for a file of {}", bytes.len());
+        assert!(
+            most <= worth,
+            "{what}, case {case}: {most} bytes held for a file of {}",
+            bytes.len()
+        );
     }
 }
 
@@ -106,7 +116,8 @@ fn any_bytes(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
                 bytes.splice(to..to, piece);
             }
             5 => {
-                let number: u64 = [0, 1, 127, 255, 65_535, u64::from(u32::MAX), i64::MAX as u64, u64::MAX][rng.random_range(0..8)];
+                let number: u64 =
+                    [0, 1, 127, 255, 65_535, u64::from(u32::MAX), i64::MAX as u64, u64::MAX][rng.random_range(0..8)];
                 let width = [1, 2, 4, 8][rng.random_range(0..4)].min(bytes.len() - at);
                 bytes[at..at + width].copy_from_slice(&number.to_be_bytes()[8 - width..]);
             }
@@ -125,7 +136,22 @@ fn any_text(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
     if rng.random_ratio(1, 4) {
         return any_bytes(rng, seed);
     }
-    const HARD: [&str; 14] = ["18446744073709551615", "-1", "0", "1e308", "1e-400", "null", "[]", "{}", "\"\"", "true", "0.5", "[[[[", "99999999999999999999", "\"\u{0}\""];
+    const HARD: [&str; 14] = [
+        "18446744073709551615",
+        "-1",
+        "0",
+        "1e308",
+        "1e-400",
+        "null",
+        "[]",
+        "{}",
+        "\"\"",
+        "true",
+        "0.5",
+        "[[[[",
+        "99999999999999999999",
+        "\"\u{0}\"",
+    ];
     let mut text = String::from_utf8_lossy(seed).into_owned();
     for _ in 0..rng.random_range(1..4) {
         let is_word = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '"');
@@ -139,7 +165,11 @@ fn any_text(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
         }
         let (from, to) = words[rng.random_range(0..words.len())];
         let other = words[rng.random_range(0..words.len())];
-        let with = if rng.random() { HARD[rng.random_range(0..HARD.len())].to_owned() } else { text[other.0..other.1].to_owned() };
+        let with = if rng.random() {
+            HARD[rng.random_range(0..HARD.len())].to_owned()
+        } else {
+            text[other.0..other.1].to_owned()
+        };
         text.replace_range(from..to, &with);
     }
     text.into_bytes()
@@ -157,7 +187,14 @@ fn any_header(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
 
 fn little_models() -> Vec<Checkpoint> {
     let tiny = zoo::build("m-cifarnet", [1, 12, 12], 2, 0.02).expect("builds");
-    [zoo::gated(&tiny, Shift::Eq1), zoo::build("lenet5", [1, 16, 16], 2, 0.05).expect("builds"), odd()].into_iter().map(|spec| model(spec, 1)).collect()
+    [
+        zoo::gated(&tiny, Shift::Eq1),
+        zoo::build("lenet5", [1, 16, 16], 2, 0.05).expect("builds"),
+        odd(),
+    ]
+    .into_iter()
+    .map(|spec| model(spec, 1))
+    .collect()
 }
 
 #[test]
@@ -196,8 +233,10 @@ fn any_pickle(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
 fn state_dicts() {
     let dir = tempfile::tempdir().expect("temp dir");
     let dict = state_dict(&little_models()[1], str::to_owned);
-    let kinds: [(&str, Vec<u8>, fn(&mut ChaCha8Rng, &[u8]) -> Vec<u8>); 2] =
-        [("m.safetensors", safetensors_bytes(&dict), any_header), ("m.pt", pt_bytes(&dict, b""), any_pickle)];
+    let kinds: [(&str, Vec<u8>, Damage); 2] = [
+        ("m.safetensors", safetensors_bytes(&dict), any_header),
+        ("m.pt", pt_bytes(&dict, b""), any_pickle),
+    ];
     for (name, seed, damage) in kinds {
         let file = dir.path().join(name);
         let options = Import {
@@ -224,10 +263,26 @@ fn idx_files() {
     };
     let seeds = [images.clone(), labels.clone(), packed(&images), packed(&labels)];
     fuzz("IDX", &seeds, any_bytes, |bytes| {
-        let input = |reader| idx::Input { name: "x".into(), reader, bytes: bytes.len() as u64 };
-        let good = |reader: &'static [u8]| idx::Input { name: "y".into(), bytes: reader.len() as u64, reader };
-        drop(idx::read_pair(input(bytes), good(&[0, 0, 8, 1, 0, 0, 0, 2, 1, 0]), &mut |_| Ok(())));
-        drop(idx::read_pair(good(&[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 9]), input(bytes), &mut |_| Ok(())));
+        let input = |reader| idx::Input {
+            name: "x".into(),
+            reader,
+            bytes: bytes.len() as u64,
+        };
+        let good = |reader: &'static [u8]| idx::Input {
+            name: "y".into(),
+            bytes: reader.len() as u64,
+            reader,
+        };
+        drop(idx::read_pair(
+            input(bytes),
+            good(&[0, 0, 8, 1, 0, 0, 0, 2, 1, 0]),
+            &mut |_| Ok(()),
+        ));
+        drop(idx::read_pair(
+            good(&[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 9]),
+            input(bytes),
+            &mut |_| Ok(()),
+        ));
     });
 }
 
@@ -283,12 +338,38 @@ fn experiments() {
 fn event_logs() {
     let spec = zoo::build("lenet5", [1, 28, 28], 10, 0.1).expect("builds");
     let events = [
-        Event::Started { dense: cost::dense(&spec).expect("cost"), spec: spec.into(), steps: 10, images: [5, 4, 3] },
-        Event::Step { step: 3, loss: 0.5, top1: 0.25, lr: 0.01 },
-        Event::Epoch { epoch: 1, split: Split::Valid, density: Density::FULL, loss: 0.5, top1: 0.5, macs: 7, n: 9 },
+        Event::Started {
+            dense: cost::dense(&spec).expect("cost"),
+            spec: spec.into(),
+            steps: 10,
+            images: [5, 4, 3],
+        },
+        Event::Step {
+            step: 3,
+            loss: 0.5,
+            top1: 0.25,
+            lr: 0.01,
+        },
+        Event::Epoch {
+            epoch: 1,
+            split: Split::Valid,
+            density: Density::FULL,
+            loss: 0.5,
+            top1: 0.5,
+            macs: 7,
+            n: 9,
+        },
         Event::Warning { text: "hm".into() },
     ];
-    let line = |(seq, event): (usize, &Event)| serde_json::to_string(&Stamped { seq: seq as u64, at: 0.5, event: event.clone() }).expect("writes") + "\n";
+    let line = |(seq, event): (usize, &Event)| {
+        serde_json::to_string(&Stamped {
+            seq: seq as u64,
+            at: 0.5,
+            event: event.clone(),
+        })
+        .expect("writes")
+            + "\n"
+    };
     let log: String = events.iter().enumerate().map(line).collect();
     let dir = tempfile::tempdir().expect("temp dir");
     let file = dir.path().join("events.jsonl");

@@ -210,6 +210,7 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
                 }
             }
             Op::Relu => out = from(0).iter().map(|v| v.max(0.0)).collect(),
+            Op::Relu6 => out = from(0).iter().map(|v| v.clamp(0.0, 6.0)).collect(),
             Op::Add => out = from(0).iter().zip(from(1)).map(|(a, b)| a + b).collect(),
             Op::Flatten | Op::Dropout { .. } => out.clone_from(from(0)),
             Op::GlobalAvgPool => {

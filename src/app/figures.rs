@@ -19,10 +19,10 @@ pub fn figure_menu(ui: &mut Ui, name: &str, state: &mut UiState, figure: impl Fn
     let label = format!("Save or copy {name}");
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
     response.on_hover_text("Copy or save this figure");
-    if let Some(wanted) = inner.and_then(|i| i.inner) {
-        if let Err(e) = serve(ui.ctx(), wanted, &figure(), state) {
-            state.toasts.say(true, format!("{e:#}"));
-        }
+    if let Some(wanted) = inner.and_then(|i| i.inner)
+        && let Err(e) = serve(ui.ctx(), wanted, &figure(), state)
+    {
+        state.toasts.say(true, format!("{e:#}"));
     }
 }
 

@@ -385,7 +385,12 @@ fn write_active(file: &mut Csv, density: Density, first: usize, gates: &[GateOut
         let name = &bench.model.spec().nodes[gate.node].name;
         for i in 0..gate.active.images() {
             let channels: Vec<String> = gate.active.image(i).iter().map(u32::to_string).collect();
-            writeln!(file, "{density},{},{name},{}", bench.indices[first + i], channels.join(" "))?;
+            writeln!(
+                file,
+                "{density},{},{name},{}",
+                bench.indices[first + i],
+                channels.join(" ")
+            )?;
         }
     }
     Ok(())

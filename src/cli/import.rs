@@ -55,7 +55,11 @@ pub fn import(args: &ImportArgs) -> Done {
     let fact = json!({ "model": args.to, "layers": layers, "params": params, "arch": spec.name, "input": spec.input, "classes": done.model.header.classes.len(), "notes": done.notes });
     args.json.say(&fact, || {
         let [c, h, w] = spec.input;
-        format!("{}: {}, {layers} layers, {params} parameters, images {c}×{h}×{w}", args.to.display(), spec.name)
+        format!(
+            "{}: {}, {layers} layers, {params} parameters, images {c}×{h}×{w}",
+            args.to.display(),
+            spec.name
+        )
     });
     Ok(0)
 }
@@ -64,7 +68,9 @@ fn shape(sizes: &[usize]) -> Result<Option<Shape>> {
     if sizes.is_empty() {
         return Ok(None);
     }
-    let shape = Shape::try_from(sizes).ok().with_context(|| format!("--input has {} sizes, expected C,H,W", sizes.len()))?;
+    let shape = Shape::try_from(sizes)
+        .ok()
+        .with_context(|| format!("--input has {} sizes, expected C,H,W", sizes.len()))?;
     Ok(Some(shape))
 }
 
@@ -72,7 +78,12 @@ fn normalization(args: &ImportArgs) -> Result<Option<Normalization>> {
     if args.mean.is_empty() && args.std.is_empty() {
         return Ok(None);
     }
-    ensure!(args.mean.len() == args.std.len(), "--mean has {} numbers and --std {}", args.mean.len(), args.std.len());
+    ensure!(
+        args.mean.len() == args.std.len(),
+        "--mean has {} numbers and --std {}",
+        args.mean.len(),
+        args.std.len()
+    );
     Ok(Some(Normalization {
         mean: args.mean.clone(),
         std: args.std.clone(),

@@ -5,8 +5,8 @@
 
 mod bench;
 mod eval;
-mod figure;
 mod export;
+mod figure;
 mod import;
 mod inspect;
 mod lists;

@@ -56,9 +56,19 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: &[u8], probe: &Probe)
     for images in probe.pixels.chunks(BATCH * size) {
         let ours = engine.run(images);
         let theirs = runner.run(images).context("the second runtime fails")?;
-        ensure!(theirs[0].len() == ours.logits.len(), "the second runtime gives {} numbers, expected {}", theirs[0].len(), ours.logits.len());
+        ensure!(
+            theirs[0].len() == ours.logits.len(),
+            "the second runtime gives {} numbers, expected {}",
+            theirs[0].len(),
+            ours.logits.len()
+        );
         largest = ours.logits.iter().fold(largest, |m, v| m.max(v.abs()));
-        for (i, (a, b)) in ours.logits.chunks_exact(classes).zip(theirs[0].chunks_exact(classes)).enumerate() {
+        for (i, (a, b)) in ours
+            .logits
+            .chunks_exact(classes)
+            .zip(theirs[0].chunks_exact(classes))
+            .enumerate()
+        {
             same += usize::from(best(a) == best(b));
             let off = a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max(difference(*a, *b)));
             if off > TOLERANCE * largest.max(1.0) && is_tie(density, ours, &theirs[1..], i) {
@@ -94,7 +104,10 @@ fn best(row: &[f32]) -> Option<usize> {
 fn is_tie(density: Density, ours: &Batch, saliencies: &[Vec<f32>], i: usize) -> bool {
     for (gate, theirs) in ours.gates.iter().zip(saliencies) {
         let channels = theirs.len() / ours.n;
-        let (a, b) = (&gate.saliency[i * channels..][..channels], &theirs[i * channels..][..channels]);
+        let (a, b) = (
+            &gate.saliency[i * channels..][..channels],
+            &theirs[i * channels..][..channels],
+        );
         let size = a.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(*v));
         if a.iter().zip(b).any(|(a, b)| difference(*a, *b) > 1e-4 * size) {
             return false;
@@ -119,7 +132,10 @@ struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     fn new(spec: &NetSpec, onnx: &'a [u8]) -> Result<Self> {
-        let saliencies = spec.gates().into_iter().map(|g| format!("{}.saliency", spec.nodes[g].name));
+        let saliencies = spec
+            .gates()
+            .into_iter()
+            .map(|g| format!("{}.saliency", spec.nodes[g].name));
         Ok(Self {
             onnx,
             input: spec.input,

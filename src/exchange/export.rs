@@ -28,7 +28,10 @@ impl Format {
             Some("onnx") => Ok(Self::Onnx),
             Some("safetensors") => Ok(Self::Safetensors),
             Some("bpk") => Ok(Self::Pack),
-            _ => bail!("{}: expected a name ending in .onnx, .safetensors or .bpk", path.display()),
+            _ => bail!(
+                "{}: expected a name ending in .onnx, .safetensors or .bpk",
+                path.display()
+            ),
         }
     }
 }
@@ -65,7 +68,10 @@ pub struct Exported {
 /// A density for a model without gates, a file that cannot be written, or one that the second runtime finds to differ.
 pub fn export(model: &Checkpoint, options: &Export) -> Result<Exported> {
     let format = Format::of(&options.to)?;
-    let density = options.density.or(model.header.densities.last().copied()).unwrap_or(Density::FULL);
+    let density = options
+        .density
+        .or(model.header.densities.last().copied())
+        .unwrap_or(Density::FULL);
     ensure!(
         model.is_gated() || density == Density::FULL,
         "density {density} of a model without gates: its density is 1, expected no other"
@@ -119,7 +125,9 @@ fn at_density(model: &Checkpoint, density: Density) -> Checkpoint {
 fn notes(model: &Checkpoint, format: Format) -> Vec<String> {
     let mut notes = Vec::new();
     if format == Format::Onnx && model.is_gated() {
-        notes.push("other runtimes compute every channel and then multiply by the gates: same result, no time saved".into());
+        notes.push(
+            "other runtimes compute every channel and then multiply by the gates: same result, no time saved".into(),
+        );
     }
     let masked = |name: &String| {
         let mask = &model.masks[name];
@@ -127,7 +135,9 @@ fn notes(model: &Checkpoint, format: Format) -> Vec<String> {
     };
     let masked = model.masks.keys().filter(|name| masked(name)).count();
     if masked > 0 {
-        notes.push(format!("{masked} layers hold masked weights, written as zeros: cut the model to make the file smaller"));
+        notes.push(format!(
+            "{masked} layers hold masked weights, written as zeros: cut the model to make the file smaller"
+        ));
     }
     notes
 }

@@ -51,19 +51,32 @@ pub(super) struct Found {
 pub fn import(options: &Import) -> Result<Imported> {
     let file = &options.file;
     if let Some(input) = options.input {
-        ensure!(input.iter().all(|&n| (1..=1 << 20).contains(&n)), "input {input:?}, expected sizes from 1 to 1048576");
+        ensure!(
+            input.iter().all(|&n| (1..=1 << 20).contains(&n)),
+            "input {input:?}, expected sizes from 1 to 1048576"
+        );
     }
     ensure!(file.is_file(), "cannot read {}: no such file", file.display());
-    let ending = file.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+    let ending = file
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or("")
+        .to_ascii_lowercase();
     let found = match ending.as_str() {
         "onnx" => onnx_in::read(file, options.input).with_context(|| file.display().to_string())?,
         "safetensors" if is_ours(file) => return ours(Checkpoint::load(file)?, options),
         "bpk" => {
             let bytes = std::fs::read(file)?;
-            return ours(pack::from_bytes(bytes).with_context(|| file.display().to_string())?, options);
+            return ours(
+                pack::from_bytes(bytes).with_context(|| file.display().to_string())?,
+                options,
+            );
         }
         "pt" | "pth" | "safetensors" => state_dict(options)?,
-        _ => bail!("{}: expected a name ending in .pt, .pth, .safetensors, .onnx or .bpk", file.display()),
+        _ => bail!(
+            "{}: expected a name ending in .pt, .pth, .safetensors, .onnx or .bpk",
+            file.display()
+        ),
     };
     assemble(found, options).with_context(|| file.display().to_string())
 }
@@ -84,14 +97,21 @@ fn is_ours(path: &Path) -> bool {
         let (_, meta) = safetensors::SafeTensors::read_metadata(bytes).ok()?;
         meta.metadata().as_ref().map(|m| m.contains_key("secateur"))
     };
-    std::fs::read(path).ok().and_then(|bytes| has_header(&bytes)).unwrap_or(false)
+    std::fs::read(path)
+        .ok()
+        .and_then(|bytes| has_header(&bytes))
+        .unwrap_or(false)
 }
 
 fn ours(model: Checkpoint, options: &Import) -> Result<Imported> {
     check_classes(&model, options)?;
     if let Some(arch) = &options.arch {
         let name = &model.spec().name;
-        ensure!(arch == name, "{}: holds {name}, asked for {arch}", options.file.display());
+        ensure!(
+            arch == name,
+            "{}: holds {name}, asked for {arch}",
+            options.file.display()
+        );
     }
     Ok(Imported { model, notes: vec![] })
 }
@@ -99,8 +119,16 @@ fn ours(model: Checkpoint, options: &Import) -> Result<Imported> {
 fn state_dict(options: &Import) -> Result<Found> {
     let known = zoo::NAMES.join(", ");
     let arch = options.arch.as_deref();
-    let arch = arch.with_context(|| format!("{}: weights alone do not say their network; name it with --arch: {known}", options.file.display()))?;
-    ensure!(zoo::NAMES.contains(&arch), "unknown network {arch}, expected one of {known}");
+    let arch = arch.with_context(|| {
+        format!(
+            "{}: weights alone do not say their network; name it with --arch: {known}",
+            options.file.display()
+        )
+    })?;
+    ensure!(
+        zoo::NAMES.contains(&arch),
+        "unknown network {arch}, expected one of {known}"
+    );
     let tensors = Tensors::open(&options.file)?;
     let read = torch_in::read(arch, &tensors, options.classes, options.input);
     let torch_in::Read { spec, weights, stats } = read.with_context(|| options.file.display().to_string())?;
@@ -133,13 +161,19 @@ fn assemble(found: Found, options: &Import) -> Result<Imported> {
         numbered()
     });
     let normalization = options.normalization.clone().or(normalization).unwrap_or_else(|| {
-        notes.push("no normalization in the file: mean 0, deviation 1 (give --mean and --std if it was trained otherwise)".into());
+        notes.push(
+            "no normalization in the file: mean 0, deviation 1 (give --mean and --std if it was trained otherwise)"
+                .into(),
+        );
         Normalization {
             mean: vec![0.0; spec.input[0]],
             std: vec![1.0; spec.input[0]],
         }
     });
-    let data = options.file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let data = options
+        .file
+        .file_name()
+        .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let model = Checkpoint {
         weights,
         masks: Masks::new(),
@@ -165,7 +199,11 @@ fn assemble(found: Found, options: &Import) -> Result<Imported> {
 fn check_classes(model: &Checkpoint, options: &Import) -> Result<()> {
     let count = model.header.classes.len();
     if let Some(asked) = options.classes {
-        ensure!(asked == count, "{}: is for {count} classes, asked for {asked}", options.file.display());
+        ensure!(
+            asked == count,
+            "{}: is for {count} classes, asked for {asked}",
+            options.file.display()
+        );
     }
     Ok(())
 }

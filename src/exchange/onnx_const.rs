@@ -16,7 +16,19 @@ const LONGEST_SHAPE: usize = 4096;
 
 /// Operators that are done here when all they read is known.
 pub(super) const FOLDED: [&str; 13] = [
-    "Constant", "Identity", "Cast", "Reshape", "Flatten", "Transpose", "Unsqueeze", "Squeeze", "Concat", "Gather", "Add", "Mul", "Div",
+    "Constant",
+    "Identity",
+    "Cast",
+    "Reshape",
+    "Flatten",
+    "Transpose",
+    "Unsqueeze",
+    "Squeeze",
+    "Concat",
+    "Gather",
+    "Add",
+    "Mul",
+    "Div",
 ];
 
 /// The result of an operator of [`FOLDED`].
@@ -43,25 +55,46 @@ pub(super) fn fold(node: &NodeProto, inputs: &[&Constant], folder: Option<&Path>
         }
         "Transpose" => transpose(first),
         "Concat" => {
-            let parts: Option<Vec<&Ints>> = inputs.iter().map(|c| if let Constant::Ints(i) = c { Some(i) } else { None }).collect();
+            let parts: Option<Vec<&Ints>> = inputs
+                .iter()
+                .map(|c| if let Constant::Ints(i) = c { Some(i) } else { None })
+                .collect();
             let parts = parts.context("of numbers that are not whole")?;
             // Shapes are short; a chain of joins to oneself would double each time.
             let n = parts.iter().map(|i| i.data.len()).sum::<usize>();
             ensure!(n <= LONGEST_SHAPE, "of {n} numbers");
             let data: Vec<i64> = parts.iter().flat_map(|i| i.data.iter().copied()).collect();
-            Ok(Constant::Ints(Ints { shape: vec![data.len()], data }))
+            Ok(Constant::Ints(Ints {
+                shape: vec![data.len()],
+                data,
+            }))
         }
         "Gather" => {
             let (Constant::Ints(from), Some(Constant::Ints(at))) = (first, inputs.get(1)) else {
                 bail!("of numbers that are not whole")
             };
-            ensure!(from.shape.len() == 1 && attribute(node, "axis").map_or(0, |a| a.i) == 0, "along another axis than the first");
+            ensure!(
+                from.shape.len() == 1 && attribute(node, "axis").map_or(0, |a| a.i) == 0,
+                "along another axis than the first"
+            );
             let pick = |&i: &i64| {
-                let i = if i < 0 { i.checked_add(from.data.len() as i64)? } else { i };
+                let i = if i < 0 {
+                    i.checked_add(from.data.len() as i64)?
+                } else {
+                    i
+                };
                 from.data.get(usize::try_from(i).ok()?).copied()
             };
-            let data = at.data.iter().map(pick).collect::<Option<Vec<i64>>>().context("of a place that is not there")?;
-            Ok(Constant::Ints(Ints { shape: at.shape.clone(), data }))
+            let data = at
+                .data
+                .iter()
+                .map(pick)
+                .collect::<Option<Vec<i64>>>()
+                .context("of a place that is not there")?;
+            Ok(Constant::Ints(Ints {
+                shape: at.shape.clone(),
+                data,
+            }))
         }
         op => {
             let second = *inputs.get(1).context("one input")?;
@@ -71,14 +104,28 @@ pub(super) fn fold(node: &NodeProto, inputs: &[&Constant], folder: Option<&Path>
 }
 
 fn literal(node: &NodeProto, folder: Option<&Path>) -> Result<Constant> {
-    let one = |v: i64| Constant::Ints(Ints { shape: vec![], data: vec![v] });
+    let one = |v: i64| {
+        Constant::Ints(Ints {
+            shape: vec![],
+            data: vec![v],
+        })
+    };
     let a = node.attribute.first().context("without a value")?;
     match a.name.as_str() {
         "value" => constant(a.t.as_ref().context("without a value")?, folder),
         "value_int" => Ok(one(a.i)),
-        "value_ints" => Ok(Constant::Ints(Ints { shape: vec![a.ints.len()], data: a.ints.clone() })),
-        "value_float" => Ok(Constant::Floats(Array { shape: vec![], data: vec![a.f] })),
-        "value_floats" => Ok(Constant::Floats(Array { shape: vec![a.floats.len()], data: a.floats.clone() })),
+        "value_ints" => Ok(Constant::Ints(Ints {
+            shape: vec![a.ints.len()],
+            data: a.ints.clone(),
+        })),
+        "value_float" => Ok(Constant::Floats(Array {
+            shape: vec![],
+            data: vec![a.f],
+        })),
+        "value_floats" => Ok(Constant::Floats(Array {
+            shape: vec![a.floats.len()],
+            data: a.floats.clone(),
+        })),
         other => bail!("given as {other}"),
     }
 }
@@ -114,7 +161,10 @@ fn new_shape(node: &NodeProto, old: &[usize], second: Option<&Constant>) -> Resu
     Ok(match node.op_type.as_str() {
         "Flatten" => {
             let axis = attribute(node, "axis").map_or(1, |a| a.i);
-            let axis = usize::try_from(axis).ok().filter(|&a| a <= old.len()).with_context(|| format!("axis {axis}"))?;
+            let axis = usize::try_from(axis)
+                .ok()
+                .filter(|&a| a <= old.len())
+                .with_context(|| format!("axis {axis}"))?;
             vec![old[..axis].iter().product(), old[axis..].iter().product()]
         }
         "Squeeze" => match axes(node, second, old.len())? {
@@ -125,22 +175,47 @@ fn new_shape(node: &NodeProto, old: &[usize], second: Option<&Constant>) -> Resu
             None => old.iter().copied().filter(|&d| d != 1).collect(),
         },
         "Unsqueeze" => {
-            let count = attribute(node, "axes").map_or_else(|| second.map_or(0, |c| c.shape().iter().product()), |a| a.ints.len());
+            let count = attribute(node, "axes")
+                .map_or_else(|| second.map_or(0, |c| c.shape().iter().product()), |a| a.ints.len());
             ensure!(count <= 8, "{count} new axes");
             let axes = axes(node, second, old.len() + count)?.context("without axes")?;
             ensure!(axes.len() == count, "an axis twice");
             let mut rest = old.iter();
-            (0..old.len() + count).map(|a| if axes.contains(&a) { 1 } else { *rest.next().unwrap_or(&1) }).collect()
+            (0..old.len() + count)
+                .map(|a| {
+                    if axes.contains(&a) {
+                        1
+                    } else {
+                        *rest.next().unwrap_or(&1)
+                    }
+                })
+                .collect()
         }
         _ => {
-            let Some(Constant::Ints(to)) = second else { bail!("to a shape that is not known") };
-            let known = |i: usize, d: i64| if d == 0 { old.get(i).copied() } else { usize::try_from(d).ok() };
+            let Some(Constant::Ints(to)) = second else {
+                bail!("to a shape that is not known")
+            };
+            let known = |i: usize, d: i64| {
+                if d == 0 {
+                    old.get(i).copied()
+                } else {
+                    usize::try_from(d).ok()
+                }
+            };
             let sizes: Vec<Option<usize>> = to.data.iter().enumerate().map(|(i, &d)| known(i, d)).collect();
-            let product = sizes.iter().flatten().try_fold(1usize, |p, &d| p.checked_mul(d)).filter(|&p| p > 0);
+            let product = sizes
+                .iter()
+                .flatten()
+                .try_fold(1usize, |p, &d| p.checked_mul(d))
+                .filter(|&p| p > 0);
             let product = product.with_context(|| format!("to {:?}", to.data))?;
             ensure!(to.data.iter().filter(|&&d| d == -1).count() <= 1, "to {:?}", to.data);
             let shape: Vec<usize> = sizes.into_iter().map(|d| d.unwrap_or(n / product)).collect();
-            ensure!(shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d)) == Some(n), "to {:?}", to.data);
+            ensure!(
+                shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d)) == Some(n),
+                "to {:?}",
+                to.data
+            );
             shape
         }
     })
@@ -148,17 +223,38 @@ fn new_shape(node: &NodeProto, old: &[usize], second: Option<&Constant>) -> Resu
 
 /// Rows and columns changed for each other.
 fn transpose(of: &Constant) -> Result<Constant> {
-    let Constant::Floats(Array { shape, data }) = of else { bail!("of whole numbers") };
-    let &[rows, columns] = &shape[..] else { bail!("of {} axes", shape.len()) };
+    let Constant::Floats(Array { shape, data }) = of else {
+        bail!("of whole numbers")
+    };
+    let &[rows, columns] = &shape[..] else {
+        bail!("of {} axes", shape.len())
+    };
     let data = (0..data.len()).map(|i| data[i % rows * columns + i / rows]).collect();
-    Ok(Constant::Floats(Array { shape: vec![columns, rows], data }))
+    Ok(Constant::Floats(Array {
+        shape: vec![columns, rows],
+        data,
+    }))
 }
 
 fn elementwise(op: &str, a: &Constant, b: &Constant) -> Result<Constant> {
-    let (short, long) = if a.shape().iter().product::<usize>() == 1 { (a, b) } else { (b, a) };
+    let (short, long) = if a.shape().iter().product::<usize>() == 1 {
+        (a, b)
+    } else {
+        (b, a)
+    };
     let is_one = short.shape().iter().product::<usize>() == 1;
-    ensure!(is_one || a.shape() == b.shape(), "of shapes {:?} and {:?}", a.shape(), b.shape());
-    let shape = if long.shape().len() >= short.shape().len() { long.shape() } else { short.shape() }.to_vec();
+    ensure!(
+        is_one || a.shape() == b.shape(),
+        "of shapes {:?} and {:?}",
+        a.shape(),
+        b.shape()
+    );
+    let shape = if long.shape().len() >= short.shape().len() {
+        long.shape()
+    } else {
+        short.shape()
+    }
+    .to_vec();
     let n: usize = long.shape().iter().product();
     match (a, b) {
         (Constant::Floats(a), Constant::Floats(b)) => {
@@ -181,7 +277,10 @@ fn elementwise(op: &str, a: &Constant, b: &Constant) -> Result<Constant> {
                     _ => x.checked_div(y),
                 }
             };
-            let data = (0..n).map(of).collect::<Option<Vec<i64>>>().context("of a number that is not known")?;
+            let data = (0..n)
+                .map(of)
+                .collect::<Option<Vec<i64>>>()
+                .context("of a number that is not known")?;
             Ok(Constant::Ints(Ints { shape, data }))
         }
         _ => bail!("of numbers of two kinds"),
@@ -194,15 +293,25 @@ mod tests {
     use crate::exchange::proto;
 
     fn ints(data: &[i64]) -> Constant {
-        Constant::Ints(Ints { shape: vec![data.len()], data: data.to_vec() })
+        Constant::Ints(Ints {
+            shape: vec![data.len()],
+            data: data.to_vec(),
+        })
     }
 
     fn floats(shape: &[usize], data: &[f32]) -> Constant {
-        Constant::Floats(Array { shape: shape.to_vec(), data: data.to_vec() })
+        Constant::Floats(Array {
+            shape: shape.to_vec(),
+            data: data.to_vec(),
+        })
     }
 
     fn run(op: &str, inputs: &[&Constant], axis: i64) -> Result<Constant> {
-        let node = NodeProto { op_type: op.into(), attribute: vec![proto::int("axis", axis)], ..NodeProto::default() };
+        let node = NodeProto {
+            op_type: op.into(),
+            attribute: vec![proto::int("axis", axis)],
+            ..NodeProto::default()
+        };
         fold(&node, inputs, None)
     }
 
@@ -211,20 +320,45 @@ mod tests {
         let shape = ints(&[BATCH, 3, 4, 5]);
         let batch = run("Gather", &[&shape, &ints(&[0])], 0).expect("gathers");
         assert_eq!(batch, ints(&[BATCH]));
-        assert_eq!(run("Concat", &[&batch, &ints(&[-1])], 0).expect("joins"), ints(&[BATCH, -1]));
-        assert_eq!(run("Mul", &[&ints(&[3, 4]), &ints(&[5])], 0).expect("multiplies"), ints(&[15, 20]));
-        assert!(run("Mul", &[&batch, &ints(&[5])], 0).is_err(), "the batch is not a number");
+        assert_eq!(
+            run("Concat", &[&batch, &ints(&[-1])], 0).expect("joins"),
+            ints(&[BATCH, -1])
+        );
+        assert_eq!(
+            run("Mul", &[&ints(&[3, 4]), &ints(&[5])], 0).expect("multiplies"),
+            ints(&[15, 20])
+        );
+        assert!(
+            run("Mul", &[&batch, &ints(&[5])], 0).is_err(),
+            "the batch is not a number"
+        );
         assert!(run("Gather", &[&shape, &ints(&[4])], 0).is_err());
     }
 
     #[test]
     fn weights_are_turned_round() {
         let w = floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        assert_eq!(run("Transpose", &[&w], 0).expect("turns"), floats(&[3, 2], &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
-        assert_eq!(run("Reshape", &[&w, &ints(&[3, -1])], 0).expect("reshapes"), floats(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        assert_eq!(
+            run("Transpose", &[&w], 0).expect("turns"),
+            floats(&[3, 2], &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0])
+        );
+        assert_eq!(
+            run("Reshape", &[&w, &ints(&[3, -1])], 0).expect("reshapes"),
+            floats(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+        );
         assert!(run("Reshape", &[&w, &ints(&[4, -1])], 0).is_err());
-        assert_eq!(run("Unsqueeze", &[&floats(&[2], &[1.0, 2.0]), &ints(&[0, -1])], 0).expect("widens").shape(), [1, 2, 1]);
-        assert_eq!(run("Squeeze", &[&floats(&[1, 2, 1], &[1.0, 2.0])], 0).expect("narrows").shape(), [2]);
+        assert_eq!(
+            run("Unsqueeze", &[&floats(&[2], &[1.0, 2.0]), &ints(&[0, -1])], 0)
+                .expect("widens")
+                .shape(),
+            [1, 2, 1]
+        );
+        assert_eq!(
+            run("Squeeze", &[&floats(&[1, 2, 1], &[1.0, 2.0])], 0)
+                .expect("narrows")
+                .shape(),
+            [2]
+        );
     }
 
     #[test]

@@ -69,14 +69,25 @@ fn winners(graph: &mut Graph, gate: &Gate, saliency: &str) -> (String, Option<St
     let k = graph.ints(&of("k"), &[gate.k as i64]);
     let order = vec![int("axis", 1), int("largest", 1), int("sorted", 1)];
     let outputs = [of("top"), of("winners")];
-    let [top, winners] = graph.node_of("TopK", &of("topk"), [saliency, &k], outputs.each_ref().map(|o| &**o), order);
+    let [top, winners] = graph.node_of(
+        "TopK",
+        &of("topk"),
+        [saliency, &k],
+        outputs.each_ref().map(|o| &**o),
+        order,
+    );
     let shape = graph.node("Shape", &of("shape"), [saliency], vec![]);
     let none = graph.node("ConstantOfShape", &of("none"), [&shape], vec![one_float("value", 0.0)]);
     let axis = || vec![int("axis", 1)];
     let pi = graph.node("ScatterElements", &of("pi"), [&none, &winners, &top], axis());
     let mask = (gate.form == Shift::Released).then(|| {
         let top_shape = graph.node("Shape", &of("top.shape"), [&top], vec![]);
-        let ones = graph.node("ConstantOfShape", &of("ones"), [&top_shape], vec![one_float("value", 1.0)]);
+        let ones = graph.node(
+            "ConstantOfShape",
+            &of("ones"),
+            [&top_shape],
+            vec![one_float("value", 1.0)],
+        );
         graph.node("ScatterElements", &of("mask"), [&none, &winners, &ones], axis())
     });
     (pi, mask)

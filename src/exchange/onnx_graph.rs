@@ -33,8 +33,15 @@ pub(super) struct Graph {
 pub(super) fn load(bytes: &[u8]) -> Result<Graph> {
     let model = ModelProto::decode(bytes).context("not an ONNX file, or cut short")?;
     let graph = model.graph.context("not an ONNX file: it holds no graph")?;
-    let opset = model.opset_import.iter().find(|o| is_standard(&o.domain)).map_or(0, |o| o.version);
-    ensure!(opset >= OLDEST_OPSET, "operator set {opset}, expected {OLDEST_OPSET} or newer");
+    let opset = model
+        .opset_import
+        .iter()
+        .find(|o| is_standard(&o.domain))
+        .map_or(0, |o| o.version);
+    ensure!(
+        opset >= OLDEST_OPSET,
+        "operator set {opset}, expected {OLDEST_OPSET} or newer"
+    );
     let GraphProto {
         node: nodes,
         initializer,
@@ -105,7 +112,12 @@ fn shape_of(image: &ValueInfoProto) -> Result<[Option<usize>; 4]> {
 }
 
 /// The nodes that `output` needs, each after those it reads. Walks without recursion: graphs may be deep.
-fn order(nodes: &[NodeProto], initializers: &BTreeMap<String, TensorProto>, image: &str, output: &str) -> Result<Vec<usize>> {
+fn order(
+    nodes: &[NodeProto],
+    initializers: &BTreeMap<String, TensorProto>,
+    image: &str,
+    output: &str,
+) -> Result<Vec<usize>> {
     let mut giver: BTreeMap<&str, usize> = BTreeMap::new();
     for (i, node) in nodes.iter().enumerate() {
         for name in node.output.iter().filter(|o| !o.is_empty()) {
@@ -113,7 +125,9 @@ fn order(nodes: &[NodeProto], initializers: &BTreeMap<String, TensorProto>, imag
             ensure!(!twice, "two values are called {name}");
         }
     }
-    let last = *giver.get(output).with_context(|| format!("no node gives the output {output}"))?;
+    let last = *giver
+        .get(output)
+        .with_context(|| format!("no node gives the output {output}"))?;
     #[derive(Clone, Copy, PartialEq)]
     enum State {
         New,
@@ -168,7 +182,12 @@ mod tests {
 
     #[test]
     fn what_is_needed_comes_in_order_and_nothing_else() {
-        let nodes = [node("Add", &["b", "a"], "y"), node("Relu", &["x"], "a"), node("Relu", &["x"], "unused"), node("Relu", &["a"], "b")];
+        let nodes = [
+            node("Add", &["b", "a"], "y"),
+            node("Relu", &["x"], "a"),
+            node("Relu", &["x"], "unused"),
+            node("Relu", &["a"], "b"),
+        ];
         assert_eq!(ordered(&nodes).expect("order"), [1, 3, 0]);
     }
 
@@ -177,7 +196,10 @@ mod tests {
         let cases = [
             (vec![node("Relu", &["z"], "y"), node("Relu", &["y"], "z")], "a cycle"),
             (vec![node("Relu", &["gone"], "y")], "node y reads gone"),
-            (vec![node("Relu", &["x"], "y"), node("Relu", &["x"], "y")], "two values are called y"),
+            (
+                vec![node("Relu", &["x"], "y"), node("Relu", &["x"], "y")],
+                "two values are called y",
+            ),
             (vec![node("Relu", &["x"], "other")], "no node gives the output y"),
         ];
         for (nodes, expected) in cases {
@@ -188,7 +210,9 @@ mod tests {
 
     #[test]
     fn a_deep_graph_needs_no_deep_stack() {
-        let mut nodes: Vec<NodeProto> = (0..100_000).map(|i| node("Relu", &[&format!("v{i}")], &format!("v{}", i + 1))).collect();
+        let mut nodes: Vec<NodeProto> = (0..100_000)
+            .map(|i| node("Relu", &[&format!("v{i}")], &format!("v{}", i + 1)))
+            .collect();
         nodes[0].input[0] = "x".into();
         nodes[99_999].output[0] = "y".into();
         assert_eq!(ordered(&nodes).expect("order").len(), 100_000);

@@ -7,9 +7,9 @@ use super::onnx_graph::{Graph, is_standard, label, load};
 use super::onnx_ops::{SUPPORTED, convert};
 use super::onnx_tensor::{Constant, constant};
 use crate::data::Normalization;
+use crate::model::Weights;
 use crate::model::checkpoint::NormStats;
 use crate::model::spec::{NetSpec, Node, Op, Shape, shape_after};
-use crate::model::Weights;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,7 +22,10 @@ use tract_onnx::pb::NodeProto;
 /// As [`load`]; a shape that is not known; one line naming every node that has no place here, with its operator.
 pub(super) fn read(path: &Path, input: Option<Shape>) -> Result<Found> {
     let bytes = std::fs::read(path)?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     from_bytes(&bytes, Some(folder), input)
 }
 
@@ -49,7 +52,12 @@ fn image_shape(graph: &Graph, asked: Option<Shape>) -> Result<Shape> {
         None => {
             let all: Option<Vec<usize>> = fixed.into_iter().collect();
             let all = all.and_then(|d| Shape::try_from(d).ok());
-            all.with_context(|| format!("input {name} leaves its size open ({}); give it with --input C,H,W", text.join("×")))
+            all.with_context(|| {
+                format!(
+                    "input {name} leaves its size open ({}); give it with --input C,H,W",
+                    text.join("×")
+                )
+            })
         }
     }
 }
@@ -164,14 +172,19 @@ impl<'a> Build<'a> {
         }
         let tensor = self.graph.initializers.get(name);
         let tensor = tensor.with_context(|| format!("reads {name}, a further output, which is not supported"))?;
-        let value = Value::Known(Rc::new(constant(tensor, self.folder).with_context(|| format!("tensor {name}"))?));
+        let value = Value::Known(Rc::new(
+            constant(tensor, self.folder).with_context(|| format!("tensor {name}"))?,
+        ));
         self.values.insert(name.to_owned(), value.clone());
         Ok(value)
     }
 
     /// How many names stand for node `id`.
     pub fn aliases(&self, id: usize) -> usize {
-        self.values.values().filter(|v| matches!(v, Value::Node { id: of, .. } if *of == id)).count()
+        self.values
+            .values()
+            .filter(|v| matches!(v, Value::Node { id: of, .. } if *of == id))
+            .count()
     }
 
     /// Appends a node that reads `inputs`; gives its place.
@@ -180,7 +193,11 @@ impl<'a> Build<'a> {
         while self.names.contains(&name) {
             name.push('_');
         }
-        let node = Node { name: name.clone(), op, inputs };
+        let node = Node {
+            name: name.clone(),
+            op,
+            inputs,
+        };
         let from: Vec<Shape> = node.inputs.iter().map(|&i| self.shapes[i]).collect();
         self.shapes.push(shape_after(&node, &from, self.spec.input)?);
         self.names.insert(name);
@@ -194,11 +211,17 @@ impl<'a> Build<'a> {
             bail!("the output does not depend on the image")
         };
         let [_, h, w] = self.shapes[id];
-        ensure!(h * w == 1, "the output is a map of {h}×{w}, expected one number a class");
+        ensure!(
+            h * w == 1,
+            "the output is a map of {h}×{w}, expected one number a class"
+        );
         self.keep_only_what_leads_to(id);
         self.biases_into_norms();
         if !self.graph.ignored.is_empty() {
-            self.notes.push(format!("further outputs are left out: {}", self.graph.ignored.join(", ")));
+            self.notes.push(format!(
+                "further outputs are left out: {}",
+                self.graph.ignored.join(", ")
+            ));
         }
         let normalization = self.normalization();
         Ok(Found {
@@ -206,7 +229,11 @@ impl<'a> Build<'a> {
             weights: self.weights,
             stats: self.stats,
             normalization,
-            classes: self.graph.metadata.get("classes").and_then(|text| serde_json::from_str(text).ok()),
+            classes: self
+                .graph
+                .metadata
+                .get("classes")
+                .and_then(|text| serde_json::from_str(text).ok()),
             notes: self.notes,
         })
     }
@@ -220,14 +247,18 @@ impl<'a> Build<'a> {
                 self.spec.nodes[i].inputs.iter().for_each(|&j| needed[j] = true);
             }
         }
-        let place: Vec<usize> = needed.iter().scan(0, |n, &is| Some(std::mem::replace(n, *n + usize::from(is)))).collect();
+        let place: Vec<usize> = needed
+            .iter()
+            .scan(0, |n, &is| Some(std::mem::replace(n, *n + usize::from(is))))
+            .collect();
         let nodes = std::mem::take(&mut self.spec.nodes);
         for (node, _) in nodes.into_iter().zip(&needed).filter(|(_, needed)| **needed) {
             let inputs = node.inputs.iter().map(|&j| place[j]).collect();
             self.spec.nodes.push(Node { inputs, ..node });
         }
         let kept: BTreeSet<&str> = self.spec.nodes.iter().map(|n| n.name.as_str()).collect();
-        self.weights.retain(|name, _| name.rsplit_once('.').is_some_and(|(node, _)| kept.contains(node)));
+        self.weights
+            .retain(|name, _| name.rsplit_once('.').is_some_and(|(node, _)| kept.contains(node)));
         self.stats.retain(|name, _| kept.contains(name.as_str()));
     }
 
@@ -264,8 +295,20 @@ impl<'a> Build<'a> {
 
 /// A name that can stand in our files: without the words that our tensors begin with.
 fn clean(name: &str) -> String {
-    let allowed = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
-    let name: String = name.trim_matches('/').replace('/', ".").chars().take(100).map(allowed).collect();
+    let allowed = |c: char| {
+        if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') {
+            c
+        } else {
+            '_'
+        }
+    };
+    let name: String = name
+        .trim_matches('/')
+        .replace('/', ".")
+        .chars()
+        .take(100)
+        .map(allowed)
+        .collect();
     match name.as_str() {
         "" => "node".into(),
         _ if name.starts_with("mask.") => format!("_{name}"),

@@ -14,8 +14,30 @@ use tract_onnx::pb::NodeProto;
 
 /// Operators on images that have a place here.
 pub(super) const SUPPORTED: [&str; 24] = [
-    "Conv", "BatchNormalization", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "Add", "Gemm", "MatMul",
-    "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Identity", "Cast", "Shape", "Constant", "Softmax", "LogSoftmax", "Gather", "Concat",
+    "Conv",
+    "BatchNormalization",
+    "Relu",
+    "Clip",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "ReduceMean",
+    "Add",
+    "Gemm",
+    "MatMul",
+    "Flatten",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Dropout",
+    "Identity",
+    "Cast",
+    "Shape",
+    "Constant",
+    "Softmax",
+    "LogSoftmax",
+    "Gather",
+    "Concat",
 ];
 
 /// Expresses a node that reads the image or what became of it.
@@ -28,7 +50,12 @@ pub(super) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
         "Add" => return add(build, node),
         _ => data(build, node, 0)?,
     };
-    let one = |build: &mut Build, op: Op, flat: bool| Ok(Value::Node { id: build.push(&name, op, vec![id])?, flat });
+    let one = |build: &mut Build, op: Op, flat: bool| {
+        Ok(Value::Node {
+            id: build.push(&name, op, vec![id])?,
+            flat,
+        })
+    };
     let planes = || {
         ensure!(!flat, "reads a flat value, expected planes");
         Ok(())
@@ -54,7 +81,10 @@ pub(super) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
         "ReduceMean" => {
             planes()?;
             let axes = axes(node, known(build, node, 1)?.as_deref(), 4)?;
-            ensure!(axes.as_deref() == Some(&[2, 3]), "over axes {axes:?}, expected height and width");
+            ensure!(
+                axes.as_deref() == Some(&[2, 3]),
+                "over axes {axes:?}, expected height and width"
+            );
             let flat = attribute(node, "keepdims").is_some_and(|a| a.i == 0);
             one(build, Op::GlobalAvgPool, flat)
         }
@@ -73,7 +103,10 @@ pub(super) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
             let is_squeeze = node.op_type == "Squeeze";
             let axes = axes(node, known(build, node, 1)?.as_deref(), 4)?;
             let [_, h, w] = build.shapes[id];
-            ensure!(axes.as_deref() == Some(&[2, 3]) && h * w == 1 && flat != is_squeeze, "of axes {axes:?}, expected height and width of a single pixel");
+            ensure!(
+                axes.as_deref() == Some(&[2, 3]) && h * w == 1 && flat != is_squeeze,
+                "of axes {axes:?}, expected height and width of a single pixel"
+            );
             Ok(Value::Node { id, flat: is_squeeze })
         }
         "Dropout" => {
@@ -87,17 +120,26 @@ pub(super) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
         }
         "Identity" => Ok(Value::Node { id, flat }),
         "Cast" => {
-            ensure!(attribute(node, "to").is_some_and(|a| a.i == 1), "to another type than float32");
+            ensure!(
+                attribute(node, "to").is_some_and(|a| a.i == 1),
+                "to another type than float32"
+            );
             Ok(Value::Node { id, flat })
         }
         "Shape" => {
             ensure!(node.attribute.is_empty(), "of a part");
             let [c, h, w] = build.shapes[id].map(|d| d as i64);
             let data = if flat { vec![BATCH, c] } else { vec![BATCH, c, h, w] };
-            Ok(Value::Known(Rc::new(Constant::Ints(Ints { shape: vec![data.len()], data }))))
+            Ok(Value::Known(Rc::new(Constant::Ints(Ints {
+                shape: vec![data.len()],
+                data,
+            }))))
         }
         "Softmax" | "LogSoftmax" if node.output.first() == Some(&build.graph.output) => {
-            build.notes.push(format!("{name} ({}) at the end is left out: models here give logits", node.op_type));
+            build.notes.push(format!(
+                "{name} ({}) at the end is left out: models here give logits",
+                node.op_type
+            ));
             Ok(Value::Node { id, flat })
         }
         _ => bail!("of the image, not supported"),
@@ -106,7 +148,11 @@ pub(super) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
 
 /// The `at`th input as one of our nodes.
 fn data(build: &mut Build, node: &NodeProto, at: usize) -> Result<(usize, bool)> {
-    let name = node.input.get(at).filter(|n| !n.is_empty()).with_context(|| format!("input {at} is missing"))?;
+    let name = node
+        .input
+        .get(at)
+        .filter(|n| !n.is_empty())
+        .with_context(|| format!("input {at} is missing"))?;
     match build.value(name)? {
         Value::Node { id, flat } => Ok((id, flat)),
         _ => bail!("input {at} ({name}) does not depend on the image"),
@@ -164,17 +210,32 @@ fn pads(build: &Build, node: &NodeProto, id: usize, [kernel, stride]: [usize; 2]
     let [_, h, w] = build.shapes[id];
     match auto.as_str() {
         "SAME_UPPER" | "SAME_LOWER" => {
-            ensure!(kernel > 0 && stride > 0 && kernel <= 1 << 20 && stride <= 1 << 20, "kernel {kernel}, stride {stride}");
+            ensure!(
+                kernel > 0 && stride > 0 && kernel <= 1 << 20 && stride <= 1 << 20,
+                "kernel {kernel}, stride {stride}"
+            );
             let pad = Pad::same([h, w], kernel, stride);
-            let turned = Pad { top: pad.bottom, bottom: pad.top, left: pad.right, right: pad.left };
+            let turned = Pad {
+                top: pad.bottom,
+                bottom: pad.top,
+                left: pad.right,
+                right: pad.left,
+            };
             Ok(if auto == "SAME_UPPER" { pad } else { turned })
         }
         "VALID" => Ok(Pad::VALID),
         "" | "NOTSET" => {
-            let Some(a) = attribute(node, "pads") else { return Ok(Pad::VALID) };
+            let Some(a) = attribute(node, "pads") else {
+                return Ok(Pad::VALID);
+            };
             let sizes: Option<Vec<usize>> = a.ints.iter().map(|&p| usize::try_from(p).ok()).collect();
             match sizes.as_deref() {
-                Some(&[top, left, bottom, right]) => Ok(Pad { top, bottom, left, right }),
+                Some(&[top, left, bottom, right]) => Ok(Pad {
+                    top,
+                    bottom,
+                    left,
+                    right,
+                }),
                 _ => bail!("pads {:?}, expected four numbers of at least 0", a.ints),
             }
         }
@@ -188,20 +249,39 @@ fn conv(build: &mut Build, node: &NodeProto, id: usize) -> Result<Value> {
         bail!("a weight of {} axes, expected 4 (two dimensions)", weight.shape.len())
     };
     ensure!(kernel == width, "a kernel of {kernel}×{width}, expected a square one");
-    ensure!(both(node, "kernel_shape", Some(kernel))? == kernel, "a kernel_shape that is not the weight's");
+    ensure!(
+        both(node, "kernel_shape", Some(kernel))? == kernel,
+        "a kernel_shape that is not the weight's"
+    );
     ensure!(both(node, "dilations", Some(1))? == 1, "dilated");
     let stride = both(node, "strides", Some(1))?;
     let groups = attribute(node, "group").map_or(1, |a| a.i);
-    let groups = usize::try_from(groups).ok().filter(|&g| g > 0).with_context(|| format!("{groups} groups"))?;
+    let groups = usize::try_from(groups)
+        .ok()
+        .filter(|&g| g > 0)
+        .with_context(|| format!("{groups} groups"))?;
     let channels = build.shapes[id][0];
-    ensure!(each.checked_mul(groups) == Some(channels), "a weight for {each}×{groups} channels, the input has {channels}");
+    ensure!(
+        each.checked_mul(groups) == Some(channels),
+        "a weight for {each}×{groups} channels, the input has {channels}"
+    );
     let pad = pads(build, node, id, [kernel, stride])?;
     let bias = match node.input.get(2) {
         Some(name) if !name.is_empty() => Some(floats(build, node, 2)?),
         _ => None,
     };
-    ensure!(bias.as_ref().is_none_or(|b| b.shape == [filters]), "a bias that is not one number a filter");
-    let op = Op::Conv { filters, kernel, stride, pad, bias: bias.is_some(), groups };
+    ensure!(
+        bias.as_ref().is_none_or(|b| b.shape == [filters]),
+        "a bias that is not one number a filter"
+    );
+    let op = Op::Conv {
+        filters,
+        kernel,
+        stride,
+        pad,
+        bias: bias.is_some(),
+        groups,
+    };
     let id = build.push(&layer_name(node, &[".weight"]), op, vec![id])?;
     put_layer(build, id, weight, bias)?;
     Ok(Value::Node { id, flat: false })
@@ -218,22 +298,39 @@ fn put_layer(build: &mut Build, id: usize, weight: Array, bias: Option<Array>) -
 }
 
 fn norm(build: &mut Build, node: &NodeProto, id: usize, flat: bool) -> Result<Value> {
-    ensure!(attribute(node, "training_mode").is_none_or(|a| a.i == 0), "in training mode");
+    ensure!(
+        attribute(node, "training_mode").is_none_or(|a| a.i == 0),
+        "in training mode"
+    );
     let channels = build.shapes[id][0];
     let mut arrays = Vec::new();
     for at in 1..5 {
         let array = floats(build, node, at)?;
-        ensure!(array.shape == [channels], "input {at} of shape {:?}, expected [{channels}]", array.shape);
+        ensure!(
+            array.shape == [channels],
+            "input {at} of shape {:?}, expected [{channels}]",
+            array.shape
+        );
         arrays.push(array);
     }
     let eps = attribute(node, "epsilon").map_or(1e-5, |a| a.f);
     ensure!(eps.is_finite() && eps >= 0.0, "epsilon {eps}");
-    let id = build.push(&layer_name(node, &[".weight", ".gamma"]), Op::Norm { eps, affine: true }, vec![id])?;
+    let id = build.push(
+        &layer_name(node, &[".weight", ".gamma"]),
+        Op::Norm { eps, affine: true },
+        vec![id],
+    )?;
     let name = build.spec.nodes[id].name.clone();
     let [gamma, beta, mean, var]: [Array; 4] = arrays.try_into().ok().context("four inputs")?;
     build.weights.insert(format!("{name}.gamma"), gamma);
     build.weights.insert(format!("{name}.beta"), beta);
-    build.stats.insert(name, Moments { mean: mean.data, var: var.data });
+    build.stats.insert(
+        name,
+        Moments {
+            mean: mean.data,
+            var: var.data,
+        },
+    );
     Ok(Value::Node { id, flat })
 }
 
@@ -242,16 +339,32 @@ fn pool(build: &mut Build, node: &NodeProto, id: usize) -> Result<Op> {
     let stride = both(node, "strides", Some(1))?;
     ensure!(both(node, "dilations", Some(1))? == 1, "dilated");
     ensure!(kernel > 0 && stride > 0, "kernel {kernel}, stride {stride}");
-    let Pad { top, bottom, left, right } = pads(build, node, id, [kernel, stride])?;
-    ensure!([bottom, left, right] == [top; 3], "padding {top}, {left}, {bottom}, {right}, expected the same on every side");
+    let Pad {
+        top,
+        bottom,
+        left,
+        right,
+    } = pads(build, node, id, [kernel, stride])?;
+    ensure!(
+        [bottom, left, right] == [top; 3],
+        "padding {top}, {left}, {bottom}, {right}, expected the same on every side"
+    );
     ensure!(top <= kernel / 2, "padding {top} of a window of {kernel}");
     if attribute(node, "ceil_mode").is_some_and(|a| a.i != 0) {
         let [_, h, w] = build.shapes[id];
-        let whole = [h, w].iter().all(|n| (n + 2 * top).checked_sub(kernel).is_some_and(|rest| rest.is_multiple_of(stride)));
+        let whole = [h, w].iter().all(|n| {
+            (n + 2 * top)
+                .checked_sub(kernel)
+                .is_some_and(|rest| rest.is_multiple_of(stride))
+        });
         ensure!(whole, "ceil_mode adds a window that is not full");
     }
     if node.op_type == "MaxPool" {
-        return Ok(Op::MaxPool { kernel, stride, pad: top });
+        return Ok(Op::MaxPool {
+            kernel,
+            stride,
+            pad: top,
+        });
     }
     ensure!(top == 0, "padding {top}, expected 0");
     Ok(Op::AvgPool { kernel, stride })
@@ -266,18 +379,41 @@ fn linear(build: &mut Build, node: &NodeProto, id: usize) -> Result<Value> {
     let number = |name: &str| attribute(node, name).map_or(1.0, |a| a.f);
     let flag = |name: &str| is_gemm && attribute(node, name).is_some_and(|a| a.i != 0);
     ensure!(!flag("transA"), "of a turned input");
-    let (alpha, beta) = if is_gemm { (number("alpha"), number("beta")) } else { (1.0, 1.0) };
-    let (outputs, inputs) = if flag("transB") { (rows, columns) } else { (columns, rows) };
+    let (alpha, beta) = if is_gemm {
+        (number("alpha"), number("beta"))
+    } else {
+        (1.0, 1.0)
+    };
+    let (outputs, inputs) = if flag("transB") {
+        (rows, columns)
+    } else {
+        (columns, rows)
+    };
     let channels = build.shapes[id][0];
-    ensure!(inputs == channels, "a weight for {inputs} features, the input has {channels}");
-    let at = |i: usize| if flag("transB") { i } else { i % inputs * outputs + i / inputs };
+    ensure!(
+        inputs == channels,
+        "a weight for {inputs} features, the input has {channels}"
+    );
+    let at = |i: usize| {
+        if flag("transB") {
+            i
+        } else {
+            i % inputs * outputs + i / inputs
+        }
+    };
     let data = (0..weight.data.len()).map(|i| alpha * weight.data[at(i)]).collect();
-    let weight = Array { shape: vec![outputs, inputs], data };
+    let weight = Array {
+        shape: vec![outputs, inputs],
+        data,
+    };
     let bias = match node.input.get(2) {
         Some(name) if is_gemm && !name.is_empty() => Some(row(&floats(build, node, 2)?, outputs, 1, beta)?),
         _ => None,
     };
-    let op = Op::Linear { outputs, bias: bias.is_some() };
+    let op = Op::Linear {
+        outputs,
+        bias: bias.is_some(),
+    };
     let id = build.push(&layer_name(node, &[".weight"]), op, vec![id])?;
     put_layer(build, id, weight, bias)?;
     Ok(Value::Node { id, flat: true })
@@ -285,19 +421,32 @@ fn linear(build: &mut Build, node: &NodeProto, id: usize) -> Result<Value> {
 
 /// A constant that adds one number a channel, `after` axes of one following the channels'.
 fn row(constant: &Array, channels: usize, after: usize, factor: f32) -> Result<Array> {
-    let wrong = || format!("a constant of shape {:?}, expected one number for each of {channels}", constant.shape);
+    let wrong = || {
+        format!(
+            "a constant of shape {:?}, expected one number for each of {channels}",
+            constant.shape
+        )
+    };
     let from_end = constant.shape.len().checked_sub(after);
     let fits = match constant.data.len() {
         1 => true,
         n => n == channels && from_end.is_some_and(|c| constant.shape[c] == channels),
     };
     ensure!(fits, wrong());
-    let data = (0..channels).map(|i| factor * constant.data[if constant.data.len() == 1 { 0 } else { i }]).collect();
-    Ok(Array { shape: vec![channels], data })
+    let data = (0..channels)
+        .map(|i| factor * constant.data[if constant.data.len() == 1 { 0 } else { i }])
+        .collect();
+    Ok(Array {
+        shape: vec![channels],
+        data,
+    })
 }
 
 fn add(build: &mut Build, node: &NodeProto) -> Result<Value> {
-    let sides = [known(build, node, 0).ok().flatten(), known(build, node, 1).ok().flatten()];
+    let sides = [
+        known(build, node, 0).ok().flatten(),
+        known(build, node, 1).ok().flatten(),
+    ];
     let (at, constant) = match sides {
         [None, None] => {
             let ((a, flat), (b, other)) = (data(build, node, 0)?, data(build, node, 1)?);
@@ -309,7 +458,9 @@ fn add(build: &mut Build, node: &NodeProto) -> Result<Value> {
         [Some(constant), None] => (1, constant),
         _ => bail!("of two constants"),
     };
-    let Constant::Floats(constant) = &*constant else { bail!("of whole numbers") };
+    let Constant::Floats(constant) = &*constant else {
+        bail!("of whole numbers")
+    };
     let (id, flat) = data(build, node, at)?;
     let channels = build.shapes[id][0];
     // The sum may only move into the layer if nobody else reads the layer without it.
@@ -326,7 +477,11 @@ fn add(build: &mut Build, node: &NodeProto) -> Result<Value> {
 }
 
 fn flatten(build: &mut Build, name: &str, id: usize, flat: bool) -> Result<Value> {
-    let id = if flat { id } else { build.push(name, Op::Flatten, vec![id])? };
+    let id = if flat {
+        id
+    } else {
+        build.push(name, Op::Flatten, vec![id])?
+    };
     Ok(Value::Node { id, flat: true })
 }
 
@@ -341,13 +496,21 @@ fn reshape(build: &mut Build, node: &NodeProto, id: usize, flat: bool) -> Result
     let is_batch = |d: i64| d == BATCH || d == 0 || Some(d) == fixed_batch;
     let is_all = |d: i64| d == features as i64;
     match to.data[..] {
-        [n, f] if is_batch(n) && (f == -1 || is_all(f)) || n == -1 && is_all(f) => flatten(build, label(node), id, flat),
+        [n, f] if is_batch(n) && (f == -1 || is_all(f)) || n == -1 && is_all(f) => {
+            flatten(build, label(node), id, flat)
+        }
         [n, c, 1, 1] if (is_batch(n) || n == -1) && is_all(c) || is_batch(n) && c == -1 => {
-            let Value::Node { id, .. } = flatten(build, label(node), id, flat)? else { bail!("no value") };
+            let Value::Node { id, .. } = flatten(build, label(node), id, flat)? else {
+                bail!("no value")
+            };
             Ok(Value::Node { id, flat: false })
         }
         _ => {
-            let text: Vec<String> = to.data.iter().map(|&d| if d == BATCH { "batch".into() } else { d.to_string() }).collect();
+            let text: Vec<String> = to
+                .data
+                .iter()
+                .map(|&d| if d == BATCH { "batch".into() } else { d.to_string() })
+                .collect();
             bail!("to [{}], expected [batch, {features}]", text.join(", "))
         }
     }

@@ -31,7 +31,10 @@ const MOST_BYTES: usize = (2 << 30) - 1;
 pub fn onnx_bytes(model: &Checkpoint, density: Density) -> Result<Vec<u8>> {
     let proto = to_proto(model, density)?;
     let bytes = proto.encoded_len();
-    ensure!(bytes <= MOST_BYTES, "the ONNX file would have {bytes} bytes, at most {MOST_BYTES} are possible");
+    ensure!(
+        bytes <= MOST_BYTES,
+        "the ONNX file would have {bytes} bytes, at most {MOST_BYTES} are possible"
+    );
     Ok(proto.encode_to_vec())
 }
 
@@ -83,7 +86,11 @@ fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
         producer_name: "secateur".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
         graph: Some(graph),
-        metadata_props: ONNX_KEYS.iter().zip(values).map(|(key, value)| property(key, value)).collect(),
+        metadata_props: ONNX_KEYS
+            .iter()
+            .zip(values)
+            .map(|(key, value)| property(key, value))
+            .collect(),
         ..ModelProto::default()
     })
 }
@@ -153,9 +160,15 @@ impl<'a> Writer<'a> {
     /// γ, β, mean and variance of a norm.
     fn norm(&self, node: usize) -> Result<[Vec<f32>; 4]> {
         let name = &self.spec.nodes[node].name;
-        let Moments { mean, var } = self.stats.get(name).with_context(|| format!("no statistics for {name}"))?;
+        let Moments { mean, var } = self
+            .stats
+            .get(name)
+            .with_context(|| format!("no statistics for {name}"))?;
         let [gamma, beta] = if let Op::Norm { affine: true, .. } = self.spec.nodes[node].op {
-            [self.array(node, "gamma")?.data.clone(), self.array(node, "beta")?.data.clone()]
+            [
+                self.array(node, "gamma")?.data.clone(),
+                self.array(node, "beta")?.data.clone(),
+            ]
         } else {
             [vec![1.0; mean.len()], vec![0.0; mean.len()]]
         };
@@ -179,12 +192,13 @@ impl<'a> Writer<'a> {
             filters,
             kernel,
             stride,
-            pad: Pad {
-                top,
-                bottom,
-                left,
-                right,
-            },
+            pad:
+                Pad {
+                    top,
+                    bottom,
+                    left,
+                    right,
+                },
             bias,
             groups,
         } = &node.op
@@ -196,7 +210,11 @@ impl<'a> Writer<'a> {
             Some(norm) => {
                 let [scale, shift] = self.folded(norm)?;
                 let columns = weight.data.len() / filters.max(1);
-                weight.data.chunks_exact_mut(columns.max(1)).zip(&scale).for_each(|(row, s)| row.iter_mut().for_each(|w| *w *= s));
+                weight
+                    .data
+                    .chunks_exact_mut(columns.max(1))
+                    .zip(&scale)
+                    .for_each(|(row, s)| row.iter_mut().for_each(|w| *w *= s));
                 shift
             }
             None if bias => self.array(step.conv, "bias")?.data.clone(),
@@ -204,13 +222,19 @@ impl<'a> Writer<'a> {
         };
         // π·(norm + β): β moves into the convolution. π·norm + m·β: it stays outside.
         if let Some((gate, Shift::Eq1)) = step.gate {
-            ensure!(step.norm.is_some(), "node {}: a gate on a convolution without a norm", node.name);
+            ensure!(
+                step.norm.is_some(),
+                "node {}: a gate on a convolution without a norm",
+                node.name
+            );
             let beta = &self.array(gate, "beta")?.data;
             shift.iter_mut().zip(beta).for_each(|(s, b)| *s += b);
         }
         let name = node.name.clone();
         let x = self.planes(step.input, &format!("{name}.planes"))?;
-        let w = self.graph.floats(&format!("{name}.weight"), &weight.shape, &weight.data);
+        let w = self
+            .graph
+            .floats(&format!("{name}.weight"), &weight.shape, &weight.data);
         let b = self.graph.floats(&format!("{name}.bias"), &[filters], &shift);
         let attributes = vec![
             ints("kernel_shape", &[kernel; 2]),
@@ -232,7 +256,9 @@ impl<'a> Writer<'a> {
             y = onnx_gate::write(&mut self.graph, &gate, &x, &y);
         }
         if step.relu {
-            y = self.graph.node("Relu", &self.spec.nodes[step.output].name.clone(), [&y], vec![]);
+            y = self
+                .graph
+                .node("Relu", &self.spec.nodes[step.output].name.clone(), [&y], vec![]);
         }
         Ok(Value { name: y, flat: false })
     }
@@ -247,7 +273,10 @@ impl<'a> Writer<'a> {
         match node.op {
             Op::Relu => done(self.graph.node("Relu", &name, [&x], vec![]), flat),
             Op::Relu6 => {
-                let (zero, six) = (self.graph.floats("zero", &[], &[0.0]), self.graph.floats("six", &[], &[6.0]));
+                let (zero, six) = (
+                    self.graph.floats("zero", &[], &[0.0]),
+                    self.graph.floats("six", &[], &[6.0]),
+                );
                 done(self.graph.node("Clip", &name, [&x, &zero, &six], vec![]), flat)
             }
             Op::MaxPool { kernel, stride, pad } => {
@@ -273,27 +302,52 @@ impl<'a> Writer<'a> {
                 let [x, z] = if flat == other.flat {
                     [x, other.name]
                 } else {
-                    [self.flat(first, &format!("{name}.first"))?, self.flat(node.inputs[1], &format!("{name}.second"))?]
+                    [
+                        self.flat(first, &format!("{name}.first"))?,
+                        self.flat(node.inputs[1], &format!("{name}.second"))?,
+                    ]
                 };
-                done(self.graph.node("Add", &name, [&x, &z], vec![]), flat && other.flat || flat != other.flat)
+                done(
+                    self.graph.node("Add", &name, [&x, &z], vec![]),
+                    flat && other.flat || flat != other.flat,
+                )
             }
             Op::Dropout { .. } => done(x, flat),
             Op::Flatten => done(self.flat(first, &name)?, true),
             Op::Linear { bias, .. } => {
                 let x = self.flat(first, &format!("{name}.flat"))?;
                 let weight = self.weight(i)?;
-                let bias = if bias { self.array(i, "bias")?.data.clone() } else { vec![0.0; weight.shape[0]] };
-                let w = self.graph.floats(&format!("{name}.weight"), &weight.shape, &weight.data);
+                let bias = if bias {
+                    self.array(i, "bias")?.data.clone()
+                } else {
+                    vec![0.0; weight.shape[0]]
+                };
+                let w = self
+                    .graph
+                    .floats(&format!("{name}.weight"), &weight.shape, &weight.data);
                 let b = self.graph.floats(&format!("{name}.bias"), &[bias.len()], &bias);
-                done(self.graph.node("Gemm", &name, [&x, &w, &b], vec![int("transB", 1)]), true)
+                done(
+                    self.graph.node("Gemm", &name, [&x, &w, &b], vec![int("transB", 1)]),
+                    true,
+                )
             }
             Op::Norm { eps, .. } => {
                 let [gamma, beta, mean, var] = self.norm(i)?;
-                let mut put = |what: &str, data: &[f32]| self.graph.floats(&format!("{name}.{what}"), &[data.len()], data);
-                let arrays = [put("gamma", &gamma), put("beta", &beta), put("mean", &mean), put("var", &var)];
+                let mut put =
+                    |what: &str, data: &[f32]| self.graph.floats(&format!("{name}.{what}"), &[data.len()], data);
+                let arrays = [
+                    put("gamma", &gamma),
+                    put("beta", &beta),
+                    put("mean", &mean),
+                    put("var", &var),
+                ];
                 let [gamma, beta, mean, var] = arrays.each_ref().map(|a| &**a);
                 let inputs = [&*x, gamma, beta, mean, var];
-                done(self.graph.node("BatchNormalization", &name, inputs, vec![float("epsilon", eps)]), flat)
+                done(
+                    self.graph
+                        .node("BatchNormalization", &name, inputs, vec![float("epsilon", eps)]),
+                    flat,
+                )
             }
             Op::Gate { .. } => bail!("node {name}: a gate that does not follow a convolution it reads the input of"),
             Op::Conv { .. } | Op::Input => unreachable!("{name} is not a step of its own"),

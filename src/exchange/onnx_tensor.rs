@@ -41,12 +41,17 @@ pub(super) fn constant(tensor: &TensorProto, folder: Option<&Path>) -> Result<Co
     let shape: Option<Vec<usize>> = dims.collect();
     let shape = shape.with_context(|| format!("shape {:?}", tensor.dims))?;
     let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    let n = n.filter(|&n| n <= isize::MAX as usize / 8).with_context(|| format!("shape {shape:?} is too large"))?;
+    let n = n
+        .filter(|&n| n <= isize::MAX as usize / 8)
+        .with_context(|| format!("shape {shape:?} is too large"))?;
     let kind = DataType::try_from(tensor.data_type).unwrap_or(DataType::Undefined);
     let width = match kind {
         DataType::Float | DataType::Int32 => 4,
         DataType::Double | DataType::Int64 => 8,
-        _ => bail!("{} numbers, expected float, double, int32 or int64", kind.as_str_name().to_lowercase()),
+        _ => bail!(
+            "{} numbers, expected float, double, int32 or int64",
+            kind.as_str_name().to_lowercase()
+        ),
     };
     let external;
     let is_external = tensor.data_location == Some(DataLocation::External as i32);
@@ -64,15 +69,41 @@ pub(super) fn constant(tensor: &TensorProto, folder: Option<&Path>) -> Result<Co
     };
     let is_raw = is_external || !raw.is_empty();
     let (got, unit) = if is_raw { (raw.len(), width) } else { (typed, 1) };
-    ensure!(got == n * unit, "{got} {} for shape {shape:?}", if is_raw { "bytes" } else { "numbers" });
-    let floats = |data| Constant::Floats(Array { shape: shape.clone(), data });
-    let ints = |data| Constant::Ints(Ints { shape: shape.clone(), data });
+    ensure!(
+        got == n * unit,
+        "{got} {} for shape {shape:?}",
+        if is_raw { "bytes" } else { "numbers" }
+    );
+    let floats = |data| {
+        Constant::Floats(Array {
+            shape: shape.clone(),
+            data,
+        })
+    };
+    let ints = |data| {
+        Constant::Ints(Ints {
+            shape: shape.clone(),
+            data,
+        })
+    };
     Ok(match (kind, is_raw) {
         (DataType::Float, true) => floats(raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
         (DataType::Float, false) => floats(tensor.float_data.clone()),
-        (DataType::Double, true) => floats(raw.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect()),
+        (DataType::Double, true) => floats(
+            raw.as_chunks()
+                .0
+                .iter()
+                .map(|b| f64::from_le_bytes(*b) as f32)
+                .collect(),
+        ),
         (DataType::Double, false) => floats(tensor.double_data.iter().map(|&v| v as f32).collect()),
-        (DataType::Int32, true) => ints(raw.as_chunks().0.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect()),
+        (DataType::Int32, true) => ints(
+            raw.as_chunks()
+                .0
+                .iter()
+                .map(|b| i64::from(i32::from_le_bytes(*b)))
+                .collect(),
+        ),
         (DataType::Int32, false) => ints(tensor.int32_data.iter().map(|&v| i64::from(v)).collect()),
         (_, true) => ints(raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
         (_, false) => ints(tensor.int64_data.clone()),
@@ -81,11 +112,20 @@ pub(super) fn constant(tensor: &TensorProto, folder: Option<&Path>) -> Result<Co
 
 /// The bytes of a tensor that are kept in another file of the same folder.
 fn external_bytes(tensor: &TensorProto, folder: Option<&Path>, n: usize) -> Result<Vec<u8>> {
-    let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
+    let entry = |key: &str| {
+        tensor
+            .external_data
+            .iter()
+            .find(|e| e.key == key)
+            .map(|e| e.value.as_str())
+    };
     let location = entry("location").context("external data without a location")?;
     let path = inside(folder, Path::new(location))?;
     let number = |key: &str| -> Result<Option<u64>> {
-        let parse = |text: &str| text.parse().with_context(|| format!("external data with {key} {text:?}"));
+        let parse = |text: &str| {
+            text.parse()
+                .with_context(|| format!("external data with {key} {text:?}"))
+        };
         entry(key).map(parse).transpose()
     };
     let offset = number("offset")?.unwrap_or(0);
@@ -109,10 +149,16 @@ fn inside(folder: Option<&Path>, location: &Path) -> Result<PathBuf> {
     let name = location.display();
     let folder = folder.with_context(|| format!("external data ({name}) of a model without a folder"))?;
     let is_below = location.components().all(|c| matches!(c, Component::Normal(_)));
-    ensure!(is_below && location.components().next().is_some(), "external data at {name}, expected a file beside the model");
+    ensure!(
+        is_below && location.components().next().is_some(),
+        "external data at {name}, expected a file beside the model"
+    );
     let path = folder.join(location).canonicalize();
     let path = path.with_context(|| format!("external data: {name} is missing"))?;
-    ensure!(path.starts_with(folder.canonicalize()?), "external data at {name}, which leads out of the model's folder");
+    ensure!(
+        path.starts_with(folder.canonicalize()?),
+        "external data at {name}, which leads out of the model's folder"
+    );
     ensure!(path.is_file(), "external data: {name} is not a file");
     Ok(path)
 }
@@ -134,12 +180,25 @@ mod tests {
     #[test]
     fn numbers_come_from_either_field() {
         let raw = tensor(&[2], DataType::Float, &[0, 0, 128, 63, 0, 0, 0, 192]);
-        let typed = TensorProto { raw_data: vec![], float_data: vec![1.0, -2.0], ..raw.clone() };
-        let expected = Constant::Floats(Array { shape: vec![2], data: vec![1.0, -2.0] });
+        let typed = TensorProto {
+            raw_data: vec![],
+            float_data: vec![1.0, -2.0],
+            ..raw.clone()
+        };
+        let expected = Constant::Floats(Array {
+            shape: vec![2],
+            data: vec![1.0, -2.0],
+        });
         assert_eq!(constant(&raw, None).expect("reads"), expected);
         assert_eq!(constant(&typed, None).expect("reads"), expected);
         let scalar = tensor(&[], DataType::Int64, &(-3i64).to_le_bytes());
-        assert_eq!(constant(&scalar, None).expect("reads"), Constant::Ints(Ints { shape: vec![], data: vec![-3] }));
+        assert_eq!(
+            constant(&scalar, None).expect("reads"),
+            Constant::Ints(Ints {
+                shape: vec![],
+                data: vec![-3]
+            })
+        );
     }
 
     #[test]
@@ -168,7 +227,10 @@ mod tests {
         #[cfg(unix)]
         std::os::unix::fs::symlink(outer.path().join("secret"), folder.join("link")).expect("links");
         let at = |location: &str, offset: &str| {
-            let entry = |key: &str, value: &str| StringStringEntryProto { key: key.into(), value: value.into() };
+            let entry = |key: &str, value: &str| StringStringEntryProto {
+                key: key.into(),
+                value: value.into(),
+            };
             let tensor = TensorProto {
                 data_location: Some(DataLocation::External as i32),
                 external_data: vec![entry("location", location), entry("offset", offset)],
@@ -176,10 +238,20 @@ mod tests {
             };
             constant(&tensor, Some(&folder))
         };
-        let one = Constant::Floats(Array { shape: vec![1], data: vec![1.0] });
+        let one = Constant::Floats(Array {
+            shape: vec![1],
+            data: vec![1.0],
+        });
         assert_eq!(at("data", "4").expect("reads"), one);
         let secret = outer.path().join("secret").to_string_lossy().into_owned();
-        let refused = [("data", "5", "5 are wanted"), ("data", "x", "offset \"x\""), ("gone", "0", "gone is missing"), ("../secret", "0", "beside the model"), (&secret, "0", "beside the model"), ("", "0", "beside the model")];
+        let refused = [
+            ("data", "5", "5 are wanted"),
+            ("data", "x", "offset \"x\""),
+            ("gone", "0", "gone is missing"),
+            ("../secret", "0", "beside the model"),
+            (&secret, "0", "beside the model"),
+            ("", "0", "beside the model"),
+        ];
         for (location, offset, expected) in refused {
             let text = format!("{:#}", at(location, offset).expect_err(expected));
             assert!(text.contains(expected), "{text}");

@@ -17,7 +17,12 @@ const HEADER: &str = "secateur";
 pub(super) fn to_bytes(model: &Checkpoint) -> Result<Vec<u8>> {
     let file = model.to_bytes()?;
     let (_, meta) = SafeTensors::read_metadata(&file)?;
-    let header = meta.metadata().as_ref().and_then(|m| m.get(HEADER)).context("no header")?.clone();
+    let header = meta
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get(HEADER))
+        .context("no header")?
+        .clone();
     let mut tensors = Vec::new();
     for (name, view) in SafeTensors::deserialize(&file)?.tensors() {
         let dtype = match view.dtype() {
@@ -50,9 +55,9 @@ pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint> {
         };
         parts.push((name, dtype, shape.to_vec(), data.to_vec()));
     }
-    let views = parts.iter().map(|(name, dtype, shape, data)| {
-        TensorView::new(*dtype, shape.clone(), data).map(|view| (name, view))
-    });
+    let views = parts
+        .iter()
+        .map(|(name, dtype, shape, data)| TensorView::new(*dtype, shape.clone(), data).map(|view| (name, view)));
     let views = views.collect::<Result<Vec<_>, _>>()?;
     let metadata = HashMap::from([(HEADER.to_owned(), header)]);
     Checkpoint::from_bytes(&safetensors::serialize(views, Some(metadata))?)

@@ -25,7 +25,10 @@ pub(super) fn refuse_code(path: &Path) -> Result<()> {
     let called = if file.fill_buf()?.starts_with(b"PK") {
         of_zip(file)?
     } else {
-        ensure!(file.fill_buf()?.first() == Some(&0x80), "not a PyTorch file (no ZIP and no pickle at its head)");
+        ensure!(
+            file.fill_buf()?.first() == Some(&0x80),
+            "not a PyTorch file (no ZIP and no pickle at its head)"
+        );
         let mut called = BTreeSet::new();
         for _ in 0..LEGACY_PICKLES {
             if file.fill_buf()?.first() != Some(&0x80) {
@@ -63,7 +66,10 @@ fn is_harmless(name: &str) -> bool {
     match module {
         "collections" => of == "OrderedDict",
         "torch._utils" => {
-            matches!(of, "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3" | "_rebuild_parameter")
+            matches!(
+                of,
+                "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3" | "_rebuild_parameter"
+            )
         }
         "torch" | "torch.storage" => of.ends_with("Storage") || matches!(of, "Size" | "device") || is_dtype(of),
         _ => false,
@@ -72,7 +78,10 @@ fn is_harmless(name: &str) -> bool {
 
 fn is_dtype(name: &str) -> bool {
     let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    matches!(kind, "float" | "bfloat" | "int" | "uint" | "bool" | "half" | "double" | "long")
+    matches!(
+        kind,
+        "float" | "bfloat" | "int" | "uint" | "bool" | "half" | "double" | "long"
+    )
 }
 
 /// Walks one pickle to its end without running it; adds every `module.name` it would look up.
@@ -90,7 +99,8 @@ fn calls(from: &mut impl BufRead, called: &mut BTreeSet<String>) -> Result<()> {
                 None
             }
             0x93 => {
-                let [module, name] = std::mem::take(&mut recent).map(|s: Option<Rc<str>>| s.unwrap_or_else(|| "?".into()));
+                let [module, name] =
+                    std::mem::take(&mut recent).map(|s: Option<Rc<str>>| s.unwrap_or_else(|| "?".into()));
                 called.insert(format!("{module}.{name}"));
                 None
             }
@@ -147,8 +157,28 @@ fn calls(from: &mut impl BufRead, called: &mut BTreeSet<String>) -> Result<()> {
                 None
             }
             0x82..=0x84 => bail!("a pickle with an extension call, which is not run"),
-            b'(' | b')' | b'0'..=b'2' | b'N' | b'Q' | b'R' | b']' | b'a' | b'b' | b'd' | b'e' | b'l' | b'o' | b's'
-            | b't' | b'u' | b'}' | 0x81 | 0x85..=0x89 | 0x8f..=0x92 | 0x97 | 0x98 => None,
+            b'('
+            | b')'
+            | b'0'..=b'2'
+            | b'N'
+            | b'Q'
+            | b'R'
+            | b']'
+            | b'a'
+            | b'b'
+            | b'd'
+            | b'e'
+            | b'l'
+            | b'o'
+            | b's'
+            | b't'
+            | b'u'
+            | b'}'
+            | 0x81
+            | 0x85..=0x89
+            | 0x8f..=0x92
+            | 0x97
+            | 0x98 => None,
             _ => bail!("not a pickle: byte 0x{op:02x} is no instruction"),
         };
         recent = [recent[1].take(), text];
@@ -162,7 +192,8 @@ fn byte(from: &mut impl BufRead) -> Result<u8> {
 /// A little-endian number.
 fn number(from: &mut impl BufRead, bytes: usize) -> Result<u64> {
     let mut buffer = [0; 8];
-    from.read_exact(&mut buffer[..bytes]).context("the pickle is cut short")?;
+    from.read_exact(&mut buffer[..bytes])
+        .context("the pickle is cut short")?;
     Ok(u64::from_le_bytes(buffer))
 }
 
@@ -207,7 +238,10 @@ mod tests {
     #[test]
     fn every_way_to_name_a_call_is_seen() {
         // Protocol 2, the text form.
-        assert_eq!(calls_of(b"\x80\x02cos\nsystem\nq\x00X\x02\x00\x00\x00ls\x85R.").expect("walks"), ["os.system"]);
+        assert_eq!(
+            calls_of(b"\x80\x02cos\nsystem\nq\x00X\x02\x00\x00\x00ls\x85R.").expect("walks"),
+            ["os.system"]
+        );
         // Protocol 4: two strings, then two from the memo.
         let fresh = b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93.";
         assert_eq!(calls_of(fresh).expect("walks"), ["os.system"]);
@@ -220,15 +254,32 @@ mod tests {
 
     #[test]
     fn only_what_rebuilds_tensors_is_harmless() {
-        let good = ["collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch.FloatStorage", "torch.float32"];
+        let good = [
+            "collections.OrderedDict",
+            "torch._utils._rebuild_tensor_v2",
+            "torch.FloatStorage",
+            "torch.float32",
+        ];
         assert!(good.iter().all(|name| is_harmless(name)));
-        let bad = ["os.system", "builtins.eval", "torch.load", "torch.storage._load_from_bytes", "torch.hub.load", "?.?", "Storage"];
+        let bad = [
+            "os.system",
+            "builtins.eval",
+            "torch.load",
+            "torch.storage._load_from_bytes",
+            "torch.hub.load",
+            "?.?",
+            "Storage",
+        ];
         assert!(!bad.iter().any(|name| is_harmless(name)));
     }
 
     #[test]
     fn what_is_cut_short_or_no_pickle_is_said() {
-        for (pickle, expected) in [(&b"\x80\x02X\xff\xff\xff\x7fab"[..], "cut short"), (b"\x80\x02", "cut short"), (b"\x80\x02\xff", "0xff")] {
+        for (pickle, expected) in [
+            (&b"\x80\x02X\xff\xff\xff\x7fab"[..], "cut short"),
+            (b"\x80\x02", "cut short"),
+            (b"\x80\x02\xff", "0xff"),
+        ] {
             let text = format!("{:#}", calls_of(pickle).expect_err(expected));
             assert!(text.contains(expected), "{text}");
         }

@@ -154,7 +154,9 @@ pub(super) fn batch_of(name: &str, dims: &[usize]) -> ValueInfoProto {
     };
     let rest = dims.iter().map(|&d| dim(dimension::Value::DimValue(d as i64)));
     let shape = TensorShapeProto {
-        dim: std::iter::once(dim(dimension::Value::DimParam("batch".into()))).chain(rest).collect(),
+        dim: std::iter::once(dim(dimension::Value::DimParam("batch".into())))
+            .chain(rest)
+            .collect(),
     };
     ValueInfoProto {
         name: name.to_owned(),

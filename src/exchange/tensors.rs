@@ -10,7 +10,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Keys that training programs put around the weights, outermost first.
-const WRAPPERS: [&str; 6] = ["state_dict.", "model_state_dict.", "model_state.", "model.", "net.", "module."];
+const WRAPPERS: [&str; 6] = [
+    "state_dict.",
+    "model_state_dict.",
+    "model_state.",
+    "model.",
+    "net.",
+    "module.",
+];
 
 /// One tensor, its numbers perhaps still in the file.
 pub(super) struct Entry {
@@ -37,7 +44,11 @@ impl Tensors {
     /// A damaged file, or one with pickled code.
     pub fn open(path: &Path) -> Result<Self> {
         let is_safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-        let entries = if is_safetensors { of_safetensors(path) } else { of_pytorch(path) };
+        let entries = if is_safetensors {
+            of_safetensors(path)
+        } else {
+            of_pytorch(path)
+        };
         let file_bytes = std::fs::metadata(path).map_or(0, |m| m.len());
         let tensors = Self {
             entries: entries.with_context(|| path.display().to_string())?,
@@ -75,7 +86,11 @@ impl Tensors {
                 Data::File(tensor) => tensor.byte_len() as u64,
             });
         }
-        ensure!(bytes <= self.file_bytes, "tensors of {bytes} bytes in a file of {}", self.file_bytes);
+        ensure!(
+            bytes <= self.file_bytes,
+            "tensors of {bytes} bytes in a file of {}",
+            self.file_bytes
+        );
         Ok(())
     }
 
@@ -100,9 +115,24 @@ impl Tensors {
         };
         Ok(match kind {
             Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
-            Dtype::F16 => bytes.as_chunks().0.iter().map(|b| half(u16::from_le_bytes(*b))).collect(),
-            Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16)).collect(),
+            Dtype::F64 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| f64::from_le_bytes(*b) as f32)
+                .collect(),
+            Dtype::F16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| half(u16::from_le_bytes(*b)))
+                .collect(),
+            Dtype::BF16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16))
+                .collect(),
             other => bail!("{name} is {other:?}, expected floating point"),
         })
     }
@@ -124,7 +154,13 @@ fn of_safetensors(path: &Path) -> Result<BTreeMap<String, Entry>> {
     let file = SafeTensors::deserialize(&bytes).context("not a safetensors file, or cut short")?;
     let entry = |(name, view): (String, safetensors::tensor::TensorView)| {
         let data = Data::Bytes(view.dtype(), view.data().to_vec());
-        (name, Entry { shape: view.shape().to_vec(), data })
+        (
+            name,
+            Entry {
+                shape: view.shape().to_vec(),
+                data,
+            },
+        )
     };
     Ok(file.tensors().into_iter().map(entry).collect())
 }
@@ -134,7 +170,13 @@ fn of_pytorch(path: &Path) -> Result<BTreeMap<String, Entry>> {
     let reader = PytorchReader::new(path).context("not a PyTorch state dict, or cut short")?;
     let entry = |(name, tensor): (String, Tensor)| {
         let shape = tensor.shape().to_vec();
-        (name, Entry { shape, data: Data::File(tensor) })
+        (
+            name,
+            Entry {
+                shape,
+                data: Data::File(tensor),
+            },
+        )
     };
     Ok(reader.into_tensors().into_iter().map(entry).collect())
 }
@@ -145,7 +187,15 @@ mod tests {
 
     #[test]
     fn halves_are_converted_exactly() {
-        let cases = [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0x83ff, -6.097_555e-5), (0x7bff, 65504.0), (0x0000, 0.0)];
+        let cases = [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (0x0001, 5.960_464_5e-8),
+            (0x83ff, -6.097_555e-5),
+            (0x7bff, 65504.0),
+            (0x0000, 0.0),
+        ];
         for (bits, expected) in cases {
             assert_eq!(half(bits), expected, "{bits:04x}");
         }

@@ -63,7 +63,11 @@ pub(super) fn read(arch: &str, tensors: &Tensors, classes: Option<usize>, input:
         let conv = &spec.nodes[node.inputs[0]];
         let bias = format!("{}.bias", modules[&conv.name]);
         let has_bias = matches!(conv.op, Op::Conv { bias: false, .. }) && tensors.entries.contains_key(&bias);
-        let bias = if has_bias { find.one(&modules[&conv.name], &["bias"], &shape) } else { None };
+        let bias = if has_bias {
+            find.one(&modules[&conv.name], &["bias"], &shape)
+        } else {
+            None
+        };
         if let (Some(mean), Some(var)) = (mean, var) {
             stats_from.insert(node.name.clone(), [Some(mean), Some(var), bias]);
         }
@@ -72,18 +76,30 @@ pub(super) fn read(arch: &str, tensors: &Tensors, classes: Option<usize>, input:
     tensors.check_size(weights_from.values().chain(stats_from.values().flatten().flatten()))?;
     let mut out = Weights::new();
     for (name, from) in &weights_from {
-        out.insert(name.clone(), Array { shape: expected[name].clone(), data: tensors.floats(from)? });
+        out.insert(
+            name.clone(),
+            Array {
+                shape: expected[name].clone(),
+                data: tensors.floats(from)?,
+            },
+        );
     }
     let mut stats = NormStats::new();
     for (name, from) in &stats_from {
-        let [mean, var, bias] = from.each_ref().map(|f| f.as_ref().map(|f| tensors.floats(f)).transpose());
+        let [mean, var, bias] = from
+            .each_ref()
+            .map(|f| f.as_ref().map(|f| tensors.floats(f)).transpose());
         let (mut mean, var) = (mean?.unwrap_or_default(), var?.unwrap_or_default());
         if let Some(bias) = bias? {
             mean.iter_mut().zip(bias).for_each(|(m, b)| *m -= b);
         }
         stats.insert(name.clone(), Moments { mean, var });
     }
-    Ok(Read { spec, weights: out, stats })
+    Ok(Read {
+        spec,
+        weights: out,
+        stats,
+    })
 }
 
 struct Find<'a> {
@@ -112,7 +128,8 @@ impl Find<'_> {
     fn finish(mut self, spec: &NetSpec) -> Result<()> {
         let extra = self.tensors.entries.keys().filter(|name| !self.used.contains(*name));
         let extra = extra.filter(|name| !name.ends_with("num_batches_tracked"));
-        self.wrong.extend(extra.map(|name| format!("{name} is not part of {}", spec.name)));
+        self.wrong
+            .extend(extra.map(|name| format!("{name} is not part of {}", spec.name)));
         ensure!(self.wrong.is_empty(), "{}", self.wrong.join("; "));
         Ok(())
     }
@@ -133,9 +150,16 @@ fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, String> {
                 Op::Linear { .. } => names.extend(classifiers.next()),
                 _ => {}
             }
-            feature += usize::from(matches!(node.op, Op::Conv { .. } | Op::Norm { .. } | Op::Relu | Op::MaxPool { .. }));
+            feature += usize::from(matches!(
+                node.op,
+                Op::Conv { .. } | Op::Norm { .. } | Op::Relu | Op::MaxPool { .. }
+            ));
         }
-        let there = |module: &&String| ["weight", "running_mean"].iter().any(|what| tensors.entries.contains_key(&format!("{module}.{what}")));
+        let there = |module: &&String| {
+            ["weight", "running_mean"]
+                .iter()
+                .any(|what| tensors.entries.contains_key(&format!("{module}.{what}")))
+        };
         names.push(ours.clone());
         let module = names.iter().find(there).or(names.first()).cloned().unwrap_or_default();
         out.insert(ours, module);

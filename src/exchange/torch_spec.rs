@@ -32,23 +32,42 @@ pub(super) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, inp
     let stem = stem_names(arch).into_iter().find_map(weight);
     let stem = stem.with_context(|| {
         let [theirs, ours] = stem_names(arch);
-        format!("no tensor {theirs}.weight{}: not a {arch}", if theirs == ours { String::new() } else { format!(" or {ours}.weight") })
+        format!(
+            "no tensor {theirs}.weight{}: not a {arch}",
+            if theirs == ours {
+                String::new()
+            } else {
+                format!(" or {ours}.weight")
+            }
+        )
     })?;
     let &[filters, channels, kernel, other] = tensors.shape(&stem).unwrap_or(&[]) else {
-        anyhow::bail!("{stem} has {} axes, expected 4", tensors.shape(&stem).map_or(0, <[usize]>::len))
+        anyhow::bail!(
+            "{stem} has {} axes, expected 4",
+            tensors.shape(&stem).map_or(0, <[usize]>::len)
+        )
     };
-    ensure!(kernel == other, "{stem} has a kernel of {kernel}×{other}, expected a square one");
+    ensure!(
+        kernel == other,
+        "{stem} has a kernel of {kernel}×{other}, expected a square one"
+    );
     let head = head(arch, tensors)?;
     let last = head.last().context("no linear layer")?;
     let outputs = tensors.shape(last).and_then(|s| s.first().copied()).unwrap_or(0);
     if let Some(classes) = classes {
-        ensure!(outputs == classes, "{last} is for {outputs} classes, asked for {classes}");
+        ensure!(
+            outputs == classes,
+            "{last} is for {outputs} classes, asked for {classes}"
+        );
     }
     let imagenet = arch.starts_with("resnet") && kernel == 7;
     let flat = tensors.shape(&head[0]).and_then(|s| s.get(1).copied()).unwrap_or(0);
     let size = match arch {
         "lenet5" => {
-            let per_map = tensors.shape("conv1.weight").and_then(|s| s.first().copied()).unwrap_or(1);
+            let per_map = tensors
+                .shape("conv1.weight")
+                .and_then(|s| s.first().copied())
+                .unwrap_or(1);
             (flat / per_map.max(1)).isqrt() * 4 + 12
         }
         "vgg16" => 32 * vgg_map(flat, filters),
@@ -56,7 +75,11 @@ pub(super) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, inp
         _ => 32,
     };
     let input = input.unwrap_or([channels, size, size]);
-    ensure!(input[0] == channels, "{stem} reads {channels} channels, the input has {}", input[0]);
+    ensure!(
+        input[0] == channels,
+        "{stem} reads {channels} channels, the input has {}",
+        input[0]
+    );
     let width = filters as f32 / stem_filters(arch) as f32;
     let mut spec = zoo::build(arch, input, outputs, width)?;
     if imagenet {
@@ -95,7 +118,9 @@ fn head(arch: &str, tensors: &Tensors) -> Result<Vec<String>> {
             .filter(|(_, entry)| entry.shape.len() == 2)
             .filter_map(|(name, _)| {
                 let middle = name.strip_suffix(".weight")?;
-                let number = middle.strip_prefix("classifier.").or_else(|| middle.strip_prefix("hidden"))?;
+                let number = middle
+                    .strip_prefix("classifier.")
+                    .or_else(|| middle.strip_prefix("hidden"))?;
                 Some((number.parse().ok()?, name.clone()))
             })
             .collect();
@@ -108,7 +133,10 @@ fn head(arch: &str, tensors: &Tensors) -> Result<Vec<String>> {
 
 /// 7×7 of stride 2, then a max-pool: the first layers for large images.
 fn imagenet_stem(spec: &mut NetSpec) {
-    if let Op::Conv { kernel, stride, pad, .. } = &mut spec.nodes[1].op {
+    if let Op::Conv {
+        kernel, stride, pad, ..
+    } = &mut spec.nodes[1].op
+    {
         (*kernel, *stride, *pad) = (7, 2, Pad::all(3));
     }
     // image, stem, stem.norm, stem.relu
@@ -118,7 +146,11 @@ fn imagenet_stem(spec: &mut NetSpec) {
     }
     let pool = Node {
         name: "stem.pool".into(),
-        op: Op::MaxPool { kernel: 3, stride: 2, pad: 1 },
+        op: Op::MaxPool {
+            kernel: 3,
+            stride: 2,
+            pad: 1,
+        },
         inputs: vec![relu],
     };
     spec.nodes.insert(relu + 1, pool);

@@ -3,7 +3,7 @@
 /// Floats from one filter's weights to the next: an odd number of cache lines, so that the rows of a tile do
 /// not fall on the same cache sets.
 pub(super) fn row_len(channels: usize, size: usize) -> usize {
-    ((size + 2) * (size + 2) * channels).div_ceil(16) * 16 | 16
+    (((size + 2) * (size + 2) * channels).div_ceil(16) * 16) | 16
 }
 
 /// G g Gᵀ of every 3×3 kernel: `[filters, channels, 3, 3]` to `[filters]` rows of `[elements, channels]`,

@@ -329,7 +329,11 @@ fn has_sane_sizes(op: &Op) -> bool {
 /// # Errors
 /// One line naming the node: sizes that do not fit, or that no honest network has.
 pub fn shape_after(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
-    ensure!(has_sane_sizes(&node.op), "node {} has a size above {LARGEST}", node.name);
+    ensure!(
+        has_sane_sizes(&node.op),
+        "node {} has a size above {LARGEST}",
+        node.name
+    );
     let shape = output_shape(node, from, input)?;
     let fits = |s: Shape| s.iter().all(|&n| n > 0 && n <= LARGEST) && s.iter().product::<usize>() <= MOST_ELEMENTS;
     ensure!(fits(shape), "node {} would have shape {shape:?}", node.name);

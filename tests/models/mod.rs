@@ -31,7 +31,8 @@ pub fn model(spec: NetSpec, seed: u64) -> Checkpoint {
         array.data.iter_mut().for_each(|v| *v = rng.random_range(range.clone()));
     }
     let densities = vec![percent(20), Density::FULL];
-    let mut draw = |n: usize, range: std::ops::Range<f32>| (0..n).map(|_| rng.random_range(range.clone())).collect::<Vec<f32>>();
+    let mut draw =
+        |n: usize, range: std::ops::Range<f32>| (0..n).map(|_| rng.random_range(range.clone())).collect::<Vec<f32>>();
     let mut stats = BTreeMap::new();
     for &d in &densities {
         let mut of = BTreeMap::new();
@@ -57,7 +58,9 @@ pub fn model(spec: NetSpec, seed: u64) -> Checkpoint {
                 mean: draw(spec.input[0], 0.2..0.5),
                 std: draw(spec.input[0], 0.2..0.5),
             },
-            classes: (0..spec.classes().expect("classes")).map(|i| format!("class \"{i}\"")).collect(),
+            classes: (0..spec.classes().expect("classes"))
+                .map(|i| format!("class \"{i}\""))
+                .collect(),
             method: "none".into(),
             data: "random".into(),
             densities,
@@ -79,7 +82,10 @@ pub fn odd() -> NetSpec {
         bias: true,
         groups,
     };
-    let norm = || Op::Norm { eps: 1e-3, affine: true };
+    let norm = || Op::Norm {
+        eps: 1e-3,
+        affine: true,
+    };
     let lopsided = Pad {
         top: 0,
         bottom: 1,
@@ -97,11 +103,26 @@ pub fn odd() -> NetSpec {
         ("pairs", conv(8, 3, 1, Pad::all(1), 1), &[6]),
         ("sum", Op::Add, &[7, 6]),
         ("sum.norm", norm(), &[8]),
-        ("max", Op::MaxPool { kernel: 3, stride: 2, pad: 1 }, &[9]),
+        (
+            "max",
+            Op::MaxPool {
+                kernel: 3,
+                stride: 2,
+                pad: 1,
+            },
+            &[9],
+        ),
         ("mean", Op::AvgPool { kernel: 2, stride: 1 }, &[10]),
         ("drop", Op::Dropout { rate: 0.5 }, &[11]),
         ("flatten", Op::Flatten, &[12]),
-        ("hidden", Op::Linear { outputs: 6, bias: false }, &[13]),
+        (
+            "hidden",
+            Op::Linear {
+                outputs: 6,
+                bias: false,
+            },
+            &[13],
+        ),
         ("hidden.norm", norm(), &[14]),
         ("hidden.relu", Op::Relu, &[15]),
         ("hidden.sum", Op::Add, &[16, 14]),
@@ -118,4 +139,3 @@ pub fn odd() -> NetSpec {
         nodes: nodes.into(),
     }
 }
-

@@ -22,8 +22,14 @@ pub fn state_dict(model: &Checkpoint, rename: impl Fn(&str) -> String) -> Dict {
         out.insert(format!("{}.{what}", rename(node)), (a.shape.clone(), a.data.clone()));
     }
     for (node, m) in &model.stats[&Density::FULL] {
-        out.insert(format!("{}.running_mean", rename(node)), (vec![m.mean.len()], m.mean.clone()));
-        out.insert(format!("{}.running_var", rename(node)), (vec![m.var.len()], m.var.clone()));
+        out.insert(
+            format!("{}.running_mean", rename(node)),
+            (vec![m.mean.len()], m.mean.clone()),
+        );
+        out.insert(
+            format!("{}.running_var", rename(node)),
+            (vec![m.var.len()], m.var.clone()),
+        );
         out.insert(format!("{}.num_batches_tracked", rename(node)), (vec![], vec![3.0]));
     }
     out
@@ -35,8 +41,11 @@ fn bytes_of(numbers: &[f32]) -> Vec<u8> {
 
 /// As a safetensors file.
 pub fn safetensors_bytes(dict: &Dict) -> Vec<u8> {
-    let data: BTreeMap<&String, (&Vec<usize>, Vec<u8>)> = dict.iter().map(|(n, (s, d))| (n, (s, bytes_of(d)))).collect();
-    let views = data.iter().map(|(n, (s, d))| (*n, TensorView::new(Dtype::F32, s.to_vec(), d).expect("fits")));
+    let data: BTreeMap<&String, (&Vec<usize>, Vec<u8>)> =
+        dict.iter().map(|(n, (s, d))| (n, (s, bytes_of(d)))).collect();
+    let views = data
+        .iter()
+        .map(|(n, (s, d))| (*n, TensorView::new(Dtype::F32, s.to_vec(), d).expect("fits")));
     safetensors::serialize(views, None).expect("writes")
 }
 
@@ -81,7 +90,18 @@ fn pickle(dict: &Dict, extra: &[u8]) -> Vec<u8> {
         .concat();
         out.extend(text(name));
         out.extend_from_slice(b"ctorch._utils\n_rebuild_tensor_v2\n(");
-        out.extend([&storage[..], &number(0), &tuple(shape), &tuple(&strides), b"\x89", ordered, b"tR"].concat());
+        out.extend(
+            [
+                &storage[..],
+                &number(0),
+                &tuple(shape),
+                &tuple(&strides),
+                b"\x89",
+                ordered,
+                b"tR",
+            ]
+            .concat(),
+        );
     }
     out.extend_from_slice(extra);
     out.extend_from_slice(b"u.");
