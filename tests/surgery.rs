@@ -157,16 +157,16 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
                 let [inputs, in_h, in_w] = shape(0);
                 let each = inputs / groups;
                 let is_void = matches!(spec.consumers(i)[..], [n] if matches!(spec.nodes[n].op, Op::Norm { .. }));
-                for at in 0..out.len() {
+                for (at, out) in out.iter_mut().enumerate() {
                     let (f, y, x) = (at / (h * w), at / w % h, at % w);
-                    out[at] = array("bias").filter(|_| !is_void).map_or(0.0, |b| f64::from(b[f]));
+                    *out = array("bias").filter(|_| !is_void).map_or(0.0, |b| f64::from(b[f]));
                     for column in 0..each * kernel * kernel {
                         let (q, ky, kx) = (column / kernel / kernel, column / kernel % kernel, column % kernel);
                         let (py, px) = (y * stride + ky, x * stride + kx);
                         if (pad.top..pad.top + in_h).contains(&py) && (pad.left..pad.left + in_w).contains(&px) {
                             let channel = f / (c / groups) * each + q;
                             let pixel = from(0)[(channel * in_h + py - pad.top) * in_w + px - pad.left];
-                            out[at] += pixel * weight(f, column, each * kernel * kernel);
+                            *out += pixel * weight(f, column, each * kernel * kernel);
                         }
                     }
                 }

@@ -146,13 +146,13 @@ impl Ties {
     fn gather(self, spec: &NetSpec, shapes: &[Shape]) -> Groups {
         let mut list: Vec<Group> = Vec::new();
         let mut of_node = Vec::with_capacity(spec.nodes.len());
-        for i in 0..spec.nodes.len() {
+        for (i, shape) in shapes.iter().enumerate() {
             let root = self.root(i);
             if root == i {
                 of_node.push(list.len());
                 list.push(Group {
                     name: spec.nodes[i].name.clone(),
-                    channels: shapes[i][0],
+                    channels: shape[0],
                     nodes: Vec::new(),
                     producers: Vec::new(),
                     consumers: Vec::new(),

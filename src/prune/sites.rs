@@ -524,7 +524,7 @@ mod tests {
             }
             let applied = apply(&start, &masks).expect("applies");
             let spent = sites.cost(densities);
-            let weights: u64 = applied.masks.iter().map(|(_, m)| m.count() as u64).sum();
+            let weights: u64 = applied.masks.values().map(|m| m.count() as u64).sum();
             let whole = |spec: &NetSpec, masks: &Masks| cost::total(spec, masks, &Fractions::dense(spec)).expect("cost");
             let unmasked = start.weights.iter().filter(|(n, _)| n.ends_with(".weight") && !applied.masks.contains_key(n.trim_end_matches(".weight")));
             prop_assert_eq!(weights + unmasked.map(|(_, a)| a.data.len() as u64).sum::<u64>(), spent.weights);
