@@ -310,6 +310,18 @@ impl std::fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
+/// What the user gave was at fault, not the work.
+#[derive(Debug)]
+pub struct BadInput(pub String);
+
+impl std::fmt::Display for BadInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadInput {}
+
 /// Says something. Blocks while the run is paused; an error means: stop now.
 pub type Emit<'a> = &'a mut dyn FnMut(Event) -> Result<(), Cancelled>;
 

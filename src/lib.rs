@@ -7,20 +7,25 @@
 //!
 //! | module | what it is | it knows nothing of |
 //! |---|---|---|
+//! | [`disk`] | writes that are whole or not at all | what is written |
 //! | [`kernel`] | convolution arithmetic over lists of active channels and columns; the threads for it; all `unsafe` code | networks |
 //! | [`data`] | images in, batches out: bundled Fashion-MNIST, IDX, CIFAR, folders of pictures | networks |
 //! | [`model`] | a network as data: graph, weights, masks, cost, the model file; the burn module that trains it | how it is pruned |
 //! | [`event`] | what a worker may say: one closed enum | who listens |
 //! | [`infer`] | a checkpoint compiled to kernel calls that do only active work; latency as measured | burn, training |
 //! | [`prune`] | which channels belong together, what matters least, what is nearest and sparse, and the knife | searches, methods |
+//! | [`search`] | which density for which site under one budget: annealing and its rivals, and their frontier | networks |
+//! | [`exchange`] | models to and from other programs' files: ONNX, PyTorch; each checked by a second runtime | burn, methods |
 //! | [`train`] | the loop, the optimizer, norm statistics, measuring on the way | methods |
 //! | [`methods`] | one paper, one file | threads, folders |
 //! | [`run`] | experiments as data and as threads: presets, run folders, the store, the session | windows |
 //! | [`view`] | what is shown, computed from the store; serializable | egui |
+//! | [`export`] | bytes out of views: SVG, PNG, CSV, one HTML file | windows, where files go |
 //! | [`cli`] | a front: arguments in, a line a fact out | egui |
 //! | [`app`] | a front: the window | how anything is computed |
 //!
-//! Arrows go up the table only: `kernel → data → model → event → infer → prune → train → methods → run → view → { cli, app }`.
+//! Arrows go up the table only:
+//! `disk → kernel → data → model → event → infer → prune → search → exchange → train → methods → run → view → export → { cli, app }`.
 //! `tests/tidy.rs` holds them, and four sentences: only `app` names egui; only `model`, `train`, `run::device` and
 //! `cli::eval` name burn; only `kernel` has `unsafe`; no view reads a clock or a file.
 //!
@@ -54,12 +59,16 @@
 pub mod app;
 pub mod cli;
 pub mod data;
+pub mod disk;
 pub mod event;
+pub mod exchange;
+pub mod export;
 pub mod infer;
 pub mod kernel;
 pub mod methods;
 pub mod model;
 pub mod prune;
 pub mod run;
+pub mod search;
 pub mod train;
 pub mod view;

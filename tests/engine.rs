@@ -61,6 +61,7 @@ fn model(spec: NetSpec, masks: Masks) -> Checkpoint {
             method: "none".into(),
             data: "none".into(),
             densities: vec![Density::FULL],
+            gate_densities: Vec::new(),
             metrics: vec![],
             recipe: String::new(),
             spec,
@@ -93,6 +94,7 @@ fn runs_allocate_nothing_after_compile() {
         model(zoo::gated(&wide, Shift::Eq1), Masks::new()),
     ];
     let pixels: Vec<f32> = (0..4 * 3 * 32 * 32).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
+    let none = Masks::new();
     for model in &models {
         for (threads, winograd) in [(1, true), (2, true), (1, false), (2, false)] {
             let mut engine = compile(
@@ -109,6 +111,11 @@ fn runs_allocate_nothing_after_compile() {
             let before = ALLOCATIONS.load(Ordering::Relaxed);
             for n in [4, 1, 3, 4] {
                 engine.run(&pixels[..n * 3 * 32 * 32]);
+            }
+            // A search's trial takes no memory either.
+            for masks in [&model.masks, &none, &model.masks] {
+                engine.set_masks(masks).expect("fits");
+                engine.run(&pixels[..4 * 3 * 32 * 32]);
             }
             let after = ALLOCATIONS.load(Ordering::Relaxed);
             assert_eq!(after - before, 0, "{} on {threads} threads", model.spec().name);

@@ -6,7 +6,8 @@ mod story;
 use egui::accesskit::Role;
 use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable};
 use secateur::app::state::UiState;
-use secateur::app::{action::Action, shell, theme};
+use secateur::app::{action::Action, layout::LayoutName, shell, theme};
+use secateur::event::Steer;
 use secateur::run::device::DeviceName;
 use secateur::run::execute::Place;
 use secateur::run::{Command, ModelRef, RunStore, Session, Status};
@@ -67,6 +68,114 @@ fn settled(mut harness: Harness<'static, Still>) -> Harness<'static, Still> {
 fn the_window_looks_as_it_should_in_the_light() {
     let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
     harness.snapshot("light");
+}
+
+/// A picture of a layout with a search that works.
+fn searching(theme: egui::Theme, layout: LayoutName, size: [f32; 2]) -> Harness<'static, Still> {
+    let mut harness = still(story::searched(), theme, size);
+    harness.state_mut().state.layouts.go(layout);
+    settled(harness)
+}
+
+#[test]
+fn a_search_looks_as_it_should() {
+    searching(egui::Theme::Light, LayoutName::Watch, theme::WINDOW).snapshot("search");
+}
+
+#[test]
+fn runs_beside_each_other_look_as_they_should_in_a_small_window() {
+    searching(egui::Theme::Dark, LayoutName::Compare, theme::WINDOW_LEAST).snapshot("compare");
+}
+
+#[test]
+fn a_bar_of_a_site_that_is_dragged_becomes_a_proposal_and_a_tick_holds_it() {
+    let mut harness = searching(egui::Theme::Light, LayoutName::Watch, theme::WINDOW);
+    harness.state_mut().asked.clear();
+    let id = harness.state().store.runs[2].id;
+    let before = harness.state().store.runs[2].searches[0]
+        .current()
+        .expect("trials")
+        .densities
+        .clone();
+    harness
+        .get_by_role_and_label(Role::Slider, "Density of conv3")
+        .set_value_accesskit(0.25);
+    harness.run_ok();
+    harness.get_by_role_and_label(Role::CheckBox, "Hold conv1").click();
+    harness.run_ok();
+    harness.get_by_role_and_label(Role::CheckBox, "Hold conv0").click();
+    harness.run_ok();
+    harness.get_by_label("Re-heat").click();
+    harness.run_ok();
+    let mut densities = before.to_vec();
+    densities[3] = 0.25;
+    let expected = [
+        Steer::Propose { densities },
+        Steer::Lock {
+            site: 1,
+            density: before[1],
+        },
+        Steer::Unlock { site: 0 },
+        Steer::Reheat,
+    ];
+    assert_eq!(harness.state().asked, expected.map(|steer| Command::Steer(id, steer)));
+}
+
+#[test]
+fn a_bar_of_a_layer_moves_its_gate_alone_and_a_held_one_leaves_the_slider_alone() {
+    let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
+    harness.state_mut().asked.clear();
+    harness
+        .get_by_role_and_label(Role::Slider, "Density of conv3")
+        .set_value_accesskit(0.9);
+    harness.run_ok();
+    harness.get_by_role_and_label(Role::CheckBox, "Hold conv3").click();
+    harness.run_ok();
+    harness
+        .get_by_role_and_label(Role::Slider, "Density")
+        .set_value_accesskit(0.3);
+    harness.run_ok();
+    let with = |all: u32, third: u32| {
+        let mut question = secateur::run::probe::uniform(8, density(all));
+        question.densities[3] = density(third);
+        Command::Ask(question)
+    };
+    assert_eq!(harness.state().asked, [with(50, 90), with(30, 90)]);
+}
+
+#[test]
+fn everything_is_found_by_its_words() {
+    let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
+    harness.run_ok();
+    harness
+        .get_by_role_and_label(Role::TextInput, "Find an action")
+        .type_text("layout watch");
+    harness.run_ok();
+    harness.key_press(egui::Key::Enter);
+    harness.run_ok();
+    assert_eq!(harness.state().state.layouts.now, LayoutName::Watch);
+    assert_eq!(harness.state().state.overlay, None);
+    harness.key_press(egui::Key::F1);
+    harness.run_ok();
+    assert_eq!(harness.query_all_by_label("Layout: Watch search").count(), 1);
+    harness.key_press(egui::Key::Escape);
+    harness.run_ok();
+    assert_eq!(harness.state().state.overlay, None);
+}
+
+#[test]
+fn a_wish_on_the_frontier_chooses_a_density_to_go_to() {
+    let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
+    harness.state_mut().asked.clear();
+    harness.get_by_role_and_label(Role::CheckBox, "Limit loss").click();
+    harness.run_ok();
+    harness.get_by_label("Go there").click();
+    harness.run_ok();
+    let [Command::Ask(question)] = &harness.state().asked[..] else {
+        panic!("{:?}", harness.state().asked)
+    };
+    assert!(question.densities.iter().all(|d| *d < density(100)));
 }
 
 #[test]
@@ -155,9 +264,9 @@ fn every_action_stands_in_the_menu() {
     let mut harness = settled(still(story::store(), egui::Theme::Dark, theme::WINDOW));
     harness.get_by_label("Menu").click();
     harness.run_ok();
-    for action in Action::ALL {
+    for action in Action::MENU {
         let label = action.words().label;
-        assert!(harness.query_all_by_label_contains(label).next().is_some(), "{label}");
+        assert!(harness.query_all_by_label_contains(&label).next().is_some(), "{label}");
     }
 }
 
@@ -250,6 +359,7 @@ fn the_whole_story_on_the_real_engine() {
     let place = Place {
         runs: folder.path().to_path_buf(),
         device: DeviceName::Flex,
+        threads: 2,
     };
     let mut session = Session::new(place, wake).expect("threads");
     session.submit(Command::Open(ModelRef::Bundled));
@@ -316,10 +426,7 @@ fn a_preset_dropped_onto_the_window_becomes_the_draft_and_a_model_is_opened() {
     std::fs::write(&preset, text).expect("writes");
     let mut state = UiState::new(DeviceName::Flex).expect("presets");
     assert_eq!(shell::open_path(preset, &mut state), None);
-    assert_eq!(
-        (state.draft.name.as_str(), state.preset.as_str()),
-        ("mine", "mine.toml")
-    );
+    assert_eq!((state.draft.name.as_str(), state.preset_name()), ("mine", "mine.toml"));
     let model = folder.path().join("m.safetensors");
     let open = Command::Open(ModelRef::File(model.clone()));
     assert_eq!(shell::open_path(model, &mut state), Some(open));
@@ -335,7 +442,7 @@ fn both_themes_are_a_button_away_and_the_layout_can_be_reset() {
     harness.run_ok();
     assert_eq!(harness.ctx.theme(), egui::Theme::Dark);
     let first = harness.get_by_label("Saliency").rect();
-    harness.state_mut().state.tree = egui_tiles::Tree::new_tabs(
+    harness.state_mut().state.layouts.tree = egui_tiles::Tree::new_tabs(
         egui::Id::unique("panels"),
         vec![secateur::app::state::Panel::Log, secateur::app::state::Panel::Saliency],
     );

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the bottom up: each may name those before it, and itself.
-const ORDER: [&str; 15] = [
-    "kernel", "data", "model", "event", "infer", "prune", "search", "exchange", "train", "methods", "run", "view", "export", "cli", "app",
+const ORDER: [&str; 16] = [
+    "disk", "kernel", "data", "model", "event", "infer", "prune", "search", "exchange", "train", "methods", "run",
+    "view", "export", "cli", "app",
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -463,3 +463,45 @@ proptest! {
         agree(gated, per_group * groups.len(), &groups, kind, seed);
     }
 }
+
+/// The layer without its gate's ReLU order: π · relu(norm + β), π of the reference vectors.
+#[test]
+fn gating_before_or_after_relu_is_the_same_for_the_paper_and_not_for_the_released_code() {
+    use secateur::model::checkpoint::Moments;
+    let moments = Moments {
+        mean: vec![1., 1., 2., 0.],
+        var: vec![1., 4., 1., 4.],
+    };
+    let stats = BTreeMap::from([("norm".to_owned(), moments)]);
+    let x = vec![1.0f32, 0., 2., 3., 0., 3., 1., 0.];
+    let run = |spec: NetSpec, weights: &Weights, gates: usize| -> Vec<f32> {
+        let net = Net::new(spec.into(), weights, &Device::flex()).expect("net");
+        let image = Tensor::<4>::from_data(TensorData::new(x.clone(), [1, 2, 2, 2]), &Device::flex());
+        let pass = Pass {
+            groups: &[vec![Density::fraction(0.5).expect("valid"); gates]],
+            norms: Norms::Kept(&stats),
+            dropout: None,
+        };
+        let out = net.forward(&net.params, image, &pass).expect("forward");
+        out.logits.to_data().try_to_vec().expect("floats")
+    };
+    // relu(norm + β), with β as the norm's own shift and no gate.
+    let (mut plain, mut weights) = reference_layer(Shift::Eq1);
+    let beta = weights["gate.beta"].clone();
+    weights.retain(|name, _| !name.starts_with("gate."));
+    weights.insert("norm.beta".into(), beta);
+    weights.insert("norm.gamma".into(), Array::filled(&[4], 1.0));
+    plain.nodes[2].op = Op::Norm { eps: 0.0, affine: true };
+    plain.nodes.remove(3);
+    plain.nodes[3].inputs = vec![2];
+    plain.nodes[4].inputs = vec![3];
+    let ungated = run(plain, &weights, 0);
+    let pi = [2.25, 0.75, 0.0, 0.0];
+    let after: Vec<f32> = ungated.iter().enumerate().map(|(i, v)| pi[i / 4] * v).collect();
+    for (shift, same) in [(Shift::Eq1, true), (Shift::Released, false)] {
+        let (spec, weights) = reference_layer(shift);
+        let before = run(spec, &weights, 1);
+        let equal = before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert_eq!(equal, same, "{shift:?}: {before:?} {after:?}");
+    }
+}

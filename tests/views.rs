@@ -3,12 +3,19 @@
 mod story;
 
 use expect_test::{Expect, expect};
-use secateur::event::{Ending, Event, Outcome};
+use secateur::event::{Ending, Event, Outcome, Verdict};
 use secateur::run::{RunStore, Status};
 use secateur::view::curves::{Along, CurveOptions, Curves};
-use secateur::view::{density, frontier, layers, notices, runs, saliency, text};
+use secateur::view::frontier::{Against, Source, Wish};
+use secateur::view::search::{Chosen, Height};
+use secateur::view::{density, frontier, layers, notices, parallel, residuals, runs, saliency, search, text};
 use serde::Serialize;
 use story::{answer, density as percent, events, store};
+
+/// One density for all gates of the story's model.
+fn uniform(p: u32) -> secateur::run::Question {
+    secateur::run::probe::uniform(8, percent(p))
+}
 
 fn check(view: &impl Serialize, expected: Expect) {
     expected.assert_eq(&serde_json::to_string_pretty(view).expect("views can be written down"));
@@ -17,17 +24,17 @@ fn check(view: &impl Serialize, expected: Expect) {
 #[test]
 fn nothing_is_shown_of_a_model_that_is_not_open() {
     let empty = RunStore::default();
-    assert_eq!(density::density(&empty, percent(50)), None);
-    assert_eq!(layers::layers(&empty, percent(50)), None);
+    assert_eq!(density::density(&empty, &uniform(50)), None);
+    assert_eq!(layers::layers(&empty, &uniform(50)), None);
     assert_eq!(saliency::saliency(&empty), None);
-    assert_eq!(frontier::frontier(&empty).series, []);
+    assert_eq!(frontier::frontier(&empty, Against::Macs).series, []);
     assert!(runs::runs(&empty).is_empty() && notices::notices(&empty).is_empty());
 }
 
 #[test]
 fn density_shows_what_was_measured_beside_what_is_dense() {
     check(
-        &density::density(&store(), percent(50)),
+        &density::density(&store(), &uniform(50)),
         expect![[r#"
         {
           "model": "bundled model",
@@ -75,19 +82,19 @@ fn density_shows_what_was_measured_beside_what_is_dense() {
 fn an_answer_to_another_question_is_not_fresh_and_a_partial_one_has_a_wider_interval() {
     let mut store = store();
     store.answer = Some(answer(60, 320));
-    let view = density::density(&store, percent(50)).expect("open");
+    let view = density::density(&store, &uniform(50)).expect("open");
     let measured = view.measured.expect("measured");
     assert!(!view.fresh && !measured.is_complete());
     assert_eq!((measured.n, measured.density), (320, 0.6));
     store.answer = Some(answer(60, 5000));
-    let complete = density::density(&store, percent(60)).expect("open");
+    let complete = density::density(&store, &uniform(60)).expect("open");
     let narrow = complete.measured.expect("measured");
     assert!(complete.fresh && narrow.plus_minus() * 3.0 < measured.plus_minus());
 }
 
 #[test]
 fn layers_show_kept_channels_and_macs() {
-    let view = layers::layers(&store(), percent(50)).expect("open");
+    let view = layers::layers(&store(), &uniform(50)).expect("open");
     let lines: Vec<String> = view
         .rows
         .iter()
@@ -98,7 +105,7 @@ fn layers_show_kept_channels_and_macs() {
                 r.channels,
                 text::percent(r.kept),
                 text::percent(r.asked),
-                text::count(r.macs),
+                text::count(r.macs.unwrap_or(0)),
                 text::count(r.macs_dense)
             )
         })
@@ -118,9 +125,9 @@ fn layers_show_kept_channels_and_macs() {
 #[test]
 fn before_the_first_answer_layers_show_what_the_density_promises() {
     let mut store = store();
-    let measured = layers::layers(&store, percent(50)).expect("open");
+    let measured = layers::layers(&store, &uniform(50)).expect("open");
     store.answer = None;
-    let promised = layers::layers(&store, percent(50)).expect("open");
+    let promised = layers::layers(&store, &uniform(50)).expect("open");
     assert!(measured.measured && !promised.measured);
     assert_eq!(
         measured.rows, promised.rows,
@@ -151,92 +158,161 @@ fn saliency_is_relative_to_its_layer_and_said_in_words() {
 
 #[test]
 fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_each_run() {
-    let mut view = frontier::frontier(&store());
+    let mut view = frontier::frontier(&store(), Against::Macs);
     assert_eq!(view.series[0].points.len(), 17);
     view.series[0].points.drain(1..16);
     check(
         &view,
         expect![[r#"
-        {
-          "series": [
             {
-              "label": "bundled model, valid, recorded",
-              "run": null,
-              "points": [
+              "against": "Macs",
+              "series": [
                 {
-                  "density": 0.2,
-                  "macs": 1558153,
-                  "top1": 0.8740000128746033,
-                  "n": 5000
+                  "label": "bundled model, valid, recorded",
+                  "run": null,
+                  "mark": 0,
+                  "seeds": 1,
+                  "points": [
+                    {
+                      "source": {
+                        "Recorded": 0.2
+                      },
+                      "x": 1558153.0,
+                      "top1": 0.8740000128746033,
+                      "spread": null,
+                      "n": 5000,
+                      "is_beaten": false,
+                      "is_front": true
+                    },
+                    {
+                      "source": {
+                        "Recorded": 1.0
+                      },
+                      "x": 32964416.0,
+                      "top1": 0.9274497628211975,
+                      "spread": null,
+                      "n": 5000,
+                      "is_beaten": false,
+                      "is_front": true
+                    }
+                  ]
                 },
                 {
-                  "density": 1.0,
-                  "macs": 32964416,
-                  "top1": 0.9274497628211975,
-                  "n": 5000
+                  "label": "run 1 smoke, valid, epoch 3",
+                  "run": 0,
+                  "mark": 1,
+                  "seeds": 1,
+                  "points": [
+                    {
+                      "source": {
+                        "Epoch": [
+                          0,
+                          0.25
+                        ]
+                      },
+                      "x": 2187920.0,
+                      "top1": 0.8731498718261719,
+                      "spread": null,
+                      "n": 2000,
+                      "is_beaten": false,
+                      "is_front": false
+                    },
+                    {
+                      "source": {
+                        "Epoch": [
+                          0,
+                          0.5
+                        ]
+                      },
+                      "x": 8366368.0,
+                      "top1": 0.9021823406219482,
+                      "spread": null,
+                      "n": 2000,
+                      "is_beaten": false,
+                      "is_front": false
+                    },
+                    {
+                      "source": {
+                        "Epoch": [
+                          0,
+                          1.0
+                        ]
+                      },
+                      "x": 32964416.0,
+                      "top1": 0.9177723526954651,
+                      "spread": null,
+                      "n": 2000,
+                      "is_beaten": false,
+                      "is_front": false
+                    }
+                  ]
+                },
+                {
+                  "label": "run 2 wide, valid, epoch 2",
+                  "run": 1,
+                  "mark": 1,
+                  "seeds": 1,
+                  "points": [
+                    {
+                      "source": {
+                        "Epoch": [
+                          1,
+                          0.25
+                        ]
+                      },
+                      "x": 2187920.0,
+                      "top1": 0.8277252316474915,
+                      "spread": null,
+                      "n": 2000,
+                      "is_beaten": false,
+                      "is_front": false
+                    },
+                    {
+                      "source": {
+                        "Epoch": [
+                          1,
+                          0.5
+                        ]
+                      },
+                      "x": 8366368.0,
+                      "top1": 0.8567577600479126,
+                      "spread": null,
+                      "n": 2000,
+                      "is_beaten": false,
+                      "is_front": false
+                    },
+                    {
+                      "source": {
+                        "Epoch": [
+                          1,
+                          1.0
+                        ]
+                      },
+                      "x": 32964416.0,
+                      "top1": 0.8723477125167847,
+                      "spread": null,
+                      "n": 2000,
+                      "is_beaten": false,
+                      "is_front": false
+                    }
+                  ]
                 }
+              ],
+              "now": {
+                "density": 0.5,
+                "x": 8366368.0,
+                "top1": 0.9118,
+                "interval": [
+                  0.9036200750409025,
+                  0.9193476456271816
+                ]
+              },
+              "dense": 32964416.0,
+              "reference": [
+                0.9274497628211975,
+                "bundled model at density 1"
               ]
-            },
-            {
-              "label": "run 1 smoke, valid, epoch 3",
-              "run": 0,
-              "points": [
-                {
-                  "density": 0.25,
-                  "macs": 2187920,
-                  "top1": 0.8731498718261719,
-                  "n": 2000
-                },
-                {
-                  "density": 0.5,
-                  "macs": 8366368,
-                  "top1": 0.9021823406219482,
-                  "n": 2000
-                },
-                {
-                  "density": 1.0,
-                  "macs": 32964416,
-                  "top1": 0.9177723526954651,
-                  "n": 2000
-                }
-              ]
-            },
-            {
-              "label": "run 2 wide, valid, epoch 2",
-              "run": 1,
-              "points": [
-                {
-                  "density": 0.25,
-                  "macs": 2187920,
-                  "top1": 0.8277252316474915,
-                  "n": 2000
-                },
-                {
-                  "density": 0.5,
-                  "macs": 8366368,
-                  "top1": 0.8567577600479126,
-                  "n": 2000
-                },
-                {
-                  "density": 1.0,
-                  "macs": 32964416,
-                  "top1": 0.8723477125167847,
-                  "n": 2000
-                }
-              ]
-            }
-          ],
-          "now": {
-            "density": 0.5,
-            "macs": 8366368,
-            "top1": 0.9118,
-            "interval": [
-              0.9036200750409025,
-              0.9193476456271816
-            ]
-          },
-          "macs_dense": 32964416
-        }"#]],
+            }"#]],
     );
 }
 
@@ -251,8 +327,12 @@ fn the_run_whose_model_is_open_is_not_drawn_twice() {
     let mut open = story::open_model();
     open.from = secateur::run::ModelRef::File(model.into());
     store.open = Some(std::sync::Arc::new(open));
-    let labels: Vec<String> = frontier::frontier(&store).series.into_iter().map(|s| s.label).collect();
-    assert_eq!(labels, ["bundled model, valid, recorded", "run 2 wide, valid, epoch 2"]);
+    let labels: Vec<String> = frontier::frontier(&store, Against::Macs)
+        .series
+        .into_iter()
+        .map(|s| s.label)
+        .collect();
+    assert_eq!(labels, ["bundled model, recorded", "run 2 wide"]);
 }
 
 #[test]
@@ -426,4 +506,374 @@ fn curves_have_every_step_smoothed_beside_raw_and_validation_by_density() {
           }
         ]"#]],
     );
+}
+
+#[test]
+fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
+    let mut view = search::search(&story::searched(), Chosen::default(), Height::Top1).expect("searches");
+    assert_eq!(view.marks.len(), 80);
+    assert!(view.temperature.len() == 80 && view.acceptance.len() == 80);
+    view.marks.drain(2..78);
+    view.temperature.drain(1..79);
+    view.acceptance.drain(1..79);
+    view.best_so_far.drain(3..);
+    view.sites.truncate(2);
+    check(
+        &view,
+        expect![[r#"
+            {
+              "run": 2,
+              "title": "run 3 autocompress",
+              "names": [
+                "round 1"
+              ],
+              "index": 0,
+              "is_live": true,
+              "unit": "macs",
+              "budget": 26270208.0,
+              "whole": 32837760.0,
+              "trials": [
+                80,
+                120
+              ],
+              "facts": [
+                {
+                  "is_warning": false,
+                  "text": "80 of 120 trials on 2 000 images: 13 best, 35 accepted, 32 rejected"
+                },
+                {
+                  "is_warning": false,
+                  "text": "Best spends 24.9 M MACs of 26.3 M MACs"
+                },
+                {
+                  "is_warning": false,
+                  "text": "Took 25 of the last 50 trials. At temperature 9.7e-4 a usual loss of 0.00700 is taken under 1 % of the time."
+                }
+              ],
+              "marks": [
+                {
+                  "number": 0,
+                  "value": 0.8713163733482361,
+                  "verdict": "best"
+                },
+                {
+                  "number": 1,
+                  "value": 0.8674213290214539,
+                  "verdict": "accepted"
+                },
+                {
+                  "number": 78,
+                  "value": 0.8929872512817383,
+                  "verdict": "rejected"
+                },
+                {
+                  "number": 79,
+                  "value": 0.9008305668830872,
+                  "verdict": "best"
+                }
+              ],
+              "best_so_far": [
+                [
+                  0.0,
+                  0.8713163733482361
+                ],
+                [
+                  2.0,
+                  0.8713163733482361
+                ],
+                [
+                  2.0,
+                  0.8849427103996277
+                ]
+              ],
+              "temperature": [
+                [
+                  0.0,
+                  0.019999999552965164
+                ],
+                [
+                  79.0,
+                  0.0009731176542118192
+                ]
+              ],
+              "acceptance": [
+                [
+                  0.0,
+                  0.44999998807907104
+                ],
+                [
+                  79.0,
+                  0.02974865213036537
+                ]
+              ],
+              "steered": [
+                [
+                  40,
+                  "conv0 held at 1.00"
+                ],
+                [
+                  60,
+                  "heated again"
+                ]
+              ],
+              "shown": {
+                "number": 79,
+                "verdict": "best",
+                "text": "trial 79, best: 90.1 %, reward 0.9008, 24.9 M MACs, 228 k parameters"
+              },
+              "best": {
+                "number": 79,
+                "verdict": "best",
+                "text": "trial 79, best: 90.1 %, reward 0.9008, 24.9 M MACs, 228 k parameters"
+              },
+              "sites": [
+                {
+                  "name": "conv0",
+                  "dimension": "filter",
+                  "choices": 32,
+                  "share": 0.0059287844237853006,
+                  "tied": [],
+                  "shown": 0.377296,
+                  "best": 0.377296,
+                  "held": 1.0
+                },
+                {
+                  "name": "conv1",
+                  "dimension": "filter",
+                  "choices": 32,
+                  "share": 0.18972110156112962,
+                  "tied": [],
+                  "shown": 0.866172,
+                  "best": 0.866172,
+                  "held": null
+                }
+              ]
+            }"#]],
+    );
+}
+
+#[test]
+fn a_search_can_be_looked_back_at_any_trial() {
+    let store = story::searched();
+    let id = store.runs[2].id;
+    let at = |trial| {
+        let chosen = Chosen {
+            run: Some(id),
+            search: Some(0),
+            trial,
+        };
+        search::search(&store, chosen, Height::Reward).expect("searches")
+    };
+    let (then, now) = (at(Some(3)), at(None));
+    let said = |v: &search::SearchView| v.shown.as_ref().map(|t| t.text.clone()).unwrap_or_default();
+    expect![[r#"
+        trial 3, accepted: 88.3 %, reward 0.8830, 26.4 M MACs, 242 k parameters
+        trial 79, best: 90.1 %, reward 0.9008, 24.9 M MACs, 228 k parameters"#]]
+    .assert_eq(&format!("{}\n{}", said(&then), said(&now)));
+    assert_ne!(then.sites[1].shown, now.sites[1].shown);
+    assert_eq!(then.sites[1].best, now.sites[1].best);
+}
+
+/// A search whose trials all cost the same reward and met the same end.
+fn monotone(verdict: Verdict, n: u64, temperature: f32) -> RunStore {
+    let mut said = story::searching(n);
+    for event in &mut said {
+        if let Event::Trial(t) = event {
+            (t.temperature, t.reward) = (temperature, 0.5 - 0.01 * t.number as f32);
+            t.verdict = if t.number == 0 { Verdict::Best } else { verdict };
+        }
+    }
+    let mut store = RunStore::default();
+    story::add_run(&mut store, "autocompress", &said);
+    store
+}
+
+#[test]
+fn a_search_that_takes_everything_or_nothing_says_so_and_why() {
+    let said = |store: &RunStore| {
+        let view = search::search(store, Chosen::default(), Height::Top1).expect("searches");
+        view.facts.last().map(|f| format!("{} {}", f.is_warning, f.text))
+    };
+    expect!["true Accepts everything: 50 of the last 50 trials; it wanders and chooses nothing yet. At temperature 1.00 a usual loss of 0.01000 is taken 99 % of the time."].assert_eq(&said(&monotone(Verdict::Accepted, 60, 1.0)).unwrap_or_default());
+    expect!["true Frozen: none of the last 50 trials was taken; re-heat it, or stop. At temperature 1.0e-6 a usual loss of 0.350 is taken 0 % of the time."]
+        .assert_eq(&said(&monotone(Verdict::Rejected, 60, 1e-6)).unwrap_or_default());
+    expect!["false Best spends 26.8 M MACs of 26.3 M MACs"]
+        .assert_eq(&said(&monotone(Verdict::Rejected, 10, 1e-6)).unwrap_or_default());
+}
+
+#[test]
+fn parallel_lines_end_with_the_best_and_the_one_looked_at() {
+    let view = parallel::parallel(&story::searched(), Chosen::default()).expect("searches");
+    assert_eq!((view.sites.len(), view.lines.len(), view.hidden), (8, 80, 0));
+    let last: Vec<String> = view.lines[78..]
+        .iter()
+        .map(|l| {
+            format!(
+                "trial {} rank {:.2} best {} shown {}",
+                l.number, l.rank, l.is_best, l.is_shown
+            )
+        })
+        .collect();
+    expect![[r#"
+        trial 72 rank 0.96 best false shown false
+        trial 79 rank 1.00 best true shown true"#]]
+    .assert_eq(&last.join("\n"));
+}
+
+#[test]
+fn residuals_fall_layer_by_layer() {
+    let view = residuals::residuals(&story::searched(), Chosen::default()).expect("said");
+    let rows: Vec<String> = view
+        .rows
+        .iter()
+        .map(|r| {
+            format!(
+                "{} {:?}: {:.3} to {:.3}",
+                r.layer, r.dimension, r.points[0][1], r.points[11][1]
+            )
+        })
+        .collect();
+    expect![[r#"
+        conv0 Filter: 0.128 to 0.007
+        conv1 Filter: 0.192 to 0.010
+        conv2 Filter: 0.256 to 0.014
+        conv3 Filter: 0.321 to 0.017"#]]
+    .assert_eq(&rows.join("\n"));
+    assert_eq!(view.worst().map(|(layer, _)| layer), Some("conv3"));
+}
+
+#[test]
+fn points_that_no_other_beats_are_told_from_the_rest() {
+    let view = frontier::frontier(&story::searched(), Against::Macs);
+    let trials = view.series.last().expect("trials");
+    assert_eq!(trials.label, "run 3 autocompress, round 1");
+    let front: Vec<&frontier::FrontierPoint> = trials.points.iter().filter(|p| !p.is_beaten).collect();
+    assert!(front.len() > 1 && front.len() < 80, "{}", front.len());
+    assert!(front.is_sorted_by(|a, b| a.x < b.x && a.top1 < b.top1));
+    for p in trials.points.iter().filter(|p| p.is_beaten) {
+        assert!(
+            trials
+                .points
+                .iter()
+                .any(|q| !q.is_beaten && q.x <= p.x && q.top1 >= p.top1)
+        );
+    }
+    let overall = view.series.iter().flat_map(|s| &s.points).filter(|p| p.is_front);
+    let mut overall: Vec<(f64, f64)> = overall.map(|p| (p.x, p.top1)).collect();
+    overall.sort_by(|a, b| a.0.total_cmp(&b.0));
+    assert!(overall.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1));
+}
+
+#[test]
+fn a_wish_chooses_the_cheapest_point_that_is_good_enough_or_the_best_that_is_cheap_enough() {
+    let view = frontier::frontier(&store(), Against::Macs);
+    assert_eq!(
+        view.reference.as_ref().map(|r| r.1.as_str()),
+        Some("bundled model at density 1")
+    );
+    let says = |wish| {
+        let (s, i) = view.choose(wish)?;
+        view.says(s, i)
+    };
+    let below = |below| Wish {
+        below: Some(below),
+        most: None,
+    };
+    let most = |most| Wish {
+        below: None,
+        most: Some(most),
+    };
+    expect![[r#"
+        bundled model, valid, recorded
+        density 0.6
+        91.8 % of 5 000 images
+        12.4 M MACs"#]]
+    .assert_eq(&says(below(0.01)).unwrap_or_default());
+    expect![[r#"
+        bundled model, valid, recorded
+        density 0.35
+        89.8 % of 5 000 images
+        4.45 M MACs"#]]
+    .assert_eq(&says(most(5e6)).unwrap_or_default());
+    assert_eq!(says(Wish::default()), None);
+    assert_eq!(
+        says(Wish {
+            below: Some(0.001),
+            most: Some(5e6)
+        }),
+        None,
+        "nothing is both"
+    );
+}
+
+#[test]
+fn time_is_only_what_was_measured_here_and_parameters_do_not_change_with_density() {
+    let mut store = store();
+    assert_eq!(frontier::frontier(&store, Against::Millis).series, []);
+    let half = store.answer.clone().expect("measured");
+    store.answered(half.clone());
+    store.answered(half);
+    store.answered(answer(80, 320));
+    let view = frontier::frontier(&store, Against::Millis);
+    let labels: Vec<&str> = view.series.iter().map(|s| s.label.as_str()).collect();
+    assert_eq!(labels, ["bundled model, measured here"]);
+    assert_eq!(
+        view.series[0].points.len(),
+        1,
+        "an answer over part of the images is not kept"
+    );
+    let params = frontier::frontier(&store, Against::Params);
+    let xs: Vec<f64> = params.series[0].points.iter().map(|p| p.x).collect();
+    assert!(xs.windows(2).all(|w| w[0] == w[1]));
+}
+
+#[test]
+fn runs_that_differ_in_their_seed_alone_are_averaged_with_their_spread() {
+    let mut store = RunStore::default();
+    for (seed, pace) in [(0, 1.0), (1, 0.8), (2, 0.9)] {
+        let mut said = story::events_at_pace(120, pace);
+        said.push(story::finished());
+        story::add_run(&mut store, "smoke", &said);
+        let run = store.runs.last_mut().expect("added");
+        std::sync::Arc::make_mut(&mut run.experiment).seed = seed;
+    }
+    let view = frontier::frontier(&store, Against::Macs);
+    assert_eq!(view.series.len(), 1);
+    let one = &view.series[0];
+    assert_eq!(
+        (one.label.as_str(), one.seeds, one.points.len()),
+        ("smoke, 3 seeds", 3, 3)
+    );
+    let tops: Vec<f64> = store
+        .runs
+        .iter()
+        .map(|r| f64::from(r.epochs.last().expect("measured").top1))
+        .collect();
+    let mean = tops.iter().sum::<f64>() / 3.0;
+    let sd = (tops.iter().map(|t| (t - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+    let quarter = one
+        .points
+        .iter()
+        .find(|p| p.source == Source::Epoch(store.runs[0].id, percent(25)))
+        .expect("there");
+    assert!((quarter.top1 - mean).abs() < 1e-9 && (quarter.spread.expect("seeds") - sd).abs() < 1e-9);
+}
+
+#[test]
+fn a_picked_trial_has_its_sites_as_layers() {
+    let store = story::searched();
+    let id = store.runs[2].id;
+    let view = layers::of_source(&store, &Source::Trial(id, 0, 3)).expect("there");
+    assert_eq!(
+        (view.title.as_str(), view.rows.len()),
+        ("run 3 autocompress, trial 3", 8)
+    );
+    assert!(
+        view.rows
+            .iter()
+            .all(|r| r.macs.is_none() && r.gate.is_none() && r.kept <= 1.0 && r.macs_dense > 0)
+    );
+    let epoch = layers::of_source(&store, &Source::Epoch(id, percent(50))).expect("there");
+    assert!(epoch.rows.iter().all(|r| (r.asked - 0.5).abs() < 0.02) && !epoch.measured);
+    assert_eq!(layers::of_source(&store, &Source::Recorded(percent(50))), None);
 }

@@ -1,12 +1,14 @@
-//! What can be done from anywhere: words, explanation and keys in one place, over which menu and keys iterate.
+//! What can be done from anywhere: words, explanation and keys in one place, over which menu, keys, palette and help iterate.
 //! Knows nothing of where its button stands.
 
-use super::state::{self, UiState};
+use super::layout::{self, LayoutName};
+use super::state::{Overlay, Panel, UiState};
 use crate::model::Density;
-use crate::run::{Command, ModelRef, RunStore, Status, probe};
+use crate::run::experiment::PRESETS;
+use crate::run::{Command, Experiment, ModelRef, Question, RunStore, Status};
 use egui::{Key, KeyboardShortcut, Modifiers};
 
-/// Something that can be done from the menu or by keys.
+/// Something that can be done from the menu, the palette or by keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Begin a run of the draft.
@@ -25,28 +27,36 @@ pub enum Action {
     LowerDensity,
     /// One percent more.
     RaiseDensity,
+    /// Find an action by its words.
+    Palette,
+    /// All actions with their keys.
+    Help,
     /// Light or dark.
     SwitchTheme,
     /// Panels back to where they were at first.
     ResetLayout,
     /// Close the window.
     Quit,
+    /// Go to a ready layout.
+    Layout(LayoutName),
+    /// Bring a panel to the front.
+    Show(Panel),
+    /// Take a built-in preset as the draft, by its place in [`PRESETS`].
+    Preset(usize),
 }
 
 /// An action in words.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words {
     /// On the button and in the menu.
-    pub label: &'static str,
+    pub label: String,
     /// On hover.
-    pub tooltip: &'static str,
-    /// Keys.
-    pub keys: Option<KeyboardShortcut>,
+    pub tooltip: String,
 }
 
 impl Action {
-    /// All, in the order of the menu.
-    pub const ALL: [Self; 11] = [
+    /// What stands in the menu itself, in its order.
+    pub const MENU: [Self; 13] = [
         Self::Train,
         Self::PauseOrResume,
         Self::Stop,
@@ -55,49 +65,94 @@ impl Action {
         Self::OpenBundled,
         Self::LowerDensity,
         Self::RaiseDensity,
+        Self::Palette,
+        Self::Help,
         Self::SwitchTheme,
         Self::ResetLayout,
         Self::Quit,
     ];
 
+    /// All there are: the menu, layouts, panels, presets.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let layouts = LayoutName::ALL.into_iter().map(Self::Layout);
+        let panels = Panel::ALL.into_iter().map(Self::Show);
+        let presets = (0..PRESETS.len()).map(Self::Preset);
+        Self::MENU.into_iter().chain(layouts).chain(panels).chain(presets)
+    }
+
     /// Its words.
     pub fn words(self) -> Words {
+        let (label, tooltip) = match self {
+            Self::Train => ("Train", "Begin a run of the chosen preset with these settings"),
+            Self::PauseOrResume => ("Pause or resume", "Hold the run where it is, or let it go on"),
+            Self::Stop => ("Stop", "End the run; its log is kept"),
+            Self::OpenModel => (
+                "Open model…",
+                "Choose a model file, a preset or a run; files and folders can also be dropped onto the window",
+            ),
+            Self::OpenByPath => ("Open by path…", "Type where a model file, a preset or a run folder is"),
+            Self::OpenBundled => (
+                "Open bundled model",
+                "The elastic FBS network that comes with the program",
+            ),
+            Self::LowerDensity => ("Lower density", "One percent less"),
+            Self::RaiseDensity => ("Raise density", "One percent more"),
+            Self::Palette => ("Find an action…", "Everything that can be done, by its words"),
+            Self::Help => ("Keys and actions", "Everything that can be done, with its keys"),
+            Self::SwitchTheme => ("Light or dark", "Switch between the light and the dark theme"),
+            Self::ResetLayout => (
+                "Reset layout",
+                "Put this layout's panels back to where they were at first",
+            ),
+            Self::Quit => ("Quit", "Stop all runs and close the window"),
+            Self::Layout(name) => {
+                return Words {
+                    label: format!("Layout: {}", name.title()),
+                    tooltip: name.about().to_owned(),
+                };
+            }
+            Self::Show(panel) => {
+                return Words {
+                    label: format!("Show {}", panel.title()),
+                    tooltip: panel.about().to_owned(),
+                };
+            }
+            Self::Preset(i) => {
+                let about = Experiment::load(PRESETS[i].0, &[]).map_or_else(|e| e.to_string(), |e| e.about);
+                return Words {
+                    label: format!("Use preset {}", PRESETS[i].0),
+                    tooltip: about,
+                };
+            }
+        };
+        Words {
+            label: label.to_owned(),
+            tooltip: tooltip.to_owned(),
+        }
+    }
+
+    /// Its keys.
+    pub fn keys(self) -> Option<KeyboardShortcut> {
         let ctrl = |key| Some(KeyboardShortcut::new(Modifiers::COMMAND, key));
         let alt = |key| Some(KeyboardShortcut::new(Modifiers::ALT, key));
         let plain = |key| Some(KeyboardShortcut::new(Modifiers::NONE, key));
-        let words = |label, tooltip, keys| Words { label, tooltip, keys };
         match self {
-            Self::Train => words(
-                "Train",
-                "Begin a run of the chosen preset with these settings",
-                ctrl(Key::Enter),
-            ),
-            Self::PauseOrResume => words(
-                "Pause or resume",
-                "Hold the run where it is, or let it go on",
-                plain(Key::F6),
-            ),
-            Self::Stop => words("Stop", "End the run; its log is kept", plain(Key::F7)),
-            Self::OpenModel => words(
-                "Open model…",
-                "Choose a model file; files can also be dropped onto the window",
-                ctrl(Key::O),
-            ),
-            Self::OpenByPath => words("Open model by path…", "Type where a model file is", ctrl(Key::L)),
-            Self::OpenBundled => words(
-                "Open bundled model",
-                "The elastic FBS network that comes with the program",
-                None,
-            ),
-            Self::LowerDensity => words("Lower density", "One percent less", alt(Key::ArrowLeft)),
-            Self::RaiseDensity => words("Raise density", "One percent more", alt(Key::ArrowRight)),
-            Self::SwitchTheme => words(
-                "Light or dark",
-                "Switch between the light and the dark theme",
-                ctrl(Key::D),
-            ),
-            Self::ResetLayout => words("Reset layout", "Put all panels back to where they were at first", None),
-            Self::Quit => words("Quit", "Stop all runs and close the window", ctrl(Key::Q)),
+            Self::Train => ctrl(Key::Enter),
+            Self::PauseOrResume => plain(Key::F6),
+            Self::Stop => plain(Key::F7),
+            Self::OpenModel => ctrl(Key::O),
+            Self::OpenByPath => ctrl(Key::L),
+            Self::LowerDensity => alt(Key::ArrowLeft),
+            Self::RaiseDensity => alt(Key::ArrowRight),
+            Self::Palette => ctrl(Key::P),
+            Self::Help => plain(Key::F1),
+            Self::SwitchTheme => ctrl(Key::D),
+            Self::Quit => ctrl(Key::Q),
+            Self::Layout(LayoutName::Tune) => ctrl(Key::Num1),
+            Self::Layout(LayoutName::Watch) => ctrl(Key::Num2),
+            Self::Layout(LayoutName::Compare) => ctrl(Key::Num3),
+            Self::Layout(LayoutName::Inspect) => ctrl(Key::Num4),
+            Self::OpenBundled | Self::ResetLayout | Self::Show(_) | Self::Preset(_) => None,
         }
     }
 
@@ -140,7 +195,15 @@ impl Action {
                 let dark = ctx.theme() == egui::Theme::Dark;
                 ctx.set_theme(if dark { egui::Theme::Light } else { egui::Theme::Dark });
             }
-            Self::ResetLayout => state.tree = state::layout(),
+            Self::Palette => state.overlay = Some(Overlay::Palette(String::new(), 0)),
+            Self::Help => state.overlay = Some(Overlay::Help),
+            Self::ResetLayout => state.layouts.reset(),
+            Self::Layout(name) => state.layouts.go(name),
+            Self::Show(panel) => layout::show(&mut state.layouts.tree, panel),
+            Self::Preset(i) => match Experiment::load(PRESETS[i].0, &[]) {
+                Ok(draft) => state.take_draft(draft, PRESETS[i].0.to_owned()),
+                Err(e) => state.toasts.say(true, format!("{e:#}")),
+            },
             Self::Quit => state.wants_quit = true,
         }
         None
@@ -154,30 +217,55 @@ pub fn range(store: &RunStore) -> Option<[Density; 2]> {
     Some([*kept.iter().min()?, *kept.iter().max()?])
 }
 
-/// Moves the slider to a percentage within the open model's range and asks about it. Nothing if it is there already.
+/// Moves the slider to a percentage within the open model's range, and all gates that are not locked with it; asks about
+/// that. Nothing if it is there already.
 pub fn set_density(store: &RunStore, state: &mut UiState, percent: u32) -> Option<Command> {
     let [low, high] = range(store)?;
     let density = Density::percent(percent.clamp(1, 100)).ok()?.clamp(low, high);
-    if density == state.density {
+    let mut asked = state.asked.clone();
+    for (gate, d) in asked.densities.iter_mut().enumerate() {
+        if !state.locked.contains(&gate) {
+            *d = density;
+        }
+    }
+    if density == state.density && asked == state.asked {
         return None;
     }
     state.density = density;
-    ask(store, density)
+    ask(state, asked)
 }
 
-/// The question for one density everywhere. A model without gates is asked without densities.
-pub fn ask(store: &RunStore, density: Density) -> Option<Command> {
-    let gates = store.open.as_ref()?.header.spec.gates().len();
-    Some(Command::Ask(probe::uniform(gates, density)))
+/// Moves one gate to a percentage within the open model's range, and asks about that.
+pub fn set_gate(store: &RunStore, state: &mut UiState, gate: usize, percent: u32) -> Option<Command> {
+    let [low, high] = range(store)?;
+    let density = Density::percent(percent.clamp(1, 100)).ok()?.clamp(low, high);
+    let mut asked = state.asked.clone();
+    *asked.densities.get_mut(gate)? = density;
+    (asked != state.asked).then(|| ask(state, asked)).flatten()
+}
+
+/// Moves all gates to what was asked before, and the slider to their mean.
+pub fn set_question(store: &RunStore, state: &mut UiState, question: Question) -> Option<Command> {
+    let [low, high] = range(store)?;
+    state.density = Density::percent((question.mean() * 100.0).round() as u32)
+        .ok()?
+        .clamp(low, high);
+    ask(state, question)
+}
+
+/// Asks about the open model. A model without gates is asked without densities.
+pub fn ask(state: &mut UiState, question: Question) -> Option<Command> {
+    state.asked = question.clone();
+    Some(Command::Ask(question))
 }
 
 /// Does what was asked for by keys.
 pub fn keys(ctx: &egui::Context, store: &RunStore, state: &mut UiState) -> Vec<Command> {
     let pressed = |action: &Action| {
-        let keys = action.words().keys?;
+        let keys = action.keys()?;
         ctx.input_mut(|i| i.consume_shortcut(&keys)).then_some(*action)
     };
-    let actions: Vec<Action> = Action::ALL.iter().filter_map(pressed).collect();
+    let actions: Vec<Action> = Action::all().filter(|a| pressed(a).is_some()).collect();
     actions
         .into_iter()
         .filter_map(|a| a.perform(ctx, store, state))
@@ -190,13 +278,11 @@ mod tests {
 
     #[test]
     fn no_two_actions_share_keys_or_words() {
-        for (i, a) in Action::ALL.iter().enumerate() {
-            for b in &Action::ALL[i + 1..] {
+        let all: Vec<Action> = Action::all().collect();
+        for (i, a) in all.iter().enumerate() {
+            for b in &all[i + 1..] {
                 assert_ne!(a.words().label, b.words().label);
-                assert!(
-                    a.words().keys.is_none() || a.words().keys != b.words().keys,
-                    "{a:?} {b:?}"
-                );
+                assert!(a.keys().is_none() || a.keys() != b.keys(), "{a:?} {b:?}");
             }
         }
     }

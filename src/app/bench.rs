@@ -85,6 +85,7 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
         let place = Place {
             runs: std::env::temp_dir(),
             device: DeviceName::default(),
+            threads: crate::run::folder::threads(),
         };
         let mut app = App::new(ctx, &OpenOptions { what: None, place })?;
         let steps = (seconds * events_per_second) as u64;

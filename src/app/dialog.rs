@@ -19,6 +19,15 @@ pub enum Chosen {
     NoDialog,
 }
 
+/// What it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To choose a file that is there.
+    Open,
+    /// To choose where to save, with a name to begin with.
+    Save(String),
+}
+
 /// A dialog that is open.
 pub struct Dialog {
     answer: Receiver<Chosen>,
@@ -29,14 +38,19 @@ impl Dialog {
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub fn open(wake: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+    pub fn open(purpose: Purpose, wake: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let (say, answer) = bounded(1);
         std::thread::Builder::new().name("file dialog".into()).spawn(move || {
             let began = Instant::now();
-            let dialog = rfd::FileDialog::new()
-                .set_title("Open a model")
-                .add_filter("Models and presets", &["safetensors", "toml"]);
-            let chosen = match dialog.pick_file() {
+            let dialog = rfd::FileDialog::new();
+            let chosen = match purpose {
+                Purpose::Open => dialog
+                    .set_title("Open")
+                    .add_filter("Models and presets", &["safetensors", "toml"])
+                    .pick_file(),
+                Purpose::Save(name) => dialog.set_title("Save").set_file_name(name).save_file(),
+            };
+            let chosen = match chosen {
                 Some(path) => Chosen::File(path),
                 None if began.elapsed() < TOO_SOON => Chosen::NoDialog,
                 None => Chosen::Nothing,

@@ -4,21 +4,28 @@
 pub mod action;
 pub mod bench;
 pub mod dialog;
+pub mod figures;
+pub mod layout;
+pub mod overlay;
 pub mod panels;
+pub mod panes;
 pub mod react;
+pub mod share_bar;
 pub mod shell;
 pub mod state;
 pub mod theme;
 pub mod toasts;
+pub mod top_bar;
 pub mod widgets;
 
 pub use bench::{FrameTimes, bench_frame};
 
+use crate::disk::write_whole;
 use crate::run::execute::Place;
 use crate::run::{Command, ModelRef, Session};
 use anyhow::{Result, anyhow};
-use dialog::{Chosen, Dialog};
-use state::{PathEntry, UiState};
+use dialog::{Chosen, Dialog, Purpose};
+use state::{PathEntry, Saving, UiState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,7 +88,8 @@ fn run(make: Make) -> Result<()> {
 pub struct App {
     session: Session,
     state: UiState,
-    dialog: Option<Dialog>,
+    /// An open file dialog, and what is to be saved with it.
+    dialog: Option<(Dialog, Option<Saving>)>,
     /// How long a wake may wait, in milliseconds; shared with the threads that wake.
     patience: Arc<AtomicU64>,
     bench: Option<bench::Stopwatch>,
@@ -110,42 +118,56 @@ impl App {
     }
 
     fn file_dialog(&mut self, ctx: &egui::Context) {
-        if std::mem::take(&mut self.state.wants_dialog) && self.dialog.is_none() {
-            let ctx = ctx.clone();
-            match Dialog::open(move || ctx.request_repaint()) {
-                Ok(dialog) => self.dialog = Some(dialog),
+        if self.dialog.is_none() {
+            let purpose = match &self.state.saving {
+                Some(saving) => Some(Purpose::Save(saving.name.clone())),
+                None => std::mem::take(&mut self.state.wants_dialog).then_some(Purpose::Open),
+            };
+            let Some(purpose) = purpose else { return };
+            let (ctx, saving) = (ctx.clone(), self.state.saving.take());
+            match Dialog::open(purpose, move || ctx.request_repaint()) {
+                Ok(dialog) => self.dialog = Some((dialog, saving)),
                 Err(e) => self.state.toasts.say(true, format!("cannot open a file dialog: {e}")),
             }
         }
-        let Some(chosen) = self.dialog.as_ref().and_then(Dialog::answer) else {
+        let Some(chosen) = self.dialog.as_ref().and_then(|(dialog, _)| dialog.answer()) else {
             return;
         };
-        self.dialog = None;
-        match chosen {
-            Chosen::File(path) => {
+        let saving = self.dialog.take().and_then(|(_, saving)| saving);
+        match (chosen, saving) {
+            (Chosen::File(path), Some(saving)) => self.state.writing = Some((path, saving.bytes)),
+            (Chosen::File(path), None) => {
                 if let Some(command) = shell::open_path(path, &mut self.state) {
                     self.session.submit(command);
                 }
             }
-            Chosen::NoDialog => {
-                let note = "There is no file dialog on this desktop.".to_owned();
+            (Chosen::NoDialog, saving) => {
                 self.state.path_entry = Some(PathEntry {
-                    note,
-                    ..PathEntry::default()
+                    text: saving.as_ref().map_or_else(String::new, |s| s.name.clone()),
+                    note: "There is no file dialog on this desktop.".to_owned(),
+                    saving,
                 });
             }
-            Chosen::Nothing => {}
+            (Chosen::Nothing, _) => {}
+        }
+    }
+
+    /// Writes what somebody saved.
+    fn write(&mut self) {
+        let Some((path, bytes)) = self.state.writing.take() else {
+            return;
+        };
+        let place = path.display();
+        match write_whole(&path, &bytes) {
+            Ok(()) => self.state.toasts.say(false, format!("Saved {place}")),
+            Err(e) => self.state.toasts.say(true, format!("{e:#}")),
         }
     }
 
     /// Whether the newest answer is not yet about what is on the slider, or not yet over all images.
     fn is_waiting(&self) -> bool {
         let store = self.session.store();
-        store.open.is_some()
-            && store
-                .answer
-                .as_ref()
-                .is_none_or(|a| a.question.densities.iter().any(|&d| d != self.state.density))
+        store.open.is_some() && store.answer.as_ref().is_none_or(|a| a.question != self.state.asked)
     }
 }
 
@@ -191,6 +213,7 @@ impl eframe::App for App {
         let patience = if self.is_waiting() { EAGER_MILLIS } else { CALM_MILLIS };
         self.patience.store(patience, Ordering::Relaxed);
         self.file_dialog(ctx);
+        self.write();
         if ctx.input(|i| i.viewport().close_requested()) {
             // Runs end at their next check; nobody needs to watch.
             ctx.send_viewport_cmd(egui::ViewportCommand::Visible(false));

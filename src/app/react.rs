@@ -5,7 +5,7 @@ use super::action;
 use super::state::{FIRST_PERCENT, UiState};
 use crate::event::Outcome;
 use crate::model::Density;
-use crate::run::{Command, RunStore, Status};
+use crate::run::{Command, RunStore, Status, probe};
 use crate::view::runs;
 use std::sync::Arc;
 
@@ -24,7 +24,9 @@ fn opened(store: &RunStore, state: &mut UiState) -> Option<Command> {
     state.opened = Some(open.clone());
     let first = Density::percent(FIRST_PERCENT).unwrap_or(Density::FULL);
     state.density = action::range(store).map_or(Density::FULL, |[low, high]| first.clamp(low, high));
-    action::ask(store, state.density)
+    state.locked.clear();
+    state.pick = None;
+    action::ask(state, probe::uniform(open.header.spec.gates().len(), state.density))
 }
 
 fn say_notices(store: &RunStore, state: &mut UiState) {

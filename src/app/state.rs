@@ -1,16 +1,23 @@
 //! What the window itself remembers: selection, layout, drafts. Nothing that the store could tell; it may be thrown away at any time.
 //! Knows nothing of files or threads.
 
+use super::action::Action;
+use super::layout::Layouts;
 use super::toasts::Toasts;
+use crate::export::Style;
 use crate::model::Density;
-use crate::run::Experiment;
 use crate::run::device::DeviceName;
 use crate::run::experiment::PRESETS;
 use crate::run::probe::OpenModel;
+use crate::run::{Experiment, Question, RunId};
 use crate::view::Curves;
 use crate::view::curves::CurveOptions;
-use egui_tiles::{Container, Linear, LinearDir, Tabs, Tile, TileId, Tiles, Tree};
+use crate::view::form::Value;
+use crate::view::frontier::{Against, Source, Wish};
+use crate::view::search::{Chosen, Height};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Density asked for when a model opens, in percent.
@@ -27,8 +34,18 @@ pub enum Panel {
     Layers,
     /// Channels of all layers.
     Saliency,
-    /// Settings and curves.
+    /// Trials of a search.
+    Search,
+    /// What a search decides.
+    Sites,
+    /// Trials as lines over sites.
+    Parallel,
+    /// ADMM's residuals.
+    Residuals,
+    /// Curves.
     Training,
+    /// All settings of the draft.
+    Experiment,
     /// Runs of this session.
     Runs,
     /// What went wrong.
@@ -36,6 +53,22 @@ pub enum Panel {
 }
 
 impl Panel {
+    /// All, in the order of the menu.
+    pub const ALL: [Self; 12] = [
+        Self::Density,
+        Self::Layers,
+        Self::Saliency,
+        Self::Frontier,
+        Self::Training,
+        Self::Experiment,
+        Self::Search,
+        Self::Sites,
+        Self::Parallel,
+        Self::Residuals,
+        Self::Runs,
+        Self::Log,
+    ];
+
     /// Its title.
     pub fn title(self) -> &'static str {
         match self {
@@ -43,9 +76,32 @@ impl Panel {
             Panel::Frontier => "Frontier",
             Panel::Layers => "Layers",
             Panel::Saliency => "Saliency",
+            Panel::Search => "Search",
+            Panel::Sites => "Sites",
+            Panel::Parallel => "Trials over sites",
+            Panel::Residuals => "Residuals",
             Panel::Training => "Training",
+            Panel::Experiment => "Experiment",
             Panel::Runs => "Runs",
             Panel::Log => "Log",
+        }
+    }
+
+    /// What it shows, in a sentence.
+    pub fn about(self) -> &'static str {
+        match self {
+            Panel::Density => "The slider, and what is measured at its density",
+            Panel::Frontier => "Accuracy against cost: models, runs, trials",
+            Panel::Layers => "How much of each layer runs, and what it costs",
+            Panel::Saliency => "Which channels matter, and how often each was active",
+            Panel::Search => "Trials of a search as they come",
+            Panel::Sites => "What a search decides, site by site; drag to propose, tick to hold",
+            Panel::Parallel => "Trials as lines over sites",
+            Panel::Residuals => "How near ADMM's weights are to their pruned targets",
+            Panel::Training => "The settings people change most, and curves of all runs",
+            Panel::Experiment => "Every setting of the preset; as a command, as a preset of your own",
+            Panel::Runs => "Runs of this session",
+            Panel::Log => "Everything that went wrong",
         }
     }
 }
@@ -70,6 +126,86 @@ pub enum Beside {
     Rate,
 }
 
+/// A wish's line in the frontier that can be dragged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dragged {
+    /// At most so much accuracy below the reference.
+    Below,
+    /// At most so much cost.
+    Most,
+}
+
+/// What the frontier panel shows, and what is wished for in it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FrontierUi {
+    /// What accuracy is set against.
+    pub against: Against,
+    /// What is wished for.
+    pub wish: Wish,
+    /// The line under the pointer, held or not.
+    pub dragged: Option<Dragged>,
+}
+
+impl FrontierUi {
+    /// Moves a wish's line.
+    pub fn set_wish(&mut self, kind: Dragged, value: f64) {
+        match kind {
+            Dragged::Below => self.wish.below = Some(value),
+            Dragged::Most => self.wish.most = Some(value),
+        }
+    }
+}
+
+/// What the search panels look at, and what is being dragged in them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SearchUi {
+    /// Which search, and which trial.
+    pub chosen: Chosen,
+    /// What is along the side of the trials.
+    pub height: Height,
+    /// Densities while a bar is dragged.
+    pub proposal: Option<Vec<f32>>,
+    /// The budget as a share of the whole while its slider is dragged.
+    pub budget: Option<f64>,
+}
+
+impl SearchUi {
+    /// Looks at a search as it goes on.
+    pub fn choose(&mut self, run: RunId, search: usize) {
+        self.chosen = Chosen {
+            run: Some(run),
+            search: Some(search),
+            trial: None,
+        };
+    }
+
+    /// Looks back at a trial.
+    pub fn look_at(&mut self, run: RunId, search: usize, trial: u64) {
+        self.choose(run, search);
+        self.chosen.trial = Some(trial);
+    }
+}
+
+/// What is half done in the experiment's form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FormUi {
+    /// A key and the line being typed for it.
+    pub typed: Option<(String, String)>,
+    /// A key and why its last value was not taken.
+    pub problem: Option<(String, String)>,
+    /// The value that was just taken of a field.
+    pub taken: Option<Value>,
+}
+
+/// Bytes that somebody wants to save.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saving {
+    /// The name that is suggested.
+    pub name: String,
+    /// What is saved.
+    pub bytes: Vec<u8>,
+}
+
 /// A path being typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathEntry {
@@ -77,6 +213,17 @@ pub struct PathEntry {
     pub text: String,
     /// Why it is asked for.
     pub note: String,
+    /// What is saved there; otherwise what is there is opened.
+    pub saving: Option<Saving>,
+}
+
+/// What lies over the window until it is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    /// Actions by their words: what was typed, and which match is chosen.
+    Palette(String, usize),
+    /// Actions with their keys.
+    Help,
 }
 
 /// The heat map as it lies on the graphics card, and what it was made from.
@@ -95,6 +242,10 @@ pub struct UiState {
     pub device: DeviceName,
     /// Density on the slider.
     pub density: Density,
+    /// What is asked of the open model: a density a gate, in network order.
+    pub asked: Question,
+    /// Gates that the slider leaves alone.
+    pub locked: BTreeSet<usize>,
     /// The model that `density` was last set for.
     pub opened: Option<Arc<OpenModel>>,
     /// What Train would start.
@@ -103,6 +254,8 @@ pub struct UiState {
     pub preset: String,
     /// The draft as it came.
     pub base: Experiment,
+    /// What is half done in its form.
+    pub form: FormUi,
     /// What the heat map shows.
     pub heat: Heat,
     /// Channels by falling value instead of by number.
@@ -115,14 +268,32 @@ pub struct UiState {
     pub beside: Beside,
     /// Thinned curves.
     pub curves: Curves,
+    /// What the search panels look at.
+    pub search: SearchUi,
+    /// What the frontier shows.
+    pub frontier: FrontierUi,
+    /// The point of the frontier whose layers are shown instead of the open model's.
+    pub pick: Option<Source>,
+    /// The layer that was clicked, in whichever panel.
+    pub layer: Option<String>,
     /// Where panels are.
-    pub tree: Tree<Panel>,
+    pub layouts: Layouts,
+    /// What panels want done once they are drawn.
+    pub later: Vec<Action>,
+    /// What lies over the window, if anything.
+    pub overlay: Option<Overlay>,
     /// Notices being shown.
     pub toasts: Toasts,
     /// A path being typed, if any.
     pub path_entry: Option<PathEntry>,
     /// Set when a file dialog is wanted; whoever shows it resets it.
     pub wants_dialog: bool,
+    /// What shall be saved, wherever its user says; whoever asks takes it.
+    pub saving: Option<Saving>,
+    /// What shall be written where; whoever writes takes it.
+    pub writing: Option<(PathBuf, Vec<u8>)>,
+    /// How figures are saved.
+    pub figure_style: Style,
     /// Set when the window shall close.
     pub wants_quit: bool,
 }
@@ -138,10 +309,13 @@ impl UiState {
         Ok(Self {
             device,
             density: Density::percent(FIRST_PERCENT)?,
+            asked: Question { densities: Vec::new() },
+            locked: BTreeSet::new(),
             opened: None,
             base: draft.clone(),
             draft,
             preset: preset.to_owned(),
+            form: FormUi::default(),
             heat: Heat::default(),
             sort_channels: false,
             heat_texture: None,
@@ -151,10 +325,19 @@ impl UiState {
             },
             beside: Beside::default(),
             curves: Curves::default(),
-            tree: layout(),
+            search: SearchUi::default(),
+            frontier: FrontierUi::default(),
+            pick: None,
+            layer: None,
+            layouts: Layouts::default(),
+            later: Vec::new(),
+            overlay: None,
             toasts: Toasts::default(),
             path_entry: None,
             wants_dialog: false,
+            saving: None,
+            writing: None,
+            figure_style: Style::default(),
             wants_quit: false,
         })
     }
@@ -166,32 +349,12 @@ impl UiState {
         self.base = draft.clone();
         self.draft = draft;
         self.preset = preset;
+        self.form = FormUi::default();
     }
-}
 
-/// Panels as they stand at first: density over layers on the left, the frontier beside training above saliency on the right.
-pub fn layout() -> Tree<Panel> {
-    let mut tiles = Tiles::default();
-    let mut tabs = |panels: &[Panel]| -> TileId {
-        let panes: Vec<TileId> = panels.iter().map(|&p| tiles.insert_pane(p)).collect();
-        let mut tabs = Tabs::new(panes.clone());
-        tabs.active = panes.first().copied();
-        tiles.insert_new(Tile::Container(Container::Tabs(tabs)))
-    };
-    let [density, layers] = [tabs(&[Panel::Density]), tabs(&[Panel::Layers])];
-    let [frontier, training] = [
-        tabs(&[Panel::Frontier]),
-        tabs(&[Panel::Training, Panel::Runs, Panel::Log]),
-    ];
-    let saliency = tabs(&[Panel::Saliency]);
-    let mut split = |dir: LinearDir, children: [TileId; 2], first: f32| -> TileId {
-        tiles.insert_new(Tile::Container(Container::Linear(Linear::new_binary(
-            dir, children, first,
-        ))))
-    };
-    let left = split(LinearDir::Vertical, [density, layers], 0.46);
-    let top = split(LinearDir::Horizontal, [frontier, training], 0.5);
-    let right = split(LinearDir::Vertical, [top, saliency], 0.58);
-    let root = split(LinearDir::Horizontal, [left, right], 0.28);
-    Tree::new(egui::Id::unique("panels"), root, tiles)
+    /// The preset's name, or the name of its file.
+    pub fn preset_name(&self) -> &str {
+        let name = Path::new(&self.preset).file_name().and_then(|n| n.to_str());
+        name.unwrap_or(&self.preset)
+    }
 }

@@ -175,6 +175,13 @@ pub fn series(palette: &Palette, number: usize) -> Color32 {
     palette.series[number % palette.series.len()]
 }
 
+/// The mark of a kind of points: told apart without color.
+pub fn mark(number: usize) -> egui_plot::MarkerShape {
+    use egui_plot::MarkerShape as M;
+    const MARKS: [M; 7] = [M::Circle, M::Square, M::Up, M::Diamond, M::Down, M::Left, M::Right];
+    MARKS[number % MARKS.len()]
+}
+
 /// Gives both surfaces their style.
 pub fn apply(ctx: &egui::Context) {
     for (theme, dark) in [(Theme::Light, false), (Theme::Dark, true)] {
@@ -290,6 +297,19 @@ mod tests {
             for color in p.series {
                 assert!(contrast(color, p.tile) >= 2.8, "{color:?}: {}", contrast(color, p.tile));
             }
+        }
+    }
+
+    #[test]
+    fn figures_have_the_windows_colors() {
+        use crate::export::ink;
+        for (p, inks) in [(&LIGHT, &ink::LIGHT), (&DARK, &ink::DARK)] {
+            assert_eq!(p.series, inks.series.map(rgb));
+            assert_eq!(
+                [p.tile, p.text, p.weak, p.grid],
+                [inks.paper, inks.text, inks.weak, inks.grid].map(rgb)
+            );
+            assert_eq!(p.heat, inks.heat.map(|h| [(h >> 16) as u8, (h >> 8) as u8, h as u8]));
         }
     }
 

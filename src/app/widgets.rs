@@ -33,6 +33,14 @@ pub fn meaning(term: &str) -> &'static str {
         "weights" => "Bytes of weights read for one image. Channels that do not run need no weights.",
         "activations" => "Bytes of activations written and read again for one image.",
         "peak" => "The largest amount of activations alive at once.",
+        "trial" => {
+            "Trial: one candidate that was measured on validation images. The search takes it or leaves it (AutoCompress, \
+             arXiv 1907.03141: simulated annealing over densities)."
+        }
+        "residual" => {
+            "Residual: ‖W − Z‖ / ‖W‖, how far a layer's weights W are from their nearest pruned form Z. ADMM draws them \
+             together; where it is small, masking changes little (arXiv 1804.03294)."
+        }
         "smoothing" => "Weight of what came before in an exponential mean. The line as it came stays behind it, faint.",
         _ => "",
     }
@@ -152,6 +160,28 @@ pub fn choice<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, options: &[(T, &s
             ui.selectable_value(value, option, label);
         }
     });
+}
+
+/// The heat scale with words at its ends, the lower end on the left whichever way the row runs.
+pub fn heat_legend(ui: &mut Ui, low: &str, high: &str) {
+    let ends = if ui.layout().prefer_right_to_left() {
+        [high, low]
+    } else {
+        [low, high]
+    };
+    let p = palette(ui);
+    quiet(ui, ends[0]);
+    let (rect, _) = ui.allocate_exact_size(vec2(110.0, 10.0), Sense::hover());
+    let steps = 44;
+    for i in 0..steps {
+        let x = |k: usize| rect.left() + rect.width() * k as f32 / steps as f32;
+        let part = Rect::from_min_max(pos2(x(i), rect.top()), pos2(x(i + 1) + 0.5, rect.bottom()));
+        ui.painter()
+            .rect_filled(part, 0.0, theme::heat(p, i as f32 / (steps - 1) as f32));
+    }
+    ui.painter()
+        .rect_stroke(rect, 0.0, egui::Stroke::new(1.0, p.edge), egui::StrokeKind::Outside);
+    quiet(ui, ends[1]);
 }
 
 /// A dot in a series' color.

@@ -1,9 +1,9 @@
 //! `secateur eval`: measures a model at one or many densities, by the engine or by burn.
 //! Knows nothing of training.
 
-use super::{Done, Failure, Json, OrFail};
+use super::{Done, Json, OrFail};
 use crate::data::{self, Dataset, Normalization, Split, batch};
-use crate::infer::{self, Engine, Latency, Options, Tally};
+use crate::infer::{self, Engine, GateOut, Latency, Options, Tally};
 use crate::kernel::Kernel;
 use crate::model::net::{Net, Norms, Pass};
 use crate::model::{Checkpoint, Density, Fractions, cost};
@@ -38,6 +38,9 @@ pub struct EvalArgs {
     /// Write the logits as CSV, one row an image
     #[arg(long)]
     logits: Option<PathBuf>,
+    /// Write the channels that each gate let be computed as CSV, one row an image and gate
+    #[arg(long)]
+    active: Option<PathBuf>,
     #[command(flatten)]
     json: Json,
 }
@@ -125,17 +128,30 @@ pub fn eval(args: &EvalArgs) -> Done {
         "burn" => None,
         other => return Err(anyhow!("unknown engine {other}, expected kernel, reference or burn")).or_bad_input(),
     };
+    if args.active.is_some() && (kernel.is_none() || !model.is_gated()) {
+        let text = "--active is for models with gates, on the kernel or reference engine";
+        return Err(anyhow!(text)).or_bad_input();
+    }
     let data = data::open(&args.data, &mut |_| Ok(())).or_bad_input()?;
     let bench = bench(args, &model, &data, split).or_bad_input()?;
     let mut out = match &args.logits {
         Some(path) => Some(open_logits(path, &model).or_bad_input()?),
         None => None,
     };
+    let mut active = match &args.active {
+        Some(path) => Some(open_active(path).or_bad_input()?),
+        None => None,
+    };
     let dense = cost::dense(model.spec()).or_failed()?;
     for density in densities {
-        let mut put = |rows: &[f32], first: usize| match &mut out {
-            Some(file) => write_logits(file, density, first, rows, &model, &bench),
-            None => Ok(()),
+        let mut put = |rows: &[f32], gates: &[GateOut], first: usize| {
+            if let Some(file) = &mut active {
+                write_active(file, density, first, gates, &bench)?;
+            }
+            match &mut out {
+                Some(file) => write_logits(file, density, first, rows, &model, &bench),
+                None => Ok(()),
+            }
         };
         let (m, name) = match kernel {
             Some(kernel) => (
@@ -164,13 +180,10 @@ pub fn eval(args: &EvalArgs) -> Done {
             )
         });
     }
-    match out.map(|mut file| file.flush()) {
-        Some(Err(e)) => Err(Failure {
-            code: 1,
-            error: e.into(),
-        }),
-        _ => Ok(0),
+    for mut file in out.into_iter().chain(active) {
+        file.flush().or_failed()?;
     }
+    Ok(0)
 }
 
 fn densities(args: &EvalArgs, model: &Checkpoint) -> Result<Vec<Density>> {
@@ -220,7 +233,8 @@ fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: S
     })
 }
 
-type Put<'a> = &'a mut dyn FnMut(&[f32], usize) -> Result<()>;
+/// Takes the logits of a batch, what its gates did, and its first image's place.
+type Put<'a> = &'a mut dyn FnMut(&[f32], &[GateOut], usize) -> Result<()>;
 
 fn by_engine(bench: &Bench, kernel: Kernel, density: Density, put: Put) -> Result<Measured> {
     let compiled = |threads| -> Result<Engine> {
@@ -249,7 +263,7 @@ fn by_engine(bench: &Bench, kernel: Kernel, density: Density, put: Put) -> Resul
         let began = Instant::now();
         let batch = engine.run(&pixels);
         spent += began.elapsed();
-        put(&batch.logits, first)?;
+        put(&batch.logits, &batch.gates, first)?;
         first += batch.n;
         tally.add(batch, labels.into_iter());
     }
@@ -315,7 +329,7 @@ fn by_burn(bench: &Bench, density: Density, put: Put) -> Result<Measured> {
             .zip(&labels)
             .filter(|(row, label)| best(row) == Some(usize::from(**label)))
             .count();
-        put(&logits, first)?;
+        put(&logits, &[], first)?;
         first += labels.len();
     }
     let shapes = spec.shapes()?;
@@ -357,6 +371,29 @@ fn open_logits(path: &PathBuf, model: &Checkpoint) -> Result<Csv> {
         .collect();
     writeln!(file, "density,image,label,{}", names.join(","))?;
     Ok(file)
+}
+
+fn open_active(path: &PathBuf) -> Result<Csv> {
+    let file = std::fs::File::create(path).map_err(|e| anyhow!("cannot write {}: {e}", path.display()))?;
+    let mut file = BufWriter::new(file);
+    writeln!(file, "density,image,gate,channels")?;
+    Ok(file)
+}
+
+fn write_active(file: &mut Csv, density: Density, first: usize, gates: &[GateOut], bench: &Bench) -> Result<()> {
+    for gate in gates {
+        let name = &bench.model.spec().nodes[gate.node].name;
+        for i in 0..gate.active.images() {
+            let channels: Vec<String> = gate.active.image(i).iter().map(u32::to_string).collect();
+            writeln!(
+                file,
+                "{density},{},{name},{}",
+                bench.indices[first + i],
+                channels.join(" ")
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn write_logits(

@@ -1,11 +1,15 @@
-//! `secateur devices`, `presets`, `datasets`: one line each.
+//! `secateur devices`, `presets`, `runs`, `datasets`: one line each.
 //! Knows nothing of what they are used for.
 
 use super::{Done, Json, OrFail};
 use crate::data::bundled;
+use crate::event::Outcome;
 use crate::run::device::DeviceName;
 use crate::run::experiment::{Experiment, PRESETS};
+use crate::run::folder::is_written;
+use crate::run::{RunId, replay};
 use serde_json::json;
+use std::path::Path;
 
 pub fn devices(json: Json) -> Done {
     for device in DeviceName::ALL {
@@ -27,6 +31,37 @@ pub fn presets(json: Json) -> Done {
         let e = Experiment::parse(text, &[]).or_failed()?;
         let fact = json!({ "preset": name, "about": e.about, "method": e.method.kind(), "arch": e.model.arch, "width": e.model.width, "data": e.data.source });
         json.say(&fact, || format!("{name:16} {}", e.about));
+    }
+    Ok(0)
+}
+
+pub fn runs(folder: &Path, json: Json) -> Done {
+    for path in replay::list(folder).or_failed()? {
+        let run = match replay::replay(RunId(0), &path) {
+            Ok(run) => run,
+            Err(e) => {
+                // One broken folder must not hide the others.
+                eprintln!("{e:#}");
+                continue;
+            }
+        };
+        let state = match (&run.ending, is_written(&path)) {
+            (_, true) => "running",
+            (Some(e), _) if e.outcome == Outcome::Finished => "finished",
+            (Some(e), _) if e.outcome == Outcome::Failed => "failed",
+            _ => "interrupted",
+        };
+        let ending = run.ending.as_ref();
+        let name = path
+            .file_name()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let fact = json!({
+            "run": path, "preset": run.experiment.name, "method": run.experiment.method.kind(), "seed": run.experiment.seed,
+            "state": state, "progress": run.progress(), "elapsed_secs": run.elapsed_secs, "events": run.events,
+            "valid_top1": ending.and_then(|e| e.valid_top1), "test_top1": ending.and_then(|e| e.test_top1),
+            "macs": ending.and_then(|e| e.macs), "params": ending.and_then(|e| e.params),
+        });
+        json.say(&fact, || format!("{state:12} {:3.0} %  {name}", run.progress() * 100.0));
     }
     Ok(0)
 }

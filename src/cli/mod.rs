@@ -5,8 +5,12 @@
 
 mod bench;
 mod eval;
+mod export;
+mod figure;
+mod import;
 mod inspect;
 mod lists;
+mod report;
 mod run;
 
 use crate::run::device::DeviceName;
@@ -42,16 +46,34 @@ struct Args {
 enum Action {
     /// Run an experiment, headless
     Run(run::RunArgs),
+    /// Go on with an interrupted run, in the same folder
+    Resume(run::ResumeArgs),
     /// Measure a model
     Eval(eval::EvalArgs),
     /// Show what is in a model file, layer by layer
     Inspect(inspect::InspectArgs),
+    /// One figure of one run or several
+    Figure(figure::FigureArgs),
+    /// One HTML file about one run or several
+    Report(report::ReportArgs),
+    /// Write a model for other programs, and check what was written
+    Export(export::ExportArgs),
+    /// Read weights of other programs into a model file
+    Import(import::ImportArgs),
     /// Time this machine
     Bench(bench::BenchArgs),
     /// List devices to train on
     Devices(Json),
     /// List presets
     Presets(Json),
+    /// List run folders
+    Runs {
+        /// Folder that holds run folders
+        #[arg(long, default_value = "runs")]
+        runs: std::path::PathBuf,
+        #[command(flatten)]
+        json: Json,
+    },
     /// List data sets
     Datasets(Json),
 }
@@ -142,11 +164,17 @@ pub fn main() -> Next {
             return Next::BenchFrame(args.seconds, args.events_per_second, args.json);
         }
         Some(Action::Run(args)) => run::run(&args),
+        Some(Action::Resume(args)) => run::resume(&args),
         Some(Action::Eval(args)) => eval::eval(&args),
         Some(Action::Inspect(args)) => inspect::inspect(&args),
+        Some(Action::Figure(args)) => figure::figure(&args),
+        Some(Action::Report(args)) => report::report(&args),
+        Some(Action::Export(args)) => export::export(&args),
+        Some(Action::Import(args)) => import::import(&args),
         Some(Action::Bench(args)) => bench::bench(&args),
         Some(Action::Devices(json)) => lists::devices(json),
         Some(Action::Presets(json)) => lists::presets(json),
+        Some(Action::Runs { runs, json }) => lists::runs(&runs, json),
         Some(Action::Datasets(json)) => lists::datasets(json),
     };
     match done {
@@ -174,6 +202,7 @@ fn window(args: Args) -> Next {
             Place {
                 runs: args.runs,
                 device,
+                threads: crate::run::folder::threads(),
             },
         ),
         Err(e) => complain(2, &e.to_string()),

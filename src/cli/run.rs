@@ -2,19 +2,27 @@
 //! Knows nothing of what methods do.
 
 use super::{Done, Json, OrFail};
-use crate::event::{Event, Outcome, Stamped, Verdict};
+use crate::event::{Ending, Event, Outcome, Stamped, Verdict};
 use crate::run::control::Control;
 use crate::run::device::DeviceName;
-use crate::run::execute::{Place, execute};
+use crate::run::execute::{self, Place, execute};
 use crate::run::experiment::Experiment;
+use crate::run::sweep;
 use anyhow::anyhow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct RunArgs {
     /// A preset's name (see `secateur presets`) or file
-    preset: String,
+    #[arg(required_unless_present = "sweep")]
+    preset: Option<String>,
+    /// Every combination of the settings in a file, one run each
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    sweep: Option<PathBuf>,
+    /// Only every Nth run of a sweep, beginning with the Ith
+    #[arg(long, value_name = "I/N", requires = "sweep")]
+    shard: Option<String>,
     /// Change a key, e.g. --set train.epochs=3
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -48,19 +56,85 @@ pub fn run(args: &RunArgs) -> Done {
     if let Some(seed) = args.seed {
         changes.push(("seed".into(), seed.to_string()));
     }
-    let experiment = Experiment::load(&args.preset, &changes).or_bad_input()?;
+    let shard = args.shard.as_deref().unwrap_or("1/1").parse().or_bad_input()?;
+    let experiments = match (&args.sweep, &args.preset) {
+        (Some(file), _) => sweep::experiments(file, shard, &changes),
+        (None, preset) => Experiment::load(preset.as_deref().unwrap_or_default(), &changes).map(|e| vec![e]),
+    };
+    let experiments = experiments.or_bad_input()?;
     let device = DeviceName::parse(&args.device).or_bad_input()?;
     device.open().or_bad_input()?;
     let place = Place {
         runs: args.runs.clone(),
         device,
+        threads: crate::run::folder::threads(),
     };
+    let control = stoppable()?;
+    for experiment in &experiments {
+        let code = watch(args.json, &control, |control, listen| {
+            execute(experiment, &place, control, listen)
+        })?;
+        if code != 0 {
+            return Ok(code);
+        }
+    }
+    Ok(0)
+}
+
+#[derive(clap::Args)]
+pub struct ResumeArgs {
+    /// A run folder, or its name in --runs
+    run: PathBuf,
+    /// flex, ndarray or wgpu
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Folder that holds run folders
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
+    #[command(flatten)]
+    json: Json,
+}
+
+pub fn resume(args: &ResumeArgs) -> Done {
+    let device = DeviceName::parse(&args.device).or_bad_input()?;
+    device.open().or_bad_input()?;
+    let place = Place {
+        runs: args.runs.clone(),
+        device,
+        threads: crate::run::folder::threads(),
+    };
+    let path = find(&args.run, &args.runs);
+    let control = stoppable()?;
+    watch(args.json, &control, |control, listen| {
+        execute::resume(&path, &place, control, listen)
+    })
+}
+
+/// A run folder by path, or by name in the folder of runs.
+pub fn find(run: &Path, runs: &Path) -> PathBuf {
+    let named = runs.join(run);
+    if !run.exists() && named.is_dir() {
+        named
+    } else {
+        run.to_path_buf()
+    }
+}
+
+/// A switch that Ctrl-C throws: work stops after saving.
+fn stoppable() -> Result<Arc<Control>, super::Failure> {
     let control = Arc::new(Control::default());
     let stop = control.clone();
     ctrlc::set_handler(move || stop.stop()).or_failed()?;
-    let json = args.json;
-    let mut listen = |stamped: &Stamped| say(json, stamped);
-    let ending = execute(&experiment, &place, &control, &mut listen).or_bad_input()?;
+    Ok(control)
+}
+
+/// Works, and says what happens.
+fn watch(
+    json: Json,
+    control: &Control,
+    work: impl FnOnce(&Control, &mut dyn FnMut(&Stamped)) -> anyhow::Result<Ending>,
+) -> Done {
+    let ending = work(control, &mut |stamped: &Stamped| say(json, stamped)).or_bad_input()?;
     match ending.outcome {
         Outcome::Finished => Ok(0),
         Outcome::Cancelled => Ok(130),
@@ -141,7 +215,9 @@ fn say(json: Json, stamped: &Stamped) {
                 top1(e.test_top1)
             );
         }
-        Event::Ended(e) if e.outcome == Outcome::Cancelled => eprintln!("{at}  stopped; {}", e.run),
+        Event::Ended(e) if e.outcome == Outcome::Cancelled => {
+            eprintln!("{at}  stopped; `secateur resume {}` goes on", e.run)
+        }
         Event::Ended(_) | Event::Step { .. } | Event::Layers { .. } | Event::Trial(_) => {}
     }
 }

@@ -130,6 +130,7 @@ pub(super) fn random_model(spec: NetSpec, seed: u64) -> Result<Checkpoint> {
         method: "none".into(),
         data: "random".into(),
         densities: vec![Density::FULL],
+        gate_densities: Vec::new(),
         metrics: vec![],
         recipe: String::new(),
         spec,

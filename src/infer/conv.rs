@@ -2,13 +2,14 @@
 //! Knows nothing of the network around it.
 //!
 //! Every layer is relu(scale · conv(x) + shift + residual). Each image splits its output channels in three:
-//! *live* ones are computed; *constant* ones come out without a multiplication (masked filters with a shift,
-//! and channels that only the residual has); all others are absent.
+//! *live* ones are computed; *constant* ones come out without a multiplication (channels that only the residual
+//! has); all others are absent. A masked filter's channel is dead: absent, its γ and β read as zero.
 
-use super::conv_plan::Plan;
+use super::conv_plan::{Forms, Lists, Run};
 use super::gate::{self, Gate};
+use super::kept::Kept;
 use super::plane;
-use crate::kernel::{Columns, ConvCall, Epilogue, Layout, Pool, WinogradScratch};
+use crate::kernel::{Columns, Epilogue, Layout, Pool, WinogradScratch};
 use crate::model::checkpoint::Moments;
 use crate::model::spec::Shift;
 
@@ -49,12 +50,8 @@ pub(super) struct Conv {
     pub input: usize,
     pub output: usize,
     pub residual: Option<(usize, Layout)>,
-    pub plan: Plan,
-    /// As the plan takes them.
-    pub weights: Vec<f32>,
-    /// By filter, and by column: whether it is kept, where some are not.
-    pub kept_filters: Option<Vec<bool>>,
-    pub kept_columns: Option<Vec<bool>>,
+    pub forms: Forms,
+    pub kept: Kept,
     /// Columns of one input channel.
     pub taps: usize,
     pub norm: Option<Norm>,
@@ -70,11 +67,7 @@ pub(super) struct Conv {
 /// What a convolution keeps between images on one worker.
 #[derive(Debug)]
 pub(super) struct ConvState {
-    columns: Columns,
-    /// The channels `columns` was made for.
-    made_for: Vec<u32>,
-    made: bool,
-    listed: Vec<u32>,
+    pub lists: Lists,
     /// Filters that are computed.
     pub live: Vec<u32>,
     constant: Vec<u32>,
@@ -126,25 +119,26 @@ pub(super) struct Macs {
 }
 
 impl ConvState {
-    /// Takes over newly folded numbers.
+    /// Takes over newly folded numbers and a new mask.
     pub fn refold(&mut self, conv: &Conv) {
         self.scale.copy_from_slice(&conv.scale);
         self.shift.copy_from_slice(&conv.shift);
+        for f in (0..conv.filters()).filter(|&f| !conv.kept.filter(f)) {
+            (self.scale[f], self.shift[f]) = (0.0, 0.0);
+        }
+        self.lists.forget();
     }
 }
 
 impl Conv {
     pub fn filters(&self) -> usize {
-        self.plan.output().channels
+        self.forms.output().channels
     }
 
     pub fn state(&self) -> ConvState {
-        let (filters, channels) = (self.filters(), self.plan.input().channels);
+        let filters = self.filters();
         ConvState {
-            columns: self.plan.columns(),
-            made_for: Vec::with_capacity(channels),
-            made: false,
-            listed: Vec::with_capacity(channels * self.taps),
+            lists: self.forms.lists(),
             live: Vec::with_capacity(filters),
             constant: Vec::with_capacity(filters),
             scale: self.scale.clone(),
@@ -153,14 +147,11 @@ impl Conv {
         }
     }
 
-    fn is_kept(&self, f: usize) -> bool {
-        self.kept_filters.as_ref().is_none_or(|kept| kept[f])
-    }
-
     /// Decides which channels of one image are computed. Nothing is computed yet.
     pub fn choose(&self, x: Source, state: &mut ConvState, scratch: &mut Scratch) {
-        self.list_columns(x.active, state);
         self.list_filters(x, state, scratch);
+        self.forms
+            .list(x.active, state.live.len(), &self.kept, &mut state.lists);
     }
 
     /// Makes both sides of a residual sum hold the union of their channels: `residual` gets zero planes, `state` more constant channels.
@@ -206,25 +197,18 @@ impl Conv {
             residual,
             relu: self.relu,
         };
-        let call = ConvCall {
+        let run = Run {
             input: x.data,
-            weights: &self.weights,
-            columns: &state.columns,
             filters: &state.live,
             epilogue,
         };
-        self.plan.run(&call, scratch, pool, output);
+        self.forms.run(run, &state.lists, scratch, pool, output);
         if !state.constant.is_empty() {
-            self.plan.run(
-                &ConvCall {
-                    columns: &self.none,
-                    filters: &state.constant,
-                    ..call
-                },
-                scratch,
-                None,
-                output,
-            );
+            let run = Run {
+                filters: &state.constant,
+                ..run
+            };
+            self.forms.run_direct(run, &self.none, None, output);
         }
         active.clear();
         active.extend_from_slice(&state.live);
@@ -232,10 +216,10 @@ impl Conv {
             active.extend_from_slice(&state.constant);
             active.sort_unstable();
         }
-        let layout = self.plan.output();
+        let layout = self.forms.output();
         let positions = layout.height * layout.width;
         Macs {
-            conv: (state.live.len() * state.columns.len() * self.plan.columns_each() * positions) as u64,
+            conv: (state.live.len() * state.lists.columns(self.taps) * positions) as u64,
             gate: self
                 .gate
                 .as_ref()
@@ -243,27 +227,7 @@ impl Conv {
         }
     }
 
-    /// Columns of the channels that are there, less the masked ones. Kept while the channels stay the same.
-    fn list_columns(&self, channels: &[u32], state: &mut ConvState) {
-        if state.made && state.made_for == channels {
-            return;
-        }
-        state.made = true;
-        state.made_for.clear();
-        state.made_for.extend_from_slice(channels);
-        let Some(kept) = &self.kept_columns else {
-            state.columns.set_channels(channels);
-            return;
-        };
-        state.listed.clear();
-        let all = channels
-            .iter()
-            .flat_map(|&c| c * self.taps as u32..(c + 1) * self.taps as u32);
-        state.listed.extend(all.filter(|&column| kept[column as usize]));
-        state.columns.set_columns(&state.listed);
-    }
-
-    /// Splits filters into live, constant and absent ones and sets scale and shift.
+    /// Splits filters into live and absent ones and sets scale and shift.
     fn list_filters(&self, x: Source, state: &mut ConvState, scratch: &mut Scratch) {
         let ConvState {
             live,
@@ -275,34 +239,24 @@ impl Conv {
         } = state;
         live.clear();
         constant.clear();
-        // Whether a channel without a product is more than zero. NaN must stay visible.
-        let shows = |shift: f32| {
-            !(if self.relu && self.residual.is_none() {
-                shift <= 0.0
-            } else {
-                shift == 0.0
-            })
-        };
         let Some(gate) = &self.gate else {
-            if self.kept_filters.is_none() {
-                live.extend(0..self.filters() as u32);
-                return;
-            }
-            for f in 0..self.filters() {
-                if self.is_kept(f) {
-                    live.push(f as u32);
-                } else if shows(self.shift[f]) {
-                    constant.push(f as u32);
-                }
-            }
+            live.extend((0..self.filters() as u32).filter(|&f| self.kept.filter(f as usize)));
             return;
         };
-        gate.saliency(x.data, self.plan.input(), x.active, &mut scratch.gate, saliency);
+        gate.saliency(x.data, self.forms.input(), x.active, &mut scratch.gate, saliency);
+        for (f, v) in saliency.iter_mut().enumerate() {
+            if !self.kept.filter(f) {
+                *v = 0.0;
+            }
+        }
         gate.winners(saliency, &mut scratch.gate, &mut scratch.winners);
         scale.fill(0.0);
         shift.fill(0.0);
         for &winner in &scratch.winners {
             let f = winner as usize;
+            if !self.kept.filter(f) {
+                continue;
+            }
             let pi = saliency[f];
             scale[f] = pi * self.scale[f];
             shift[f] = match gate.form {
@@ -313,11 +267,7 @@ impl Conv {
             if pi == 0.0 && gate.form == Shift::Eq1 {
                 continue;
             }
-            if self.is_kept(f) {
-                live.push(winner);
-            } else if shows(shift[f]) {
-                constant.push(winner);
-            }
+            live.push(winner);
         }
     }
 }

@@ -8,8 +8,8 @@ use super::walk::{ImageOut, Worker};
 use crate::kernel::{Kernel, Pool};
 use crate::model::checkpoint::{Checkpoint, NormStats};
 use crate::model::spec::NetSpec;
-use crate::model::{Density, Weights};
-use anyhow::Result;
+use crate::model::{Density, Masks, Weights};
+use anyhow::{Result, bail};
 use std::sync::{Barrier, Mutex, PoisonError};
 
 /// How to compile.
@@ -91,7 +91,7 @@ pub struct Engine {
 /// Compiles a checkpoint: every gate at density 1, buffers for `options.threads` images at once, results for `options.batch`.
 ///
 /// # Errors
-/// Parts that do not fit each other, or a network the kernels do not have: a stride above 2, padding as large as
+/// Parts that do not fit each other, or a network the kernels do not have: groups, a stride above 2, padding as large as
 /// its kernel, a gate that is not on a convolution with a norm.
 pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
     checkpoint.check()?;
@@ -99,7 +99,7 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
     let model = Checkpoint {
         header: checkpoint.header.clone(),
         weights: Weights::new(),
-        masks: checkpoint.masks.clone(),
+        masks: Masks::new(),
         stats: checkpoint.stats.clone(),
     };
     let mut pool = Pool::new(options.threads);
@@ -143,6 +143,7 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
         batch,
     };
     engine.set_density(Density::FULL);
+    engine.set_masks(&checkpoint.masks)?;
     Ok(engine)
 }
 
@@ -187,6 +188,44 @@ impl Engine {
             }
         }
         self.workers.iter_mut().for_each(|w| w.refold(&self.program));
+    }
+
+    /// Sets the static masks, in place of those before (at first the checkpoint's); none are none. A masked filter's
+    /// channel is dead, as if [`crate::model::mask::kept_entries`] had zeroed its numbers, and layers that read it go
+    /// without its columns. Nothing is compiled and no weights are copied, except those of a layer with `elements`.
+    ///
+    /// # Errors
+    /// A mask for a layer that does not exist, or of another size; then the masks stay as they were.
+    pub fn set_masks(&mut self, masks: &Masks) -> Result<()> {
+        let nodes = &self.model.spec().nodes;
+        let layers = || self.program.actions.iter().filter_map(Action::kept);
+        for (name, mask) in masks {
+            let Some((_, kept)) = layers().find(|l| nodes[l.0].name == *name) else {
+                bail!(
+                    "a mask for {name}, which is no convolution or linear layer of {}",
+                    self.spec().name
+                );
+            };
+            kept.check(name, mask)?;
+        }
+        for action in &mut self.program.actions {
+            let Some((node, _)) = action.kept() else { continue };
+            let mask = masks.get(&nodes[node].name);
+            let elements = mask.map_or(&[][..], |mask| &mask.elements);
+            match action {
+                Action::Conv(conv) => {
+                    conv.kept.set(mask);
+                    conv.forms.mask_weights(elements);
+                }
+                Action::Linear { linear, .. } => {
+                    linear.kept.set(mask);
+                    linear.mask_weights(elements);
+                }
+                _ => {}
+            }
+        }
+        self.workers.iter_mut().for_each(|w| w.refold(&self.program));
+        Ok(())
     }
 
     /// Runs images, `[n, c, h, w]` normalized, n at most `options.batch`. Allocates nothing.

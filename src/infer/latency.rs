@@ -42,7 +42,7 @@ pub(super) fn time(engine: &mut Engine, images: &[f32], budget: Duration) -> Lat
     quantiles(&mut runs)
 }
 
-fn quantiles(runs: &mut [f64]) -> Latency {
+pub(super) fn quantiles(runs: &mut [f64]) -> Latency {
     runs.sort_unstable_by(f64::total_cmp);
     // Between neighbors, as numpy has it.
     let at = |share: f64| {

@@ -1,6 +1,46 @@
 //! Products of a sparse vector and a matrix: linear layers and saliency predictors.
 //! Knows nothing of convolutions.
 
+use super::kept::Kept;
+
+/// A linear layer ready to run.
+#[derive(Clone, Debug)]
+pub(super) struct Linear {
+    /// Its node.
+    pub node: usize,
+    pub kept: Kept,
+    pub matrix: Matrix,
+    /// The matrix without masked single weights, if there are any.
+    pub masked: Option<Matrix>,
+    pub bias: Option<Vec<f32>>,
+}
+
+impl Linear {
+    /// y = W·x + b over (input, x) pairs. What dead outputs get means nothing.
+    pub fn run(&self, x: &[(u32, f32)], y: &mut [f32]) {
+        match &self.bias {
+            Some(bias) => y.copy_from_slice(bias),
+            None => y.fill(0.0),
+        }
+        self.masked.as_ref().unwrap_or(&self.matrix).add_rows(x, y);
+    }
+
+    /// Masks single weights, one entry a weight of `[outputs, inputs]`; none if empty.
+    pub fn mask_weights(&mut self, elements: &[bool]) {
+        self.masked = (!elements.is_empty()).then(|| {
+            let mut masked = self.matrix.clone();
+            let outputs = masked.outputs;
+            let inputs = elements.len() / outputs.max(1);
+            for (at, w) in masked.data.iter_mut().enumerate() {
+                if !elements[at % outputs * inputs + at / outputs] {
+                    *w = 0.0;
+                }
+            }
+            masked
+        });
+    }
+}
+
 /// A matrix as `[inputs, outputs]`, so that an input that is not listed is a row that is not read.
 #[derive(Clone, Debug)]
 pub(super) struct Matrix {

@@ -5,10 +5,12 @@
 //! A channel that is not active is absent: its plane is never computed and never read.
 
 mod bench;
+mod bench_search;
 mod conv;
 mod conv_plan;
 mod engine;
 mod gate;
+mod kept;
 mod latency;
 mod linear;
 mod plan;
@@ -21,6 +23,7 @@ mod walk;
 mod tests;
 
 pub use bench::{BenchInfer, BenchRow};
+pub use bench_search::{BenchSearch, SearchRow};
 pub use engine::{Batch, Engine, GateOut, LayerOut, Options, compile};
 pub use gate::ActiveSets;
 pub use latency::{Latency, latency};

@@ -2,20 +2,20 @@
 //! Knows nothing of images or threads.
 
 use super::conv::{Conv, Norm};
-use super::conv_plan::Plan;
+use super::conv_plan::Forms;
 use super::engine::Options;
 use super::gate::Gate;
-use super::linear::Matrix;
+use super::kept::Kept;
+use super::linear::{Linear, Matrix};
 use super::plane::Window;
 use super::program::{Action, Program, Tensor, assign};
-use crate::kernel::{ConvPlan, ConvShape, Layout, Pad, WinogradPlan};
+use crate::kernel::{ConvShape, Layout, Pad};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::mask::LayerMask;
 use crate::model::spec::{NetSpec, Op, Shape};
 use crate::model::steps::{ConvStep, Step, steps};
 use anyhow::{Context, Result, ensure};
 
-/// Compiles a checkpoint that has been checked. Norms are not folded yet.
+/// Compiles a checkpoint that has been checked. Norms are not folded and masks not set yet.
 pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Program> {
     let spec = checkpoint.spec();
     let shapes = spec.shapes()?;
@@ -69,8 +69,8 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Gives node `i` a tensor in the layout its first convolution reads.
     fn tensor(&mut self, i: usize) -> usize {
-        let layout = self.winograd_reader(i).or_else(|| self.reader(i));
-        self.tensor_in(i, layout.unwrap_or_else(|| self.contiguous(i)))
+        let layout = self.reader(i).unwrap_or_else(|| self.contiguous(i));
+        self.tensor_in(i, layout)
     }
 
     fn contiguous(&self, i: usize) -> Layout {
@@ -94,40 +94,6 @@ impl Planner<'_> {
                 Op::Dropout { .. } => self.reader(j),
                 _ => None,
             })
-    }
-
-    /// What Winograd's algorithm reads, if the only step that reads node `i` is a convolution done so.
-    fn winograd_reader(&self, i: usize) -> Option<Layout> {
-        let mut readers = Vec::new();
-        self.readers(i, &mut readers);
-        let [conv] = readers[..] else { return None };
-        let Op::Conv { .. } = self.spec.nodes[conv].op else {
-            return None;
-        };
-        // What it reads does not depend on what it writes.
-        let plan = self.winograd(conv, self.contiguous(conv), None)?;
-        Some(*plan.input())
-    }
-
-    /// The nodes that read node `i`, through nodes that change nothing. A gate is part of the convolution that reads the same.
-    fn readers(&self, i: usize, readers: &mut Vec<usize>) {
-        for j in self.spec.consumers(i) {
-            match self.spec.nodes[j].op {
-                Op::Dropout { .. } => self.readers(j, readers),
-                Op::Gate { .. } => {}
-                _ => readers.push(j),
-            }
-        }
-    }
-
-    /// A plan by Winograd's algorithm, where that pays. Its tiles mix the columns of a channel, so none may be masked.
-    fn winograd(&self, conv: usize, output: Layout, residual: Option<Layout>) -> Option<WinogradPlan> {
-        let masked = |m: &LayerMask| m.columns.contains(&false);
-        let mask = self.checkpoint.masks.get(&self.spec.nodes[conv].name);
-        if !self.options.winograd || mask.is_some_and(masked) {
-            return None;
-        }
-        WinogradPlan::new(self.options.kernel, &self.shape(conv).ok()?, output, residual)
     }
 
     fn read(&self, i: usize) -> Result<usize> {
@@ -234,18 +200,16 @@ impl Planner<'_> {
         }
         let output = self.tensor(end);
         let layout = self.tensors[output].layout;
-        let residual_layout = residual.map(|r| r.1);
-        // The input was laid out for the plan it is to have.
-        let plan = self
-            .winograd(step.conv, layout, residual_layout)
-            .filter(|plan| *plan.input() == self.tensors[input].layout)
-            .map_or_else(
-                || Plan::Direct(ConvPlan::forward(self.options.kernel, &shape, layout, residual_layout)),
-                Plan::Winograd,
-            );
-        if self.tensors[input].layout != *plan.input() {
+        let forms = Forms::new(
+            (self.options.kernel, self.options.winograd),
+            &shape,
+            self.array(step.conv, "weight")?,
+            layout,
+            residual.map(|r| r.1),
+        );
+        if self.tensors[input].layout != *forms.input() {
             self.tensors.push(Tensor {
-                layout: *plan.input(),
+                layout: *forms.input(),
                 slot: 0,
             });
             let to = self.tensors.len() - 1;
@@ -257,24 +221,21 @@ impl Planner<'_> {
             Op::Conv { bias: true, .. } if step.norm.is_none() => self.array(step.conv, "bias")?,
             _ => vec![0.0; shape.filters],
         };
-        let mask = self.checkpoint.masks.get(&node.name);
         let conv = Conv {
             node: step.conv,
             index: self.spec.convs().iter().position(|&c| c == step.conv).unwrap_or(0),
             input,
             output,
             residual,
-            weights: plan.weights(self.array(step.conv, "weight")?),
-            kept_filters: mask.map(|m| m.filters.clone()).filter(|kept| kept.contains(&false)),
-            kept_columns: mask.map(|m| m.columns.clone()).filter(|kept| kept.contains(&false)),
+            kept: Kept::whole(shape.filters, shape.in_channels, shape.taps()),
             taps: shape.taps(),
             norm: step.norm.map(|n| self.norm(n)).transpose()?,
             gate: step.gate.map(|(gate, form)| self.gate(gate, form)).transpose()?,
             relu: step.relu || sum.is_some_and(|s| s.relu),
             scale: vec![1.0; shape.filters],
             shift: bias,
-            none: plan.columns(),
-            plan,
+            none: forms.no_columns(),
+            forms,
         };
         self.actions.push(Action::Conv(Box::new(conv)));
         Ok(())
@@ -339,9 +300,10 @@ impl Planner<'_> {
                 from: first,
                 to: self.tensor(i),
             },
-            Op::Relu => Action::Relu {
+            Op::Relu | Op::Relu6 => Action::Relu {
                 from: first,
                 to: self.tensor(i),
+                most: if node.op == Op::Relu { f32::INFINITY } else { 6.0 },
             },
             Op::Norm { .. } => {
                 let c = self.shapes[i][0];
@@ -358,22 +320,18 @@ impl Planner<'_> {
                 to: self.tensor(i),
             },
             Op::Linear { outputs, bias } => {
-                let mut weight = self.array(i, "weight")?;
-                if let Some(mask) = self.checkpoint.masks.get(&node.name) {
-                    let columns = mask.columns.len().max(1);
-                    let kept = |at: usize| mask.filters[at / columns] && mask.columns[at % columns];
-                    weight
-                        .iter_mut()
-                        .enumerate()
-                        .filter(|(at, _)| !kept(*at))
-                        .for_each(|(_, w)| *w = 0.0);
-                }
+                let weight = self.array(i, "weight")?;
                 let bias = if bias { Some(self.array(i, "bias")?) } else { None };
                 Action::Linear {
                     from: first,
                     to: self.tensor_in(i, self.contiguous(i)),
-                    matrix: Matrix::transposed(&weight, outputs),
-                    bias,
+                    linear: Box::new(Linear {
+                        node: i,
+                        kept: Kept::whole(outputs, self.shapes[node.inputs[0]][0], 1),
+                        matrix: Matrix::transposed(&weight, outputs),
+                        masked: None,
+                        bias,
+                    }),
                 }
             }
             Op::Gate { .. } => anyhow::bail!(

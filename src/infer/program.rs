@@ -2,7 +2,8 @@
 //! Knows nothing of checkpoints.
 
 use super::conv::{Conv, Norm};
-use super::linear::Matrix;
+use super::kept::Kept;
+use super::linear::Linear;
 use super::plane::Window;
 use crate::kernel::Layout;
 
@@ -42,9 +43,11 @@ pub(super) enum Action {
         to: usize,
         relu: bool,
     },
+    /// max(x, 0), or min(max(x, 0), `most`).
     Relu {
         from: usize,
         to: usize,
+        most: f32,
     },
     Norm {
         from: usize,
@@ -60,12 +63,20 @@ pub(super) enum Action {
     Linear {
         from: usize,
         to: usize,
-        matrix: Matrix,
-        bias: Option<Vec<f32>>,
+        linear: Box<Linear>,
     },
 }
 
 impl Action {
+    /// The node that masks are given for, and its mask.
+    pub fn kept(&self) -> Option<(usize, &Kept)> {
+        match self {
+            Action::Conv(conv) => Some((conv.node, &conv.kept)),
+            Action::Linear { linear, .. } => Some((linear.node, &linear.kept)),
+            _ => None,
+        }
+    }
+
     /// Tensors it reads, and the one it writes.
     fn touches(&self) -> (Vec<usize>, usize) {
         match self {
@@ -75,7 +86,7 @@ impl Action {
             | Action::MaxPool { from, to, .. }
             | Action::AvgPool { from, to, .. }
             | Action::Mean { from, to }
-            | Action::Relu { from, to }
+            | Action::Relu { from, to, .. }
             | Action::Norm { from, to, .. }
             | Action::Flatten { from, to }
             | Action::Linear { from, to, .. } => (vec![*from], *to),

@@ -4,7 +4,7 @@ use super::bench::random_model;
 use super::*;
 use crate::kernel::Kernel;
 use crate::model::cost::{self, Fractions};
-use crate::model::mask::LayerMask;
+use crate::model::mask::{self, LayerMask, Masks};
 use crate::model::net::{Net, Norms, Output, Pass};
 use crate::model::spec::{NetSpec, Node, Op, Pad, Shift};
 use crate::model::{Checkpoint, Density, zoo};
@@ -74,23 +74,28 @@ fn direct_engine(model: &Checkpoint) -> Engine {
 /// How many convolutions are computed by Winograd's algorithm.
 fn winograd_convs(model: &Checkpoint, options: &Options) -> usize {
     let program = plan::plan(model, options).expect("plans");
-    program
-        .convs()
-        .filter(|c| matches!(c.plan, conv_plan::Plan::Winograd(_)))
-        .count()
+    program.convs().filter(|c| c.forms.has_winograd()).count()
+}
+
+/// The model without masks, but with zeros where they are.
+fn zeroed(model: &Checkpoint) -> Checkpoint {
+    let mut zeroed = model.clone();
+    for (name, kept) in mask::kept_entries(model.spec(), &model.masks).expect("fits") {
+        let array = zeroed.weights.get_mut(&name).expect("there");
+        for (v, kept) in array.data.iter_mut().zip(kept) {
+            if !kept {
+                *v = 0.0;
+            }
+        }
+    }
+    zeroed.masks.clear();
+    zeroed
 }
 
 /// The whole convolution, then the mask: masked weights are zero.
 fn burn(model: &Checkpoint, images: &[f32], density: Density) -> Output {
     let spec = Arc::new(model.spec().clone());
-    let mut weights = model.weights.clone();
-    for (name, mask) in &model.masks {
-        let columns = mask.columns.len();
-        let weight = weights.get_mut(&format!("{name}.weight")).expect("there");
-        for (i, w) in weight.data.iter_mut().enumerate() {
-            *w *= f32::from(mask.filters[i / columns] && mask.columns[i % columns]);
-        }
-    }
+    let weights = zeroed(model).weights;
     let device = Device::flex();
     let net = Net::new(spec.clone(), &weights, &device).expect("fits");
     let [c, h, w] = spec.input;
@@ -177,7 +182,14 @@ fn masked(mut model: Checkpoint, seed: u64) -> Checkpoint {
         let mut draw = |n: usize, share: f64| (0..n).map(|_| rng.random_bool(share)).collect::<Vec<_>>();
         let filters = draw(weight.shape[0], 0.7);
         let columns = draw(weight.shape[1..].iter().product(), 0.6);
-        model.masks.insert(name, LayerMask { filters, columns, ..LayerMask::default() });
+        model.masks.insert(
+            name,
+            LayerMask {
+                filters,
+                columns,
+                ..LayerMask::default()
+            },
+        );
     }
     model
 }
@@ -244,7 +256,7 @@ fn winograd_counts_the_macs_of_the_convolution() {
 }
 
 #[test]
-fn masked_columns_and_second_readers_keep_convolutions_direct() {
+fn the_reference_and_who_asks_for_it_have_no_winograd() {
     let options = Options::default();
     let direct = Options {
         winograd: false,
@@ -257,18 +269,123 @@ fn masked_columns_and_second_readers_keep_convolutions_direct() {
     let net = model(wide("m-cifarnet"), 3);
     assert_eq!(winograd_convs(&net, &direct), 0);
     assert_eq!(winograd_convs(&net, &reference), 0);
-    assert_eq!(winograd_convs(&masked(net, 4), &options), 0);
-    // The first convolution of a block reads what the sum reads too.
-    let resnet = model(wide("resnet18"), 3);
-    let program = plan::plan(&resnet, &options).expect("plans");
-    for conv in program
-        .convs()
-        .filter(|c| matches!(c.plan, conv_plan::Plan::Winograd(_)))
-    {
-        let readers = program.convs().filter(|c| c.input == conv.input);
-        assert_eq!(readers.count(), 1);
-        assert!(program.convs().all(|c| c.residual.is_none_or(|r| r.0 != conv.input)));
+}
+
+#[test]
+fn split_channels_and_few_channels_are_computed_directly() {
+    if Kernel::best().name() == "reference" {
+        return;
     }
+    let plain = model(wide("m-cifarnet"), 3);
+    let options = Options::default();
+    let program = plan::plan(&plain, &options).expect("plans");
+    let conv = program.convs().find(|c| c.forms.has_winograd()).expect("wide enough");
+    let (channels, filters) = (conv.forms.input().channels, conv.filters());
+    let mut lists = conv.forms.lists();
+    let all: Vec<u32> = (0..channels as u32).collect();
+    let mut kept = conv.kept.clone();
+    let mut is_winograd = |channels: &[u32], filters: usize, kept: &kept::Kept| {
+        lists.forget();
+        conv.forms.list(channels, filters, kept, &mut lists);
+        lists.by_winograd()
+    };
+    assert!(is_winograd(&all, filters, &kept));
+    assert!(!is_winograd(&all[..1], 1, &kept));
+    let mut mask = LayerMask::whole(filters, channels * 9);
+    mask.columns[..9].fill(false);
+    kept.set(Some(&mask));
+    assert!(is_winograd(&all, filters, &kept), "a whole channel is no obstacle");
+    mask.columns[12] = false;
+    kept.set(Some(&mask));
+    assert!(!is_winograd(&all, filters, &kept));
+}
+
+/// Trial masks of every kind for every convolution but the first and every linear layer but the last.
+fn trial_masks(model: &Checkpoint, seed: u64, with_elements: bool) -> Masks {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let spec = model.spec();
+    let mut masks = Masks::new();
+    for &i in spec.convs().iter().skip(1).chain(spec.find("hidden").iter()) {
+        let name = spec.nodes[i].name.clone();
+        let shape = &model.weights[&format!("{name}.weight")].shape;
+        let (filters, columns) = (shape[0], shape[1..].iter().product());
+        let mut mask = LayerMask::whole(filters, columns);
+        let mut draw = |bits: &mut [bool]| bits.iter_mut().for_each(|b| *b = rng.random_bool(0.6));
+        match i % 4 {
+            0 => draw(&mut mask.filters),
+            1 => draw(&mut mask.columns),
+            2 => (draw(&mut mask.filters), draw(&mut mask.columns)).1,
+            _ if with_elements => {
+                mask.elements = vec![true; filters * columns];
+                draw(&mut mask.elements);
+            }
+            _ => continue,
+        }
+        masks.insert(name, mask);
+    }
+    masks
+}
+
+#[test]
+fn set_masks_equals_a_model_with_those_weights_zeroed() {
+    let mut specs: Vec<NetSpec> = zoo::NAMES.iter().map(|name| small(name)).collect();
+    specs.extend(["m-cifarnet", "resnet18"].map(wide));
+    let gated = |form| specs.iter().map(move |spec| zoo::gated(spec, form));
+    let all: Vec<NetSpec> = gated(Shift::Eq1)
+        .chain(gated(Shift::Released))
+        .chain(specs.clone())
+        .collect();
+    for spec in all {
+        let whole = model(spec, 3);
+        let x = images(whole.spec(), 3, 9);
+        let mut engines = [1, 2].map(|threads| engine(&whole, threads, Kernel::best()));
+        for (trial, elements) in [(1, false), (2, true), (0, false), (3, false)] {
+            let mut masked = whole.clone();
+            if trial > 0 {
+                masked.masks = trial_masks(&whole, trial, elements);
+            }
+            let what = format!("{} trial {trial}", whole.spec().name);
+            for density in [percent(100), percent(50)] {
+                let mut want = engine(&zeroed(&masked), 1, Kernel::best());
+                want.set_density(density);
+                let want = want.run(&x).clone();
+                let mut compiled = engine(&masked, 1, Kernel::best());
+                compiled.set_density(density);
+                let same = compiled.run(&x).clone();
+                for engine in &mut engines {
+                    engine.set_density(density);
+                    engine.set_masks(&masked.masks).expect("fits");
+                    let got = engine.run(&x);
+                    close(&got.logits, &want.logits, &what);
+                    assert!(got.macs_conv <= want.macs_conv, "{what}");
+                    assert!(*got == same, "{what}: not as compiled with these masks");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn masks_of_other_networks_are_refused_and_change_nothing() {
+    let whole = model(small("m-cifarnet"), 3);
+    let x = images(whole.spec(), 1, 9);
+    let mut engine = engine(&whole, 1, Kernel::best());
+    engine.set_masks(&trial_masks(&whole, 1, false)).expect("fits");
+    let before = engine.run(&x).clone();
+    let refused = |engine: &mut Engine, name: &str, mask: LayerMask| {
+        let masks = Masks::from([(name.to_owned(), mask)]);
+        engine
+            .set_masks(&masks)
+            .map_err(|e| e.to_string())
+            .expect_err("refused")
+    };
+    let mask = LayerMask::whole(3, 4);
+    assert_eq!(
+        refused(&mut engine, "conv9", mask.clone()),
+        "a mask for conv9, which is no convolution or linear layer of m-cifarnet"
+    );
+    assert!(refused(&mut engine, "conv1", mask).starts_with("the mask of conv1 is 3×4, expected "));
+    assert!(engine.run(&x) == &before);
 }
 
 #[test]

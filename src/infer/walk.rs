@@ -61,7 +61,7 @@ impl Worker {
             .unwrap_or(0);
         let mut scratch = Scratch::new(channels);
         for conv in program.convs() {
-            conv.plan.make_room(&mut scratch.winograd);
+            conv.forms.make_room(&mut scratch.winograd);
         }
         Self {
             slots: program.slots.iter().map(|s| s.alloc()).collect(),
@@ -153,7 +153,7 @@ impl Worker {
             | Action::MaxPool { from, to, .. }
             | Action::AvgPool { from, to, .. }
             | Action::Mean { from, to }
-            | Action::Relu { from, to }
+            | Action::Relu { from, to, .. }
             | Action::Norm { from, to, .. }
             | Action::Flatten { from, to }
             | Action::Linear { from, to, .. } => (*from, *to),
@@ -178,19 +178,15 @@ impl Worker {
                     }
                 }
             }
-            Action::Linear { matrix, bias, .. } => {
+            Action::Linear { linear, .. } => {
                 self.pairs.clear();
+                let read = there.iter().filter(|&&c| linear.kept.channel(c));
                 self.pairs
-                    .extend(there.iter().map(|&c| (c, x[layout.offset(c as usize, 0, 0)])));
+                    .extend(read.map(|&c| (c, x[layout.offset(c as usize, 0, 0)])));
                 // Planned to be contiguous.
-                let y = &mut output[..matrix.outputs];
-                match bias {
-                    Some(bias) => y.copy_from_slice(bias),
-                    None => y.fill(0.0),
-                }
-                matrix.add_rows(&self.pairs, y);
-                active.extend(0..matrix.outputs as u32);
-                out.linear += (there.len() * matrix.outputs) as u64;
+                linear.run(&self.pairs, &mut output[..linear.matrix.outputs]);
+                active.extend((0..linear.matrix.outputs as u32).filter(|&f| linear.kept.filter(f as usize)));
+                out.linear += (self.pairs.len() * active.len()) as u64;
             }
             Action::Norm { scale, shift, .. } => {
                 let mut present = there.iter().peekable();
@@ -246,7 +242,9 @@ impl Worker {
                             plane::max_pool(a, [layout.height, layout.width], *window, b, to_layout.width)
                         }
                         Action::AvgPool { window, .. } => plane::avg_pool(a, layout.width, *window, b, to_layout.width),
-                        Action::Relu { .. } => b.iter_mut().zip(&*a).for_each(|(b, a)| *b = a.max(0.0)),
+                        Action::Relu { most, .. } => {
+                            b.iter_mut().zip(&*a).for_each(|(b, a)| *b = a.max(0.0).min(*most))
+                        }
                         _ => b.copy_from_slice(a),
                     }
                     plane::store(to_layout, b, c, &mut output);

@@ -123,6 +123,16 @@ impl Vector for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn unzip(self, b: Self) -> (Self, Self) {
+        unsafe {
+            let sorted = |half: __m256| _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(_mm256_castps_pd(half)));
+            (
+                Self(sorted(_mm256_shuffle_ps::<0x88>(self.0, b.0))),
+                Self(sorted(_mm256_shuffle_ps::<0xdd>(self.0, b.0))),
+            )
+        }
+    }
+    #[inline(always)]
     unsafe fn transpose(from: &[*const f32; 16], to: *mut f32, to_pitch: usize) {
         unsafe {
             let mut a = [_mm256_setzero_ps(); 8];
@@ -168,5 +178,5 @@ unsafe fn lane_mask(bits: u16) -> __m256 {
 instantiate!(
     Avx2, [target_feature(enable = "avx2,fma")], rows: true, conv_tail: None, outer_half: None,
     conv_filters: [8, 6, 0, 0, 0, 0], conv_tail_filters: [0; 6], dot_max: (3, 3), outer_max: (6, 2),
-    winograd_costs: [27, 48]
+    winograd_costs: [20, 30]
 );

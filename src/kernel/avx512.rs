@@ -78,6 +78,17 @@ impl Vector for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn unzip(self, b: Self) -> (Self, Self) {
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+            (
+                Self(_mm512_permutex2var_ps(self.0, even, b.0)),
+                Self(_mm512_permutex2var_ps(self.0, odd, b.0)),
+            )
+        }
+    }
+    #[inline(always)]
     unsafe fn transpose(from: &[*const f32; 16], to: *mut f32, to_pitch: usize) {
         unsafe {
             let mut a = [_mm512_setzero_ps(); 16];
@@ -130,5 +141,5 @@ instantiate!(
     conv_tail: Some(by_m!(conv: false, true)),
     outer_half: Some([by_m!(8: outer_half, 1), by_m!(8: outer_half, 2), by_m!(8: outer_half, 3)]),
     conv_filters: [8, 8, 8, 6, 5, 4], conv_tail_filters: [8, 8, 6, 5, 4, 3], dot_max: (3, 9), outer_max: (8, 3),
-    winograd_costs: [9, 16]
+    winograd_costs: [12, 14]
 );

@@ -53,6 +53,10 @@ impl Vector for Neon {
         unsafe { vaddvq_f32(self.0) }
     }
     #[inline(always)]
+    unsafe fn unzip(self, b: Self) -> (Self, Self) {
+        unsafe { (Self(vuzp1q_f32(self.0, b.0)), Self(vuzp2q_f32(self.0, b.0))) }
+    }
+    #[inline(always)]
     unsafe fn load_rows(at: *const f32, _pitch: usize) -> Self {
         unsafe { Self::load(at) }
     }
@@ -61,5 +65,5 @@ impl Vector for Neon {
 instantiate!(
     Neon, [target_feature(enable = "neon")], rows: false, conv_tail: None, outer_half: None,
     conv_filters: [8, 8, 8, 6, 5, 4], conv_tail_filters: [0; 6], dot_max: (3, 8), outer_max: (8, 3),
-    winograd_costs: [27, 48]
+    winograd_costs: [20, 30]
 );

@@ -188,17 +188,6 @@ impl Layout {
         )
     }
 
-    /// As many phases along each side as a tile is wide, `rows` × `pitch` each, so that no tile reaches
-    /// past the padding.
-    pub(super) fn phases(shape: &ConvShape, stride: usize, rows: usize, pitch: usize) -> Self {
-        shape.check();
-        let pad = Pad {
-            bottom: rows * stride - shape.pad.top - shape.in_h,
-            ..shape.pad
-        };
-        Self::planes([shape.in_channels, shape.in_h, shape.in_w], stride, pad, pitch)
-    }
-
     fn planes([channels, height, width]: [usize; 3], stride: usize, pad: Pad, pitch: usize) -> Self {
         let rows = (pad.top + height + pad.bottom).div_ceil(stride);
         // 16 more: a vector that starts on the last pixel meets zeros, not the next channel.

@@ -34,6 +34,24 @@ pub(super) struct Positions {
     pub phase: [usize; 2],
 }
 
+/// Half vectors that cover all positions, and whether they are made of rows of eight.
+pub(super) fn cover(tiles: &Tiles, rows: usize, width: usize, pitch: usize) -> (usize, bool) {
+    if rows * width == 0 {
+        return (0, false);
+    }
+    let (lanes, run) = (tiles.lanes, (rows - 1) * pitch + width);
+    let flat = match tiles.conv_tail {
+        Some(_) if run > lanes => run.div_ceil(lanes / 2),
+        _ => run.div_ceil(lanes) * 2,
+    };
+    let by_rows = rows.div_ceil((lanes / 8).max(1)) * 2;
+    if tiles.conv_rows.is_some() && width <= 8 && by_rows < flat {
+        (by_rows, true)
+    } else {
+        (flat, false)
+    }
+}
+
 impl Sweep {
     pub fn new(tiles: &Tiles, positions: &Positions, output: &Layout, residual: Option<&Layout>) -> Self {
         let &Positions {
@@ -44,19 +62,8 @@ impl Sweep {
             phase,
         } = positions;
         let lanes = tiles.lanes;
-        let run = if rows * width == 0 {
-            0
-        } else {
-            (rows - 1) * pitch + width
-        };
-        // In half vectors.
-        let flat = match tiles.conv_tail {
-            Some(_) if run > lanes => run.div_ceil(lanes / 2),
-            _ => run.div_ceil(lanes) * 2,
-        };
         let per_vector = (lanes / 8).max(1);
-        let by_rows = tiles.conv_rows.is_some() && width <= 8 && rows.div_ceil(per_vector) * 2 < flat;
-        let halves = if by_rows { rows.div_ceil(per_vector) * 2 } else { flat };
+        let (halves, by_rows) = cover(tiles, rows, width, pitch);
         let at = |vector: usize, lane: usize| {
             let (y, x) = if by_rows {
                 (vector * per_vector + lane / 8, lane % 8)

@@ -2,7 +2,7 @@
 
 use super::conv_tile::ConvTile;
 use super::grad_tile::{DotTile, OuterTile, TransposeRows};
-use super::winograd_tile::{InputTransform, OutputTransform};
+use super::winograd_tile::{InputTransform, OutputTransform, SplitRows};
 
 /// By `[n - 1][m - 1]`.
 pub(super) type ConvTable = [[ConvTile; 8]; 6];
@@ -30,6 +30,7 @@ pub(super) struct Tiles {
     pub outer_max: (usize, usize),
     pub transpose: TransposeRows,
     /// For tiles of 2×2 and of 4×4 outputs.
+    pub winograd_split: [SplitRows; 2],
     pub winograd_input: [InputTransform; 2],
     pub winograd_output: [OutputTransform; 2],
     /// What transforming an element of a vector of tiles costs in multiply-adds of a vector: in, out.
@@ -101,6 +102,12 @@ macro_rules! instantiate {
         }
 
         $(#[$feature])*
+        unsafe fn winograd_split<const S: usize>(task: &super::winograd_tile::SplitTask, channel: usize) {
+            // SAFETY: the caller vouches for the offsets.
+            unsafe { super::winograd_tile::split_rows::<$vector, S>(task, channel) }
+        }
+
+        $(#[$feature])*
         unsafe fn winograd_input<const N: usize>(
             task: &super::winograd_tile::InputTask, channel: usize, vector: usize,
         ) {
@@ -132,6 +139,7 @@ macro_rules! instantiate {
             outer_half: $outer_half,
             outer_max: $outer,
             transpose,
+            winograd_split: [winograd_split::<2>, winograd_split::<4>],
             winograd_input: [winograd_input::<4>, winograd_input::<6>],
             winograd_output: [winograd_output::<4>, winograd_output::<6>],
             winograd_costs: $costs,

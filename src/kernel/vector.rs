@@ -84,6 +84,19 @@ pub(super) trait Vector: Copy {
             Self::load(to.as_ptr())
         }
     }
+    /// The even and the odd lanes of `self` and `b` in a row.
+    #[inline(always)]
+    unsafe fn unzip(self, b: Self) -> (Self, Self) {
+        // SAFETY: sixteen floats are the widest vector.
+        unsafe {
+            let both = [self.lanes(), b.lanes()];
+            let mut to = [[0.0f32; 16]; 2];
+            for i in 0..2 * Self::LANES {
+                to[i % 2][i / 2] = both[i / Self::LANES][i % Self::LANES];
+            }
+            (Self::load(to[0].as_ptr()), Self::load(to[1].as_ptr()))
+        }
+    }
     /// `to[i * to_pitch + j] = from[j][i]` for i, j in 0 .. LANES.
     #[inline(always)]
     unsafe fn transpose(from: &[*const f32; 16], to: *mut f32, to_pitch: usize) {

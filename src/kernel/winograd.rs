@@ -3,9 +3,9 @@
 //! Knows nothing of instruction sets.
 //!
 //! Tiles of 2×2 or 4×4 outputs are transformed (16 or 36 elements each), multiplied channel by
-//! channel with transformed weights, and transformed back. The input is kept in as many phases as a
-//! tile is wide, so that the same element of neighboring tiles is a contiguous run. The products are the
-//! tiles of a 1×1 convolution, one for each element.
+//! channel with transformed weights, and transformed back. It reads what the direct plan reads, sorting a
+//! channel's pixels on the way into as many phases as a tile is wide, so that the same element of neighboring
+//! tiles is a contiguous run. The products are the tiles of a 1×1 convolution, one for each element.
 #![expect(
     unsafe_code,
     reason = "calls tiles with checked offsets; threads write disjoint rows"
@@ -14,15 +14,15 @@
 use super::aligned::Aligned;
 use super::columns::{Columns, TapTable};
 use super::conv::ConvCall;
-use super::conv_tile::ConvTask;
+use super::conv_tile::{Column, ConvTask};
 use super::lanes::LaneMap;
 use super::shape::{ConvShape, Layout};
 use super::sweep::{Positions, Sweep};
 use super::tile::Tiles;
-use super::winograd_tile::{InputTask, OutputTask, TileResidual};
+use super::winograd_tile::{InputTask, OutputTask, SplitTask, TileResidual};
 use super::{Kernel, Pool, check_list, winograd_size, winograd_weights};
 
-/// A 3×3 convolution with stride 1, ready to run. It has its own input layout and its own weights.
+/// A 3×3 convolution with stride 1, ready to run. It has its own weights; the layouts are those of the direct plan.
 #[derive(Clone, Debug)]
 pub struct WinogradPlan {
     tiles: &'static Tiles,
@@ -35,7 +35,10 @@ pub struct WinogradPlan {
     table: TapTable,
     /// Floats of a channel's row of tiles: those of the largest block.
     row: usize,
+    /// Where the elements of tile 0 are in a channel's block, sorted into phases.
     elements: Vec<u32>,
+    phase_len: usize,
+    phase_pitch: usize,
     blocks: Vec<Block>,
 }
 
@@ -44,6 +47,8 @@ pub struct WinogradPlan {
 struct Block {
     /// Where it starts in a plane.
     first: usize,
+    /// Padded rows it reads.
+    rows: usize,
     /// Vectors of tiles, close together.
     vectors: usize,
     sweep: Sweep,
@@ -68,14 +73,20 @@ impl WinogradPlan {
     }
 
     /// The tile size that should be fastest when so many channels and filters are active; `None` where
-    /// the direct convolution should be about as fast, or [`Self::with_size`] cannot do it.
+    /// the direct convolution should be faster, or [`Self::with_size`] cannot do it.
     ///
     /// The rule: with C channels, F filters, T vectors of tiles, n elements a tile and P vectors of positions,
-    /// n (C F + a C + b F) T must be less than 4/5 of 9 C F P. The costs a and b of transforms belong to the
+    /// 7/5 n (C F + a C + b F) T must be less than (9 C + 8) F P. The costs a and b of transforms belong to the
     /// kernel. So many channels and small planes favor it; what small planes waste in vectors of tiles, or few
-    /// channels in transforms, speaks against it.
+    /// channels in transforms, speaks against it, and so do weights that no cache can hold.
     pub fn best_size(kernel: Kernel, shape: &ConvShape, [channels, filters]: [usize; 2]) -> Option<usize> {
         winograd_size::best(kernel.tiles?, shape, [channels, filters])
+    }
+
+    /// Whether this plan should be faster than the direct one when so many channels and filters are active,
+    /// by the rule of [`Self::best_size`]. Depends on the counts alone.
+    pub fn pays(&self, active: [usize; 2]) -> bool {
+        winograd_size::pays(self.tiles, &self.shape, self.size, active)
     }
 
     /// A plan with tiles of `size` × `size` outputs, 2 or 4, whether it pays or not.
@@ -104,23 +115,34 @@ impl WinogradPlan {
             assert_eq!((layout.channels, layout.height, layout.width), dims, "output layout");
         }
         let [tile_rows, tile_columns] = [dims.1, dims.2].map(|n| n.div_ceil(size));
-        let input = Layout::phases(shape, size, tile_rows + 1, tile_columns + 1);
+        let input = Layout::input(shape);
         assert!(
             input.len().max(output.len()) < u32::MAX as usize,
             "planes too large for offsets"
         );
-        let n = size + 2;
-        let elements = (0..n * n).map(|e| input.padded_offset(e / n, e % n) as u32).collect();
         let rows_each = (winograd_size::most_vectors(tiles) * tiles.lanes / tile_columns).clamp(1, tile_rows);
         let parts = tile_rows.div_ceil(rows_each);
+        let phase_pitch = tile_columns + 1;
+        // A vector more: rows are written in whole vectors.
+        let phase_len = (rows_each + 1) * phase_pitch + tiles.lanes;
+        let n = size + 2;
+        let element = |y: usize, x: usize| {
+            let phase = y % size * size + x % size;
+            phase * phase_len + y / size * phase_pitch + x / size
+        };
+        let elements = (0..n * n).map(|e| element(e / n, e % n) as u32).collect();
         let blocks: Vec<_> = (0..parts)
             .map(|part| {
                 let [first, end] = [part, part + 1].map(|i| tile_rows * i / parts);
                 let place = |y: usize, x: usize| (y < dims.1 && x < dims.2).then_some((y, x));
+                let rows = end * size + 2;
                 Block::new(
                     tiles,
                     [first, end, tile_columns],
-                    &input,
+                    (
+                        first * size * input.pitch,
+                        rows.min(shape.pad.top + shape.in_h) - first * size,
+                    ),
                     |layout, vectors, pixel| {
                         LaneMap::new(vectors, tiles.lanes, Vec::new(), |v, l| {
                             let t = v * tiles.lanes + l;
@@ -149,20 +171,35 @@ impl WinogradPlan {
             },
             row,
             elements,
+            phase_len,
+            phase_pitch,
             blocks,
         };
         plan.check_reads();
         plan
     }
 
-    /// What makes the transforms' raw loads sound: the furthest one is inside the input.
+    /// What makes raw loads and stores sound: the furthest ones are inside the input and the phases.
     fn check_reads(&self) {
-        let element = self.elements.iter().max().map_or(0, |&e| e as usize);
+        let last = (self.shape.in_channels - 1) * self.input.channel_len;
         for block in &self.blocks {
-            let end =
-                (self.shape.in_channels - 1) * self.input.channel_len + block.first + element + block.sweep.span();
+            let end = last + block.first + (block.rows - 1) * self.input.pitch + self.width();
             assert!(end <= self.input.len(), "reads past the input");
+            assert!(block.rows.div_ceil(self.size) * self.phase_pitch + self.tiles.lanes <= self.phase_len);
         }
+        assert!(self.phases_len() <= PHASES, "reads past the phases");
+    }
+
+    /// Floats of a channel's phases that are written or read.
+    fn phases_len(&self) -> usize {
+        let element = self.elements.iter().max().map_or(0, |&e| e as usize);
+        let span = self.blocks.iter().map(|b| b.sweep.span()).max().unwrap_or(0);
+        (self.size * self.size * self.phase_len).max(element + span)
+    }
+
+    /// Columns that are read of a padded row.
+    fn width(&self) -> usize {
+        self.shape.pad.left + self.shape.in_w
     }
 
     /// The layout it reads.
@@ -213,10 +250,14 @@ impl WinogradPlan {
         rows * self.row + 16
     }
 
-    /// `[filters, in_channels, 3, 3]` to the weights this plan takes: G g Gᵀ, `[elements, filters, in_channels]`.
+    /// `[filters, in_channels, 3, 3]` to the weights this plan takes: G g Gᵀ, filter by filter.
     pub fn transform(&self, weights: &[f32]) -> Vec<f32> {
         assert_eq!(weights.len(), self.shape.filters * self.shape.columns(), "weights");
-        winograd_weights::transform(weights, self.size)
+        winograd_weights::transform(weights, self.shape.in_channels, self.size)
+    }
+
+    fn weight_row(&self) -> usize {
+        winograd_weights::row_len(self.shape.in_channels, self.size)
     }
 
     /// Computes the listed filters into `output`. The call's weights are [`Self::transform`]'s.
@@ -248,10 +289,9 @@ impl WinogradPlan {
         for block in &self.blocks {
             let parts = channels.len().div_ceil(CHANNELS_EACH);
             run(parts, &|part| {
-                for column in channels.iter().skip(part * CHANNELS_EACH).take(CHANNELS_EACH) {
-                    // SAFETY: checked; a channel's row of `inputs` is written by one part alone.
-                    unsafe { self.transform_input(call, block, column.weight as usize, &buffers) }
-                }
+                let channels = &channels[part * CHANNELS_EACH..channels.len().min((part + 1) * CHANNELS_EACH)];
+                // SAFETY: checked; a channel's row of `inputs` is written by one part alone.
+                unsafe { self.transform_input(call, block, channels, &buffers) }
             });
             let most = self.tiles.conv_filters[block.vectors - 1].max(1);
             let parts = call.filters.len().div_ceil(most);
@@ -266,9 +306,8 @@ impl WinogradPlan {
     fn check(&self, call: &ConvCall, scratch: &WinogradScratch, output: &[f32]) {
         check_list(call.filters, self.shape.filters, "filters");
         assert!(call.columns.table == self.table, "columns of another plan");
-        let n = self.elements.len();
-        let (c, f) = (self.shape.in_channels, self.shape.filters);
-        assert_eq!(call.weights.len(), n * c * f, "weights");
+        let f = self.shape.filters;
+        assert_eq!(call.weights.len(), f * self.weight_row(), "weights");
         assert!(call.input.len() >= self.input.len(), "input too short");
         assert!(output.len() >= self.output.len(), "output too short");
         let [inputs, products] = self.scratch_lens();
@@ -288,13 +327,24 @@ impl WinogradPlan {
     }
 
     /// # Safety
-    /// `check` has passed, and nobody else touches this channel's rows of `inputs`.
-    unsafe fn transform_input(&self, call: &ConvCall, block: &Block, channel: usize, buffers: &Buffers) {
-        let task = InputTask {
+    /// `check` has passed, and nobody else touches these channels' rows of `inputs`.
+    unsafe fn transform_input(&self, call: &ConvCall, block: &Block, channels: &[Column], buffers: &Buffers) {
+        // Rows below the image stay as they are here.
+        let mut phases = Phases([0.0; PHASES]);
+        let split = SplitTask {
             input: call.input[block.first..].as_ptr(),
             channel_len: self.input.channel_len,
-            elements: &self.elements,
             pitch: self.input.pitch,
+            rows: block.rows,
+            width: self.width(),
+            output: phases.0.as_mut_ptr(),
+            phase_len: self.phase_len,
+            output_pitch: self.phase_pitch,
+        };
+        let task = InputTask {
+            input: split.output,
+            elements: &self.elements,
+            pitch: self.phase_pitch,
             by_rows: block.sweep.by_rows,
             step: block.sweep.step,
             lanes: &block.sweep.lanes,
@@ -302,9 +352,14 @@ impl WinogradPlan {
             output_row: self.row,
             output_element: self.element_len(self.shape.in_channels),
         };
-        for vector in 0..block.sweep.lanes.heads.len() {
-            // SAFETY: the caller's, and `check_reads` bounds every load.
-            unsafe { (self.tiles.winograd_input[self.size / 4])(&task, channel, vector) }
+        for channel in channels.iter().map(|c| c.weight as usize) {
+            // SAFETY: the caller's, and `check_reads` bounds every load and store.
+            unsafe {
+                (self.tiles.winograd_split[self.size / 4])(&split, channel);
+                for vector in 0..block.sweep.lanes.heads.len() {
+                    (self.tiles.winograd_input[self.size / 4])(&task, channel, vector)
+                }
+            }
         }
     }
 
@@ -319,8 +374,8 @@ impl WinogradPlan {
                 // SAFETY: both buffers hold `elements` such parts.
                 input: unsafe { buffers.inputs.add(element * self.element_len(c)) },
                 columns: &call.columns.lists[0],
-                weights: call.weights[element * c * f..].as_ptr(),
-                weight_row: c,
+                weights: call.weights[element * c..].as_ptr(),
+                weight_row: self.weight_row(),
                 step: self.tiles.lanes,
                 pitch: 0,
                 scale: None,
@@ -365,11 +420,11 @@ impl WinogradPlan {
 }
 
 impl Block {
-    /// Of tile rows `first .. end`; `map(layout, vectors, pixel)` says where pixels are.
+    /// Of tile rows `first .. end`, which start at `input.0` in a plane and read `input.1` rows. `map(layout, vectors, pixel)` says where pixels are.
     fn new(
         tiles: &Tiles,
         [first, end, columns]: [usize; 3],
-        input: &Layout,
+        input: (usize, usize),
         map: impl Fn(&Layout, usize, usize) -> LaneMap,
         (pixels, output, residual): (usize, &Layout, Option<&Layout>),
     ) -> Self {
@@ -378,13 +433,14 @@ impl Block {
         let positions = Positions {
             rows,
             width: columns,
-            pitch: input.pitch,
+            pitch: columns + 1,
             stride: 1,
             phase: [0, 0],
         };
         let maps = |layout: &Layout| (0..pixels).map(|p| map(layout, vectors, p)).collect();
         Self {
-            first: first * input.pitch,
+            first: input.0,
+            rows: input.1,
             vectors,
             sweep: Sweep::new(tiles, &positions, &Layout::contiguous(1, rows, columns), None),
             identity: LaneMap::new(vectors, tiles.lanes, Vec::new(), |v, l| Some(v * tiles.lanes + l)),
@@ -393,6 +449,12 @@ impl Block {
         }
     }
 }
+
+/// Floats for the phases of any block of one channel.
+const PHASES: usize = 2048;
+
+#[repr(align(64))]
+struct Phases([f32; PHASES]);
 
 /// Enough to be worth handing to a thread.
 const CHANNELS_EACH: usize = 8;

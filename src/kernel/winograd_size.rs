@@ -1,22 +1,36 @@
-//! Which tile size Winograd's algorithm should use for a shape, if any. Knows nothing of how it runs.
+//! Which tile size Winograd's algorithm should use for a shape, if any, and when. Knows nothing of how it runs.
 
-use super::shape::ConvShape;
+use super::shape::{ConvShape, Layout};
+use super::sweep::cover;
 use super::tile::Tiles;
 
-/// The cheapest size for so many active channels and filters, unless the direct convolution costs about the same.
-pub(super) fn best(tiles: &Tiles, shape: &ConvShape, [channels, filters]: [usize; 2]) -> Option<usize> {
-    let (oh, ow) = (shape.out_h(), shape.out_w());
-    let [a, b] = tiles.winograd_costs;
-    let cost = |size: usize| {
-        let (n, count) = ((size + 2) * (size + 2), oh.div_ceil(size) * ow.div_ceil(size));
-        n * (channels * filters + a * channels + b * filters) * count.div_ceil(tiles.lanes)
-    };
-    let direct = 9 * channels * filters * (oh * (ow + 1)).div_ceil(tiles.lanes);
+/// Weights of a plan, in floats, beyond which they would be waited for: about what a large cache holds.
+const MOST_WEIGHTS: usize = 9 << 19;
+
+/// The cheapest size for so many active channels and filters, unless the direct convolution is cheaper.
+pub(super) fn best(tiles: &Tiles, shape: &ConvShape, active: [usize; 2]) -> Option<usize> {
     let size = [2, 4]
         .into_iter()
         .filter(|&size| fits(tiles, shape, size))
-        .min_by_key(|&size| cost(size))?;
-    (cost(size) * 5 < direct * 4).then_some(size)
+        .filter(|&size| (size + 2) * (size + 2) * shape.in_channels * shape.filters <= MOST_WEIGHTS)
+        .min_by_key(|&size| cost(tiles, shape, size, active))?;
+    pays(tiles, shape, size, active).then_some(size)
+}
+
+/// Whether tiles of this size should be faster than the direct convolution.
+pub(super) fn pays(tiles: &Tiles, shape: &ConvShape, size: usize, [channels, filters]: [usize; 2]) -> bool {
+    let (rows, width) = (shape.out_h(), shape.out_w());
+    let (halves, _) = cover(tiles, rows, width, Layout::input(shape).pitch);
+    let direct = (9 * channels + 8) * filters * halves;
+    // A multiply-add costs more here: its operands come from farther away.
+    cost(tiles, shape, size, [channels, filters]) * 2 * 7 < direct * 5
+}
+
+/// Multiply-adds of vectors, with the transforms counted as such.
+fn cost(tiles: &Tiles, shape: &ConvShape, size: usize, [channels, filters]: [usize; 2]) -> usize {
+    let [a, b] = tiles.winograd_costs;
+    let count = shape.out_h().div_ceil(size) * shape.out_w().div_ceil(size);
+    (size + 2) * (size + 2) * (channels * filters + a * channels + b * filters) * count.div_ceil(tiles.lanes)
 }
 
 /// Whether there is such a transform and a block can hold a row of tiles.

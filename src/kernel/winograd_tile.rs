@@ -8,11 +8,65 @@ use super::conv_tile::gather;
 use super::lanes::LaneMap;
 use super::vector::Vector;
 
-/// What all input transforms of one block of tiles share.
-pub(super) struct InputTask<'a> {
-    /// Where the block starts in channel 0.
+/// What sorting the pixels of one block of tiles into phases needs, for any channel.
+pub(super) struct SplitTask {
+    /// The block's first padded row in channel 0.
     pub input: *const f32,
     pub channel_len: usize,
+    pub pitch: usize,
+    /// Padded rows that are there.
+    pub rows: usize,
+    /// Columns from the left padding to the last pixel.
+    pub width: usize,
+    pub output: *mut f32,
+    pub phase_len: usize,
+    pub output_pitch: usize,
+}
+
+pub(super) type SplitRows = unsafe fn(&SplitTask, usize);
+
+/// Pixel (y, x) of the padded block to phase (y mod S, x mod S), where the same pixel of neighboring tiles
+/// lies side by side. What is right of `width` becomes zero; rows that are not there are not touched.
+///
+/// # Safety
+/// Rows are in bounds; phases hold all their rows and a vector more.
+#[inline(always)]
+pub(super) unsafe fn split_rows<V: Vector, const S: usize>(task: &SplitTask, channel: usize) {
+    // SAFETY: the caller vouches for the offsets.
+    unsafe {
+        let input = task.input.add(channel * task.channel_len);
+        for y in 0..task.rows {
+            let from = input.add(y * task.pitch);
+            let to = task.output.add(y % S * S * task.phase_len + y / S * task.output_pitch);
+            for x in (0..task.width).step_by(S * V::LANES) {
+                let mut v = [V::splat(0.0); S];
+                for i in 0..S {
+                    let first = x + i * V::LANES;
+                    let n = task.width.saturating_sub(first).min(V::LANES);
+                    if n > 0 {
+                        v[i] = V::load_masked(from.add(first), ((1u32 << n) - 1) as u16);
+                    }
+                }
+                if S == 2 {
+                    (v[0], v[1]) = v[0].unzip(v[1]);
+                } else {
+                    let ((a, b), (c, d)) = (v[0].unzip(v[1]), v[2].unzip(v[3]));
+                    (v[0], v[2]) = a.unzip(c);
+                    (v[1], v[3]) = b.unzip(d);
+                }
+                // The zeros behind a row's end are written over by the next row of the phase.
+                for i in 0..S {
+                    v[i].store(to.add(i * task.phase_len + x / S));
+                }
+            }
+        }
+    }
+}
+
+/// What all input transforms of one block of tiles share.
+pub(super) struct InputTask<'a> {
+    /// One channel's block, in phases.
+    pub input: *const f32,
     /// Offsets of the N · N elements of tile 0.
     pub elements: &'a [u32],
     pub pitch: usize,
@@ -37,7 +91,7 @@ pub(super) type InputTransform = unsafe fn(&InputTask, usize, usize);
 pub(super) unsafe fn input_transform<V: Vector, const N: usize>(task: &InputTask, channel: usize, vector: usize) {
     // SAFETY: the caller vouches for the offsets.
     unsafe {
-        let input = task.input.add(channel * task.channel_len + vector * task.step);
+        let input = task.input.add(vector * task.step);
         let mut d = [[V::splat(0.0); N]; N];
         for j in 0..N {
             let mut column = [V::splat(0.0); N];

@@ -12,7 +12,8 @@
 
 use crate::model::net::NormStatistics;
 use crate::model::spec::Shift;
-use crate::model::{Checkpoint, Density, zoo};
+use crate::model::steps::{ConvStep, Step, steps};
+use crate::model::{Checkpoint, Density, weights, zoo};
 use crate::train::{self, Ctx, Plan};
 use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng};
@@ -137,18 +138,84 @@ impl FbsConfig {
 /// # Errors
 /// [`crate::event::Cancelled`]; a loss that is not a number.
 pub fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
-    let spec = zoo::gated(&ctx.spec, config.shift);
+    let start = ctx.start.take();
+    let (spec, start) = match start {
+        // Gates on a trained network, slimmed or pruned perhaps: its masks hold.
+        Some(dense) if !dense.is_gated() => {
+            let gated = gate_on(&dense, config.shift, ctx.seed)?;
+            (gated.spec().clone(), Some(gated))
+        }
+        Some(gated) => (gated.spec().clone(), Some(gated)),
+        None => (zoo::gated(&ctx.spec, config.shift), None),
+    };
     let seed = ctx.seed;
     let plan = Plan {
-        method: "fbs",
-        spec,
+        masks: start.as_ref().map(|s| s.masks.clone()).unwrap_or_default(),
         lambda: config.lambda,
         norm_statistics: config.norm_statistics,
         densities: &|step, steps| config.draw(seed, step, steps),
         kept: config.kept(),
         calibration: config.calibration,
+        ..Plan::plain("fbs", spec, ctx.train.clone())
     };
-    train::fit(ctx, &plan)
+    train::fit(ctx, "training", &plan, start.as_ref(), None)
+}
+
+/// Puts gates on a trained network so that it begins as the function it was: ρ = γ, β' = β/γ under equation (1), and a small φ.
+/// A negative γ cannot be a saliency; its filter and norm mean change their sign instead.
+fn gate_on(dense: &Checkpoint, shift: Shift, seed: u64) -> Result<Checkpoint> {
+    let spec = zoo::gated(dense.spec(), shift);
+    let mut gated = Checkpoint {
+        weights: weights::init(&spec, seed)?,
+        ..dense.clone()
+    };
+    for (name, to) in &mut gated.weights {
+        if let Some(from) = dense.weights.get(name).filter(|from| from.shape == to.shape) {
+            to.data.clone_from(&from.data);
+        }
+    }
+    for step in steps(&spec) {
+        let Step::Conv(ConvStep {
+            conv,
+            norm: Some(norm),
+            gate: Some((gate, shift)),
+            ..
+        }) = step
+        else {
+            continue;
+        };
+        let [conv, norm, gate] = [conv, norm, gate].map(|i| spec.nodes[i].name.clone());
+        let affine = |what: &str| dense.weights.get(&format!("{norm}.{what}")).map(|a| a.data.clone());
+        let (Some(gamma), Some(beta)) = (affine("gamma"), affine("beta")) else {
+            continue;
+        };
+        let mut row = |name: String, value: &dyn Fn(usize, f32) -> f32| {
+            if let Some(array) = gated.weights.get_mut(&name) {
+                let per = (array.data.len() / gamma.len()).max(1);
+                array
+                    .data
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(i, v)| *v = value(i / per, *v));
+            }
+        };
+        let sign = |f: usize| if gamma[f] < 0.0 { -1.0 } else { 1.0 };
+        // A dead channel's γ is zero; its β is too.
+        let scaled = |f: usize| beta[f] / gamma[f].abs().max(1e-6);
+        row(format!("{conv}.weight"), &|f, w| sign(f) * w);
+        row(format!("{gate}.rho"), &|f, _| gamma[f].abs());
+        row(format!("{gate}.beta"), &|f, _| match shift {
+            Shift::Eq1 => scaled(f),
+            Shift::Released => beta[f],
+        });
+        for stats in gated.stats.values_mut() {
+            if let Some(moments) = stats.get_mut(&norm) {
+                moments.mean.iter_mut().enumerate().for_each(|(f, m)| *m *= sign(f));
+            }
+        }
+    }
+    gated.header.spec = spec;
+    Ok(gated)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::mask::{Density, LayerMask, Masks};
 use super::spec::{NetSpec, Op};
 use super::weights::{self, Array, Weights};
 use crate::data::Normalization;
+use crate::disk::write_whole;
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,9 @@ pub struct Header {
     pub data: String,
     /// Densities that norm statistics are kept for. Dense models have 1 alone.
     pub densities: Vec<Density>,
+    /// What a search found for each gate, in network order; empty if none was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gate_densities: Vec<Density>,
     /// What was measured when it was made.
     pub metrics: Vec<Metric>,
     /// The experiment that made it, as TOML.
@@ -193,8 +197,15 @@ impl Checkpoint {
             }
         }
         for (node, mask) in &self.masks {
-            let parts = [("filters", &mask.filters), ("columns", &mask.columns), ("elements", &mask.elements)];
-            for (what, v) in parts.into_iter().filter(|(what, v)| *what != "elements" || !v.is_empty()) {
+            let parts = [
+                ("filters", &mask.filters),
+                ("columns", &mask.columns),
+                ("elements", &mask.elements),
+            ];
+            for (what, v) in parts
+                .into_iter()
+                .filter(|(what, v)| *what != "elements" || !v.is_empty())
+            {
                 tensors.insert(
                     format!("mask.{node}.{what}"),
                     (Dtype::U8, vec![v.len()], v.iter().map(|&b| u8::from(b)).collect()),
@@ -318,26 +329,6 @@ impl Checkpoint {
     }
 }
 
-/// Writes a file beside its place, syncs it and renames it.
-///
-/// # Errors
-/// The folder cannot be written to.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    let beside = Path::new(&beside);
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(beside, path)
-    };
-    write()
-        .inspect_err(|_| drop(std::fs::remove_file(beside)))
-        .with_context(|| format!("cannot write {}", path.display()))
-}
-
 fn blend(a: &Moments, b: &Moments, t: f32) -> Moments {
     let mix = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x + (y - x) * t).collect();
     Moments {
@@ -393,6 +384,7 @@ mod tests {
                 method: "fbs".into(),
                 data: "synthetic".into(),
                 densities: vec![half, full],
+                gate_densities: Vec::new(),
                 metrics: vec![Metric {
                     density: half,
                     split: "test".into(),

@@ -219,7 +219,7 @@ fn alive_bytes(spec: &NetSpec, shapes: &[Shape], fractions: &Fractions) -> Vec<u
     for (i, node) in spec.nodes.iter().enumerate() {
         if matches!(
             node.op,
-            Op::Norm { .. } | Op::Gate { .. } | Op::Relu | Op::Dropout { .. } | Op::Flatten
+            Op::Norm { .. } | Op::Gate { .. } | Op::Relu | Op::Relu6 | Op::Dropout { .. } | Op::Flatten
         ) {
             tensor[i] = tensor[node.inputs[0]];
         }

@@ -121,6 +121,26 @@ impl LayerMask {
 /// Static masks by convolution or linear layer name. A layer without an entry is whole.
 pub type Masks = BTreeMap<String, LayerMask>;
 
+/// What lives under both.
+pub fn both(a: &Masks, b: &Masks) -> Masks {
+    let mut out = a.clone();
+    for (name, other) in b {
+        let Some(mask) = out.get_mut(name) else {
+            out.insert(name.clone(), other.clone());
+            continue;
+        };
+        let and = |a: &mut Vec<bool>, b: &[bool]| a.iter_mut().zip(b).for_each(|(a, b)| *a &= b);
+        and(&mut mask.filters, &other.filters);
+        and(&mut mask.columns, &other.columns);
+        if mask.elements.is_empty() {
+            mask.elements.clone_from(&other.elements);
+        } else {
+            and(&mut mask.elements, &other.elements);
+        }
+    }
+    out
+}
+
 /// For every array that masks touch, which entries live: weights, and of dead channels also bias, γ, β, φ and ρ.
 ///
 /// # Errors
@@ -153,7 +173,10 @@ pub fn kept_entries(spec: &NetSpec, masks: &Masks) -> Result<BTreeMap<String, Ve
                 let mut put = |node: usize, what: &str, kept: Vec<bool>| {
                     channels.push((format!("{}.{what}", spec.nodes[node].name), kept));
                 };
-                if let Some(norm) = step.norm.filter(|&n| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. })) {
+                if let Some(norm) = step
+                    .norm
+                    .filter(|&n| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. }))
+                {
                     put(norm, "gamma", mask.filters.clone());
                     put(norm, "beta", mask.filters.clone());
                 }
@@ -302,10 +325,16 @@ mod tests {
         let dead = |name: &str| kept[name].iter().filter(|&&b| !b).count();
         assert_eq!(masks["conv0"].count(), 2 * 26);
         assert_eq!(dead("conv0.weight"), 27 + 2);
-        assert_eq!([dead("conv0.gate.rho"), dead("conv0.gate.beta"), dead("conv0.gate.phi")], [1, 1, 3]);
+        assert_eq!(
+            [dead("conv0.gate.rho"), dead("conv0.gate.beta"), dead("conv0.gate.phi")],
+            [1, 1, 3]
+        );
         assert!(!kept.contains_key("conv0.norm.gamma"), "under a gate a norm has none");
         let plain = kept_entries(&plain, &masks).expect("shapes");
-        assert_eq!((&plain["conv0.norm.gamma"], &plain["conv0.norm.beta"]), (&vec![true, false, true], &vec![true, false, true]));
+        assert_eq!(
+            (&plain["conv0.norm.gamma"], &plain["conv0.norm.beta"]),
+            (&vec![true, false, true], &vec![true, false, true])
+        );
     }
 
     #[test]

@@ -111,15 +111,7 @@ impl Net {
     /// Weights that do not fit the spec.
     pub fn new(spec: Arc<NetSpec>, weights: &Weights, device: &Device) -> Result<Self> {
         super::weights::check(&spec, weights)?;
-        let params = weights
-            .iter()
-            .map(|(name, a)| {
-                (
-                    name.clone(),
-                    Tensor::from_data(TensorData::new(a.data.clone(), [a.data.len()]), device),
-                )
-            })
-            .collect();
+        let params = tensors(weights, device);
         Ok(Self {
             steps: steps(&spec),
             shapes: spec.shapes()?,
@@ -130,19 +122,9 @@ impl Net {
         })
     }
 
-    /// The weights as they are now.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn weights(&self) -> Result<Weights> {
-        let mut out = super::weights::expected(&self.spec)?
-            .into_iter()
-            .map(|(name, shape)| (name, super::Array { shape, data: vec![] }))
-            .collect::<Weights>();
-        for (name, array) in &mut out {
-            array.data = self.params[name].to_data().try_to_vec()?;
-        }
-        Ok(out)
+    /// Takes over other weights of the same shapes.
+    pub fn set(&mut self, weights: &Weights) {
+        self.params = tensors(weights, &self.device);
     }
 
     /// The device it runs on, without autodiff.
@@ -200,6 +182,15 @@ impl Net {
             moments: run.moments,
         })
     }
+}
+
+/// Every array as a flat tensor on a device.
+pub fn tensors(weights: &Weights, device: &Device) -> BTreeMap<String, Tensor<1>> {
+    let tensor = |data: &[f32]| Tensor::from_data(TensorData::new(data.to_vec(), [data.len()]), device);
+    weights
+        .iter()
+        .map(|(name, a)| (name.clone(), tensor(&a.data)))
+        .collect()
 }
 
 struct Run<'a> {
@@ -368,7 +359,7 @@ impl Run<'_> {
         ) {
             node = nodes[node].inputs[0];
         }
-        !matches!(nodes[node].op, Op::Relu)
+        !matches!(nodes[node].op, Op::Relu | Op::Relu6)
     }
 
     fn node(&mut self, i: usize, values: &[Option<Value>]) -> Value {
@@ -379,6 +370,7 @@ impl Run<'_> {
         let (x, same) = (tensor.clone(), active.clone());
         match node.op {
             Op::Relu => Value::new(activation::relu(x), same),
+            Op::Relu6 => Value::new(x.clamp(0.0, 6.0), same),
             Op::MaxPool { kernel, stride, pad } => {
                 let options = MaxPoolOptions::new([kernel; 2])
                     .with_stride([stride; 2])

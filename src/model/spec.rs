@@ -1,7 +1,7 @@
 //! A network as plain data: a graph of named operations, and the shapes that follow from it.
 //! Knows nothing of weights, devices or pruning methods.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 /// Zeros around a plane, in pixels. TensorFlow's SAME with stride 2 is asymmetric, so all four are kept.
@@ -123,6 +123,8 @@ pub enum Op {
     },
     /// max(x, 0).
     Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
     /// Maximum over windows.
     MaxPool {
         /// Window height and width.
@@ -177,6 +179,7 @@ impl Op {
             Op::Norm { .. } => "norm",
             Op::Gate { .. } => "gate",
             Op::Relu => "relu",
+            Op::Relu6 => "relu6",
             Op::MaxPool { .. } => "max-pool",
             Op::AvgPool { .. } => "avg-pool",
             Op::GlobalAvgPool => "global-avg-pool",
@@ -287,17 +290,54 @@ impl NetSpec {
                 node.inputs.len()
             );
             let from: Vec<Shape> = node.inputs.iter().map(|&j| shapes[j]).collect();
-            let shape = output_shape(node, &from, self.input)?;
-            ensure!(
-                shape.iter().all(|&n| n > 0 && n <= 1 << 20),
-                "network {}: node {} would have shape {shape:?}",
-                self.name,
-                node.name
-            );
+            let shape = shape_after(node, &from, self.input).map_err(|e| anyhow!("network {}: {e}", self.name))?;
             shapes.push(shape);
         }
         Ok(shapes)
     }
+}
+
+/// No kernel, stride, padding or extent of a tensor is larger: arithmetic on them cannot overflow.
+const LARGEST: usize = 1 << 20;
+
+/// No tensor of one image has more elements (1 GiB of float32), so that a small file cannot ask for all memory.
+const MOST_ELEMENTS: usize = 1 << 28;
+
+/// Whether an operation's own numbers are at most [`LARGEST`], before anything is computed from them.
+fn has_sane_sizes(op: &Op) -> bool {
+    let sizes: &[usize] = match op {
+        Op::Conv {
+            filters,
+            kernel,
+            stride,
+            pad,
+            groups,
+            ..
+        } => &[
+            *filters, *kernel, *stride, *groups, pad.top, pad.bottom, pad.left, pad.right,
+        ],
+        Op::MaxPool { kernel, stride, pad } => &[*kernel, *stride, *pad],
+        Op::AvgPool { kernel, stride } => &[*kernel, *stride],
+        Op::Linear { outputs, .. } => &[*outputs],
+        _ => &[],
+    };
+    sizes.iter().all(|&n| n <= LARGEST)
+}
+
+/// The shape a node gives, from the shapes of what it reads; `input` is the image's.
+///
+/// # Errors
+/// One line naming the node: sizes that do not fit, or that no honest network has.
+pub fn shape_after(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
+    ensure!(
+        has_sane_sizes(&node.op),
+        "node {} has a size above {LARGEST}",
+        node.name
+    );
+    let shape = output_shape(node, from, input)?;
+    let fits = |s: Shape| s.iter().all(|&n| n > 0 && n <= LARGEST) && s.iter().product::<usize>() <= MOST_ELEMENTS;
+    ensure!(fits(shape), "node {} would have shape {shape:?}", node.name);
+    Ok(shape)
 }
 
 fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
@@ -365,7 +405,7 @@ fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
             );
             [outputs, 1, 1]
         }
-        Op::Norm { .. } | Op::Gate { .. } | Op::Relu | Op::Dropout { .. } => from[0],
+        Op::Norm { .. } | Op::Gate { .. } | Op::Relu | Op::Relu6 | Op::Dropout { .. } => from[0],
     })
 }
 
@@ -397,6 +437,11 @@ mod tests {
             bias: false,
             groups: 1,
         };
+        let far = Op::MaxPool {
+            kernel: 1,
+            stride: 1,
+            pad: usize::MAX,
+        };
         let spec = |nodes| NetSpec {
             name: "t".into(),
             input: [3, 4, 4],
@@ -407,6 +452,10 @@ mod tests {
             (
                 spec(vec![node("x", Op::Input, vec![]), node("big", conv, vec![0])]),
                 "node big: a kernel of 5",
+            ),
+            (
+                spec(vec![node("x", Op::Input, vec![]), node("far", far, vec![0])]),
+                "node far has a size above",
             ),
             (
                 spec(vec![node("x", Op::Input, vec![]), node("y", Op::Relu, vec![1])]),

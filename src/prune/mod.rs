@@ -21,4 +21,4 @@ pub use sites::{Sites, Spent};
 pub use surgery::{Cut, cut};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use crate::model::{Density, Masks, weights};
 use std::collections::BTreeMap;
 
 /// A model with initial weights and norms that change nothing.
-pub(super) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
+pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
     let shapes = spec.shapes().expect("shapes");
     let norms = (0..spec.nodes.len()).filter(|&i| matches!(spec.nodes[i].op, Op::Norm { .. }));
     let unit = |i: usize| Moments {
@@ -31,6 +31,7 @@ pub(super) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             method: "none".into(),
             data: "none".into(),
             densities: vec![Density::FULL],
+            gate_densities: Vec::new(),
             metrics: vec![],
             recipe: String::new(),
             spec,

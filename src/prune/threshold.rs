@@ -52,9 +52,11 @@ pub fn official(layers: &[Vec<f32>], percent: f64) -> Vec<Vec<bool>> {
 /// What is at least τ times the mean of all.
 pub fn above(scores: &[f32], threshold: f32) -> Vec<bool> {
     let mean = scores.iter().sum::<f32>() / scores.len().max(1) as f32;
-    // What is not a number must stay visible.
-    let stays = |&s: &f32| s >= threshold * mean || s.is_nan() || mean.is_nan();
-    scores.iter().map(stays).collect()
+    // Not `>=`: what is not a number must stay visible.
+    scores
+        .iter()
+        .map(|s| s.partial_cmp(&(threshold * mean)) != Some(std::cmp::Ordering::Less))
+        .collect()
 }
 
 /// Network Slimming: the masks without the `remove` channels of smallest |γ| of all that can be cut; those of the start stay.

@@ -112,6 +112,7 @@ pub(super) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
                 (0..channels).map(of).collect()
             }
             Op::Relu => from(0).iter().map(|x| x.map(|x| x.max(0.0))).collect(),
+            Op::Relu6 => from(0).iter().map(|x| x.map(|x| x.clamp(0.0, 6.0))).collect(),
             Op::Add => from(0).iter().zip(from(1)).map(|(a, b)| Some((*a)? + (*b)?)).collect(),
             Op::Flatten => {
                 let [_, h, w] = shapes[node.inputs[0]];

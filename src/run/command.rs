@@ -3,6 +3,7 @@
 
 use super::experiment::Experiment;
 use super::store::RunId;
+use crate::event::Steer;
 use crate::model::Density;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -19,6 +20,12 @@ pub enum Command {
     Resume(RunId),
     /// End a run.
     Stop(RunId),
+    /// Ask something of a run's search.
+    Steer(RunId, Steer),
+    /// Show a run folder among the runs.
+    OpenRun(PathBuf),
+    /// Go on with an interrupted run, in its folder.
+    ResumeRun(PathBuf),
     /// Open a model for measuring.
     Open(ModelRef),
     /// Measure the open model. A new question replaces the old one.
@@ -40,4 +47,15 @@ pub enum ModelRef {
 pub struct Question {
     /// One density a gate, in network order.
     pub densities: Vec<Density>,
+}
+
+impl Question {
+    /// Mean density over the gates; 1 without gates.
+    pub fn mean(&self) -> f64 {
+        if self.densities.is_empty() {
+            return 1.0;
+        }
+        let percents: u32 = self.densities.iter().map(|d| u32::from(d.as_percent())).sum();
+        f64::from(percents) / 100.0 / self.densities.len() as f64
+    }
 }

@@ -1,7 +1,7 @@
 //! Pause, resume and stop, as a worker meets them.
 //! Knows nothing of runs.
 
-use crate::event::Cancelled;
+use crate::event::{Cancelled, Steer};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -18,6 +18,7 @@ enum Wish {
 pub struct Control {
     wish: Mutex<Wish>,
     changed: Condvar,
+    steers: Mutex<Vec<Steer>>,
     /// True once a stop was asked for: for work that cannot wait at a check.
     pub stopping: Arc<AtomicBool>,
 }
@@ -46,6 +47,16 @@ impl Control {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.set(Wish::Stop);
+    }
+
+    /// Asks something of the search.
+    pub fn steer(&self, steer: Steer) {
+        self.steers.lock().unwrap_or_else(PoisonError::into_inner).push(steer);
+    }
+
+    /// What was asked since last taken, oldest first.
+    pub fn take_steers(&self) -> Vec<Steer> {
+        std::mem::take(&mut *self.steers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Blocks while held.

@@ -4,16 +4,22 @@
 use super::control::Control;
 use super::device::DeviceName;
 use super::experiment::Experiment;
-use super::folder::{RunFolder, threads};
+use super::folder::RunFolder;
+use super::orders;
+use super::outlet::{Outlet, Past};
+use super::room;
+use super::shelf::Shelf;
 use crate::data::{self, Normalization};
-use crate::event::{Cancelled, Ending, Event, Outcome, Stamped};
+use crate::event::{BadInput, Cancelled, Ending, Event, Outcome, Stamped};
 use crate::model::{Checkpoint, Fractions, cost, sparse_conv};
-use crate::train::Ctx;
-use anyhow::{Context, Result};
+use crate::train::{Ctx, finish};
+use anyhow::{Context, Result, ensure};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 
 /// What a run needs besides its experiment.
 #[derive(Clone, Debug)]
@@ -22,6 +28,8 @@ pub struct Place {
     pub runs: PathBuf,
     /// Where tensors live.
     pub device: DeviceName,
+    /// Threads for measuring.
+    pub threads: usize,
 }
 
 /// Runs an experiment in a new run folder. Events go to the folder's log and to `listen`, which may block.
@@ -35,38 +43,68 @@ pub fn execute(
     control: &Control,
     listen: &mut dyn FnMut(&Stamped),
 ) -> Result<Ending> {
-    let mut folder = RunFolder::create(&place.runs, experiment)?;
-    let began = Instant::now();
-    let mut seq = 0;
-    let mut failure = None;
-    let run = folder.path.clone();
-    let mut put = |event: Event, folder: &mut RunFolder| {
-        let stamped = Stamped {
-            seq,
-            at: began.elapsed().as_secs_f64(),
-            event,
-        };
-        seq += 1;
-        if let Err(e) = folder.append(&stamped) {
-            failure.get_or_insert(e);
+    let folder = RunFolder::create(&place.runs, experiment)?;
+    let outlet = Outlet::new(folder, Past::default(), false, listen);
+    go(experiment, place, control, outlet, None)
+}
+
+/// Goes on with an interrupted run, in its own folder, to the end it would have had. Only what is new goes to `listen`.
+///
+/// # Errors
+/// No run folder, one that is in use, one whose run has finished, or one that is broken: nothing was changed but torn ends.
+pub fn resume(run: &Path, place: &Place, control: &Control, listen: &mut dyn FnMut(&Stamped)) -> Result<Ending> {
+    let (folder, experiment, events, mended) = RunFolder::reopen(run)?;
+    let finished = events
+        .iter()
+        .any(|e| matches!(&e.event, Event::Ended(e) if e.outcome == Outcome::Finished));
+    ensure!(!finished, "run {} has finished", folder.name());
+    let outlet = Outlet::new(folder, Past::of(&events), true, listen);
+    go(&experiment, place, control, outlet, Some(mended))
+}
+
+/// The run itself. `mended` is given when it goes on.
+fn go(
+    experiment: &Experiment,
+    place: &Place,
+    control: &Control,
+    outlet: Outlet,
+    mended: Option<Vec<String>>,
+) -> Result<Ending> {
+    let run = outlet.path();
+    let every = std::time::Duration::from_secs_f32(experiment.checkpoint_secs);
+    let shelf = Shelf::new(&run, outlet.said.clone(), every);
+    if let Some(mut mended) = mended {
+        mended.extend(shelf.load()?);
+        // What cannot be written ends the run at its first event.
+        let _ = outlet.put(Event::Resumed { from: shelf.newest() }, control);
+        for text in mended {
+            let _ = outlet.put(Event::Warning { text }, control);
         }
-        listen(&stamped);
-        failure.is_none()
-    };
-    let mut emit = |event: Event| -> Result<(), Cancelled> {
-        control.check()?;
-        // An event that could not be written stops the run: what is not logged did not happen.
-        if put(event, &mut folder) {
-            Ok(())
-        } else {
-            Err(Cancelled)
-        }
-    };
+    }
     sparse_conv::stop_when(control.stopping.clone());
     let checksum = Cell::new(None);
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        work(experiment, place, &run, &checksum, &|| control.check(), &mut emit)
-    }));
+    let over = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        let orders = Builder::new()
+            .name("orders".into())
+            .spawn_scoped(scope, || orders::obey(&run, control, &over));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let world = World {
+                experiment,
+                place,
+                control,
+                outlet: &outlet,
+                shelf: &shelf,
+                run: &run,
+            };
+            work(&world, &checksum)
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Ok(orders) = orders {
+            orders.thread().unpark();
+        }
+        result
+    });
     let mut ending = match result {
         Ok(Ok(ending)) => ending,
         Ok(Err(e)) if e.is::<Cancelled>() => ended(&run, Outcome::Cancelled, None),
@@ -80,28 +118,39 @@ pub fn execute(
             Some(format!("a worker panicked: {}", panic_text(&*panic))),
         ),
     };
-    put(Event::Ended(ending.clone()), &mut folder);
-    if let Some(e) = failure {
-        ending = ended(&run, Outcome::Failed, Some(format!("{e:#}")));
+    if let Some(e) = outlet.failure() {
+        ending = ended(&run, Outcome::Failed, Some(e));
     }
+    let _ = outlet.put(Event::Ended(ending.clone()), control);
     let state = match ending.outcome {
         Outcome::Finished => "finished",
-        Outcome::Cancelled => "cancelled",
+        Outcome::Cancelled => "interrupted",
         Outcome::Failed => "failed",
     };
-    folder.manifest(experiment, state, checksum.get())?;
+    outlet.into_folder().manifest(experiment, state, checksum.get())?;
     Ok(ending)
 }
 
-fn work(
-    experiment: &Experiment,
-    place: &Place,
-    run: &Path,
-    checksum: &Cell<Option<u64>>,
-    check: &dyn Fn() -> Result<(), Cancelled>,
-    emit: &mut dyn FnMut(Event) -> Result<(), Cancelled>,
-) -> Result<Ending> {
-    let device = place.device.open()?;
+/// What a run stands on.
+struct World<'a, 'b> {
+    experiment: &'a Experiment,
+    place: &'a Place,
+    control: &'a Control,
+    outlet: &'a Outlet<'b>,
+    shelf: &'a Shelf,
+    run: &'a Path,
+}
+
+fn work(world: &World, checksum: &Cell<Option<u64>>) -> Result<Ending> {
+    let &World {
+        experiment,
+        control,
+        outlet,
+        run,
+        ..
+    } = world;
+    let emit = &mut |event: Event| outlet.emit(event, control);
+    let device = world.place.device.open()?;
     let mut dataset = data::open(&experiment.data.source, &mut |p| {
         Ok(emit(Event::Phase {
             name: p.text,
@@ -118,11 +167,11 @@ fn work(
         splits.train.truncate(experiment.data.limit);
     }
     let shape = dataset.shape();
+    let input = [shape.channels, shape.height, shape.width];
     let spec = experiment
         .model
-        .build([shape.channels, shape.height, shape.width], dataset.classes.len())
+        .build(input, dataset.classes.len())
         .map_err(bad_input)?;
-    let dense = cost::dense(&spec)?;
     let start = experiment
         .start
         .as_deref()
@@ -134,6 +183,8 @@ fn work(
         checkpoint.save(&run.join(file))?;
         Ok(file.to_owned())
     };
+    let per_epoch = splits.train.len() / experiment.train.batch;
+    let epochs = experiment.method.epochs(&experiment.train, start.is_some());
     let mut ctx = Ctx {
         seed: experiment.seed,
         normalization: Normalization::of(&dataset.train),
@@ -144,13 +195,27 @@ fn work(
         train: experiment.train.clone(),
         start,
         device,
-        threads: threads(),
+        threads: world.place.threads,
         recipe: experiment.to_toml()?,
-        check,
+        steps: epochs * per_epoch as u64,
+        done: [0, 0],
+        check: &|| control.check(),
         keep: &keep,
+        steer: &|| outlet.steers(control),
+        memory: world.shelf,
         emit,
     };
+    // A model to start from is the network that pruning begins with.
+    let dense = cost::dense(ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()))?;
+    room::check(&ctx.spec, ctx.train.batch, room::free())?;
+    (ctx.emit)(Event::Started {
+        spec: Arc::new(ctx.spec.clone()),
+        dense,
+        steps: ctx.steps,
+        images: [splits.train.len(), splits.valid.len(), splits.test.len()],
+    })?;
     let checkpoint = experiment.method.run(&mut ctx)?;
+    let checkpoint = finish(&mut ctx, checkpoint)?;
     let file = format!("models/{}.safetensors", experiment.name);
     checkpoint.save(&run.join(&file)).context("the trained model")?;
     // The finished model takes the place of the last one kept on the way.
@@ -186,18 +251,6 @@ fn work(
         ..ended(run, Outcome::Finished, None)
     })
 }
-
-/// What the user gave was at fault, not the work.
-#[derive(Debug)]
-struct BadInput(String);
-
-impl std::fmt::Display for BadInput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BadInput {}
 
 /// Marks an error as the input's fault, unless it is a stop.
 fn bad_input(e: anyhow::Error) -> anyhow::Error {

@@ -13,10 +13,45 @@ use std::path::Path;
 pub const SCHEMA: u32 = 1;
 
 /// All presets that come with the program: name and text.
-pub const PRESETS: [(&str, &str); 3] = [
+pub const PRESETS: [(&str, &str); 17] = [
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("fbs-fashion", include_str!("../../presets/fbs-fashion.toml")),
     ("dense-fashion", include_str!("../../presets/dense-fashion.toml")),
+    (
+        "autocompress-fashion",
+        include_str!("../../presets/autocompress-fashion.toml"),
+    ),
+    (
+        "autocompress-macs-fashion",
+        include_str!("../../presets/autocompress-macs-fashion.toml"),
+    ),
+    (
+        "autocompress-elements-fashion",
+        include_str!("../../presets/autocompress-elements-fashion.toml"),
+    ),
+    (
+        "densities-fashion",
+        include_str!("../../presets/densities-fashion.toml"),
+    ),
+    ("slimming-fashion", include_str!("../../presets/slimming-fashion.toml")),
+    ("amc-fashion", include_str!("../../presets/amc-fashion.toml")),
+    ("greedy-fashion", include_str!("../../presets/greedy-fashion.toml")),
+    ("uniform-fashion", include_str!("../../presets/uniform-fashion.toml")),
+    ("random-fashion", include_str!("../../presets/random-fashion.toml")),
+    ("admm-fashion", include_str!("../../presets/admm-fashion.toml")),
+    ("fbs-cifar", include_str!("../../presets/fbs-cifar.toml")),
+    (
+        "autocompress-vgg16-cifar",
+        include_str!("../../presets/autocompress-vgg16-cifar.toml"),
+    ),
+    (
+        "autocompress-resnet18-cifar",
+        include_str!("../../presets/autocompress-resnet18-cifar.toml"),
+    ),
+    (
+        "autocompress-vgg16-cifar-full",
+        include_str!("../../presets/autocompress-vgg16-cifar-full.toml"),
+    ),
 ];
 
 /// Everything that decides what a run does.
@@ -36,6 +71,9 @@ pub struct Experiment {
     /// A trained model to start from, instead of random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
+    /// Seconds of work that a crash may cost: how often what the run remembers is written.
+    #[serde(default = "checkpoint_secs")]
+    pub checkpoint_secs: f32,
     /// Images.
     #[serde(default)]
     pub data: DataConfig,
@@ -85,6 +123,10 @@ pub struct ModelConfig {
     /// Replaces the network's own dropout rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f32>,
+}
+
+fn checkpoint_secs() -> f32 {
+    20.0
 }
 
 fn one() -> f32 {
@@ -172,6 +214,11 @@ impl Experiment {
             !self.name.is_empty() && self.name.len() <= 64 && self.name.chars().all(plain),
             "name is {:?}, expected letters, digits, - and _",
             self.name
+        );
+        ensure!(
+            self.checkpoint_secs >= 0.0 && self.checkpoint_secs.is_finite(),
+            "checkpoint_secs is {}, expected at least 0",
+            self.checkpoint_secs
         );
         self.train.check()?;
         self.method.check()

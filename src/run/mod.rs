@@ -7,9 +7,17 @@ pub mod device;
 pub mod execute;
 pub mod experiment;
 pub mod folder;
+pub mod orders;
+pub mod outlet;
 pub mod probe;
+pub mod replay;
+pub mod room;
+pub mod searches;
 pub mod session;
+pub mod shelf;
 pub mod store;
+pub mod sweep;
+pub mod tail;
 
 pub use command::{Command, ModelRef, Question};
 pub use experiment::Experiment;

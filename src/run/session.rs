@@ -3,13 +3,18 @@
 
 use super::command::{Command, ModelRef};
 use super::control::Control;
-use super::execute::{Place, execute, panic_text};
+use super::execute::{Place, execute, panic_text, resume};
 use super::experiment::Experiment;
+use super::folder::is_written;
+use super::orders::{self, Order};
 use super::probe::{self, Asked, Said};
+use super::replay::replay;
 use super::store::{RunId, RunState, RunStore, Status};
-use crate::event::Stamped;
+use super::tail::tail;
+use crate::event::{Stamped, Steer};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -22,6 +27,14 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 enum Arrival {
     Event(RunId, Stamped),
+    /// A run folder was read.
+    Replayed(Box<RunState>),
+    /// Another process logged an event.
+    Logged(PathBuf, Stamped),
+    /// Another process no longer writes to a run folder.
+    Left(PathBuf),
+    /// Something outside runs did not work.
+    Failed(String),
     /// The run could not even begin, or its thread is gone.
     Broken(RunId, String),
 }
@@ -38,6 +51,8 @@ pub struct Session {
     store: RunStore,
     arrivals: (Sender<Arrival>, Receiver<Arrival>),
     workers: BTreeMap<RunId, Worker>,
+    /// Run folders that are read and then to be gone on with.
+    go_on: Vec<PathBuf>,
     ask: Sender<Asked>,
     said: Receiver<Said>,
 }
@@ -66,6 +81,7 @@ impl Session {
             store: RunStore::default(),
             arrivals: bounded(EVENTS),
             workers: BTreeMap::new(),
+            go_on: Vec::new(),
             ask,
             said,
         })
@@ -80,9 +96,12 @@ impl Session {
     pub fn submit(&mut self, command: Command) {
         match command {
             Command::Start(experiment) => self.start(*experiment),
-            Command::Pause(id) => self.control(id, Status::Paused, Control::pause),
-            Command::Resume(id) => self.control(id, Status::Running, Control::resume),
+            Command::Pause(id) => self.control(id, Status::Paused, Control::pause, &Order::Pause),
+            Command::Resume(id) => self.control(id, Status::Running, Control::resume, &Order::Resume),
             Command::Stop(id) => self.stop(id),
+            Command::Steer(id, steer) => self.steer(id, steer),
+            Command::ResumeRun(folder) => self.go_on(folder),
+            Command::OpenRun(folder) => self.open_run(folder),
             Command::Open(from) => self.open(from),
             Command::Ask(question) => drop(self.ask.try_send(Asked::Ask(question))),
         }
@@ -93,17 +112,27 @@ impl Session {
         let until = Instant::now() + budget;
         while let Ok(said) = self.said.try_recv() {
             match said {
-                Said::Opened(model) => {
-                    self.store.open = Some(model);
-                    self.store.answer = None;
-                }
-                Said::Answered(answer) => self.store.answer = Some(answer),
+                Said::Opened(model) => self.store.opened(model),
+                Said::Answered(answer) => self.store.answered(answer),
                 Said::Failed(text) => self.store.notice(text),
             }
         }
         while let Ok(arrival) = self.arrivals.1.try_recv() {
             match arrival {
                 Arrival::Event(id, stamped) => self.store.apply(id, &stamped),
+                Arrival::Replayed(run) => self.replayed(*run),
+                Arrival::Logged(folder, stamped) => {
+                    if let Some(id) = self.elsewhere(&folder) {
+                        self.store.apply(id, &stamped);
+                    }
+                }
+                Arrival::Left(folder) => {
+                    let live = |id: &RunId| self.store.run(*id).is_some_and(RunState::is_live);
+                    if let Some(id) = self.elsewhere(&folder).filter(live) {
+                        self.mark(id, Status::Interrupted);
+                    }
+                }
+                Arrival::Failed(text) => self.store.notice(text),
                 Arrival::Broken(id, text) => {
                     self.mark(id, Status::Ended);
                     self.store.notice(text);
@@ -138,6 +167,104 @@ impl Session {
         }
     }
 
+    /// Reads a run folder on a thread of its own: logs can be long.
+    fn open_run(&mut self, folder: PathBuf) {
+        let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
+        let read = move || {
+            let written = is_written(&folder);
+            let mut run = match replay(RunId(0), &folder) {
+                Ok(run) => run,
+                Err(e) => {
+                    drop(send.send(Arrival::Failed(format!("{e:#}"))));
+                    return wake();
+                }
+            };
+            let from = run.events;
+            if written && run.status == Status::Interrupted {
+                run.status = Status::Running;
+            }
+            drop(send.send(Arrival::Replayed(Box::new(run))));
+            wake();
+            if written {
+                tail(&folder, from, &mut |stamped| {
+                    let sent = send.send(Arrival::Logged(folder.clone(), stamped)).is_ok();
+                    wake();
+                    sent
+                });
+                drop(send.send(Arrival::Left(folder)));
+                wake();
+            }
+        };
+        if let Err(e) = Builder::new().name("open run".into()).spawn(read) {
+            self.store.notice(format!("cannot read a run: {e}"));
+        }
+    }
+
+    /// The run in a folder, unless it is one of ours.
+    fn elsewhere(&self, folder: &Path) -> Option<RunId> {
+        let run = self.store.runs.iter().find(|r| r.folder.as_deref() == Some(folder))?;
+        (!self.workers.contains_key(&run.id)).then_some(run.id)
+    }
+
+    /// A run that is there already is replaced, unless it works.
+    fn replayed(&mut self, mut run: RunState) {
+        let folder = run.folder.clone();
+        match self.store.runs.iter_mut().find(|r| r.folder == run.folder) {
+            Some(known) if known.is_live() => {}
+            Some(known) => {
+                run.id = known.id;
+                *known = run;
+            }
+            None => {
+                run.id = RunId(self.store.runs.len() as u32);
+                self.store.runs.push(run);
+            }
+        }
+        if let Some(at) = self.go_on.iter().position(|wanted| Some(wanted) == folder.as_ref()) {
+            let folder = self.go_on.swap_remove(at);
+            self.go_on(folder);
+        }
+    }
+
+    fn steer(&mut self, id: RunId, steer: Steer) {
+        let live = self.store.run(id).is_some_and(RunState::is_live);
+        match self.workers.get(&id).filter(|_| live) {
+            Some(worker) => worker.control.steer(steer),
+            None => self.order(id, &Order::Steer(steer)),
+        }
+    }
+
+    /// Leaves an order for a run that another process works on.
+    fn order(&mut self, id: RunId, order: &Order) {
+        let live = self.store.run(id).filter(|run| run.is_live());
+        let sent = match live.and_then(|run| run.folder.clone()) {
+            Some(folder) => orders::send(&folder, order),
+            None => Err(anyhow::anyhow!("only a run that works can be commanded")),
+        };
+        if let Err(e) = sent {
+            self.store.notice(format!("{e:#}"));
+        }
+    }
+
+    /// Queues an interrupted run; one that is not known yet is read first.
+    fn go_on(&mut self, folder: PathBuf) {
+        let known = self.store.runs.iter_mut().find(|r| r.folder.as_ref() == Some(&folder));
+        match known {
+            None => {
+                self.go_on.push(folder.clone());
+                self.open_run(folder);
+            }
+            Some(run) if run.can_go_on() => {
+                run.status = Status::Queued;
+                self.begin_next();
+            }
+            Some(run) => {
+                let text = format!("{} is not interrupted", run.title());
+                self.store.notice(text);
+            }
+        }
+    }
+
     fn start(&mut self, experiment: Experiment) {
         let id = RunId(self.store.runs.len() as u32);
         self.store.runs.push(RunState::new(id, Arc::new(experiment)));
@@ -146,14 +273,16 @@ impl Session {
 
     /// Begins the oldest waiting run if none works.
     fn begin_next(&mut self) {
-        if self.store.current().is_some() {
+        // What another process works on does not count.
+        let works = |r: &RunState| r.is_live() && self.workers.contains_key(&r.id);
+        if self.store.runs.iter().any(works) {
             return;
         }
         let Some(run) = self.store.runs.iter_mut().find(|r| r.status == Status::Queued) else {
             return;
         };
         run.status = Status::Running;
-        let (id, experiment) = (run.id, run.experiment.clone());
+        let (id, experiment, folder) = (run.id, run.experiment.clone(), run.folder.clone());
         let control = Arc::new(Control::default());
         let (place, send, wake, held) = (
             self.place.clone(),
@@ -166,7 +295,11 @@ impl Session {
                 drop(send.send(Arrival::Event(id, stamped.clone())));
                 wake();
             };
-            if let Err(e) = execute(&experiment, &place, &held, &mut listen) {
+            let done = match &folder {
+                Some(folder) => resume(folder, &place, &held, &mut listen),
+                None => execute(&experiment, &place, &held, &mut listen),
+            };
+            if let Err(e) = done {
                 drop(send.send(Arrival::Broken(id, format!("{e:#}"))));
                 wake();
             }
@@ -180,21 +313,25 @@ impl Session {
         }
     }
 
-    fn control(&mut self, id: RunId, status: Status, act: fn(&Control)) {
+    fn control(&mut self, id: RunId, status: Status, act: fn(&Control), order: &Order) {
         let movable = self
             .store
             .run(id)
             .is_some_and(|r| matches!(r.status, Status::Running | Status::Paused));
-        if let Some(worker) = self.workers.get(&id).filter(|_| movable) {
-            act(&worker.control);
-            self.mark(id, status);
+        if !movable {
+            return;
         }
+        match self.workers.get(&id) {
+            Some(worker) => act(&worker.control),
+            None => self.order(id, order),
+        }
+        self.mark(id, status);
     }
 
     fn stop(&mut self, id: RunId) {
         match self.store.run(id).map(|r| r.status) {
             Some(Status::Queued) => self.mark(id, Status::Ended),
-            Some(Status::Running | Status::Paused) => self.control(id, Status::Stopping, Control::stop),
+            Some(Status::Running | Status::Paused) => self.control(id, Status::Stopping, Control::stop, &Order::Stop),
             _ => {}
         }
     }

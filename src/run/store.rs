@@ -3,10 +3,12 @@
 
 use super::experiment::Experiment;
 use super::probe::{Answer, OpenModel};
+use super::searches::{ResidualPoint, SearchState, SteerPoint, TrialPoint};
 use crate::data::Split;
 use crate::event::{Ending, Event, LayerState, Outcome, Stamped};
 use crate::model::{Cost, Density, NetSpec};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A run's number in this session.
@@ -25,6 +27,8 @@ pub enum Status {
     Paused,
     /// Asked to stop; ends at its next check.
     Stopping,
+    /// Its log ends without a last event: it can be gone on with.
+    Interrupted,
     /// Over; see [`RunState::ending`].
     Ended,
 }
@@ -32,6 +36,8 @@ pub enum Status {
 /// A point of the training curve.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct StepPoint {
+    /// Place in the run's log.
+    pub seq: u64,
     /// Steps done.
     pub step: u64,
     /// Seconds since the run began.
@@ -47,6 +53,8 @@ pub struct StepPoint {
 /// A measurement over a split.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct EpochPoint {
+    /// Place in the run's log.
+    pub seq: u64,
     /// Epochs done.
     pub epoch: u32,
     /// Steps done.
@@ -63,6 +71,19 @@ pub struct EpochPoint {
     pub macs: u64,
     /// Images measured.
     pub n: usize,
+}
+
+/// A model that was kept.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KeptPoint {
+    /// Place in the run's log.
+    pub seq: u64,
+    /// Where it lies, relative to the run folder.
+    pub model: String,
+    /// What it costs at its highest density.
+    pub cost: Cost,
+    /// Share of the validation images classified right.
+    pub top1: f32,
 }
 
 /// One run, folded from its events.
@@ -86,10 +107,20 @@ pub struct RunState {
     pub steps: Vec<StepPoint>,
     /// Measurements.
     pub epochs: Vec<EpochPoint>,
-    /// Layers as last said.
-    pub layers: Arc<[LayerState]>,
+    /// Layers as last said, at each density that validation was measured at; the density said last stands last.
+    pub layers: Vec<(Density, Arc<[LayerState]>)>,
+    /// Searches, in order.
+    pub searches: Vec<SearchState>,
+    /// ADMM's way, in order.
+    pub residuals: Vec<ResidualPoint>,
+    /// Models that were kept.
+    pub kept: Vec<KeptPoint>,
     /// What went wrong and did not end the run.
     pub warnings: Vec<String>,
+    /// Times it went on after an interruption.
+    pub resumed: u32,
+    /// Where it is kept, as far as that is known.
+    pub folder: Option<PathBuf>,
     /// How it ended.
     pub ending: Option<Ending>,
     /// Seconds since it began, at the last event.
@@ -111,8 +142,13 @@ impl RunState {
             phase: String::new(),
             steps: Vec::new(),
             epochs: Vec::new(),
-            layers: Arc::default(),
+            layers: Vec::new(),
+            searches: Vec::new(),
+            residuals: Vec::new(),
+            kept: Vec::new(),
             warnings: Vec::new(),
+            resumed: 0,
+            folder: None,
             ending: None,
             elapsed_secs: 0.0,
             events: 0,
@@ -126,6 +162,7 @@ impl RunState {
         if self.status == Status::Queued {
             self.status = Status::Running;
         }
+        let (seq, at) = (stamped.seq, stamped.at);
         match &stamped.event {
             Event::Started { spec, dense, steps, .. } => {
                 self.spec = Some(spec.clone());
@@ -134,8 +171,9 @@ impl RunState {
             }
             Event::Phase { name, .. } => self.phase.clone_from(name),
             &Event::Step { step, loss, top1, lr } => self.steps.push(StepPoint {
+                seq,
                 step,
-                at: stamped.at,
+                at,
                 loss,
                 top1,
                 lr,
@@ -151,6 +189,7 @@ impl RunState {
             } => {
                 let step = self.steps.last().map_or(0, |s| s.step);
                 self.epochs.push(EpochPoint {
+                    seq,
                     epoch,
                     step,
                     split,
@@ -161,19 +200,73 @@ impl RunState {
                     n,
                 });
             }
-            Event::Layers { layers } => self.layers = layers.clone(),
-            Event::Kept { .. }
-            | Event::Search(_)
-            | Event::Trial(_)
-            | Event::Residuals { .. }
-            | Event::Steered(_)
-            | Event::Resumed { .. } => {}
+            Event::Layers { layers } => {
+                // Said right after the measurement it belongs to.
+                let density = self.epochs.last().map_or(Density::FULL, |e| e.density);
+                self.layers.retain(|(d, _)| *d != density);
+                self.layers.push((density, layers.clone()));
+            }
+            Event::Kept { model, cost, top1 } => self.kept.push(KeptPoint {
+                seq,
+                model: model.clone(),
+                cost: *cost,
+                top1: *top1,
+            }),
+            Event::Search(start) => self.searches.push(SearchState::new(seq, start.clone())),
+            Event::Trial(trial) => {
+                if let Some(search) = self.searches.last_mut() {
+                    let trial = trial.clone();
+                    search.trials.push(TrialPoint { seq, at, trial });
+                }
+            }
+            Event::Steered(steer) => {
+                if let Some(search) = self.searches.last_mut() {
+                    let (after, steer) = (search.trials.len() as u64, steer.clone());
+                    search.steered.push(SteerPoint { seq, after, steer });
+                }
+            }
+            Event::Residuals { update, layers } => self.residuals.push(ResidualPoint {
+                seq,
+                update: *update,
+                layers: layers.clone(),
+            }),
+            // Nothing is said twice: the log goes on as if there had been no interruption.
+            Event::Resumed { .. } => {
+                self.ending = None;
+                self.status = Status::Running;
+                self.resumed += 1;
+            }
             Event::Warning { text } => self.warnings.push(text.clone()),
             Event::Ended(ending) => {
+                self.folder.get_or_insert_with(|| PathBuf::from(&ending.run));
                 self.ending = Some(ending.clone());
                 self.status = Status::Ended;
             }
         }
+    }
+
+    /// Number and name as people say it.
+    pub fn title(&self) -> String {
+        format!("run {} {}", self.id.0 + 1, self.experiment.name)
+    }
+
+    /// Layers as last measured at a density.
+    pub fn layers_at(&self, density: Density) -> Option<&Arc<[LayerState]>> {
+        let found = self.layers.iter().find(|(d, _)| *d == density);
+        found.map(|(_, layers)| layers)
+    }
+
+    /// Whether it was interrupted and can be gone on with.
+    pub fn can_go_on(&self) -> bool {
+        let ended = self.ending.as_ref().map(|e| e.outcome);
+        self.folder.is_some()
+            && (self.status == Status::Interrupted
+                || (self.status == Status::Ended && ended != Some(Outcome::Finished)))
+    }
+
+    /// Whether it works or is held.
+    pub fn is_live(&self) -> bool {
+        matches!(self.status, Status::Running | Status::Paused | Status::Stopping)
     }
 
     /// Share of the planned steps that is done, 0 to 1.
@@ -199,6 +292,15 @@ impl RunState {
     }
 }
 
+/// An answer over all images, kept beside others.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// The model it is about.
+    pub model: Arc<OpenModel>,
+    /// What was measured.
+    pub answer: Answer,
+}
+
 /// Everything a front may show.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunStore {
@@ -208,6 +310,8 @@ pub struct RunStore {
     pub open: Option<Arc<OpenModel>>,
     /// The newest answer about it.
     pub answer: Option<Answer>,
+    /// What was measured to the end in this session, of whichever model; at most [`RunStore::MEASURED`], oldest first.
+    pub measured: Vec<Measured>,
     /// What went wrong outside runs, oldest first; at most [`RunStore::NOTICES`].
     pub notices: Vec<String>,
     /// All notices ever, so that a front can tell which are new.
@@ -217,6 +321,8 @@ pub struct RunStore {
 impl RunStore {
     /// Notices kept.
     pub const NOTICES: usize = 200;
+    /// Measurements kept.
+    pub const MEASURED: usize = 100;
 
     /// A run by number.
     pub fn run(&self, id: RunId) -> Option<&RunState> {
@@ -225,9 +331,12 @@ impl RunStore {
 
     /// The run that works or is held, if any.
     pub fn current(&self) -> Option<&RunState> {
-        self.runs
-            .iter()
-            .find(|r| matches!(r.status, Status::Running | Status::Paused | Status::Stopping))
+        self.runs.iter().find(|r| r.is_live())
+    }
+
+    /// Runs that wait for another to end.
+    pub fn waiting(&self) -> usize {
+        self.runs.iter().filter(|r| r.status == Status::Queued).count()
     }
 
     /// Folds one event of a run in.
@@ -237,6 +346,26 @@ impl RunStore {
         }
     }
 
+    /// Another model is open.
+    pub fn opened(&mut self, model: Arc<OpenModel>) {
+        self.open = Some(model);
+        self.answer = None;
+    }
+
+    /// Takes an answer about the open model. A complete one is kept; a newer one to the same question takes its place.
+    pub fn answered(&mut self, answer: Answer) {
+        if let Some(model) = self.open.clone().filter(|_| answer.n == answer.of) {
+            self.measured
+                .retain(|m| m.model.from != model.from || m.answer.question != answer.question);
+            if self.measured.len() == Self::MEASURED {
+                self.measured.remove(0);
+            }
+            let answer = answer.clone();
+            self.measured.push(Measured { model, answer });
+        }
+        self.answer = Some(answer);
+    }
+
     /// Adds a notice.
     pub fn notice(&mut self, text: String) {
         self.notices.push(text);
@@ -244,5 +373,34 @@ impl RunStore {
         if self.notices.len() > Self::NOTICES {
             self.notices.remove(0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(seq: u64, step: u64) -> Stamped {
+        let event = Event::Step {
+            step,
+            loss: 1.0,
+            top1: 0.5,
+            lr: 0.1,
+        };
+        let at = seq as f64;
+        Stamped { seq, at, event }
+    }
+
+    #[test]
+    fn a_run_that_goes_on_keeps_what_was_said() {
+        let experiment = Arc::new(Experiment::load("smoke", &[]).expect("preset"));
+        let mut run = RunState::new(RunId(0), experiment);
+        (0..4).for_each(|i| run.apply(&step(i, i)));
+        let event = Event::Resumed { from: 2 };
+        run.apply(&Stamped { seq: 4, at: 5.0, event });
+        assert_eq!((run.resumed, run.status), (1, Status::Running));
+        run.apply(&step(5, 4));
+        let steps: Vec<u64> = run.steps.iter().map(|s| s.step).collect();
+        assert_eq!(steps, [0, 1, 2, 3, 4]);
     }
 }

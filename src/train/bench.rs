@@ -1,14 +1,17 @@
 //! Times a training step on random weights and images: forward, backward, update.
 //! Knows nothing of data sets.
 
-use super::optimizer::{Rates, Sgd, Tensors};
+use super::backward::{Lesson, backward};
+use super::optimizer::{KeptEntries, Rates, Sgd};
 use crate::infer::BenchRow;
 use crate::kernel::Kernel;
 use crate::model::net::{Net, NormStatistics, Norms, Pass};
 use crate::model::spec::Shift;
 use crate::model::{Density, Fractions, cost, sparse_conv, weights, zoo};
-use anyhow::Result;
-use burn::tensor::{Device, Distribution, Tensor};
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use std::time::Instant;
 
 /// What to time.
@@ -48,8 +51,8 @@ impl BenchTrain {
         let gates = spec.gates().len();
         let densities = vec![self.density; gates];
         let macs = cost::total(&spec, &Default::default(), &Fractions::nominal(&spec, &densities)?)?.macs;
-        let device = Device::flex();
-        let mut net = Net::new(spec.clone().into(), &weights::init(&spec, 1)?, &device)?;
+        let mut weights = weights::init(&spec, 1)?;
+        let net = Net::new(spec.clone().into(), &weights, &Device::flex())?;
         let mut sgd = Sgd::default();
         let rates = Rates {
             lr: 0.01,
@@ -57,32 +60,27 @@ impl BenchTrain {
             weight_decay: 5e-4,
             clip_norm: 0.0,
         };
-        let images = Tensor::<4>::random([self.batch, 3, 32, 32], Distribution::Normal(0.0, 1.0), &device);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let images: Vec<f32> = (0..self.batch * 3 * 32 * 32)
+            .map(|_| rng.random_range(-2.0..2.0))
+            .collect();
         let labels: Vec<usize> = (0..self.batch).map(|i| i % 10).collect();
         let groups = [densities];
         let mut step = |number: u64| -> Result<()> {
-            let params: Tensors = net
-                .params
-                .iter()
-                .map(|(name, p)| (name.clone(), p.clone().autodiff().require_grad()))
-                .collect();
-            let pass = Pass {
-                groups: &groups,
-                norms: Norms::Batch(self.norm_statistics),
-                dropout: None,
+            let lesson = Lesson {
+                pixels: images.clone(),
+                labels: &labels,
+                pass: Pass {
+                    groups: &groups,
+                    norms: Norms::Batch(self.norm_statistics),
+                    dropout: None,
+                },
+                label_smoothing: 0.0,
+                lambda: 0.0,
+                check: &|| Ok(()),
             };
-            let out = net.forward(&params, images.clone().autodiff(), &pass)?;
-            let loss = super::fit::cross_entropy(out.logits, &labels, 0.0);
-            anyhow::ensure!(
-                loss.clone().into_scalar::<f32>().is_finite(),
-                "the loss is not a number at step {number}"
-            );
-            let mut gradients = loss.backward();
-            let grads: Tensors = params
-                .iter()
-                .filter_map(|(name, p)| Some((name.clone(), p.grad_remove(&mut gradients)?)))
-                .collect();
-            sgd.step(&mut net.params, grads, rates);
+            let learnt = backward(&net, &weights, lesson).with_context(|| format!("step {number}"))?;
+            sgd.step(&mut weights, &learnt.gradients, &KeptEntries::new(), rates);
             Ok(())
         };
         step(0)?;

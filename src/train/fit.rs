@@ -1,25 +1,29 @@
 //! The training loop, in a screenful.
-//! Knows nothing of where densities come from or who listens.
+//! Knows nothing of where densities, masks and penalties come from or who listens.
 
-use super::optimizer::{Rates, Sgd, Tensors};
-use super::{Ctx, calibrate::calibrate, measure::measure};
-use crate::data::Split;
+use super::backward::{Learnt, Lesson, backward};
+use super::finish::{look, statistics};
+use super::optimizer::{Gradients, KeptEntries, Rates, Sgd};
+use super::{Ctx, Snapshot, TrainConfig};
 use crate::data::batch::{self, Epoch};
-use crate::event::Event;
-use crate::model::checkpoint::{Header, Metric, SCHEMA};
-use crate::model::net::{Net, NormStatistics, Norms, Output, Pass};
-use crate::model::{Checkpoint, Density, NetSpec, cost, mask::Masks, weights};
+use crate::event::{BadInput, Cancelled, Event};
+use crate::model::net::{Net, NormStatistics, Norms, Pass};
+use crate::model::{Array, Checkpoint, Density, NetSpec, Weights, mask, mask::Masks, weights};
 use anyhow::{Result, ensure};
-use burn::tensor::{Tensor, TensorData, activation};
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What a method asks of the loop.
+#[derive(Clone)]
 pub struct Plan<'a> {
     /// Name kept with the model.
     pub method: &'static str,
     /// The network to train.
     pub spec: NetSpec,
+    /// How long and how fast.
+    pub train: TrainConfig,
+    /// What must stay zero.
+    pub masks: Masks,
     /// λ of the saliency term.
     pub lambda: f32,
     /// Over which images norms are taken.
@@ -32,14 +36,83 @@ pub struct Plan<'a> {
     pub calibration: usize,
 }
 
-/// Trains a network as planned, measures it on the validation images after every epoch, and at the end,
-/// at every kept density, on validation and test images.
+impl Plan<'_> {
+    /// Plain training of a network without gates.
+    pub fn plain(method: &'static str, spec: NetSpec, train: TrainConfig) -> Self {
+        Self {
+            method,
+            spec,
+            train,
+            masks: Masks::new(),
+            lambda: 0.0,
+            norm_statistics: NormStatistics::All,
+            densities: &|_, _| vec![Density::FULL],
+            kept: vec![Density::FULL],
+            calibration: 2048,
+        }
+    }
+}
+
+/// A force on the weights beside the loss: a penalty's gradient.
+pub trait Pull {
+    /// Adds its gradient to the loss's.
+    fn add(&self, weights: &Weights, gradients: &mut Gradients);
+
+    /// After epoch `epoch` of `of`: moves whatever it pulls towards. What it gives is said.
+    ///
+    /// # Errors
+    /// The weights are not those it was made for.
+    fn epoch(&mut self, epoch: u32, of: u32, weights: &Weights) -> Result<Option<Event>>;
+
+    /// Its own state, to be remembered.
+    fn save(&self) -> Weights;
+
+    /// Takes back what [`Pull::save`] gave.
+    fn restore(&mut self, saved: Weights);
+}
+
+/// Where a training stands after a step.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Place {
+    /// Steps done in this stage.
+    steps: u64,
+    /// Sums since the last `step` event.
+    loss: f64,
+    right: usize,
+    images: usize,
+}
+
+/// Trains a network as planned, as the stage called `stage`, from `start`'s weights or random ones; measures it on the
+/// validation images after every epoch but the last, and its norm statistics at the end.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a loss that is not a number (with the step).
-pub fn fit(ctx: &mut Ctx, plan: &Plan) -> Result<Checkpoint> {
-    let train = ctx.train.clone();
-    let spec = Arc::new(plan.spec.clone());
+/// [`Cancelled`]; a loss that is not a number (with the step); [`BadInput`] if `start` does not fit the network.
+pub fn fit(
+    ctx: &mut Ctx,
+    stage: &str,
+    plan: &Plan,
+    start: Option<&Checkpoint>,
+    mut pull: Option<&mut dyn Pull>,
+) -> Result<Checkpoint> {
+    ctx.stage(stage, |ctx, begun| {
+        let model = learn(ctx, stage, plan, start, &mut pull, begun)?;
+        Ok(Snapshot {
+            model: Some(model),
+            ..Snapshot::default()
+        })
+    })?
+    .model()
+}
+
+fn learn(
+    ctx: &mut Ctx,
+    stage: &str,
+    plan: &Plan,
+    start: Option<&Checkpoint>,
+    pull: &mut Option<&mut dyn Pull>,
+    begun: Option<Snapshot>,
+) -> Result<Checkpoint> {
+    let train = &plan.train;
     let n = ctx.splits.train.len();
     ensure!(
         n >= train.batch,
@@ -48,292 +121,283 @@ pub fn fit(ctx: &mut Ctx, plan: &Plan) -> Result<Checkpoint> {
     );
     let per_epoch = (n / train.batch) as u64;
     let steps = per_epoch * u64::from(train.epochs);
-    let start = starting_weights(ctx, &spec)?;
-    let mut net = Net::new(spec.clone(), &start, &ctx.device)?;
-    let mut sgd = Sgd::default();
-    let images = [n, ctx.splits.valid.len(), ctx.splits.test.len()];
-    (ctx.emit)(Event::Started {
-        spec: spec.clone(),
-        dense: cost::dense(&ctx.spec)?,
-        steps,
-        images,
-    })?;
-    for epoch in 0..train.epochs {
-        let name = format!("epoch {} of {}", epoch + 1, train.epochs);
-        (ctx.emit)(Event::Phase {
-            name,
-            progress: epoch as f32 / train.epochs as f32,
-        })?;
-        let order = batch::epoch_order(
-            Epoch {
-                seed: ctx.seed,
-                number: u64::from(epoch),
-            },
-            &ctx.splits.train,
-        );
-        let mut said = Said::default();
-        for (i, indices) in order.chunks_exact(train.batch).enumerate() {
-            let step = u64::from(epoch) * per_epoch + i as u64;
-            let (loss, right) = one_step(
-                ctx,
-                plan,
-                &mut net,
-                &mut sgd,
-                Step {
-                    number: step,
-                    of: steps,
-                    epoch,
-                    indices,
-                },
-            )?;
-            said.add(loss, right, indices.len());
-            if (step + 1).is_multiple_of(train.log_every) || step + 1 == steps {
-                let said = std::mem::take(&mut said);
-                let (loss, top1) = said.means();
-                (ctx.emit)(Event::Step {
-                    step: step + 1,
-                    loss,
-                    top1,
-                    lr: train.lr_at(step, steps),
-                })?;
+    let mut state = State {
+        place: Place::default(),
+        weights: starting_weights(ctx.seed, &plan.spec, start)?,
+        kept: mask::kept_entries(&plan.spec, &plan.masks)?,
+        sgd: Sgd::default(),
+    };
+    state.clear_dead();
+    let mut net = Net::new(Arc::new(plan.spec.clone()), &state.weights, &ctx.device)?;
+    if let Some(snapshot) = begun {
+        state.restore(snapshot, pull)?;
+    }
+    let mut order = Vec::new();
+    loop {
+        // Whatever follows a step may be told again after an interruption, so the place is marked before it.
+        let mark = Mark {
+            said: ctx.memory.said(),
+            place: state.place.clone(),
+            pulled: pull
+                .as_ref()
+                .filter(|_| state.place.steps.is_multiple_of(per_epoch))
+                .map(|p| p.save()),
+        };
+        if ctx.memory.is_due() {
+            ctx.memory.save(stage, state.save(&mark, ctx.done, pull), false)?;
+        }
+        match on(ctx, stage, plan, &mut net, &mut state, pull, &mut order) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(e) => {
+                if e.is::<Cancelled>() {
+                    ctx.memory.save(stage, state.save(&mark, ctx.done, pull), false)?;
+                }
+                return Err(e);
             }
         }
-        if epoch + 1 < train.epochs {
-            look(ctx, plan, &net, epoch + 1)?;
+    }
+    net.set(&state.weights);
+    let densities = plan.kept.clone();
+    let model = statistics(ctx, plan, &net, state.weights, densities)?;
+    ctx.done = [ctx.done[0] + steps, ctx.done[1] + u64::from(train.epochs)];
+    Ok(model)
+}
+
+/// All that changes while a network learns.
+struct State {
+    place: Place,
+    weights: Weights,
+    kept: KeptEntries,
+    sgd: Sgd,
+}
+
+impl State {
+    fn clear_dead(&mut self) {
+        for (name, kept) in &self.kept {
+            let Some(array) = self.weights.get_mut(name) else {
+                continue;
+            };
+            array
+                .data
+                .iter_mut()
+                .zip(kept)
+                .filter(|(_, kept)| !**kept)
+                .for_each(|(w, _)| *w = 0.0);
         }
     }
-    keep(ctx, plan, &net)
-}
 
-struct Step<'a> {
-    number: u64,
-    of: u64,
-    epoch: u32,
-    indices: &'a [u32],
-}
-
-/// Sums since the last `step` event.
-#[derive(Default)]
-struct Said {
-    loss: f64,
-    right: usize,
-    images: usize,
-}
-
-impl Said {
-    fn add(&mut self, loss: f32, right: usize, images: usize) {
-        self.loss += f64::from(loss) * images as f64;
-        self.right += right;
-        self.images += images;
+    fn save(&self, mark: &Mark, done: [u64; 2], pull: &Option<&mut dyn Pull>) -> Snapshot {
+        let mut arrays = Weights::new();
+        let mut put = |kind: &str, name: &str, array: Array| arrays.insert(format!("{kind}:{name}"), array);
+        for (name, array) in &self.weights {
+            put("w", name, array.clone());
+        }
+        for (name, v) in &self.sgd.velocity {
+            let shape = vec![v.len()];
+            put("v", name, Array { shape, data: v.clone() });
+        }
+        let pulled = mark.pulled.clone().or_else(|| pull.as_ref().map(|p| p.save()));
+        for (name, array) in pulled.unwrap_or_default() {
+            put("p", &name, array);
+        }
+        Snapshot {
+            said: mark.said,
+            done,
+            facts: serde_json::to_value(&mark.place).unwrap_or_default(),
+            arrays,
+            model: None,
+        }
     }
 
-    fn means(&self) -> (f32, f32) {
-        let n = self.images.max(1) as f64;
-        ((self.loss / n) as f32, (self.right as f64 / n) as f32)
+    fn restore(&mut self, snapshot: Snapshot, pull: &mut Option<&mut dyn Pull>) -> Result<()> {
+        self.place = snapshot.facts()?;
+        let mut pulled = Weights::new();
+        for (key, array) in snapshot.arrays {
+            match key.split_once(':') {
+                Some(("w", name)) => drop(self.weights.insert(name.to_owned(), array)),
+                Some(("v", name)) => drop(self.sgd.velocity.insert(name.to_owned(), array.data)),
+                Some(("p", name)) => drop(pulled.insert(name.to_owned(), array)),
+                _ => {}
+            }
+        }
+        if let Some(pull) = pull {
+            pull.restore(pulled);
+        }
+        Ok(())
     }
 }
 
-fn starting_weights(ctx: &Ctx, spec: &NetSpec) -> Result<weights::Weights> {
-    let mut start = weights::init(spec, ctx.seed)?;
-    if let Some(from) = &ctx.start {
-        let mut taken = 0;
-        for (name, to) in &mut start {
-            let Some(array) = from.weights.get(name) else { continue };
-            ensure!(
-                array.shape == to.shape,
+/// The state at a step's end, before anything was said of it. Weights and velocities do not change until the next step's end.
+struct Mark {
+    said: u64,
+    place: Place,
+    /// At the end of an epoch, when it is about to change.
+    pulled: Option<Weights>,
+}
+
+/// What follows a step, then the next one. False when all are done.
+fn on(
+    ctx: &mut Ctx,
+    stage: &str,
+    plan: &Plan,
+    net: &mut Net,
+    state: &mut State,
+    pull: &mut Option<&mut dyn Pull>,
+    order: &mut Vec<u32>,
+) -> Result<bool> {
+    let train = &plan.train;
+    let per_epoch = (ctx.splits.train.len() / train.batch) as u64;
+    let (done, steps) = (state.place.steps, per_epoch * u64::from(train.epochs));
+    if done > 0 {
+        after(ctx, plan, net, state, pull)?;
+    }
+    if done == steps {
+        return Ok(false);
+    }
+    let epoch = Epoch {
+        seed: ctx.seed,
+        number: ctx.done[1] + done / per_epoch,
+    };
+    if done.is_multiple_of(per_epoch) {
+        let of = if stage.is_empty() {
+            String::new()
+        } else {
+            format!("{stage}: ")
+        };
+        (ctx.emit)(Event::Phase {
+            name: format!("{of}epoch {} of {}", done / per_epoch + 1, train.epochs),
+            progress: (ctx.done[0] + done) as f32 / ctx.steps.max(1) as f32,
+        })?;
+    }
+    if order.is_empty() || done.is_multiple_of(per_epoch) {
+        *order = batch::epoch_order(epoch, &ctx.splits.train);
+    }
+    let at = (done % per_epoch) as usize * train.batch;
+    one_step(ctx, plan, net, state, pull, epoch, &order[at..at + train.batch])?;
+    Ok(true)
+}
+
+/// What is said after a step, and done after an epoch.
+fn after(ctx: &mut Ctx, plan: &Plan, net: &mut Net, state: &mut State, pull: &mut Option<&mut dyn Pull>) -> Result<()> {
+    let train = &plan.train;
+    let per_epoch = (ctx.splits.train.len() / train.batch) as u64;
+    let (done, steps) = (state.place.steps, per_epoch * u64::from(train.epochs));
+    if done.is_multiple_of(train.log_every) || done == steps {
+        let images = state.place.images.max(1) as f64;
+        (ctx.emit)(Event::Step {
+            step: ctx.done[0] + done,
+            loss: (state.place.loss / images) as f32,
+            top1: (state.place.right as f64 / images) as f32,
+            lr: train.lr_at(done - 1, steps),
+        })?;
+        state.place = Place {
+            steps: done,
+            ..Place::default()
+        };
+    }
+    if done.is_multiple_of(per_epoch) {
+        let epoch = (done / per_epoch) as u32;
+        if epoch < train.epochs {
+            net.set(&state.weights);
+            look(ctx, plan, net, &state.weights, epoch)?;
+        }
+        if let Some(pull) = pull
+            && let Some(event) = pull.epoch(epoch, train.epochs, &state.weights)?
+        {
+            (ctx.emit)(event)?;
+        }
+    }
+    Ok(())
+}
+
+/// The weights that `spec` begins with: random ones, and over them whatever `start` has by the same names.
+///
+/// # Errors
+/// [`BadInput`]: `start` has an array of another shape, or shares none.
+pub fn starting_weights(seed: u64, spec: &NetSpec, start: Option<&Checkpoint>) -> Result<Weights> {
+    let mut weights = weights::init(spec, seed)?;
+    let Some(from) = start else { return Ok(weights) };
+    let mut taken = 0;
+    for (name, to) in &mut weights {
+        let Some(array) = from.weights.get(name) else { continue };
+        if array.shape != to.shape {
+            return Err(BadInput(format!(
                 "the model to start from has {name} of shape {:?}, expected {:?}",
-                array.shape,
-                to.shape
-            );
-            to.data.clone_from(&array.data);
-            taken += 1;
+                array.shape, to.shape
+            ))
+            .into());
         }
-        ensure!(
-            taken > 0,
-            "the model to start from shares no weights with {}",
-            spec.name
-        );
+        to.data.clone_from(&array.data);
+        taken += 1;
     }
-    Ok(start)
+    if taken == 0 {
+        return Err(BadInput(format!("the model to start from shares no weights with {}", spec.name)).into());
+    }
+    Ok(weights)
 }
 
-/// Cross-entropy + λ·L1 → gradients → update. Gives the loss and how many images were classified right.
-fn one_step(ctx: &mut Ctx, plan: &Plan, net: &mut Net, sgd: &mut Sgd, step: Step) -> Result<(f32, usize)> {
-    let device = ctx.device.clone().autodiff();
-    let [c, h, w] = net.spec.input;
-    let n = step.indices.len();
-    let mut densities = (plan.densities)(step.number, step.of);
-    if !n.is_multiple_of(densities.len()) {
+/// Densities, a batch, gradients, the pull, the update.
+fn one_step(
+    ctx: &Ctx,
+    plan: &Plan,
+    net: &Net,
+    state: &mut State,
+    pull: &Option<&mut dyn Pull>,
+    epoch: Epoch,
+    indices: &[u32],
+) -> Result<()> {
+    let number = state.place.steps;
+    let steps = (ctx.splits.train.len() / plan.train.batch) as u64 * u64::from(plan.train.epochs);
+    let mut densities = (plan.densities)(number, steps);
+    if !indices.len().is_multiple_of(densities.len()) {
         densities.truncate(1);
     }
     let gates = net.spec.gates().len();
     let groups: Vec<Vec<Density>> = densities.iter().map(|&d| vec![d; gates]).collect();
     let mut pixels = Vec::new();
-    let epoch = Epoch {
-        seed: ctx.seed,
-        number: u64::from(step.epoch),
+    let augment = Some((&ctx.augment, epoch));
+    batch::fill(&ctx.data.train, indices, augment, &ctx.normalization, &mut pixels);
+    let label = |&i: &u32| usize::from(ctx.data.train.labels[i as usize]);
+    let labels: Vec<usize> = indices.iter().map(label).collect();
+    let lesson = Lesson {
+        pixels,
+        labels: &labels,
+        pass: Pass {
+            groups: &groups,
+            norms: Norms::Batch(plan.norm_statistics),
+            dropout: Some(ctx.seed ^ ((ctx.done[0] + number) << 20)),
+        },
+        label_smoothing: plan.train.label_smoothing,
+        lambda: plan.lambda,
+        check: ctx.check,
     };
-    batch::fill(
-        &ctx.data.train,
-        step.indices,
-        Some((&ctx.augment, epoch)),
-        &ctx.normalization,
-        &mut pixels,
-    );
-    let labels: Vec<usize> = step
-        .indices
-        .iter()
-        .map(|&i| usize::from(ctx.data.train.labels[i as usize]))
-        .collect();
-
-    let params: Tensors = net
-        .params
-        .iter()
-        .map(|(name, p)| (name.clone(), p.clone().autodiff().require_grad()))
-        .collect();
-    let x = Tensor::<4>::from_data(TensorData::new(pixels, [n, c, h, w]), &device);
-    let pass = Pass {
-        groups: &groups,
-        norms: Norms::Batch(plan.norm_statistics),
-        dropout: Some(ctx.seed ^ (step.number << 20)),
-    };
-    let Output { logits, l1, .. } = net.forward(&params, x, &pass)?;
-    (ctx.check)()?;
-    let right = right_ones(&logits, &labels)?;
-    let mut loss = cross_entropy(logits, &labels, ctx.train.label_smoothing);
-    if let Some(l1) = l1.filter(|_| plan.lambda > 0.0) {
-        loss = loss + l1.mul_scalar(plan.lambda);
-    }
-    let value = loss.clone().into_scalar::<f32>();
-    ensure!(
-        value.is_finite(),
-        "the loss is {value} at step {}: a smaller train.lr or train.clip_norm may help",
-        step.number
-    );
-    let mut gradients = loss.backward();
-    (ctx.check)()?;
-    let grads: Tensors = params
-        .iter()
-        .filter_map(|(name, p)| Some((name.clone(), p.grad_remove(&mut gradients)?)))
-        .collect();
-    let rates = Rates {
-        lr: ctx.train.lr_at(step.number, step.of),
-        momentum: ctx.train.momentum,
-        weight_decay: ctx.train.weight_decay,
-        clip_norm: ctx.train.clip_norm,
-    };
-    sgd.step(&mut net.params, grads, rates);
-    Ok((value, right))
-}
-
-/// Mean over images of −Σ q·log softmax, q the one-hot target with `smoothing` spread over all classes.
-pub(super) fn cross_entropy(logits: Tensor<2>, labels: &[usize], smoothing: f32) -> Tensor<1> {
-    let [n, classes] = logits.dims();
-    let mut target = vec![smoothing / classes as f32; n * classes];
-    for (image, &label) in labels.iter().enumerate() {
-        target[image * classes + label] += 1.0 - smoothing;
-    }
-    let target = Tensor::<2>::from_data(TensorData::new(target, [n, classes]), &logits.device());
-    (activation::log_softmax(logits, 1) * target)
-        .sum()
-        .div_scalar(-(n as f32))
-}
-
-fn right_ones(logits: &Tensor<2>, labels: &[usize]) -> Result<usize> {
-    let [_, classes] = logits.dims();
-    let values: Vec<f32> = logits.to_data().try_to_vec()?;
-    let best = |row: &[f32]| (0..classes).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0);
-    Ok(values
-        .chunks_exact(classes)
-        .zip(labels)
-        .filter(|(row, label)| best(row) == **label)
-        .count())
-}
-
-/// A quick look after an epoch: the largest, the middle and the smallest kept density, on validation images. The model is kept.
-fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, epoch: u32) -> Result<()> {
-    let kept = &plan.kept;
-    let mut looked = vec![kept[0], kept[kept.len() / 2], kept[kept.len() - 1]];
-    looked.dedup();
-    let mut checkpoint = checkpoint(ctx, plan, net, looked)?;
-    let mut metrics = Vec::new();
-    for density in checkpoint.header.densities.clone().into_iter().rev() {
-        metrics.push(say(ctx, &checkpoint, density, Split::Valid, epoch)?);
-    }
-    let top1 = metrics[0].top1;
-    checkpoint.header.metrics = metrics;
-    let model = (ctx.keep)(&checkpoint)?;
-    let cost = cost::dense(checkpoint.spec())?;
-    Ok((ctx.emit)(Event::Kept { model, cost, top1 })?)
-}
-
-/// The finished model: statistics of every kept density, each measured on validation and test images.
-fn keep(ctx: &mut Ctx, plan: &Plan, net: &Net) -> Result<Checkpoint> {
-    (ctx.emit)(Event::Phase {
-        name: "measuring".into(),
-        progress: 1.0,
-    })?;
-    let mut checkpoint = checkpoint(ctx, plan, net, plan.kept.clone())?;
-    let mut metrics = Vec::new();
-    for &density in plan.kept.iter().rev() {
-        for split in [Split::Valid, Split::Test] {
-            metrics.push(say(ctx, &checkpoint, density, split, ctx.train.epochs)?);
-        }
-    }
-    checkpoint.header.metrics = metrics;
-    Ok(checkpoint)
-}
-
-fn checkpoint(ctx: &mut Ctx, plan: &Plan, net: &Net, densities: Vec<Density>) -> Result<Checkpoint> {
-    let gates = net.spec.gates().len();
-    let mut stats = BTreeMap::new();
-    for &density in &densities {
-        stats.insert(
-            density,
-            calibrate(ctx, net, &vec![density; gates], plan.norm_statistics, plan.calibration)?,
-        );
-    }
-    let header = Header {
-        schema: SCHEMA,
-        spec: plan.spec.clone(),
-        normalization: ctx.normalization.clone(),
-        classes: ctx.data.classes.clone(),
-        method: plan.method.to_owned(),
-        data: ctx.data.name.clone(),
-        densities,
-        metrics: Vec::new(),
-        recipe: ctx.recipe.clone(),
-    };
-    Ok(Checkpoint {
-        header,
-        weights: net.weights()?,
-        masks: Masks::new(),
-        stats,
-    })
-}
-
-fn say(ctx: &mut Ctx, checkpoint: &Checkpoint, density: Density, split: Split, epoch: u32) -> Result<Metric> {
-    let tally = measure(ctx, checkpoint, density, split)?;
-    let (top1, loss, macs) = (tally.top1(), tally.loss(), tally.macs());
-    (ctx.emit)(Event::Epoch {
-        epoch,
-        split,
-        density,
+    let Learnt {
         loss,
-        top1,
-        macs,
-        n: tally.n,
+        right,
+        mut gradients,
+    } = backward(net, &state.weights, lesson).map_err(|e| {
+        // A stop must stay one that can be told from a failure.
+        if e.is::<Cancelled>() {
+            e
+        } else {
+            e.context(format!("step {}", ctx.done[0] + number + 1))
+        }
     })?;
-    if split == Split::Valid {
-        (ctx.emit)(Event::Layers {
-            layers: tally.layers(checkpoint.spec()).into(),
-        })?;
+    if let Some(pull) = pull {
+        pull.add(&state.weights, &mut gradients);
     }
-    Ok(Metric {
-        density,
-        split: split.name().to_owned(),
-        top1,
-        n: tally.n,
-        macs,
-    })
+    let rates = Rates {
+        lr: plan.train.lr_at(number, steps),
+        momentum: plan.train.momentum,
+        weight_decay: plan.train.weight_decay,
+        clip_norm: plan.train.clip_norm,
+    };
+    state.sgd.step(&mut state.weights, &gradients, &state.kept, rates);
+    let place = &mut state.place;
+    place.steps += 1;
+    place.loss += f64::from(loss) * indices.len() as f64;
+    place.right += right;
+    place.images += indices.len();
+    Ok(())
 }

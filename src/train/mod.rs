@@ -1,19 +1,25 @@
 //! Makes weights better: the loop, the optimizer, the learning rate, and measuring on the way.
 //! Knows nothing of pruning methods.
 
+pub mod backward;
 pub mod bench;
 pub mod calibrate;
 pub mod config;
+pub mod finish;
 pub mod fit;
 pub mod measure;
+pub mod memory;
 pub mod optimizer;
 
 pub use config::TrainConfig;
-pub use fit::{Plan, fit};
+pub use finish::{check, finish};
+pub use fit::{Plan, Pull, fit};
+pub use memory::{Memory, Snapshot};
 
 use crate::data::{Augment, Dataset, Normalization, Splits};
-use crate::event::{Cancelled, Emit};
+use crate::event::{Cancelled, Emit, Steer};
 use crate::model::{Checkpoint, NetSpec};
+use anyhow::Result;
 use burn::tensor::Device;
 
 /// What a method is given to work with.
@@ -40,10 +46,40 @@ pub struct Ctx<'a> {
     pub threads: usize,
     /// The experiment as TOML, kept with the model.
     pub recipe: String,
+    /// Training steps planned in the whole run.
+    pub steps: u64,
+    /// Training steps and epochs done in stages before this one.
+    pub done: [u64; 2],
     /// Blocks while the run is paused; an error means: stop now. Asked between layers and batches, so that a stop is prompt.
     pub check: &'a dyn Fn() -> Result<(), Cancelled>,
     /// Writes a model that is good so far, over the one before; gives its path. A run that is stopped loses no more than what came after.
-    pub keep: &'a dyn Fn(&Checkpoint) -> anyhow::Result<String>,
+    pub keep: &'a dyn Fn(&Checkpoint) -> Result<String>,
+    /// What somebody asked of a search since last asked, oldest first. Whoever obeys says it as an event.
+    pub steer: &'a dyn Fn() -> Vec<Steer>,
+    /// What the run remembers of its stages.
+    pub memory: &'a dyn Memory,
     /// Say something; an error means: stop now.
     pub emit: Emit<'a>,
+}
+
+impl Ctx<'_> {
+    /// A named part of a method, done once: after an interruption its result is remembered, or `work` is given where it stood.
+    ///
+    /// # Errors
+    /// Whatever `work` says; the memory cannot be written.
+    pub fn stage(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Self, Option<Snapshot>) -> Result<Snapshot>,
+    ) -> Result<Snapshot> {
+        if let Some(snapshot) = self.memory.finished(name) {
+            self.done = snapshot.done;
+            return Ok(snapshot);
+        }
+        let begun = self.memory.unfinished(name);
+        let mut snapshot = work(self, begun)?;
+        (snapshot.said, snapshot.done) = (self.memory.said(), self.done);
+        self.memory.save(name, snapshot.clone(), true)?;
+        Ok(snapshot)
+    }
 }

@@ -131,6 +131,7 @@ impl Pair {
 #[derive(Clone, Debug)]
 struct Growing {
     seen: usize,
+    resumed: u32,
     loss: Pair,
     top1: Pair,
     lr: Thinner,
@@ -165,11 +166,15 @@ impl Curves {
         let CurveOptions { along, smoothing } = self.options;
         let new = || Growing {
             seen: 0,
+            resumed: run.resumed,
             loss: Pair::new(smoothing),
             top1: Pair::new(smoothing),
             lr: Thinner::new(COLUMNS),
         };
         let growing = self.runs.entry(run.id).or_insert_with(new);
+        if growing.resumed != run.resumed {
+            *growing = new();
+        }
         for point in run.steps.iter().skip(growing.seen) {
             let x = if along == Along::Steps {
                 point.step as f64
@@ -183,7 +188,7 @@ impl Curves {
         growing.seen = run.steps.len();
         RunCurves {
             id: run.id,
-            label: format!("run {} {}", run.id.0 + 1, run.experiment.name),
+            label: run.title(),
             loss: growing.loss.curve(),
             top1: growing.top1.curve(),
             lr: growing.lr.points(),

@@ -2,8 +2,8 @@
 //! Knows nothing of layers one by one.
 
 use crate::model::{Density, Fractions, Masks, cost};
-use crate::run::RunStore;
 use crate::run::probe::Answer;
+use crate::run::{Question, RunStore};
 use serde::Serialize;
 
 /// What the density panel shows.
@@ -11,8 +11,8 @@ use serde::Serialize;
 pub struct DensityView {
     /// The model's name.
     pub model: String,
-    /// Density that was asked for.
-    pub asked: Density,
+    /// Density that was asked for, the mean if gates differ.
+    pub asked: f64,
     /// Densities the model was made for; none if it has no gates.
     pub range: Option<[Density; 2]>,
     /// MACs an image that the asked density promises, before anything is measured.
@@ -62,12 +62,12 @@ impl Measured {
     }
 }
 
-/// The density panel for a density that was asked for; none without an open model.
-pub fn density(store: &RunStore, asked: Density) -> Option<DensityView> {
+/// The density panel for what was asked of the open model; none without one.
+pub fn density(store: &RunStore, asked: &Question) -> Option<DensityView> {
     let open = store.open.as_ref()?;
     let spec = &open.header.spec;
     let gates = spec.gates().len();
-    let nominal = Fractions::nominal(spec, &vec![asked; gates]).and_then(|f| cost::total(spec, &Masks::new(), &f));
+    let nominal = Fractions::nominal(spec, &asked.densities).and_then(|f| cost::total(spec, &Masks::new(), &f));
     let kept = &open.header.densities;
     let range = match (kept.iter().min(), kept.iter().max()) {
         (Some(&low), Some(&high)) if gates > 0 => Some([low, high]),
@@ -75,14 +75,11 @@ pub fn density(store: &RunStore, asked: Density) -> Option<DensityView> {
     };
     Some(DensityView {
         model: open.name.clone(),
-        asked,
+        asked: asked.mean(),
         range,
         macs_nominal: nominal.map_or(open.dense.macs, |c| c.macs),
         macs_dense: open.dense.macs,
-        fresh: store
-            .answer
-            .as_ref()
-            .is_some_and(|a| a.question.densities.iter().all(|&d| d == asked)),
+        fresh: store.answer.as_ref().is_some_and(|a| a.question == *asked),
         measured: store.answer.as_ref().map(|a| measured(a, &open.dense)),
     })
 }
@@ -90,7 +87,7 @@ pub fn density(store: &RunStore, asked: Density) -> Option<DensityView> {
 fn measured(answer: &Answer, dense: &cost::Cost) -> Measured {
     let top1 = answer.right as f64 / answer.n.max(1) as f64;
     Measured {
-        density: mean_density(answer),
+        density: answer.question.mean(),
         n: answer.n,
         of: answer.of,
         top1,
@@ -101,16 +98,6 @@ fn measured(answer: &Answer, dense: &cost::Cost) -> Measured {
         activation_bytes: [answer.traffic.activation_bytes, dense.activation_bytes],
         peak_bytes: [answer.traffic.peak_bytes, dense.peak_bytes],
     }
-}
-
-/// Mean density over the gates asked for; 1 without gates.
-pub fn mean_density(answer: &Answer) -> f64 {
-    let densities = &answer.question.densities;
-    if densities.is_empty() {
-        return 1.0;
-    }
-    let percents: u32 = densities.iter().map(|d| u32::from(d.as_percent())).sum();
-    f64::from(percents) / 100.0 / densities.len() as f64
 }
 
 /// Wilson's 95 % score interval for `right` of `n`. All of [0, 1] if nothing was measured.

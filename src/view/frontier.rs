@@ -1,46 +1,104 @@
-//! Accuracy against MACs: the open model as it was measured when it was made, what is measured now, and the runs of this session.
-//! Knows nothing of axes or marks.
+//! Accuracy against cost: the open model as recorded and as measured here, what is measured now, runs and their trials.
+//! Says which points no other point beats, and which one a wish chooses. Knows nothing of axes or marks.
 
-use super::density::{mean_density, wilson};
+use super::density::wilson;
+use super::text;
 use crate::data::Split;
 use crate::model::Density;
-use crate::run::{ModelRef, RunId, RunState, RunStore};
-use serde::Serialize;
+use crate::run::probe::Answer;
+use crate::run::{Experiment, ModelRef, Question, RunId, RunState, RunStore};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+/// Points of a series that others beat and that are shown at most.
+const MOST_BEATEN: usize = 1500;
+
+/// What accuracy is set against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Against {
+    /// MACs an image.
+    #[default]
+    Macs,
+    /// Parameters.
+    Params,
+    /// Milliseconds an image, measured on this machine.
+    Millis,
+}
+
+impl Against {
+    /// An amount in words.
+    pub fn words(self, x: f64) -> String {
+        match self {
+            Self::Macs => format!("{} MACs", text::count(x as u64)),
+            Self::Params => format!("{} parameters", text::count(x as u64)),
+            Self::Millis => text::millis(x),
+        }
+    }
+}
 
 /// What the frontier panel shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrontierView {
+    /// What accuracy is set against.
+    pub against: Against,
     /// The open model first, then runs, oldest first.
     pub series: Vec<FrontierSeries>,
     /// What is measured now.
     pub now: Option<NowPoint>,
-    /// MACs an image of the open model with nothing gated away.
-    pub macs_dense: Option<u64>,
+    /// The open model with nothing gated away, in the unit of x.
+    pub dense: Option<f64>,
+    /// The accuracy that wishes are relative to, and whose it is.
+    pub reference: Option<(f64, String)>,
 }
 
-/// Points that belong together, by rising MACs.
+/// Points that belong together, by rising x.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrontierSeries {
-    /// Its name with the split it was measured on.
+    /// Its name, unlike all others.
     pub label: String,
-    /// The run it comes from; none for the open model.
+    /// What was measured, and when.
+    pub about: String,
+    /// The run it comes from, the first one of several seeds; none for the open model.
     pub run: Option<RunId>,
-    /// One a density.
+    /// A number for its mark: the same for runs of one method.
+    pub mark: usize,
+    /// Seeds that were averaged.
+    pub seeds: usize,
+    /// One a density or trial.
     pub points: Vec<FrontierPoint>,
 }
 
-/// One measured density.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// What a point is of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Source {
+    /// The open model at one density, as recorded when it was made.
+    Recorded(Density),
+    /// The open model as measured in this session.
+    Measured(Question),
+    /// A run's last epoch at one density.
+    Epoch(RunId, Density),
+    /// A trial: run, search, number.
+    Trial(RunId, usize, u64),
+}
+
+/// One point.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrontierPoint {
-    /// Density of every gate.
-    pub density: Density,
-    /// MACs an image, averaged over images.
-    pub macs: u64,
+    /// What it is of.
+    pub source: Source,
+    /// MACs, parameters or milliseconds.
+    pub x: f64,
     /// Share classified right.
     pub top1: f64,
+    /// Standard deviation over seeds.
+    pub spread: Option<f64>,
     /// Images measured.
     pub n: usize,
+    /// Whether a point of its own series costs no more and is no worse.
+    pub is_beaten: bool,
+    /// Whether no point of any series beats it.
+    pub is_front: bool,
 }
 
 /// The answer to the newest question as a point.
@@ -48,47 +106,102 @@ pub struct FrontierPoint {
 pub struct NowPoint {
     /// Density, the mean if gates differ.
     pub density: f64,
-    /// MACs an image.
-    pub macs: u64,
+    /// MACs, parameters or milliseconds.
+    pub x: f64,
     /// Share classified right.
     pub top1: f64,
     /// Bounds of the 95 % interval of `top1`.
     pub interval: [f64; 2],
 }
 
+/// Costs of a point: what is not known is left out of the plot against it.
+#[derive(Clone, Copy, Default)]
+struct Costs {
+    macs: Option<u64>,
+    params: Option<u64>,
+    millis: Option<f64>,
+}
+
+impl Costs {
+    fn along(self, against: Against) -> Option<f64> {
+        match against {
+            Against::Macs => self.macs.map(|n| n as f64),
+            Against::Params => self.params.map(|n| n as f64),
+            Against::Millis => self.millis,
+        }
+    }
+}
+
 /// The frontier panel.
-pub fn frontier(store: &RunStore) -> FrontierView {
+pub fn frontier(store: &RunStore, against: Against) -> FrontierView {
     let open = store.open.as_ref();
-    let recorded = open.map(|m| {
-        let valid = m.header.metrics.iter().filter(|x| x.split == Split::Valid.name());
-        let points = valid.map(|x| FrontierPoint {
-            density: x.density,
-            macs: x.macs,
-            top1: f64::from(x.top1),
-            n: x.n,
-        });
-        series(format!("{}, valid, recorded", m.name), None, points.collect())
-    });
     let opened = open.and_then(|m| match &m.from {
         ModelRef::File(path) => Some(path.as_path()),
         ModelRef::Bundled => None,
     });
-    let runs = store.runs.iter().filter(|r| !is_model_of(r, opened)).map(of_run);
-    let now = store.answer.as_ref().map(|a| NowPoint {
-        density: mean_density(a),
-        macs: a.macs,
-        top1: a.right as f64 / a.n.max(1) as f64,
-        interval: wilson(a.right, a.n),
+    let runs: Vec<&RunState> = store.runs.iter().filter(|r| !is_model_of(r, opened)).collect();
+    let methods: BTreeSet<&str> = runs.iter().map(|r| r.experiment.method.kind()).collect();
+    let mark = |run: &RunState| {
+        let kind = run.experiment.method.kind();
+        1 + methods.iter().position(|m| *m == kind).unwrap_or(0)
+    };
+    let mut series: Vec<FrontierSeries> = [recorded(store, against), measured(store, against)].into();
+    for group in by_seed(&runs) {
+        series.push(of_group(&group, against, mark(group[0])));
+    }
+    for run in &runs {
+        series.extend(trials(run, against, mark(run)));
+    }
+    series.retain(|s| !s.points.is_empty());
+    for s in &mut series {
+        s.points
+            .sort_by(|a, b| a.x.total_cmp(&b.x).then(b.top1.total_cmp(&a.top1)));
+        let mut best = f64::MIN;
+        for point in &mut s.points {
+            point.is_beaten = point.top1 <= best;
+            best = best.max(point.top1);
+        }
+    }
+    mark_front(&mut series);
+    series.iter_mut().for_each(thin);
+    let now = store.answer.as_ref().and_then(|a| {
+        Some(NowPoint {
+            density: a.question.mean(),
+            x: costs_of(a).along(against)?,
+            top1: a.right as f64 / a.n.max(1) as f64,
+            interval: wilson(a.right, a.n),
+        })
+    });
+    let dense = open.and_then(|m| {
+        let costs = Costs {
+            macs: Some(m.dense.macs),
+            params: Some(m.dense.params),
+            millis: None,
+        };
+        costs.along(against)
     });
     FrontierView {
-        series: recorded
-            .into_iter()
-            .chain(runs)
-            .filter(|s| !s.points.is_empty())
-            .collect(),
+        against,
+        reference: reference(store, &series),
+        series,
         now,
-        macs_dense: open.map(|m| m.dense.macs),
+        dense,
     }
+}
+
+/// Of many points that others beat, evenly some.
+fn thin(series: &mut FrontierSeries) {
+    let each = series
+        .points
+        .iter()
+        .filter(|p| p.is_beaten)
+        .count()
+        .div_ceil(MOST_BEATEN);
+    let mut seen = 0;
+    series.points.retain(|p| {
+        seen += usize::from(p.is_beaten);
+        !p.is_beaten || each <= 1 || seen % each == 0
+    });
 }
 
 /// A run whose model is the open one would be drawn twice.
@@ -97,28 +210,260 @@ fn is_model_of(run: &RunState, opened: Option<&Path>) -> bool {
     opened.is_some() && model.map(Path::new) == opened
 }
 
-/// What a run last measured on validation images.
-fn of_run(run: &RunState) -> FrontierSeries {
-    let valid = || run.epochs.iter().filter(|e| e.split == Split::Valid);
-    let last = valid().map(|e| e.epoch).max();
-    let points = valid().filter(|e| Some(e.epoch) == last);
-    let points = points
-        .map(|e| FrontierPoint {
-            density: e.density,
-            macs: e.macs,
-            top1: f64::from(e.top1),
-            n: e.n,
-        })
-        .collect();
-    let epoch = last.map_or_else(String::new, |e| format!(", epoch {e}"));
-    series(
-        format!("run {} {}, valid{epoch}", run.id.0 + 1, run.experiment.name),
-        Some(run.id),
+fn point(source: Source, costs: Costs, against: Against, top1: f64, n: usize) -> Option<FrontierPoint> {
+    Some(FrontierPoint {
+        source,
+        x: costs.along(against)?,
+        top1,
+        spread: None,
+        n,
+        is_beaten: false,
+        is_front: false,
+    })
+}
+
+fn series(label: String, about: &str, run: Option<RunId>, points: Vec<FrontierPoint>) -> FrontierSeries {
+    FrontierSeries {
+        label,
+        about: about.to_owned(),
+        run,
+        mark: 0,
+        seeds: 1,
         points,
+    }
+}
+
+/// The open model as its file says.
+fn recorded(store: &RunStore, against: Against) -> FrontierSeries {
+    let Some(model) = &store.open else {
+        return series(String::new(), "", None, Vec::new());
+    };
+    let valid = model.header.metrics.iter().filter(|x| x.split == Split::Valid.name());
+    let points = valid.filter_map(|x| {
+        let costs = Costs {
+            macs: Some(x.macs),
+            params: Some(model.dense.params),
+            millis: None,
+        };
+        point(Source::Recorded(x.density), costs, against, f64::from(x.top1), x.n)
+    });
+    series(
+        format!("{}, recorded", model.name),
+        "validation images, when it was made",
+        None,
+        points.collect(),
     )
 }
 
-fn series(label: String, run: Option<RunId>, mut points: Vec<FrontierPoint>) -> FrontierSeries {
-    points.sort_by(|a, b| a.macs.cmp(&b.macs).then(a.density.cmp(&b.density)));
-    FrontierSeries { label, run, points }
+/// The open model as measured in this session.
+fn measured(store: &RunStore, against: Against) -> FrontierSeries {
+    let Some(model) = &store.open else {
+        return series(String::new(), "", None, Vec::new());
+    };
+    let here = store.measured.iter().filter(|m| m.model.from == model.from);
+    let points = here.filter_map(|m| {
+        let a = &m.answer;
+        let top1 = a.right as f64 / a.n.max(1) as f64;
+        point(Source::Measured(a.question.clone()), costs_of(a), against, top1, a.n)
+    });
+    series(
+        format!("{}, measured here", model.name),
+        "validation images, in this session",
+        None,
+        points.collect(),
+    )
+}
+
+fn costs_of(answer: &Answer) -> Costs {
+    Costs {
+        macs: Some(answer.macs),
+        params: Some(answer.traffic.params),
+        millis: answer.latency.as_ref().map(|l| l.median_ms),
+    }
+}
+
+/// Runs that differ in nothing but their seed, and have ended, belong together; every other run stands alone.
+fn by_seed<'a>(runs: &[&'a RunState]) -> Vec<Vec<&'a RunState>> {
+    let recipe = |run: &RunState| Experiment {
+        seed: 0,
+        ..(*run.experiment).clone()
+    };
+    let mut groups: Vec<(Option<Experiment>, Vec<&RunState>)> = Vec::new();
+    for run in runs {
+        let own = run.ending.as_ref().and(Some(recipe(run)));
+        let known = groups.iter_mut().find(|(r, others)| {
+            let another_seed = others.iter().all(|o| o.experiment.seed != run.experiment.seed);
+            own.is_some() && *r == own && another_seed
+        });
+        match known {
+            Some((_, group)) => group.push(run),
+            None => groups.push((own, vec![run])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// By density: cost, accuracy, images.
+type Measured = BTreeMap<Density, (Costs, f64, usize)>;
+
+/// What a run last measured on validation images.
+fn last_epoch(run: &RunState) -> (Option<u32>, Measured) {
+    let valid = || run.epochs.iter().filter(|e| e.split == Split::Valid);
+    let last = valid().map(|e| e.epoch).max();
+    let kept = run.kept.last().map(|k| k.cost.params);
+    let ended = run.ending.as_ref().and_then(|e| e.params);
+    let params = kept.or(ended).or(run.dense.map(|d| d.params));
+    let points = valid().filter(|e| Some(e.epoch) == last).map(|e| {
+        let costs = Costs {
+            macs: Some(e.macs),
+            params,
+            millis: None,
+        };
+        (e.density, (costs, f64::from(e.top1), e.n))
+    });
+    (last, points.collect())
+}
+
+fn of_group(group: &[&RunState], against: Against, mark: usize) -> FrontierSeries {
+    let first = group[0];
+    let all: Vec<_> = group.iter().map(|r| last_epoch(r)).collect();
+    let points = all[0].1.keys().filter_map(|density| {
+        // A density that one of the seeds lacks has no mean over all of them.
+        let each: Vec<_> = all.iter().filter_map(|(_, points)| points.get(density)).collect();
+        if each.len() < all.len() {
+            return None;
+        }
+        let mean =
+            |of: &dyn Fn(&(Costs, f64, usize)) -> f64| each.iter().map(|p| of(p)).sum::<f64>() / each.len() as f64;
+        let top1 = mean(&|p| p.1);
+        let mut made = point(Source::Epoch(first.id, *density), each[0].0, against, top1, each[0].2)?;
+        made.x = mean(&|p| p.0.along(against).unwrap_or(made.x));
+        if each.len() > 1 {
+            let squares: f64 = each.iter().map(|p| (p.1 - top1).powi(2)).sum();
+            made.spread = Some((squares / (each.len() - 1) as f64).sqrt());
+        }
+        Some(made)
+    });
+    let label = match group {
+        [one] => one.title(),
+        _ => format!("{}, {} seeds", first.experiment.name, group.len()),
+    };
+    let about = match all[0].0 {
+        Some(epoch) => format!("validation images, epoch {epoch}"),
+        None => String::new(),
+    };
+    FrontierSeries {
+        seeds: group.len(),
+        mark,
+        ..series(label, &about, Some(first.id), points.collect())
+    }
+}
+
+/// A series a search.
+fn trials(run: &RunState, against: Against, mark: usize) -> Vec<FrontierSeries> {
+    let of_search = |(i, search): (usize, &crate::run::searches::SearchState)| {
+        let n = search.start.images;
+        let points = search.trials.iter().filter_map(|t| {
+            let t = &t.trial;
+            let is_timed = search.start.unit == crate::event::Unit::Ms;
+            let costs = Costs {
+                macs: Some(t.macs),
+                params: Some(t.params),
+                millis: is_timed.then_some(t.spent),
+            };
+            point(Source::Trial(run.id, i, t.number), costs, against, f64::from(t.top1), n)
+        });
+        let label = format!("{}, {}", run.title(), search.start.name);
+        FrontierSeries {
+            mark,
+            ..series(label, "trials, validation images", Some(run.id), points.collect())
+        }
+    };
+    run.searches.iter().enumerate().map(of_search).collect()
+}
+
+/// Marks points that no point of any series beats.
+fn mark_front(series: &mut [FrontierSeries]) {
+    let mut all: Vec<(f64, f64, usize, usize)> = Vec::new();
+    for (s, one) in series.iter().enumerate() {
+        all.extend(one.points.iter().enumerate().map(|(i, p)| (p.x, p.top1, s, i)));
+    }
+    all.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+    let mut best = f64::MIN;
+    for (_, top1, s, i) in all {
+        if top1 > best {
+            best = top1;
+            series[s].points[i].is_front = true;
+        }
+    }
+}
+
+/// The open model at its highest density; else the best point there is.
+fn reference(store: &RunStore, series: &[FrontierSeries]) -> Option<(f64, String)> {
+    let recorded = store.open.as_ref().and_then(|model| {
+        let valid = model.header.metrics.iter().filter(|x| x.split == Split::Valid.name());
+        let highest = valid.max_by_key(|x| x.density)?;
+        Some((
+            f64::from(highest.top1),
+            format!("{} at density {}", model.name, highest.density),
+        ))
+    });
+    let best = || {
+        let all = series.iter().flat_map(|s| s.points.iter().map(move |p| (p.top1, s)));
+        let (top1, from) = all.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some((top1, format!("the best of {}", from.label)))
+    };
+    recorded.or_else(best)
+}
+
+/// What somebody wants of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Wish {
+    /// At most so much accuracy below the reference, as a share.
+    pub below: Option<f64>,
+    /// At most so much x.
+    pub most: Option<f64>,
+}
+
+impl FrontierView {
+    /// The point a wish chooses: the cheapest one that is accurate enough; without a wish for accuracy, the most accurate
+    /// one that is cheap enough. As series and point.
+    pub fn choose(&self, wish: Wish) -> Option<(usize, usize)> {
+        let least = wish
+            .below
+            .and_then(|below| Some(self.reference.as_ref()?.0 - below - 1e-9));
+        let fits = |p: &FrontierPoint| least.is_none_or(|l| p.top1 >= l) && wish.most.is_none_or(|m| p.x <= m);
+        let all = self.series.iter().enumerate();
+        let all = all.flat_map(|(s, one)| one.points.iter().enumerate().map(move |(i, p)| (s, i, p)));
+        let fitting = all.filter(|(_, _, p)| fits(p));
+        let chosen = match (wish.below, wish.most) {
+            (None, None) => return None,
+            (Some(_), _) => fitting.min_by(|a, b| a.2.x.total_cmp(&b.2.x).then(b.2.top1.total_cmp(&a.2.top1))),
+            (None, Some(_)) => fitting.min_by(|a, b| b.2.top1.total_cmp(&a.2.top1).then(a.2.x.total_cmp(&b.2.x))),
+        };
+        chosen.map(|(s, i, _)| (s, i))
+    }
+
+    /// A point in words: whose it is, its accuracy, its cost.
+    pub fn says(&self, s: usize, i: usize) -> Option<String> {
+        let one = self.series.get(s)?;
+        let p = one.points.get(i)?;
+        let what = match &p.source {
+            Source::Recorded(d) | Source::Epoch(_, d) => format!("density {d}"),
+            Source::Measured(q) => format!("mean density {:.2}", q.mean()),
+            Source::Trial(_, _, number) => format!("trial {number}"),
+        };
+        let spread = match p.spread {
+            Some(sd) => format!(" ± {:.2} (standard deviation of {} seeds)", sd * 100.0, one.seeds),
+            None => String::new(),
+        };
+        Some(format!(
+            "{}\n{}\n{what}\n{}{spread} of {} images\n{}",
+            one.label,
+            one.about,
+            text::percent(p.top1),
+            text::grouped(p.n as u64),
+            self.against.words(p.x)
+        ))
+    }
 }

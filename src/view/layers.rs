@@ -1,13 +1,16 @@
 //! The gated layers of the open model side by side: how much of each runs, and what it costs.
 //! Knows nothing of single channels.
 
+use super::frontier::Source;
 use crate::model::{Density, Fractions, Masks, NetSpec, Op, cost};
-use crate::run::RunStore;
+use crate::run::{Question, RunState, RunStore};
 use serde::Serialize;
 
 /// What the layers panel shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayersView {
+    /// What the rows are of.
+    pub title: String,
     /// Whether the rows were measured; otherwise they are what the density promises.
     pub measured: bool,
     /// In network order.
@@ -25,78 +28,140 @@ pub struct LayerRow {
     pub kept: f64,
     /// Share that was asked for, ⌈C·d⌉ ÷ C.
     pub asked: f64,
-    /// MACs an image.
-    pub macs: u64,
+    /// MACs an image; none where they were not counted layer by layer.
+    pub macs: Option<u64>,
     /// MACs an image with nothing gated away.
     pub macs_dense: u64,
+    /// The gate that can be moved, counted in network order.
+    pub gate: Option<usize>,
 }
 
-/// The layers panel; none without an open model. `asked` stands in while nothing was measured.
-pub fn layers(store: &RunStore, asked: Density) -> Option<LayersView> {
+/// The layers of the open model; none without one. While nothing was measured, what was asked promises.
+pub fn layers(store: &RunStore, asked: &Question) -> Option<LayersView> {
     let open = store.open.as_ref()?;
     let spec = &open.header.spec;
     let shapes = spec.shapes().ok()?;
     let dense = macs_by_node(spec, &Fractions::dense(spec));
     let gated = gated_convs(spec);
-    let row_of = |i: usize, conv: usize, gate: Option<usize>, d: Density| {
+    let row = |conv: usize, gate: Option<(usize, usize)>| {
         let channels = shapes[conv][0];
-        let asked = if gate.is_some() {
-            d.of(channels) as f64 / channels as f64
-        } else {
-            1.0
+        let kept = match gate {
+            Some((i, _)) => {
+                let d = asked.densities.get(i).copied().unwrap_or(Density::FULL);
+                d.of(channels) as f64 / channels as f64
+            }
+            None => 1.0,
         };
-        let macs_dense = dense[conv] + gate.map_or(0, |g| dense[g]);
-        (
-            i,
-            LayerRow {
-                name: spec.nodes[conv].name.clone(),
-                channels,
-                kept: asked,
-                asked,
-                macs: macs_dense,
-                macs_dense,
-            },
-        )
+        let macs_dense = dense[conv] + gate.map_or(0, |(_, node)| dense[node]);
+        LayerRow {
+            name: spec.nodes[conv].name.clone(),
+            channels,
+            kept,
+            asked: kept,
+            macs: Some(macs_dense),
+            macs_dense,
+            gate: gate.map(|(i, _)| i),
+        }
+    };
+    let mut rows: Vec<LayerRow> = if gated.is_empty() {
+        spec.convs().into_iter().map(|conv| row(conv, None)).collect()
+    } else {
+        let each = gated.iter().enumerate();
+        each.map(|(i, &(conv, gate))| row(conv, Some((i, gate)))).collect()
     };
     let answer = store.answer.as_ref();
-    let asked_of = |i: usize| {
-        answer
-            .and_then(|a| a.question.densities.get(i))
-            .copied()
-            .unwrap_or(asked)
-    };
-    let mut rows: Vec<LayerRow> = match gated.is_empty() {
-        false => gated
-            .iter()
-            .enumerate()
-            .map(|(i, &(conv, gate))| row_of(i, conv, Some(gate), asked_of(i)).1)
-            .collect(),
-        true => spec
-            .convs()
-            .iter()
-            .enumerate()
-            .map(|(i, &conv)| row_of(i, conv, None, Density::FULL).1)
-            .collect(),
-    };
     let measured = answer.filter(|a| a.layers.len() == rows.len());
     match measured {
         Some(answer) => {
             for (row, state) in rows.iter_mut().zip(answer.layers.iter()) {
                 row.kept = f64::from(state.kept);
-                row.macs = state.macs;
+                row.macs = Some(state.macs);
             }
         }
         None if !gated.is_empty() => {
-            let nominal = macs_by_node(spec, &Fractions::nominal(spec, &vec![asked; gated.len()]).ok()?);
+            let nominal = macs_by_node(spec, &Fractions::nominal(spec, &asked.densities).ok()?);
             for (row, &(conv, gate)) in rows.iter_mut().zip(&gated) {
-                row.macs = nominal[conv] + nominal[gate];
+                row.macs = Some(nominal[conv] + nominal[gate]);
             }
         }
         None => {}
     }
     Some(LayersView {
+        title: open.name.clone(),
         measured: measured.is_some(),
         rows,
+    })
+}
+
+/// The layers of a point of the frontier, as far as they are known: a trial's sites, or one density for every gate of a run's network.
+pub fn of_source(store: &RunStore, source: &Source) -> Option<LayersView> {
+    match source {
+        Source::Recorded(_) | Source::Measured(_) => None,
+        Source::Trial(run, search, number) => of_trial(store.run(*run)?, *search, *number),
+        Source::Epoch(run, density) => of_run(store.run(*run)?, *density),
+    }
+}
+
+fn of_trial(run: &RunState, search: usize, number: u64) -> Option<LayersView> {
+    let state = run.searches.get(search)?;
+    let trial = state.trials.iter().find(|t| t.trial.number == number)?;
+    let dense = run
+        .spec
+        .as_ref()
+        .map(|spec| (spec, macs_by_node(spec, &Fractions::dense(spec))));
+    let macs_of = |name: &str| {
+        let (spec, macs) = dense.as_ref()?;
+        let node = spec.nodes.iter().position(|n| n.name == name)?;
+        Some(macs[node])
+    };
+    let rows = state.start.sites.iter().zip(trial.trial.densities.iter());
+    let rows = rows.map(|(site, &d)| LayerRow {
+        name: site.name.clone(),
+        channels: site.choices,
+        kept: f64::from(d),
+        asked: f64::from(d),
+        macs: None,
+        macs_dense: macs_of(&site.name).unwrap_or(0),
+        gate: None,
+    });
+    Some(LayersView {
+        title: format!("{}, trial {number}", run.title()),
+        measured: false,
+        rows: rows.collect(),
+    })
+}
+
+/// A run's layers at a density, as last measured.
+pub fn of_run(run: &RunState, density: Density) -> Option<LayersView> {
+    let spec = run.spec.as_ref()?;
+    let shapes = spec.shapes().ok()?;
+    let dense = macs_by_node(spec, &Fractions::dense(spec));
+    let gated = gated_convs(spec);
+    let measured = run.layers_at(density);
+    let known = |name: &str| measured?.iter().find(|l| l.name == name);
+    let rows = spec.convs().into_iter().map(|conv| {
+        let name = &spec.nodes[conv].name;
+        let channels = shapes[conv][0];
+        let has_gate = gated.iter().any(|&(c, _)| c == conv);
+        let asked = if has_gate {
+            density.of(channels) as f64 / channels as f64
+        } else {
+            1.0
+        };
+        LayerRow {
+            name: name.clone(),
+            channels,
+            kept: known(name).map_or(asked, |l| f64::from(l.kept)),
+            asked,
+            macs: known(name).map(|l| l.macs),
+            macs_dense: dense[conv],
+            gate: None,
+        }
+    });
+    Some(LayersView {
+        title: format!("{} at density {density}", run.title()),
+        measured: measured.is_some(),
+        rows: rows.collect(),
     })
 }
 

@@ -3,11 +3,16 @@
 
 pub mod curves;
 pub mod density;
+pub mod form;
+pub mod form_docs;
 pub mod frontier;
 pub mod layers;
 pub mod notices;
+pub mod parallel;
+pub mod residuals;
 pub mod runs;
 pub mod saliency;
+pub mod search;
 pub mod text;
 pub mod thin;
 
@@ -16,5 +21,8 @@ pub use density::DensityView;
 pub use frontier::FrontierView;
 pub use layers::LayersView;
 pub use notices::Notice;
+pub use parallel::ParallelView;
+pub use residuals::ResidualsView;
 pub use runs::RunRow;
 pub use saliency::SaliencyView;
+pub use search::SearchView;

@@ -20,7 +20,7 @@ pub struct Notice {
 pub fn notices(store: &RunStore) -> Vec<Notice> {
     let mut out = Vec::new();
     for run in &store.runs {
-        let from = format!("run {} {}", run.id.0 + 1, run.experiment.name);
+        let from = run.title();
         let line = |is_error: bool, text: String| Notice {
             is_error,
             from: from.clone(),

@@ -43,15 +43,16 @@ pub fn row(run: &RunState) -> RunRow {
         (Status::Ended, Some(Outcome::Finished)) => "finished",
         (Status::Ended, Some(Outcome::Cancelled)) => "stopped",
         (Status::Ended, Some(Outcome::Failed)) => "failed",
+        (Status::Interrupted, _) => "interrupted",
         (Status::Ended, None) => "not begun",
     };
     RunRow {
         id: run.id,
-        title: format!("run {} {}", run.id.0 + 1, run.experiment.name),
+        title: run.title(),
         status,
         progress: run.progress(),
         detail: detail(run),
-        is_live: matches!(run.status, Status::Running | Status::Paused | Status::Stopping),
+        is_live: run.is_live(),
         is_failed: status == "failed",
         model: ending.and_then(|e| e.model.clone()),
     }
@@ -75,6 +76,7 @@ fn detail(run: &RunState) -> String {
             parts.join(" · ")
         }
         (None, Status::Queued) => "waits for the run before it".into(),
+        (None, Status::Interrupted) => "its log ends without an end; Resume goes on from its last memory".into(),
         (None, Status::Ended) => "could not begin; see the log".into(),
         (None, _) => {
             let left = run.left_secs().map(|s| format!("{} left", text::clock(s)));

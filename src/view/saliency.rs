@@ -28,13 +28,13 @@ pub struct SaliencyRow {
 /// The saliency panel; none before the first answer about a gated model.
 pub fn saliency(store: &RunStore) -> Option<SaliencyView> {
     let answer = store.answer.as_ref()?;
-    let rows: Vec<SaliencyRow> = answer
-        .layers
-        .iter()
-        .filter(|l| !l.saliency.is_empty())
-        .map(row)
-        .collect();
-    (!rows.is_empty()).then_some(SaliencyView { n: answer.n, rows })
+    of_layers(&answer.layers, answer.n)
+}
+
+/// These layers, measured on `n` images; none if no layer has a gate.
+pub fn of_layers(layers: &[LayerState], n: usize) -> Option<SaliencyView> {
+    let rows: Vec<SaliencyRow> = layers.iter().filter(|l| !l.saliency.is_empty()).map(row).collect();
+    (!rows.is_empty()).then_some(SaliencyView { n, rows })
 }
 
 fn row(layer: &LayerState) -> SaliencyRow {

@@ -63,6 +63,21 @@ pub fn millis(ms: f64) -> String {
     format!("{ms:.decimals$} ms")
 }
 
+/// A small number with three digits: `0.0123`, or `1.2e-5` where that would be mostly zeros.
+pub fn small(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value:.0}");
+    }
+    // The exponent after rounding, so that 0.00999… is 0.0100.
+    let rounded = format!("{value:.2e}");
+    let exponent: i32 = rounded.split('e').nth(1).and_then(|e| e.parse().ok()).unwrap_or(0);
+    match exponent {
+        -3..=2 => format!("{value:.*}", (2 - exponent) as usize),
+        e if e > 2 => format!("{value:.0}"),
+        _ => format!("{value:.1e}"),
+    }
+}
+
 /// A duration as a clock shows it: `2:05`, `1:02:05`.
 pub fn clock(seconds: f64) -> String {
     let all = seconds.max(0.0).round() as u64;
@@ -84,6 +99,10 @@ mod tests {
         assert_eq!(
             counts,
             ["0", "999", "1.00 k", "9.99 k", "10.0 k", "21.3 M", "174 M", "1.00 M"]
+        );
+        assert_eq!(
+            [0.0, 0.000_012_3, 0.012_34, 0.009_999_99, 1.0, 12.34, 1234.5].map(small),
+            ["0", "1.2e-5", "0.0123", "0.0100", "1.00", "12.3", "1234"]
         );
         assert_eq!([512, 412_345].map(bytes), ["512 B", "412 kB"]);
         assert_eq!([1.924, 12.3456, 123.4].map(millis), ["1.92 ms", "12.3 ms", "123 ms"]);

@@ -1,7 +1,9 @@
 //! A store made by hand: an open model with an answer, a finished run and one that works. Nothing in it was measured, so nothing in it changes.
 
 use secateur::data::{Normalization, Split};
-use secateur::event::{Ending, Event, LayerState, Outcome, Stamped};
+use secateur::event::{
+    Dimension, Ending, Event, LayerState, Outcome, Residual, SearchStart, Site, Stamped, Steer, Trial, Unit, Verdict,
+};
 use secateur::infer::Latency;
 use secateur::model::checkpoint::{Header, Metric, SCHEMA};
 use secateur::model::spec::Shift;
@@ -69,6 +71,7 @@ pub fn open_model() -> OpenModel {
         method: "fbs".into(),
         data: "fashion-mnist".into(),
         densities: grid,
+        gate_densities: Vec::new(),
         metrics,
         recipe: String::new(),
         spec,
@@ -240,5 +243,103 @@ pub fn store() -> RunStore {
     first.push(finished());
     add_run(&mut store, "smoke", &first);
     add_run(&mut store, "wide", &events_at_pace(84, 0.5));
+    store
+}
+
+/// A search over the convolutions of [`spec`], of so many trials: warm at first, cold at the end.
+pub fn searching(trials: u64) -> Vec<Event> {
+    let spec = spec();
+    let by_node = cost::by_layer(&spec, &Masks::new(), &Fractions::dense(&spec)).expect("fits");
+    let macs = |conv: usize| by_node.iter().find(|c| c.node == conv).map_or(0, |c| c.cost.macs);
+    let convs = spec.convs();
+    let shapes = spec.shapes().expect("fits");
+    let site = |&conv: &usize| Site {
+        name: spec.nodes[conv].name.clone(),
+        dimension: Dimension::Filter,
+        size: macs(conv) as f64,
+        choices: shapes[conv][0],
+        tied: Vec::new(),
+    };
+    let sites: Vec<Site> = convs.iter().map(site).collect();
+    let whole: f64 = sites.iter().map(|s| s.size).sum();
+    let mut out = vec![Event::Search(Arc::new(SearchStart {
+        name: "round 1".into(),
+        sites: sites.clone(),
+        unit: Unit::Macs,
+        budget: whole * 0.8,
+        whole,
+        trials: 120,
+        images: 2000,
+    }))];
+    let (mut stands, mut best) = (-1.0, -1.0);
+    for number in 0..trials {
+        let t = number as f64 / 120.0;
+        // Numbers that look random, the same everywhere.
+        let noise = |i: usize| {
+            let mut h = (number * 8 + i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            h = (h ^ (h >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            (h >> 40) as f64 / (1 << 24) as f64 - 0.5
+        };
+        let density = |i: usize| {
+            // Held from the fortieth trial on.
+            if i == 0 && number >= 40 {
+                return 1.0;
+            }
+            let good = 0.45 + 0.07 * ((i * 5) % 8) as f64;
+            (good + noise(i) * 0.6 * (1.0 - 0.8 * t)).clamp(0.1, 1.0)
+        };
+        let densities: Vec<f32> = (0..sites.len()).map(|i| density(i) as f32).collect();
+        let spent: f64 = sites.iter().zip(&densities).map(|(s, &d)| s.size * f64::from(d)).sum();
+        let far: f64 = (0..sites.len()).map(|i| noise(i).powi(2)).sum::<f64>() * (1.0 - 0.8 * t);
+        let top1 = 0.915 - 0.06 * far;
+        let temperature = 0.02 * decay(6.0 * t);
+        let verdict = match top1 {
+            r if r > best => Verdict::Best,
+            r if r > stands - 1.5 * temperature => Verdict::Accepted,
+            _ => Verdict::Rejected,
+        };
+        if verdict != Verdict::Rejected {
+            stands = top1;
+        }
+        best = best.max(top1);
+        out.push(Event::Trial(Trial {
+            number,
+            densities: densities.into(),
+            spent,
+            macs: spent as u64,
+            params: (300_000.0 * spent / whole) as u64,
+            top1: top1 as f32,
+            reward: top1 as f32,
+            temperature: temperature as f32,
+            acceptance: (0.45 * decay(5.0 * t)) as f32,
+            verdict,
+        }));
+    }
+    out
+}
+
+/// ADMM's way over the first four convolutions, so many updates of it.
+pub fn residuals(updates: u32) -> Vec<Event> {
+    let layer = |update: u32, i: u32| Residual {
+        layer: format!("conv{i}"),
+        dimension: Dimension::Filter,
+        value: ((0.2 + 0.1 * f64::from(i)) * decay(0.4 * f64::from(update))) as f32,
+    };
+    let said = |update: u32| Event::Residuals {
+        update,
+        layers: (0..4).map(|i| layer(update, i)).collect(),
+    };
+    (1..=updates).map(said).collect()
+}
+
+/// The story with a third run that searches: 80 of 120 trials, steered twice.
+pub fn searched() -> RunStore {
+    let mut store = store();
+    let mut said = searching(80);
+    said.insert(41, Event::Steered(Steer::Lock { site: 0, density: 1.0 }));
+    said.insert(62, Event::Steered(Steer::Reheat));
+    said.extend(residuals(12));
+    let started = events(0);
+    add_run(&mut store, "autocompress", &[started, said].concat());
     store
 }

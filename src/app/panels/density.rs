@@ -12,7 +12,7 @@ use egui::{RichText, Ui};
 
 /// Paints the panel.
 pub fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
-    let Some(view) = density(store, state.density) else {
+    let Some(view) = density(store, &state.asked) else {
         return widgets::empty(
             ui,
             "No model is open",

@@ -1,89 +1,196 @@
-//! Accuracy against MACs; clicking a point of the open model moves the slider there.
+//! Accuracy against cost. Clicking a point shows its layers, dragging a wish chooses a point.
 //! Knows nothing of how points were measured.
 
-use crate::app::action;
-use crate::app::state::UiState;
+use crate::app::action::{self, Action};
+use crate::app::figures::figure_menu;
+use crate::app::state::{Dragged, Panel, UiState};
 use crate::app::theme::{self, Palette, palette};
 use crate::app::widgets;
-use crate::run::{Command, RunStore};
-use crate::view::frontier::{FrontierSeries, FrontierView, NowPoint, frontier};
+use crate::export::figure;
+use crate::run::{Command, ModelRef, RunStore};
+use crate::view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView, NowPoint, Source, frontier};
 use crate::view::text;
-use egui::{Color32, Role, Ui, WidgetInfo};
+use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
 use egui_plot::{
-    Axis, Corner, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,
+    Axis, Corner, HLine, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points,
+    VLine,
 };
+use std::path::PathBuf;
 
-/// A million MACs, the unit of the axis.
-const MEGA: f64 = 1e6;
 const NOW: &str = "measured now";
+/// How near the pointer must be to a line or a point, in points of the screen.
+const NEAR: f32 = 7.0;
+
+/// What somebody did in the plot.
+#[derive(Default)]
+struct Did {
+    clicked: Option<(usize, usize)>,
+    wish: Option<(Dragged, f64)>,
+    grabs: Option<Dragged>,
+}
 
 /// Paints the panel.
 pub fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
-    let view = frontier(store);
+    let view = frontier(store, state.frontier.against);
+    controls(ui, &view, state);
     if view.series.is_empty() && view.now.is_none() {
-        return widgets::empty(
-            ui,
-            "No points yet",
-            "Open a model, or press Train: each run adds its own points",
-        );
+        let todo = match view.against {
+            Against::Millis => "Time is measured when the slider rests; searches with a budget in ms add their trials",
+            _ => "Open a model, or press Train: each run adds its own points",
+        };
+        return widgets::empty(ui, "No points yet", todo);
     }
+    let chosen = view.choose(state.frontier.wish);
+    let below = if chosen.is_some() { 46.0 } else { 20.0 };
+    let did = plot_ui(ui, &view, state, chosen, ui.available_height() - below);
+    if let Some((kind, value)) = did.wish {
+        state.frontier.set_wish(kind, value);
+    }
+    state.frontier.dragged = did.grabs;
+    if let Some((s, i)) = did.clicked {
+        pick(&view.series[s].points[i].source, store, state, commands);
+    }
+    match chosen {
+        Some((s, i)) => chosen_ui(ui, &view, (s, i), store, state, commands),
+        None => foot(ui, &view),
+    }
+}
+
+/// What is along the bottom, and what is wished for.
+fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState) {
+    ui.horizontal_wrapped(|ui| {
+        figure_menu(ui, "frontier", state, || figure::frontier(view));
+        let axes = [
+            (Against::Macs, "MACs"),
+            (Against::Params, "Parameters"),
+            (Against::Millis, "Time"),
+        ];
+        let before = state.frontier.against;
+        widgets::choice(ui, &mut state.frontier.against, &axes);
+        if before != state.frontier.against {
+            state.frontier.wish.most = None;
+        }
+        ui.add_space(6.0);
+        let wish = &mut state.frontier.wish;
+        let reference = view.reference.as_ref().map_or("", |(_, from)| from.as_str());
+        let mut wants = wish.below.is_some();
+        let tick = ui.checkbox(&mut wants, "Limit loss");
+        let about =
+            format!("Choose the cheapest point that is at most so far below {reference}. The line can be dragged.");
+        if tick.on_hover_text(about).changed() {
+            wish.below = wants.then_some(0.01);
+        }
+        if let Some(below) = &mut wish.below {
+            let mut points = *below * 100.0;
+            let field = DragValue::new(&mut points)
+                .range(0.0..=100.0)
+                .speed(0.05)
+                .max_decimals(2);
+            let field = ui.name_inputs("Points below", |ui| ui.add(field.suffix(" points")));
+            if field.changed() {
+                *below = points / 100.0;
+            }
+        }
+        let unit = Unit::of(view.against);
+        let mut wants = wish.most.is_some();
+        let tick = ui.checkbox(&mut wants, "Limit cost");
+        if tick
+            .on_hover_text("Choose among points that cost no more. The line can be dragged.")
+            .changed()
+        {
+            let costs = view.series.iter().flat_map(|s| &s.points).map(|p| p.x);
+            wish.most = wants.then(|| costs.fold(0.0, f64::max) / 2.0);
+        }
+        if let Some(most) = &mut wish.most {
+            let mut shown = *most / unit.each;
+            let field = DragValue::new(&mut shown).range(0.0..=1e6).speed(0.02).max_decimals(2);
+            let field = ui.name_inputs("Most cost", |ui| ui.add(field.suffix(unit.short)));
+            if field.changed() {
+                *most = shown * unit.each;
+            }
+        }
+    });
+}
+
+/// How an axis is counted.
+struct Unit {
+    each: f64,
+    axis: &'static str,
+    short: &'static str,
+}
+
+impl Unit {
+    fn of(against: Against) -> Self {
+        let unit = |each, axis, short| Self { each, axis, short };
+        match against {
+            Against::Macs => unit(1e6, "million MACs an image", " M MACs"),
+            Against::Params => unit(1e3, "thousand parameters", " k parameters"),
+            Against::Millis => unit(1.0, "ms an image, measured here", " ms"),
+        }
+    }
+}
+
+fn plot_ui(ui: &mut Ui, view: &FrontierView, state: &UiState, chosen: Option<(usize, usize)>, height: f32) -> Did {
     let p = palette(ui);
+    let unit = Unit::of(view.against);
     let legend = Legend::default()
         .position(Corner::RightBottom)
         .background_alpha(0.9)
-        .follow_insertion_order(true);
+        .follow_insertion_order(true)
+        .text_style(egui::TextStyle::Small);
     let hover = view.clone();
+    let each = unit.each;
     let plot = widgets::plot("frontier", p)
-        .legend(legend.text_style(egui::TextStyle::Small))
-        .custom_x_axes(vec![widgets::axis(p, Axis::X, "million MACs an image")])
+        .legend(legend)
+        .custom_x_axes(vec![widgets::axis(p, Axis::X, unit.axis)])
         .custom_y_axes(vec![widgets::axis(p, Axis::Y, "accuracy, %")])
-        .label_formatter(move |at| says(&hover, at))
-        .include_x(0.0);
-    let shown = plot.height(ui.available_height() - 20.0).show(ui, |plot| {
-        if let Some(dense) = view.macs_dense {
-            plot.vline(
-                VLine::new("dense: every channel", dense as f64 / MEGA)
-                    .color(p.weak)
-                    .width(1.0)
-                    .style(LineStyle::dashed_dense()),
-            );
+        .label_formatter(move |at| says(&hover, each, at))
+        .allow_drag(state.frontier.dragged.is_none())
+        .include_x(0.0)
+        .height(height.max(80.0));
+    let shown = plot.show(ui, |plot| {
+        if let Some(dense) = view.dense {
+            let line = VLine::new("dense", dense / each);
+            plot.vline(line.color(p.weak).width(1.0).style(LineStyle::dashed_dense()));
         }
         for series in &view.series {
-            series_ui(plot, series, p);
+            series_ui(plot, series, each, p);
         }
         if let Some(now) = view.now {
-            now_ui(plot, now, reach(&view, now), p);
+            now_ui(plot, now, reach(view, now), each, p);
         }
-        let clicked = plot
-            .response()
-            .clicked()
-            .then(|| plot.response().interact_pointer_pos())
-            .flatten();
-        clicked.and_then(|at| nearest(plot, &view, at))
+        wishes_ui(plot, view, state, each, p);
+        let looked_at = state.pick.as_ref().and_then(|pick| find(view, pick));
+        for (place, color) in [(looked_at, p.text), (chosen, p.good)] {
+            if let Some(point) = place.and_then(|(s, i)| view.series[s].points.get(i)) {
+                let ring = Points::new("", vec![place_of(point, each)]).color(color);
+                let ring = ring.shape(MarkerShape::Circle).filled(false).radius(9.0);
+                plot.points(ring.allow_hover(false));
+            }
+        }
+        did(plot, view, state, each)
     });
     shown
         .response
         .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Frontier plot"));
-    if let Some(percent) = shown.inner {
-        commands.extend(action::set_density(store, state, percent));
+    if let Some(kind) = shown.inner.grabs {
+        let icon = match kind {
+            Dragged::Below => egui::CursorIcon::ResizeVertical,
+            Dragged::Most => egui::CursorIcon::ResizeHorizontal,
+        };
+        ui.set_cursor_icon(icon);
     }
-    let recorded = view
-        .series
-        .iter()
-        .find(|s| s.run.is_none())
-        .and_then(|s| s.points.first());
-    let words = match recorded {
-        Some(first) => format!(
-            "Recorded on {} validation images when made; click a point to go there.",
-            text::grouped(first.n as u64)
-        ),
-        None => "Validation images only; test images are read once, when a run ends.".to_owned(),
-    };
-    widgets::quiet_line(ui, &words);
+    shown.inner
 }
 
-fn place(macs: u64, top1: f64) -> [f64; 2] {
-    [macs as f64 / MEGA, top1 * 100.0]
+fn find(view: &FrontierView, source: &Source) -> Option<(usize, usize)> {
+    let all = view.series.iter().enumerate();
+    let mut all = all.flat_map(|(s, one)| one.points.iter().enumerate().map(move |(i, p)| (s, i, p)));
+    all.find(|(_, _, p)| p.source == *source).map(|(s, i, _)| (s, i))
+}
+
+fn place_of(point: &FrontierPoint, each: f64) -> [f64; 2] {
+    [point.x / each, point.top1 * 100.0]
 }
 
 fn color_of(series: &FrontierSeries, p: &Palette) -> Color32 {
@@ -92,26 +199,39 @@ fn color_of(series: &FrontierSeries, p: &Palette) -> Color32 {
         .map_or(p.series[0], |run| theme::series(p, run.0 as usize + 1))
 }
 
-fn series_ui(plot: &mut PlotUi, series: &FrontierSeries, p: &Palette) {
-    let points: Vec<[f64; 2]> = series.points.iter().map(|x| place(x.macs, x.top1)).collect();
+/// Points that no point of the series beats are joined; the others are faint.
+fn series_ui(plot: &mut PlotUi, series: &FrontierSeries, each: f64, p: &Palette) {
     let color = color_of(series, p);
-    let shape = match series.run.map(|r| r.0 % 3) {
-        None => MarkerShape::Circle,
-        Some(0) => MarkerShape::Square,
-        Some(1) => MarkerShape::Up,
-        Some(_) => MarkerShape::Diamond,
+    let shape = theme::mark(series.mark);
+    let part = |beaten: bool| -> Vec<[f64; 2]> {
+        let of_part = series.points.iter().filter(|q| q.is_beaten == beaten);
+        of_part.map(|q| place_of(q, each)).collect()
     };
+    let (front, beaten) = (part(false), part(true));
+    let faint = color.gamma_multiply(theme::FAINT);
+    plot.points(
+        Points::new(series.label.clone(), beaten)
+            .color(faint)
+            .shape(shape)
+            .radius(2.6),
+    );
+    for (q, sd) in series.points.iter().filter_map(|q| Some((q, q.spread?))) {
+        let [x, y] = place_of(q, each);
+        let bar = Line::new(series.label.clone(), vec![[x, y - sd * 100.0], [x, y + sd * 100.0]]);
+        plot.line(bar.color(color).width(1.4).allow_hover(false));
+    }
     plot.line(
-        Line::new(series.label.clone(), PlotPoints::from(points.clone()))
+        Line::new(series.label.clone(), front.clone())
             .color(color)
             .width(theme::LINE)
+            .allow_band(false)
             .allow_hover(false),
     );
     plot.points(
-        Points::new(series.label.clone(), PlotPoints::from(points))
+        Points::new(series.label.clone(), PlotPoints::from(front))
             .color(color)
             .shape(shape)
-            .radius(3.5),
+            .radius(3.8),
     );
 }
 
@@ -129,8 +249,8 @@ fn reach(view: &FrontierView, now: NowPoint) -> [f64; 2] {
     [low - beyond, high + beyond]
 }
 
-fn now_ui(plot: &mut PlotUi, now: NowPoint, reach: [f64; 2], p: &Palette) {
-    let [x, y] = place(now.macs, now.top1);
+fn now_ui(plot: &mut PlotUi, now: NowPoint, reach: [f64; 2], each: f64, p: &Palette) {
+    let (x, y) = (now.x / each, now.top1 * 100.0);
     let end = |v: f64| [x, v.clamp(reach[0], reach[1]) * 100.0];
     let whisker = vec![end(now.interval[0]), end(now.interval[1])];
     plot.line(
@@ -147,39 +267,156 @@ fn now_ui(plot: &mut PlotUi, now: NowPoint, reach: [f64; 2], p: &Palette) {
     );
 }
 
-/// The density of the open model's point that was clicked.
-fn nearest(plot: &PlotUi, view: &FrontierView, at: egui::Pos2) -> Option<u32> {
-    let points = view.series.iter().filter(|s| s.run.is_none()).flat_map(|s| &s.points);
-    let distance = |macs, top1| {
-        let [x, y] = place(macs, top1);
-        plot.screen_from_plot(PlotPoint::new(x, y)).distance(at)
-    };
-    let near = points
-        .map(|x| (distance(x.macs, x.top1), x.density))
-        .min_by(|a, b| a.0.total_cmp(&b.0))?;
-    (near.0 < 14.0).then(|| u32::from(near.1.as_percent()))
+/// Where a wish's line lies, in the plot's units.
+fn wish_at(view: &FrontierView, state: &UiState, kind: Dragged, each: f64) -> Option<f64> {
+    let wish = state.frontier.wish;
+    match kind {
+        Dragged::Below => Some((view.reference.as_ref()?.0 - wish.below?) * 100.0),
+        Dragged::Most => wish.most.map(|most| most / each),
+    }
 }
 
-fn says(view: &FrontierView, at: &HoverPosition) -> Option<String> {
-    let HoverPosition::NearDataPoint { plot_name, index, .. } = at else {
+fn wishes_ui(plot: &mut PlotUi, view: &FrontierView, state: &UiState, each: f64, p: &Palette) {
+    let style = LineStyle::dashed_loose();
+    if let Some(y) = wish_at(view, state, Dragged::Below, each) {
+        plot.hline(HLine::new("accurate enough", y).color(p.good).width(2.0).style(style));
+    }
+    if let Some(x) = wish_at(view, state, Dragged::Most, each) {
+        plot.vline(VLine::new("cheap enough", x).color(p.good).width(2.0).style(style));
+    }
+}
+
+/// What the pointer did: hold a wish's line, or click a point.
+fn did(plot: &PlotUi, view: &FrontierView, state: &UiState, each: f64) -> Did {
+    let mut did = Did::default();
+    let response = plot.response();
+    let Some(at) = response.hover_pos().or(response.interact_pointer_pos()) else {
+        return did;
+    };
+    let here = plot.plot_from_screen(at);
+    if response.dragged()
+        && let Some(kind) = state.frontier.dragged
+    {
+        did.grabs = Some(kind);
+        did.wish = match kind {
+            Dragged::Below => view
+                .reference
+                .as_ref()
+                .map(|(reference, _)| (kind, (reference - here.y / 100.0).clamp(0.0, 1.0))),
+            Dragged::Most => Some((kind, (here.x * each).max(0.0))),
+        };
+        return did;
+    }
+    let is_near = |kind: &Dragged| {
+        wish_at(view, state, *kind, each).is_some_and(|v| match kind {
+            Dragged::Below => (plot.screen_from_plot(PlotPoint::new(here.x, v)).y - at.y).abs() < NEAR,
+            Dragged::Most => (plot.screen_from_plot(PlotPoint::new(v, here.y)).x - at.x).abs() < NEAR,
+        })
+    };
+    did.grabs = [Dragged::Below, Dragged::Most].into_iter().find(is_near);
+    if response.clicked() {
+        did.clicked = nearest(plot, view, each, at);
+    }
+    did
+}
+
+fn nearest(plot: &PlotUi, view: &FrontierView, each: f64, at: egui::Pos2) -> Option<(usize, usize)> {
+    let all = view.series.iter().enumerate();
+    let all = all.flat_map(|(s, one)| one.points.iter().enumerate().map(move |(i, p)| (s, i, p)));
+    let distance = |q: &FrontierPoint| {
+        let [x, y] = place_of(q, each);
+        plot.screen_from_plot(PlotPoint::new(x, y)).distance(at)
+    };
+    let near = all
+        .map(|(s, i, q)| (distance(q), s, i))
+        .min_by(|a, b| a.0.total_cmp(&b.0))?;
+    (near.0 < 2.0 * NEAR).then_some((near.1, near.2))
+}
+
+/// A point of the open model moves its sliders; any other shows its layers.
+fn pick(source: &Source, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    state.pick = None;
+    match source {
+        Source::Recorded(density) => {
+            commands.extend(action::set_density(store, state, u32::from(density.as_percent())));
+        }
+        Source::Measured(question) => commands.extend(action::set_question(store, state, question.clone())),
+        Source::Trial(run, search, number) => {
+            state.search.look_at(*run, *search, *number);
+            state.pick = Some(source.clone());
+        }
+        Source::Epoch(..) => state.pick = Some(source.clone()),
+    }
+}
+
+/// What a wish chose, and what can be done with it.
+fn chosen_ui(
+    ui: &mut Ui,
+    view: &FrontierView,
+    (s, i): (usize, usize),
+    store: &RunStore,
+    state: &mut UiState,
+    commands: &mut Vec<Command>,
+) {
+    let source = view.series[s].points[i].source.clone();
+    let words = view.says(s, i).unwrap_or_default().replace('\n', " · ");
+    widgets::quiet_line(ui, &format!("Chosen: {words}"));
+    ui.horizontal(|ui| {
+        let label = match &source {
+            Source::Recorded(_) | Source::Measured(_) => "Go there",
+            _ => "Show its layers",
+        };
+        if ui.button(label).clicked() {
+            pick(&source, store, state, commands);
+            state.later.push(Action::Show(Panel::Layers));
+        }
+        let model = match &source {
+            Source::Epoch(run, _) => store.run(*run).and_then(|r| r.ending.as_ref()?.model.clone()),
+            _ => None,
+        };
+        if let Some(model) = model
+            && ui.button("Open its model").clicked()
+        {
+            commands.push(Command::Open(ModelRef::File(PathBuf::from(model))));
+        }
+    });
+}
+
+fn foot(ui: &mut Ui, view: &FrontierView) {
+    let recorded = view
+        .series
+        .iter()
+        .find(|s| s.run.is_none())
+        .and_then(|s| s.points.first());
+    let words = match recorded {
+        Some(first) => format!(
+            "Recorded on {} validation images when made; click a point to go there.",
+            text::grouped(first.n as u64)
+        ),
+        None => "Validation images only; test images are read once, when a run ends.".to_owned(),
+    };
+    widgets::quiet_line(ui, &words);
+}
+
+fn says(view: &FrontierView, each: f64, at: &HoverPosition) -> Option<String> {
+    let HoverPosition::NearDataPoint {
+        plot_name, position, ..
+    } = at
+    else {
         return None;
     };
     if *plot_name == NOW {
         let now = view.now?;
         let [low, high] = now.interval.map(text::percent);
         return Some(format!(
-            "measured now\ndensity {:.2}\n{} ({low} to {high})\n{} MACs",
+            "measured now\ndensity {:.2}\n{} ({low} to {high})\n{}",
             now.density,
             text::percent(now.top1),
-            text::count(now.macs)
+            view.against.words(now.x)
         ));
     }
-    let point = view.series.iter().find(|s| s.label == *plot_name)?.points.get(*index)?;
-    let accuracy = text::percent(point.top1);
-    Some(format!(
-        "{plot_name}\ndensity {}\n{accuracy} of {} images\n{} MACs",
-        point.density,
-        text::grouped(point.n as u64),
-        text::count(point.macs)
-    ))
+    let s = view.series.iter().position(|s| s.label == *plot_name)?;
+    let is_it = |q: &FrontierPoint| place_of(q, each) == [position.x, position.y];
+    let i = view.series[s].points.iter().position(is_it)?;
+    view.says(s, i)
 }

@@ -1,11 +1,15 @@
-//! Layers as rows: share of channels that run, and MACs.
+//! Layers as rows: share of channels that run, and MACs. The bars of the open model's gates can be dragged and locked.
 //! Knows nothing of single channels.
 
+use crate::app::action;
+use crate::app::figures::figure_menu;
+use crate::app::share_bar::{Moved, ShareBar, share_bar};
 use crate::app::state::UiState;
 use crate::app::theme::{self, palette};
 use crate::app::widgets;
-use crate::run::RunStore;
-use crate::view::layers::{LayerRow, layers};
+use crate::export::figure;
+use crate::run::{Command, RunStore};
+use crate::view::layers::{LayerRow, LayersView, layers, of_source};
 use crate::view::text;
 use egui::{Align2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
@@ -13,42 +17,59 @@ use egui::{Align2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 struct Columns {
     kept: [f32; 2],
     kept_words: f32,
+    lock: f32,
     macs: [f32; 2],
     macs_words: f32,
 }
 
+/// Width of names, of a share in words, of a lock, and of MACs in words.
+const WIDTHS: [f32; 4] = [62.0, 40.0, 26.0, 52.0];
+
 impl Columns {
     fn of(rect: Rect) -> Self {
-        let names = rect.left() + 58.0;
-        let bars = (rect.width() - 58.0 - 46.0 - 14.0 - 52.0).max(40.0);
-        let kept_end = names + bars * 0.56;
-        let macs_start = kept_end + 46.0 + 14.0;
+        let names = rect.left() + WIDTHS[0];
+        let bars = (rect.width() - WIDTHS.iter().sum::<f32>() - 14.0).max(40.0);
+        let kept_end = names + bars * 0.58;
+        let lock = kept_end + WIDTHS[1] + 4.0;
+        let macs = lock + WIDTHS[2];
         Self {
             kept: [names, kept_end],
-            kept_words: kept_end + 46.0,
-            macs: [macs_start, macs_start + bars * 0.44],
+            kept_words: kept_end + WIDTHS[1],
+            lock,
+            macs: [macs, macs + bars * 0.42],
             macs_words: rect.right(),
         }
     }
 }
 
 /// Paints the panel.
-pub fn layers_ui(ui: &mut Ui, store: &RunStore, state: &UiState) {
-    let Some(view) = layers(store, state.density) else {
+pub fn layers_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let picked = state.pick.as_ref().and_then(|pick| of_source(store, pick));
+    let is_picked = picked.is_some();
+    let Some(view) = picked.or_else(|| layers(store, &state.asked)) else {
         return widgets::empty(ui, "No layers yet", "Open a model to see how much of each layer runs");
     };
+    if is_picked {
+        ui.horizontal(|ui| {
+            widgets::quiet_line(ui, &view.title);
+            if ui.small_button("Back to the open model").clicked() {
+                state.pick = None;
+            }
+        });
+    }
     let most = view.rows.iter().map(|r| r.macs_dense).max().unwrap_or(1).max(1);
     ui.spacing_mut().item_spacing.y = 0.0;
-    header(ui, view.measured);
+    header(ui, &view, state);
     egui::ScrollArea::vertical().show(ui, |ui| {
         let room = ui.available_height() / view.rows.len().max(1) as f32;
+        let height = room.clamp(theme::ROW - 2.0, theme::ROW + 14.0);
         for row in &view.rows {
-            row_ui(ui, row, most, room.clamp(theme::ROW - 2.0, theme::ROW + 14.0));
+            row_ui(ui, row, most, height, store, state, commands);
         }
     });
 }
 
-fn header(ui: &mut Ui, measured: bool) {
+fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState) {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
     let at = Columns::of(rect);
@@ -64,35 +85,60 @@ fn header(ui: &mut Ui, measured: bool) {
     put(rect.left(), "layer");
     put(
         at.kept[0],
-        if measured {
+        if view.measured {
             "channels that run"
         } else {
             "channels asked for"
         },
     );
-    put(at.macs[0], "MACs an image");
-    response.on_hover_text("Pale: with every channel running");
+    if view.rows.iter().any(|r| r.gate.is_some()) {
+        ui.painter().text(
+            pos2(at.lock + 8.0, rect.center().y),
+            Align2::CENTER_CENTER,
+            "hold",
+            theme::small(),
+            p.weak,
+        );
+    }
+    put(at.macs[0] + 6.0, "MACs an image");
+    let corner = Rect::from_min_max(pos2(rect.right() - 24.0, rect.top()), rect.max);
+    let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(corner));
+    figure_menu(&mut inner, "layers", state, || figure::layers(view));
+    response.on_hover_text(
+        "Pale: with every channel running. Bars of gates can be dragged; a held one leaves the slider alone.",
+    );
 }
 
-fn row_ui(ui: &mut Ui, row: &LayerRow, most: u64, height: f32) {
+fn says(row: &LayerRow) -> String {
+    let kept = text::whole_percent(row.kept);
+    let macs = match row.macs {
+        Some(macs) => format!(", {} of {} MACs", text::count(macs), text::count(row.macs_dense)),
+        None => String::new(),
+    };
+    format!("{}: {kept} of {} channels run{macs}", row.name, row.channels)
+}
+
+fn row_ui(
+    ui: &mut Ui,
+    row: &LayerRow,
+    most: u64,
+    height: f32,
+    store: &RunStore,
+    state: &mut UiState,
+    commands: &mut Vec<Command>,
+) {
     let p = palette(ui);
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
-    let (kept, macs) = (text::whole_percent(row.kept), text::count(row.macs));
-    let words = format!(
-        "{}: {kept} of {} channels run, {macs} of {} MACs",
-        row.name,
-        row.channels,
-        text::count(row.macs_dense)
-    );
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
+    let words = says(row);
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &words));
-    if response.hovered() {
+    if response.clicked() {
+        state.layer = Some(row.name.clone());
+    }
+    if response.hovered() || state.layer.as_deref() == Some(&row.name) {
         ui.painter()
             .rect_filled(rect, theme::RADIUS, ui.visuals().faint_bg_color);
     }
     let (at, mid) = (Columns::of(rect), rect.center().y);
-    let thick = (height * 0.45).min(11.0);
-    let bar =
-        |[left, right]: [f32; 2]| Rect::from_min_max(pos2(left, mid - thick / 2.0), pos2(right, mid + thick / 2.0));
     ui.painter().text(
         pos2(rect.left(), mid),
         Align2::LEFT_CENTER,
@@ -100,36 +146,79 @@ fn row_ui(ui: &mut Ui, row: &LayerRow, most: u64, height: f32) {
         theme::small(),
         p.text,
     );
-    widgets::bar(ui, bar(at.kept), row.kept as f32, p.accent, p.trough);
-    let asked = at.kept[0] + (at.kept[1] - at.kept[0]) * row.asked as f32;
-    ui.painter().vline(
-        asked,
-        mid - thick / 2.0 - 2.0..=mid + thick / 2.0 + 2.0,
-        egui::Stroke::new(1.5, p.text),
-    );
     ui.painter().text(
         pos2(at.kept_words, mid),
         Align2::RIGHT_CENTER,
-        kept,
+        text::whole_percent(row.kept),
         theme::small(),
         p.text,
     );
-    let scale = |macs: u64| macs as f32 / most as f32;
-    let mut full = bar(at.macs);
+    macs_ui(ui, row, most, rect, height);
+    response.on_hover_text(words);
+    let place = Rect::from_min_max(pos2(at.kept[0], rect.top()), pos2(at.kept[1], rect.bottom()));
+    let bar = ShareBar {
+        name: &format!("Density of {}", row.name),
+        value: row.asked as f32,
+        filled: row.kept as f32,
+        tick: Some(row.asked as f32),
+        is_movable: row.gate.is_some(),
+        fill: p.accent,
+    };
+    let (_, moved) = share_bar(ui, place, bar);
+    let Some(gate) = row.gate else { return };
+    if let Some(Moved::On(share) | Moved::To(share)) = moved {
+        let percent = (share * 100.0).round() as u32;
+        commands.extend(action::set_gate(store, state, gate, percent));
+    }
+    let place = Rect::from_min_max(pos2(at.lock, rect.top()), pos2(at.lock + WIDTHS[2], rect.bottom()));
+    lock_ui(ui, &row.name, gate, place, state);
+}
+
+fn lock_ui(ui: &mut Ui, name: &str, gate: usize, place: Rect, state: &mut UiState) {
+    let mut held = state.locked.contains(&gate);
+    let layout = egui::Layout::left_to_right(egui::Align::Center);
+    let mut inner = ui.new_child(
+        egui::UiBuilder::new()
+            .max_rect(place)
+            .layout(layout)
+            .id_salt(("lock", gate)),
+    );
+    let check = inner.add(egui::Checkbox::without_text(&mut held));
+    let label = format!("Hold {name}");
+    check.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, held, &label));
+    if check
+        .on_hover_text("Hold: the slider above leaves this layer alone")
+        .changed()
+    {
+        if held {
+            state.locked.insert(gate);
+        } else {
+            state.locked.remove(&gate);
+        }
+    }
+}
+
+fn macs_ui(ui: &Ui, row: &LayerRow, most: u64, rect: Rect, height: f32) {
+    let p = palette(ui);
+    let (at, mid) = (Columns::of(rect), rect.center().y);
+    let Some(macs) = row.macs else { return };
+    let thick = (height * 0.45).min(11.0);
+    let scale = |n: u64| n as f32 / most as f32;
+    let [left, right] = at.macs;
+    let mut full = Rect::from_min_max(pos2(left + 6.0, mid - thick / 2.0), pos2(right, mid + thick / 2.0));
     full.set_width(full.width() * scale(row.macs_dense));
     widgets::bar(
         ui,
         full,
-        row.macs as f32 / row.macs_dense.max(1) as f32,
+        macs as f32 / row.macs_dense.max(1) as f32,
         p.series[2],
         p.trough,
     );
     ui.painter().text(
         pos2(at.macs_words, mid),
         Align2::RIGHT_CENTER,
-        macs,
+        text::count(macs),
         theme::small(),
         p.text,
     );
-    response.on_hover_text(words);
 }

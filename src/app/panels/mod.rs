@@ -2,11 +2,16 @@
 //! Knows nothing of where panels stand.
 
 mod density;
+mod experiment;
 mod frontier;
 mod layers;
 mod log;
+mod parallel;
+mod residuals;
 mod runs;
 mod saliency;
+mod search;
+mod sites;
 mod training;
 
 use super::state::{Panel, UiState};
@@ -18,9 +23,14 @@ pub fn panel_ui(ui: &mut Ui, panel: Panel, store: &RunStore, state: &mut UiState
     match panel {
         Panel::Density => density::density_ui(ui, store, state, commands),
         Panel::Frontier => frontier::frontier_ui(ui, store, state, commands),
-        Panel::Layers => layers::layers_ui(ui, store, state),
+        Panel::Layers => layers::layers_ui(ui, store, state, commands),
         Panel::Saliency => saliency::saliency_ui(ui, store, state),
+        Panel::Search => search::search_ui(ui, store, state, commands),
+        Panel::Sites => sites::sites_ui(ui, store, state, commands),
+        Panel::Parallel => parallel::parallel_ui(ui, store, state),
+        Panel::Residuals => residuals::residuals_ui(ui, store, state),
         Panel::Training => training::training_ui(ui, store, state, commands),
+        Panel::Experiment => experiment::experiment_ui(ui, state),
         Panel::Runs => runs::runs_ui(ui, store, commands),
         Panel::Log => log::log_ui(ui, store),
     }

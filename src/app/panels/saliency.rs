@@ -1,9 +1,11 @@
 //! Channels of all layers as a heat map, one row a layer, cells stretched over the full width.
 //! Knows nothing of how saliency is computed.
 
+use crate::app::figures::figure_menu;
 use crate::app::state::{Heat, HeatTexture, UiState};
 use crate::app::theme::{self, palette};
-use crate::app::widgets::{self, caption, quiet};
+use crate::app::widgets::{self, caption};
+use crate::export::figure;
 use crate::run::RunStore;
 use crate::view::saliency::{SaliencyRow, SaliencyView, saliency};
 use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, WidgetInfo, pos2, vec2};
@@ -34,6 +36,8 @@ pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         ui.checkbox(&mut state.sort_channels, "Sort channels")
             .on_hover_text("By falling value instead of by number");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            let how_often = state.heat == Heat::Active;
+            figure_menu(ui, "saliency", state, || figure::saliency(&view, how_often));
             legend(ui, state.heat, &view)
         });
     });
@@ -152,23 +156,11 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
 
 /// Right to left: the scale, what it means, and how many images it stands on.
 fn legend(ui: &mut Ui, heat: Heat, view: &SaliencyView) {
-    let p = palette(ui);
     let [low, high] = match heat {
         Heat::Saliency => ["0", "layer's largest"],
         Heat::Active => ["never", "always"],
     };
-    quiet(ui, high);
-    let (rect, _) = ui.allocate_exact_size(vec2(110.0, 10.0), Sense::hover());
-    let steps = 44;
-    for i in 0..steps {
-        let x = |k: usize| rect.left() + rect.width() * k as f32 / steps as f32;
-        let part = Rect::from_min_max(pos2(x(i), rect.top()), pos2(x(i + 1) + 0.5, rect.bottom()));
-        ui.painter()
-            .rect_filled(part, 0.0, theme::heat(p, i as f32 / (steps - 1) as f32));
-    }
-    ui.painter()
-        .rect_stroke(rect, 0.0, egui::Stroke::new(1.0, p.edge), egui::StrokeKind::Outside);
-    quiet(ui, low);
+    widgets::heat_legend(ui, low, high);
     ui.add_space(10.0);
     if ui.available_width() > 170.0 {
         caption(ui, &format!("over {} images", view.n), "saliency");

@@ -1,10 +1,12 @@
 //! The draft's settings, and the curves of all runs.
 //! Knows nothing of the open model.
 
+use crate::app::figures::figure_menu;
 use crate::app::panels::runs::open_button;
 use crate::app::state::{Beside, UiState};
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, quiet};
+use crate::export::figure;
 use crate::run::{Command, RunStore};
 use crate::view::curves::{Along, Curve, CurvesView, RunCurves};
 use crate::view::{runs, text};
@@ -20,15 +22,24 @@ pub fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands:
     if view.runs.is_empty() {
         return waiting(ui, store, state);
     }
-    options(ui, state);
+    options(ui, &view, state);
     let rows = runs::runs(store);
     let finished = rows.iter().find(|r| r.model.is_some());
     let below = if finished.is_some() { 34.0 } else { 0.0 };
-    let height = ((ui.available_height() - below - 6.0) / 2.0).max(90.0);
-    loss_plot(ui, &view, state, height);
-    match state.beside {
+    let room = (ui.available_height() - below - 6.0).max(90.0);
+    let other = |ui: &mut Ui, height: f32| match state.beside {
         Beside::Accuracy => accuracy_plot(ui, &view, state, height),
         Beside::Rate => rate_plot(ui, &view, state, height),
+    };
+    // In a low and wide panel two plots beside each other show more than two above each other.
+    if room < 300.0 && ui.available_width() > 2.0 * room {
+        ui.columns(2, |ui| {
+            loss_plot(&mut ui[0], &view, state, room);
+            other(&mut ui[1], room);
+        });
+    } else {
+        loss_plot(ui, &view, state, room / 2.0);
+        other(ui, room / 2.0);
     }
     if let Some(row) = finished {
         ui.horizontal(|ui| {
@@ -91,8 +102,10 @@ fn settings(ui: &mut Ui, state: &mut UiState) {
     });
 }
 
-fn options(ui: &mut Ui, state: &mut UiState) {
+fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState) {
     ui.horizontal_wrapped(|ui| {
+        let along = state.curve_options.along;
+        figure_menu(ui, "curves", state, || figure::curves(view, along));
         widgets::choice(
             ui,
             &mut state.beside,

@@ -1,0 +1,99 @@
+//! The menu every plot has: copy its image or its data, or save it as SVG, PNG or CSV in the size chosen.
+//! Knows nothing of what is plotted; it is drawn from the view that is on screen.
+
+use super::state::{Saving, UiState};
+use super::widgets;
+use crate::export::{Figure, Style, png, svg, table};
+use egui::{ColorImage, DragValue, Ui};
+
+/// Paints the button with its menu. `figure` is asked for only when something is done with it.
+pub fn figure_menu(ui: &mut Ui, name: &str, state: &mut UiState, figure: impl FnOnce() -> Figure) {
+    let button = egui::Button::new("⋮")
+        .min_size(egui::vec2(22.0, 22.0))
+        .frame_when_inactive(false);
+    let (response, inner) = egui::containers::menu::MenuButton::from_button(button)
+        .config(
+            egui::containers::menu::MenuConfig::default().close_behavior(egui::PopupCloseBehavior::CloseOnClickOutside),
+        )
+        .ui(ui, |ui| menu(ui, state));
+    let label = format!("Save or copy {name}");
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
+    response.on_hover_text("Copy or save this figure");
+    if let Some(wanted) = inner.and_then(|i| i.inner)
+        && let Err(e) = serve(ui.ctx(), wanted, &figure(), state)
+    {
+        state.toasts.say(true, format!("{e:#}"));
+    }
+}
+
+/// What is wanted of a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Copy,
+    CopyData,
+    Save(&'static str),
+}
+
+fn menu(ui: &mut Ui, state: &mut UiState) -> Option<Wanted> {
+    ui.set_min_width(190.0);
+    let mut wanted = None;
+    let entries = [
+        (Wanted::Copy, "Copy image"),
+        (Wanted::CopyData, "Copy data"),
+        (Wanted::Save("svg"), "Save SVG…"),
+        (Wanted::Save("png"), "Save PNG…"),
+        (Wanted::Save("csv"), "Save CSV…"),
+    ];
+    for (what, label) in entries {
+        if ui.button(label).clicked() {
+            wanted = Some(what);
+            ui.close();
+        }
+    }
+    ui.separator();
+    let style = &mut state.figure_style;
+    let field = |ui: &mut Ui, name: &str, value: &mut f64, most: f64, unit: &str| {
+        let field = DragValue::new(value).range(1.0..=most).speed(0.5).max_decimals(1);
+        let field = field.suffix(unit);
+        ui.name_inputs(name, |ui| ui.add(field)).on_hover_text(name);
+    };
+    ui.horizontal(|ui| {
+        field(ui, "Width on paper", &mut style.width_mm, 2000.0, " mm");
+        field(ui, "Height on paper", &mut style.height_mm, 2000.0, " mm");
+    });
+    ui.horizontal(|ui| {
+        field(ui, "Size of text", &mut style.font_pt, 200.0, " pt");
+        field(ui, "Dots an inch, for images", &mut style.dpi, 2400.0, " dpi");
+    });
+    widgets::choice(ui, &mut style.dark, &[(false, "For paper"), (true, "Dark")]);
+    wanted
+}
+
+fn serve(ctx: &egui::Context, wanted: Wanted, figure: &Figure, state: &mut UiState) -> anyhow::Result<()> {
+    let style = state.figure_style;
+    match wanted {
+        Wanted::CopyData => ctx.copy_text(table::csv(figure)),
+        Wanted::Copy => {
+            // A clipboard image is pasted into slides and chats: half of what is printed is enough.
+            let style = Style {
+                dpi: (style.dpi / 2.0).max(96.0),
+                ..style
+            };
+            let image = png::pixels(&svg::svg(figure, &style), &style)?;
+            ctx.copy_image(ColorImage::from_rgba_unmultiplied(image.size, &image.rgba));
+            state.toasts.say(false, "The image was copied".into());
+        }
+        Wanted::Save(kind) => {
+            let bytes = match kind {
+                "csv" => table::csv(figure).into_bytes(),
+                "svg" => svg::svg(figure, &style).into_bytes(),
+                _ => png::png(&svg::svg(figure, &style), &style)?,
+            };
+            state.saving = Some(Saving {
+                name: format!("{}.{kind}", figure.name),
+                bytes,
+            });
+        }
+    }
+    Ok(())
+}

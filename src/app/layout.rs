@@ -1,0 +1,200 @@
+//! The four ready layouts, and where panels stand in each until somebody moves them.
+//! Knows nothing of what panels show.
+
+use super::state::Panel;
+use egui_tiles::{Container, Linear, LinearDir, Tabs, Tile, TileId, Tiles, Tree};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A ready layout: panels for one kind of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LayoutName {
+    /// A slider, and everything that follows from it.
+    #[default]
+    Tune,
+    /// A search as it goes on.
+    Watch,
+    /// Runs beside each other.
+    Compare,
+    /// One model, layer by layer.
+    Inspect,
+}
+
+impl LayoutName {
+    /// All, in the order of the top bar.
+    pub const ALL: [Self; 4] = [Self::Tune, Self::Watch, Self::Compare, Self::Inspect];
+
+    /// Its title.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Tune => "Tune density",
+            Self::Watch => "Watch search",
+            Self::Compare => "Compare runs",
+            Self::Inspect => "Inspect a model",
+        }
+    }
+
+    /// What it is for.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Tune => "A slider, and everything that follows from it",
+            Self::Watch => "A search as it goes on: trials, sites, residuals",
+            Self::Compare => "Runs beside each other: frontier and curves",
+            Self::Inspect => "One model, layer by layer",
+        }
+    }
+
+    /// Its panels as they stand at first.
+    pub fn tree(self) -> Tree<Panel> {
+        use Panel::{
+            Density, Experiment, Frontier, Layers, Log, Parallel, Residuals, Runs, Saliency, Search, Sites, Training,
+        };
+        let mut b = Builder(Tiles::default());
+        let root = match self {
+            Self::Tune => {
+                let left = [b.tabs(&[Density]), b.tabs(&[Layers])];
+                let left = b.split(LinearDir::Vertical, left, 0.46);
+                let top = [b.tabs(&[Frontier]), b.tabs(&[Training, Experiment, Runs, Log])];
+                let top = b.split(LinearDir::Horizontal, top, 0.5);
+                let saliency = b.tabs(&[Saliency]);
+                let right = b.split(LinearDir::Vertical, [top, saliency], 0.58);
+                b.split(LinearDir::Horizontal, [left, right], 0.28)
+            }
+            Self::Watch => {
+                let left = [b.tabs(&[Search]), b.tabs(&[Parallel, Residuals])];
+                let left = b.split(LinearDir::Vertical, left, 0.62);
+                let right = [
+                    b.tabs(&[Sites, Layers]),
+                    b.tabs(&[Frontier, Training, Experiment, Runs, Log]),
+                ];
+                let right = b.split(LinearDir::Vertical, right, 0.5);
+                b.split(LinearDir::Horizontal, [left, right], 0.6)
+            }
+            Self::Compare => {
+                let left = [b.tabs(&[Runs, Experiment]), b.tabs(&[Log])];
+                let left = b.split(LinearDir::Vertical, left, 0.7);
+                let right = [b.tabs(&[Frontier]), b.tabs(&[Training, Search, Residuals])];
+                let right = b.split(LinearDir::Vertical, right, 0.54);
+                b.split(LinearDir::Horizontal, [left, right], 0.32)
+            }
+            Self::Inspect => {
+                let left = [b.tabs(&[Layers]), b.tabs(&[Saliency])];
+                let left = b.split(LinearDir::Vertical, left, 0.5);
+                let right = [b.tabs(&[Density]), b.tabs(&[Frontier, Log])];
+                let right = b.split(LinearDir::Vertical, right, 0.44);
+                b.split(LinearDir::Horizontal, [left, right], 0.64)
+            }
+        };
+        Tree::new(egui::Id::unique("panels"), root, b.0)
+    }
+}
+
+/// The layout on screen, and the others as they were left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Layouts {
+    /// Which one is on screen.
+    pub now: LayoutName,
+    /// Its panels.
+    pub tree: Tree<Panel>,
+    left: BTreeMap<LayoutName, Tree<Panel>>,
+}
+
+impl Default for Layouts {
+    fn default() -> Self {
+        Self {
+            now: LayoutName::Tune,
+            tree: LayoutName::Tune.tree(),
+            left: BTreeMap::new(),
+        }
+    }
+}
+
+impl Layouts {
+    /// Goes to another layout, as it was left.
+    pub fn go(&mut self, name: LayoutName) {
+        if name == self.now {
+            return;
+        }
+        let next = self.left.remove(&name).unwrap_or_else(|| name.tree());
+        let before = std::mem::replace(&mut self.tree, next);
+        self.left.insert(self.now, before);
+        self.now = name;
+    }
+
+    /// The layout on screen as it was at first.
+    pub fn reset(&mut self) {
+        self.tree = self.now.tree();
+    }
+}
+
+struct Builder(Tiles<Panel>);
+
+impl Builder {
+    fn tabs(&mut self, panels: &[Panel]) -> TileId {
+        let panes: Vec<TileId> = panels.iter().map(|&p| self.0.insert_pane(p)).collect();
+        let mut tabs = Tabs::new(panes.clone());
+        tabs.active = panes.first().copied();
+        self.0.insert_new(Tile::Container(Container::Tabs(tabs)))
+    }
+
+    fn split(&mut self, dir: LinearDir, children: [TileId; 2], first: f32) -> TileId {
+        let linear = Linear::new_binary(dir, children, first);
+        self.0.insert_new(Tile::Container(Container::Linear(linear)))
+    }
+}
+
+/// Brings a panel to the front: its tab if it stands somewhere, else as a tab beside the first panel.
+pub fn show(tree: &mut Tree<Panel>, panel: Panel) {
+    let found = tree.tiles.find_pane(&panel);
+    if let Some(id) = found {
+        tree.make_active(|tile, _| tile == id);
+        return;
+    }
+    let id = tree.tiles.insert_pane(panel);
+    let tabs = tree
+        .tiles
+        .tile_ids()
+        .filter(|&t| matches!(tree.tiles.get(t), Some(Tile::Container(Container::Tabs(_)))));
+    match tabs.min_by_key(|t| t.0) {
+        Some(first) => {
+            if let Some(Tile::Container(Container::Tabs(tabs))) = tree.tiles.get_mut(first) {
+                tabs.add_child(id);
+                tabs.set_active(id);
+            }
+        }
+        None => tree.root = Some(tree.tiles.insert_tab_tile(vec![id])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_panel_can_be_reached_in_every_layout() {
+        for name in LayoutName::ALL {
+            for panel in Panel::ALL {
+                let mut tree = name.tree();
+                show(&mut tree, panel);
+                let id = tree.tiles.find_pane(&panel).expect("stands somewhere");
+                assert!(tree.active_tiles().contains(&id), "{name:?} {panel:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_layout_is_found_as_it_was_left_also_after_it_was_written_down() {
+        let mut layouts = Layouts::default();
+        layouts.go(LayoutName::Watch);
+        show(&mut layouts.tree, Panel::Saliency);
+        let moved = layouts.tree.clone();
+        layouts.go(LayoutName::Tune);
+        let text = serde_json::to_string(&layouts).expect("writes");
+        let mut back: Layouts = serde_json::from_str(&text).expect("reads");
+        assert_eq!(layouts, back);
+        back.go(LayoutName::Watch);
+        assert_eq!(back.tree, moved);
+        back.reset();
+        assert_eq!(back.tree, LayoutName::Watch.tree());
+    }
+}

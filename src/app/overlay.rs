@@ -1,0 +1,198 @@
+//! What lies over the window until it is left: the palette, the list of keys, a path being typed.
+//! Knows nothing of what actions do.
+
+use super::action::Action;
+use super::shell::open_path;
+use super::state::{Overlay, PathEntry, UiState};
+use super::theme::{self, palette};
+use super::widgets;
+use crate::run::{Command, RunStore};
+use egui::{Frame, Key, Margin, RichText, Ui};
+use std::path::PathBuf;
+
+/// Actions the palette shows at once.
+const SHOWN: usize = 12;
+
+/// Paints whatever lies over the window.
+pub fn overlay_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    match state.overlay.take() {
+        Some(Overlay::Palette(typed, at)) => palette_ui(ui, typed, at, store, state, commands),
+        Some(Overlay::Help) => help_ui(ui, state),
+        None => {}
+    }
+    path_entry(ui, state, commands);
+}
+
+/// Actions whose words contain all that was typed.
+fn matches(typed: &str) -> Vec<Action> {
+    let typed = typed.to_lowercase();
+    let parts: Vec<&str> = typed.split_whitespace().collect();
+    let has_all = |action: &Action| {
+        let words = action.words();
+        let text = format!("{} {}", words.label, words.tooltip).to_lowercase();
+        parts.iter().all(|part| text.contains(part))
+    };
+    let mut found: Vec<Action> = Action::all()
+        .filter(|a| *a != Action::Palette)
+        .filter(has_all)
+        .collect();
+    // Those that say it in their label come first.
+    found.sort_by_key(|a| {
+        let label = a.words().label.to_lowercase();
+        !parts.iter().all(|part| label.contains(part))
+    });
+    found
+}
+
+fn palette_ui(
+    ui: &mut Ui,
+    mut typed: String,
+    at: usize,
+    store: &RunStore,
+    state: &mut UiState,
+    commands: &mut Vec<Command>,
+) {
+    let mut done = None;
+    let mut next = at;
+    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(14));
+    let modal = egui::Modal::new(egui::Id::unique("palette")).frame(frame);
+    let shown = modal.show(ui.ctx(), |ui| {
+        ui.set_width(480.0);
+        // Before the field takes them.
+        let (down, up, enter) = ui.input_mut(|i| {
+            let mut press = |key| i.count_and_consume_key(egui::Modifiers::NONE, key);
+            (press(Key::ArrowDown), press(Key::ArrowUp), press(Key::Enter) > 0)
+        });
+        let edit = egui::TextEdit::singleline(&mut typed)
+            .desired_width(f32::INFINITY)
+            .hint_text("Type what you want to do");
+        let field = ui.add(edit);
+        field.widget_info(|| egui::WidgetInfo::labeled(egui::Role::TextInput, true, "Find an action"));
+        field.request_focus();
+        let found = matches(&typed);
+        next = if field.changed() {
+            0
+        } else {
+            (at + down).saturating_sub(up)
+        };
+        next = next.min(found.len().saturating_sub(1));
+        let from = (next + 1).saturating_sub(SHOWN);
+        for (i, &action) in found.iter().enumerate().skip(from).take(SHOWN) {
+            let words = action.words();
+            let mut button = egui::Button::selectable(i == next, &words.label);
+            if let Some(keys) = action.keys() {
+                button = button.shortcut_text(ui.ctx().format_shortcut(&keys));
+            }
+            let is_possible = action.is_possible(store, state);
+            let button = ui.add_enabled(is_possible, button.min_size(egui::vec2(ui.available_width(), 0.0)));
+            if button.on_hover_text(words.tooltip).clicked() {
+                done = Some(action);
+            }
+        }
+        if found.is_empty() {
+            widgets::quiet(ui, "Nothing is called that");
+        }
+        if enter {
+            done = found.get(next).copied();
+        }
+    });
+    match done {
+        Some(action) => commands.extend(action.perform(ui.ctx(), store, state)),
+        None if shown.should_close() => {}
+        None => state.overlay = Some(Overlay::Palette(typed, next)),
+    }
+}
+
+fn help_ui(ui: &mut Ui, state: &mut UiState) {
+    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
+    let most = ui.ctx().content_rect().height() - 120.0;
+    let modal = egui::Modal::new(egui::Id::unique("help")).frame(frame);
+    let shown = modal.show(ui.ctx(), |ui| {
+        ui.set_width(620.0);
+        ui.horizontal(|ui| {
+            ui.heading("Keys and actions");
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                if ui.button("Close").clicked() {
+                    ui.close();
+                }
+            });
+        });
+        let p = palette(ui);
+        widgets::quiet(
+            ui,
+            "Tab goes from field to field, arrows move sliders and bars, Space presses what is chosen, Esc leaves.",
+        );
+        egui::ScrollArea::vertical().max_height(most - 60.0).show(ui, |ui| {
+            egui::Grid::new("help").num_columns(3).striped(true).show(ui, |ui| {
+                for action in Action::all() {
+                    let words = action.words();
+                    let keys = action.keys().map(|k| ui.ctx().format_shortcut(&k));
+                    ui.label(RichText::new(words.label).color(p.text));
+                    ui.label(
+                        RichText::new(keys.unwrap_or_default())
+                            .font(theme::small())
+                            .color(p.accent),
+                    );
+                    widgets::quiet(ui, words.tooltip);
+                    ui.end_row();
+                }
+            });
+        });
+    });
+    if !shown.should_close() && state.overlay.is_none() {
+        state.overlay = Some(Overlay::Help);
+    }
+}
+
+/// Where no file dialog exists, a path is typed.
+fn path_entry(ui: &mut Ui, state: &mut UiState, commands: &mut Vec<Command>) {
+    let Some(mut entry) = state.path_entry.take() else {
+        return;
+    };
+    let (title, about, verb) = match &entry.saving {
+        Some(_) => ("Save", "Path to save to", "Save"),
+        None => (
+            "Open",
+            "Path of a model (.safetensors), a preset (.toml) or a run folder",
+            "Open",
+        ),
+    };
+    let mut done = false;
+    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
+    let modal = egui::Modal::new(egui::Id::unique("path entry"))
+        .frame(frame)
+        .show(ui.ctx(), |ui| {
+            ui.set_width(460.0);
+            ui.heading(title);
+            if !entry.note.is_empty() {
+                ui.label(RichText::new(&entry.note).color(ui.visuals().warn_fg_color));
+            }
+            let label = ui.label(about);
+            let edit = egui::TextEdit::singleline(&mut entry.text)
+                .desired_width(f32::INFINITY)
+                .hint_text("runs/…/models/….safetensors");
+            let field = ui.add(edit).labelled_by(label.id);
+            let entered = field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
+            if !entered && ui.memory(|m| m.focused().is_none()) {
+                field.request_focus();
+            }
+            if entry.saving.is_none() {
+                widgets::quiet(ui, "Files and folders can also be dropped onto the window.");
+            }
+            ui.add_space(6.0);
+            ui.horizontal(|ui| {
+                let filled = !entry.text.trim().is_empty();
+                done = (widgets::primary(ui, filled, verb).clicked() || entered) && filled;
+                if ui.button("Cancel").clicked() {
+                    ui.close();
+                }
+            });
+        });
+    let path = PathBuf::from(entry.text.trim());
+    match entry.saving {
+        Some(saving) if done => state.writing = Some((path, saving.bytes)),
+        None if done => commands.extend(open_path(path, state)),
+        _ if modal.should_close() => {}
+        saving => state.path_entry = Some(PathEntry { saving, ..entry }),
+    }
+}

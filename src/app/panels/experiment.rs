@@ -1,0 +1,252 @@
+//! The draft as a form: every key of its file, what was changed of the preset, and the same as a command or a preset file.
+//! Knows nothing of what keys mean; the view says it.
+
+use crate::app::state::{Saving, UiState};
+use crate::app::theme::{self, palette};
+use crate::app::widgets::quiet;
+use crate::view::form::{self, Field, FormView, Section, Value};
+use egui::{DragValue, RichText, Ui};
+
+/// Width of names and of fields.
+const NAME: f32 = 150.0;
+const FIELD: f32 = 150.0;
+
+/// Paints the panel.
+pub fn experiment_ui(ui: &mut Ui, state: &mut UiState) {
+    let view = form::form(&state.draft, &state.base, &state.preset);
+    head(ui, &view, state);
+    let mut set = None;
+    egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        for section in &view.sections {
+            section_ui(ui, section, state, &mut set);
+        }
+    });
+    if let Some((key, value)) = set {
+        match form::set(&state.draft, &key, &value) {
+            Ok(draft) => {
+                state.draft = draft;
+                state.form.problem = None;
+            }
+            Err(e) => state.form.problem = Some((key, format!("{e:#}"))),
+        }
+    }
+}
+
+fn head(ui: &mut Ui, view: &FormView, state: &mut UiState) {
+    ui.horizontal_wrapped(|ui| {
+        let words = match view.changed {
+            0 => format!("{}, as it came", state.preset_name()),
+            1 => format!("{}, 1 key changed", state.preset_name()),
+            n => format!("{}, {n} keys changed", state.preset_name()),
+        };
+        ui.label(words);
+        if ui
+            .small_button("Copy as command")
+            .on_hover_text(&view.command)
+            .clicked()
+        {
+            ui.ctx().copy_text(view.command.clone());
+            state.toasts.say(false, "The command was copied".into());
+        }
+        if ui
+            .small_button("Save as preset…")
+            .on_hover_text("A file with every key written out, for `secateur run FILE`")
+            .clicked()
+        {
+            match state.draft.to_toml() {
+                Ok(text) => {
+                    state.saving = Some(Saving {
+                        name: format!("{}.toml", state.draft.name),
+                        bytes: text.into_bytes(),
+                    });
+                }
+                Err(e) => state.toasts.say(true, format!("{e:#}")),
+            }
+        }
+        let back = ui.add_enabled(view.changed > 0, egui::Button::new("Undo changes").small());
+        if back.on_hover_text("Back to the preset as it came").clicked() {
+            state.draft = state.base.clone();
+            state.form.problem = None;
+        }
+    });
+    if let Some(problem) = &view.problem {
+        ui.label(RichText::new(problem).font(theme::small()).color(palette(ui).bad));
+    }
+}
+
+fn section_ui(ui: &mut Ui, section: &Section, state: &mut UiState, set: &mut Option<(String, Value)>) {
+    let changed = section.fields.iter().filter(|f| f.preset.is_some()).count();
+    let title = if section.title.is_empty() {
+        "experiment"
+    } else {
+        &section.title
+    };
+    let title = if changed > 0 {
+        format!("{title}  ({changed} changed)")
+    } else {
+        title.to_owned()
+    };
+    egui::CollapsingHeader::new(title)
+        .id_salt(&section.title)
+        .default_open(true)
+        .show(ui, |ui| {
+            for field in &section.fields {
+                ui.push_id(&field.key, |ui| field_ui(ui, field, state, set));
+            }
+        });
+}
+
+fn field_ui(ui: &mut Ui, field: &Field, state: &mut UiState, set: &mut Option<(String, Value)>) {
+    let p = palette(ui);
+    ui.horizontal(|ui| {
+        let color = if field.preset.is_some() { p.accent } else { p.text };
+        let (rect, response) = ui.allocate_exact_size(egui::vec2(NAME, 22.0), egui::Sense::hover());
+        let place = egui::UiBuilder::new()
+            .max_rect(rect)
+            .layout(egui::Layout::left_to_right(egui::Align::Center));
+        let label = ui
+            .new_child(place)
+            .add(egui::Label::new(RichText::new(field.name()).color(color)).truncate());
+        response.on_hover_text(says(field));
+        let value = value_ui(ui, field, state).labelled_by(label.id);
+        value.on_hover_text(says(field));
+        if let Some(new) = state.form.taken.take() {
+            *set = Some((field.key.clone(), new));
+        }
+        if !field.doc.unit.is_empty() {
+            quiet(ui, field.doc.unit);
+        }
+        if let Some(before) = &field.preset {
+            let undo = ui.small_button("⟲").on_hover_text(format!("Back to {before}"));
+            undo.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Undo {}", field.key)));
+            if undo.clicked() {
+                *set = Some((field.key.clone(), preset_value(field, state)));
+            }
+        }
+    });
+    if let Some((_, problem)) = state.form.problem.as_ref().filter(|(key, _)| *key == field.key) {
+        ui.label(RichText::new(problem).font(theme::small()).color(p.bad));
+    }
+}
+
+fn says(field: &Field) -> String {
+    let mut out = field.doc.help.to_owned();
+    let [low, high] = field.doc.range;
+    if low < high {
+        out += &format!("\nFrom {low} to {high}");
+    }
+    if let Some(before) = &field.preset {
+        out += &format!("\nThe preset has {before}");
+    }
+    out + &format!("\n{}", field.key)
+}
+
+/// The preset's value of a field.
+fn preset_value(field: &Field, state: &UiState) -> Value {
+    let base = form::form(&state.base, &state.base, &state.preset);
+    let found = base
+        .sections
+        .into_iter()
+        .flat_map(|s| s.fields)
+        .find(|f| f.key == field.key);
+    found.map_or(Value::Unset, |f| f.value)
+}
+
+/// Paints the field; what was taken of it lies in the form's state.
+fn value_ui(ui: &mut Ui, field: &Field, state: &mut UiState) -> egui::Response {
+    let [low, high] = field.doc.range;
+    let bounds = if low < high { low..=high } else { f64::MIN..=f64::MAX };
+    let taken = &mut state.form.taken;
+    match &field.value {
+        Value::Flag(on) => {
+            let mut on = *on;
+            let response = ui.checkbox(&mut on, "");
+            if response.changed() {
+                *taken = Some(Value::Flag(on));
+            }
+            response
+        }
+        Value::Whole(n) => {
+            let mut n = *n as f64;
+            let speed = (n.abs() * 0.01).max(0.05);
+            let value = DragValue::new(&mut n).range(bounds).speed(speed).max_decimals(0);
+            let response = ui.add_sized([FIELD, 22.0], value);
+            if response.changed() {
+                *taken = Some(Value::Whole(n.round() as i64));
+            }
+            response
+        }
+        Value::Number(v) => {
+            let mut v = *v;
+            let speed = (v.abs() * 0.01).max(1e-5);
+            let value = DragValue::new(&mut v).range(bounds).speed(speed).max_decimals(8);
+            let response = ui.add_sized([FIELD, 22.0], value);
+            if response.changed() {
+                *taken = Some(Value::Number(v));
+            }
+            response
+        }
+        Value::Choice(now) => {
+            let mut chosen = None;
+            let combo = egui::ComboBox::from_id_salt("choice")
+                .selected_text(now)
+                .width(FIELD - 16.0);
+            let shown = combo.show_ui(ui, |ui| {
+                for &option in field.doc.choices {
+                    if ui.selectable_label(option == now, option).clicked() {
+                        chosen = Some(option.to_owned());
+                    }
+                }
+            });
+            let label = field.name().to_owned();
+            shown
+                .response
+                .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, &label));
+            if let Some(option) = chosen {
+                *taken = Some(Value::Choice(option));
+            }
+            shown.response
+        }
+        Value::Text(text) | Value::List(text) => {
+            let (response, done) = text_ui(ui, field, text, state);
+            if let Some(done) = done {
+                state.form.taken = Some(match &field.value {
+                    Value::List(_) => Value::List(done),
+                    _ if done.trim().is_empty() && field.key == "start" => Value::Unset,
+                    _ => Value::Text(done),
+                });
+            }
+            response
+        }
+        Value::Unset => {
+            let response = ui.small_button("Set…");
+            let label = format!("Set {}", field.key);
+            response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
+            if response.clicked() {
+                *taken = Some(if low < high {
+                    Value::Number(low)
+                } else {
+                    Value::Text("model.safetensors".into())
+                });
+            }
+            response
+        }
+    }
+}
+
+/// A line of text that counts when it is left or entered.
+fn text_ui(ui: &mut Ui, field: &Field, text: &str, state: &mut UiState) -> (egui::Response, Option<String>) {
+    let typed = state.form.typed.as_ref().filter(|(key, _)| *key == field.key);
+    let mut line = typed.map_or_else(|| text.to_owned(), |(_, line)| line.clone());
+    let room = (ui.available_width() - 60.0).max(FIELD);
+    let response = ui.add(egui::TextEdit::singleline(&mut line).desired_width(room));
+    if response.changed() {
+        state.form.typed = Some((field.key.clone(), line.clone()));
+    }
+    if !response.lost_focus() {
+        return (response, None);
+    }
+    state.form.typed = None;
+    let done = (line != text).then_some(line);
+    (response, done)
+}

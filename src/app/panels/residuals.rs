@@ -1,0 +1,73 @@
+//! ADMM's residuals, a line a layer.
+//! Knows nothing of what ADMM is for.
+
+use crate::app::figures::figure_menu;
+use crate::app::panels::sites::dimension;
+use crate::app::state::UiState;
+use crate::app::theme::{self, palette};
+use crate::app::widgets::{self, caption};
+use crate::export::figure;
+use crate::run::RunStore;
+use crate::view::residuals::residuals;
+use crate::view::text;
+use egui::{Role, Ui, WidgetInfo};
+use egui_plot::{Axis, HoverPosition, Line, MarkerShape, PlotPoints, Points};
+
+/// Paints the panel.
+pub fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+    let Some(view) = residuals(store, state.search.chosen) else {
+        return widgets::empty(
+            ui,
+            "No residuals yet",
+            "Methods with ADMM say here how near the weights are to their pruned targets",
+        );
+    };
+    let worst = view.worst().map_or_else(String::new, |(layer, value)| {
+        format!("{}: largest now {} in {layer}", view.title, text::small(value))
+    });
+    ui.horizontal(|ui| {
+        caption(ui, &worst, "residual");
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            figure_menu(ui, "residuals", state, || figure::residuals(&view));
+        });
+    });
+    let p = palette(ui);
+    let plot = widgets::plot("residuals", p)
+        .include_x(0.0)
+        .include_y(0.0)
+        .custom_x_axes(vec![widgets::axis(p, Axis::X, "update")])
+        .custom_y_axes(vec![widgets::axis(p, Axis::Y, "‖W − Z‖ / ‖W‖")])
+        .label_formatter(|at| match at {
+            HoverPosition::NearDataPoint {
+                plot_name, position, ..
+            } => Some(format!(
+                "{plot_name}\nupdate {}\n{}",
+                position.x,
+                text::small(position.y)
+            )),
+            HoverPosition::Elsewhere { .. } => None,
+        });
+    let n = view.rows.len().max(2) - 1;
+    let shown = plot.height(ui.available_height()).show(ui, |plot| {
+        for (i, row) in view.rows.iter().enumerate() {
+            let is_chosen = state.layer.as_deref() == Some(&row.layer);
+            let color = theme::heat(p, 0.35 + 0.65 * i as f32 / n as f32);
+            let color = if is_chosen { p.series[1] } else { color };
+            let name = format!("{}, {}", row.layer, dimension(row.dimension));
+            if row.points.len() == 1 {
+                let dot = Points::new(name, PlotPoints::from(row.points.clone()));
+                plot.points(dot.color(color).shape(MarkerShape::Circle).radius(3.0));
+            } else {
+                let width = if is_chosen { 3.0 } else { theme::LINE };
+                plot.line(
+                    Line::new(name, PlotPoints::from(row.points.clone()))
+                        .color(color)
+                        .width(width),
+                );
+            }
+        }
+    });
+    shown
+        .response
+        .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Residuals plot"));
+}

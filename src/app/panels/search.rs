@@ -1,0 +1,259 @@
+//! A search as it goes on: trials, the best so far, temperature and acceptance; and the way back to any trial.
+//! Knows nothing of sites.
+
+use crate::app::figures::figure_menu;
+use crate::app::state::UiState;
+use crate::app::theme::{self, Palette, palette};
+use crate::app::widgets::{self, caption, quiet};
+use crate::event::{Steer, Verdict};
+use crate::export::figure;
+use crate::run::{Command, RunStore};
+use crate::view::search::{self, Height, SearchView, search};
+use crate::view::text;
+use egui::{RichText, Role, Ui, WidgetInfo};
+use egui_plot::{
+    Axis, Corner, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,
+};
+
+/// Paints the panel.
+pub fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let Some(view) = search(store, state.search.chosen, state.search.height) else {
+        return widgets::empty(
+            ui,
+            "No search yet",
+            "Choose a preset that searches, such as autocompress, and press Train; its trials appear here",
+        );
+    };
+    controls(ui, store, state, &view, commands);
+    facts(ui, &view);
+    let words = 30.0;
+    let room = (ui.available_height() - words).max(150.0);
+    trials_plot(ui, &view, state, room * 0.64);
+    ui.columns(2, |ui| {
+        let temperature = (&view.temperature[..], "temperature");
+        let acceptance = (&view.acceptance[..], "worse ones taken");
+        small_plot(&mut ui[0], temperature, "Temperature plot", room * 0.36 - 6.0);
+        small_plot(&mut ui[1], acceptance, "Acceptance plot", room * 0.36 - 6.0);
+    });
+    scrub(ui, &view, state);
+}
+
+/// Which search, what is along the side, and what can be asked of it.
+fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchView, commands: &mut Vec<Command>) {
+    ui.horizontal(|ui| {
+        chooser(ui, store, state, view);
+        widgets::choice(
+            ui,
+            &mut state.search.height,
+            &[(Height::Top1, "Accuracy"), (Height::Reward, "Reward")],
+        );
+        let heated = view.temperature.iter().any(|t| t[1] > 0.0);
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            let height = state.search.height;
+            figure_menu(ui, "trials", state, || figure::search(view, height));
+            let button = ui.add_enabled(view.is_live && heated, egui::Button::new("Re-heat"));
+            let why = "Back to the first temperature, so that worse trials are taken again";
+            let button = button
+                .on_hover_text(why)
+                .on_disabled_hover_text("Only a search that works and has a temperature can be heated again");
+            if button.clicked() {
+                commands.push(Command::Steer(view.run, Steer::Reheat));
+            }
+        });
+    });
+}
+
+fn chooser(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchView) {
+    let name = |title: &str, search: &str| format!("{title}, {search}");
+    let now = name(&view.title, &view.names[view.index]);
+    let combo = egui::ComboBox::from_id_salt("search").selected_text(&now).width(190.0);
+    let shown = combo.show_ui(ui, |ui| {
+        for run in &store.runs {
+            for (i, each) in run.searches.iter().enumerate() {
+                let label = name(&run.title(), &each.start.name);
+                let is_now = run.id == view.run && i == view.index;
+                if ui.selectable_label(is_now, label).clicked() {
+                    state.search.choose(run.id, i);
+                }
+            }
+        }
+    });
+    shown
+        .response
+        .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Search"));
+}
+
+fn facts(ui: &mut Ui, view: &SearchView) {
+    let p = palette(ui);
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.y = 2.0;
+        for fact in &view.facts {
+            let color = if fact.is_warning { p.warn } else { p.weak };
+            ui.add(egui::Label::new(RichText::new(&fact.text).font(theme::small()).color(color)).wrap());
+        }
+    });
+}
+
+fn frame<'a>(ui: &Ui, name: &'static str, side: &'static str, height: f32) -> egui_plot::Plot<'a> {
+    let p = palette(ui);
+    widgets::plot(name, p)
+        .height(height.max(56.0))
+        .link_axis(egui::Id::unique("trials"), [true, false])
+        .link_cursor(egui::Id::unique("trials"), [true, false])
+        .include_x(0.0)
+        .custom_x_axes(vec![
+            widgets::axis(p, Axis::X, "trial").formatter(|m, _| whole(m.value)),
+        ])
+        .custom_y_axes(vec![widgets::axis(p, Axis::Y, side).min_thickness(34.0)])
+}
+
+fn whole(x: f64) -> String {
+    if x >= 0.0 && x.fract() == 0.0 {
+        text::grouped(x as u64)
+    } else {
+        String::new()
+    }
+}
+
+fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32) {
+    let p = palette(ui);
+    let (side, scale) = match state.search.height {
+        Height::Top1 => ("accuracy, %", 100.0),
+        Height::Reward => ("reward", 1.0),
+    };
+    let legend = Legend::default()
+        .position(Corner::RightBottom)
+        .background_alpha(0.9)
+        .follow_insertion_order(true)
+        .text_style(egui::TextStyle::Small);
+    let plot = frame(ui, "trials", side, height)
+        .legend(legend)
+        .include_x(view.trials[1] as f64)
+        .label_formatter(move |at| match at {
+            HoverPosition::NearDataPoint {
+                plot_name, position, ..
+            } if !plot_name.is_empty() => Some(format!("{plot_name}\ntrial {}\n{side} {:.3}", position.x, position.y)),
+            _ => None,
+        });
+    let mut steered: Vec<(f32, &str)> = Vec::new();
+    let shown = plot.show(ui, |plot| {
+        for (after, words) in &view.steered {
+            let at = *after as f64 - 0.5;
+            plot.vline(
+                VLine::new("steered", at)
+                    .color(p.warn)
+                    .width(1.0)
+                    .style(LineStyle::dotted_dense()),
+            );
+            steered.push((plot.screen_from_plot(PlotPoint::new(at, 0.0)).x, words.as_str()));
+        }
+        for kind in [Verdict::Rejected, Verdict::Accepted] {
+            marks_ui(plot, view, kind, scale, p);
+        }
+        let best = PlotPoints::from_iter(view.best_so_far.iter().map(|[x, y]| [*x, y * scale]));
+        plot.line(
+            Line::new("best so far", best)
+                .color(p.accent)
+                .width(theme::LINE)
+                .allow_band(false)
+                .allow_hover(false),
+        );
+        marks_ui(plot, view, Verdict::Best, scale, p);
+        let looked_at = view
+            .shown
+            .as_ref()
+            .and_then(|t| view.marks.iter().find(|m| m.number == t.number));
+        if let Some(mark) = looked_at {
+            let ring = Points::new("looked at", vec![[mark.number as f64, mark.value * scale]]);
+            plot.points(
+                ring.color(p.text)
+                    .shape(MarkerShape::Circle)
+                    .filled(false)
+                    .radius(7.5)
+                    .allow_hover(false),
+            );
+        }
+        let clicked = plot
+            .response()
+            .clicked()
+            .then(|| plot.response().interact_pointer_pos());
+        clicked.flatten().and_then(|at| nearest(plot, view, scale, at))
+    });
+    shown
+        .response
+        .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Trials plot"));
+    if let Some(number) = shown.inner {
+        state.search.look_at(view.run, view.index, number);
+    }
+    let pointer = shown.response.hover_pos();
+    let said = steered
+        .iter()
+        .find(|(x, _)| pointer.is_some_and(|at| (at.x - x).abs() < 4.0));
+    if let Some((_, words)) = said {
+        shown.response.on_hover_text_at_pointer(format!("steered: {words}"));
+    }
+}
+
+fn marks_ui(plot: &mut PlotUi, view: &SearchView, kind: Verdict, scale: f64, p: &Palette) {
+    let (name, color, shape, radius) = match kind {
+        Verdict::Rejected => ("rejected", p.weak.gamma_multiply(0.55), MarkerShape::Cross, 2.6),
+        Verdict::Accepted => ("accepted", p.series[1], MarkerShape::Circle, 2.8),
+        Verdict::Best => ("best", p.accent, MarkerShape::Diamond, 4.6),
+    };
+    let of_kind = view.marks.iter().filter(|m| m.verdict == kind);
+    let points = PlotPoints::from_iter(of_kind.map(|m| [m.number as f64, m.value * scale]));
+    plot.points(Points::new(name, points).color(color).shape(shape).radius(radius));
+}
+
+fn nearest(plot: &PlotUi, view: &SearchView, scale: f64, at: egui::Pos2) -> Option<u64> {
+    let distance = |m: &search::Mark| {
+        let place = PlotPoint::new(m.number as f64, m.value * scale);
+        plot.screen_from_plot(place).distance(at)
+    };
+    let near = view.marks.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+    (distance(near) < 14.0).then_some(near.number)
+}
+
+fn small_plot(ui: &mut Ui, (points, side): (&[[f64; 2]], &'static str), name: &'static str, height: f32) {
+    let p = palette(ui);
+    let plot = frame(ui, name, side, height)
+        .include_y(0.0)
+        .label_formatter(move |at| match at {
+            HoverPosition::NearDataPoint { position, .. } => {
+                Some(format!("trial {}\n{side} {}", position.x, text::small(position.y)))
+            }
+            HoverPosition::Elsewhere { .. } => None,
+        });
+    let line = Line::new(side, PlotPoints::from(points.to_vec()));
+    let shown = plot.show(ui, |plot| plot.line(line.color(p.accent).width(theme::LINE)));
+    shown
+        .response
+        .widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
+}
+
+/// Back and forth in time, and what is there.
+fn scrub(ui: &mut Ui, view: &SearchView, state: &mut UiState) {
+    let Some(newest) = view.trials[0].checked_sub(1) else {
+        return;
+    };
+    ui.horizontal(|ui| {
+        let mut follows = state.search.chosen.trial.is_none();
+        let toggle = ui.checkbox(&mut follows, "Follow");
+        let mut at = view.shown.as_ref().map_or(newest, |t| t.number);
+        if toggle.on_hover_text("Show what the search stands on now").changed() {
+            state.search.chosen.trial = (!follows).then_some(at);
+        }
+        ui.spacing_mut().slider_width = (ui.available_width() * 0.34).clamp(80.0, 320.0);
+        let label = caption(ui, "Trial", "trial");
+        let slider = ui
+            .add(egui::Slider::new(&mut at, 0..=newest).smart_aim(false))
+            .labelled_by(label.id);
+        if slider.changed() {
+            state.search.look_at(view.run, view.index, at);
+        }
+        match &view.shown {
+            Some(shown) => widgets::quiet_line(ui, &shown.text),
+            None => quiet(ui, "nothing was taken yet"),
+        };
+    });
+}

@@ -1,0 +1,195 @@
+//! What a search decides, site by site: bars to drag as a proposal, locks, and the budget.
+//! Knows nothing of trials over time.
+
+use crate::app::share_bar::{Moved, ShareBar, share_bar};
+use crate::app::state::UiState;
+use crate::app::theme::{self, palette};
+use crate::app::widgets::{self, quiet};
+use crate::event::{Dimension, Steer};
+use crate::run::{Command, RunStore};
+use crate::view::search::{SearchView, SiteRow, amount, search};
+use crate::view::text;
+use egui::{Align2, Rect, Sense, Ui, pos2, vec2};
+
+/// Width of a site's name, of its lock and of its number.
+const NAME: f32 = 76.0;
+const LOCK: f32 = 52.0;
+const NUMBER: f32 = 46.0;
+
+/// Paints the panel.
+pub fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let Some(view) = search(store, state.search.chosen, state.search.height) else {
+        return widgets::empty(
+            ui,
+            "No sites yet",
+            "A search lists here what it decides; drag a bar to propose a density",
+        );
+    };
+    budget(ui, &view, state, commands);
+    let said = match (&view.shown, view.is_live) {
+        (Some(shown), true) => format!("{}; drag a bar to propose, tick to hold", shown.text),
+        (Some(shown), false) => shown.text.clone(),
+        (None, _) => "nothing was taken yet".to_owned(),
+    };
+    widgets::quiet_line(ui, &said);
+    ui.spacing_mut().item_spacing.y = 0.0;
+    egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        let room = ui.available_height() / view.sites.len().max(1) as f32;
+        for i in 0..view.sites.len() {
+            ui.push_id(i, |ui| row_ui(ui, &view, i, room.clamp(22.0, 34.0), state, commands));
+        }
+    });
+}
+
+fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, commands: &mut Vec<Command>) {
+    ui.horizontal(|ui| {
+        let label = ui
+            .label("Budget")
+            .on_hover_text("What the search must not exceed. Moving it takes effect at the next trial.");
+        let mut share = state
+            .search
+            .budget
+            .unwrap_or(view.budget / view.whole.max(f64::MIN_POSITIVE));
+        ui.spacing_mut().slider_width = (ui.available_width() - 210.0).max(60.0);
+        let slider = egui::Slider::new(&mut share, 0.01..=1.0)
+            .step_by(0.01)
+            .custom_formatter(|v, _| format!("{:.0} %", v * 100.0))
+            .custom_parser(|s| {
+                s.trim()
+                    .trim_end_matches('%')
+                    .trim()
+                    .parse::<f64>()
+                    .ok()
+                    .map(|v| v / 100.0)
+            })
+            .smart_aim(false);
+        let moved = ui.add_enabled(view.is_live, slider).labelled_by(label.id);
+        quiet(ui, amount(view.unit, share * view.whole));
+        if moved.dragged() {
+            state.search.budget = Some(share);
+        } else if moved.drag_stopped() || moved.changed() {
+            state.search.budget = None;
+            let most = share * view.whole;
+            commands.push(Command::Steer(view.run, Steer::Budget { most }));
+        }
+    });
+}
+
+fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, height: f32, state: &mut UiState, commands: &mut Vec<Command>) {
+    let row = &view.sites[i];
+    let p = palette(ui);
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, says(row)));
+    if response.clicked() {
+        state.layer = Some(row.name.clone());
+    }
+    if response.hovered() || state.layer.as_deref() == Some(&row.name) {
+        ui.painter()
+            .rect_filled(rect, theme::RADIUS, ui.visuals().faint_bg_color);
+    }
+    let mid = rect.center().y;
+    let put = |x: f32, align: Align2, words: &str, color: egui::Color32| {
+        ui.painter().text(pos2(x, mid), align, words, theme::small(), color);
+    };
+    put(rect.left() + 4.0, Align2::LEFT_CENTER, &row.name, p.text);
+    let bar = Rect::from_min_max(
+        pos2(rect.left() + NAME, rect.top()),
+        pos2(rect.right() - LOCK - NUMBER, rect.bottom()),
+    );
+    let draft = state.search.proposal.as_ref().and_then(|d| d.get(i)).copied();
+    let value = draft.unwrap_or(row.shown);
+    let shown = ShareBar {
+        name: &format!("Density of {}", row.name),
+        value,
+        filled: value,
+        tick: Some(row.best),
+        is_movable: view.is_live && row.held.is_none(),
+        fill: if row.held.is_some() { p.weak } else { p.accent },
+    };
+    put(
+        rect.right() - LOCK - 6.0,
+        Align2::RIGHT_CENTER,
+        &text::whole_percent(f64::from(value)),
+        p.text,
+    );
+    response.on_hover_text(says(row));
+    let (_, moved) = share_bar(ui, bar, shown);
+    let all = || {
+        let mut all: Vec<f32> = view.sites.iter().map(|s| s.shown).collect();
+        all[i] = moved.map_or(value, share);
+        all
+    };
+    match moved {
+        Some(Moved::On(_)) => state.search.proposal = Some(all()),
+        Some(Moved::To(_)) => {
+            state.search.proposal = None;
+            let densities = all();
+            commands.push(Command::Steer(view.run, Steer::Propose { densities }));
+        }
+        None => {}
+    }
+    lock_ui(ui, view, i, rect, value, commands);
+}
+
+fn share(moved: Moved) -> f32 {
+    let (Moved::On(v) | Moved::To(v)) = moved;
+    v
+}
+
+fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32, commands: &mut Vec<Command>) {
+    let row = &view.sites[site];
+    let place = Rect::from_min_max(pos2(rect.right() - LOCK, rect.top()), rect.max);
+    let mut held = row.held.is_some();
+    let mut inner = ui.new_child(
+        egui::UiBuilder::new()
+            .max_rect(place)
+            .layout(egui::Layout::left_to_right(egui::Align::Center)),
+    );
+    let check = inner.add_enabled(
+        view.is_live,
+        egui::Checkbox::new(&mut held, egui::RichText::new("hold").font(theme::small())),
+    );
+    let name = format!("Hold {}", row.name);
+    check.widget_info(|| egui::WidgetInfo::selected(egui::Role::CheckBox, view.is_live, held, &name));
+    if check
+        .on_hover_text("Hold this density: the search leaves it alone")
+        .changed()
+    {
+        let steer = if held {
+            Steer::Lock { site, density }
+        } else {
+            Steer::Unlock { site }
+        };
+        commands.push(Command::Steer(view.run, steer));
+    }
+}
+
+/// A dimension in words.
+pub fn dimension(d: Dimension) -> &'static str {
+    match d {
+        Dimension::Filter => "filters",
+        Dimension::Channel => "channels",
+        Dimension::Column => "columns",
+        Dimension::Element => "weights",
+        Dimension::Gate => "gated channels",
+    }
+}
+
+fn says(row: &SiteRow) -> String {
+    let mut out = format!(
+        "{}: {} of {} {}, {} in the best; {} of the whole",
+        row.name,
+        text::whole_percent(f64::from(row.shown)),
+        row.choices,
+        dimension(row.dimension),
+        text::whole_percent(f64::from(row.best)),
+        text::whole_percent(row.share),
+    );
+    if !row.tied.is_empty() {
+        out += &format!("; cut together with {}", row.tied.join(", "));
+    }
+    if let Some(held) = row.held {
+        out += &format!("; held at {held:.2}");
+    }
+    out
+}

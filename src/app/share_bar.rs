@@ -1,0 +1,135 @@
+//! A bar that shows a share and can be dragged, stepped with the arrow keys, or set by a screen reader.
+//! Knows nothing of what the share is of.
+
+use super::theme::{self, palette};
+use super::widgets;
+use egui::accesskit::{Action, ActionData};
+use egui::{EventFilter, Key, Rect, Response, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
+
+/// What it shows.
+#[derive(Clone, Copy, Debug)]
+pub struct ShareBar<'a> {
+    /// Its name for those who cannot see it.
+    pub name: &'a str,
+    /// What can be moved, 0 to 1.
+    pub value: f32,
+    /// What is filled, 0 to 1.
+    pub filled: f32,
+    /// Another share to compare with, as a tick.
+    pub tick: Option<f32>,
+    /// Whether it can be moved.
+    pub is_movable: bool,
+    /// The color of the filled part.
+    pub fill: egui::Color32,
+}
+
+/// Where it was moved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Moved {
+    /// While it is being dragged.
+    On(f32),
+    /// Let go, or stepped.
+    To(f32),
+}
+
+/// The least share it can be dragged to.
+const LEAST: f32 = 0.01;
+
+/// Paints it within `rect`.
+pub fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> (Response, Option<Moved>) {
+    let p = palette(ui);
+    let sense = if bar.is_movable {
+        Sense::click_and_drag()
+    } else {
+        Sense::hover()
+    };
+    let response = ui.interact(rect, ui.scope_id().with(("share bar", bar.name)), sense);
+    let value = f64::from(bar.value);
+    response.widget_info(|| WidgetInfo::slider(bar.is_movable, value, bar.name));
+    let thick = (rect.height() * 0.5).min(11.0);
+    let track = Rect::from_center_size(rect.center(), vec2(rect.width(), thick));
+    widgets::bar(ui, track, bar.filled, bar.fill, p.trough);
+    if let Some(tick) = bar.tick {
+        let x = track.left() + track.width() * tick.clamp(0.0, 1.0);
+        ui.painter()
+            .vline(x, track.top() - 2.0..=track.bottom() + 2.0, Stroke::new(1.5, p.text));
+    }
+    let moved = if bar.is_movable {
+        moved(ui, &response, track, bar.value)
+    } else {
+        None
+    };
+    if bar.is_movable && (response.hovered() || response.dragged() || response.has_focus()) {
+        let x = track.left() + track.width() * bar.value.clamp(0.0, 1.0);
+        let handle = Rect::from_center_size(pos2(x, track.center().y), vec2(5.0, thick + 6.0));
+        ui.painter()
+            .rect(handle, 2.0, p.text, Stroke::new(1.0, p.tile), StrokeKind::Outside);
+        if response.has_focus() {
+            let around = track.expand(3.0);
+            ui.painter()
+                .rect_stroke(around, theme::RADIUS, Stroke::new(1.5, p.accent), StrokeKind::Outside);
+        }
+    }
+    (response, moved)
+}
+
+fn moved(ui: &Ui, response: &Response, track: Rect, value: f32) -> Option<Moved> {
+    let at = |x: f32| {
+        let share = ((x - track.left()) / track.width()).clamp(LEAST, 1.0);
+        (share * 100.0).round() / 100.0
+    };
+    ui.ctx().accesskit_node_builder(response.id, |node| {
+        node.set_min_numeric_value(f64::from(LEAST));
+        node.set_max_numeric_value(1.0);
+        node.set_numeric_value_step(0.01);
+        node.add_action(Action::SetValue);
+        node.add_action(Action::Increment);
+        node.add_action(Action::Decrement);
+    });
+    if response.dragged() {
+        return response.interact_pointer_pos().map(|p| Moved::On(at(p.x)));
+    }
+    if response.drag_stopped() {
+        // What it was last dragged to is the value shown.
+        return Some(Moved::To(value));
+    }
+    if response.clicked()
+        && let Some(p) = response.interact_pointer_pos()
+    {
+        response.request_focus();
+        return Some(Moved::To(at(p.x)));
+    }
+    let asked = ui.input(|i| {
+        let requests = i.accesskit_action_requests(response.id, Action::SetValue);
+        let values = requests.filter_map(|r| match r.data {
+            Some(ActionData::NumericValue(v)) => Some(v as f32),
+            _ => None,
+        });
+        values.last()
+    });
+    if let Some(v) = asked {
+        return Some(Moved::To(v.clamp(LEAST, 1.0)));
+    }
+    let steps = steps(ui, response);
+    (steps != 0.0).then(|| Moved::To(((value * 100.0).round() + steps).clamp(1.0, 100.0) / 100.0))
+}
+
+/// Percent asked for with the arrow keys.
+fn steps(ui: &Ui, response: &Response) -> f32 {
+    let of = |more: usize, less: usize| more as f32 - less as f32;
+    let asked = ui.input(|i| {
+        of(
+            i.num_accesskit_action_requests(response.id, Action::Increment),
+            i.num_accesskit_action_requests(response.id, Action::Decrement),
+        )
+    });
+    if !response.has_focus() {
+        return asked;
+    }
+    let filter = EventFilter {
+        horizontal_arrows: true,
+        ..Default::default()
+    };
+    ui.memory_mut(|m| m.set_focus_lock_filter(response.id, filter));
+    asked + ui.input(|i| of(i.num_presses(Key::ArrowRight), i.num_presses(Key::ArrowLeft)))
+}

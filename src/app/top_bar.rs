@@ -1,0 +1,244 @@
+//! The bar at the top: menu, layouts, the open model, the preset with its data and device, run controls with progress and time left.
+//! Knows nothing of panels.
+
+use super::action::Action;
+use super::layout::LayoutName;
+use super::state::UiState;
+use super::theme::{self, palette};
+use super::widgets;
+use crate::run::experiment::PRESETS;
+use crate::run::{Command, RunStore, Status};
+use crate::view::runs;
+use egui::{Align, Layout, Rect, RichText, Ui, vec2};
+
+/// Paints it.
+pub fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    menu(ui, store, state, commands);
+    ui.add_space(4.0);
+    layouts(ui, state);
+    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+        let dark = ui.visuals().dark_mode;
+        let words = Action::SwitchTheme.words();
+        let label = if dark { "Light" } else { "Dark" };
+        if ui.button(label).on_hover_text(words.tooltip).clicked() {
+            commands.extend(Action::SwitchTheme.perform(ui.ctx(), store, state));
+        }
+        run_controls(ui, store, state, commands);
+        ui.add_space(8.0);
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| model(ui, store));
+    });
+}
+
+fn layouts(ui: &mut Ui, state: &mut UiState) {
+    ui.spacing_mut().item_spacing.x = 2.0;
+    for name in LayoutName::ALL {
+        let is_now = state.layouts.now == name;
+        let button = ui.selectable_label(is_now, name.title());
+        if button.on_hover_text(tooltip(ui, Action::Layout(name))).clicked() {
+            state.layouts.go(name);
+        }
+    }
+    ui.spacing_mut().item_spacing.x = 8.0;
+}
+
+/// What room is left goes to the open model's name; hovering shows what was cut off.
+fn model(ui: &mut Ui, store: &RunStore) {
+    let p = palette(ui);
+    ui.add_space(12.0);
+    let (name, about) = match &store.open {
+        Some(m) => (
+            m.name.clone(),
+            format!("{} · {} · {}", m.header.method, m.header.spec.name, m.header.data),
+        ),
+        None => ("no model".to_owned(), "Open one from the menu".to_owned()),
+    };
+    let text = format!("{name}  {about}");
+    if ui.available_width() < 90.0 {
+        return;
+    }
+    let mut job = egui::text::LayoutJob::default();
+    let format = |font, color| egui::TextFormat::simple(font, color);
+    job.append(&name, 0.0, format(theme::body(), p.text));
+    job.append(&about, 8.0, format(theme::small(), p.weak));
+    ui.add(egui::Label::new(job).truncate())
+        .on_hover_text(format!("The open model: {text}"));
+}
+
+/// Right to left: what is outermost comes first.
+fn run_controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let act = |ui: &Ui, action: Action, state: &mut UiState, commands: &mut Vec<Command>| {
+        commands.extend(action.perform(ui.ctx(), store, state));
+    };
+    if let Some(run) = store.current() {
+        let row = runs::row(run);
+        let can = Action::Stop.is_possible(store, state);
+        let stop = ui.add_enabled(can, egui::Button::new(Action::Stop.words().label));
+        if stop.on_hover_text(tooltip(ui, Action::Stop)).clicked() {
+            act(ui, Action::Stop, state, commands);
+        }
+        let label = if run.status == Status::Paused {
+            "Resume"
+        } else {
+            "Pause"
+        };
+        let hold = ui.add_enabled(can, egui::Button::new(label).min_size(vec2(70.0, 0.0)));
+        if hold.on_hover_text(tooltip(ui, Action::PauseOrResume)).clicked() {
+            act(ui, Action::PauseOrResume, state, commands);
+        }
+        progress(ui, &row, store.waiting());
+        return;
+    }
+    let train = widgets::primary(
+        ui,
+        Action::Train.is_possible(store, state),
+        &Action::Train.words().label,
+    );
+    if train.on_hover_text(tooltip(ui, Action::Train)).clicked() {
+        act(ui, Action::Train, state, commands);
+    }
+    let place = format!("{} · {}", state.draft.data.source, state.device.name());
+    let shown = short(&place);
+    widgets::quiet(ui, shown).on_hover_text(format!(
+        "Train uses {place}: the draft's images, and the device chosen with --device"
+    ));
+    preset_chooser(ui, store, state);
+}
+
+/// The end of a long path says more than its beginning.
+fn short(text: &str) -> String {
+    const MOST: usize = 26;
+    let n = text.chars().count();
+    if n <= MOST {
+        return text.to_owned();
+    }
+    let tail: String = text.chars().skip(n - MOST + 1).collect();
+    format!("…{tail}")
+}
+
+fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
+    let p = palette(ui);
+    let mut words = match row.status {
+        "running" => format!("{} · {}", row.title, row.detail),
+        other => format!("{} · {other}", row.title),
+    };
+    if waiting > 0 {
+        words += &format!(" · {waiting} waiting");
+    }
+    let width = (ui.available_width() - 90.0).clamp(160.0, 330.0);
+    let (rect, response) = ui.allocate_exact_size(vec2(width, 32.0), egui::Sense::hover());
+    response
+        .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ProgressIndicator, true, format!("Progress: {words}")));
+    let share = format!("{:.0} %", row.progress * 100.0);
+    let number = ui.painter().text(
+        rect.right_top() + vec2(0.0, 4.0),
+        egui::Align2::RIGHT_TOP,
+        share,
+        theme::small(),
+        p.weak,
+    );
+    let text = RichText::new(&words).font(theme::small()).color(p.text);
+    let place = Rect::from_min_max(rect.min + vec2(0.0, 3.0), egui::pos2(number.left() - 8.0, rect.max.y));
+    let left = Layout::left_to_right(Align::Min);
+    let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(place).layout(left));
+    inner.add(egui::Label::new(text).truncate().selectable(false));
+    let track = Rect::from_min_max(
+        rect.left_bottom() - vec2(0.0, 8.0),
+        rect.right_bottom() - vec2(0.0, 3.0),
+    );
+    widgets::bar(ui, track, row.progress, p.accent, p.trough);
+    response.on_hover_text(words);
+}
+
+fn preset_chooser(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+    let chosen = state.preset_name().to_owned();
+    let shown_name = if state.draft == state.base {
+        chosen.clone()
+    } else {
+        format!("{chosen}, changed")
+    };
+    let combo = egui::ComboBox::from_id_salt("preset")
+        .selected_text(shown_name)
+        .width(150.0);
+    let shown = combo.show_ui(ui, |ui| {
+        for (i, (name, _)) in PRESETS.iter().enumerate() {
+            let about = Action::Preset(i).words().tooltip;
+            if ui
+                .selectable_label(*name == chosen, *name)
+                .on_hover_text(about)
+                .clicked()
+            {
+                Action::Preset(i).perform(ui.ctx(), store, state);
+            }
+        }
+    });
+    let info = || egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Preset");
+    shown.response.widget_info(info);
+    shown.response.on_hover_text(format!("Preset: {}", state.draft.about));
+}
+
+fn menu(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    ui.menu_button("Menu", |ui| {
+        ui.set_min_width(260.0);
+        for action in Action::MENU {
+            if matches!(
+                action,
+                Action::OpenModel | Action::LowerDensity | Action::Palette | Action::Quit
+            ) {
+                ui.separator();
+            }
+            entry(ui, action, store, state, commands);
+        }
+        ui.separator();
+        submenu(
+            ui,
+            "Layouts",
+            |a| matches!(a, Action::Layout(_)),
+            store,
+            state,
+            commands,
+        );
+        submenu(ui, "Panels", |a| matches!(a, Action::Show(_)), store, state, commands);
+        submenu(
+            ui,
+            "Presets",
+            |a| matches!(a, Action::Preset(_)),
+            store,
+            state,
+            commands,
+        );
+    });
+}
+
+fn submenu(
+    ui: &mut Ui,
+    title: &str,
+    belongs: impl Fn(&Action) -> bool,
+    store: &RunStore,
+    state: &mut UiState,
+    commands: &mut Vec<Command>,
+) {
+    ui.menu_button(title, |ui| {
+        ui.set_min_width(220.0);
+        for action in Action::all().filter(belongs) {
+            entry(ui, action, store, state, commands);
+        }
+    });
+}
+
+fn entry(ui: &mut Ui, action: Action, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let words = action.words();
+    let mut button = egui::Button::new(words.label);
+    if let Some(keys) = action.keys() {
+        button = button.shortcut_text(ui.ctx().format_shortcut(&keys));
+    }
+    let response = ui.add_enabled(action.is_possible(store, state), button);
+    if response.on_hover_text(words.tooltip).clicked() {
+        commands.extend(action.perform(ui.ctx(), store, state));
+        ui.close();
+    }
+}
+
+fn tooltip(ui: &Ui, action: Action) -> String {
+    let keys = action.keys().map(|k| format!("  ({})", ui.ctx().format_shortcut(&k)));
+    format!("{}{}", action.words().tooltip, keys.unwrap_or_default())
+}

@@ -1,0 +1,76 @@
+//! `secateur export`: a model to a file of another program, checked by a second runtime before it gets its name.
+//! Knows nothing of formats.
+
+use super::{Done, Json, OrFail};
+use crate::data;
+use crate::exchange::{Export, Format, Probe, export as write};
+use crate::model::{Checkpoint, Density};
+use anyhow::ensure;
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct ExportArgs {
+    /// A model file
+    model: PathBuf,
+    /// The file to write: .onnx, .safetensors or .bpk
+    #[arg(long)]
+    to: PathBuf,
+    /// Density of every gate; the largest the model keeps if not given
+    #[arg(long)]
+    density: Option<f64>,
+    /// Compare on test images of this data: fashion-mnist, or a path
+    #[arg(long)]
+    data: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+pub fn export(args: &ExportArgs) -> Done {
+    Format::of(&args.to).or_bad_input()?;
+    let model = Checkpoint::load(&args.model).or_bad_input()?;
+    let density = args.density.map(Density::fraction).transpose().or_bad_input()?;
+    let fits = || {
+        ensure!(
+            model.is_gated() || density.is_none_or(|d| d == Density::FULL),
+            "{} has no gates: its density is 1, expected no other",
+            args.model.display()
+        );
+        Ok(())
+    };
+    fits().or_bad_input()?;
+    let probe = match &args.data {
+        Some(source) => {
+            let data = data::open(source, &mut |_| Ok(())).or_bad_input()?;
+            Probe::of(&model, &data).or_bad_input()?
+        }
+        None => Probe::default_for(&model).or_failed()?,
+    };
+    let images = probe.source.clone();
+    let options = Export {
+        to: args.to.clone(),
+        density,
+        probe,
+    };
+    let done = write(&model, &options).or_failed()?;
+    for note in &done.notes {
+        eprintln!("note: {note}");
+    }
+    let a = done.agreement;
+    let fact = json!({
+        "file": done.file, "bytes": done.bytes, "density": done.density, "max_abs_diff": a.max_abs_diff,
+        "top1_agreement": a.top1_agreement, "n": a.n, "ties": a.ties, "images": images,
+    });
+    args.json.say(&fact, || {
+        format!(
+            "{}: {} bytes, density {}; read back by tract on {} images ({images}): logits differ by at most {:.1e}, same class for {:.1} %",
+            done.file.display(),
+            done.bytes,
+            done.density,
+            a.n,
+            a.max_abs_diff,
+            a.top1_agreement * 100.0
+        )
+    });
+    Ok(0)
+}

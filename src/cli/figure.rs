@@ -1,0 +1,192 @@
+//! `secateur figure`: one figure of one run or several.
+//! Knows nothing of how it is drawn.
+
+use super::{Done, Json, OrFail};
+use crate::disk::write_whole;
+use crate::export::{Figure, Style, figure, png, svg, table};
+use crate::model::Density;
+use crate::run::replay::{find, replay};
+use crate::run::{RunId, RunState, RunStore};
+use crate::view::curves::{Along, CurveOptions, Curves};
+use crate::view::frontier::{Against, frontier};
+use crate::view::search::{Chosen, Height, search};
+use crate::view::{layers, saliency};
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+pub struct FigureArgs {
+    /// Run folders, or their names under --runs
+    #[arg(required = true, value_name = "RUN")]
+    runs_shown: Vec<PathBuf>,
+    /// What to plot
+    #[arg(long)]
+    plot: Plot,
+    /// Where to: .svg, .png or .csv
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// Folder that holds run folders
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
+    /// What accuracy is set against in the frontier
+    #[arg(long, default_value = "macs")]
+    against: Cost,
+    /// Density of layers and saliency; otherwise the one measured last
+    #[arg(long)]
+    density: Option<f64>,
+    /// Smoothing of curves, 0 to below 1
+    #[arg(long, default_value_t = 0.0)]
+    smoothing: f64,
+    /// Width on paper
+    #[arg(long, default_value_t = Style::default().width_mm)]
+    width_mm: f64,
+    /// Height on paper
+    #[arg(long, default_value_t = Style::default().height_mm)]
+    height_mm: f64,
+    /// Size of text
+    #[arg(long, default_value_t = Style::default().font_pt)]
+    font_pt: f64,
+    /// Dots an inch of a PNG
+    #[arg(long, default_value_t = Style::default().dpi)]
+    dpi: f64,
+    /// For a dark surface
+    #[arg(long)]
+    dark: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Plot {
+    /// Accuracy against cost
+    Frontier,
+    /// Loss and accuracy over steps
+    Curves,
+    /// Channels that run and MACs, layer by layer
+    Layers,
+    /// Mean saliency, layers by channels
+    Saliency,
+    /// Trials of the newest search
+    Search,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Cost {
+    /// MACs an image
+    Macs,
+    /// Parameters
+    Params,
+    /// Milliseconds an image
+    Ms,
+}
+
+pub fn figure(args: &FigureArgs) -> Done {
+    let store = open(&args.runs_shown, &args.runs).or_bad_input()?;
+    let style = style(args).or_bad_input()?;
+    let drawn = draw(args, &store).or_bad_input()?;
+    let points = drawn.points();
+    let bytes = encode(&drawn, &style, &args.to)?;
+    write_whole(&args.to, &bytes).or_failed()?;
+    let file = args.to.to_string_lossy();
+    let fact = json!({ "file": file, "points": points, "bytes": bytes.len() });
+    args.json.say(&fact, || format!("{file}: {points} points"));
+    Ok(0)
+}
+
+/// The runs in these folders as a store.
+pub fn open(shown: &[PathBuf], runs: &Path) -> Result<RunStore> {
+    let mut store = RunStore::default();
+    for (i, run) in shown.iter().enumerate() {
+        store.runs.push(replay(RunId(i as u32), &find(run, runs)?)?);
+    }
+    Ok(store)
+}
+
+fn style(args: &FigureArgs) -> Result<Style> {
+    for (name, value, most) in [
+        ("--width-mm", args.width_mm, 2000.0),
+        ("--height-mm", args.height_mm, 2000.0),
+        ("--font-pt", args.font_pt, 200.0),
+        ("--dpi", args.dpi, 2400.0),
+    ] {
+        ensure!(value >= 1.0 && value <= most, "{name} is {value}, expected 1 to {most}");
+    }
+    ensure!(
+        (0.0..1.0).contains(&args.smoothing),
+        "--smoothing is {}, expected at least 0 and less than 1",
+        args.smoothing
+    );
+    Ok(Style {
+        width_mm: args.width_mm,
+        height_mm: args.height_mm,
+        font_pt: args.font_pt,
+        dpi: args.dpi,
+        dark: args.dark,
+    })
+}
+
+fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
+    let what = match args.plot {
+        Plot::Frontier => {
+            let against = match args.against {
+                Cost::Macs => Against::Macs,
+                Cost::Params => Against::Params,
+                Cost::Ms => Against::Millis,
+            };
+            figure::frontier(&frontier(store, against))
+        }
+        Plot::Curves => {
+            let options = CurveOptions {
+                along: Along::Steps,
+                smoothing: args.smoothing,
+            };
+            figure::curves(&Curves::default().view(store, options), options.along)
+        }
+        Plot::Layers => {
+            let (run, density) = last_layers(args, store)?;
+            figure::layers(&layers::of_run(run, density).context("the run says nothing of its network")?)
+        }
+        Plot::Saliency => {
+            let (run, density) = last_layers(args, store)?;
+            let said = run
+                .layers_at(density)
+                .with_context(|| format!("{} measured no layers at density {density}", run.title()))?;
+            let view = saliency::of_layers(said, 0);
+            figure::saliency(
+                &view.context("the network has no gates, so channels have no saliency")?,
+                false,
+            )
+        }
+        Plot::Search => {
+            let view = search(store, Chosen::default(), Height::Top1);
+            figure::search(&view.context("none of these runs has searched")?, Height::Top1)
+        }
+    };
+    ensure!(what.points() > 0, "these runs have no points for this plot");
+    Ok(what)
+}
+
+/// The run whose layers are shown, and at which density: the newest that said any.
+fn last_layers<'a>(args: &FigureArgs, store: &'a RunStore) -> Result<(&'a RunState, Density)> {
+    let run = store.runs.iter().rfind(|r| !r.layers.is_empty());
+    let run = run.or(store.runs.last()).context("no run")?;
+    let last = run.layers.last().map(|(density, _)| *density);
+    let asked = args.density.map(Density::fraction).transpose().context("--density")?;
+    Ok((run, asked.or(last).unwrap_or(Density::FULL)))
+}
+
+fn encode(figure: &Figure, style: &Style, to: &Path) -> Result<Vec<u8>, super::Failure> {
+    let kind = to.extension().map(|e| e.to_string_lossy().to_lowercase());
+    match kind.as_deref() {
+        Some("svg") => Ok(svg::svg(figure, style).into_bytes()),
+        Some("csv") => Ok(table::csv(figure).into_bytes()),
+        Some("png") => png::png(&svg::svg(figure, style), style).or_bad_input(),
+        _ => unknown(to).or_bad_input(),
+    }
+}
+
+fn unknown(to: &Path) -> Result<Vec<u8>> {
+    bail!("--to {}: expected a file that ends in .svg, .png or .csv", to.display())
+}

@@ -1,0 +1,91 @@
+//! `secateur import`: another program's weights as a model file of ours.
+//! Knows nothing of formats.
+
+use super::{Done, Json, OrFail};
+use crate::data::Normalization;
+use crate::exchange::{Import, import as read};
+use crate::model::cost;
+use crate::model::spec::Shape;
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct ImportArgs {
+    /// .pt, .pth or .safetensors weights, an .onnx network, or a .bpk pack
+    file: PathBuf,
+    /// Whose weights a state dict holds: lenet5, m-cifarnet, vgg16, resnet18 or resnet50
+    #[arg(long)]
+    arch: Option<String>,
+    /// How many classes it must have
+    #[arg(long)]
+    classes: Option<usize>,
+    /// Channels, height and width of an image, e.g. 3,32,32, where the file does not say them
+    #[arg(long, value_delimiter = ',')]
+    input: Vec<usize>,
+    /// Means of the channels, of pixels from 0 to 1, that it was trained with
+    #[arg(long, value_delimiter = ',')]
+    mean: Vec<f32>,
+    /// Standard deviations of the channels
+    #[arg(long, value_delimiter = ',')]
+    std: Vec<f32>,
+    /// The model file to write
+    #[arg(long)]
+    to: PathBuf,
+    #[command(flatten)]
+    json: Json,
+}
+
+pub fn import(args: &ImportArgs) -> Done {
+    let options = Import {
+        file: args.file.clone(),
+        arch: args.arch.clone(),
+        classes: args.classes,
+        input: shape(&args.input).or_bad_input()?,
+        normalization: normalization(args).or_bad_input()?,
+    };
+    let done = read(&options).or_bad_input()?;
+    for note in &done.notes {
+        eprintln!("note: {note}");
+    }
+    let spec = done.model.spec();
+    let layers = spec.convs().len() + spec.nodes.iter().filter(|n| n.op.kind() == "linear").count();
+    let params = cost::dense(spec).or_failed()?.params;
+    done.model.save(&args.to).or_failed()?;
+    let fact = json!({ "model": args.to, "layers": layers, "params": params, "arch": spec.name, "input": spec.input, "classes": done.model.header.classes.len(), "notes": done.notes });
+    args.json.say(&fact, || {
+        let [c, h, w] = spec.input;
+        format!(
+            "{}: {}, {layers} layers, {params} parameters, images {c}×{h}×{w}",
+            args.to.display(),
+            spec.name
+        )
+    });
+    Ok(0)
+}
+
+fn shape(sizes: &[usize]) -> Result<Option<Shape>> {
+    if sizes.is_empty() {
+        return Ok(None);
+    }
+    let shape = Shape::try_from(sizes)
+        .ok()
+        .with_context(|| format!("--input has {} sizes, expected C,H,W", sizes.len()))?;
+    Ok(Some(shape))
+}
+
+fn normalization(args: &ImportArgs) -> Result<Option<Normalization>> {
+    if args.mean.is_empty() && args.std.is_empty() {
+        return Ok(None);
+    }
+    ensure!(
+        args.mean.len() == args.std.len(),
+        "--mean has {} numbers and --std {}",
+        args.mean.len(),
+        args.std.len()
+    );
+    Ok(Some(Normalization {
+        mean: args.mean.clone(),
+        std: args.std.clone(),
+    }))
+}

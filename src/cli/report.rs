@@ -1,0 +1,44 @@
+//! `secateur report`: one self-contained HTML file about one run or several.
+//! Knows nothing of what is in it.
+
+use super::figure::open;
+use super::{Done, Json, OrFail};
+use crate::disk::write_whole;
+use crate::export::report::html;
+use anyhow::{Result, ensure};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+pub struct ReportArgs {
+    /// Run folders, or their names under --runs
+    #[arg(required = true, value_name = "RUN")]
+    runs_shown: Vec<PathBuf>,
+    /// Where to, ending in .html
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// Folder that holds run folders
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
+    #[command(flatten)]
+    json: Json,
+}
+
+pub fn report(args: &ReportArgs) -> Done {
+    check(&args.to).or_bad_input()?;
+    let store = open(&args.runs_shown, &args.runs).or_bad_input()?;
+    let text = html(&store);
+    write_whole(&args.to, text.as_bytes()).or_failed()?;
+    let file = args.to.to_string_lossy();
+    let fact = json!({ "file": file, "runs": store.runs.len(), "bytes": text.len() });
+    args.json.say(&fact, || {
+        format!("{file}: {} runs, {} bytes", store.runs.len(), text.len())
+    });
+    Ok(0)
+}
+
+fn check(to: &Path) -> Result<()> {
+    let is_html = to.extension().is_some_and(|e| e == "html" || e == "htm");
+    ensure!(is_html, "--to {}: expected a file that ends in .html", to.display());
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! An ONNX file as a graph that can be walked: what the first output needs, in an order in which it can be computed.
+//! Knows nothing of operators.
+
+use anyhow::{Context, Result, bail, ensure};
+use prost::Message;
+use std::collections::BTreeMap;
+use tract_onnx::pb::tensor_shape_proto::dimension;
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
+
+/// The oldest version of the standard whose operators mean what they do now.
+const OLDEST_OPSET: i64 = 7;
+
+/// What the first output of a file needs.
+pub(super) struct Graph {
+    /// In order.
+    pub nodes: Vec<NodeProto>,
+    pub initializers: BTreeMap<String, TensorProto>,
+    pub input: String,
+    /// Batch, channels, height, width, where they are fixed.
+    pub shape: [Option<usize>; 4],
+    pub output: String,
+    pub metadata: BTreeMap<String, String>,
+    /// How often each value is read, as output of the graph too.
+    pub reads: BTreeMap<String, usize>,
+    /// Names of outputs beyond the first.
+    pub ignored: Vec<String>,
+}
+
+/// Reads the bytes of an ONNX file.
+///
+/// # Errors
+/// Not ONNX, cut short, not one image in, a cycle, or a value that nothing gives.
+pub(super) fn load(bytes: &[u8]) -> Result<Graph> {
+    let model = ModelProto::decode(bytes).context("not an ONNX file, or cut short")?;
+    let graph = model.graph.context("not an ONNX file: it holds no graph")?;
+    let opset = model
+        .opset_import
+        .iter()
+        .find(|o| is_standard(&o.domain))
+        .map_or(0, |o| o.version);
+    ensure!(
+        opset >= OLDEST_OPSET,
+        "operator set {opset}, expected {OLDEST_OPSET} or newer"
+    );
+    let GraphProto {
+        node: nodes,
+        initializer,
+        input,
+        output,
+        ..
+    } = graph;
+    let initializers: BTreeMap<String, TensorProto> = initializer.into_iter().map(|t| (t.name.clone(), t)).collect();
+    let inputs: Vec<&ValueInfoProto> = input.iter().filter(|i| !initializers.contains_key(&i.name)).collect();
+    let [image] = inputs[..] else {
+        let names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
+        bail!("{} inputs ({}), expected one image", names.len(), names.join(", "))
+    };
+    let shape = shape_of(image)?;
+    let mut outputs = output.iter().map(|o| o.name.clone());
+    let output = outputs.next().context("the graph has no output")?;
+    let order = order(&nodes, &initializers, &image.name, &output)?;
+    let mut slots: Vec<Option<NodeProto>> = nodes.into_iter().map(Some).collect();
+    let nodes: Vec<NodeProto> = order.into_iter().filter_map(|i| slots[i].take()).collect();
+    let mut reads = BTreeMap::from([(output.clone(), 1)]);
+    for name in nodes.iter().flat_map(|n| &n.input) {
+        *reads.entry(name.clone()).or_insert(0) += 1;
+    }
+    Ok(Graph {
+        nodes,
+        initializers,
+        input: image.name.clone(),
+        shape,
+        output,
+        metadata: model.metadata_props.into_iter().map(|p| (p.key, p.value)).collect(),
+        reads,
+        ignored: outputs.collect(),
+    })
+}
+
+/// Whether operators of a domain are those of the standard.
+pub(super) fn is_standard(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
+/// What a node is called: its name, or what it gives.
+pub(super) fn label(node: &NodeProto) -> &str {
+    let output = node.output.first().map_or("?", String::as_str);
+    if node.name.is_empty() { output } else { &node.name }
+}
+
+/// An attribute by name.
+pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+    node.attribute.iter().find(|a| a.name == name)
+}
+
+fn shape_of(image: &ValueInfoProto) -> Result<[Option<usize>; 4]> {
+    let name = &image.name;
+    let kind = image.r#type.as_ref().and_then(|t| t.value.as_ref());
+    let Some(type_proto::Value::TensorType(tensor)) = kind else {
+        bail!("input {name} is not a tensor")
+    };
+    ensure!(tensor.elem_type == 1, "input {name} does not take float32");
+    let dims = tensor.shape.as_ref().map_or(&[][..], |s| &s.dim);
+    let size = |value: &Option<dimension::Value>| match value {
+        Some(dimension::Value::DimValue(n)) => usize::try_from(*n).ok().filter(|&n| n > 0),
+        _ => None,
+    };
+    let sizes: Vec<Option<usize>> = dims.iter().map(|d| size(&d.value)).collect();
+    let axes = sizes.len();
+    let expected = || format!("input {name} has {axes} axes, expected 4 (batch, channels, height, width)");
+    sizes.try_into().ok().with_context(expected)
+}
+
+/// The nodes that `output` needs, each after those it reads. Walks without recursion: graphs may be deep.
+fn order(
+    nodes: &[NodeProto],
+    initializers: &BTreeMap<String, TensorProto>,
+    image: &str,
+    output: &str,
+) -> Result<Vec<usize>> {
+    let mut giver: BTreeMap<&str, usize> = BTreeMap::new();
+    for (i, node) in nodes.iter().enumerate() {
+        for name in node.output.iter().filter(|o| !o.is_empty()) {
+            let twice = giver.insert(name, i).is_some() || initializers.contains_key(name) || name == image;
+            ensure!(!twice, "two values are called {name}");
+        }
+    }
+    let last = *giver
+        .get(output)
+        .with_context(|| format!("no node gives the output {output}"))?;
+    #[derive(Clone, Copy, PartialEq)]
+    enum State {
+        New,
+        Open,
+        Done,
+    }
+    let mut state = vec![State::New; nodes.len()];
+    let mut out = Vec::new();
+    // Node, and which of its inputs is next.
+    let mut stack = vec![(last, 0)];
+    state[last] = State::Open;
+    while let Some((node, next)) = stack.pop() {
+        let Some(name) = nodes[node].input.get(next) else {
+            state[node] = State::Done;
+            out.push(node);
+            continue;
+        };
+        stack.push((node, next + 1));
+        if name.is_empty() || name == image || initializers.contains_key(name) {
+            continue;
+        }
+        let from = giver.get(name.as_str()).copied();
+        let from = from.with_context(|| format!("node {} reads {name}, which nothing gives", label(&nodes[node])))?;
+        match state[from] {
+            State::New => {
+                state[from] = State::Open;
+                stack.push((from, 0));
+            }
+            State::Open => bail!("a cycle: node {} needs its own result", label(&nodes[from])),
+            State::Done => {}
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
+        NodeProto {
+            op_type: op.into(),
+            input: inputs.iter().map(|&i| i.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            ..NodeProto::default()
+        }
+    }
+
+    fn ordered(nodes: &[NodeProto]) -> Result<Vec<usize>> {
+        order(nodes, &BTreeMap::new(), "x", "y")
+    }
+
+    #[test]
+    fn what_is_needed_comes_in_order_and_nothing_else() {
+        let nodes = [
+            node("Add", &["b", "a"], "y"),
+            node("Relu", &["x"], "a"),
+            node("Relu", &["x"], "unused"),
+            node("Relu", &["a"], "b"),
+        ];
+        assert_eq!(ordered(&nodes).expect("order"), [1, 3, 0]);
+    }
+
+    #[test]
+    fn graphs_that_cannot_be_computed_are_refused() {
+        let cases = [
+            (vec![node("Relu", &["z"], "y"), node("Relu", &["y"], "z")], "a cycle"),
+            (vec![node("Relu", &["gone"], "y")], "node y reads gone"),
+            (
+                vec![node("Relu", &["x"], "y"), node("Relu", &["x"], "y")],
+                "two values are called y",
+            ),
+            (vec![node("Relu", &["x"], "other")], "no node gives the output y"),
+        ];
+        for (nodes, expected) in cases {
+            let text = ordered(&nodes).expect_err(expected).to_string();
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_deep_graph_needs_no_deep_stack() {
+        let mut nodes: Vec<NodeProto> = (0..100_000)
+            .map(|i| node("Relu", &[&format!("v{i}")], &format!("v{}", i + 1)))
+            .collect();
+        nodes[0].input[0] = "x".into();
+        nodes[99_999].output[0] = "y".into();
+        assert_eq!(ordered(&nodes).expect("order").len(), 100_000);
+    }
+}

@@ -1,0 +1,180 @@
+//! ONNX messages, put together: tensors, attributes, nodes.
+//! Knows nothing of networks.
+
+use std::collections::BTreeSet;
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto};
+use tract_onnx::pb::{StringStringEntryProto, type_proto};
+
+/// A graph that grows. Names that are taken get a mark, so use those that are returned.
+#[derive(Default)]
+pub(super) struct Graph {
+    pub proto: GraphProto,
+    taken: BTreeSet<String>,
+}
+
+impl Graph {
+    /// An empty graph whose inputs and outputs will have these names.
+    pub fn with_ends(ends: &[&str]) -> Self {
+        Self {
+            taken: ends.iter().map(|&e| e.to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn free(&mut self, name: &str) -> String {
+        let mut name = name.to_owned();
+        while !self.taken.insert(name.clone()) {
+            name.push('_');
+        }
+        name
+    }
+
+    /// A float32 constant.
+    pub fn floats(&mut self, name: &str, dims: &[usize], data: &[f32]) -> String {
+        let raw = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(tensor(name, dims, DataType::Float, raw))
+    }
+
+    /// An int64 constant of one axis.
+    pub fn ints(&mut self, name: &str, data: &[i64]) -> String {
+        let raw = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(tensor(name, &[data.len()], DataType::Int64, raw))
+    }
+
+    fn constant(&mut self, mut tensor: TensorProto) -> String {
+        // Constants that nodes share are written once.
+        if !self.proto.initializer.contains(&tensor) {
+            tensor.name = self.free(&tensor.name);
+            self.proto.initializer.push(tensor.clone());
+        }
+        tensor.name
+    }
+
+    /// A node; returns the name of its output.
+    pub fn node<const N: usize>(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: [&str; N],
+        attributes: Vec<AttributeProto>,
+    ) -> String {
+        let [output] = self.node_of(op, name, inputs, [name], attributes);
+        output
+    }
+
+    /// A node of several outputs; returns their names.
+    pub fn node_of<const N: usize, const M: usize>(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: [&str; N],
+        outputs: [&str; M],
+        attributes: Vec<AttributeProto>,
+    ) -> [String; M] {
+        let outputs = outputs.map(|o| self.free(o));
+        self.push(op, name, &inputs, &outputs, attributes);
+        outputs
+    }
+
+    /// The node that gives an output of the graph.
+    pub fn end(&mut self, op: &str, output: &str, input: &str) {
+        self.push(op, output, &[input], &[output.to_owned()], vec![]);
+    }
+
+    fn push(&mut self, op: &str, name: &str, inputs: &[&str], outputs: &[String], attribute: Vec<AttributeProto>) {
+        self.proto.node.push(NodeProto {
+            input: inputs.iter().map(|&i| i.to_owned()).collect(),
+            output: outputs.to_vec(),
+            name: name.to_owned(),
+            op_type: op.to_owned(),
+            attribute,
+            ..NodeProto::default()
+        });
+    }
+}
+
+fn tensor(name: &str, dims: &[usize], kind: DataType, raw_data: Vec<u8>) -> TensorProto {
+    TensorProto {
+        dims: dims.iter().map(|&d| d as i64).collect(),
+        data_type: kind as i32,
+        name: name.to_owned(),
+        raw_data,
+        ..TensorProto::default()
+    }
+}
+
+/// An integer attribute.
+pub(super) fn int(name: &str, i: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Int as i32,
+        i,
+        ..AttributeProto::default()
+    }
+}
+
+/// A number as an attribute.
+pub(super) fn float(name: &str, f: f32) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Float as i32,
+        f,
+        ..AttributeProto::default()
+    }
+}
+
+/// A list of integers as an attribute.
+pub(super) fn ints(name: &str, ints: &[usize]) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Ints as i32,
+        ints: ints.iter().map(|&i| i as i64).collect(),
+        ..AttributeProto::default()
+    }
+}
+
+/// A tensor of one float as an attribute.
+pub(super) fn one_float(name: &str, v: f32) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(tensor("", &[1], DataType::Float, v.to_le_bytes().to_vec())),
+        ..AttributeProto::default()
+    }
+}
+
+/// A float32 value of a graph, its first axis the batch, of any size.
+pub(super) fn batch_of(name: &str, dims: &[usize]) -> ValueInfoProto {
+    let dim = |value| Dimension {
+        denotation: String::new(),
+        value: Some(value),
+    };
+    let rest = dims.iter().map(|&d| dim(dimension::Value::DimValue(d as i64)));
+    let shape = TensorShapeProto {
+        dim: std::iter::once(dim(dimension::Value::DimParam("batch".into())))
+            .chain(rest)
+            .collect(),
+    };
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto {
+            denotation: String::new(),
+            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                elem_type: DataType::Float as i32,
+                shape: Some(shape),
+            })),
+        }),
+        doc_string: String::new(),
+    }
+}
+
+/// A line of a model's metadata.
+pub(super) fn property(key: &str, value: String) -> StringStringEntryProto {
+    StringStringEntryProto {
+        key: key.to_owned(),
+        value,
+    }
+}

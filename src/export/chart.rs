@@ -1,0 +1,197 @@
+//! What a figure shows, as plain data: panels with axes, series and rules.
+//! Knows nothing of views or of how it is drawn.
+
+use serde::Serialize;
+
+/// Panels above each other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Figure {
+    /// What it is of; becomes part of the file's name.
+    pub name: String,
+    /// From the top.
+    pub panels: Vec<Chart>,
+}
+
+impl Figure {
+    /// Points in all panels.
+    pub fn points(&self) -> usize {
+        let series = self.panels.iter().flat_map(|c| &c.series);
+        series.map(|s| s.points.len()).sum()
+    }
+}
+
+/// One panel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Chart {
+    /// Along the bottom.
+    pub x: Axis,
+    /// Along the side.
+    pub y: Axis,
+    /// In the order in which they are drawn.
+    pub series: Vec<Series>,
+    /// Lines across the panel.
+    pub rules: Vec<Rule>,
+}
+
+/// An axis.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Axis {
+    /// What is counted, with its unit.
+    pub label: String,
+    /// Values that must be seen.
+    pub include: Vec<f64>,
+    /// Names of the values 0, 1, 2…; empty for numbers.
+    pub names: Vec<String>,
+    /// Whether values rise downward.
+    pub is_downward: bool,
+}
+
+impl Axis {
+    /// An axis of numbers.
+    pub fn new(label: impl Into<String>) -> Self {
+        Self {
+            label: label.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The same, with values that must be seen.
+    pub fn including(mut self, values: &[f64]) -> Self {
+        self.include = values.to_vec();
+        self
+    }
+
+    /// The same, with values that rise downward.
+    pub fn downward(mut self) -> Self {
+        self.is_downward = true;
+        self
+    }
+
+    /// An axis of names.
+    pub fn of_names(label: impl Into<String>, names: Vec<String>) -> Self {
+        Self {
+            names,
+            ..Self::new(label)
+        }
+    }
+}
+
+/// A color that each surface has its own shade of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub enum Ink {
+    /// One a run or model.
+    Series(usize),
+    /// Numbers and marks that stand out.
+    Text,
+    /// What is in the background.
+    Weak,
+    /// A place on the heat scale, 0 to 1.
+    Heat(f32),
+}
+
+/// How points are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Kind {
+    /// Joined.
+    Line,
+    /// As marks.
+    Marks,
+    /// Joined, with marks.
+    LineAndMarks,
+    /// Bars from zero, beside each other with those of other series.
+    Bars,
+    /// Cells of a heat map; the value is in [`Point::value`].
+    Cells,
+}
+
+/// Points that belong together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Series {
+    /// Its name; series of one name share a line of the legend, those without have none.
+    pub name: String,
+    /// Its color.
+    pub ink: Ink,
+    /// How it is drawn.
+    pub kind: Kind,
+    /// The number of its mark.
+    pub mark: usize,
+    /// Behind the others.
+    pub is_faint: bool,
+    /// Its points.
+    pub points: Vec<Point>,
+}
+
+impl Series {
+    /// A series without points.
+    pub fn new(name: impl Into<String>, ink: Ink, kind: Kind) -> Self {
+        Self {
+            name: name.into(),
+            ink,
+            kind,
+            mark: 0,
+            is_faint: false,
+            points: Vec::new(),
+        }
+    }
+
+    /// With these points.
+    pub fn with(mut self, points: impl IntoIterator<Item = Point>) -> Self {
+        self.points = points.into_iter().collect();
+        self
+    }
+
+    /// With another mark.
+    pub fn marked(mut self, mark: usize) -> Self {
+        self.mark = mark;
+        self
+    }
+
+    /// Behind the others.
+    pub fn faint(mut self) -> Self {
+        self.is_faint = true;
+        self
+    }
+}
+
+/// One point.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Point {
+    /// Along the bottom.
+    pub x: f64,
+    /// Along the side.
+    pub y: f64,
+    /// Half the length of its error bar.
+    pub error: Option<f64>,
+    /// A cell's value, 0 to 1.
+    pub value: f64,
+    /// What else is known of it; only in tables.
+    pub note: String,
+}
+
+impl Point {
+    /// A point of which nothing else is known.
+    pub fn at(x: f64, y: f64) -> Self {
+        Self {
+            x,
+            y,
+            ..Self::default()
+        }
+    }
+
+    /// With something else that is known.
+    pub fn noted(mut self, note: impl Into<String>) -> Self {
+        self.note = note.into();
+        self
+    }
+}
+
+/// A line across the panel.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rule {
+    /// What it marks.
+    pub name: String,
+    /// From side to side; otherwise from bottom to top.
+    pub is_level: bool,
+    /// Where.
+    pub at: f64,
+}

@@ -1,0 +1,585 @@
+//! A figure as SVG, in points, so that text has the size that was asked for on paper.
+//! Written by hand: a chart library would round to whole pixels and guess at text. Knows nothing of views.
+
+use super::chart::{Axis, Chart, Figure, Ink, Kind, Point, Rule, Series};
+use super::ink::{DARK, Inks, LIGHT, hex};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// How large, and on which surface.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Style {
+    /// Width on paper.
+    pub width_mm: f64,
+    /// Height on paper.
+    pub height_mm: f64,
+    /// Size of text.
+    pub font_pt: f64,
+    /// Dots an inch, of a PNG.
+    pub dpi: f64,
+    /// On a dark surface.
+    pub dark: bool,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self {
+            width_mm: 120.0,
+            height_mm: 80.0,
+            font_pt: 8.0,
+            dpi: 300.0,
+            dark: false,
+        }
+    }
+}
+
+impl Style {
+    /// Width and height in points.
+    pub fn points(&self) -> [f64; 2] {
+        [self.width_mm, self.height_mm].map(|mm| mm * 72.0 / 25.4)
+    }
+
+    fn inks(&self) -> &'static Inks {
+        if self.dark { &DARK } else { &LIGHT }
+    }
+}
+
+/// Width of a character, of the height of text: a little more than most have.
+const CHARACTER: f64 = 0.52;
+
+/// Draws it.
+pub fn svg(figure: &Figure, style: &Style) -> String {
+    let [width, height] = style.points();
+    let inks = style.inks();
+    let mut out = String::new();
+    let head = format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{}mm" height="{}mm" viewBox="0 0 {} {}" font-family="Ubuntu, Helvetica, Arial, sans-serif" font-size="{}" role="img" aria-label="{}">"#,
+        style.width_mm,
+        style.height_mm,
+        num(width),
+        num(height),
+        num(style.font_pt),
+        escape(&figure.name)
+    );
+    out.push_str(&head);
+    out.push('\n');
+    let paper = hex(inks.paper);
+    put(
+        &mut out,
+        format_args!(
+            r#"<rect width="{}" height="{}" fill="{paper}"/>"#,
+            num(width),
+            num(height)
+        ),
+    );
+    let each = height / figure.panels.len().max(1) as f64;
+    for (i, chart) in figure.panels.iter().enumerate() {
+        let place = Place {
+            left: 0.0,
+            top: each * i as f64,
+            right: width,
+            bottom: each * (i + 1) as f64,
+        };
+        Panel::new(chart, place, style).draw(&mut out, chart);
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+fn put(out: &mut String, line: std::fmt::Arguments) {
+    // Writing to a string cannot fail.
+    let _ = out.write_fmt(line);
+    out.push('\n');
+}
+
+/// At most two decimals.
+fn num(v: f64) -> String {
+    let text = format!("{v:.2}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".into() } else { text.into() }
+}
+
+/// Text as XML may hold it.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    left: f64,
+    top: f64,
+    right: f64,
+    bottom: f64,
+}
+
+/// Where a panel's parts are, and how values become places.
+struct Panel {
+    inks: &'static Inks,
+    em: f64,
+    plot: Place,
+    x: [f64; 2],
+    y: [f64; 2],
+    legend: Vec<Vec<Entry>>,
+    top: f64,
+    left: f64,
+}
+
+#[derive(Clone)]
+struct Entry {
+    name: String,
+    ink: Ink,
+    mark: Option<usize>,
+}
+
+impl Panel {
+    fn new(chart: &Chart, place: Place, style: &Style) -> Self {
+        let em = style.font_pt;
+        let all = || chart.series.iter().flat_map(|s| &s.points);
+        let x = range(&chart.x, all().map(|p| [p.x, p.x]), 0.02);
+        let y = range(
+            &chart.y,
+            all().map(|p| [p.y - p.error.unwrap_or(0.0), p.y + p.error.unwrap_or(0.0)]),
+            0.05,
+        );
+        let height = place.bottom - place.top;
+        let labels = if chart.y.names.is_empty() {
+            let ticks = ticks(y, height / (2.4 * em));
+            ticks.iter().map(|t| t.1.chars().count()).max().unwrap_or(1)
+        } else {
+            chart.y.names.iter().map(|n| n.chars().count()).max().unwrap_or(1)
+        };
+        let title = if chart.y.label.is_empty() { 0.6 } else { 2.2 };
+        let plot_left = place.left + em * (title + labels as f64 * CHARACTER + 0.8);
+        let legend = legend(chart, place.right - plot_left, em);
+        let plot = Place {
+            left: plot_left,
+            top: place.top + em * (0.9 + 1.5 * legend.len() as f64),
+            right: place.right - em * 1.2,
+            bottom: place.bottom - em * 3.2,
+        };
+        Self {
+            inks: style.inks(),
+            em,
+            plot,
+            x,
+            y,
+            legend,
+            top: place.top,
+            left: place.left,
+        }
+    }
+
+    fn at_x(&self, v: f64) -> f64 {
+        self.plot.left + (v - self.x[0]) / (self.x[1] - self.x[0]) * (self.plot.right - self.plot.left)
+    }
+
+    fn at_y(&self, v: f64) -> f64 {
+        self.plot.bottom - (v - self.y[0]) / (self.y[1] - self.y[0]) * (self.plot.bottom - self.plot.top)
+    }
+
+    fn draw(&self, out: &mut String, chart: &Chart) {
+        self.axes(out, chart);
+        for rule in &chart.rules {
+            self.rule(out, rule);
+        }
+        let bars: Vec<&Series> = chart.series.iter().filter(|s| s.kind == Kind::Bars).collect();
+        for series in &chart.series {
+            match series.kind {
+                Kind::Bars => {
+                    let i = bars.iter().position(|b| std::ptr::eq(*b, series)).unwrap_or(0);
+                    self.bars(out, series, i, bars.len());
+                }
+                Kind::Cells => self.cells(out, series),
+                _ => self.marks_and_line(out, series),
+            }
+        }
+        self.draw_legend(out);
+    }
+
+    fn axes(&self, out: &mut String, chart: &Chart) {
+        let Place {
+            left,
+            top,
+            right,
+            bottom,
+        } = self.plot;
+        let (em, weak, grid) = (self.em, hex(self.inks.weak), hex(self.inks.grid));
+        put(out, format_args!(r#"<g stroke="{grid}" stroke-width="0.4">"#));
+        let (xs, ys) = (
+            self.ticks(&chart.x, self.x, (right - left) / (5.0 * em)),
+            self.ticks(&chart.y, self.y, (bottom - top) / (2.4 * em)),
+        );
+        for (v, _) in xs.iter().filter(|_| chart.x.names.is_empty()) {
+            let x = num(self.at_x(*v));
+            put(out, format_args!(r#"<path d="M{x} {}V{}"/>"#, num(top), num(bottom)));
+        }
+        for (v, _) in ys.iter().filter(|_| chart.y.names.is_empty()) {
+            let y = num(self.at_y(*v));
+            put(out, format_args!(r#"<path d="M{} {y}H{}"/>"#, num(left), num(right)));
+        }
+        put(out, format_args!("</g>"));
+        put(out, format_args!(r#"<g fill="{weak}">"#));
+        for (v, words) in &xs {
+            let (x, y) = (num(self.at_x(*v)), num(bottom + 1.2 * em));
+            let words = escape(words);
+            put(
+                out,
+                format_args!(r#"<text x="{x}" y="{y}" text-anchor="middle">{words}</text>"#),
+            );
+        }
+        for (v, words) in &ys {
+            let (x, y) = (num(left - 0.5 * em), num(self.at_y(*v) + 0.35 * em));
+            let words = escape(words);
+            put(
+                out,
+                format_args!(r#"<text x="{x}" y="{y}" text-anchor="end">{words}</text>"#),
+            );
+        }
+        let (x, y) = (num((left + right) / 2.0), num(bottom + 2.6 * em));
+        let words = escape(&chart.x.label);
+        put(
+            out,
+            format_args!(r#"<text x="{x}" y="{y}" text-anchor="middle">{words}</text>"#),
+        );
+        let (x, y) = (num(self.left + 1.2 * em), num((top + bottom) / 2.0));
+        let words = escape(&chart.y.label);
+        put(
+            out,
+            format_args!(r#"<text transform="translate({x} {y}) rotate(-90)" text-anchor="middle">{words}</text>"#),
+        );
+        put(out, format_args!("</g>"));
+    }
+
+    fn ticks(&self, axis: &Axis, range: [f64; 2], most: f64) -> Vec<(f64, String)> {
+        if axis.names.is_empty() {
+            return ticks(range, most);
+        }
+        let each = (axis.names.len() as f64 / most.max(1.0)).ceil().max(1.0) as usize;
+        let names = axis.names.iter().enumerate().step_by(each);
+        names.map(|(i, name)| (i as f64, name.clone())).collect()
+    }
+
+    fn rule(&self, out: &mut String, rule: &Rule) {
+        let Place {
+            left,
+            top,
+            right,
+            bottom,
+        } = self.plot;
+        let path = if rule.is_level {
+            let y = num(self.at_y(rule.at));
+            format!("M{} {y}H{}", num(left), num(right))
+        } else {
+            let x = num(self.at_x(rule.at));
+            format!("M{x} {}V{}", num(top), num(bottom))
+        };
+        let weak = hex(self.inks.weak);
+        let name = escape(&rule.name);
+        put(
+            out,
+            format_args!(
+                r#"<path d="{path}" stroke="{weak}" stroke-width="0.7" stroke-dasharray="3 2"><title>{name}</title></path>"#
+            ),
+        );
+    }
+
+    fn marks_and_line(&self, out: &mut String, series: &Series) {
+        let color = self.inks.hex(series.ink);
+        let opacity = if series.is_faint { 0.35 } else { 1.0 };
+        let width = if series.is_faint { 0.5 } else { 1.1 };
+        put(
+            out,
+            format_args!(
+                r#"<g fill="none" stroke="{color}" stroke-width="{width}" stroke-linejoin="round" opacity="{opacity}">"#
+            ),
+        );
+        if !series.name.is_empty() {
+            put(out, format_args!("<title>{}</title>", escape(&series.name)));
+        }
+        if series.kind != Kind::Marks && series.points.len() > 1 {
+            let steps = series.points.iter().enumerate().map(|(i, p)| {
+                let command = if i == 0 { 'M' } else { 'L' };
+                format!("{command}{} {}", num(self.at_x(p.x)), num(self.at_y(p.y)))
+            });
+            put(out, format_args!(r#"<path d="{}"/>"#, steps.collect::<String>()));
+        }
+        for p in series.points.iter().filter(|p| p.error.is_some()) {
+            self.error_bar(out, p);
+        }
+        // A line of one point would not be seen.
+        if series.kind != Kind::Line || series.points.len() == 1 {
+            let size = if series.is_faint { 0.16 } else { 0.24 } * self.em;
+            let marks = series
+                .points
+                .iter()
+                .map(|p| mark(series.mark, self.at_x(p.x), self.at_y(p.y), size));
+            put(
+                out,
+                format_args!(
+                    r#"<path d="{}" fill="{color}" stroke="none"/>"#,
+                    marks.collect::<String>()
+                ),
+            );
+        }
+        put(out, format_args!("</g>"));
+    }
+
+    fn error_bar(&self, out: &mut String, p: &Point) {
+        let error = p.error.unwrap_or(0.0);
+        let (x, low, high) = (self.at_x(p.x), self.at_y(p.y - error), self.at_y(p.y + error));
+        let cap = 0.22 * self.em;
+        let [x0, x1] = [x - cap, x + cap].map(num);
+        let (x, low, high) = (num(x), num(low), num(high));
+        put(
+            out,
+            format_args!(r#"<path d="M{x} {low}V{high}M{x0} {low}H{x1}M{x0} {high}H{x1}"/>"#),
+        );
+    }
+
+    fn bars(&self, out: &mut String, series: &Series, i: usize, of: usize) {
+        let color = self.inks.hex(series.ink);
+        let unit = (self.at_x(1.0) - self.at_x(0.0)).abs() * 0.8;
+        let wide = unit / of as f64;
+        put(out, format_args!(r#"<g fill="{color}">"#));
+        for p in &series.points {
+            let x = self.at_x(p.x) - unit / 2.0 + wide * i as f64;
+            let (top, zero) = (self.at_y(p.y), self.at_y(0.0));
+            put(
+                out,
+                format_args!(
+                    r#"<rect x="{}" y="{}" width="{}" height="{}"/>"#,
+                    num(x),
+                    num(top.min(zero)),
+                    num(wide * 0.94),
+                    num((zero - top).abs())
+                ),
+            );
+        }
+        put(out, format_args!("</g>"));
+    }
+
+    /// Rows are stretched over the whole width, as on screen.
+    fn cells(&self, out: &mut String, series: &Series) {
+        let n = series.points.len().max(1) as f64;
+        let (wide, tall) = (
+            (self.plot.right - self.plot.left) / n,
+            (self.at_y(1.0) - self.at_y(0.0)).abs(),
+        );
+        put(out, format_args!(r#"<g shape-rendering="crispEdges">"#));
+        for (i, p) in series.points.iter().enumerate() {
+            let color = self.inks.hex(Ink::Heat(p.value as f32));
+            let (x, y) = (self.plot.left + wide * i as f64, self.at_y(p.y) - tall * 0.46);
+            put(
+                out,
+                format_args!(
+                    r#"<rect x="{}" y="{}" width="{}" height="{}" fill="{color}"/>"#,
+                    num(x),
+                    num(y),
+                    num(wide + 0.05),
+                    num(tall * 0.92)
+                ),
+            );
+        }
+        put(out, format_args!("</g>"));
+    }
+
+    fn draw_legend(&self, out: &mut String) {
+        let em = self.em;
+        let text = hex(self.inks.text);
+        for (row, entries) in self.legend.iter().enumerate() {
+            let y = self.top + em * (1.5 + 1.5 * row as f64);
+            let mut x = self.plot.left;
+            for entry in entries {
+                let color = self.inks.hex(entry.ink);
+                match entry.mark {
+                    Some(number) => {
+                        let path = mark(number, x + 0.4 * em, y - 0.33 * em, 0.28 * em);
+                        put(out, format_args!(r#"<path d="{path}" fill="{color}"/>"#));
+                    }
+                    None => {
+                        let (x0, y) = (num(x), num(y - 0.33 * em));
+                        put(
+                            out,
+                            format_args!(
+                                r#"<path d="M{x0} {y}h{}" stroke="{color}" stroke-width="1.4"/>"#,
+                                num(0.9 * em)
+                            ),
+                        );
+                    }
+                }
+                let words = escape(&entry.name);
+                let (tx, ty) = (num(x + 1.2 * em), num(y));
+                put(
+                    out,
+                    format_args!(r#"<text x="{tx}" y="{ty}" fill="{text}">{words}</text>"#),
+                );
+                x += entry_width(entry, em);
+            }
+        }
+    }
+}
+
+/// Values at the two ends, with a margin; names run from half before the first to half after the last.
+fn range(axis: &Axis, values: impl Iterator<Item = [f64; 2]>, margin: f64) -> [f64; 2] {
+    if !axis.names.is_empty() {
+        let last = axis.names.len() as f64 - 0.5;
+        return if axis.is_downward { [last, -0.5] } else { [-0.5, last] };
+    }
+    let fixed = axis.include.iter().map(|&v| [v, v]);
+    let [mut low, mut high] = values
+        .chain(fixed)
+        .filter(|v| v.iter().all(|v| v.is_finite()))
+        .fold([f64::MAX, f64::MIN], |[l, h], [a, b]| [l.min(a), h.max(b)]);
+    if low > high {
+        return [0.0, 1.0];
+    }
+    if high - low < 1e-12 * high.abs().max(1.0) {
+        (low, high) = (low - 0.5, high + 0.5);
+    }
+    let pad = (high - low) * margin;
+    // Zero is a wall where it is wanted.
+    let low = if axis.include.contains(&0.0) && low == 0.0 {
+        0.0
+    } else {
+        low - pad
+    };
+    [low, high + pad]
+}
+
+/// At most so many marks at 1, 2 or 5 times a power of ten, with their numbers.
+pub fn ticks([low, high]: [f64; 2], most: f64) -> Vec<(f64, String)> {
+    let least = (high - low) / most.max(1.0);
+    if !(least.is_finite() && least > 0.0) {
+        return Vec::new();
+    }
+    let power = 10f64.powf(least.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .map(|m| m * power)
+        .into_iter()
+        .find(|&s| s >= least * (1.0 - 1e-9))
+        .unwrap_or(10.0 * power);
+    let decimals = (-step.log10().floor()).clamp(0.0, 8.0) as usize;
+    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
+    (first..=last)
+        .map(|i| {
+            let v = i as f64 * step;
+            (v, format!("{v:.decimals$}"))
+        })
+        .collect()
+}
+
+fn entry_width(entry: &Entry, em: f64) -> f64 {
+    em * (2.4 + CHARACTER * entry.name.chars().count() as f64)
+}
+
+/// Names in rows no wider than `room`. A single series needs no legend.
+fn legend(chart: &Chart, room: f64, em: f64) -> Vec<Vec<Entry>> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for series in chart
+        .series
+        .iter()
+        .filter(|s| !s.name.is_empty() && s.kind != Kind::Cells)
+    {
+        if entries.iter().all(|e| e.name != series.name) {
+            let mark = match series.kind {
+                Kind::Line => None,
+                Kind::Bars => Some(1),
+                _ => Some(series.mark),
+            };
+            entries.push(Entry {
+                name: series.name.clone(),
+                ink: series.ink,
+                mark,
+            });
+        }
+    }
+    if entries.len() < 2 {
+        return Vec::new();
+    }
+    let mut rows: Vec<Vec<Entry>> = Vec::new();
+    let mut used = f64::MAX;
+    for entry in entries {
+        let width = entry_width(&entry, em);
+        if used + width > room {
+            rows.push(Vec::new());
+            used = 0.0;
+        }
+        used += width;
+        if let Some(row) = rows.last_mut() {
+            row.push(entry);
+        }
+    }
+    rows
+}
+
+/// The outline of a mark: circle, square, triangles and diamond, in the order of the window's.
+fn mark(number: usize, x: f64, y: f64, r: f64) -> String {
+    let corners = |at: &[[f64; 2]]| {
+        let steps = at.iter().enumerate().map(|(i, [dx, dy])| {
+            let command = if i == 0 { 'M' } else { 'L' };
+            format!("{command}{} {}", num(x + dx * r), num(y + dy * r))
+        });
+        steps.collect::<String>() + "Z"
+    };
+    match number % 7 {
+        0 => {
+            let [x0, d, r] = [x - r, 2.0 * r, r].map(num);
+            format!("M{x0} {}a{r} {r} 0 1 0 {d} 0a{r} {r} 0 1 0 -{d} 0Z", num(y))
+        }
+        1 => corners(&[[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]]),
+        2 => corners(&[[0.0, -1.2], [1.1, 0.8], [-1.1, 0.8]]),
+        3 => corners(&[[0.0, -1.3], [1.1, 0.0], [0.0, 1.3], [-1.1, 0.0]]),
+        4 => corners(&[[0.0, 1.2], [1.1, -0.8], [-1.1, -0.8]]),
+        5 => corners(&[[-1.2, 0.0], [0.8, -1.1], [0.8, 1.1]]),
+        _ => corners(&[[1.2, 0.0], [-0.8, -1.1], [-0.8, 1.1]]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_numbers_within_the_range() {
+        let words = |range, most| {
+            let all: Vec<String> = ticks(range, most).into_iter().map(|t| t.1).collect();
+            all.join(" ")
+        };
+        assert_eq!(words([0.0, 33.0], 7.0), "0 5 10 15 20 25 30");
+        assert_eq!(words([0.912, 0.934], 4.0), "0.92 0.93");
+        assert_eq!(words([-0.3, 0.31], 3.0), "0.0");
+        assert_eq!(words([5.0, 5.0], 3.0), "");
+    }
+
+    #[test]
+    fn numbers_have_no_needless_digits() {
+        assert_eq!(
+            [1.0, 1.25, 0.004, -0.001, 120.5].map(num),
+            ["1", "1.25", "0", "0", "120.5"]
+        );
+    }
+
+    #[test]
+    fn names_are_escaped_and_every_series_has_its_line_in_the_legend() {
+        let line = |name: &str, n| {
+            Series::new(name, Ink::Series(n), Kind::LineAndMarks).with([Point::at(0.0, 1.0), Point::at(1.0, 2.0)])
+        };
+        let chart = Chart {
+            x: Axis::new("x"),
+            y: Axis::new("y"),
+            series: vec![line("a < b & c", 0), line("d", 1), line("d", 1)],
+            rules: Vec::new(),
+        };
+        let figure = Figure {
+            name: "test".into(),
+            panels: vec![chart],
+        };
+        let text = svg(&figure, &Style::default());
+        assert!(text.contains(">a &lt; b &amp; c</text>"), "{text}");
+        assert_eq!(text.matches(">d</text>").count(), 1);
+        assert_eq!(figure.points(), 6);
+    }
+}

@@ -1,0 +1,119 @@
+//! The static mask of one layer in the form runs read. Knows nothing of kernels, gates or networks.
+
+use crate::model::mask::LayerMask;
+use anyhow::{Result, ensure};
+
+/// What of one layer lives. Setting it again reuses its memory.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    /// Columns of one input channel.
+    taps: usize,
+    /// By filter.
+    filters: Vec<bool>,
+    /// By input channel: whether any of its columns lives.
+    channels: Vec<bool>,
+    /// By column.
+    columns: Vec<bool>,
+    /// Some channel lives in part.
+    splits_channels: bool,
+}
+
+impl Kept {
+    /// All of a layer.
+    pub fn whole(filters: usize, channels: usize, taps: usize) -> Self {
+        Self {
+            taps,
+            filters: vec![true; filters],
+            channels: vec![true; channels],
+            columns: vec![true; channels * taps],
+            splits_channels: false,
+        }
+    }
+
+    /// # Errors
+    /// A mask of another layer's size.
+    pub fn check(&self, name: &str, mask: &LayerMask) -> Result<()> {
+        let (filters, columns) = (self.filters.len(), self.columns.len());
+        ensure!(
+            mask.filters.len() == filters && mask.columns.len() == columns,
+            "the mask of {name} is {}×{}, expected {filters}×{columns}",
+            mask.filters.len(),
+            mask.columns.len()
+        );
+        ensure!(
+            mask.elements.is_empty() || mask.elements.len() == filters * columns,
+            "the mask of {name} has {} elements, expected {}",
+            mask.elements.len(),
+            filters * columns
+        );
+        Ok(())
+    }
+
+    /// Takes over a checked mask; `None` is all of the layer.
+    pub fn set(&mut self, mask: Option<&LayerMask>) {
+        match mask {
+            Some(mask) => {
+                self.filters.copy_from_slice(&mask.filters);
+                self.columns.copy_from_slice(&mask.columns);
+            }
+            None => {
+                self.filters.fill(true);
+                self.columns.fill(true);
+            }
+        }
+        self.splits_channels = false;
+        for (channel, columns) in self.channels.iter_mut().zip(self.columns.chunks_exact(self.taps)) {
+            *channel = columns.contains(&true);
+            self.splits_channels |= *channel && columns.contains(&false);
+        }
+    }
+
+    /// Whether filter `f` lives.
+    pub fn filter(&self, f: usize) -> bool {
+        self.filters[f]
+    }
+
+    /// Whether input channel `c` is read at all.
+    pub fn channel(&self, c: u32) -> bool {
+        self.channels[c as usize]
+    }
+
+    /// Whether some channel is read in part only.
+    pub fn splits_channels(&self) -> bool {
+        self.splits_channels
+    }
+
+    /// The columns of channel `c` that live.
+    pub fn columns_of(&self, c: u32) -> impl Iterator<Item = u32> {
+        let all = c * self.taps as u32..(c + 1) * self.taps as u32;
+        all.filter(|&column| self.columns[column as usize])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_follow_from_their_columns() {
+        let mut kept = Kept::whole(2, 3, 2);
+        let mask = LayerMask {
+            filters: vec![true, false],
+            columns: vec![true, true, false, false, false, true],
+            elements: vec![],
+        };
+        kept.check("a", &mask).expect("fits");
+        kept.set(Some(&mask));
+        assert_eq!([0, 1].map(|f| kept.filter(f)), [true, false]);
+        assert_eq!([0, 1, 2].map(|c| kept.channel(c)), [true, false, true]);
+        assert!(kept.splits_channels());
+        assert_eq!(kept.columns_of(2).collect::<Vec<_>>(), [5]);
+        kept.set(Some(&LayerMask {
+            columns: vec![true, true, false, false, true, true],
+            ..mask
+        }));
+        assert!(!kept.splits_channels());
+        kept.set(None);
+        assert!(kept.filter(1) && kept.channel(1));
+    }
+}

@@ -1,0 +1,386 @@
+//! ADMM pruning (the core of AutoCompress, arXiv 1907.03141, section "ADMM-based structured weight pruning"):
+//! weights are trained towards the nearest sparse ones until they are nearly sparse themselves.
+//! Knows nothing of how many parts are to be kept.
+//!
+//! ```text
+//! Z = Π(W), U = 0
+//! repeat:  W ← a few epochs of  min loss + Σ ρ/2 ‖W − Z + U‖²
+//!          Z ← Π(W + U);  U ← U + W − Z
+//! W ← Π(W); retrain with what is zero held zero
+//! ```
+
+use super::hunt::{Found, scope, spent};
+use super::stages::{self, Stretch, Target, check_dimensions};
+use crate::event::{Dimension, Event, Residual};
+use crate::model::{Array, Checkpoint, Weights};
+use crate::prune::{self, Scope, Sites};
+use crate::search::Space;
+use crate::train::optimizer::Gradients;
+use crate::train::{self, Ctx, Plan, Pull};
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// How the W step is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admm {
+    /// Epochs of training for each dimension.
+    pub epochs: u32,
+    /// Highest learning rate.
+    pub lr: f32,
+    /// Epochs between two updates of Z and U.
+    pub every: u32,
+    /// ρ, weight of the penalty.
+    pub rho: f32,
+    /// ρ is multiplied by this at each update.
+    pub growth: f32,
+}
+
+impl Default for Admm {
+    fn default() -> Self {
+        Self {
+            epochs: 3,
+            lr: 0.02,
+            every: 1,
+            rho: 0.01,
+            growth: 1.3,
+        }
+    }
+}
+
+impl Admm {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// One line naming the key, its value and what was expected.
+    pub fn check(&self) -> Result<()> {
+        self.stretch().check("method.admm")?;
+        ensure!(self.every >= 1, "method.admm.every is 0, expected at least 1");
+        ensure!(
+            self.rho >= 0.0 && self.rho.is_finite(),
+            "method.admm.rho is {}, expected at least 0",
+            self.rho
+        );
+        ensure!(
+            self.growth >= 1.0 && self.growth.is_finite(),
+            "method.admm.growth is {}, expected at least 1",
+            self.growth
+        );
+        Ok(())
+    }
+
+    fn stretch(&self) -> Stretch {
+        Stretch {
+            epochs: self.epochs,
+            lr: self.lr,
+        }
+    }
+}
+
+/// ADMM's state along one dimension, as a pull on the weights.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    sites: Sites,
+    densities: Vec<f32>,
+    dimension: Dimension,
+    /// Z; the arrays that are not projected follow the weights.
+    target: Weights,
+    /// U, of the projected arrays.
+    dual: Gradients,
+    rho: f32,
+    growth: f32,
+    every: u32,
+    updates: u32,
+}
+
+impl Pulled {
+    /// Towards these densities of `sites`, all of one dimension: Z = Π(W), U = 0.
+    ///
+    /// # Errors
+    /// An array that is missing.
+    pub fn new(sites: Sites, densities: Vec<f32>, weights: &Weights, how: &Admm) -> Result<Self> {
+        let mut target = weights.clone();
+        let masks = sites.project(&densities, &mut target)?;
+        let names = masks.keys().map(|layer| format!("{layer}.weight"));
+        Ok(Self {
+            dual: names
+                .map(|name| (name.clone(), vec![0.0; weights[&name].data.len()]))
+                .collect(),
+            dimension: sites.list.first().map_or(Dimension::Filter, |s| s.dimension),
+            sites,
+            densities,
+            target,
+            rho: how.rho,
+            growth: how.growth,
+            every: how.every,
+            updates: 0,
+        })
+    }
+
+    /// Z ← Π(W + U); U ← U + W − Z. Gives ‖W − Z‖ / ‖W‖ of each layer.
+    ///
+    /// # Errors
+    /// An array that is missing.
+    pub fn update(&mut self, weights: &Weights) -> Result<Vec<Residual>> {
+        self.target.clone_from(weights);
+        for (name, u) in &self.dual {
+            if let Some(z) = self.target.get_mut(name) {
+                z.data.iter_mut().zip(u).for_each(|(z, u)| *z += u);
+            }
+        }
+        self.sites.project(&self.densities, &mut self.target)?;
+        let mut residuals = Vec::new();
+        for (name, u) in &mut self.dual {
+            let (w, z) = (&weights[name].data, &self.target[name].data);
+            u.iter_mut().zip(w).zip(z).for_each(|((u, w), z)| *u += w - z);
+            let square = |sum: f64, v: f32| sum + f64::from(v) * f64::from(v);
+            let apart = w.iter().zip(z).map(|(w, z)| w - z).fold(0.0, square).sqrt();
+            let norm = w.iter().copied().fold(0.0, square).sqrt();
+            residuals.push(Residual {
+                layer: name.trim_end_matches(".weight").to_owned(),
+                dimension: self.dimension,
+                value: (apart / norm.max(1e-30)) as f32,
+            });
+        }
+        self.rho *= self.growth;
+        self.updates += 1;
+        Ok(residuals)
+    }
+}
+
+impl Pull for Pulled {
+    /// ρ (W − Z + U).
+    fn add(&self, weights: &Weights, gradients: &mut Gradients) {
+        for (name, u) in &self.dual {
+            let Some(g) = gradients.get_mut(name) else { continue };
+            let (w, z) = (&weights[name].data, &self.target[name].data);
+            for (((g, w), z), u) in g.iter_mut().zip(w).zip(z).zip(u) {
+                *g += self.rho * (w - z + u);
+            }
+        }
+    }
+
+    fn epoch(&mut self, epoch: u32, _of: u32, weights: &Weights) -> Result<Option<Event>> {
+        if !epoch.is_multiple_of(self.every) {
+            return Ok(None);
+        }
+        let layers = self.update(weights)?;
+        Ok(Some(Event::Residuals {
+            update: self.updates,
+            layers,
+        }))
+    }
+
+    fn save(&self) -> Weights {
+        let flat = |v: &[f32]| Array {
+            shape: vec![v.len()],
+            data: v.to_vec(),
+        };
+        let mut out = Weights::from([("now".to_owned(), flat(&[self.rho, self.updates as f32]))]);
+        for (name, u) in &self.dual {
+            out.insert(format!("z:{name}"), self.target[name].clone());
+            out.insert(format!("u:{name}"), flat(u));
+        }
+        out
+    }
+
+    fn restore(&mut self, saved: Weights) {
+        for (key, array) in saved {
+            match key.split_once(':') {
+                Some(("z", name)) => drop(self.target.insert(name.to_owned(), array)),
+                Some(("u", name)) => drop(self.dual.insert(name.to_owned(), array.data)),
+                _ => {
+                    if let [rho, updates] = array.data[..] {
+                        (self.rho, self.updates) = (rho, updates as u32);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Trains a model towards sparse weights along one dimension, prunes it there, and cuts what fell off. `found` says the
+/// density of every site by its name; which parts stay follows from the weights as they have become.
+///
+/// # Errors
+/// As [`train::fit`]; [`prune::cut`].
+pub fn along(
+    ctx: &mut Ctx,
+    stage: &str,
+    method: &'static str,
+    model: &Checkpoint,
+    found: &Found,
+    dimension: Dimension,
+    how: &Admm,
+) -> Result<Checkpoint> {
+    let scope = Scope {
+        dimensions: vec![dimension],
+        // Floors held when the densities were found; sites may be smaller by now.
+        floor: 0.0,
+        ..Scope::default()
+    };
+    let sites = Sites::new(model, &scope)?;
+    let densities: Vec<f32> = sites.list.iter().map(|s| found.at(&s.name, dimension)).collect();
+    let mut pulled = Pulled::new(sites.clone(), densities.clone(), &model.weights, how)?;
+    if pulled.dual.is_empty() {
+        return Ok(model.clone());
+    }
+    let plan = Plan {
+        masks: model.masks.clone(),
+        ..Plan::plain(method, model.spec().clone(), how.stretch().over(&ctx.train))
+    };
+    let near = train::fit(ctx, stage, &plan, Some(model), Some(&mut pulled))?;
+    let masks = sites.project(&densities, &mut near.weights.clone())?;
+    Ok(prune::cut(&prune::apply(&near, &masks)?)?.checkpoint)
+}
+
+/// ADMM by itself: the same density everywhere, as far as floors allow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdmmConfig {
+    /// How much is to go.
+    pub target: Target,
+    /// In which ways, one after the other.
+    pub dimensions: Vec<Dimension>,
+    /// Least kept share of a layer.
+    pub floor: f32,
+    /// Training towards sparse weights.
+    pub admm: Admm,
+    /// Training afterwards, with zeros held.
+    pub retrain: Stretch,
+}
+
+impl Default for AdmmConfig {
+    fn default() -> Self {
+        Self {
+            target: Target::default(),
+            dimensions: vec![Dimension::Filter, Dimension::Column],
+            floor: 0.05,
+            admm: Admm::default(),
+            retrain: Stretch::default(),
+        }
+    }
+}
+
+impl AdmmConfig {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// One line naming the key, its value and what was expected.
+    pub fn check(&self) -> Result<()> {
+        self.target.check()?;
+        check_dimensions(&self.dimensions)?;
+        stages::check_floor(self.floor)?;
+        self.admm.check()?;
+        self.retrain.check("method.retrain")
+    }
+}
+
+/// Prunes with ADMM at uniform densities.
+///
+/// # Errors
+/// [`crate::event::Cancelled`]; a target that cannot be met.
+pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
+    let (mut model, _) = stages::trained(ctx)?;
+    let unit = config.target.unit;
+    let sites = Sites::new(&model, &scope(&config.dimensions, config.floor, unit))?;
+    let n = sites.list.len();
+    let space = Space {
+        sites: &sites.list,
+        floor: vec![config.floor; n],
+        locks: vec![None; n],
+        budget: spent(&sites, unit, &vec![1.0; n]) / config.target.times,
+        spent: &|densities| spent(&sites, unit, densities),
+    };
+    let found = Found {
+        densities: space.uniform().map_err(stages::bad_input)?,
+        sites: sites.list.clone(),
+        reward: 0.0,
+    };
+    for &dimension in &config.dimensions {
+        let stage = format!("{} ADMM", stages::word(dimension));
+        model = along(ctx, &stage, "admm", &model, &found, dimension, &config.admm)?;
+    }
+    stages::retrain(ctx, "retraining", "admm", &model, &config.retrain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::zoo;
+    use crate::prune::tests::model;
+
+    fn pulled(rho: f32) -> (Pulled, Weights) {
+        let model = model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.1).expect("builds"), 1);
+        let scope = scope(&[Dimension::Filter], 0.1, crate::event::Unit::Macs);
+        let sites = Sites::new(&model, &scope).expect("sites");
+        let densities = vec![0.5; sites.list.len()];
+        let how = Admm {
+            rho,
+            growth: 1.0,
+            ..Admm::default()
+        };
+        let pulled = Pulled::new(sites, densities, &model.weights, &how).expect("projects");
+        (pulled, model.weights)
+    }
+
+    fn none(weights: &Weights) -> Gradients {
+        weights
+            .iter()
+            .map(|(name, a)| (name.clone(), vec![0.0; a.data.len()]))
+            .collect()
+    }
+
+    #[test]
+    fn without_rho_nothing_pulls() {
+        let (pulled, weights) = pulled(0.0);
+        let mut gradients = none(&weights);
+        pulled.add(&weights, &mut gradients);
+        assert!(gradients.values().flatten().all(|g| *g == 0.0));
+    }
+
+    #[test]
+    fn without_a_loss_weights_come_to_z_less_u_and_the_residual_falls_to_nothing() {
+        let (mut pulled, mut weights) = pulled(1.0);
+        let mut residuals = Vec::new();
+        for _ in 0..6 {
+            for _ in 0..60 {
+                let mut gradients = none(&weights);
+                pulled.add(&weights, &mut gradients);
+                for (name, g) in &gradients {
+                    let data = &mut weights.get_mut(name).expect("an array").data;
+                    data.iter_mut().zip(g).for_each(|(w, g)| *w -= 0.2 * g);
+                }
+            }
+            for (name, u) in &pulled.dual {
+                let (w, z) = (&weights[name].data, &pulled.target[name].data);
+                assert!(
+                    w.iter().zip(z).zip(u).all(|((w, z), u)| (w - (z - u)).abs() < 1e-4),
+                    "{name}"
+                );
+            }
+            let worst = pulled
+                .update(&weights)
+                .expect("updates")
+                .iter()
+                .map(|r| r.value)
+                .fold(0.0, f32::max);
+            residuals.push(worst);
+        }
+        assert!(residuals[5] < 1e-3, "{residuals:?}");
+    }
+
+    #[test]
+    fn its_state_comes_back() {
+        let (mut one, weights) = pulled(0.5);
+        one.update(&weights).expect("updates");
+        let (mut other, _) = pulled(0.5);
+        other.restore(one.save());
+        assert_eq!(
+            (&other.dual, other.rho, other.updates),
+            (&one.dual, one.rho, one.updates)
+        );
+        let projected = |p: &Pulled| p.dual.keys().map(|name| p.target[name].clone()).collect::<Vec<_>>();
+        assert_eq!(projected(&other), projected(&one));
+    }
+}

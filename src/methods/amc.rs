@@ -1,0 +1,99 @@
+//! AMC (He et al., arXiv 1802.03494): an agent walks over the layers, sees each with what was done before it, and says how
+//! much of it stays; it learns from the accuracy that the whole walk earned.
+//! Knows nothing of how the agent learns or how trials are measured.
+
+use super::rivals::{self, RivalConfig};
+use super::stages::{Stretch, Target};
+use crate::event::{Dimension, Site};
+use crate::model::{Checkpoint, Op, cost};
+use crate::search::amc::Features;
+use crate::search::{self, Amc};
+use crate::train::Ctx;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// Settings of AMC.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AmcConfig {
+    /// How much is to go.
+    pub target: Target,
+    /// Validation images a trial is measured on.
+    #[serde(default = "images")]
+    pub images: usize,
+    /// Training afterwards.
+    pub retrain: Stretch,
+    /// The walk and its agent.
+    pub search: search::AmcConfig,
+}
+
+fn images() -> usize {
+    1000
+}
+
+impl AmcConfig {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// One line naming the key, its value and what was expected.
+    pub fn check(&self) -> Result<()> {
+        self.rival().check()?;
+        self.search.check()
+    }
+
+    /// What all rivals have. The paper prunes channels; a filter cut is the next layer's channel cut.
+    fn rival(&self) -> RivalConfig {
+        RivalConfig {
+            target: self.target,
+            dimensions: vec![Dimension::Filter],
+            trials: self.search.trials,
+            images: self.images,
+            retrain: self.retrain.clone(),
+            ..RivalConfig::default()
+        }
+    }
+}
+
+/// Prunes with the densities of the best walk.
+///
+/// # Errors
+/// [`crate::event::Cancelled`]; a target that cannot be met.
+pub fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
+    let seed = ctx.seed;
+    rivals::run(ctx, &config.rival(), "amc", |model, sites| {
+        let features: Result<Vec<Features>> = sites
+            .list
+            .iter()
+            .enumerate()
+            .map(|(i, s)| features(model, i, s))
+            .collect();
+        Amc::new(config.search.clone(), &features?, seed)
+    })
+}
+
+/// Index, output channels, input channels, input height and width, stride, kernel size, MACs (papers' state, the fixed part).
+fn features(model: &Checkpoint, index: usize, site: &Site) -> Result<Features> {
+    let spec = model.spec();
+    let node = spec
+        .find(&site.name)
+        .with_context(|| format!("no layer {}", site.name))?;
+    let shapes = spec.shapes()?;
+    let [channels, height, width] = shapes[spec.nodes[node].inputs[0]];
+    let (stride, kernel) = match spec.nodes[node].op {
+        Op::Conv { stride, kernel, .. } => (stride, kernel),
+        _ => (1, 1),
+    };
+    let layers = cost::by_layer(spec, &model.masks, &cost::Fractions::dense(spec))?;
+    let macs = layers.iter().find(|l| l.node == node).map_or(0, |l| l.cost.macs);
+    Ok([
+        index,
+        shapes[node][0],
+        channels,
+        height,
+        width,
+        stride,
+        kernel,
+        macs as usize,
+    ]
+    .map(|v| v as f32))
+}

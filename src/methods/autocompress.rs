@@ -1,0 +1,287 @@
+//! AutoCompress (Liu et al., arXiv 1907.03141): each layer's pruning rates are found by guided simulated annealing, structures
+//! are pruned by ADMM, and what ADMM left over is purified away, in rounds of rising targets.
+//! Knows nothing of how trials are measured or weights projected.
+//!
+//! ```text
+//! for target in 2, 4, 8, … times:
+//!     rates ← anneal(model, target)                  magnitude pruning, no retraining, validation images
+//!     for dimension in dimensions: model ← ADMM(model, dimension, rates); cut what fell off
+//!     model ← retrain(model), zeros held
+//!     stop with the last good model if it lost too much
+//! for each pass: thresholds ← anneal; remove what is below them and all dead paths; retrain
+//! ```
+
+use super::admm::{self, Admm};
+use super::hunt::{Hunt, Structures, hunt, scope, spent};
+use super::stages::{self, Stretch, Target, check_dimensions, retrain};
+use crate::event::{Dimension, Event};
+use crate::model::Checkpoint;
+use crate::prune::{self, Sites};
+use crate::search::{Anneal, AnnealConfig};
+use crate::train::{self, Ctx};
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// Settings of AutoCompress.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AutoCompressConfig {
+    /// How much is to go in the end.
+    pub target: Target,
+    /// Each round aims at so many times less than the round before.
+    pub round: f64,
+    /// In which ways, one after the other. `["element"]` prunes single weights.
+    pub dimensions: Vec<Dimension>,
+    /// Least kept share of a layer in one round.
+    pub floor: f32,
+    /// Accuracy on validation images that may be lost; a round that loses more is taken back and is the last.
+    pub tolerance: f32,
+    /// Validation images a trial is measured on.
+    pub images: usize,
+    /// Annealing of pruning rates.
+    pub search: AnnealConfig,
+    /// Training towards sparse weights.
+    pub admm: Admm,
+    /// Training after each round, with zeros held.
+    pub retrain: Stretch,
+    /// Purification.
+    pub purify: Purify,
+}
+
+/// Settings of purification (AutoCompress, phase 2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Purify {
+    /// Passes; 0 leaves purification out.
+    pub passes: u32,
+    /// Accuracy that a pass may lose before it retrains.
+    pub tolerance: f32,
+    /// Annealing of thresholds.
+    pub search: AnnealConfig,
+    /// Training after each pass, with zeros held.
+    pub retrain: Stretch,
+}
+
+impl Default for AutoCompressConfig {
+    fn default() -> Self {
+        Self {
+            target: Target::default(),
+            round: 2.0,
+            dimensions: vec![Dimension::Filter, Dimension::Column],
+            floor: 0.1,
+            tolerance: 0.02,
+            images: 1000,
+            search: AnnealConfig::default(),
+            admm: Admm::default(),
+            retrain: Stretch::default(),
+            purify: Purify::default(),
+        }
+    }
+}
+
+impl Default for Purify {
+    fn default() -> Self {
+        Self {
+            passes: 1,
+            tolerance: 0.002,
+            search: AnnealConfig {
+                guided: false,
+                ..AnnealConfig::default()
+            },
+            retrain: Stretch::default(),
+        }
+    }
+}
+
+impl AutoCompressConfig {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// One line naming the key, its value and what was expected.
+    pub fn check(&self) -> Result<()> {
+        self.target.check()?;
+        check_dimensions(&self.dimensions)?;
+        stages::check_floor(self.floor)?;
+        ensure!(
+            self.round > 1.0 && self.round.is_finite(),
+            "method.round is {}, expected more than 1",
+            self.round
+        );
+        for (key, value) in [
+            ("tolerance", self.tolerance),
+            ("purify.tolerance", self.purify.tolerance),
+        ] {
+            ensure!((0.0..=1.0).contains(&value), "method.{key} is {value}, expected 0 to 1");
+        }
+        ensure!(self.images >= 1, "method.images is 0, expected at least 1");
+        self.search.check()?;
+        self.admm.check()?;
+        self.retrain.check("method.retrain")?;
+        self.purify.search.check()?;
+        self.purify.retrain.check("method.purify.retrain")
+    }
+
+    /// What the rounds aim at: 2, 4, 8, … times less, the last exactly the target.
+    pub fn rounds(&self) -> Vec<f64> {
+        let mut out: Vec<f64> = std::iter::successors(Some(self.round), |t| Some(t * self.round))
+            .take_while(|t| *t < self.target.times * 0.999)
+            .collect();
+        out.push(self.target.times);
+        out
+    }
+
+    /// Epochs of training in all, the dense network's left out.
+    pub fn epochs(&self) -> u64 {
+        let round = self.admm.epochs * self.dimensions.len() as u32 + self.retrain.epochs;
+        u64::from(round) * self.rounds().len() as u64 + u64::from(self.purify.passes * self.purify.retrain.epochs)
+    }
+}
+
+/// Prunes the network, or the model to start from.
+///
+/// # Errors
+/// [`crate::event::Cancelled`]; a target that cannot be met.
+pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
+    let (mut model, start) = stages::trained(ctx)?;
+    let whole = whole(&model, config)?;
+    for (i, times) in config.rounds().into_iter().enumerate() {
+        let name = format!("round {}", i + 1);
+        let next = round(ctx, config, &name, &model, whole / times)?;
+        let top1 = train::check(ctx, &next)?;
+        if top1 < start - config.tolerance {
+            let text = format!(
+                "{name} ({times:.1} times less) ends at {:.2} % of {:.2} %: taken back, the round before was the last",
+                top1 * 100.0,
+                start * 100.0
+            );
+            (ctx.emit)(Event::Warning { text })?;
+            break;
+        }
+        (ctx.keep)(&next)?;
+        model = next;
+    }
+    for pass in 1..=config.purify.passes {
+        let next = purify(ctx, config, &format!("purification {pass}"), &model)?;
+        let top1 = train::check(ctx, &next)?;
+        if top1 < start - config.tolerance {
+            let text = format!("purification {pass} ends at {:.2} %: taken back", top1 * 100.0);
+            (ctx.emit)(Event::Warning { text })?;
+            break;
+        }
+        model = next;
+    }
+    Ok(model)
+}
+
+fn whole(model: &Checkpoint, config: &AutoCompressConfig) -> Result<f64> {
+    let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
+    Ok(spent(&sites, config.target.unit, &vec![1.0; sites.list.len()]))
+}
+
+/// Search, ADMM, retraining: to at most `budget`.
+fn round(
+    ctx: &mut Ctx,
+    config: &AutoCompressConfig,
+    name: &str,
+    model: &Checkpoint,
+    budget: f64,
+) -> Result<Checkpoint> {
+    let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
+    let ground = Structures {
+        model,
+        sites: &sites,
+        unit: config.target.unit,
+    };
+    let searched = Hunt {
+        name: name.to_owned(),
+        ground: &ground,
+        floor: config.floor,
+        unit: config.target.unit,
+        budget,
+        images: config.images,
+        reward: &|top1, _| top1,
+    };
+    let anneal = Anneal::new(config.search.clone(), ctx.seed)?;
+    let found = hunt(ctx, &format!("{name}/search"), &searched, anneal)?;
+    let mut near = model.clone();
+    for &dimension in &config.dimensions {
+        let stage = format!("{name}/{} ADMM", stages::word(dimension));
+        near = admm::along(ctx, &stage, "autocompress", &near, &found, dimension, &config.admm)?;
+    }
+    retrain(
+        ctx,
+        &format!("{name}/retraining"),
+        "autocompress",
+        &near,
+        &config.retrain,
+    )
+}
+
+/// Phase 2: thresholds below which parts are removed, found by the same search: as much as possible may go while the
+/// accuracy stays. Dead paths fall with the cut.
+fn purify(ctx: &mut Ctx, config: &AutoCompressConfig, name: &str, model: &Checkpoint) -> Result<Checkpoint> {
+    let purify = &config.purify;
+    let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
+    let unit = config.target.unit;
+    let whole = spent(&sites, unit, &vec![1.0; sites.list.len()]);
+    let before = train::check(ctx, model)?;
+    let least = before - purify.tolerance;
+    let ground = Structures {
+        model,
+        sites: &sites,
+        unit,
+    };
+    let searched = Hunt {
+        name: name.to_owned(),
+        ground: &ground,
+        floor: config.floor,
+        unit,
+        budget: f64::INFINITY,
+        images: usize::MAX,
+        // What keeps the accuracy is worth what it removes; what does not, is worth less the more it loses.
+        reward: &|top1, spent| {
+            if top1 >= least {
+                1.0 - (spent / whole) as f32
+            } else {
+                top1 - least
+            }
+        },
+    };
+    let anneal = Anneal::new(purify.search.clone(), ctx.seed)?;
+    let found = hunt(ctx, &format!("{name}/search"), &searched, anneal)?;
+    if found.reward <= 0.0 {
+        return Ok(model.clone());
+    }
+    let masks = sites.masks(&found.densities, &model.weights)?;
+    let pure = prune::cut(&prune::apply(model, &masks)?)?.checkpoint;
+    retrain(
+        ctx,
+        &format!("{name}/retraining"),
+        "autocompress",
+        &pure,
+        &purify.retrain,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Unit;
+
+    #[test]
+    fn rounds_double_up_to_the_target() {
+        let rounds = |times: f64| {
+            AutoCompressConfig {
+                target: Target {
+                    unit: Unit::Weights,
+                    times,
+                },
+                ..AutoCompressConfig::default()
+            }
+            .rounds()
+        };
+        assert_eq!(rounds(10.0), [2.0, 4.0, 8.0, 10.0]);
+        assert_eq!(rounds(8.0), [2.0, 4.0, 8.0]);
+        assert_eq!(rounds(1.5), [1.5]);
+    }
+}

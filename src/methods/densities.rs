@@ -1,0 +1,152 @@
+//! One density for each gate of a trained FBS network, annealed under a budget: a non-uniform frontier beside the uniform one.
+//! Nothing is trained; the paper (arXiv 1810.05331) gives all layers the same density.
+//! Knows nothing of how gates are computed.
+
+use super::hunt::{Ground, Hunt, hunt};
+use super::stages::Target;
+use crate::event::{BadInput, Dimension, Site, Unit};
+use crate::infer::Engine;
+use crate::model::{Checkpoint, Density, Fractions, cost};
+use crate::search::{Anneal, AnnealConfig};
+use crate::train::Ctx;
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// Settings of the search for densities.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DensitiesConfig {
+    /// How much less than at density 1.
+    pub target: Target,
+    /// Validation images a trial is measured on.
+    pub images: usize,
+    /// Annealing.
+    pub search: AnnealConfig,
+}
+
+impl Default for DensitiesConfig {
+    fn default() -> Self {
+        Self {
+            target: Target::default(),
+            images: 1000,
+            search: AnnealConfig {
+                // Which layer can do with fewer channels is not known from its size.
+                guided: false,
+                ..AnnealConfig::default()
+            },
+        }
+    }
+}
+
+impl DensitiesConfig {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// One line naming the key, its value and what was expected.
+    pub fn check(&self) -> Result<()> {
+        self.target.check()?;
+        ensure!(
+            self.target.unit != Unit::Weights,
+            "method.target.unit is weights, expected macs: a gate leaves the weights as they are"
+        );
+        ensure!(self.images >= 1, "method.images is 0, expected at least 1");
+        self.search.check()
+    }
+}
+
+/// The gates of a network.
+struct Gates<'a> {
+    model: &'a Checkpoint,
+    sites: Vec<Site>,
+}
+
+impl<'a> Gates<'a> {
+    fn new(model: &'a Checkpoint) -> Result<Self> {
+        let spec = model.spec();
+        let shapes = spec.shapes()?;
+        let layers = cost::by_layer(spec, &model.masks, &Fractions::dense(spec))?;
+        let mut sites = Vec::new();
+        for gate in spec.gates() {
+            // A gate follows its convolution, perhaps behind a norm.
+            let conv = layers.iter().rev().find(|l| l.node < gate && l.cost.macs_conv > 0);
+            sites.push(Site {
+                name: conv.map_or_else(|| spec.nodes[gate].name.clone(), |l| l.name.clone()),
+                dimension: Dimension::Gate,
+                size: conv.map_or(0.0, |l| l.cost.macs as f64),
+                choices: shapes[gate][0],
+                tied: Vec::new(),
+            });
+        }
+        Ok(Self { model, sites })
+    }
+
+    fn densities(densities: &[f32]) -> Vec<Density> {
+        // Rounded down, so that a budget that was met stays met.
+        let percent =
+            |d: f32| Density::percent(((d * 100.0 + 1e-3).floor() as u32).clamp(1, 100)).unwrap_or(Density::FULL);
+        densities.iter().map(|&d| percent(d)).collect()
+    }
+}
+
+impl Ground for Gates<'_> {
+    fn model(&self) -> &Checkpoint {
+        self.model
+    }
+
+    fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    fn spent(&self, densities: &[f32]) -> f64 {
+        self.cost(densities)[0] as f64
+    }
+
+    fn cost(&self, densities: &[f32]) -> [u64; 2] {
+        let spec = self.model.spec();
+        let cost = Fractions::nominal(spec, &Self::densities(densities))
+            .and_then(|fractions| cost::total(spec, &self.model.masks, &fractions))
+            .unwrap_or_default();
+        [cost.macs, cost.params]
+    }
+
+    fn set(&self, engine: &mut Engine, densities: &[f32]) -> Result<()> {
+        engine.set_densities(&Self::densities(densities));
+        Ok(())
+    }
+
+    fn at(&self, densities: &[f32]) -> Result<Checkpoint> {
+        let mut model = self.model.clone();
+        model.header.gate_densities = Self::densities(densities);
+        Ok(model)
+    }
+}
+
+/// Searches densities for the gates of the model to start from.
+///
+/// # Errors
+/// [`crate::event::Cancelled`]; [`BadInput`] without a gated model to start from; a budget that cannot be met.
+pub fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint> {
+    let model = match ctx.start.take() {
+        Some(model) if model.is_gated() => model,
+        _ => {
+            return Err(
+                BadInput("densities are searched for a model with gates: expected one as `start`".into()).into(),
+            );
+        }
+    };
+    ctx.normalization = model.header.normalization.clone();
+    let gates = Gates::new(&model)?;
+    let lowest = model.header.densities.first().copied().unwrap_or(Density::FULL);
+    let searched = Hunt {
+        name: "densities".into(),
+        ground: &gates,
+        floor: lowest.as_fraction() as f32,
+        unit: config.target.unit,
+        budget: gates.spent(&vec![1.0; gates.sites.len()]) / config.target.times,
+        images: config.images,
+        reward: &|top1, _| top1,
+    };
+    let anneal = Anneal::new(config.search.clone(), ctx.seed)?;
+    let found = hunt(ctx, "search", &searched, anneal)?;
+    gates.at(&found.densities)
+}

@@ -1,0 +1,307 @@
+//! The loop that every search runs in: propose, mask, measure on validation images without retraining, settle.
+//! Knows nothing of how proposals are made, nor of what becomes of the best.
+
+use super::stages::bad_input;
+use crate::data::{Split, batch};
+use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Trial, Unit, Verdict};
+use crate::infer::{self, Engine, Options, Tally};
+use crate::model::Checkpoint;
+use crate::prune::{self, Scope, Sites};
+use crate::search::{Searcher, Space};
+use crate::train::{Ctx, Snapshot};
+use anyhow::Result;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Images a run of the engine.
+const BATCH: usize = 64;
+
+/// What is searched over: sites of a model, what densities there cost, and how a compiled model takes them.
+pub trait Ground {
+    /// The model whose parts are left out in turn.
+    fn model(&self) -> &Checkpoint;
+
+    /// What is decided.
+    fn sites(&self) -> &[Site];
+
+    /// What densities spend, in the budget's unit.
+    fn spent(&self, densities: &[f32]) -> f64;
+
+    /// MACs an image and parameters.
+    fn cost(&self, densities: &[f32]) -> [u64; 2];
+
+    /// Makes a compiled model run at these densities.
+    ///
+    /// # Errors
+    /// They do not fit the model.
+    fn set(&self, engine: &mut Engine, densities: &[f32]) -> Result<()>;
+
+    /// The model at these densities, as a file can hold it.
+    ///
+    /// # Errors
+    /// They do not fit the model.
+    fn at(&self, densities: &[f32]) -> Result<Checkpoint>;
+}
+
+/// Weights pruned by magnitude.
+pub struct Structures<'a> {
+    /// The model.
+    pub model: &'a Checkpoint,
+    /// What is decided.
+    pub sites: &'a Sites,
+    /// What the budget counts.
+    pub unit: Unit,
+}
+
+/// All that can be decided in these dimensions.
+pub fn scope(dimensions: &[Dimension], floor: f32, unit: Unit) -> Scope {
+    Scope {
+        dimensions: dimensions.to_vec(),
+        floor,
+        unit,
+        ..Scope::default()
+    }
+}
+
+/// What densities spend, in a unit.
+pub fn spent(sites: &Sites, unit: Unit, densities: &[f32]) -> f64 {
+    let cost = sites.cost(densities);
+    match unit {
+        Unit::Weights => cost.weights as f64,
+        Unit::Macs | Unit::Ms => cost.macs as f64,
+    }
+}
+
+impl Ground for Structures<'_> {
+    fn model(&self) -> &Checkpoint {
+        self.model
+    }
+
+    fn sites(&self) -> &[Site] {
+        &self.sites.list
+    }
+
+    fn spent(&self, densities: &[f32]) -> f64 {
+        spent(self.sites, self.unit, densities)
+    }
+
+    fn cost(&self, densities: &[f32]) -> [u64; 2] {
+        let cost = self.sites.cost(densities);
+        [cost.macs, cost.params]
+    }
+
+    fn set(&self, engine: &mut Engine, densities: &[f32]) -> Result<()> {
+        engine.set_masks(&self.sites.masks(densities, &self.model.weights)?)
+    }
+
+    fn at(&self, densities: &[f32]) -> Result<Checkpoint> {
+        prune::apply(self.model, &self.sites.masks(densities, &self.model.weights)?)
+    }
+}
+
+/// A search to be run.
+pub struct Hunt<'a> {
+    /// Shown, e.g. `round 2`.
+    pub name: String,
+    /// What is searched over.
+    pub ground: &'a dyn Ground,
+    /// Least density of a site.
+    pub floor: f32,
+    /// What the budget counts.
+    pub unit: Unit,
+    /// What must not be exceeded.
+    pub budget: f64,
+    /// Validation images a trial is measured on.
+    pub images: usize,
+    /// What the search makes large, from accuracy and what is spent.
+    pub reward: &'a dyn Fn(f32, f64) -> f32,
+}
+
+/// The best vector of a search.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Kept share of each site.
+    pub densities: Vec<f32>,
+    /// The sites.
+    pub sites: Vec<Site>,
+    /// Its reward.
+    pub reward: f32,
+}
+
+impl Found {
+    /// The density of a site by its name; 1 if there is none.
+    pub fn at(&self, name: &str, dimension: Dimension) -> f32 {
+        let site = self
+            .sites
+            .iter()
+            .position(|s| s.name == name && s.dimension == dimension);
+        site.map_or(1.0, |i| self.densities[i])
+    }
+}
+
+/// Runs a search as the stage called `stage`, to its end.
+///
+/// # Errors
+/// [`Cancelled`], after the best so far was kept as a model; a budget that cannot be met.
+pub fn hunt<S>(ctx: &mut Ctx, stage: &str, hunt: &Hunt, fresh: S) -> Result<Found>
+where
+    S: Searcher + Clone + Serialize + DeserializeOwned,
+{
+    let snapshot = ctx.stage(stage, |ctx, begun| {
+        let mut runner = Runner::new(ctx, hunt)?;
+        let (mut searcher, mut number): (S, u64) = match begun {
+            Some(snapshot) => snapshot.facts()?,
+            None => {
+                (ctx.emit)(Event::Search(runner.start(&fresh).into()))?;
+                (fresh, 0)
+            }
+        };
+        loop {
+            // A trial may be told again after an interruption, so the search is kept as it was before it.
+            let (said, before) = (ctx.memory.said(), searcher.clone());
+            let save = |ctx: &Ctx| -> Result<()> {
+                let snapshot = Snapshot {
+                    said,
+                    done: ctx.done,
+                    ..Snapshot::of_facts(&(&before, number))?
+                };
+                ctx.memory.save(stage, snapshot, false)
+            };
+            if ctx.memory.is_due() {
+                save(ctx)?;
+            }
+            match runner.trial(ctx, &mut searcher, number) {
+                Ok(true) => number += 1,
+                Ok(false) => break,
+                Err(e) => {
+                    if e.is::<Cancelled>() {
+                        save(ctx)?;
+                        if let Some((densities, _)) = before.best() {
+                            (ctx.keep)(&hunt.ground.at(densities)?)?;
+                        }
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        let best = searcher.best().map(|(densities, reward)| (densities.to_vec(), reward));
+        Snapshot::of_facts(&best)
+    })?;
+    let best: Option<(Vec<f32>, f32)> = snapshot.facts()?;
+    let (densities, reward) =
+        best.ok_or_else(|| anyhow::anyhow!("search {}: no trial could be measured", hunt.name))?;
+    Ok(Found {
+        densities,
+        sites: hunt.ground.sites().to_vec(),
+        reward,
+    })
+}
+
+/// A compiled model that trials are measured on.
+struct Runner<'a> {
+    hunt: &'a Hunt<'a>,
+    engine: Engine,
+    pixels: Vec<f32>,
+    labels: Vec<u16>,
+    whole: f64,
+}
+
+impl<'a> Runner<'a> {
+    fn new(ctx: &Ctx, hunt: &'a Hunt<'a>) -> Result<Self> {
+        let options = Options {
+            threads: ctx.threads,
+            batch: BATCH,
+            ..Options::default()
+        };
+        let images = ctx.data.images(Split::Valid);
+        let indices = ctx.splits.indices(Split::Valid);
+        let indices = &indices[..hunt.images.clamp(1, indices.len())];
+        let mut pixels = Vec::new();
+        batch::fill(images, indices, None, &ctx.normalization, &mut pixels);
+        Ok(Self {
+            engine: infer::compile(hunt.ground.model(), &options)?,
+            pixels,
+            labels: indices.iter().map(|&i| images.labels[i as usize]).collect(),
+            whole: hunt.ground.spent(&vec![1.0; hunt.ground.sites().len()]),
+            hunt,
+        })
+    }
+
+    fn start(&self, searcher: &impl Searcher) -> SearchStart {
+        SearchStart {
+            name: self.hunt.name.clone(),
+            sites: self.hunt.ground.sites().to_vec(),
+            unit: self.hunt.unit,
+            // No budget is that of the whole model; infinity cannot be written.
+            budget: self.hunt.budget.min(self.whole),
+            whole: self.whole,
+            trials: searcher.trials(),
+            images: self.labels.len(),
+        }
+    }
+
+    /// One proposal, measured and said. False when the search is over.
+    fn trial(&mut self, ctx: &mut Ctx, searcher: &mut impl Searcher, number: u64) -> Result<bool> {
+        let hunt = self.hunt;
+        let ground = hunt.ground;
+        let spend = |densities: &[f32]| ground.spent(densities);
+        let space = Space {
+            sites: ground.sites(),
+            floor: vec![hunt.floor; ground.sites().len()],
+            locks: vec![None; ground.sites().len()],
+            budget: hunt.budget,
+            spent: &spend,
+        };
+        for steer in (ctx.steer)() {
+            (ctx.emit)(Event::Steered(steer.clone()))?;
+            if let Err(e) = searcher.steer(&space, &steer) {
+                (ctx.emit)(Event::Warning {
+                    text: format!("not followed: {e:#}"),
+                })?;
+            }
+        }
+        let Some(densities) = searcher.propose(&space).map_err(bad_input)? else {
+            return Ok(false);
+        };
+        let top1 = self.measure(ctx, &densities)?;
+        let [macs, params] = ground.cost(&densities);
+        let spent = spend(&densities);
+        let reward = (hunt.reward)(top1, spent);
+        // The one it is judged at.
+        let temperature = searcher.temperature();
+        let verdict = searcher.settle(&densities, reward);
+        (ctx.emit)(Event::Trial(Trial {
+            number,
+            densities: densities.into(),
+            spent,
+            macs,
+            params,
+            top1,
+            reward,
+            temperature,
+            acceptance: searcher.acceptance(),
+            verdict,
+        }))?;
+        if let Some(fact) = searcher
+            .fact()
+            .filter(|_| verdict == Verdict::Rejected && number % 50 == 49)
+        {
+            (ctx.emit)(Event::Warning {
+                text: format!("search {}: {fact}", hunt.name),
+            })?;
+        }
+        Ok(true)
+    }
+
+    fn measure(&mut self, ctx: &Ctx, densities: &[f32]) -> Result<f32> {
+        let ground = self.hunt.ground;
+        ground.set(&mut self.engine, densities)?;
+        let mut tally = Tally::new(ground.model().spec());
+        let image = self.pixels.len() / self.labels.len();
+        for (pixels, labels) in self.pixels.chunks(BATCH * image).zip(self.labels.chunks(BATCH)) {
+            (ctx.check)()?;
+            tally.add(self.engine.run(pixels), labels.iter().copied());
+        }
+        Ok(tally.top1())
+    }
+}

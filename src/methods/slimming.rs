@@ -1,0 +1,190 @@
+//! Network Slimming (Liu et al., arXiv 1708.06519): an L1 penalty pushes norm scales γ to zero, one threshold over all layers
+//! says which channels go, and the slim network is trained again; several times over if asked.
+//! Knows nothing of how channels are cut.
+//!
+//! ```text
+//! repeat:  train with  loss + λ Σ|γ|      (subgradient λ·sign γ)
+//!          cut the channels with the smallest |γ| in all the network: as many as the budget asks for
+//!          train without the penalty
+//! ```
+
+use super::hunt::{scope, spent};
+use super::stages::{self, Stretch, Target};
+use crate::event::{Dimension, Event, Unit};
+use crate::model::{Checkpoint, Weights};
+use crate::prune::{self, Sites, threshold};
+use crate::train::optimizer::Gradients;
+use crate::train::{self, Ctx, Plan, Pull};
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// Settings of Network Slimming.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SlimmingConfig {
+    /// How much is to go in all passes together.
+    pub target: Target,
+    /// λ, weight of Σ|γ|.
+    pub lambda: f32,
+    /// Times the whole is repeated; each pass takes its equal share, as a factor.
+    pub passes: u32,
+    /// Training with the penalty, in each pass.
+    pub sparse: Stretch,
+    /// Training afterwards, in each pass.
+    pub retrain: Stretch,
+}
+
+impl Default for SlimmingConfig {
+    fn default() -> Self {
+        Self {
+            target: Target::default(),
+            lambda: 1e-4,
+            passes: 1,
+            sparse: Stretch::default(),
+            retrain: Stretch::default(),
+        }
+    }
+}
+
+impl SlimmingConfig {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// One line naming the key, its value and what was expected.
+    pub fn check(&self) -> Result<()> {
+        self.target.check()?;
+        ensure!(
+            self.lambda >= 0.0 && self.lambda.is_finite(),
+            "method.lambda is {}, expected at least 0",
+            self.lambda
+        );
+        ensure!(
+            (1..=16).contains(&self.passes),
+            "method.passes is {}, expected 1 to 16",
+            self.passes
+        );
+        self.sparse.check("method.sparse")?;
+        self.retrain.check("method.retrain")
+    }
+}
+
+/// λ·sign γ on every norm scale; sign 0 = 0.
+struct Subgradient(f32);
+
+impl Pull for Subgradient {
+    fn add(&self, weights: &Weights, gradients: &mut Gradients) {
+        for (name, g) in gradients.iter_mut().filter(|(name, _)| name.ends_with(".gamma")) {
+            for (g, gamma) in g.iter_mut().zip(&weights[name].data) {
+                if *gamma != 0.0 {
+                    *g += self.0 * gamma.signum();
+                }
+            }
+        }
+    }
+
+    fn epoch(&mut self, _epoch: u32, _of: u32, _weights: &Weights) -> Result<Option<Event>> {
+        Ok(None)
+    }
+
+    fn save(&self) -> Weights {
+        Weights::new()
+    }
+
+    fn restore(&mut self, _saved: Weights) {}
+}
+
+/// Slims the network, or the model to start from.
+///
+/// # Errors
+/// [`crate::event::Cancelled`]; a network without norm scales; a target that cannot be met.
+pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
+    let (mut model, _) = stages::trained(ctx)?;
+    let unit = config.target.unit;
+    let whole = spent_by(&model, unit)?;
+    for pass in 1..=config.passes {
+        let of = if config.passes > 1 {
+            format!("pass {pass}/")
+        } else {
+            String::new()
+        };
+        let plan = Plan {
+            masks: model.masks.clone(),
+            ..Plan::plain("slimming", model.spec().clone(), config.sparse.over(&ctx.train))
+        };
+        let mut penalty = Subgradient(config.lambda);
+        model = train::fit(
+            ctx,
+            &format!("{of}sparse training"),
+            &plan,
+            Some(&model),
+            Some(&mut penalty),
+        )?;
+        let times = config.target.times.powf(f64::from(pass) / f64::from(config.passes));
+        model = within(&model, unit, whole / times).map_err(stages::bad_input)?;
+        model = stages::retrain(ctx, &format!("{of}retraining"), "slimming", &model, &config.retrain)?;
+    }
+    Ok(model)
+}
+
+fn spent_by(model: &Checkpoint, unit: Unit) -> Result<f64> {
+    let sites = Sites::new(model, &scope(&[Dimension::Filter], 0.0, unit))?;
+    Ok(spent(&sites, unit, &vec![1.0; sites.list.len()]))
+}
+
+/// The model without the fewest channels of smallest |γ| that brings it within a budget.
+fn within(model: &Checkpoint, unit: Unit, budget: f64) -> Result<Checkpoint> {
+    let without = |remove: usize| -> Result<Checkpoint> {
+        let masks = threshold::slimming(model, remove)?;
+        Ok(prune::cut(&prune::apply(model, &masks)?)?.checkpoint)
+    };
+    // Cutting more never costs more: bisection over the number of channels.
+    let (mut fits, mut least) = (0, None);
+    let mut step = 1;
+    while spent_by(&without(fits)?, unit)? > budget {
+        least = Some(fits);
+        fits += step;
+        step *= 2;
+        if without(fits).is_err() {
+            let most = (0..step)
+                .rev()
+                .map(|i| fits - step / 2 + i / 2)
+                .find(|&n| without(n).is_ok());
+            let at = spent_by(&without(most.unwrap_or(0))?, unit)?;
+            ensure!(
+                at <= budget,
+                "a budget of {budget:.0} cannot be met: with one channel in each layer {at:.0} is the nearest"
+            );
+            fits = most.unwrap_or(0);
+        }
+    }
+    let mut low = least.unwrap_or(0);
+    while fits - low > 1 {
+        let middle = usize::midpoint(low, fits);
+        if spent_by(&without(middle)?, unit)? > budget {
+            low = middle;
+        } else {
+            fits = middle;
+        }
+    }
+    without(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Array;
+
+    #[test]
+    fn the_subgradient_is_that_of_the_paper() {
+        let gamma = Array {
+            shape: vec![3],
+            data: vec![0.5, -0.3, 0.0],
+        };
+        let weights = Weights::from([("n.gamma".to_owned(), gamma)]);
+        let mut gradients = Gradients::from([("n.gamma".to_owned(), vec![0.01, 0.0, -0.02])]);
+        Subgradient(1e-4).add(&weights, &mut gradients);
+        for (got, expected) in gradients["n.gamma"].iter().zip([0.0101, -0.0001, -0.02]) {
+            assert!((got - expected).abs() < 1e-9, "{got} {expected}");
+        }
+    }
+}

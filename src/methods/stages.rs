@@ -1,0 +1,199 @@
+//! What pruning methods are put together from: a trained model to begin with, retraining, and what it cost.
+//! Knows nothing of how rates are found.
+
+use crate::event::{BadInput, Dimension, Unit};
+use crate::model::Checkpoint;
+use crate::train::{self, Ctx, Plan, TrainConfig};
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// A stretch of training within a method. Everything else is as in `[train]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stretch {
+    /// Times each training image is seen.
+    pub epochs: u32,
+    /// Highest learning rate.
+    pub lr: f32,
+}
+
+impl Default for Stretch {
+    fn default() -> Self {
+        Self { epochs: 4, lr: 0.03 }
+    }
+}
+
+impl Stretch {
+    /// With the run's other settings. It begins with trained weights, so the rate need not rise for long.
+    pub fn over(&self, train: &TrainConfig) -> TrainConfig {
+        TrainConfig {
+            epochs: self.epochs,
+            lr: self.lr,
+            warmup: train.warmup.min(0.1),
+            ..train.clone()
+        }
+    }
+
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// One line naming the key, its value and what was expected.
+    pub fn check(&self, key: &str) -> Result<()> {
+        ensure!(
+            (1..=100_000).contains(&self.epochs),
+            "{key}.epochs is {}, expected 1 to 100000",
+            self.epochs
+        );
+        ensure!(
+            self.lr > 0.0 && self.lr.is_finite(),
+            "{key}.lr is {}, expected more than 0",
+            self.lr
+        );
+        Ok(())
+    }
+}
+
+/// How much is to go, counted in what.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Target {
+    /// What is counted.
+    pub unit: Unit,
+    /// How many times less than the model to start from.
+    pub times: f64,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self {
+            unit: Unit::Macs,
+            times: 4.0,
+        }
+    }
+}
+
+impl Target {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// One line naming the key, its value and what was expected.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.times > 1.0 && self.times.is_finite(),
+            "method.target.times is {}, expected more than 1",
+            self.times
+        );
+        ensure!(
+            self.unit != Unit::Ms,
+            "method.target.unit is ms, expected weights or macs"
+        );
+        Ok(())
+    }
+}
+
+/// Checks a list of dimensions in which weights are pruned.
+///
+/// # Errors
+/// An empty list, one dimension twice, gates, or single weights together with structures.
+pub fn check_dimensions(dimensions: &[Dimension]) -> Result<()> {
+    ensure!(
+        !dimensions.is_empty(),
+        "method.dimensions is empty, expected e.g. [\"filter\", \"column\"]"
+    );
+    ensure!(
+        !dimensions.contains(&Dimension::Gate),
+        "method.dimensions has gate, expected filter, channel, column or element"
+    );
+    ensure!(
+        dimensions == [Dimension::Element] || !dimensions.contains(&Dimension::Element),
+        "method.dimensions has element together with others, expected it alone"
+    );
+    let twice = (1..dimensions.len()).any(|i| dimensions[..i].contains(&dimensions[i]));
+    ensure!(!twice, "method.dimensions has one dimension twice");
+    Ok(())
+}
+
+/// Checks the least kept share of a layer.
+///
+/// # Errors
+/// One line naming the key, its value and what was expected.
+pub fn check_floor(floor: f32) -> Result<()> {
+    ensure!(
+        floor > 0.0 && floor <= 1.0,
+        "method.floor is {floor}, expected more than 0 and at most 1"
+    );
+    Ok(())
+}
+
+/// Marks an error as the fault of what was asked.
+pub fn bad_input(e: anyhow::Error) -> anyhow::Error {
+    BadInput(format!("{e:#}")).into()
+}
+
+/// How stages call a dimension.
+pub fn word(dimension: Dimension) -> &'static str {
+    match dimension {
+        Dimension::Filter => "filter",
+        Dimension::Channel => "channel",
+        Dimension::Column => "column",
+        Dimension::Element => "element",
+        Dimension::Gate => "gate",
+    }
+}
+
+/// The trained model that pruning begins with: the one given, or the network trained as `[train]` says. Gives its accuracy too.
+///
+/// # Errors
+/// [`BadInput`] for a model that does not fit the images, or classifies hardly better than chance.
+pub fn trained(ctx: &mut Ctx) -> Result<(Checkpoint, f32)> {
+    let model = match ctx.start.take() {
+        Some(start) => {
+            let shape = ctx.spec.input;
+            if start.spec().input != shape || start.header.classes.len() != ctx.data.classes.len() {
+                return Err(BadInput(format!(
+                    "the model to start from reads {:?} and knows {} classes, the images are {shape:?} of {}",
+                    start.spec().input,
+                    start.header.classes.len(),
+                    ctx.data.classes.len()
+                ))
+                .into());
+            }
+            // Pixels must be shown to it as they were when it learned.
+            ctx.normalization = start.header.normalization.clone();
+            ctx.spec = start.spec().clone();
+            start
+        }
+        None => {
+            let plan = Plan::plain("dense", ctx.spec.clone(), ctx.train.clone());
+            train::fit(ctx, "training", &plan, None, None)?
+        }
+    };
+    let top1 = train::check(ctx, &model)?;
+    let chance = 1.0 / ctx.data.classes.len() as f32;
+    if top1 < 1.5 * chance {
+        return Err(BadInput(format!(
+            "the model to start from classifies {:.1} % of the validation images right, hardly better than chance; expected a trained one",
+            top1 * 100.0
+        ))
+        .into());
+    }
+    Ok((model, top1))
+}
+
+/// Trains a pruned model with its masks held: zeros stay zero.
+///
+/// # Errors
+/// As [`train::fit`].
+pub fn retrain(
+    ctx: &mut Ctx,
+    stage: &str,
+    method: &'static str,
+    model: &Checkpoint,
+    how: &Stretch,
+) -> Result<Checkpoint> {
+    let plan = Plan {
+        masks: model.masks.clone(),
+        ..Plan::plain(method, model.spec().clone(), how.over(&ctx.train))
+    };
+    train::fit(ctx, stage, &plan, Some(model), None)
+}

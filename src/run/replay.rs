@@ -1,0 +1,91 @@
+//! A run folder as state: its experiment and the fold of its log.
+//! Knows nothing of sessions; nothing in the folder is changed.
+
+use super::experiment::Experiment;
+use super::folder::read_events;
+use super::store::{RunId, RunState, Status};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The run in a folder. Without a last event it is [`Status::Interrupted`].
+///
+/// # Errors
+/// No `config.toml` or `events.jsonl` in it, or one that cannot be read.
+pub fn replay(id: RunId, folder: &Path) -> Result<RunState> {
+    ensure!(folder.is_dir(), "{} is not a run folder", folder.display());
+    let config = folder.join("config.toml");
+    ensure!(
+        config.is_file(),
+        "{} has no config.toml; expected a run folder",
+        folder.display()
+    );
+    let experiment = Experiment::load(&config.to_string_lossy(), &[])?;
+    let mut run = RunState::new(id, Arc::new(experiment));
+    for stamped in read_events(folder)? {
+        run.apply(&stamped);
+    }
+    run.folder = Some(folder.to_path_buf());
+    if run.status != Status::Ended {
+        run.status = Status::Interrupted;
+    }
+    Ok(run)
+}
+
+/// A run folder by path, or by its name under `runs`.
+///
+/// # Errors
+/// There is none.
+pub fn find(run: &Path, runs: &Path) -> Result<PathBuf> {
+    let places = [run.to_path_buf(), runs.join(run)];
+    match places.iter().find(|p| p.join("config.toml").is_file()) {
+        Some(found) => Ok(found.clone()),
+        None => bail!(
+            "no run folder {} (also not under {}); expected a folder with config.toml and events.jsonl",
+            run.display(),
+            runs.display()
+        ),
+    }
+}
+
+/// All run folders under `runs`, oldest first. Empty if there is no such folder.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn list(runs: &Path) -> Result<Vec<PathBuf>> {
+    if !runs.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(runs).with_context(|| format!("cannot list {}", runs.display()))?;
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.join("config.toml").is_file())
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Stamped};
+    use crate::run::folder::RunFolder;
+
+    #[test]
+    fn a_folder_without_a_last_event_is_an_interrupted_run() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let experiment = Experiment::load("smoke", &[]).expect("preset");
+        let mut folder = RunFolder::create(dir.path(), &experiment).expect("creates");
+        let event = Event::Warning { text: "x".into() };
+        folder.append(&Stamped { seq: 0, at: 0.5, event }).expect("writes");
+        let run = replay(RunId(3), &folder.path).expect("replays");
+        assert_eq!((run.id, run.status, run.events), (RunId(3), Status::Interrupted, 1));
+        assert_eq!(*run.experiment, experiment);
+        assert_eq!(list(dir.path()).expect("lists"), [folder.path.clone()]);
+        let name = PathBuf::from(folder.name());
+        assert_eq!(find(&name, dir.path()).expect("finds"), folder.path);
+        assert!(find(Path::new("gone"), dir.path()).is_err());
+        assert!(replay(RunId(0), dir.path()).is_err());
+    }
+}

@@ -1,0 +1,655 @@
+//! Experience-guided simulated annealing (AutoCompress, arXiv 1907.03141): every vector meets the budget and prunes bigger
+//! sites no less than smaller ones; the search only moves pruning between them.
+//! Knows nothing of networks: it proposes densities and is told a reward.
+//!
+//! ```text
+//! samples:  the uniform vector, then random ones; the best is the first state
+//!           T₀ = median |ΔE| / −ln(start acceptance),  E = −reward
+//! then:     u' = sparsities + U(−m, m), brought to the budget
+//!           better: taken;  worse by ΔE: taken with probability exp(−ΔE/T)
+//!           at every proposal T falls geometrically towards T₀ · cooling floor, and m from step towards last step
+//! ```
+//!
+//! Temperatures are in the reward's own units: on a fixed scale of 100…20 an accuracy in [0, 1] is a random walk.
+
+use super::{Measured, Searcher, Space, Steering};
+use crate::event::{Steer, Verdict};
+use anyhow::{Result, ensure};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// First temperature when all samples score the same.
+const BLIND_TEMPERATURE: f32 = 0.05;
+
+/// How to anneal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnnealConfig {
+    /// Vectors to measure, the samples included.
+    pub trials: u64,
+    /// Vectors measured before the first temperature is chosen.
+    pub samples: u64,
+    /// Share of bad moves taken at the first temperature.
+    pub start_acceptance: f32,
+    /// Last temperature as a share of the first.
+    pub cooling_floor: f32,
+    /// Largest change of a sparsity at the first temperature.
+    pub step: f32,
+    /// Largest change of a sparsity at the last temperature.
+    pub last_step: f32,
+    /// Proposals over which acceptance is counted.
+    pub window: usize,
+    /// Whether bigger sites are pruned no less than smaller ones.
+    pub guided: bool,
+}
+
+impl Default for AnnealConfig {
+    fn default() -> Self {
+        Self {
+            trials: 120,
+            samples: 8,
+            start_acceptance: 0.5,
+            cooling_floor: 0.003,
+            step: 0.35,
+            last_step: 0.08,
+            window: 20,
+            guided: true,
+        }
+    }
+}
+
+impl AnnealConfig {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// One line naming the key, its value and what was expected.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            (1..=10_000_000).contains(&self.trials),
+            "search.trials is {}, expected 1 to 10000000",
+            self.trials
+        );
+        ensure!(
+            self.samples >= 1,
+            "search.samples is {}, expected at least 1",
+            self.samples
+        );
+        ensure!(
+            self.start_acceptance > 0.0 && self.start_acceptance < 1.0,
+            "search.start_acceptance is {}, expected more than 0 and less than 1",
+            self.start_acceptance
+        );
+        ensure!(
+            self.cooling_floor > 0.0 && self.cooling_floor <= 1.0,
+            "search.cooling_floor is {}, expected more than 0 and at most 1",
+            self.cooling_floor
+        );
+        ensure!(
+            self.step > 0.0 && self.step <= 1.0,
+            "search.step is {}, expected more than 0 and at most 1",
+            self.step
+        );
+        ensure!(
+            self.last_step > 0.0 && self.last_step <= self.step,
+            "search.last_step is {}, expected more than 0 and at most search.step",
+            self.last_step
+        );
+        ensure!(
+            self.window >= 1,
+            "search.window is {}, expected at least 1",
+            self.window
+        );
+        Ok(())
+    }
+}
+
+/// What became of a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Move {
+    Better,
+    WorseTaken,
+    WorseLeft,
+}
+
+/// The state of an annealing: saved and read back, it goes on with exactly the same proposals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Anneal {
+    config: AnnealConfig,
+    rng: ChaCha8Rng,
+    steering: Steering,
+    /// Trials settled.
+    number: u64,
+    /// Proposed and not yet settled.
+    pending: Option<Vec<f32>>,
+    current: Option<Measured>,
+    best: Option<Measured>,
+    /// To be measured again within new limits before the search goes on from it.
+    anchor: Option<Vec<f32>>,
+    /// Rewards of the samples.
+    samples: Vec<f32>,
+    first_temperature: Option<f32>,
+    /// The trial from which the temperature falls.
+    heated_at: u64,
+    window: VecDeque<Move>,
+}
+
+impl Anneal {
+    /// A search that has not begun.
+    ///
+    /// # Errors
+    /// As [`AnnealConfig::check`].
+    pub fn new(config: AnnealConfig, seed: u64) -> Result<Self> {
+        config.check()?;
+        Ok(Self {
+            config,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            steering: Steering::default(),
+            number: 0,
+            pending: None,
+            current: None,
+            best: None,
+            anchor: None,
+            samples: Vec::new(),
+            first_temperature: None,
+            heated_at: 0,
+            window: VecDeque::new(),
+        })
+    }
+
+    /// How far it has cooled: 0 at the first temperature, 1 at the last.
+    fn cooled(&self) -> f32 {
+        let planned = self.config.trials.saturating_sub(self.heated_at + 1).max(1);
+        let done = self.number.saturating_sub(self.heated_at) as f32 / planned as f32;
+        done.min(1.0)
+    }
+
+    /// The next vector's wishes.
+    fn wishes(&mut self, space: &Space) -> Vec<f32> {
+        if self.number == 0 {
+            return space.level();
+        }
+
+        let AnnealConfig { step, last_step, .. } = self.config;
+        let step = step * (last_step / step).powf(self.cooled());
+        match &self.current {
+            Some(current) if self.first_temperature.is_some() => current
+                .densities
+                .iter()
+                .map(|d| (1.0 - d + self.rng.random_range(-step..=step)).clamp(0.0, 1.0))
+                .collect(),
+            _ => space.sites.iter().map(|_| self.rng.random()).collect(),
+        }
+    }
+
+    fn choose(&mut self, space: &Space) -> Result<Vec<f32>> {
+        if let Some(anchor) = &self.anchor {
+            return space.bring(anchor);
+        }
+        if let Some(hand) = self.steering.queue.pop_front() {
+            return space.bring(&hand);
+        }
+        let wishes = self.wishes(space);
+        if self.config.guided {
+            space.fit(&wishes)
+        } else {
+            space.fit_free(&wishes)
+        }
+    }
+
+    /// Whether a state worse by `loss` is taken at the present temperature.
+    fn dares(&mut self, loss: f32) -> bool {
+        let chance = acceptance(loss, self.temperature());
+        self.rng.random::<f32>() < chance
+    }
+
+    fn note(&mut self, what: Move) {
+        self.window.push_back(what);
+        if self.window.len() > self.config.window {
+            self.window.pop_front();
+        }
+    }
+
+    /// A sample: the best of them is where the search starts.
+    fn sample(&mut self, reward: f32) {
+        self.samples.push(reward);
+        if self.samples.len() as u64 >= self.config.samples {
+            self.first_temperature = Some(first_temperature(&self.samples, self.config.start_acceptance));
+            self.heated_at = self.number + 1;
+        }
+    }
+
+    /// Takes or leaves what was proposed.
+    fn judge(&mut self, measured: Measured) -> Verdict {
+        let anchor = self.anchor.take().is_some();
+        let sampling = self.first_temperature.is_none();
+        let reward = measured.reward;
+        if !reward.is_finite() {
+            self.note(Move::WorseLeft);
+            return Verdict::Rejected;
+        }
+        if sampling {
+            self.sample(reward);
+        }
+        let loss = self.current.as_ref().map_or(0.0, |current| current.reward - reward);
+        let best = anchor || self.best.as_ref().is_none_or(|best| reward > best.reward);
+        let what = if best || loss <= 0.0 {
+            Move::Better
+        } else if !sampling && self.dares(loss) {
+            Move::WorseTaken
+        } else {
+            Move::WorseLeft
+        };
+        if !sampling && !anchor {
+            self.note(what);
+        }
+        if what == Move::WorseLeft {
+            return Verdict::Rejected;
+        }
+        if best {
+            self.best = Some(measured.clone());
+        }
+        self.current = Some(measured);
+        if best { Verdict::Best } else { Verdict::Accepted }
+    }
+}
+
+/// exp(−ΔE/T); a loss of nothing is always taken.
+fn acceptance(loss: f32, temperature: f32) -> f32 {
+    if loss <= 0.0 { 1.0 } else { (-loss / temperature).exp() }
+}
+
+/// The temperature at which the median difference between one sample and the next is taken with the given probability.
+fn first_temperature(rewards: &[f32], start_acceptance: f32) -> f32 {
+    let mut losses: Vec<f32> = rewards
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).abs())
+        .filter(|d| *d > 0.0)
+        .collect();
+    losses.sort_by(f32::total_cmp);
+    match losses.get(losses.len() / 2) {
+        Some(median) => median / -start_acceptance.ln(),
+        None => BLIND_TEMPERATURE,
+    }
+}
+
+impl Searcher for Anneal {
+    fn trials(&self) -> u64 {
+        self.config.trials
+    }
+
+    fn propose(&mut self, space: &Space) -> Result<Option<Vec<f32>>> {
+        if self.number >= self.config.trials {
+            return Ok(None);
+        }
+        if self.pending.is_none() {
+            let space = self.steering.over(space);
+            self.pending = Some(self.choose(&space)?);
+        }
+        Ok(self.pending.clone())
+    }
+
+    fn settle(&mut self, densities: &[f32], reward: f32) -> Verdict {
+        // One proposed before the limits changed is counted, but can be no state any more.
+        let verdict = match self.pending.take() {
+            Some(proposed) if proposed == densities => self.judge(Measured {
+                densities: proposed,
+                reward,
+            }),
+            _ => Verdict::Rejected,
+        };
+        self.number += 1;
+        verdict
+    }
+
+    /// A vector made by hand becomes the state under the same rule as any other. Under new limits, the best so far is
+    /// kept if it respects them; else it is brought within them and measured again, and the search goes on from there.
+    fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {
+        self.steering.take(space, steer)?;
+        if *steer == Steer::Reheat {
+            self.heated_at = self.number;
+            self.window.clear();
+        }
+        let space = self.steering.over(space);
+        if self.pending.as_ref().is_some_and(|p| !space.holds(p)) {
+            self.pending = None;
+        }
+        let holds = |m: &Option<Measured>| m.as_ref().is_some_and(|m| space.holds(&m.densities));
+        match (holds(&self.best), holds(&self.current)) {
+            (true, true) => self.anchor = None,
+            (true, false) => {
+                self.anchor = None;
+                self.current = self.best.clone();
+            }
+            (false, true) => self.best = self.current.clone(),
+            (false, false) => {
+                self.anchor = self.best.as_ref().map(|best| best.densities.clone());
+                if self.anchor.is_some() {
+                    self.pending = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn best(&self) -> Option<(&[f32], f32)> {
+        self.best.as_ref().map(|best| (&best.densities[..], best.reward))
+    }
+
+    fn temperature(&self) -> f32 {
+        let cooling = self.config.cooling_floor.powf(self.cooled());
+        self.first_temperature.map_or(0.0, |first| first * cooling)
+    }
+
+    fn acceptance(&self) -> f32 {
+        let count = |what| self.window.iter().filter(|m| **m == what).count();
+        let (taken, left) = (count(Move::WorseTaken), count(Move::WorseLeft));
+        taken as f32 / (taken + left).max(1) as f32
+    }
+
+    fn fact(&self) -> Option<&'static str> {
+        if self.window.len() < self.config.window {
+            return None;
+        }
+        let worse = self.window.iter().filter(|m| **m != Move::Better).count();
+        if self.window.iter().all(|m| *m == Move::WorseLeft) {
+            Some("frozen")
+        } else if 4 * worse >= self.window.len() && !self.window.contains(&Move::WorseLeft) {
+            Some("accepts everything")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::Random;
+    use crate::search::toy::Toy;
+
+    fn close(got: f32, expected: f32) -> bool {
+        (got - expected).abs() <= 1e-3 * expected
+    }
+
+    #[test]
+    fn worse_moves_are_taken_as_the_rule_says() {
+        for (loss, temperature, chance) in [
+            (0.05, 100.0, 0.999_500),
+            (0.05, 20.0, 0.997_503),
+            (5.0, 100.0, 0.951_229),
+            (5.0, 20.0, 0.778_801),
+            (10.0, 50.0, 0.818_731),
+            (0.01, 0.01, 0.367_879),
+            (0.05, 0.01, 0.006_738),
+            (0.02, 0.001, 2.061e-9),
+        ] {
+            assert!(close(acceptance(loss, temperature), chance), "{loss} {temperature}");
+        }
+        assert_eq!(acceptance(0.0, 0.0), 1.0);
+    }
+
+    #[test]
+    fn the_first_temperature_takes_the_median_difference_as_often_as_asked() {
+        let first = first_temperature(&[0.5, 0.51, 0.48, 0.48, 0.40], 0.8);
+        assert!(close(acceptance(0.03, first), 0.8), "{first}");
+        assert_eq!(first_temperature(&[0.1, 0.1, 0.1], 0.8), BLIND_TEMPERATURE);
+    }
+
+    #[test]
+    fn it_beats_random_vectors_and_the_uniform_one_on_a_law_that_is_known() {
+        let toy = Toy::layers();
+        let mut gains = Vec::new();
+        for seed in 0..5 {
+            let mut anneal = Anneal::new(AnnealConfig::default(), seed).unwrap();
+            let tried = toy.drive(&mut anneal);
+            assert_eq!(tried.len(), 120);
+            let mut random = Random::new(120, seed).unwrap();
+            toy.drive(&mut random);
+            let [annealed, random] = [anneal.best().unwrap().1, random.best().unwrap().1];
+            // The first vector is the uniform one.
+            assert!(annealed > toy.reward(&tried[0]) + 0.05, "{annealed}");
+            gains.push(annealed - random);
+        }
+        assert!(
+            gains.iter().all(|g| *g > 0.0) && gains.iter().sum::<f32>() > 5.0 * 0.01,
+            "{gains:?}"
+        );
+    }
+
+    #[test]
+    fn every_vector_is_guided_within_limits_and_as_near_the_budget_as_rounding_lets_it() {
+        let toy = Toy::layers();
+        toy.with(|space| {
+            let mut anneal = Anneal::new(AnnealConfig::default(), 3).unwrap();
+            while let Some(d) = anneal.propose(space).unwrap() {
+                assert!(space.holds(&d));
+                assert!((space.spent)(&d) > 0.96 * space.budget, "{d:?}");
+                for (i, a) in space.sites.iter().enumerate() {
+                    for (j, b) in space.sites.iter().enumerate() {
+                        assert!(a.size >= b.size || d[i] >= d[j] || d[j] == space.floor[j], "{d:?}");
+                    }
+                }
+                anneal.settle(&d, toy.reward(&d));
+            }
+        });
+    }
+
+    #[test]
+    fn a_saved_search_goes_on_with_the_same_vectors() {
+        let toy = Toy::layers();
+        let whole = toy.drive(&mut Anneal::new(AnnealConfig::default(), 9).unwrap());
+        for stop in [0, 3, 8, 50, 119] {
+            let mut anneal = Anneal::new(AnnealConfig::default(), 9).unwrap();
+            toy.drive_for(&mut anneal, stop);
+            // Killed between a proposal and its measurement.
+            toy.with(|space| anneal.propose(space).map(|_| ())).unwrap();
+            let text = serde_json::to_string(&anneal).unwrap();
+            let mut back: Anneal = serde_json::from_str(&text).unwrap();
+            assert_eq!(back, anneal);
+            assert_eq!(toy.drive(&mut back), whole[stop..]);
+            assert_eq!(
+                back.best().unwrap().1,
+                whole.iter().map(|d| toy.reward(d)).fold(0.0, f32::max)
+            );
+        }
+    }
+
+    #[test]
+    fn other_seeds_try_other_vectors() {
+        let toy = Toy::layers();
+        let of = |seed| toy.drive(&mut Anneal::new(AnnealConfig::default(), seed).unwrap());
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1)[1..], of(2)[1..]);
+    }
+
+    #[test]
+    fn it_cools_by_the_same_factor_at_every_proposal() {
+        let config = AnnealConfig {
+            trials: 17,
+            cooling_floor: 0.9f32.powi(16),
+            ..AnnealConfig::default()
+        };
+        let mut anneal = Anneal::new(config, 1).unwrap();
+        anneal.first_temperature = Some(100.0);
+        let mut at = |number| {
+            anneal.number = number;
+            anneal.temperature()
+        };
+        assert!(close(at(0), 100.0) && close(at(1), 90.0) && close(at(16), 18.530));
+        assert!(at(15) > 20.0 && at(16) < 20.0);
+    }
+
+    #[test]
+    fn it_cools_to_its_floor_and_is_reheated() {
+        let toy = Toy::layers();
+        toy.with(|space| {
+            let mut anneal = Anneal::new(AnnealConfig::default(), 1).unwrap();
+            assert_eq!(anneal.temperature(), 0.0);
+            toy.drive_for(&mut anneal, 8);
+            let first = anneal.temperature();
+            assert!(first > 0.0);
+            toy.drive_for(&mut anneal, 52);
+            assert!(anneal.temperature() < 0.1 * first);
+            anneal.steer(space, &Steer::Reheat).unwrap();
+            assert_eq!(anneal.temperature(), first);
+            toy.drive_for(&mut anneal, 59);
+            assert!(close(anneal.temperature(), 0.003 * first));
+        });
+    }
+
+    /// Drives with rewards of `law` after the samples, at a temperature held at its first.
+    fn fact_under(mut law: impl FnMut(u64) -> f32) -> (Option<&'static str>, f32) {
+        let toy = Toy::layers();
+        let config = AnnealConfig {
+            trials: 60,
+            cooling_floor: 1.0,
+            ..AnnealConfig::default()
+        };
+        let mut anneal = Anneal::new(config, 1).unwrap();
+        toy.with(|space| {
+            for number in 0..60 {
+                let d = anneal.propose(space).unwrap().unwrap();
+                // The samples differ by 0.1 from one to the next.
+                let reward = if number < 8 {
+                    0.1 * (number % 2) as f32
+                } else {
+                    law(number)
+                };
+                anneal.settle(&d, reward);
+            }
+        });
+        (anneal.fact(), anneal.acceptance())
+    }
+
+    #[test]
+    fn a_random_walk_and_a_frozen_search_are_said() {
+        let small = |n: u64| if n.is_multiple_of(2) { 0.0999 } else { 0.099_95 };
+        let (fact, acceptance) = fact_under(small);
+        assert_eq!((fact, acceptance), (Some("accepts everything"), 1.0));
+        assert_eq!(fact_under(|_| -10.0), (Some("frozen"), 0.0));
+        let (fact, acceptance) = fact_under(|n| if n.is_multiple_of(2) { 0.1 } else { 0.0 });
+        assert!(fact.is_none() && acceptance > 0.2 && acceptance < 0.9, "{acceptance}");
+    }
+
+    #[test]
+    fn what_is_no_number_is_left() {
+        let toy = Toy::layers();
+        toy.with(|space| {
+            let mut anneal = Anneal::new(AnnealConfig::default(), 1).unwrap();
+            for reward in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let d = anneal.propose(space).unwrap().unwrap();
+                assert_eq!(anneal.settle(&d, reward), Verdict::Rejected);
+                assert!(anneal.best().is_none());
+            }
+            let d = anneal.propose(space).unwrap().unwrap();
+            assert_eq!(anneal.settle(&d, 0.5), Verdict::Best);
+        });
+    }
+
+    #[test]
+    fn a_harder_budget_is_met_from_the_next_vector_on_and_the_best_is_measured_again() {
+        let toy = Toy::layers();
+        toy.with(|space| {
+            let mut anneal = Anneal::new(AnnealConfig::default(), 1).unwrap();
+            toy.drive_for(&mut anneal, 40);
+            let old = anneal.best().unwrap().0.to_vec();
+            let most = 0.7 * space.budget;
+            // One is out when the budget changes.
+            let out = anneal.propose(space).unwrap().unwrap();
+            anneal.steer(space, &Steer::Budget { most }).unwrap();
+            assert_eq!(anneal.settle(&out, 1.0), Verdict::Rejected);
+            let next = anneal.propose(space).unwrap().unwrap();
+            assert!((space.spent)(&next) <= most);
+            assert!(
+                next.iter().zip(&old).all(|(new, old)| new <= &(old + 0.07)),
+                "{next:?} {old:?}"
+            );
+            assert_eq!(anneal.settle(&next, 0.01), Verdict::Best);
+            assert_eq!(anneal.best().unwrap().1, 0.01);
+            for d in toy.drive_for(&mut anneal, 20) {
+                assert!((space.spent)(&d) <= most);
+            }
+            // A softer one leaves the best as it is.
+            let best = anneal.best().unwrap().1;
+            anneal.steer(space, &Steer::Budget { most: space.budget }).unwrap();
+            assert_eq!(anneal.best().unwrap().1, best);
+        });
+    }
+
+    #[test]
+    fn locks_hold_and_are_lifted() {
+        let toy = Toy::layers();
+        toy.with(|space| {
+            let mut anneal = Anneal::new(AnnealConfig::default(), 1).unwrap();
+            toy.drive_for(&mut anneal, 20);
+            anneal.steer(space, &Steer::Lock { site: 4, density: 1.0 }).unwrap();
+            assert!(toy.drive_for(&mut anneal, 20).iter().all(|d| d[4] == 1.0));
+            assert_eq!(anneal.best().unwrap().0[4], 1.0);
+            anneal.steer(space, &Steer::Unlock { site: 4 }).unwrap();
+            assert!(toy.drive_for(&mut anneal, 20).iter().any(|d| d[4] < 0.9));
+            assert!(anneal.steer(space, &Steer::Lock { site: 4, density: 0.01 }).is_err());
+        });
+    }
+
+    #[test]
+    fn a_vector_made_by_hand_is_next() {
+        let toy = Toy::layers();
+        toy.with(|space| {
+            let mut anneal = Anneal::new(AnnealConfig::default(), 1).unwrap();
+            toy.drive_for(&mut anneal, 20);
+            let hand = vec![0.25; 8];
+            anneal
+                .steer(
+                    space,
+                    &Steer::Propose {
+                        densities: hand.clone(),
+                    },
+                )
+                .unwrap();
+            assert_eq!(anneal.propose(space).unwrap().unwrap(), hand);
+            anneal.settle(&hand, 0.9);
+            anneal
+                .steer(
+                    space,
+                    &Steer::Propose {
+                        densities: vec![1.0; 8],
+                    },
+                )
+                .unwrap();
+            let d = anneal.propose(space).unwrap().unwrap();
+            assert!(space.holds(&d));
+        });
+    }
+
+    #[test]
+    fn without_a_budget_it_finds_how_far_to_go_by_itself() {
+        let toy = Toy {
+            target: f64::INFINITY,
+            ..Toy::layers()
+        };
+        // Thresholds: the reward is highest where all sparsities are 0.3.
+        let law = |d: &[f32]| 1.0 - d.iter().map(|d| (0.7 - d).abs()).sum::<f32>() / 8.0;
+        let mut anneal = Anneal::new(AnnealConfig::default(), 1).unwrap();
+        toy.with(|space| {
+            while let Some(d) = anneal.propose(space).unwrap() {
+                anneal.settle(&d, law(&d));
+            }
+        });
+        assert!(anneal.best().unwrap().1 > 0.93, "{:?}", anneal.best());
+    }
+
+    #[test]
+    fn settings_are_checked_by_name() {
+        let config = AnnealConfig {
+            cooling_floor: 0.0,
+            ..AnnealConfig::default()
+        };
+        let text = Anneal::new(config, 1).unwrap_err().to_string();
+        assert!(text.starts_with("search.cooling_floor is 0"), "{text}");
+        assert!(toml::from_str::<AnnealConfig>("trails = 3").is_err());
+        assert_eq!(toml::from_str::<AnnealConfig>("trials = 3").unwrap().trials, 3);
+    }
+}

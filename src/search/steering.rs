@@ -1,0 +1,96 @@
+//! What a person asked of a running search: another budget, locks, vectors to try. Kept beside the space, so that a
+//! saved search carries it.
+//! Knows nothing of how a search goes on.
+
+use super::Space;
+use crate::event::Steer;
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Interventions still in force.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Steering {
+    /// In place of the space's.
+    pub budget: Option<f64>,
+    /// In place of the space's, by site; `None` frees it.
+    pub locks: BTreeMap<usize, Option<f32>>,
+    /// Vectors to try next, as they were given.
+    pub queue: VecDeque<Vec<f32>>,
+}
+
+impl Steering {
+    /// The space as it is steered.
+    pub fn over<'a>(&self, space: &Space<'a>) -> Space<'a> {
+        let mut steered = space.clone();
+        steered.budget = self.budget.unwrap_or(space.budget);
+        for (&site, &lock) in &self.locks {
+            steered.locks[site] = lock;
+        }
+        steered
+    }
+
+    /// Notes an intervention.
+    ///
+    /// # Errors
+    /// If there is no such site, or no vector could meet what would be asked; nothing is changed then.
+    pub fn take(&mut self, space: &Space, steer: &Steer) -> Result<()> {
+        let mut next = self.clone();
+        let n = space.sites.len();
+        match steer {
+            Steer::Budget { most } => next.budget = Some(*most),
+            Steer::Lock { site, density } => {
+                ensure!(*site < n, "site {site} was to be held, but there are {n}");
+                next.locks.insert(*site, Some(*density));
+            }
+            Steer::Unlock { site } => {
+                ensure!(*site < n, "site {site} was to be freed, but there are {n}");
+                next.locks.insert(*site, None);
+            }
+            Steer::Reheat => {}
+            Steer::Propose { densities } => {
+                self.over(space).bring(densities)?;
+                next.queue.push_back(densities.clone());
+            }
+        }
+        next.over(space).check()?;
+        *self = next;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::toy;
+
+    #[test]
+    fn what_cannot_be_met_is_refused_and_changes_nothing() {
+        let sites = toy::sites(&[100.0, 100.0]);
+        let spent = |d: &[f32]| f64::from(d[0] + d[1]) * 100.0;
+        let space = Space {
+            sites: &sites,
+            floor: vec![0.25; 2],
+            locks: vec![None; 2],
+            budget: 100.0,
+            spent: &spent,
+        };
+        let mut steering = Steering::default();
+        steering.take(&space, &Steer::Lock { site: 0, density: 0.5 }).unwrap();
+        let before = steering.clone();
+        let text = steering.take(&space, &Steer::Budget { most: 60.0 }).unwrap_err();
+        assert!(text.to_string().ends_with(" 75"), "{text}");
+        assert!(steering.take(&space, &Steer::Lock { site: 1, density: 0.0 }).is_err());
+        assert!(steering.take(&space, &Steer::Lock { site: 2, density: 0.5 }).is_err());
+        assert!(steering.take(&space, &Steer::Unlock { site: 9 }).is_err());
+        let vector = Steer::Propose {
+            densities: vec![1.0; 3],
+        };
+        assert!(steering.take(&space, &vector).is_err());
+        assert_eq!(steering, before);
+        assert_eq!(steering.over(&space).locks, [Some(0.5), None]);
+        steering.take(&space, &Steer::Unlock { site: 0 }).unwrap();
+        steering.take(&space, &Steer::Budget { most: 60.0 }).unwrap();
+        assert_eq!(steering.over(&space).budget, 60.0);
+    }
+}

@@ -1,0 +1,96 @@
+//! One batch: loss, how many were right, and the gradient of every weight.
+//! Knows nothing of what becomes of gradients.
+
+use super::optimizer::Gradients;
+use crate::event::Cancelled;
+use crate::model::Weights;
+use crate::model::net::{Net, Output, Pass, tensors};
+use anyhow::{Result, ensure};
+use burn::tensor::{Tensor, TensorData, activation};
+
+/// A batch to learn from.
+pub struct Lesson<'a> {
+    /// `[n, c, h, w]`, normalized.
+    pub pixels: Vec<f32>,
+    /// One class an image.
+    pub labels: &'a [usize],
+    /// Densities, statistics, dropout.
+    pub pass: Pass<'a>,
+    /// Share of the target spread evenly over all classes.
+    pub label_smoothing: f32,
+    /// λ of the saliency term.
+    pub lambda: f32,
+    /// Asked between the passes; an error means: stop now.
+    pub check: &'a dyn Fn() -> Result<(), Cancelled>,
+}
+
+/// What a batch taught.
+pub struct Learnt {
+    /// Cross-entropy + λ·L1, mean over images.
+    pub loss: f32,
+    /// Images classified right.
+    pub right: usize,
+    /// Gradient of the loss for every weight that has one.
+    pub gradients: Gradients,
+}
+
+/// Cross-entropy + λ·L1 → gradients, at these weights.
+///
+/// # Errors
+/// [`Cancelled`]; a loss that is not a number or beyond all measure.
+pub fn backward(net: &Net, weights: &Weights, lesson: Lesson) -> Result<Learnt> {
+    let device = net.device().clone().autodiff();
+    let [c, h, w] = net.spec.input;
+    let x = Tensor::<4>::from_data(TensorData::new(lesson.pixels, [lesson.labels.len(), c, h, w]), &device);
+    let tracked = |(name, p): (String, Tensor<1>)| (name, p.autodiff().require_grad());
+    let params: std::collections::BTreeMap<_, _> = tensors(weights, net.device()).into_iter().map(tracked).collect();
+    let Output { logits, l1, .. } = net.forward(&params, x, &lesson.pass)?;
+    (lesson.check)()?;
+    let right = right_ones(&logits, lesson.labels)?;
+    let mut loss = cross_entropy(logits, lesson.labels, lesson.label_smoothing);
+    if let Some(l1) = l1.filter(|_| lesson.lambda > 0.0) {
+        loss = loss + l1.mul_scalar(lesson.lambda);
+    }
+    let value = loss.clone().into_scalar::<f32>();
+    ensure!(
+        value < 1e4,
+        "the loss is {value}: a smaller train.lr or train.clip_norm may help"
+    );
+    let mut found = loss.backward();
+    (lesson.check)()?;
+    let mut gradients = Gradients::new();
+    for (name, p) in params {
+        if let Some(g) = p.grad_remove(&mut found) {
+            gradients.insert(name, g.into_data().try_to_vec()?);
+        }
+    }
+    Ok(Learnt {
+        loss: value,
+        right,
+        gradients,
+    })
+}
+
+/// Mean over images of −Σ q·log softmax, q the one-hot target with `smoothing` spread over all classes.
+fn cross_entropy(logits: Tensor<2>, labels: &[usize], smoothing: f32) -> Tensor<1> {
+    let [n, classes] = logits.dims();
+    let mut target = vec![smoothing / classes as f32; n * classes];
+    for (image, &label) in labels.iter().enumerate() {
+        target[image * classes + label] += 1.0 - smoothing;
+    }
+    let target = Tensor::<2>::from_data(TensorData::new(target, [n, classes]), &logits.device());
+    (activation::log_softmax(logits, 1) * target)
+        .sum()
+        .div_scalar(-(n as f32))
+}
+
+fn right_ones(logits: &Tensor<2>, labels: &[usize]) -> Result<usize> {
+    let [_, classes] = logits.dims();
+    let values: Vec<f32> = logits.to_data().try_to_vec()?;
+    let best = |row: &[f32]| (0..classes).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0);
+    Ok(values
+        .chunks_exact(classes)
+        .zip(labels)
+        .filter(|(row, label)| best(row) == **label)
+        .count())
+}

@@ -1,0 +1,123 @@
+//! From weights to a model: norm statistics, and what it is worth, measured on the way and at the end.
+//! Knows nothing of how weights are found.
+
+use super::{Ctx, Plan, calibrate::calibrate, measure::measure};
+use crate::data::Split;
+use crate::event::Event;
+use crate::model::checkpoint::{Header, Metric, SCHEMA};
+use crate::model::net::Net;
+use crate::model::{Checkpoint, Density, Fractions, Weights, cost};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+/// A quick look on the way: the largest, the middle and the smallest kept density, on validation images. The model is kept.
+pub(super) fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, weights: &Weights, epoch: u32) -> Result<()> {
+    let kept = &plan.kept;
+    let mut looked = vec![kept[0], kept[kept.len() / 2], kept[kept.len() - 1]];
+    looked.dedup();
+    let mut checkpoint = statistics(ctx, plan, net, weights.clone(), looked)?;
+    let epoch = ctx.done[1] as u32 + epoch;
+    let mut metrics = Vec::new();
+    for density in checkpoint.header.densities.clone().into_iter().rev() {
+        metrics.push(say(ctx, &checkpoint, density, Split::Valid, epoch)?);
+    }
+    let top1 = metrics[0].top1;
+    checkpoint.header.metrics = metrics;
+    let model = (ctx.keep)(&checkpoint)?;
+    let cost = cost::total(
+        checkpoint.spec(),
+        &checkpoint.masks,
+        &Fractions::dense(checkpoint.spec()),
+    )?;
+    Ok((ctx.emit)(Event::Kept { model, cost, top1 })?)
+}
+
+/// Measures a model on the validation images at its highest density, and says it. Gives its accuracy.
+///
+/// # Errors
+/// [`crate::event::Cancelled`].
+pub fn check(ctx: &mut Ctx, model: &Checkpoint) -> Result<f32> {
+    let highest = model.header.densities.last().copied().unwrap_or(Density::FULL);
+    let epoch = ctx.done[1] as u32;
+    Ok(say(ctx, model, highest, Split::Valid, epoch)?.top1)
+}
+
+/// The end of a run: the model at every kept density, on validation images, and once on test images.
+///
+/// # Errors
+/// [`crate::event::Cancelled`].
+pub fn finish(ctx: &mut Ctx, mut model: Checkpoint) -> Result<Checkpoint> {
+    (ctx.emit)(Event::Phase {
+        name: "measuring".into(),
+        progress: 1.0,
+    })?;
+    let epoch = ctx.done[1] as u32;
+    let mut metrics = Vec::new();
+    for density in model.header.densities.clone().into_iter().rev() {
+        for split in [Split::Valid, Split::Test] {
+            metrics.push(say(ctx, &model, density, split, epoch)?);
+        }
+    }
+    model.header.metrics = metrics;
+    Ok(model)
+}
+
+/// A model with norm statistics at these densities.
+pub(super) fn statistics(
+    ctx: &mut Ctx,
+    plan: &Plan,
+    net: &Net,
+    weights: Weights,
+    densities: Vec<Density>,
+) -> Result<Checkpoint> {
+    let gates = net.spec.gates().len();
+    let mut stats = BTreeMap::new();
+    for &density in &densities {
+        let moments = calibrate(ctx, net, &vec![density; gates], plan.norm_statistics, plan.calibration)?;
+        stats.insert(density, moments);
+    }
+    let header = Header {
+        schema: SCHEMA,
+        spec: plan.spec.clone(),
+        normalization: ctx.normalization.clone(),
+        classes: ctx.data.classes.clone(),
+        method: plan.method.to_owned(),
+        data: ctx.data.name.clone(),
+        densities,
+        gate_densities: Vec::new(),
+        metrics: Vec::new(),
+        recipe: ctx.recipe.clone(),
+    };
+    Ok(Checkpoint {
+        header,
+        weights,
+        masks: plan.masks.clone(),
+        stats,
+    })
+}
+
+fn say(ctx: &mut Ctx, checkpoint: &Checkpoint, density: Density, split: Split, epoch: u32) -> Result<Metric> {
+    let tally = measure(ctx, checkpoint, density, split)?;
+    let (top1, loss, macs) = (tally.top1(), tally.loss(), tally.macs());
+    (ctx.emit)(Event::Epoch {
+        epoch,
+        split,
+        density,
+        loss,
+        top1,
+        macs,
+        n: tally.n,
+    })?;
+    if split == Split::Valid {
+        (ctx.emit)(Event::Layers {
+            layers: tally.layers(checkpoint.spec()).into(),
+        })?;
+    }
+    Ok(Metric {
+        density,
+        split: split.name().to_owned(),
+        top1,
+        n: tally.n,
+        macs,
+    })
+}

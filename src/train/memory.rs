@@ -1,0 +1,102 @@
+//! What a run remembers, so that it can be killed anywhere and go on to the same end.
+//! Knows nothing of files: where a memory is kept is up to whoever gives it.
+//!
+//! A method is told as a procedure of named *stages*. Run again after an interruption, it finds the results of finished stages
+//! here and skips them, and the stage that was under way finds where it stood. Everything between stages must be cheap and
+//! depend on nothing but the stages' results; then the second telling says the same events as the first.
+
+use crate::model::{Checkpoint, Weights};
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What a stage left, or where it stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Events that had been said when it was taken.
+    pub said: u64,
+    /// Training steps and epochs of the whole run that were done.
+    pub done: [u64; 2],
+    /// Small facts.
+    pub facts: serde_json::Value,
+    /// Arrays.
+    pub arrays: Weights,
+    /// A model.
+    pub model: Option<Checkpoint>,
+}
+
+impl Snapshot {
+    /// Facts alone.
+    ///
+    /// # Errors
+    /// They cannot be written as JSON.
+    pub fn of_facts(facts: &impl Serialize) -> Result<Self> {
+        Ok(Self {
+            facts: serde_json::to_value(facts)?,
+            ..Self::default()
+        })
+    }
+
+    /// The facts.
+    ///
+    /// # Errors
+    /// They are of another kind: the memory is of another version.
+    pub fn facts<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_value(self.facts.clone()).context("what the run remembers does not fit this version")
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// There is none: the memory is of another version.
+    pub fn model(self) -> Result<Checkpoint> {
+        self.model.context("what the run remembers has no model")
+    }
+}
+
+/// Keeps snapshots by stage name. A stage's inner stages are called `STAGE/INNER`, and are forgotten when it is over.
+pub trait Memory {
+    /// What a finished stage left. Finding it moves the run's place to the stage's end.
+    fn finished(&self, stage: &str) -> Option<Snapshot>;
+
+    /// Where a stage under way stood. Finding it moves the run's place there.
+    fn unfinished(&self, stage: &str) -> Option<Snapshot>;
+
+    /// Events said so far.
+    fn said(&self) -> u64;
+
+    /// Whether it is time to save what is under way.
+    fn is_due(&self) -> bool;
+
+    /// Remembers. `over` says that the stage is finished.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn save(&self, stage: &str, snapshot: Snapshot, over: bool) -> Result<()>;
+}
+
+/// Remembers nothing: for tests and benchmarks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forgetful;
+
+impl Memory for Forgetful {
+    fn finished(&self, _stage: &str) -> Option<Snapshot> {
+        None
+    }
+
+    fn unfinished(&self, _stage: &str) -> Option<Snapshot> {
+        None
+    }
+
+    fn said(&self) -> u64 {
+        0
+    }
+
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    fn save(&self, _stage: &str, _snapshot: Snapshot, _over: bool) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,321 @@
+//! An experiment as a form: every key of its file with its type, its unit and its meaning, and what was changed of the preset.
+//! The fields come from the file's own table, so that a new key is a new field. Knows nothing of widgets.
+
+use super::form_docs::{Doc, doc};
+use crate::run::Experiment;
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// What the form shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FormView {
+    /// In the order of the file.
+    pub sections: Vec<Section>,
+    /// Keys that differ from the preset.
+    pub changed: usize,
+    /// Why the experiment as a whole cannot be run, if it cannot.
+    pub problem: Option<String>,
+    /// The same experiment as a command.
+    pub command: String,
+}
+
+/// Keys under one head.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Section {
+    /// `data`, `model`, `train`, `method` or, for single keys, empty.
+    pub title: String,
+    /// Its keys.
+    pub fields: Vec<Field>,
+}
+
+/// One key.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Field {
+    /// Dotted, as `--set` takes it.
+    pub key: String,
+    /// Its value.
+    pub value: Value,
+    /// The preset's value as TOML, where it differs.
+    pub preset: Option<String>,
+    /// What it means.
+    pub doc: &'static Doc,
+}
+
+impl Field {
+    /// The key without its section.
+    pub fn name(&self) -> &str {
+        self.key.split_once('.').map_or(self.key.as_str(), |(_, name)| name)
+    }
+}
+
+/// A value with its type.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Value {
+    /// Yes or no.
+    Flag(bool),
+    /// A whole number.
+    Whole(i64),
+    /// Any number.
+    Number(f64),
+    /// Text.
+    Text(String),
+    /// One of the doc's choices.
+    Choice(String),
+    /// A list, as TOML.
+    List(String),
+    /// A key that may be left out, and is.
+    Unset,
+}
+
+/// Keys that may be left out of the file, with the section they belong to.
+const OPTIONAL: [&str; 2] = ["start", "model.dropout"];
+
+/// The form of a draft that came from a preset (`source`: its name or file).
+pub fn form(draft: &Experiment, base: &Experiment, source: &str) -> FormView {
+    let (now, before) = (flat(draft), flat(base));
+    let mut keys: Vec<&String> = now.iter().map(|(key, _)| key).collect();
+    let optional = OPTIONAL.map(String::from);
+    keys.extend(optional.iter().filter(|key| now.iter().all(|(k, _)| k != *key)));
+    let find = |all: &[(String, toml::Value)], key: &str| all.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone());
+    let mut sections: Vec<Section> = Vec::new();
+    let mut changed = 0;
+    for key in keys.into_iter().filter(|k| *k != "schema") {
+        let value = find(&now, key);
+        let preset = find(&before, key);
+        let differs = value != preset;
+        changed += usize::from(differs);
+        let field = Field {
+            key: key.clone(),
+            value: value.as_ref().map_or(Value::Unset, |v| typed(v, doc(key))),
+            preset: differs.then(|| preset.map_or_else(|| "not set".into(), |v| v.to_string())),
+            doc: doc(key),
+        };
+        let title = key.split_once('.').map_or("", |(section, _)| section);
+        match sections.iter_mut().find(|s| s.title == title) {
+            Some(section) => section.fields.push(field),
+            None => sections.push(Section {
+                title: title.to_owned(),
+                fields: vec![field],
+            }),
+        }
+    }
+    FormView {
+        sections,
+        changed,
+        problem: draft.check().err().map(|e| format!("{e:#}")),
+        command: command(draft, base, source),
+    }
+}
+
+/// Dotted keys with their values; lists are values.
+fn flat(experiment: &Experiment) -> Vec<(String, toml::Value)> {
+    fn walk(prefix: &str, table: &toml::Table, out: &mut Vec<(String, toml::Value)>) {
+        for (key, value) in table {
+            let key = if prefix.is_empty() {
+                key.clone()
+            } else {
+                format!("{prefix}.{key}")
+            };
+            match value {
+                toml::Value::Table(inner) => walk(&key, inner, out),
+                // Written as float32, so that 0.1 is not 0.10000000149.
+                toml::Value::Float(v) => out.push((key, toml::Value::Float(shortest(*v)))),
+                value => out.push((key, value.clone())),
+            }
+        }
+    }
+    let mut out = Vec::new();
+    if let Ok(table) = toml::Table::try_from(experiment) {
+        walk("", &table, &mut out);
+    }
+    out
+}
+
+/// The shortest decimal that is the same float32, if the number is one.
+fn shortest(v: f64) -> f64 {
+    let single = v as f32;
+    if f64::from(single) == v {
+        single.to_string().parse().unwrap_or(v)
+    } else {
+        v
+    }
+}
+
+fn typed(value: &toml::Value, doc: &Doc) -> Value {
+    match value {
+        toml::Value::Boolean(b) => Value::Flag(*b),
+        toml::Value::Integer(n) => Value::Whole(*n),
+        toml::Value::Float(v) => Value::Number(*v),
+        toml::Value::String(s) if !doc.choices.is_empty() => Value::Choice(s.clone()),
+        toml::Value::String(s) => Value::Text(s.clone()),
+        other => Value::List(other.to_string()),
+    }
+}
+
+impl Value {
+    /// As `--set` takes it; none for a key that is left out.
+    pub fn to_toml(&self) -> Option<String> {
+        match self {
+            Self::Flag(b) => Some(b.to_string()),
+            Self::Whole(n) => Some(n.to_string()),
+            Self::Number(v) => Some(toml::Value::Float(*v).to_string()),
+            Self::Text(s) | Self::Choice(s) => Some(toml::Value::String(s.clone()).to_string()),
+            Self::List(text) => Some(text.clone()),
+            Self::Unset => None,
+        }
+    }
+}
+
+/// The draft with another value for a key.
+///
+/// # Errors
+/// One line: what was expected of the key.
+pub fn set(draft: &Experiment, key: &str, value: &Value) -> Result<Experiment> {
+    let mut table = toml::Table::try_from(draft)?;
+    let Some(text) = value.to_toml() else {
+        remove(&mut table, key);
+        return Experiment::parse(&table.to_string(), &[]);
+    };
+    if let ("method.kind", Value::Choice(kind)) = (key, value) {
+        return with_method(draft, kind, true);
+    }
+    Experiment::parse(&table.to_string(), &[(key.to_owned(), text)]).with_context(|| key.to_owned())
+}
+
+/// The experiment with another method at its defaults. How much is to go is carried over, where both ask for that.
+fn with_method(experiment: &Experiment, kind: &str, keeps_target: bool) -> Result<Experiment> {
+    let mut table = toml::Table::try_from(experiment)?;
+    let old = table.get("method").and_then(|m| m.get("target")).cloned();
+    let mut method = toml::Table::new();
+    method.insert("kind".into(), toml::Value::String(kind.to_owned()));
+    table.insert("method".into(), toml::Value::Table(method));
+    let made = Experiment::parse(&table.to_string(), &[])?;
+    match (old, toml::Table::try_from(&made.method)?.contains_key("target")) {
+        (Some(target), true) if keeps_target => {
+            Experiment::parse(&made.to_toml()?, &[("method.target".into(), target.to_string())])
+        }
+        _ => Ok(made),
+    }
+}
+
+fn remove(table: &mut toml::Table, key: &str) {
+    match key.split_once('.') {
+        None => drop(table.remove(key)),
+        Some((head, rest)) => {
+            if let Some(toml::Value::Table(inner)) = table.get_mut(head) {
+                remove(inner, rest);
+            }
+        }
+    }
+}
+
+/// `secateur run PRESET --set KEY=VALUE…`, as a shell takes it.
+fn command(draft: &Experiment, base: &Experiment, source: &str) -> String {
+    let mut out = format!("secateur run {}", quoted(source));
+    let kind = draft.method.kind();
+    let mut before = flat(base);
+    if kind != base.method.kind() {
+        // Other methods have other keys, so the whole section is replaced.
+        out += &format!(" --set {}", quoted(&format!("method={{kind=\"{kind}\"}}")));
+        before = with_method(base, kind, false).map_or(before, |b| flat(&b));
+    }
+    for (key, value) in flat(draft).iter().filter(|pair| !before.contains(pair)) {
+        out += &format!(" --set {}", quoted(&format!("{key}={value}")));
+    }
+    out
+}
+
+/// Text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn smoke() -> Experiment {
+        Experiment::load("smoke", &[]).expect("preset")
+    }
+
+    #[test]
+    fn a_change_is_marked_and_becomes_a_command() {
+        let base = smoke();
+        let draft = set(&base, "train.lr", &Value::Number(0.05)).expect("sets");
+        let draft = set(&draft, "data.source", &Value::Text("my images".into())).expect("sets");
+        let view = form(&draft, &base, "smoke");
+        assert_eq!(
+            (view.changed, view.command.as_str()),
+            (
+                2,
+                r#"secateur run smoke --set 'data.source="my images"' --set train.lr=0.05"#
+            )
+        );
+        let fields = view.sections.iter().flat_map(|s| &s.fields);
+        let lr = fields.clone().find(|f| f.key == "train.lr").expect("there");
+        assert_eq!((lr.preset.as_deref(), lr.name()), (Some("0.1"), "lr"));
+        assert_eq!(form(&base, &base, "smoke").changed, 0);
+    }
+
+    #[test]
+    fn a_value_that_is_not_allowed_says_what_was_expected() {
+        let error = set(&smoke(), "train.epochs", &Value::Whole(0)).expect_err("not allowed");
+        assert!(format!("{error:#}").contains("expected 1 to"), "{error:#}");
+        let error = set(&smoke(), "method.grid", &Value::List("[2.0]".into())).expect_err("not allowed");
+        assert!(format!("{error:#}").contains("density 2"), "{error:#}");
+    }
+
+    #[test]
+    fn keys_that_may_be_left_out_can_be_set_and_left_out_again() {
+        let set_to = |draft: &Experiment, value: &Value| set(draft, "model.dropout", value).expect("sets");
+        let half = set_to(&smoke(), &Value::Number(0.5));
+        assert_eq!(half.model.dropout, Some(0.5));
+        assert_eq!(set_to(&half, &Value::Unset).model.dropout, None);
+        let view = form(&smoke(), &smoke(), "smoke");
+        let start = view.sections.iter().flat_map(|s| &s.fields).find(|f| f.key == "start");
+        assert_eq!(start.map(|f| &f.value), Some(&Value::Unset));
+    }
+
+    #[test]
+    fn another_method_brings_its_own_keys_and_the_command_makes_the_same_experiment() {
+        let base = smoke();
+        for kind in doc("method.kind").choices {
+            let draft = set(&base, "method.kind", &Value::Choice((*kind).into())).expect(kind);
+            assert_eq!(draft.method.kind(), *kind);
+            let view = form(&draft, &base, "smoke");
+            if *kind != "fbs" {
+                let replaced = format!("--set 'method={{kind=\"{kind}\"}}'");
+                assert!(view.command.contains(&replaced), "{}", view.command);
+            }
+            let sets = view.command.split(" --set ").skip(1).map(|s| {
+                let (key, value) = s.trim_matches('\'').split_once('=').expect("a pair");
+                (key.to_owned(), value.to_owned())
+            });
+            let again = Experiment::load("smoke", &sets.collect::<Vec<_>>()).expect(kind);
+            assert_eq!(again, draft, "{}", view.command);
+        }
+    }
+
+    #[test]
+    fn every_key_of_every_method_is_explained_and_every_choice_is_known() {
+        let base = smoke();
+        let mut silent = Vec::new();
+        for kind in doc("method.kind").choices {
+            let draft = set(&base, "method.kind", &Value::Choice((*kind).into())).expect(kind);
+            let view = form(&draft, &base, "smoke");
+            let fields = view.sections.iter().flat_map(|s| &s.fields);
+            silent.extend(fields.filter(|f| f.doc.help.is_empty()).map(|f| f.key.clone()));
+        }
+        assert_eq!(silent, Vec::<String>::new());
+        for key in ["method.kind", "model.arch"] {
+            let error = set(&base, key, &Value::Text("?".into())).map_or_else(|e| format!("{e:#}"), |_| String::new());
+            for choice in doc(key).choices.iter().filter(|_| key == "method.kind") {
+                assert!(error.contains(choice), "{choice}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! A search while it goes on: its trials, the best so far, how freely it still accepts, and what each site is at.
+//! Knows nothing of plots or of how candidates are made.
+
+use super::text;
+use crate::event::{Dimension, SearchStart, Steer, Trial, Unit, Verdict};
+use crate::run::searches::{SearchState, TrialPoint};
+use crate::run::{RunId, RunState, RunStore};
+use serde::{Deserialize, Serialize};
+
+/// Rejected trials that are shown at most; the others are thinned evenly.
+const MOST_REJECTED: usize = 1500;
+/// Trials that facts about acceptance look back on.
+const WINDOW: usize = 50;
+/// Fewer say nothing.
+const FEWEST: usize = 20;
+
+/// Which search is looked at. Nothing chosen means the newest, as it goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// The run.
+    pub run: Option<RunId>,
+    /// Its search, counted from 0.
+    pub search: Option<usize>,
+    /// A trial to look back at.
+    pub trial: Option<u64>,
+}
+
+/// What is along the side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Height {
+    /// Share of the images classified right.
+    #[default]
+    Top1,
+    /// What the search makes large.
+    Reward,
+}
+
+/// What the search panels show.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SearchView {
+    /// The run.
+    pub run: RunId,
+    /// The run's name.
+    pub title: String,
+    /// Names of all searches of the run.
+    pub names: Vec<String>,
+    /// Which of them this is.
+    pub index: usize,
+    /// Whether it goes on and can be steered.
+    pub is_live: bool,
+    /// What the budget is counted in.
+    pub unit: Unit,
+    /// What must not be exceeded now.
+    pub budget: f64,
+    /// The same of the model it started from.
+    pub whole: f64,
+    /// Trials measured and planned.
+    pub trials: [u64; 2],
+    /// How the search does, in words.
+    pub facts: Vec<Fact>,
+    /// Trials by number; of many rejected ones only some.
+    pub marks: Vec<Mark>,
+    /// The best value so far, where it rises.
+    pub best_so_far: Vec<[f64; 2]>,
+    /// Temperature by trial.
+    pub temperature: Vec<[f64; 2]>,
+    /// Share of proposals that were worse and were taken all the same, by trial.
+    pub acceptance: Vec<[f64; 2]>,
+    /// What was asked of it: the trial after which, and in words.
+    pub steered: Vec<(u64, String)>,
+    /// The trial looked at: the chosen one, else the one the search stands on.
+    pub shown: Option<TrialWords>,
+    /// The best one.
+    pub best: Option<TrialWords>,
+    /// What is decided, in network order.
+    pub sites: Vec<SiteRow>,
+}
+
+/// Something worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    /// Whether somebody may want to act on it.
+    pub is_warning: bool,
+    /// In words.
+    pub text: String,
+}
+
+/// One trial in the plot.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Mark {
+    /// Counts from 0 in its search.
+    pub number: u64,
+    /// Accuracy or reward.
+    pub value: f64,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// A trial in words.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrialWords {
+    /// Counts from 0 in its search.
+    pub number: u64,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// `trial 17, best: 91.2 %, reward 0.912, 9.81 M MACs, 120 k parameters`.
+    pub text: String,
+}
+
+/// One site.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SiteRow {
+    /// The first layer it prunes.
+    pub name: String,
+    /// In which way.
+    pub dimension: Dimension,
+    /// Channels, columns or weights it chooses among.
+    pub choices: usize,
+    /// Share of the whole that it makes up at density 1.
+    pub share: f64,
+    /// Layers that are cut together with it.
+    pub tied: Vec<String>,
+    /// Density in the trial looked at.
+    pub shown: f32,
+    /// Density in the best trial.
+    pub best: f32,
+    /// Density it is held at.
+    pub held: Option<f32>,
+}
+
+/// The search panels; none while no run has searched.
+pub fn search(store: &RunStore, chosen: Chosen, height: Height) -> Option<SearchView> {
+    let (run, index) = choose(store, chosen)?;
+    let search = &run.searches[index];
+    let start = &search.start;
+    let shown = trial(search, chosen).or_else(|| search.current());
+    let best = search.best();
+    let last = index + 1 == run.searches.len();
+    Some(SearchView {
+        run: run.id,
+        title: run.title(),
+        names: run.searches.iter().map(|s| s.start.name.clone()).collect(),
+        index,
+        is_live: run.is_live() && last,
+        unit: start.unit,
+        budget: search.budget(),
+        whole: start.whole,
+        trials: [search.trials.len() as u64, start.trials],
+        facts: facts(search),
+        marks: marks(search, height),
+        best_so_far: best_so_far(search, height),
+        temperature: thin(search, |t| f64::from(t.temperature)),
+        acceptance: thin(search, |t| f64::from(t.acceptance)),
+        steered: search
+            .steered
+            .iter()
+            .map(|s| (s.after, asked(start, &s.steer)))
+            .collect(),
+        shown: shown.map(|t| words(t, start.unit)),
+        best: best.map(|t| words(t, start.unit)),
+        sites: sites(search, shown, best),
+    })
+}
+
+/// The chosen search, else the newest of the newest run that has one.
+pub fn choose(store: &RunStore, chosen: Chosen) -> Option<(&RunState, usize)> {
+    let searched = |r: &&RunState| !r.searches.is_empty();
+    let named = chosen.run.and_then(|id| store.run(id)).filter(searched);
+    let run = named.or_else(|| store.runs.iter().rfind(searched))?;
+    let last = run.searches.len() - 1;
+    let index = chosen.search.filter(|_| chosen.run == Some(run.id));
+    Some((run, index.map_or(last, |i| i.min(last))))
+}
+
+fn trial(search: &SearchState, chosen: Chosen) -> Option<&Trial> {
+    let number = chosen.trial?;
+    let found = search.trials.iter().find(|t| t.trial.number == number);
+    found.map(|t| &t.trial)
+}
+
+fn value(t: &Trial, height: Height) -> f64 {
+    f64::from(match height {
+        Height::Top1 => t.top1,
+        Height::Reward => t.reward,
+    })
+}
+
+/// All that were taken, and evenly some of the others.
+fn marks(search: &SearchState, height: Height) -> Vec<Mark> {
+    let rejected = |t: &&TrialPoint| t.trial.verdict == Verdict::Rejected;
+    let each = search
+        .trials
+        .iter()
+        .filter(rejected)
+        .count()
+        .div_ceil(MOST_REJECTED)
+        .max(1) as u64;
+    let kept = search
+        .trials
+        .iter()
+        .filter(|t| t.trial.verdict != Verdict::Rejected || t.trial.number % each == 0);
+    kept.map(|t| Mark {
+        number: t.trial.number,
+        value: value(&t.trial, height),
+        verdict: t.trial.verdict,
+    })
+    .collect()
+}
+
+fn best_so_far(search: &SearchState, height: Height) -> Vec<[f64; 2]> {
+    let best = search.trials.iter().filter(|t| t.trial.verdict == Verdict::Best);
+    let mut out: Vec<[f64; 2]> = Vec::new();
+    for point in best {
+        let (x, y) = (point.trial.number as f64, value(&point.trial, height));
+        out.extend(out.last().map(|before| [x, before[1]]));
+        out.push([x, y]);
+    }
+    let end = search.trials.last().map(|t| t.trial.number as f64);
+    if let (Some(x), Some(&[_, y])) = (end, out.last()) {
+        out.push([x, y]);
+    }
+    out
+}
+
+fn thin(search: &SearchState, of: impl Fn(&Trial) -> f64) -> Vec<[f64; 2]> {
+    let mut thinner = super::thin::Thinner::new(512);
+    for point in &search.trials {
+        thinner.push([point.trial.number as f64, of(&point.trial)]);
+    }
+    thinner.points()
+}
+
+/// A trial in words.
+pub fn words(t: &Trial, unit: Unit) -> TrialWords {
+    let what = match t.verdict {
+        Verdict::Best => "best",
+        Verdict::Accepted => "accepted",
+        Verdict::Rejected => "rejected",
+    };
+    let mut parts = vec![
+        format!("trial {}, {what}: {}", t.number, text::percent(f64::from(t.top1))),
+        format!("reward {:.4}", t.reward),
+        format!("{} MACs", text::count(t.macs)),
+        format!("{} parameters", text::count(t.params)),
+    ];
+    if unit == Unit::Ms {
+        parts.push(text::millis(t.spent));
+    }
+    TrialWords {
+        number: t.number,
+        verdict: t.verdict,
+        text: parts.join(", "),
+    }
+}
+
+/// An amount of what a budget counts, with its unit.
+pub fn amount(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Macs => format!("{} MACs", text::count(value as u64)),
+        Unit::Weights => format!("{} weights", text::count(value as u64)),
+        Unit::Ms => text::millis(value),
+    }
+}
+
+fn asked(start: &SearchStart, steer: &Steer) -> String {
+    let name = |site: usize| start.sites.get(site).map_or("?", |s| s.name.as_str());
+    match steer {
+        Steer::Budget { most } => format!("budget moved to {}", amount(start.unit, *most)),
+        Steer::Lock { site, density } => format!("{} held at {density:.2}", name(*site)),
+        Steer::Unlock { site } => format!("{} let go", name(*site)),
+        Steer::Reheat => "heated again".into(),
+        Steer::Propose { .. } => "a proposal by hand".into(),
+    }
+}
+
+fn sites(search: &SearchState, shown: Option<&Trial>, best: Option<&Trial>) -> Vec<SiteRow> {
+    let locks = search.locks();
+    let all: f64 = search.start.sites.iter().map(|s| s.size).sum();
+    let at = |t: Option<&Trial>, i: usize| t.and_then(|t| t.densities.get(i)).copied().unwrap_or(1.0);
+    let row = |(i, site): (usize, &crate::event::Site)| SiteRow {
+        name: site.name.clone(),
+        dimension: site.dimension,
+        choices: site.choices,
+        share: if all > 0.0 { site.size / all } else { 0.0 },
+        tied: site.tied.clone(),
+        shown: at(shown, i),
+        best: at(best, i),
+        held: locks.get(&i).copied(),
+    };
+    search.start.sites.iter().enumerate().map(row).collect()
+}
+
+/// What the search looks like from its latest trials.
+fn facts(search: &SearchState) -> Vec<Fact> {
+    let trials = &search.trials;
+    let calm = |text: String| Fact {
+        is_warning: false,
+        text,
+    };
+    let Some(last) = trials.last().map(|t| &t.trial) else {
+        return vec![calm("No trial was measured yet.".into())];
+    };
+    let count = |v: Verdict| trials.iter().filter(|t| t.trial.verdict == v).count();
+    let (best, accepted) = (count(Verdict::Best), count(Verdict::Accepted));
+    let mut out = vec![calm(format!(
+        "{} of {} trials on {} images: {best} best, {accepted} accepted, {} rejected",
+        trials.len(),
+        search.start.trials,
+        text::grouped(search.start.images as u64),
+        trials.len() - best - accepted
+    ))];
+    if let Some(best) = search.best() {
+        out.push(calm(format!(
+            "Best spends {} of {}",
+            amount(search.start.unit, best.spent),
+            amount(search.start.unit, search.budget())
+        )));
+    }
+    out.extend(regime(trials, last));
+    out
+}
+
+/// Whether it takes everything or nothing: from what became of the latest trials, with the temperature as the reason.
+fn regime(trials: &[TrialPoint], last: &Trial) -> Option<Fact> {
+    let (before, window) = trials.split_at(trials.len().saturating_sub(WINDOW));
+    if window.len() < FEWEST {
+        return None;
+    }
+    let taken = window.iter().filter(|t| t.trial.verdict != Verdict::Rejected).count();
+    let (n, t) = (window.len(), f64::from(last.temperature));
+    let why = match usual_loss(before, window).filter(|_| t > 0.0) {
+        Some(loss) => format!(
+            " At temperature {} a usual loss of {} is taken {} of the time.",
+            text::small(t),
+            text::small(loss),
+            text::whole_percent((-loss / t).exp())
+        ),
+        None => String::new(),
+    };
+    let (is_warning, text) = if taken * 100 >= n * 95 {
+        let end = "it wanders and chooses nothing yet";
+        (
+            true,
+            format!("Accepts everything: {taken} of the last {n} trials; {end}.{why}"),
+        )
+    } else if taken == 0 {
+        let todo = if t > 0.0 { "; re-heat it, or stop" } else { "" };
+        (
+            true,
+            format!("Frozen: none of the last {n} trials was taken{todo}.{why}"),
+        )
+    } else {
+        (false, format!("Took {taken} of the last {n} trials.{why}"))
+    };
+    Some(Fact { is_warning, text })
+}
+
+/// Median of how much worse the worse ones of `window` were than what the search stood on.
+fn usual_loss(before: &[TrialPoint], window: &[TrialPoint]) -> Option<f64> {
+    let taken = before.iter().rfind(|t| t.trial.verdict != Verdict::Rejected);
+    let mut stands = taken.map(|t| f64::from(t.trial.reward));
+    let mut losses = Vec::new();
+    for point in window {
+        let reward = f64::from(point.trial.reward);
+        losses.extend(stands.map(|s: f64| s - reward).filter(|&loss| loss > 0.0));
+        if point.trial.verdict != Verdict::Rejected {
+            stands = Some(reward);
+        }
+    }
+    losses.sort_by(f64::total_cmp);
+    losses.get(losses.len() / 2).copied()
+}

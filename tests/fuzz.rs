@@ -1,0 +1,380 @@
+//! Readers of foreign bytes: whatever a file holds, they give a value or an error. No panic, no memory that the file is not worth.
+//!
+//! Case `n` of a reader is the same on every machine. SECATEUR_FUZZ_CASES sets how many there are; tests/fuzz.sh asks for a million.
+#![expect(unsafe_code, reason = "an allocator that measures")]
+
+mod models;
+
+use models::torch::{pt_bytes, safetensors_bytes, state_dict};
+use models::{model, odd, percent};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use secateur::data::{Split, cifar, idx};
+use secateur::event::{Event, Stamped};
+use secateur::exchange::{Import, import, onnx_bytes, onnx_model};
+use secateur::model::spec::Shift;
+use secateur::model::{Checkpoint, Density, cost, zoo};
+use secateur::run::experiment::{Experiment, PRESETS};
+use secateur::run::folder::read_events;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+thread_local! {
+    /// Bytes that this thread holds, and the most it held since the case began.
+    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
+
+struct Measuring;
+
+fn note(change: isize) {
+    // A thread that ends has no such cell any more.
+    let _ = HELD.try_with(|held| {
+        let (now, most) = held.get();
+        held.set((now + change, most.max(now + change)));
+    });
+}
+
+// SAFETY: everything is handed on to the system's allocator.
+unsafe impl GlobalAlloc for Measuring {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size() as isize);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        note(-(layout.size() as isize));
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note(layout.size() as isize);
+        // SAFETY: the caller's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+}
+
+#[global_allocator]
+static GLOBAL: Measuring = Measuring;
+
+/// What a reader may hold above what its file is worth: buffers of a fixed size.
+const SPARE: isize = 8 << 20;
+/// Bytes that a byte of a file may cost: a node of two bytes becomes a structure.
+const WORTH: isize = 512;
+
+/// Makes a damaged copy.
+type Damage = fn(&mut ChaCha8Rng, &[u8]) -> Vec<u8>;
+
+/// Reads as many damaged copies of `seeds` as asked for.
+fn fuzz(what: &str, seeds: &[Vec<u8>], damage: Damage, mut read: impl FnMut(&[u8])) {
+    let cases: u64 = std::env::var("SECATEUR_FUZZ_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(5000);
+    for case in 0..cases {
+        let mut rng = ChaCha8Rng::seed_from_u64(case);
+        let seed = &seeds[rng.random_range(0..seeds.len())];
+        let bytes = damage(&mut rng, seed);
+        HELD.set((0, 0));
+        let panicked = catch_unwind(AssertUnwindSafe(|| read(&bytes))).is_err();
+        let (_, most) = HELD.get();
+        assert!(!panicked, "{what}, case {case}: a panic on {} bytes", bytes.len());
+        let worth = SPARE + WORTH * bytes.len() as isize;
+        assert!(
+            most <= worth,
+            "{what}, case {case}: {most} bytes held for a file of {}",
+            bytes.len()
+        );
+    }
+}
+
+/// Flips, overwrites, cuts, copies and inserts, a few times.
+fn any_bytes(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    if rng.random_ratio(1, 50) {
+        let mut noise = vec![0; rng.random_range(0..300)];
+        rng.fill_bytes(&mut noise);
+        return noise;
+    }
+    let mut bytes = seed.to_vec();
+    for _ in 0..rng.random_range(1..6) {
+        if bytes.is_empty() {
+            break;
+        }
+        let at = rng.random_range(0..bytes.len());
+        let n = rng.random_range(0..16).min(bytes.len() - at);
+        match rng.random_range(0..7) {
+            0 => bytes[at] ^= 1 << rng.random_range(0..8),
+            1 => bytes[at] = rng.random(),
+            2 => bytes.truncate(at),
+            3 => drop(bytes.drain(at..at + n)),
+            4 => {
+                let piece = bytes[at..at + n].to_vec();
+                let to = rng.random_range(0..=bytes.len());
+                bytes.splice(to..to, piece);
+            }
+            5 => {
+                let number: u64 =
+                    [0, 1, 127, 255, 65_535, u64::from(u32::MAX), i64::MAX as u64, u64::MAX][rng.random_range(0..8)];
+                let width = [1, 2, 4, 8][rng.random_range(0..4)].min(bytes.len() - at);
+                bytes[at..at + width].copy_from_slice(&number.to_be_bytes()[8 - width..]);
+            }
+            _ => {
+                let number: u64 = rng.random_range(0..1 << 40);
+                let width = 4.min(bytes.len() - at);
+                bytes[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
+            }
+        }
+    }
+    bytes
+}
+
+/// Words of a text put in each other's place, or by ones that are hard to bear.
+fn any_text(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    if rng.random_ratio(1, 4) {
+        return any_bytes(rng, seed);
+    }
+    const HARD: [&str; 14] = [
+        "18446744073709551615",
+        "-1",
+        "0",
+        "1e308",
+        "1e-400",
+        "null",
+        "[]",
+        "{}",
+        "\"\"",
+        "true",
+        "0.5",
+        "[[[[",
+        "99999999999999999999",
+        "\"\u{0}\"",
+    ];
+    let mut text = String::from_utf8_lossy(seed).into_owned();
+    for _ in 0..rng.random_range(1..4) {
+        let is_word = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '"');
+        let words: Vec<(usize, usize)> = text
+            .char_indices()
+            .filter(|&(i, c)| is_word(c) && !text[..i].chars().next_back().is_some_and(is_word))
+            .map(|(i, _)| (i, text[i..].find(|c| !is_word(c)).map_or(text.len(), |n| i + n)))
+            .collect();
+        if words.is_empty() {
+            break;
+        }
+        let (from, to) = words[rng.random_range(0..words.len())];
+        let other = words[rng.random_range(0..words.len())];
+        let with = if rng.random() {
+            HARD[rng.random_range(0..HARD.len())].to_owned()
+        } else {
+            text[other.0..other.1].to_owned()
+        };
+        text.replace_range(from..to, &with);
+    }
+    text.into_bytes()
+}
+
+/// Damages the JSON at the head of a safetensors file, and says its new length.
+fn any_header(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    if rng.random_ratio(1, 3) {
+        return any_bytes(rng, seed);
+    }
+    let n = u64::from_le_bytes(seed[..8].try_into().expect("8 bytes")) as usize;
+    let head = any_text(rng, &seed[8..8 + n]);
+    [&(head.len() as u64).to_le_bytes()[..], &head, &seed[8 + n..]].concat()
+}
+
+fn little_models() -> Vec<Checkpoint> {
+    let tiny = zoo::build("m-cifarnet", [1, 12, 12], 2, 0.02).expect("builds");
+    [
+        zoo::gated(&tiny, Shift::Eq1),
+        zoo::build("lenet5", [1, 16, 16], 2, 0.05).expect("builds"),
+        odd(),
+    ]
+    .into_iter()
+    .map(|spec| model(spec, 1))
+    .collect()
+}
+
+#[test]
+fn model_files() {
+    let seeds: Vec<Vec<u8>> = little_models().iter().map(|m| m.to_bytes().expect("writes")).collect();
+    fuzz("model file", &seeds, any_header, |bytes| {
+        if let Ok(model) = Checkpoint::from_bytes(bytes) {
+            drop(cost::dense(model.spec()));
+            drop(model.stats_at(Density::FULL));
+        }
+    });
+}
+
+#[test]
+fn onnx_files() {
+    let onnx = |m: &Checkpoint| onnx_bytes(m, percent(20)).expect("writes");
+    let seeds: Vec<Vec<u8>> = little_models().iter().map(onnx).collect();
+    let options = Import::default();
+    fuzz("ONNX", &seeds, any_bytes, |bytes| drop(onnx_model(bytes, &options)));
+}
+
+/// Damages a PyTorch file as a whole, or the pickle in it, which lies near its head and is stored as it is.
+fn any_pickle(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    if rng.random_ratio(1, 3) {
+        return any_bytes(rng, seed);
+    }
+    for _ in 0..rng.random_range(1..4) {
+        let at = rng.random_range(0..bytes.len().min(2000));
+        bytes[at] = rng.random();
+    }
+    bytes
+}
+
+#[test]
+fn state_dicts() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let dict = state_dict(&little_models()[1], str::to_owned);
+    let kinds: [(&str, Vec<u8>, Damage); 2] = [
+        ("m.safetensors", safetensors_bytes(&dict), any_header),
+        ("m.pt", pt_bytes(&dict, b""), any_pickle),
+    ];
+    for (name, seed, damage) in kinds {
+        let file = dir.path().join(name);
+        let options = Import {
+            file: file.clone(),
+            arch: Some("lenet5".into()),
+            ..Import::default()
+        };
+        fuzz(name, &[seed], damage, |bytes| {
+            std::fs::write(&file, bytes).expect("writes");
+            drop(import(&options));
+        });
+    }
+}
+
+#[test]
+fn idx_files() {
+    let images = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 3][..], &[7; 18]].concat();
+    let labels = [&[0, 0, 8, 1, 0, 0, 0, 2][..], &[1, 0]].concat();
+    let packed = |bytes: &[u8]| {
+        use std::io::Write;
+        let mut gz = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        gz.write_all(bytes).expect("packs");
+        gz.finish().expect("packs")
+    };
+    let seeds = [images.clone(), labels.clone(), packed(&images), packed(&labels)];
+    fuzz("IDX", &seeds, any_bytes, |bytes| {
+        let input = |reader| idx::Input {
+            name: "x".into(),
+            reader,
+            bytes: bytes.len() as u64,
+        };
+        let good = |reader: &'static [u8]| idx::Input {
+            name: "y".into(),
+            bytes: reader.len() as u64,
+            reader,
+        };
+        drop(idx::read_pair(
+            input(bytes),
+            good(&[0, 0, 8, 1, 0, 0, 0, 2, 1, 0]),
+            &mut |_| Ok(()),
+        ));
+        drop(idx::read_pair(
+            good(&[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 9]),
+            input(bytes),
+            &mut |_| Ok(()),
+        ));
+    });
+}
+
+#[test]
+fn cifar_files() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let record = [&[1][..], &[100; 3072]].concat();
+    for i in 1..=5 {
+        std::fs::write(dir.path().join(format!("data_batch_{i}.bin")), &record).expect("writes");
+    }
+    std::fs::write(dir.path().join("test_batch.bin"), &record).expect("writes");
+    let names = b"airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n".to_vec();
+    let (file, meta) = (dir.path().join("data_batch_3.bin"), dir.path().join("batches.meta.txt"));
+    let archive = tempfile::tempdir().expect("temp dir");
+    let packed = archive.path().join("cifar.tar.gz");
+    let tar = {
+        let gz = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        let mut tar = tar::Builder::new(gz);
+        tar.append_dir_all("cifar-10-batches-bin", dir.path()).expect("packs");
+        tar.into_inner().and_then(|gz| gz.finish()).expect("packs")
+    };
+    let mut turn = 0;
+    fuzz("CIFAR", &[record.clone(), names.clone(), tar], any_bytes, |bytes| {
+        turn += 1;
+        let (place, good): (&Path, &[u8]) = match turn % 3 {
+            0 => (&file, &record),
+            1 => (&meta, &names),
+            _ => (&packed, &[]),
+        };
+        std::fs::write(place, bytes).expect("writes");
+        if place == packed {
+            drop(cifar::open_archive(place, &mut |_| Ok(())));
+        } else {
+            drop(cifar::open_folder(dir.path(), &mut |_| Ok(())));
+        }
+        std::fs::write(place, good).expect("writes");
+    });
+}
+
+#[test]
+fn experiments() {
+    let seeds: Vec<Vec<u8>> = PRESETS.iter().map(|(_, text)| text.as_bytes().to_vec()).collect();
+    fuzz("experiment", &seeds, any_text, |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        if let Ok(experiment) = Experiment::parse(text, &[]) {
+            drop(experiment.check());
+            drop(experiment.to_toml());
+        }
+    });
+}
+
+#[test]
+fn event_logs() {
+    let spec = zoo::build("lenet5", [1, 28, 28], 10, 0.1).expect("builds");
+    let events = [
+        Event::Started {
+            dense: cost::dense(&spec).expect("cost"),
+            spec: spec.into(),
+            steps: 10,
+            images: [5, 4, 3],
+        },
+        Event::Step {
+            step: 3,
+            loss: 0.5,
+            top1: 0.25,
+            lr: 0.01,
+        },
+        Event::Epoch {
+            epoch: 1,
+            split: Split::Valid,
+            density: Density::FULL,
+            loss: 0.5,
+            top1: 0.5,
+            macs: 7,
+            n: 9,
+        },
+        Event::Warning { text: "hm".into() },
+    ];
+    let line = |(seq, event): (usize, &Event)| {
+        serde_json::to_string(&Stamped {
+            seq: seq as u64,
+            at: 0.5,
+            event: event.clone(),
+        })
+        .expect("writes")
+            + "\n"
+    };
+    let log: String = events.iter().enumerate().map(line).collect();
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("events.jsonl");
+    fuzz("event log", &[log.into_bytes()], any_text, |bytes| {
+        std::fs::write(&file, bytes).expect("writes");
+        drop(read_events(dir.path()));
+    });
+}

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# A million damaged files for each reader of foreign bytes (model files, ONNX, state dicts, IDX, CIFAR, experiments, event
+# logs): no panic, and no more memory than a file is worth.
+#
+#   tests/fuzz.sh [CASES] [READER]     e.g. tests/fuzz.sh 1000000 onnx_files
+set -euo pipefail
+cd "$(dirname "$0")/.."
+SECATEUR_FUZZ_CASES=${1:-1000000} RUST_BACKTRACE=0 cargo test --release --test fuzz -- "${2:-}"

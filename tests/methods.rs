@@ -1,0 +1,292 @@
+//! Every method on few images and a narrow network, through the same door as the command line: what it promises of budgets,
+//! masks and events. How well it prunes is measured on real data, not here.
+
+use secateur::event::{Dimension, Event, Outcome, Trial, Unit, Verdict};
+use secateur::infer::{self, Options};
+use secateur::model::{Checkpoint, Fractions, cost};
+use secateur::run::control::Control;
+use secateur::run::device::DeviceName;
+use secateur::run::execute::{Place, execute};
+use secateur::run::experiment::Experiment;
+use std::path::Path;
+
+struct Told {
+    events: Vec<Event>,
+    model: Checkpoint,
+}
+
+impl Told {
+    fn trials(&self) -> Vec<Trial> {
+        let trial = |e: &Event| if let Event::Trial(t) = e { Some(t.clone()) } else { None };
+        self.events.iter().filter_map(trial).collect()
+    }
+}
+
+fn place(runs: &Path, threads: usize) -> Place {
+    Place {
+        runs: runs.to_path_buf(),
+        device: DeviceName::Flex,
+        threads,
+    }
+}
+
+fn tell(preset: &str, changes: &[(&str, &str)], threads: usize) -> Told {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let common = [
+        ("data.limit", "300"),
+        ("data.valid", "100"),
+        ("train.epochs", "2"),
+        ("train.batch", "50"),
+        ("model.width", "0.12"),
+        ("method.retrain.epochs", "1"),
+    ];
+    let all: Vec<(String, String)> = common
+        .iter()
+        .chain(changes)
+        .map(|(k, v)| ((*k).into(), (*v).into()))
+        .collect();
+    let experiment = Experiment::load(preset, &all).expect("preset");
+    let mut events = Vec::new();
+    let ending = execute(
+        &experiment,
+        &place(dir.path(), threads),
+        &Control::default(),
+        &mut |s| {
+            events.push(s.event.clone());
+        },
+    )
+    .expect("runs");
+    assert_eq!(ending.outcome, Outcome::Finished, "{preset}: {ending:?}");
+    let model = Checkpoint::load(Path::new(&ending.model.expect("a model"))).expect("loads");
+    Told { events, model }
+}
+
+/// MACs of a model, as it would be cut.
+fn macs(model: &Checkpoint) -> u64 {
+    cost::total(model.spec(), &model.masks, &Fractions::dense(model.spec()))
+        .expect("cost")
+        .macs
+}
+
+fn dense_macs(told: &Told) -> u64 {
+    let started = told.events.iter().find_map(|e| {
+        if let Event::Started { dense, .. } = e {
+            Some(dense.macs)
+        } else {
+            None
+        }
+    });
+    started.expect("started")
+}
+
+#[test]
+fn rivals_meet_their_budget_with_the_densities_they_found() {
+    for (preset, trials) in [
+        ("uniform-fashion", 1),
+        ("random-fashion", 6),
+        ("amc-fashion", 6),
+        ("greedy-fashion", 26),
+    ] {
+        let trials_key = if preset == "amc-fashion" {
+            "method.search.trials"
+        } else {
+            "method.trials"
+        };
+        let told = tell(preset, &[(trials_key, &trials.to_string()), ("method.images", "60")], 2);
+        let kept = macs(&told.model) as f64 / dense_macs(&told) as f64;
+        assert!(kept <= 0.25 && kept > 0.15, "{preset} keeps {kept}");
+        assert!(told.model.masks.is_empty(), "{preset}: filters are cut, not masked");
+        let seen = told.trials();
+        assert!(
+            !seen.is_empty() && seen.len() <= trials,
+            "{preset}: {} trials",
+            seen.len()
+        );
+        infer::compile(&told.model, &Options::default()).expect("runs on the engine");
+    }
+}
+
+#[test]
+fn slimming_cuts_the_smallest_scales_to_the_budget() {
+    let told = tell(
+        "slimming-fashion",
+        &[("method.sparse.epochs", "1"), ("method.passes", "2")],
+        2,
+    );
+    let kept = macs(&told.model) as f64 / dense_macs(&told) as f64;
+    assert!(kept <= 0.25 && kept > 0.15, "{kept}");
+    assert!(told.model.masks.is_empty());
+}
+
+#[test]
+fn admm_prunes_one_dimension_after_the_other_to_the_budget() {
+    let told = tell(
+        "admm-fashion",
+        &[("method.admm.epochs", "3"), ("method.admm.every", "1")],
+        2,
+    );
+    let kept = macs(&told.model) as f64 / dense_macs(&told) as f64;
+    assert!(kept <= 0.26 && kept > 0.12, "{kept}");
+    let residuals = |e: &Event| match e {
+        Event::Residuals { update, layers } => {
+            Some((*update, layers[0].dimension, layers.iter().all(|l| l.value.is_finite())))
+        }
+        _ => None,
+    };
+    let said: Vec<_> = told.events.iter().filter_map(residuals).collect();
+    let expected = [Dimension::Filter, Dimension::Column]
+        .map(|d| [1, 2, 3].map(|update| (update, d, true)))
+        .concat();
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn autocompress_rounds_rise_to_the_target_and_trials_do_not_depend_on_threads() {
+    let changes = [
+        ("method.target", "{ unit = \"weights\", times = 3.0 }"),
+        ("method.tolerance", "1.0"),
+        ("method.images", "60"),
+        ("method.search.trials", "10"),
+        ("method.search.samples", "3"),
+        ("method.admm.epochs", "1"),
+        ("method.purify.passes", "0"),
+    ];
+    let told = tell("autocompress-fashion", &changes, 1);
+    let searches: Vec<_> = told
+        .events
+        .iter()
+        .filter_map(|e| if let Event::Search(s) = e { Some(s) } else { None })
+        .collect();
+    assert_eq!(searches.len(), 2, "2, then 3 times less");
+    assert!(searches.iter().all(|s| s.unit == Unit::Weights));
+    assert!((searches[0].budget / searches[0].whole - 0.5).abs() < 1e-6);
+    for trial in told.trials() {
+        assert!(trial.densities.iter().all(|d| *d > 0.0 && *d <= 1.0));
+    }
+    let first: Vec<Trial> = told.trials().into_iter().take(10).collect();
+    assert!(
+        first.iter().all(|t| t.spent <= searches[0].budget),
+        "no trial exceeds its round's budget"
+    );
+    assert!(first.iter().any(|t| t.verdict == Verdict::Best));
+    let weights = |model: &Checkpoint| -> usize {
+        let masked = model.masks.iter().map(|(name, m)| (name, m.count()));
+        let masked: std::collections::BTreeMap<_, _> = masked.collect();
+        let arrays = model
+            .weights
+            .iter()
+            .filter_map(|(name, a)| Some((name.strip_suffix(".weight")?.to_owned(), a)));
+        arrays
+            .map(|(name, a)| masked.get(&name).copied().unwrap_or(a.data.len()))
+            .sum()
+    };
+    assert!(
+        weights(&told.model) as f64 <= searches[0].whole / 3.0 * 1.001,
+        "{}",
+        weights(&told.model)
+    );
+    for (name, mask) in &told.model.masks {
+        let data = &told.model.weights[&format!("{name}.weight")].data;
+        let columns = mask.columns.len();
+        let dead = (0..data.len()).filter(|i| !mask.keeps(i / columns, i % columns));
+        assert!(
+            dead.into_iter().all(|i| data[i] == 0.0),
+            "{name}: zeros stayed zero in retraining"
+        );
+    }
+    assert_eq!(tell("autocompress-fashion", &changes, 2).trials(), told.trials());
+}
+
+#[test]
+fn single_weights_are_pruned_to_the_count() {
+    let changes = [
+        ("method.target", "{ unit = \"weights\", times = 4.0 }"),
+        ("method.round", "4.0"),
+        ("method.tolerance", "1.0"),
+        ("method.images", "60"),
+        ("method.search.trials", "6"),
+        ("method.search.samples", "2"),
+        ("method.admm.epochs", "1"),
+    ];
+    let told = tell("autocompress-elements-fashion", &changes, 2);
+    // What fell off whole was cut, so the share is of the network it began with.
+    let whole = told
+        .events
+        .iter()
+        .find_map(|e| if let Event::Search(s) = e { Some(s.whole) } else { None });
+    let weights = told.model.weights.iter().filter(|(name, _)| name.ends_with(".weight"));
+    let alive: usize = weights.map(|(_, a)| a.data.iter().filter(|w| **w != 0.0).count()).sum();
+    let kept = alive as f64 / whole.expect("a search");
+    assert!(kept <= 0.25 && kept > 0.2, "{kept}");
+}
+
+#[test]
+fn gates_on_a_slimmed_network_leave_its_cuts_alone() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let slim = tell("uniform-fashion", &[("method.trials", "1"), ("method.images", "60")], 2).model;
+    let path = dir.path().join("slim.safetensors");
+    slim.save(&path).expect("saves");
+    let changes = [
+        ("start", path.to_str().expect("a path")),
+        ("method.kind", "fbs"),
+        ("method.grid", "[0.5, 1.0]"),
+        ("method.calibration", "100"),
+    ];
+    let all: Vec<(String, String)> = changes
+        .iter()
+        .chain(&[
+            ("data.limit", "300"),
+            ("data.valid", "100"),
+            ("train.epochs", "1"),
+            ("train.batch", "50"),
+            ("train.lr", "0.0001"),
+        ])
+        .map(|(k, v)| ((*k).into(), (*v).into()))
+        .collect();
+    let experiment = Experiment::load("smoke", &all).expect("preset");
+    let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
+    assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+    let gated = Checkpoint::load(Path::new(&ending.model.expect("a model"))).expect("loads");
+    assert!(gated.is_gated());
+    for (name, array) in slim.weights.iter().filter(|(name, _)| name.ends_with(".weight")) {
+        assert_eq!(gated.weights[name].shape, array.shape, "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_pruned_is_refused_in_one_line() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let refuse = |preset: &str, changes: &[(&str, &str)]| {
+        let common = [
+            ("data.limit", "200"),
+            ("data.valid", "100"),
+            ("train.epochs", "1"),
+            ("train.batch", "50"),
+            ("model.width", "0.06"),
+        ];
+        let all: Vec<(String, String)> = common
+            .iter()
+            .chain(changes)
+            .map(|(k, v)| ((*k).into(), (*v).into()))
+            .collect();
+        let experiment = Experiment::load(preset, &all).expect("preset");
+        let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
+        assert_eq!(
+            (ending.outcome, ending.bad_input),
+            (Outcome::Failed, true),
+            "{ending:?}"
+        );
+        ending.reason.expect("a reason")
+    };
+    let untrained = refuse("uniform-fashion", &[("train.lr", "1e-12")]);
+    assert!(untrained.contains("hardly better than chance"), "{untrained}");
+    let other = tell("uniform-fashion", &[("method.trials", "1"), ("method.images", "60")], 2).model;
+    let path = dir.path().join("other.safetensors");
+    other.save(&path).expect("saves");
+    let start = path.to_str().expect("a path").to_owned();
+    let far = refuse(
+        "uniform-fashion",
+        &[("start", &start), ("method.target", "{ unit = \"macs\", times = 1e6 }")],
+    );
+    assert!(far.contains("cannot be met") && far.contains("nearest"), "{far}");
+}

@@ -1,0 +1,263 @@
+//! Runs that are interrupted go on to the very end they would have had.
+
+use secateur::event::{Event, Outcome, Stamped};
+use secateur::run::control::Control;
+use secateur::run::device::DeviceName;
+use secateur::run::execute::{Place, execute, resume};
+use secateur::run::experiment::Experiment;
+use secateur::run::folder::read_events;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A run of seconds: every method's stages, few steps.
+fn small(preset: &str) -> Vec<(String, String)> {
+    let mut changes = vec![
+        ("checkpoint_secs", "0.0"),
+        ("data.limit", "300"),
+        ("data.valid", "100"),
+        ("train.epochs", "2"),
+        ("train.batch", "50"),
+        ("train.log_every", "2"),
+        ("model.width", "0.06"),
+    ];
+    if preset == "smoke" {
+        changes.push(("method.grid", "[0.5, 1.0]"));
+        changes.push(("method.calibration", "100"));
+    } else {
+        changes.extend([
+            ("method.target", "{ unit = \"weights\", times = 3.0 }"),
+            ("method.tolerance", "1.0"),
+            ("method.images", "60"),
+            ("method.search.trials", "12"),
+            ("method.search.samples", "3"),
+            ("method.admm", "{ epochs = 2 }"),
+            ("method.retrain", "{ epochs = 1 }"),
+            ("method.purify.retrain", "{ epochs = 1 }"),
+            ("method.purify.search.trials", "8"),
+        ]);
+    }
+    changes.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+}
+
+fn place(dir: &Path) -> Place {
+    Place {
+        runs: dir.to_path_buf(),
+        device: DeviceName::Flex,
+        threads: 2,
+    }
+}
+
+/// What the work said, without when it was said and what interruptions left.
+fn work(run: &Path) -> Vec<Event> {
+    let events = read_events(run).expect("a log").into_iter().map(|s| s.event);
+    events
+        .filter(|e| !matches!(e, Event::Resumed { .. } | Event::Ended(_) | Event::Warning { .. }))
+        .collect()
+}
+
+fn model(run: &Path, preset: &str) -> Vec<u8> {
+    fs::read(run.join(format!("models/{preset}.safetensors"))).expect("a model")
+}
+
+fn whole(preset: &str, dir: &Path) -> PathBuf {
+    let experiment = Experiment::load(preset, &small(preset)).expect("preset");
+    let ending = execute(&experiment, &place(dir), &Control::default(), &mut |_| {}).expect("runs");
+    assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+    PathBuf::from(ending.run)
+}
+
+/// Stops a run at its `at`th event, again and again, until it is done.
+fn in_pieces(preset: &str, dir: &Path, at: usize) -> PathBuf {
+    let experiment = Experiment::load(preset, &small(preset)).expect("preset");
+    let stop_at = |n: usize| {
+        let mut said = 0;
+        move |control: &Control| {
+            said += 1;
+            if said == n {
+                control.stop();
+            }
+        }
+    };
+    let control = Control::default();
+    let mut count = stop_at(at);
+    let mut ending = execute(&experiment, &place(dir), &control, &mut |_| count(&control)).expect("runs");
+    let run = PathBuf::from(&ending.run);
+    for piece in 1.. {
+        if ending.outcome == Outcome::Finished {
+            break;
+        }
+        assert_eq!(ending.outcome, Outcome::Cancelled, "{ending:?}");
+        assert!(piece < 400, "a run in pieces of {at} events comes to no end");
+        let control = Control::default();
+        let mut count = stop_at(at + piece);
+        ending = resume(&run, &place(dir), &control, &mut |_: &Stamped| count(&control)).expect("goes on");
+    }
+    run
+}
+
+fn pieces_make_the_whole(preset: &str, pieces: &[usize]) {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = whole(preset, dir.path());
+    let expected = work(&whole);
+    for &at in pieces {
+        let run = in_pieces(preset, dir.path(), at);
+        let got = work(&run);
+        let differs = expected.iter().zip(&got).position(|(a, b)| a != b);
+        assert_eq!(
+            (differs, got.len()),
+            (None, expected.len()),
+            "in pieces of {at}: {:?}",
+            differs.map(|i| (&expected[i], &got[i]))
+        );
+        assert!(
+            model(&run, preset) == model(&whole, preset),
+            "in pieces of {at} the weights differ"
+        );
+    }
+}
+
+#[test]
+fn a_training_in_pieces_is_the_training() {
+    pieces_make_the_whole("smoke", &[3, 7, 20]);
+}
+
+#[test]
+fn an_autocompress_run_in_pieces_is_the_run() {
+    pieces_make_the_whole("autocompress-fashion", &[11, 40]);
+}
+
+#[test]
+fn a_killed_run_goes_on_and_its_folder_is_mended() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = whole("smoke", dir.path());
+    let runs = dir.path().join("killed");
+    let secateur = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let mut command = secateur();
+    command.args(["run", "smoke", "--runs"]).arg(&runs);
+    for (key, value) in small("smoke") {
+        command.args(["--set", &format!("{key}={value}")]);
+    }
+    let mut child = command.spawn().expect("starts");
+    let log = || {
+        let run = fs::read_dir(&runs).ok()?.next()?.ok()?.path();
+        let lines = fs::read(run.join("events.jsonl")).ok()?.split(|b| *b == b'\n').count();
+        Some((run, lines))
+    };
+    // Not a wait for a time, but for the work to have come so far.
+    let run = loop {
+        match log() {
+            Some((run, lines)) if lines > 8 => break run,
+            _ => std::thread::yield_now(),
+        }
+        assert!(
+            child.try_wait().expect("waits").is_none(),
+            "it ended before it could be killed"
+        );
+    };
+    child.kill().expect("kills");
+    child.wait().expect("ends");
+    // What a crash may leave besides: a torn line, a checkpoint that was not renamed, one that is broken, no manifest.
+    let mut events = fs::read(run.join("events.jsonl")).expect("a log");
+    events.extend(b"{\"seq\":99");
+    fs::write(run.join("events.jsonl"), events).expect("writes");
+    fs::write(run.join("checkpoints/999998.safetensors.part"), b"half").expect("writes");
+    fs::write(run.join("checkpoints/999999.safetensors"), b"half").expect("writes");
+    fs::remove_file(run.join("manifest.json")).expect("removes");
+    let ending = resume(&run, &place(&runs), &Control::default(), &mut |_| {}).expect("goes on");
+    assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+    assert_eq!(work(&run), work(&whole));
+    assert!(model(&run, "smoke") == model(&whole, "smoke"), "the weights differ");
+    let mended = read_events(&run)
+        .expect("a log")
+        .into_iter()
+        .filter(|s| matches!(s.event, Event::Warning { .. }))
+        .count();
+    assert!(mended >= 3, "{mended} repairs were said");
+    let again = secateur().arg("resume").arg(&run).output().expect("runs");
+    assert_eq!(again.status.code(), Some(2), "a finished run is not resumed");
+}
+
+#[test]
+fn a_folder_has_one_writer() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let experiment = Experiment::load("smoke", &small("smoke")).expect("preset");
+    let held = secateur::run::folder::RunFolder::create(dir.path(), &experiment).expect("creates");
+    let text = resume(&held.path, &place(dir.path()), &Control::default(), &mut |_| {})
+        .expect_err("in use")
+        .to_string();
+    assert!(text.contains("is being written by another process"), "{text}");
+}
+
+/// The window's session watches a run of the command line, steers its search and stops it; closing it hurts nothing.
+#[test]
+fn a_run_of_another_process_can_be_watched_steered_and_stopped() {
+    use secateur::event::Steer;
+    use secateur::run::{Command as Ask, Session, Status};
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
+    command
+        .args(["run", "autocompress-fashion", "--json", "--runs"])
+        .arg(dir.path());
+    for (key, value) in small("autocompress-fashion") {
+        command.args(["--set", &format!("{key}={value}")]);
+    }
+    // Long enough that it cannot end before it is steered.
+    command.args(["--set", "method.search.trials=100000"]);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let run = loop {
+        let found = fs::read_dir(dir.path())
+            .ok()
+            .and_then(|mut d| d.next())
+            .and_then(Result::ok)
+            .map(|e| e.path());
+        match found {
+            Some(run) if fs::read_to_string(run.join("events.jsonl")).is_ok_and(|t| t.contains("\"trial\"")) => {
+                break run;
+            }
+            _ => assert!(child.try_wait().expect("waits").is_none(), "it ended by itself"),
+        }
+        std::thread::yield_now();
+    };
+    let mut session = Session::new(place(dir.path()), std::sync::Arc::new(|| {})).expect("a session");
+    session.submit(Ask::OpenRun(run.clone()));
+    let mut asked = false;
+    loop {
+        session.pump(std::time::Duration::from_millis(20));
+        let seen = session.store().runs.first();
+        let Some((id, status)) = seen.map(|run| (run.id, run.status)) else {
+            continue;
+        };
+        let steered = seen.is_some_and(|run| run.searches.iter().any(|s| !s.steered.is_empty()));
+        match status {
+            Status::Ended => break,
+            Status::Running if steered => session.submit(Ask::Stop(id)),
+            Status::Running if !asked => {
+                session.submit(Ask::Steer(id, Steer::Lock { site: 0, density: 1.0 }));
+                asked = true;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
+    let locked = |e: &Event| matches!(e, Event::Steered(Steer::Lock { site: 0, .. }));
+    let after = work(&run).into_iter().skip_while(|e| !locked(e));
+    let trials: Vec<f32> = after
+        .filter_map(|e| {
+            if let Event::Trial(t) = e {
+                Some(t.densities[0])
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert!(!trials.is_empty() && trials.iter().all(|d| *d == 1.0), "{trials:?}");
+}
