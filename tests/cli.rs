@@ -54,7 +54,7 @@ fn what_is_wrong_is_one_line_and_exit_code_2() {
         ),
         (&["eval", &broken], "not a safetensors file"),
         (&["inspect", "/no/such/model"], "cannot read /no/such/model"),
-        (&["bench", "sleep"], "expected infer, train or frame"),
+        (&["bench", "sleep"], "expected infer, train, search or frame"),
         (&["evl"], "did you mean eval?"),
     ];
     for (args, expected) in cases {

@@ -63,7 +63,8 @@ fn a_model_goes_out_and_what_came_out_is_measured() {
     );
     assert!(fact["params"].as_u64().is_some_and(|n| n > 100_000), "{fact}");
     let load = |path: String| Checkpoint::load(Path::new(&path)).expect("reads");
-    assert_eq!(load(at("back.safetensors")), load(bundled()));
+    // At one density the file has one density's statistics; the weights are all.
+    assert_eq!(load(at("back.safetensors")).weights, load(bundled()).weights);
 }
 
 #[test]

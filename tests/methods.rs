@@ -144,6 +144,7 @@ fn admm_prunes_one_dimension_after_the_other_to_the_budget() {
 fn autocompress_rounds_rise_to_the_target_and_trials_do_not_depend_on_threads() {
     let changes = [
         ("method.target", "{ unit = \"weights\", times = 3.0 }"),
+        ("method.round", "2.0"),
         ("method.tolerance", "1.0"),
         ("method.images", "60"),
         ("method.search.trials", "10"),

@@ -8,7 +8,7 @@ use egui::{ColorImage, DragValue, Ui};
 
 /// Paints the button with its menu. `figure` is asked for only when something is done with it.
 pub fn figure_menu(ui: &mut Ui, name: &str, state: &mut UiState, figure: impl FnOnce() -> Figure) {
-    let button = egui::Button::new("⋮")
+    let button = egui::Button::new("…")
         .min_size(egui::vec2(22.0, 22.0))
         .frame_when_inactive(false);
     let (response, inner) = egui::containers::menu::MenuButton::from_button(button)

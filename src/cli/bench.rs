@@ -2,7 +2,7 @@
 //! Knows nothing of data sets.
 
 use super::{Done, Json, OrFail};
-use crate::infer::{BenchInfer, BenchRow};
+use crate::infer::{BenchInfer, BenchSearch};
 use crate::kernel::Kernel;
 use crate::model::Density;
 use crate::model::net::NormStatistics;
@@ -12,14 +12,14 @@ use serde::Serialize;
 
 #[derive(clap::Args)]
 pub struct BenchArgs {
-    /// infer, train or frame
+    /// infer, train, search or frame
     pub task: String,
     /// A network of the zoo
     #[arg(long, default_value = "m-cifarnet")]
     arch: String,
-    /// Its width
-    #[arg(long, default_value_t = 1.0)]
-    width: f32,
+    /// Its width; 1 if not given, 0.5 for search
+    #[arg(long)]
+    width: Option<f32>,
     /// Images a run
     #[arg(long, value_delimiter = ',')]
     batch: Vec<usize>,
@@ -29,6 +29,9 @@ pub struct BenchArgs {
     /// Densities; below 1 the network is gated
     #[arg(long, value_delimiter = ',', default_value = "1,0.5")]
     density: Vec<f64>,
+    /// search: how many times fewer MACs a trial has than the whole network
+    #[arg(long, value_delimiter = ',', default_value = "1,4,8")]
+    macs_ratio: Vec<f64>,
     /// Seconds for each line
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
@@ -49,7 +52,7 @@ pub struct BenchArgs {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, R> {
     peer: &'static str,
     task: &'a str,
     width: f32,
@@ -57,7 +60,7 @@ struct Line<'a> {
     threads: usize,
     density: f64,
     #[serde(flatten)]
-    row: BenchRow,
+    row: R,
 }
 
 pub fn bench(args: &BenchArgs) -> Done {
@@ -68,6 +71,10 @@ pub fn bench(args: &BenchArgs) -> Done {
         (given, _) => given.to_vec(),
     };
     ensure_counts(&batches, &args.threads).or_bad_input()?;
+    let width = args.width.unwrap_or(if args.task == "search" { 0.5 } else { 1.0 });
+    if args.task == "search" {
+        return search(args, kernel, width, &batches);
+    }
     let densities: Vec<Density> = args
         .density
         .iter()
@@ -82,7 +89,7 @@ pub fn bench(args: &BenchArgs) -> Done {
     for &threads in &args.threads {
         for &batch in &batches {
             for &density in &densities {
-                let (arch, width, seconds) = (args.arch.clone(), args.width, args.seconds);
+                let (arch, seconds) = (args.arch.clone(), args.seconds);
                 let row = match args.task.as_str() {
                     "infer" => BenchInfer {
                         arch,
@@ -106,7 +113,7 @@ pub fn bench(args: &BenchArgs) -> Done {
                         norm_statistics,
                     }
                     .run(),
-                    other => Err(anyhow!("unknown task {other}, expected infer, train or frame")),
+                    other => Err(anyhow!("unknown task {other}, expected infer, train, search or frame")),
                 };
                 let row = row.or_bad_input()?;
                 let line = Line {
@@ -126,6 +133,48 @@ pub fn bench(args: &BenchArgs) -> Done {
                     )
                 });
             }
+        }
+    }
+    Ok(0)
+}
+
+/// Evaluations of trial masks: filters alone, and filters with columns.
+fn search(args: &BenchArgs, kernel: Kernel, width: f32, batches: &[usize]) -> Done {
+    for (&threads, &batch) in args.threads.iter().flat_map(|t| batches.iter().map(move |b| (t, b))) {
+        let trials = args
+            .macs_ratio
+            .iter()
+            .flat_map(|&ratio| [(ratio, false), (ratio, true)]);
+        // Without fewer MACs there is nothing to mask.
+        for (macs_ratio, columns) in trials.filter(|&(ratio, columns)| ratio > 1.0 || !columns) {
+            let row = BenchSearch {
+                arch: args.arch.clone(),
+                width,
+                batch,
+                threads,
+                macs_ratio,
+                columns,
+                seconds: args.seconds,
+                kernel,
+            }
+            .run()
+            .or_bad_input()?;
+            let line = Line {
+                peer: "secateur",
+                task: &args.task,
+                width,
+                batch,
+                threads,
+                density: 1.0,
+                row,
+            };
+            args.json.say(&line, || {
+                let r = &line.row;
+                format!(
+                    "search width {width} batch {batch} threads {threads} MACs 1/{:.2} by {}: {:.2} evaluations/s of {} images, {:.2} ms ({:.2}–{:.2}), {}",
+                    r.macs_ratio, r.masks, r.evals_per_s, r.images, r.row.median_ms, r.row.p10_ms, r.row.p90_ms, r.row.kernel
+                )
+            });
         }
     }
     Ok(0)

@@ -21,6 +21,7 @@ mod probe;
 mod proto;
 mod tensors;
 mod torch_in;
+mod torch_names;
 mod torch_spec;
 
 pub use agree::{Agreement, TOLERANCE, compare};

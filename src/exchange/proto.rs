@@ -61,8 +61,9 @@ impl Graph {
         inputs: [&str; N],
         attributes: Vec<AttributeProto>,
     ) -> String {
-        let [output] = self.node_of(op, name, inputs, [name], attributes);
-        output
+        let name = self.free(name);
+        self.push(op, &name, &inputs, std::slice::from_ref(&name), attributes);
+        name
     }
 
     /// A node of several outputs; returns their names.
@@ -74,8 +75,8 @@ impl Graph {
         outputs: [&str; M],
         attributes: Vec<AttributeProto>,
     ) -> [String; M] {
-        let outputs = outputs.map(|o| self.free(o));
-        self.push(op, name, &inputs, &outputs, attributes);
+        let (name, outputs) = (self.free(name), outputs.map(|o| self.free(o)));
+        self.push(op, &name, &inputs, &outputs, attributes);
         outputs
     }
 

@@ -1,7 +1,8 @@
-//! Which network a state dict is: the named architecture, at the width, with the first layer and the head that its shapes say.
+//! Which network a state dict is: the named architecture, with the widths, the first layer and the head that its shapes say.
 //! Knows nothing of numbers.
 
 use super::tensors::Tensors;
+use super::torch_names::modules;
 use crate::model::spec::{NetSpec, Node, Op, Pad, Shape};
 use crate::model::zoo;
 use anyhow::{Context, Result, ensure};
@@ -80,7 +81,8 @@ pub(super) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, inp
         "{stem} reads {channels} channels, the input has {}",
         input[0]
     );
-    let width = filters as f32 / stem_filters(arch) as f32;
+    // A guess, for layers that are missing.
+    let width = (filters as f32 / stem_filters(arch) as f32).clamp(0.001, 16.0);
     let mut spec = zoo::build(arch, input, outputs, width)?;
     if imagenet {
         imagenet_stem(&mut spec);
@@ -93,8 +95,25 @@ pub(super) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, inp
             *eps = EPS;
         }
     }
+    each_width(&mut spec, tensors);
     spec.shapes()?;
     Ok(spec)
+}
+
+/// Gives every layer the width of its own weight: rounding, or cutting, may have made them uneven.
+fn each_width(spec: &mut NetSpec, tensors: &Tensors) {
+    let modules = modules(spec, tensors);
+    let Some((_, hidden)) = spec.nodes.split_last_mut() else {
+        return;
+    };
+    for node in hidden {
+        let own = tensors.shape(&format!("{}.weight", modules[&node.name]));
+        match (&mut node.op, own) {
+            (Op::Conv { filters, .. }, Some(&[n, _, _, _])) => *filters = n,
+            (Op::Linear { outputs, .. }, Some(&[n, _])) => *outputs = n,
+            _ => {}
+        }
+    }
 }
 
 /// Side of the map that VGG's first linear layer reads: its last stage has eight times the channels of its first.

@@ -55,6 +55,12 @@ const DOCS: &[Doc] = &[
         [0.0, 1e15],
         "Decides everything random: two runs of one seed say the same",
     ),
+    number(
+        "checkpoint_secs",
+        "s",
+        [0.0, 1e6],
+        "How much work a crash may cost: how often what the run remembers is written",
+    ),
     text(
         "start",
         "A trained model to start from; without one, the dense network is trained first",

@@ -126,7 +126,7 @@ pub fn odd() -> NetSpec {
         ("hidden.norm", norm(), &[14]),
         ("hidden.relu", Op::Relu, &[15]),
         ("hidden.sum", Op::Add, &[16, 14]),
-        ("logits", Op::Linear { outputs: 5, bias: true }, &[17]),
+        ("head", Op::Linear { outputs: 5, bias: true }, &[17]),
     ];
     let nodes = ops.map(|(name, op, inputs)| Node {
         name: name.into(),
