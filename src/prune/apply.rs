@@ -4,7 +4,7 @@
 use super::groups::groups;
 use super::values::constants;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::mask::{LayerMask, Masks, kept_entries};
+use crate::model::mask::{LayerMask, Masks, both, kept_entries};
 use anyhow::{Context, Result, ensure};
 
 /// Masks a model: what the masks (and those it has) leave out is zero, dead channels with their norm and gate, and is masked.
@@ -28,30 +28,13 @@ pub fn apply(checkpoint: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
         );
     }
     let mut out = checkpoint.clone();
-    for (name, mask) in masks {
-        match out.masks.get_mut(name) {
-            Some(own) => *own = both(own, mask),
-            None => drop(out.masks.insert(name.clone(), mask.clone())),
-        }
-    }
+    out.masks = both(&out.masks, masks);
     check_alive(&out.masks, "")?;
     zero(&mut out)?;
     close(&mut out)?;
     check_alive(&out.masks, ": all it reads is cut")?;
     zero(&mut out)?;
     Ok(out)
-}
-
-fn both(a: &LayerMask, b: &LayerMask) -> LayerMask {
-    let and = |a: &[bool], b: &[bool]| match (a, b) {
-        ([], other) | (other, []) => other.to_vec(),
-        _ => a.iter().zip(b).map(|(a, b)| *a && *b).collect(),
-    };
-    LayerMask {
-        filters: and(&a.filters, &b.filters),
-        columns: and(&a.columns, &b.columns),
-        elements: and(&a.elements, &b.elements),
-    }
 }
 
 fn check_alive(masks: &Masks, why: &str) -> Result<()> {
@@ -61,7 +44,8 @@ fn check_alive(masks: &Masks, why: &str) -> Result<()> {
     Ok(())
 }
 
-fn zero(checkpoint: &mut Checkpoint) -> Result<()> {
+/// Zeroes what the masks leave out: weights, and of dead channels also bias, γ, β, φ and ρ.
+pub(super) fn zero(checkpoint: &mut Checkpoint) -> Result<()> {
     for (name, kept) in kept_entries(&checkpoint.header.spec, &checkpoint.masks)? {
         let array = checkpoint
             .weights

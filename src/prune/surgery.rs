@@ -6,6 +6,7 @@
 //! exact (a padded border sees fewer constants than the middle) the channel stays, and a note says why.
 //! Each group keeps at least one channel.
 
+use super::apply::zero;
 use super::groups::{Consumer, Group, Groups, groups};
 use super::values::{acting, constants, is_inside, norm_after};
 use crate::model::checkpoint::Checkpoint;
@@ -31,7 +32,9 @@ pub struct Cut {
 /// Parts that do not fit each other.
 pub fn cut(checkpoint: &Checkpoint) -> Result<Cut> {
     checkpoint.check()?;
-    let mut surgeon = Surgeon::new(checkpoint)?;
+    let mut checkpoint = checkpoint.clone();
+    zero(&mut checkpoint)?;
+    let mut surgeon = Surgeon::new(&checkpoint)?;
     surgeon.find();
     let notes = surgeon.notes();
     let checkpoint = surgeon.build()?;
@@ -423,13 +426,11 @@ mod tests {
 
     #[test]
     fn a_constant_is_folded_where_no_border_shows_and_refused_where_one_does() {
-        // The mask alone: the bias of the masked filter stays, as in files from elsewhere.
+        // Filters without weights whose bias stays, as in files from elsewhere.
         let of = |pad, bias| {
-            let model = chain(pad, bias);
-            let masks = without(&model, "a", &[1, 2]);
-            cut(&Checkpoint { masks, ..model.clone() })
-                .map(|cut| (model, cut))
-                .expect("cuts")
+            let mut model = chain(pad, bias);
+            model.weights.get_mut("a.weight").expect("there").data[2..].fill(0.0);
+            cut(&model).map(|cut| (model, cut)).expect("cuts")
         };
         let (model, open) = of(0, false);
         assert_eq!((filters(&open.checkpoint, "a"), &open.notes[..]), (1, &[][..]));
@@ -450,7 +451,6 @@ mod tests {
 
         let (_, padded) = of(1, false);
         assert_eq!(filters(&padded.checkpoint, "a"), 2);
-        assert_eq!(padded.checkpoint.masks["a"].filters, [true, false]);
         assert_eq!(
             padded.notes,
             ["a: 1 dead channel stays: it is 2 everywhere, and b pads with zeros"]
@@ -490,7 +490,7 @@ mod tests {
         stats.get_mut("b.norm").expect("there").mean = vec![1.0, 1.0];
         model.stats.insert(half, stats);
         model.header.densities = vec![half, Density::FULL];
-        model.masks = without(&model, "a", &[1]);
+        model.weights.get_mut("a.weight").expect("there").data[1] = 0.0;
         let out = cut(&model).expect("cuts").checkpoint;
         assert_eq!(out.stats[&Density::FULL]["b.norm"].mean, [6.0, -3.0]);
         assert_eq!(out.stats[&half]["b.norm"].mean, [7.0, -2.0]);

@@ -3,6 +3,7 @@
 //!
 //! A filter without weights gives its bias, a norm with γ = 0 its β, and what follows of such constants is constant too,
 //! where no border shows: a padded window sees fewer of them. A value that depends on the density is none.
+//! A masked filter's channel is zero, up to the end of its step.
 
 use crate::model::checkpoint::Checkpoint;
 use crate::model::spec::{NetSpec, Op, Shape, Shift};
@@ -44,6 +45,21 @@ pub(super) fn is_inside(op: &Op, input: Shape, output: Shape, tap: usize) -> boo
     fits(tap / kernel, pad.top, input[1], output[1]) && fits(tap % kernel, pad.left, input[2], output[2])
 }
 
+/// For each node the layer whose masked filters are dead there: itself, or the convolution of its step.
+fn masked_by(spec: &NetSpec) -> Vec<usize> {
+    let mut out: Vec<usize> = (0..spec.nodes.len()).collect();
+    for step in steps(spec) {
+        if let Step::Conv(step) = step {
+            let gate = step.gate.map(|(gate, _)| gate);
+            [step.norm, gate, Some(step.output)]
+                .into_iter()
+                .flatten()
+                .for_each(|i| out[i] = step.conv);
+        }
+    }
+    out
+}
+
 /// The constant that each feature of each node is, by node; `None` where it is not known to be one.
 /// The checkpoint has been checked.
 ///
@@ -53,6 +69,7 @@ pub(super) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
     let spec = checkpoint.spec();
     let shapes = spec.shapes()?;
     let norms = norm_after(spec);
+    let masked_by = masked_by(spec);
     let mut out: Vec<Vec<Option<f32>>> = Vec::with_capacity(spec.nodes.len());
     for (i, node) in spec.nodes.iter().enumerate() {
         let from = |k: usize| &out[node.inputs[k]];
@@ -62,7 +79,7 @@ pub(super) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
                 .get(&format!("{}.{what}", node.name))
                 .map(|a| &a.data[..])
         };
-        let values = match node.op {
+        let mut values = match node.op {
             Op::Input => vec![None; shapes[i][0]],
             Op::Conv { .. } | Op::Linear { .. } => {
                 let weight = acting(checkpoint, i);
@@ -120,6 +137,10 @@ pub(super) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
             }
             Op::MaxPool { .. } | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Dropout { .. } => from(0).clone(),
         };
+        if let Some(mask) = checkpoint.masks.get(&spec.nodes[masked_by[i]].name) {
+            let dead = values.iter_mut().zip(&mask.filters).filter(|(_, kept)| !**kept);
+            dead.for_each(|(v, _)| *v = Some(0.0));
+        }
         out.push(values);
     }
     Ok(out)
