@@ -26,7 +26,7 @@ fn figures() -> Vec<Figure> {
         figure::frontier(&frontier(&store, Against::Macs)),
         figure::curves(&Curves::default().view(&store, options), Along::Steps),
         figure::layers(&layers::layers(&store, &asked).expect("open")),
-        figure::saliency(&saliency::saliency(&store).expect("measured"), false),
+        figure::saliency(&saliency::saliency(&store, saliency::Of::All).expect("measured"), false),
         figure::search(&search(&store, chosen, Height::Top1).expect("searches"), Height::Top1),
         figure::parallel(&parallel::parallel(&store, chosen).expect("searches")),
         figure::residuals(&residuals::residuals(&store, chosen).expect("said")),

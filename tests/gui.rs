@@ -5,12 +5,14 @@ mod story;
 
 use egui::accesskit::Role;
 use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable};
-use secateur::app::state::UiState;
-use secateur::app::{action::Action, layout::LayoutName, shell, theme};
+use secateur::app::state::{Overlay, Panel, PathEntry, Saving, UiState};
+use secateur::app::{action::Action, layout, layout::LayoutName, shell, theme};
 use secateur::event::Steer;
 use secateur::run::device::DeviceName;
 use secateur::run::execute::Place;
-use secateur::run::{Command, ModelRef, RunStore, Session, Status};
+use secateur::run::pictures::Picture;
+use secateur::run::replay::Earlier;
+use secateur::run::{Command, Experiment, ModelRef, RunStore, Session, Status};
 use soft_renderer::SoftRenderer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -141,6 +143,158 @@ fn a_bar_of_a_layer_moves_its_gate_alone_and_a_held_one_leaves_the_slider_alone(
         Command::Ask(question)
     };
     assert_eq!(harness.state().asked, [with(50, 90), with(30, 90)]);
+}
+
+/// A picture of a layout of a model with everything known of its images.
+fn imaged(theme: egui::Theme, layout: LayoutName, size: [f32; 2]) -> Harness<'static, Still> {
+    let mut harness = still(story::with_images(), theme, size);
+    harness.state_mut().state.layouts.go(layout);
+    settled(harness)
+}
+
+#[test]
+fn a_model_looks_as_it_should() {
+    imaged(egui::Theme::Light, LayoutName::Inspect, theme::WINDOW).snapshot("inspect");
+}
+
+#[test]
+fn an_image_that_is_clicked_is_looked_at() {
+    let mut harness = imaged(egui::Theme::Dark, LayoutName::Inspect, theme::WINDOW);
+    harness.state_mut().asked.clear();
+    harness.get_by_label_contains("image 5:").click();
+    harness.run_ok();
+    assert_eq!(harness.state().asked, [Command::Look(Picture::Valid(5))]);
+    harness.get_by_label_contains("Wrong (6)").click();
+    harness.run_ok();
+    assert!(harness.query_by_label_contains("image 5:").is_none());
+    harness.get_by_label_contains("image 10:");
+}
+
+#[test]
+fn any_key_can_be_edited_copied_as_a_command_and_put_back() {
+    let mut harness = still(story::store(), egui::Theme::Light, theme::WINDOW);
+    layout::show(&mut harness.state_mut().state.layouts.tree, Panel::Experiment);
+    harness.run_ok();
+    harness
+        .get_by_role_and_label(Role::SpinButton, "width")
+        .set_value_accesskit(0.5);
+    harness.run_ok();
+    assert_eq!(harness.state().state.draft.model.width, 0.5);
+    harness.get_by_label("Copy as command").click();
+    harness.run_ok();
+    harness.get_by_label_contains("1 key changed");
+    harness.get_by_label("Undo model.width").click();
+    harness.run_ok();
+    assert_eq!(harness.state().state.draft, harness.state().state.base);
+    harness.get_by_label("Save as preset…").click();
+    harness.run_ok();
+    let saving = harness.state_mut().state.saving.take().expect("to be saved");
+    assert_eq!(saving.name, "smoke.toml");
+    let text = String::from_utf8(saving.bytes).expect("text");
+    assert_eq!(
+        Experiment::parse(&text, &[]).expect("reads"),
+        harness.state().state.base
+    );
+}
+
+#[test]
+fn a_plot_is_saved_from_its_menu() {
+    let mut harness = settled(still(story::store(), egui::Theme::Dark, theme::WINDOW));
+    for (entry, name, head) in [
+        ("Save SVG…", "frontier.svg", &b"<svg"[..]),
+        ("Save PNG…", "frontier.png", b"\x89PNG"),
+        ("Save CSV…", "frontier.csv", b"series,"),
+    ] {
+        harness.get_by_label("Save or copy frontier").click();
+        harness.run_ok();
+        harness.get_by_label(entry).click();
+        harness.run_ok();
+        let saving = harness.state_mut().state.saving.take().expect("to be saved");
+        assert_eq!(saving.name, name);
+        assert!(saving.bytes.starts_with(head), "{name}");
+    }
+}
+
+#[test]
+fn a_path_is_typed_for_saving_too() {
+    let mut harness = still(RunStore::default(), egui::Theme::Light, theme::WINDOW);
+    harness.state_mut().state.path_entry = Some(PathEntry {
+        text: "a.csv".into(),
+        note: String::new(),
+        saving: Some(Saving {
+            name: "a.csv".into(),
+            bytes: vec![1, 2],
+        }),
+    });
+    harness.run_ok();
+    harness.get_by_role_and_label(Role::Button, "Save").click();
+    harness.run_ok();
+    assert_eq!(harness.state().state.writing, Some(("a.csv".into(), vec![1, 2])));
+}
+
+#[test]
+fn runs_are_found_starred_hidden_and_thrown_away() {
+    let mut harness = still(story::store(), egui::Theme::Light, theme::WINDOW);
+    harness.state_mut().state.layouts.go(LayoutName::Compare);
+    harness.run_ok();
+    harness.get_by_label("Star 20260101T000000Z_smoke_0001").click();
+    harness.run_ok();
+    harness.get_by_role_and_label(Role::CheckBox, "Starred").click();
+    harness.run_ok();
+    assert!(harness.query_by_label("More about run 2 wide").is_none());
+    harness.get_by_label("More about run 1 smoke").click();
+    harness.run_ok();
+    harness.get_by_label("Delete…").click();
+    harness.run_ok();
+    harness.get_by_label("Move to trash").click();
+    harness.run_ok();
+    assert_eq!(
+        harness.state().state.runs.to_trash,
+        Some("runs/20260101T000000Z_smoke_0001".into())
+    );
+    let run = &harness.state().store.runs[0];
+    assert!(!harness.state().state.hides(run));
+    harness.get_by_label("More about run 1 smoke").click();
+    harness.run_ok();
+    harness.get_by_label("Hide").click();
+    harness.run_ok();
+    assert!(harness.state().state.hides(&harness.state().store.runs[0]));
+}
+
+#[test]
+fn an_interrupted_run_is_resumed_from_the_list() {
+    let mut store = story::store();
+    store.runs[1].status = Status::Interrupted;
+    store.runs[1].folder = Some("runs/b".into());
+    let mut harness = still(store, egui::Theme::Light, theme::WINDOW);
+    harness.state_mut().state.layouts.go(LayoutName::Compare);
+    harness.state_mut().state.runs.earlier = vec![Earlier {
+        folder: "runs/c".into(),
+        state: "interrupted".into(),
+    }];
+    harness.run_ok();
+    harness.state_mut().asked.clear();
+    harness.get_by_label("Resume run 2").click();
+    harness.run_ok();
+    harness.get_by_label("Show c").click();
+    harness.run_ok();
+    assert_eq!(
+        harness.state().asked,
+        [Command::ResumeRun("runs/b".into()), Command::OpenRun("runs/c".into())]
+    );
+}
+
+#[test]
+fn the_opening_card_begins_a_small_run() {
+    let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
+    harness.state_mut().store.runs.pop();
+    harness.state_mut().asked.clear();
+    harness.state_mut().state.overlay = Some(Overlay::Welcome);
+    harness.run_ok();
+    harness.get_by_label("Train it").click();
+    harness.run_ok();
+    assert!(matches!(&harness.state().asked[..], [Command::Start(e)] if e.name == "smoke"));
+    assert_eq!(harness.state().state.overlay, None);
 }
 
 #[test]

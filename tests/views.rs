@@ -7,8 +7,12 @@ use secateur::event::{Ending, Event, Outcome, Verdict};
 use secateur::run::{RunStore, Status};
 use secateur::view::curves::{Along, CurveOptions, Curves};
 use secateur::view::frontier::{Against, Source, Wish};
+use secateur::view::images::{ImageOptions, Order, Which};
+use secateur::view::saliency::Of;
 use secateur::view::search::{Chosen, Height};
-use secateur::view::{density, frontier, layers, notices, parallel, residuals, runs, saliency, search, text};
+use secateur::view::{
+    density, form, frontier, images, layers, model, notices, parallel, residuals, runs, saliency, search, text,
+};
 use serde::Serialize;
 use story::{answer, density as percent, events, store};
 
@@ -26,7 +30,7 @@ fn nothing_is_shown_of_a_model_that_is_not_open() {
     let empty = RunStore::default();
     assert_eq!(density::density(&empty, &uniform(50)), None);
     assert_eq!(layers::layers(&empty, &uniform(50)), None);
-    assert_eq!(saliency::saliency(&empty), None);
+    assert_eq!(saliency::saliency(&empty, Of::All), None);
     assert_eq!(frontier::frontier(&empty, Against::Macs).series, []);
     assert!(runs::runs(&empty).is_empty() && notices::notices(&empty).is_empty());
 }
@@ -137,7 +141,7 @@ fn before_the_first_answer_layers_show_what_the_density_promises() {
 
 #[test]
 fn saliency_is_relative_to_its_layer_and_said_in_words() {
-    let view = saliency::saliency(&store()).expect("measured");
+    let view = saliency::saliency(&store(), Of::All).expect("measured");
     assert!(
         view.rows
             .iter()
@@ -881,4 +885,114 @@ fn a_picked_trial_has_its_sites_as_layers() {
     let epoch = layers::of_source(&store, &Source::Epoch(id, percent(50))).expect("there");
     assert!(epoch.rows.iter().all(|r| (r.asked - 0.5).abs() < 0.02) && !epoch.measured);
     assert_eq!(layers::of_source(&store, &Source::Recorded(percent(50))), None);
+}
+
+#[test]
+fn images_are_sorted_and_filtered_by_what_was_measured_of_each() {
+    let store = story::with_images();
+    let numbers = |order, which| -> Vec<usize> {
+        let options = ImageOptions { order, which, from: 0 };
+        let view = images::images(&store, options, 6).expect("measured");
+        view.cells.iter().map(|c| c.number).collect()
+    };
+    assert_eq!(numbers(Order::Number, Which::All), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(numbers(Order::Number, Which::Wrong), [3, 10, 17, 24, 31, 38]);
+    assert_eq!(numbers(Order::Number, Which::Changed), [3, 17, 31]);
+    let seen = store.answer.as_ref().map(|a| a.seen.clone()).expect("measured");
+    let sure = numbers(Order::Confidence, Which::All);
+    assert!(sure.is_sorted_by(|&a, &b| seen[a].confidence <= seen[b].confidence));
+    let most = numbers(Order::Compute, Which::All);
+    assert!(most.is_sorted_by(|&a, &b| seen[a].macs >= seen[b].macs));
+    assert!(
+        numbers(Order::Error, Which::All)
+            .iter()
+            .all(|&i| seen[i].said != seen[i].label)
+    );
+    let view = images::images(&store, ImageOptions::default(), 4).expect("measured");
+    assert_eq!((view.n, view.counts), (40, [Some(6), Some(3)]));
+    expect![[""]].assert_eq(&view.cells[3].text);
+    assert_eq!(
+        images::images(&story::store(), ImageOptions::default(), 4),
+        None,
+        "not all were measured"
+    );
+}
+
+#[test]
+fn one_image_says_what_gating_changed() {
+    check(&images::look(&story::with_images()), expect![[""]]);
+}
+
+#[test]
+fn saliency_of_a_class_and_of_an_image_is_theirs() {
+    let store = story::with_images();
+    let of = |of| saliency::saliency(&store, of).expect("measured");
+    assert_eq!((of(Of::All).n, of(Of::Class(3)).n, of(Of::Image).n), (5000, 500, 1));
+    assert!(of(Of::Image).rows[0].active.iter().all(|&a| a == 0.0 || a == 1.0));
+    assert_eq!(
+        saliency::saliency(&story::store(), Of::Image).map(|v| v.n),
+        Some(5000),
+        "nothing was looked at"
+    );
+}
+
+#[test]
+fn saved_macs_without_saved_time_are_pointed_out_with_the_reason() {
+    let mut store = story::with_images();
+    let why = |store: &RunStore| density::density(store, &uniform(50)).and_then(|d| d.measured?.no_gain);
+    assert_eq!(why(&store), None);
+    let answer = store.answer.as_mut().expect("measured");
+    answer.dense_latency = answer.latency.clone();
+    expect![[""]].assert_eq(&why(&store).unwrap_or_default());
+}
+
+#[test]
+fn the_model_is_a_table_with_what_is_left_and_what_is_tied() {
+    let mut open = story::open_model();
+    open.header.spec = secateur::model::zoo::build("resnet18", [3, 32, 32], 10, 0.25).expect("builds");
+    let half: Vec<bool> = (0..16).map(|c| c % 2 == 0).collect();
+    let name = open.header.spec.nodes[open.header.spec.convs()[1]].name.clone();
+    let mask = secateur::model::LayerMask {
+        filters: half,
+        columns: vec![true; 144],
+        elements: Vec::new(),
+    };
+    open.masks = std::sync::Arc::new([(name.clone(), mask)].into());
+    let view = model::model(&open).expect("fits");
+    let rows: Vec<String> = view
+        .rows
+        .iter()
+        .filter(|r| r.filters.is_some())
+        .take(5)
+        .map(|r| {
+            let [now, before] = r.macs.map(text::count);
+            format!(
+                "{} {} {:?} -> {:?}: {now} of {before}, filters {:?}; {}",
+                r.name, r.kind, r.input, r.output, r.filters, r.tied
+            )
+        })
+        .collect();
+    expect![[""]].assert_eq(&rows.join("\n"));
+    assert!(view.macs[0] < view.macs[1] && view.from.is_none());
+}
+
+#[test]
+fn the_form_has_every_key_with_its_meaning() {
+    let base = secateur::run::Experiment::load("smoke", &[]).expect("preset");
+    let draft = form::set(&base, "train.lr", &form::Value::Number(0.05)).expect("sets");
+    let view = form::form(&draft, &base, "smoke");
+    let lines: Vec<String> = view
+        .sections
+        .iter()
+        .flat_map(|s| &s.fields)
+        .map(|f| {
+            format!(
+                "{} {:?}{}",
+                f.key,
+                f.value,
+                f.preset.as_ref().map_or_else(String::new, |p| format!(", was {p}"))
+            )
+        })
+        .collect();
+    expect![[""]].assert_eq(&lines.join("\n"));
 }

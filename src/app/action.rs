@@ -31,6 +31,8 @@ pub enum Action {
     Palette,
     /// All actions with their keys.
     Help,
+    /// Three things to try.
+    Welcome,
     /// Light or dark.
     SwitchTheme,
     /// Panels back to where they were at first.
@@ -56,7 +58,7 @@ pub struct Words {
 
 impl Action {
     /// What stands in the menu itself, in its order.
-    pub const MENU: [Self; 13] = [
+    pub const MENU: [Self; 14] = [
         Self::Train,
         Self::PauseOrResume,
         Self::Stop,
@@ -67,6 +69,7 @@ impl Action {
         Self::RaiseDensity,
         Self::Palette,
         Self::Help,
+        Self::Welcome,
         Self::SwitchTheme,
         Self::ResetLayout,
         Self::Quit,
@@ -99,6 +102,7 @@ impl Action {
             Self::RaiseDensity => ("Raise density", "One percent more"),
             Self::Palette => ("Find an action…", "Everything that can be done, by its words"),
             Self::Help => ("Keys and actions", "Everything that can be done, with its keys"),
+            Self::Welcome => ("Three things to try", "The card that the window first opened with"),
             Self::SwitchTheme => ("Light or dark", "Switch between the light and the dark theme"),
             Self::ResetLayout => (
                 "Reset layout",
@@ -152,7 +156,7 @@ impl Action {
             Self::Layout(LayoutName::Watch) => ctrl(Key::Num2),
             Self::Layout(LayoutName::Compare) => ctrl(Key::Num3),
             Self::Layout(LayoutName::Inspect) => ctrl(Key::Num4),
-            Self::OpenBundled | Self::ResetLayout | Self::Show(_) | Self::Preset(_) => None,
+            Self::OpenBundled | Self::Welcome | Self::ResetLayout | Self::Show(_) | Self::Preset(_) => None,
         }
     }
 
@@ -197,6 +201,7 @@ impl Action {
             }
             Self::Palette => state.overlay = Some(Overlay::Palette(String::new(), 0)),
             Self::Help => state.overlay = Some(Overlay::Help),
+            Self::Welcome => state.overlay = Some(Overlay::Welcome),
             Self::ResetLayout => state.layouts.reset(),
             Self::Layout(name) => state.layouts.go(name),
             Self::Show(panel) => layout::show(&mut state.layouts.tree, panel),

@@ -47,7 +47,8 @@ impl LayoutName {
     /// Its panels as they stand at first.
     pub fn tree(self) -> Tree<Panel> {
         use Panel::{
-            Density, Experiment, Frontier, Layers, Log, Parallel, Residuals, Runs, Saliency, Search, Sites, Training,
+            Density, Experiment, Frontier, Images, Layers, Log, Model, Parallel, Residuals, Runs, Saliency, Search,
+            Sites, Training,
         };
         let mut b = Builder(Tiles::default());
         let root = match self {
@@ -56,7 +57,7 @@ impl LayoutName {
                 let left = b.split(LinearDir::Vertical, left, 0.46);
                 let top = [b.tabs(&[Frontier]), b.tabs(&[Training, Experiment, Runs, Log])];
                 let top = b.split(LinearDir::Horizontal, top, 0.5);
-                let saliency = b.tabs(&[Saliency]);
+                let saliency = b.tabs(&[Saliency, Images]);
                 let right = b.split(LinearDir::Vertical, [top, saliency], 0.58);
                 b.split(LinearDir::Horizontal, [left, right], 0.28)
             }
@@ -78,11 +79,11 @@ impl LayoutName {
                 b.split(LinearDir::Horizontal, [left, right], 0.32)
             }
             Self::Inspect => {
-                let left = [b.tabs(&[Layers]), b.tabs(&[Saliency])];
-                let left = b.split(LinearDir::Vertical, left, 0.5);
-                let right = [b.tabs(&[Density]), b.tabs(&[Frontier, Log])];
+                let left = [b.tabs(&[Model, Saliency]), b.tabs(&[Images])];
+                let left = b.split(LinearDir::Vertical, left, 0.52);
+                let right = [b.tabs(&[Density]), b.tabs(&[Layers, Frontier, Log])];
                 let right = b.split(LinearDir::Vertical, right, 0.44);
-                b.split(LinearDir::Horizontal, [left, right], 0.64)
+                b.split(LinearDir::Horizontal, [left, right], 0.68)
             }
         };
         Tree::new(egui::Id::unique("panels"), root, b.0)

@@ -1,11 +1,12 @@
 //! A front: the window. `logic` lets the session fold what has arrived, `ui` draws the store and hands commands back.
-//! Knows nothing of tensors or kernels; of files it knows only paths to hand on.
+//! Knows nothing of tensors or kernels; the only files it writes are those its user saves, and where panels stood.
 
 pub mod action;
 pub mod bench;
 pub mod dialog;
 pub mod figures;
 pub mod layout;
+pub mod memory;
 pub mod overlay;
 pub mod panels;
 pub mod panes;
@@ -22,10 +23,11 @@ pub use bench::{FrameTimes, bench_frame};
 
 use crate::disk::write_whole;
 use crate::run::execute::Place;
-use crate::run::{Command, ModelRef, Session};
+use crate::run::{Command, ModelRef, Session, replay};
 use anyhow::{Result, anyhow};
 use dialog::{Chosen, Dialog, Purpose};
-use state::{PathEntry, Saving, UiState};
+use memory::Memory;
+use state::{Overlay, PathEntry, Saving, UiState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,8 +54,15 @@ pub struct OpenOptions {
 /// # Errors
 /// There is no display, or the system lacks what a window needs; one line.
 pub fn open(options: OpenOptions) -> Result<()> {
-    run(Box::new(move |ctx| App::new(ctx, &options)))
+    run(Box::new(move |ctx| {
+        let mut app = App::new(ctx, &options)?;
+        app.remember(ctx);
+        Ok(app)
+    }))
 }
+
+/// Earlier runs that are listed.
+const EARLIER: usize = 60;
 
 /// Makes the app once the window stands.
 type Make = Box<dyn FnOnce(&egui::Context) -> Result<App>>;
@@ -92,6 +101,10 @@ pub struct App {
     dialog: Option<(Dialog, Option<Saving>)>,
     /// How long a wake may wait, in milliseconds; shared with the threads that wake.
     patience: Arc<AtomicU64>,
+    /// Where the window is remembered, and where runs are.
+    memory: Option<PathBuf>,
+    runs: PathBuf,
+    is_dark: bool,
     bench: Option<bench::Stopwatch>,
 }
 
@@ -107,14 +120,60 @@ impl App {
         let wake = Arc::new(move || ring.request_repaint_after(Duration::from_millis(wait.load(Ordering::Relaxed))));
         let mut session = Session::new(options.place.clone(), wake)?;
         let mut state = UiState::new(options.place.device)?;
-        session.submit(open_first(options.what.as_deref(), &mut state));
+        for command in open_first(options.what.as_deref(), &mut state) {
+            session.submit(command);
+        }
         Ok(Self {
             session,
             state,
             dialog: None,
             patience,
+            memory: None,
+            runs: options.place.runs.clone(),
+            is_dark: false,
             bench: None,
         })
+    }
+
+    /// Puts the window back to how it was left; on the first day it opens with a card. Lists earlier runs.
+    fn remember(&mut self, ctx: &egui::Context) {
+        self.memory = memory::place();
+        match self.memory.as_deref().and_then(Memory::read) {
+            Some(memory) => {
+                if let Some(dark) = memory.dark {
+                    ctx.set_theme(if dark { egui::Theme::Dark } else { egui::Theme::Light });
+                }
+                memory.restore(&mut self.state);
+            }
+            None => self.state.overlay = Some(Overlay::Welcome),
+        }
+        self.state.runs.earlier = replay::earlier(&self.runs, EARLIER);
+    }
+
+    /// What the runs panel asks of the system.
+    fn serve_runs(&mut self) {
+        if let Some(folder) = self.state.runs.to_open.take()
+            && let Err(e) = open::that_detached(&folder)
+        {
+            self.state
+                .toasts
+                .say(true, format!("cannot open {}: {e}", folder.display()));
+        }
+        let Some(folder) = self.state.runs.to_trash.take() else {
+            return;
+        };
+        match trash::delete(&folder) {
+            Ok(()) => {
+                self.state
+                    .toasts
+                    .say(false, format!("{} is in the trash", folder.display()));
+                self.state.runs.gone.insert(folder);
+            }
+            Err(e) => self
+                .state
+                .toasts
+                .say(true, format!("cannot move {} to the trash: {e}", folder.display())),
+        }
     }
 
     fn file_dialog(&mut self, ctx: &egui::Context) {
@@ -171,12 +230,12 @@ impl App {
     }
 }
 
-/// The first command: what the window was opened on.
-fn open_first(what: Option<&Path>, state: &mut UiState) -> Command {
+/// The first commands: what the window was opened on.
+fn open_first(what: Option<&Path>, state: &mut UiState) -> Vec<Command> {
     let bundled = Command::Open(ModelRef::Bundled);
-    let Some(path) = what else { return bundled };
+    let Some(path) = what else { return vec![bundled] };
     if !path.is_dir() {
-        return shell::open_path(path.to_path_buf(), state).unwrap_or(bundled);
+        return vec![shell::open_path(path.to_path_buf(), state).unwrap_or(bundled)];
     }
     let config = path.join("config.toml");
     if config.is_file() {
@@ -187,22 +246,11 @@ fn open_first(what: Option<&Path>, state: &mut UiState) -> Command {
         .flatten()
         .flatten()
         .map(|entry| entry.path());
-    match models
+    let first = models
         .filter(|m| m.extension().is_some_and(|e| e == "safetensors"))
-        .min()
-    {
-        Some(model) => Command::Open(ModelRef::File(model)),
-        None => {
-            state.toasts.say(
-                true,
-                format!(
-                    "{}: no models/*.safetensors; the bundled model was opened instead",
-                    path.display()
-                ),
-            );
-            bundled
-        }
-    }
+        .min();
+    let model = first.map_or(bundled, |model| Command::Open(ModelRef::File(model)));
+    vec![model, Command::OpenRun(path.to_path_buf())]
 }
 
 impl eframe::App for App {
@@ -214,6 +262,7 @@ impl eframe::App for App {
         self.patience.store(patience, Ordering::Relaxed);
         self.file_dialog(ctx);
         self.write();
+        self.serve_runs();
         if ctx.input(|i| i.viewport().close_requested()) {
             // Runs end at their next check; nobody needs to watch.
             ctx.send_viewport_cmd(egui::ViewportCommand::Visible(false));
@@ -227,6 +276,7 @@ impl eframe::App for App {
         if let Some(stopwatch) = &mut self.bench {
             stopwatch.start();
         }
+        self.is_dark = ui.visuals().dark_mode;
         for command in shell::window_ui(ui, self.session.store(), &mut self.state) {
             self.session.submit(command);
         }
@@ -234,6 +284,14 @@ impl eframe::App for App {
             && stopwatch.stop(self.session.store())
         {
             ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+        }
+    }
+
+    fn on_exit(&mut self, _: Option<&eframe::glow::Context>) {
+        if let Some(file) = &self.memory {
+            let memory = Memory::of(&self.state, self.is_dark);
+            // The window is gone: there is nobody to tell.
+            drop(memory.write(file));
         }
     }
 

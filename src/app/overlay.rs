@@ -2,8 +2,9 @@
 //! Knows nothing of what actions do.
 
 use super::action::Action;
+use super::layout::LayoutName;
 use super::shell::open_path;
-use super::state::{Overlay, PathEntry, UiState};
+use super::state::{Overlay, Panel, PathEntry, UiState};
 use super::theme::{self, palette};
 use super::widgets;
 use crate::run::{Command, RunStore};
@@ -18,6 +19,8 @@ pub fn overlay_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: 
     match state.overlay.take() {
         Some(Overlay::Palette(typed, at)) => palette_ui(ui, typed, at, store, state, commands),
         Some(Overlay::Help) => help_ui(ui, state),
+        Some(Overlay::Welcome) => welcome_ui(ui, store, state, commands),
+        Some(Overlay::Delete(folder)) => delete_ui(ui, folder, state),
         None => {}
     }
     path_entry(ui, state, commands);
@@ -141,6 +144,100 @@ fn help_ui(ui: &mut Ui, state: &mut UiState) {
     });
     if !shown.should_close() && state.overlay.is_none() {
         state.overlay = Some(Overlay::Help);
+    }
+}
+
+/// Three things to try, each a click away.
+fn welcome_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let steps: [(&str, &str, &str, &[Action]); 3] = [
+        (
+            "Drag the density",
+            "The bundled network runs with fewer channels the further left the slider is; accuracy, MACs and measured time follow.",
+            "Show the slider",
+            &[Action::Layout(LayoutName::Tune), Action::Show(Panel::Density)],
+        ),
+        (
+            "Train a small network",
+            "About a minute on two cores. Curves grow as it learns, and its points appear on the frontier.",
+            "Train it",
+            &[
+                Action::Preset(0),
+                Action::Layout(LayoutName::Tune),
+                Action::Show(Panel::Training),
+                Action::Train,
+            ],
+        ),
+        (
+            "Choose from the frontier",
+            "Tick “Limit loss” to choose the cheapest point that is good enough; its menu saves the plot for a paper.",
+            "Show the frontier",
+            &[Action::Layout(LayoutName::Compare), Action::Show(Panel::Frontier)],
+        ),
+    ];
+    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(22));
+    let mut done: Option<&[Action]> = None;
+    let modal = egui::Modal::new(egui::Id::unique("welcome")).frame(frame);
+    let shown = modal.show(ui.ctx(), |ui| {
+        ui.set_width(560.0);
+        ui.heading("Three things to try");
+        for (i, (title, about, verb, actions)) in steps.into_iter().enumerate() {
+            ui.add_space(10.0);
+            ui.horizontal(|ui| {
+                let p = palette(ui);
+                ui.label(RichText::new((i + 1).to_string()).font(theme::large()).color(p.accent));
+                ui.vertical(|ui| {
+                    ui.set_width(360.0);
+                    ui.label(RichText::new(title).strong());
+                    ui.add(egui::Label::new(RichText::new(about).font(theme::small()).color(p.weak)).wrap());
+                });
+                if widgets::primary(ui, true, verb).clicked() {
+                    done = Some(actions);
+                }
+            });
+        }
+        ui.add_space(12.0);
+        ui.horizontal(|ui| {
+            if ui.button("Close").clicked() {
+                ui.close();
+            }
+            widgets::quiet(
+                ui,
+                "F1 lists everything that can be done; Ctrl+P finds it by its words.",
+            );
+        });
+    });
+    match done {
+        Some(actions) => {
+            for action in actions {
+                commands.extend(action.perform(ui.ctx(), store, state));
+            }
+        }
+        None if shown.should_close() => {}
+        None => state.overlay = Some(Overlay::Welcome),
+    }
+}
+
+fn delete_ui(ui: &mut Ui, folder: PathBuf, state: &mut UiState) {
+    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
+    let mut really = false;
+    let modal = egui::Modal::new(egui::Id::unique("delete")).frame(frame);
+    let shown = modal.show(ui.ctx(), |ui| {
+        ui.set_width(420.0);
+        ui.heading("Delete this run?");
+        ui.add(egui::Label::new(folder.display().to_string()).wrap());
+        widgets::quiet(ui, "Its folder is moved to the system's trash, with its models.");
+        ui.add_space(6.0);
+        ui.horizontal(|ui| {
+            really = widgets::primary(ui, true, "Move to trash").clicked();
+            if ui.button("Keep").clicked() {
+                ui.close();
+            }
+        });
+    });
+    if really {
+        state.runs.to_trash = Some(folder);
+    } else if !shown.should_close() {
+        state.overlay = Some(Overlay::Delete(folder));
     }
 }
 

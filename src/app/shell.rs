@@ -1,10 +1,12 @@
 //! The frame around the panels: top bar, tiles, keys, what lies over them, notices.
 //! Knows nothing of what panels show.
 
+use super::action::Action;
 use super::panes::Panes;
-use super::state::UiState;
+use super::state::{Panel, UiState};
 use super::theme::{self, palette};
 use super::{action, overlay, react, top_bar};
+use crate::run::pictures::Picture;
 use crate::run::{Command, Experiment, ModelRef, RunStore};
 use egui::{CentralPanel, Frame, Margin, Ui};
 use std::path::PathBuf;
@@ -50,7 +52,7 @@ fn dropped(ui: &Ui, state: &mut UiState, commands: &mut Vec<Command>) {
     }
 }
 
-/// A model file is opened, a run folder is shown among the runs, a preset file becomes the draft.
+/// A model file is opened, a picture is looked at, a run folder is shown among the runs, a preset file becomes the draft.
 pub fn open_path(path: PathBuf, state: &mut UiState) -> Option<Command> {
     if path.is_dir() {
         return Some(Command::OpenRun(path));
@@ -62,6 +64,11 @@ pub fn open_path(path: PathBuf, state: &mut UiState) -> Option<Command> {
             Err(e) => state.toasts.say(true, format!("{e:#}")),
         }
         return None;
+    }
+    let kind = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    if kind.is_some_and(|k| ["png", "jpg", "jpeg", "webp"].contains(&k.as_str())) {
+        state.later.push(Action::Show(Panel::Images));
+        return Some(Command::Look(Picture::File(path)));
     }
     Some(Command::Open(ModelRef::File(path)))
 }

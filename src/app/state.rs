@@ -3,18 +3,25 @@
 
 use super::action::Action;
 use super::layout::Layouts;
+use super::memory::Marks;
+use super::panels::images::Atlas;
 use super::toasts::Toasts;
 use crate::export::Style;
 use crate::model::Density;
 use crate::run::device::DeviceName;
 use crate::run::experiment::PRESETS;
+use crate::run::pictures::Thumb;
 use crate::run::probe::OpenModel;
-use crate::run::{Experiment, Question, RunId};
-use crate::view::Curves;
+use crate::run::replay::Earlier;
+use crate::run::{Experiment, Question, RunId, RunState};
 use crate::view::curves::CurveOptions;
 use crate::view::form::Value;
 use crate::view::frontier::{Against, Source, Wish};
+use crate::view::images::ImageOptions;
+use crate::view::runs::key;
+use crate::view::saliency::Of;
 use crate::view::search::{Chosen, Height};
+use crate::view::{Curves, ModelView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -46,6 +53,10 @@ pub enum Panel {
     Training,
     /// All settings of the draft.
     Experiment,
+    /// The network as a table.
+    Model,
+    /// Validation images.
+    Images,
     /// Runs of this session.
     Runs,
     /// What went wrong.
@@ -54,10 +65,12 @@ pub enum Panel {
 
 impl Panel {
     /// All, in the order of the menu.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Density,
         Self::Layers,
         Self::Saliency,
+        Self::Images,
+        Self::Model,
         Self::Frontier,
         Self::Training,
         Self::Experiment,
@@ -82,6 +95,8 @@ impl Panel {
             Panel::Residuals => "Residuals",
             Panel::Training => "Training",
             Panel::Experiment => "Experiment",
+            Panel::Model => "Model",
+            Panel::Images => "Images",
             Panel::Runs => "Runs",
             Panel::Log => "Log",
         }
@@ -100,6 +115,8 @@ impl Panel {
             Panel::Residuals => "How near ADMM's weights are to their pruned targets",
             Panel::Training => "The settings people change most, and curves of all runs",
             Panel::Experiment => "Every setting of the preset; as a command, as a preset of your own",
+            Panel::Model => "The network as a table: shapes, costs, what is tied",
+            Panel::Images => "Validation images: what was computed for each, and what the model says",
             Panel::Runs => "Runs of this session",
             Panel::Log => "Everything that went wrong",
         }
@@ -206,6 +223,29 @@ pub struct Saving {
     pub bytes: Vec<u8>,
 }
 
+/// What the runs panel remembers.
+#[derive(Clone, Debug, Default)]
+pub struct RunsUi {
+    /// Words that a run must have.
+    pub filter: String,
+    /// Only starred ones.
+    pub only_starred: bool,
+    /// Also those that are left out of plots.
+    pub shows_hidden: bool,
+    /// Stars, hidden ones, notes.
+    pub marks: Marks,
+    /// The run whose note is being written.
+    pub noting: Option<String>,
+    /// Run folders of earlier days, newest first.
+    pub earlier: Vec<Earlier>,
+    /// Run folders that were thrown away.
+    pub gone: BTreeSet<PathBuf>,
+    /// A folder that the system shall show; whoever does it takes it.
+    pub to_open: Option<PathBuf>,
+    /// A folder that shall be moved to the trash; whoever does it takes it.
+    pub to_trash: Option<PathBuf>,
+}
+
 /// A path being typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathEntry {
@@ -224,6 +264,10 @@ pub enum Overlay {
     Palette(String, usize),
     /// Actions with their keys.
     Help,
+    /// Three things to try.
+    Welcome,
+    /// Whether a run folder shall really be thrown away.
+    Delete(PathBuf),
 }
 
 /// The heat map as it lies on the graphics card, and what it was made from.
@@ -272,10 +316,24 @@ pub struct UiState {
     pub search: SearchUi,
     /// What the frontier shows.
     pub frontier: FrontierUi,
+    /// How validation images are shown.
+    pub images: ImageOptions,
+    /// Their pictures.
+    pub atlas: Option<Atlas>,
+    /// The picture of the image that is looked at.
+    pub look_texture: Option<(Arc<Thumb>, egui::TextureHandle)>,
+    /// What saliency is shown of.
+    pub saliency_of: Of,
+    /// The open model's table.
+    pub model_table: Option<(Arc<OpenModel>, ModelView)>,
+    /// Whether it leaves out what has no weights.
+    pub only_layers: bool,
     /// The point of the frontier whose layers are shown instead of the open model's.
     pub pick: Option<Source>,
     /// The layer that was clicked, in whichever panel.
     pub layer: Option<String>,
+    /// What the runs panel remembers.
+    pub runs: RunsUi,
     /// Where panels are.
     pub layouts: Layouts,
     /// What panels want done once they are drawn.
@@ -327,8 +385,15 @@ impl UiState {
             curves: Curves::default(),
             search: SearchUi::default(),
             frontier: FrontierUi::default(),
+            images: ImageOptions::default(),
+            atlas: None,
+            look_texture: None,
+            saliency_of: Of::default(),
+            model_table: None,
+            only_layers: true,
             pick: None,
             layer: None,
+            runs: RunsUi::default(),
             layouts: Layouts::default(),
             later: Vec::new(),
             overlay: None,
@@ -350,6 +415,12 @@ impl UiState {
         self.draft = draft;
         self.preset = preset;
         self.form = FormUi::default();
+    }
+
+    /// Whether a run is left out of plots.
+    pub fn hides(&self, run: &RunState) -> bool {
+        let is_gone = run.folder.as_ref().is_some_and(|f| self.runs.gone.contains(f));
+        is_gone || self.runs.marks.hidden.contains(&key(run))
     }
 
     /// The preset's name, or the name of its file.

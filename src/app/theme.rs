@@ -170,6 +170,11 @@ pub fn heat(palette: &Palette, t: f32) -> Color32 {
     Color32::from_rgb(mix(0), mix(1), mix(2))
 }
 
+/// A pixel of a picture.
+pub fn pixel(r: u8, g: u8, b: u8) -> Color32 {
+    Color32::from_rgb(r, g, b)
+}
+
 /// The color of a run.
 pub fn series(palette: &Palette, number: usize) -> Color32 {
     palette.series[number % palette.series.len()]

@@ -41,6 +41,29 @@ pub fn meaning(term: &str) -> &'static str {
             "Residual: ‖W − Z‖ / ‖W‖, how far a layer's weights W are from their nearest pruned form Z. ADMM draws them \
              together; where it is small, masking changes little (arXiv 1804.03294)."
         }
+        "filter" => {
+            "Filter: one output channel's weights, a row of the weight matrix. Cutting it cuts the channel it makes."
+        }
+        "column" => {
+            "Column: one (input channel, ky, kx) of the weight matrix. AutoCompress (arXiv 1907.03141) prunes columns besides \
+             filters; the kernels skip both."
+        }
+        "group" => {
+            "Channels that a sum or a depthwise convolution ties can only be cut together (DepGraph, arXiv 2301.12900)."
+        }
+        "params" => {
+            "Parameters: trainable numbers. Cutting channels lowers them; gating leaves them all, and computes with fewer."
+        }
+        "budget" => {
+            "Budget: what a search must not exceed, in weights, MACs or milliseconds (AMC, arXiv 1802.03494; AutoCompress, \
+             arXiv 1907.03141). Moving it takes effect at the next trial."
+        }
+        "frontier" => "Frontier: the points that no other point beats on both accuracy and cost (Pareto front).",
+        "temperature" => {
+            "Temperature, in the reward's own units: a trial worse by this much is taken 37 % of the time. It falls as the search \
+             goes on (simulated annealing)."
+        }
+        "acceptance" => "Share of the latest proposals that were worse and were taken all the same.",
         "smoothing" => "Weight of what came before in an exponential mean. The line as it came stays behind it, faint.",
         _ => "",
     }
@@ -49,8 +72,11 @@ pub fn meaning(term: &str) -> &'static str {
 /// A caption with its meaning on hover.
 pub fn caption(ui: &mut Ui, text: &str, term: &str) -> Response {
     let weak = palette(ui).weak;
-    ui.label(RichText::new(text).font(theme::small()).color(weak))
-        .on_hover_text(meaning(term))
+    let label = ui.label(RichText::new(text).font(theme::small()).color(weak));
+    match meaning(term) {
+        "" => label,
+        words => label.on_hover_text(words),
+    }
 }
 
 /// Small, quiet text.

@@ -326,6 +326,14 @@ fn common_shape(halves: &[Half; 2]) -> Shape {
     }
 }
 
+/// Planes of one picture file, scaled to `shape`: `[channels, height, width]`, 0 black to 255 white.
+///
+/// # Errors
+/// It cannot be read, or is no picture.
+pub fn picture(path: &Path, shape: Shape) -> Result<Vec<u8>> {
+    decode(path, shape).with_context(|| format!("picture {}", path.display()))
+}
+
 /// Planes of the picture at `path`, `[channels, height, width]`.
 fn decode(path: &Path, shape: Shape) -> Result<Vec<u8>> {
     let mut picture = reader(path)?.decode()?;

@@ -18,6 +18,7 @@ pub mod synthetic;
 use anyhow::{Result, ensure};
 
 pub use batch::{Augment, Epoch};
+pub use folder::picture;
 pub use normalization::Normalization;
 pub use open::open;
 pub use split::{Split, Splits, split};

@@ -27,4 +27,4 @@ pub use bench_search::{BenchSearch, SearchRow};
 pub use engine::{Batch, Engine, GateOut, LayerOut, Options, compile};
 pub use gate::ActiveSets;
 pub use latency::{Latency, latency};
-pub use tally::{GateSums, LayerSums, Tally};
+pub use tally::{GateSums, LayerSums, Tally, best};

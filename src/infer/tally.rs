@@ -168,7 +168,8 @@ fn mean(sum: u64, n: usize) -> u64 {
     (sum + n / 2) / n
 }
 
-fn best(row: &[f32]) -> Option<usize> {
+/// The place of the largest of these.
+pub fn best(row: &[f32]) -> Option<usize> {
     (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]))
 }
 

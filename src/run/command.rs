@@ -2,6 +2,7 @@
 //! Knows nothing of how it is done.
 
 use super::experiment::Experiment;
+use super::pictures::Picture;
 use super::store::RunId;
 use crate::event::Steer;
 use crate::model::Density;
@@ -30,6 +31,8 @@ pub enum Command {
     Open(ModelRef),
     /// Measure the open model. A new question replaces the old one.
     Ask(Question),
+    /// Look closely at what the open model makes of one image, at the densities of the newest question.
+    Look(Picture),
 }
 
 /// Where a model comes from.

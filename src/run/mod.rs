@@ -9,6 +9,7 @@ pub mod experiment;
 pub mod folder;
 pub mod orders;
 pub mod outlet;
+pub mod pictures;
 pub mod probe;
 pub mod replay;
 pub mod room;

@@ -5,10 +5,11 @@
 use super::command::{ModelRef, Question};
 use super::experiment::Experiment;
 use super::folder::threads;
+use super::pictures::{self, ClassSums, ClassUse, Look, Picture, Seen, Strip};
 use crate::data::{self, Images, batch};
 use crate::event::LayerState;
-use crate::infer::{self, Engine, Latency, Options, Tally};
-use crate::model::{Checkpoint, Density, Fractions, cost};
+use crate::infer::{self, Engine, Latency, Options, Tally, best};
+use crate::model::{Checkpoint, Density, Fractions, Masks, cost};
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, Sender};
 use serde::Serialize;
@@ -35,6 +36,9 @@ pub struct OpenModel {
     pub header: crate::model::checkpoint::Header,
     /// Cost with nothing gated away.
     pub dense: cost::Cost,
+    /// Its static masks.
+    #[serde(skip)]
+    pub masks: Arc<Masks>,
 }
 
 /// What was measured for a question, so far.
@@ -56,14 +60,24 @@ pub struct Answer {
     pub latency: Option<Latency>,
     /// Layers as measured.
     pub layers: Arc<[LayerState]>,
+    /// Time for one image with every channel running; only with the last answer to a question.
+    pub dense_latency: Option<Latency>,
+    /// Every image, in order; only with the last answer to a question.
+    pub seen: Arc<[Seen]>,
+    /// How each class uses the channels; only with the last answer to a question.
+    pub classes: Arc<[ClassUse]>,
 }
 
 /// What the probe says.
 pub enum Said {
     /// A model was opened.
     Opened(Arc<OpenModel>),
+    /// Its validation images were read.
+    Images(Arc<Strip>),
     /// A question was answered, better than before.
     Answered(Answer),
+    /// An image was looked at.
+    Looked(Look),
     /// It did not work; one line.
     Failed(String),
 }
@@ -74,6 +88,8 @@ pub enum Asked {
     Open(ModelRef),
     /// Measure this.
     Ask(Question),
+    /// Look at this.
+    Look(Picture),
 }
 
 struct Subject {
@@ -81,34 +97,61 @@ struct Subject {
     images: Images,
     indices: Vec<u32>,
     normalization: data::Normalization,
+    masks: Arc<Masks>,
+    classes: usize,
+    /// The newest question.
+    question: Question,
+    /// An image to be looked at as soon as there is a moment.
+    wants: Option<Picture>,
+    /// What the model says of each image with every channel running, as far as that was measured, and how long one takes.
+    dense: Vec<u16>,
+    dense_latency: Option<Latency>,
+}
+
+/// Where answers go.
+struct Say<'a> {
+    said: &'a Sender<Said>,
+    wake: &'a dyn Fn(),
+}
+
+impl Say<'_> {
+    fn say(&self, said: Said) {
+        drop(self.said.send(said));
+        (self.wake)();
+    }
 }
 
 /// The probe's thread: serves requests until their channel closes.
 pub fn serve(asked: &Receiver<Asked>, said: &Sender<Said>, wake: &dyn Fn()) {
+    let say = Say { said, wake };
     let mut subject: Option<Subject> = None;
     let mut next = asked.recv().ok();
     while let Some(request) = next.take() {
-        let result = match request {
-            Asked::Open(from) => open(from, &mut subject, said, wake).map(|()| None),
-            Asked::Ask(question) => match &mut subject {
-                Some(subject) => answer(subject, question, asked, said, wake),
-                None => Ok(None),
-            },
+        let result = match (request, &mut subject) {
+            (Asked::Open(from), _) => open(from, &mut subject, &say).map(|()| None),
+            (Asked::Ask(question), Some(subject)) => answer(subject, question, asked, &say),
+            (Asked::Look(picture), Some(subject)) => look(subject, picture).map(|look| {
+                say.say(Said::Looked(look));
+                None
+            }),
+            (_, None) => Ok(None),
         };
         next = match result {
             Ok(newer) => newer,
             Err(e) => {
-                drop(said.send(Said::Failed(format!("{e:#}"))));
-                wake();
+                say.say(Said::Failed(format!("{e:#}")));
                 None
             }
         };
         if next.is_none() {
             next = asked.recv().ok();
         }
-        // Of several waiting questions only the newest matters.
+        // Of several waiting questions only the newest matters. A look waits for the question before it.
         while let (Some(Asked::Ask(_)), Ok(newer)) = (&next, asked.try_recv()) {
-            next = Some(newer);
+            match (newer, &mut subject) {
+                (Asked::Look(picture), Some(subject)) => subject.wants = Some(picture),
+                (newer, _) => next = Some(newer),
+            }
         }
     }
 }
@@ -117,7 +160,7 @@ pub fn serve(asked: &Receiver<Asked>, said: &Sender<Said>, wake: &dyn Fn()) {
 pub const BUNDLED: &[u8] = include_bytes!("../../assets/models/fbs-fashion.safetensors");
 
 /// A file that cannot be read leaves the open model as it was.
-fn open(from: ModelRef, subject: &mut Option<Subject>, said: &Sender<Said>, wake: &dyn Fn()) -> Result<()> {
+fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> {
     let (checkpoint, name) = match &from {
         ModelRef::Bundled => (
             Checkpoint::from_bytes(BUNDLED).context("the bundled model")?,
@@ -129,16 +172,17 @@ fn open(from: ModelRef, subject: &mut Option<Subject>, said: &Sender<Said>, wake
                 .map_or_else(String::new, |s| s.to_string_lossy().into_owned()),
         ),
     };
-    let dense = cost::dense(checkpoint.spec())?;
+    let masks = Arc::new(checkpoint.masks.clone());
+    let dense = cost::total(checkpoint.spec(), &masks, &Fractions::dense(checkpoint.spec()))?;
     *subject = None;
     // What the file says of itself is shown at once; images take a moment.
-    drop(said.send(Said::Opened(Arc::new(OpenModel {
+    say.say(Said::Opened(Arc::new(OpenModel {
         name,
         from,
         header: checkpoint.header.clone(),
         dense,
-    }))));
-    wake();
+        masks: masks.clone(),
+    })));
     let recipe = Experiment::parse(&checkpoint.header.recipe, &[]);
     let (source, valid, seed) = match &recipe {
         Ok(e) => (e.data.source.clone(), e.data.valid, e.seed),
@@ -161,89 +205,201 @@ fn open(from: ModelRef, subject: &mut Option<Subject>, said: &Sender<Said>, wake
             ..Options::default()
         },
     )?;
+    say.say(Said::Images(Arc::new(Strip::of(&images, &indices))));
+    let gates = checkpoint.spec().gates().len();
     *subject = Some(Subject {
         engine,
         images,
         indices,
         normalization: checkpoint.header.normalization,
+        masks,
+        classes: checkpoint.header.classes.len(),
+        question: uniform(gates, Density::FULL),
+        wants: None,
+        dense: Vec::new(),
+        dense_latency: None,
     });
     Ok(())
 }
 
 /// Answers, better and better, until all images were measured or a newer request arrives (which is returned).
-fn answer(
-    subject: &mut Subject,
-    question: Question,
-    asked: &Receiver<Asked>,
-    said: &Sender<Said>,
-    wake: &dyn Fn(),
-) -> Result<Option<Asked>> {
-    let Subject {
-        engine,
-        images,
-        indices,
-        normalization,
-    } = subject;
-    let gates = engine.spec().gates().len();
+fn answer(subject: &mut Subject, question: Question, asked: &Receiver<Asked>, say: &Say) -> Result<Option<Asked>> {
+    let gates = subject.engine.spec().gates().len();
     anyhow::ensure!(
         question.densities.len() == gates,
         "a question with {} densities for {gates} gates",
         question.densities.len()
     );
-    engine.set_densities(&question.densities);
+    subject.question = question;
+    subject.engine.set_densities(&subject.question.densities);
+    let mut latency = subject.time(LATENCY[0]);
+    let mut tally = Tally::new(subject.engine.spec());
+    let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
     let mut pixels = Vec::new();
-    batch::fill(images, &indices[..1], None, normalization, &mut pixels);
-    let mut latency = infer::latency(engine, &pixels, LATENCY[0]);
-    let mut tally = Tally::new(engine.spec());
-    let (mut due, mut last) = (Instant::now() + FIRST, 0);
-    for chunk in indices.chunks(BATCH) {
-        if let Ok(newer) = asked.try_recv() {
+    let mut due = Instant::now() + FIRST;
+    let n = subject.indices.len();
+    for start in (0..n).step_by(BATCH) {
+        if let Some(newer) = subject.interrupted(asked, say)? {
             return Ok(Some(newer));
         }
-        batch::fill(images, chunk, None, normalization, &mut pixels);
-        tally.add(engine.run(&pixels), chunk.iter().map(|&i| images.labels[i as usize]));
-        last += chunk.len();
-        let done = last == indices.len();
-        if done {
-            batch::fill(images, &indices[..1], None, normalization, &mut pixels);
-            latency = infer::latency(engine, &pixels, LATENCY[1]);
-        }
-        if done || Instant::now() >= due {
-            drop(said.send(Said::Answered(summary(
-                engine,
-                &question,
-                &tally,
-                indices.len(),
-                latency,
-            )?)));
-            wake();
+        let chunk = &subject.indices[start..(start + BATCH).min(n)];
+        let labels: Vec<u16> = chunk.iter().map(|&i| subject.images.labels[i as usize]).collect();
+        batch::fill(&subject.images, chunk, None, &subject.normalization, &mut pixels);
+        let run = subject.engine.run(&pixels).clone();
+        tally.add(&run, labels.iter().copied());
+        classes.add(&run, &labels, subject.classes);
+        pictures::seen(&run, &labels, subject.engine.spec(), &subject.masks, &mut seen);
+        if Instant::now() >= due {
+            say.say(Said::Answered(subject.summary(&tally, latency)?));
             due = Instant::now() + REFINE;
         }
+    }
+    latency = subject.time(LATENCY[1]);
+    let mut whole = subject.summary(&tally, latency)?;
+    whole.classes = classes.means().into();
+    whole.dense_latency = subject.dense_latency.clone();
+    subject.put_dense(&mut seen);
+    whole.seen = seen.clone().into();
+    say.say(Said::Answered(whole.clone()));
+    // What every channel running would say is measured once, when nobody waits for anything else.
+    if subject.dense.len() < n {
+        if let Some(newer) = subject.measure_dense(asked, say)? {
+            return Ok(Some(newer));
+        }
+        whole.dense_latency = subject.dense_latency.clone();
+        subject.put_dense(&mut seen);
+        whole.seen = seen.into();
+        say.say(Said::Answered(whole));
     }
     Ok(None)
 }
 
-fn summary(engine: &Engine, question: &Question, tally: &Tally, of: usize, latency: Latency) -> Result<Answer> {
-    let spec = engine.spec();
-    let layers = tally.layers(spec);
-    let gates = spec.gates();
-    let fraction = |node: usize| {
-        gates
-            .iter()
-            .position(|&g| g == node)
-            .and_then(|i| layers.get(i))
-            .map(|l| f64::from(l.kept))
+impl Subject {
+    /// Time for one image at the engine's densities.
+    fn time(&mut self, budget: Duration) -> Latency {
+        let mut pixels = Vec::new();
+        batch::fill(&self.images, &self.indices[..1], None, &self.normalization, &mut pixels);
+        infer::latency(&mut self.engine, &pixels, budget)
+    }
+
+    /// A newer request; images that are to be looked at are looked at in passing.
+    fn interrupted(&mut self, asked: &Receiver<Asked>, say: &Say) -> Result<Option<Asked>> {
+        match asked.try_recv() {
+            Ok(Asked::Look(picture)) => self.wants = Some(picture),
+            Ok(newer) => return Ok(Some(newer)),
+            Err(_) => {}
+        }
+        if let Some(picture) = self.wants.take() {
+            match look(self, picture) {
+                Ok(look) => say.say(Said::Looked(look)),
+                Err(e) => say.say(Said::Failed(format!("{e:#}"))),
+            }
+        }
+        Ok(None)
+    }
+
+    fn put_dense(&self, seen: &mut [Seen]) {
+        for (one, &dense) in seen.iter_mut().zip(&self.dense) {
+            one.dense = Some(dense);
+        }
+    }
+
+    /// Goes on with what every channel running says, where it was left.
+    fn measure_dense(&mut self, asked: &Receiver<Asked>, say: &Say) -> Result<Option<Asked>> {
+        let gates = self.engine.spec().gates().len();
+        let full = vec![Density::FULL; gates];
+        let mut pixels = Vec::new();
+        let mut newer = None;
+        while self.dense.len() < self.indices.len() && newer.is_none() {
+            let start = self.dense.len();
+            let chunk = &self.indices[start..(start + BATCH).min(self.indices.len())];
+            batch::fill(&self.images, chunk, None, &self.normalization, &mut pixels);
+            self.engine.set_densities(&full);
+            let run = self.engine.run(&pixels);
+            let classes = (run.logits.len() / run.n.max(1)).max(1);
+            let said = run
+                .logits
+                .chunks_exact(classes)
+                .map(|row| best(row).unwrap_or(0) as u16);
+            self.dense.extend(said);
+            newer = self.interrupted(asked, say)?;
+        }
+        if self.dense_latency.is_none() && newer.is_none() {
+            self.engine.set_densities(&full);
+            self.dense_latency = Some(self.time(LATENCY[1]));
+        }
+        let densities = self.question.densities.clone();
+        self.engine.set_densities(&densities);
+        Ok(newer)
+    }
+
+    fn summary(&self, tally: &Tally, latency: Latency) -> Result<Answer> {
+        let spec = self.engine.spec();
+        let layers = tally.layers(spec);
+        let gates = spec.gates();
+        let fraction = |node: usize| {
+            gates
+                .iter()
+                .position(|&g| g == node)
+                .and_then(|i| layers.get(i))
+                .map(|l| f64::from(l.kept))
+        };
+        let traffic = cost::total(spec, &self.masks, &Fractions::propagate(spec, fraction))?;
+        Ok(Answer {
+            question: self.question.clone(),
+            n: tally.n,
+            of: self.indices.len(),
+            right: tally.right,
+            macs: tally.macs(),
+            traffic,
+            latency: Some(latency),
+            layers: layers.into(),
+            dense_latency: None,
+            seen: Arc::default(),
+            classes: Arc::default(),
+        })
+    }
+}
+
+/// One image at the newest question's densities, and with every channel running.
+fn look(subject: &mut Subject, picture: Picture) -> Result<Look> {
+    let (bytes, label) = match &picture {
+        Picture::Valid(i) => {
+            let &index = subject
+                .indices
+                .get(*i)
+                .with_context(|| format!("no validation image {i}, there are {}", subject.indices.len()))?;
+            let label = subject.images.labels[index as usize];
+            (subject.images.image(index).to_vec(), Some(label))
+        }
+        Picture::File(path) => (data::picture(path, subject.images.shape)?, None),
     };
-    let traffic = cost::total(spec, &crate::model::Masks::new(), &Fractions::propagate(spec, fraction))?;
-    Ok(Answer {
-        question: question.clone(),
-        n: tally.n,
-        of,
-        right: tally.right,
-        macs: tally.macs(),
-        traffic,
-        latency: Some(latency),
-        layers: layers.into(),
+    let one = Images {
+        shape: subject.images.shape,
+        pixels: bytes,
+        labels: vec![label.unwrap_or(0)],
+    };
+    let mut pixels = Vec::new();
+    batch::fill(&one, &[0], None, &subject.normalization, &mut pixels);
+    let gates = subject.engine.spec().gates().len();
+    subject.engine.set_densities(&vec![Density::FULL; gates]);
+    let dense = pictures::softmax(&subject.engine.run(&pixels).logits);
+    subject.engine.set_densities(&subject.question.densities);
+    let run = subject.engine.run(&pixels).clone();
+    let active = run.gates.iter().map(|g| {
+        let mut on = vec![false; g.active.channels];
+        g.active.image(0).iter().for_each(|&c| on[c as usize] = true);
+        on
+    });
+    Ok(Look {
+        picture,
+        label,
+        image: Arc::new(pictures::thumb(&one, one.image(0))),
+        gated: pictures::softmax(&run.logits),
+        dense,
+        saliency: run.gates.iter().map(|g| g.saliency.clone()).collect(),
+        active: active.collect(),
+        macs: pictures::macs_of(&run, 0, subject.engine.spec(), &subject.masks),
     })
 }
 

@@ -2,7 +2,7 @@
 //! Knows nothing of sessions; nothing in the folder is changed.
 
 use super::experiment::Experiment;
-use super::folder::read_events;
+use super::folder::{is_written, read_events};
 use super::store::{RunId, RunState, Status};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -64,6 +64,45 @@ pub fn list(runs: &Path) -> Result<Vec<PathBuf>> {
         .collect();
     found.sort();
     Ok(found)
+}
+
+/// A run folder of which only the name and the state were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// Where it is.
+    pub folder: PathBuf,
+    /// As its manifest says; `interrupted` if it says running and nobody writes.
+    pub state: String,
+}
+
+impl Earlier {
+    /// The folder's name.
+    pub fn name(&self) -> String {
+        let name = self.folder.file_name();
+        name.map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+    }
+
+    /// Whether it can be gone on with.
+    pub fn is_interrupted(&self) -> bool {
+        self.state == "interrupted"
+    }
+}
+
+/// The newest run folders under `runs`, newest first. What cannot be read is left out.
+pub fn earlier(runs: &Path, most: usize) -> Vec<Earlier> {
+    let folders = list(runs).unwrap_or_default();
+    let state = |folder: &Path| {
+        let text = std::fs::read(folder.join("manifest.json")).ok()?;
+        let manifest: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        let state = manifest.get("state")?.as_str()?;
+        let is_left = state == "running" && !is_written(folder);
+        Some(if is_left { "interrupted" } else { state }.to_owned())
+    };
+    let read = folders.into_iter().rev().filter_map(|folder| {
+        let state = state(&folder)?;
+        Some(Earlier { folder, state })
+    });
+    read.take(most).collect()
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ impl Session {
             Command::OpenRun(folder) => self.open_run(folder),
             Command::Open(from) => self.open(from),
             Command::Ask(question) => drop(self.ask.try_send(Asked::Ask(question))),
+            Command::Look(picture) => drop(self.ask.try_send(Asked::Look(picture))),
         }
     }
 
@@ -114,6 +115,8 @@ impl Session {
             match said {
                 Said::Opened(model) => self.store.opened(model),
                 Said::Answered(answer) => self.store.answered(answer),
+                Said::Images(strip) => self.store.strip = Some(strip),
+                Said::Looked(look) => self.store.look = Some(look),
                 Said::Failed(text) => self.store.notice(text),
             }
         }

@@ -2,6 +2,7 @@
 //! Replaying a run's log gives the same state.
 
 use super::experiment::Experiment;
+use super::pictures::{Look, Strip};
 use super::probe::{Answer, OpenModel};
 use super::searches::{ResidualPoint, SearchState, SteerPoint, TrialPoint};
 use crate::data::Split;
@@ -310,6 +311,11 @@ pub struct RunStore {
     pub open: Option<Arc<OpenModel>>,
     /// The newest answer about it.
     pub answer: Option<Answer>,
+    /// Thumbnails of its validation images, once they are read.
+    #[serde(skip)]
+    pub strip: Option<Arc<Strip>>,
+    /// The image that was looked at last.
+    pub look: Option<Look>,
     /// What was measured to the end in this session, of whichever model; at most [`RunStore::MEASURED`], oldest first.
     pub measured: Vec<Measured>,
     /// What went wrong outside runs, oldest first; at most [`RunStore::NOTICES`].
@@ -350,6 +356,8 @@ impl RunStore {
     pub fn opened(&mut self, model: Arc<OpenModel>) {
         self.open = Some(model);
         self.answer = None;
+        self.strip = None;
+        self.look = None;
     }
 
     /// Takes an answer about the open model. A complete one is kept; a newer one to the same question takes its place.
@@ -360,7 +368,12 @@ impl RunStore {
             if self.measured.len() == Self::MEASURED {
                 self.measured.remove(0);
             }
-            let answer = answer.clone();
+            // What is known image by image is of the newest answer alone.
+            let answer = Answer {
+                seen: Arc::default(),
+                classes: Arc::default(),
+                ..answer.clone()
+            };
             self.measured.push(Measured { model, answer });
         }
         self.answer = Some(answer);

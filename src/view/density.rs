@@ -1,6 +1,7 @@
 //! The open model at one density: accuracy with its interval, MACs, measured time, memory.
 //! Knows nothing of layers one by one.
 
+use super::text;
 use crate::model::{Density, Fractions, Masks, cost};
 use crate::run::probe::Answer;
 use crate::run::{Question, RunStore};
@@ -42,6 +43,10 @@ pub struct Measured {
     pub macs: u64,
     /// Milliseconds an image: p10, median, p90.
     pub millis: Option<[f64; 3]>,
+    /// Median milliseconds an image with every channel running.
+    pub millis_dense: Option<f64>,
+    /// Why MACs were saved and time was not, where that is so.
+    pub no_gain: Option<String>,
     /// Bytes of weights read for an image: now, dense.
     pub weight_bytes: [u64; 2],
     /// Bytes of activations read and written for an image: now, dense.
@@ -86,18 +91,44 @@ pub fn density(store: &RunStore, asked: &Question) -> Option<DensityView> {
 
 fn measured(answer: &Answer, dense: &cost::Cost) -> Measured {
     let top1 = answer.right as f64 / answer.n.max(1) as f64;
+    let millis = answer.latency.as_ref().map(|l| [l.p10_ms, l.median_ms, l.p90_ms]);
+    let millis_dense = answer.dense_latency.as_ref().map(|l| l.median_ms);
     Measured {
+        no_gain: no_gain(answer, dense),
+        millis_dense,
         density: answer.question.mean(),
         n: answer.n,
         of: answer.of,
         top1,
         interval: wilson(answer.right, answer.n),
         macs: answer.macs,
-        millis: answer.latency.as_ref().map(|l| [l.p10_ms, l.median_ms, l.p90_ms]),
+        millis,
         weight_bytes: [answer.traffic.weight_bytes, dense.weight_bytes],
         activation_bytes: [answer.traffic.activation_bytes, dense.activation_bytes],
         peak_bytes: [answer.traffic.peak_bytes, dense.peak_bytes],
     }
+}
+
+/// Why fewer MACs did not make less time: said when at least a fifth of the MACs is saved and less than a tenth of the time.
+fn no_gain(answer: &Answer, dense: &cost::Cost) -> Option<String> {
+    let (now, before) = (
+        answer.latency.as_ref()?.median_ms,
+        answer.dense_latency.as_ref()?.median_ms,
+    );
+    let macs = answer.macs as f64 / dense.macs.max(1) as f64;
+    let time = now / before;
+    if macs > 0.8 || time < 0.9 {
+        return None;
+    }
+    let bytes = |c: &cost::Cost| (c.weight_bytes + c.activation_bytes) as f64;
+    let memory = bytes(&answer.traffic) / bytes(dense).max(1.0);
+    Some(format!(
+        "MACs fell to {}, time only to {}. Memory read and written fell to {}: one image at a time, small layers wait for \
+         memory and for threads to start, not for arithmetic, and every gate adds its own work.",
+        text::whole_percent(macs),
+        text::whole_percent(time),
+        text::whole_percent(memory)
+    ))
 }
 
 /// Wilson's 95 % score interval for `right` of `n`. All of [0, 1] if nothing was measured.

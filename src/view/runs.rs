@@ -3,8 +3,10 @@
 
 use super::text;
 use crate::event::Outcome;
-use crate::run::{RunId, RunState, RunStore, Status};
+use crate::run::{Experiment, RunId, RunState, RunStore, Status};
 use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +27,17 @@ pub struct RunRow {
     pub is_failed: bool,
     /// Its model's path, once there is one.
     pub model: Option<String>,
+    /// How it prunes.
+    pub method: &'static str,
+    /// Where it is kept, as far as that is known.
+    pub folder: Option<PathBuf>,
+    /// What marks and notes are kept by: the folder's name, else the title.
+    pub key: String,
+    /// Whether it was interrupted and can be gone on with.
+    pub can_go_on: bool,
+    /// What it does.
+    #[serde(skip)]
+    pub experiment: Arc<Experiment>,
 }
 
 /// The list of runs, newest first.
@@ -55,7 +68,18 @@ pub fn row(run: &RunState) -> RunRow {
         is_live: run.is_live(),
         is_failed: status == "failed",
         model: ending.and_then(|e| e.model.clone()),
+        method: run.experiment.method.kind(),
+        folder: run.folder.clone(),
+        key: key(run),
+        can_go_on: run.can_go_on(),
+        experiment: run.experiment.clone(),
     }
+}
+
+/// What marks and notes of a run are kept by.
+pub fn key(run: &RunState) -> String {
+    let name = run.folder.as_ref().and_then(|f| f.file_name());
+    name.map_or_else(|| run.title(), |n| n.to_string_lossy().into_owned())
 }
 
 fn detail(run: &RunState) -> String {

@@ -3,7 +3,19 @@
 
 use crate::event::LayerState;
 use crate::run::RunStore;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+/// What saliency is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Of {
+    /// All images.
+    #[default]
+    All,
+    /// The images of one class.
+    Class(u16),
+    /// The image that was looked at last.
+    Image,
+}
 
 /// What the saliency panel shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,10 +37,34 @@ pub struct SaliencyRow {
     pub active: Vec<f32>,
 }
 
-/// The saliency panel; none before the first answer about a gated model.
-pub fn saliency(store: &RunStore) -> Option<SaliencyView> {
+/// The saliency panel; none before the first answer about a gated model. What is not known yet of a class or an image is
+/// shown of all images.
+pub fn saliency(store: &RunStore, of: Of) -> Option<SaliencyView> {
     let answer = store.answer.as_ref()?;
-    of_layers(&answer.layers, answer.n)
+    let part = match of {
+        Of::All => None,
+        Of::Class(class) => answer.classes.get(usize::from(class)).map(|c| {
+            let (saliency, active) = (c.saliency.clone(), c.active.clone());
+            (c.n, saliency, active)
+        }),
+        Of::Image => store.look.as_ref().map(|look| {
+            let share = |on: &Vec<bool>| on.iter().map(|&a| f32::from(u8::from(a))).collect();
+            (1, look.saliency.clone(), look.active.iter().map(share).collect())
+        }),
+    };
+    let Some((n, saliency, active)) = part else {
+        return of_layers(&answer.layers, answer.n);
+    };
+    let gated = answer.layers.iter().filter(|l| !l.saliency.is_empty());
+    let layers: Vec<LayerState> = gated
+        .zip(saliency.into_iter().zip(active))
+        .map(|(l, (saliency, active))| LayerState {
+            saliency,
+            active,
+            ..l.clone()
+        })
+        .collect();
+    of_layers(&layers, n)
 }
 
 /// These layers, measured on `n` images; none if no layer has a gate.

@@ -8,6 +8,7 @@ use secateur::infer::Latency;
 use secateur::model::checkpoint::{Header, Metric, SCHEMA};
 use secateur::model::spec::Shift;
 use secateur::model::{Density, Fractions, Masks, NetSpec, cost, zoo};
+use secateur::run::pictures::{ClassUse, Look, Picture, Seen, Strip, Thumb};
 use secateur::run::probe::{Answer, OpenModel, uniform};
 use secateur::run::{Experiment, ModelRef, RunId, RunState, RunStore};
 use std::sync::Arc;
@@ -81,6 +82,7 @@ pub fn open_model() -> OpenModel {
         from: ModelRef::Bundled,
         header,
         dense,
+        masks: Arc::default(),
     }
 }
 
@@ -137,7 +139,92 @@ pub fn answer(percent: u32, n: usize) -> Answer {
             n: 100,
         }),
         layers,
+        dense_latency: None,
+        seen: Arc::default(),
+        classes: Arc::default(),
     }
+}
+
+/// What a complete answer says besides: each of 40 images, and how classes use channels.
+pub fn complete(percent: u32) -> Answer {
+    let whole = answer(percent, 5000);
+    let one = |i: usize| {
+        let label = (i % 10) as u16;
+        let said = if i % 7 == 3 { (label + 1) % 10 } else { label };
+        Seen {
+            label,
+            said,
+            confidence: 0.35 + 0.6 * ((i * 13) % 11) as f32 / 11.0,
+            macs: whole.macs - 10_000 * ((i * 5) % 9) as u64,
+            dense: Some(if i % 14 == 3 { label } else { said }),
+        }
+    };
+    let class = |c: usize| ClassUse {
+        n: 500,
+        saliency: whole
+            .layers
+            .iter()
+            .map(|l| l.saliency.iter().map(|s| s * (1.0 + c as f32 / 10.0)).collect())
+            .collect(),
+        active: whole.layers.iter().map(|l| l.active.clone()).collect(),
+    };
+    Answer {
+        dense_latency: Some(Latency {
+            median_ms: 1.22,
+            p10_ms: 1.1,
+            p90_ms: 1.4,
+            n: 100,
+        }),
+        seen: (0..40).map(one).collect(),
+        classes: (0..10).map(class).collect(),
+        ..whole
+    }
+}
+
+/// Small pictures for the images of [`complete`].
+pub fn strip() -> Strip {
+    let thumb = |i: usize| Thumb {
+        size: [28, 28],
+        rgb: (0..28 * 28)
+            .flat_map(|p| {
+                let (x, y) = (p % 28, p / 28);
+                let inside = (x as i32 - 14).pow(2) + (y as i32 - 14).pow(2) < 30 + 12 * (i as i32 % 10);
+                [if inside { 220u8 } else { 20 }; 3]
+            })
+            .collect(),
+    };
+    Strip {
+        thumbs: (0..40).map(thumb).collect(),
+    }
+}
+
+/// Image 3 looked at: gated and dense disagree.
+pub fn look() -> Look {
+    let answer = answer(50, 5000);
+    let spread = |most: usize| -> Vec<f32> { (0..10).map(|c| if c == most { 0.64 } else { 0.04 }).collect() };
+    Look {
+        picture: Picture::Valid(3),
+        label: Some(3),
+        image: Arc::new(strip().thumbs[3].clone()),
+        gated: spread(4),
+        dense: spread(3),
+        saliency: answer.layers.iter().map(|l| l.saliency.clone()).collect(),
+        active: answer
+            .layers
+            .iter()
+            .map(|l| (0..l.channels).map(|c| c % 2 == 0).collect())
+            .collect(),
+        macs: answer.macs,
+    }
+}
+
+/// The story with everything that is known of images.
+pub fn with_images() -> RunStore {
+    let mut store = store();
+    store.answered(complete(50));
+    store.strip = Some(Arc::new(strip()));
+    store.look = Some(look());
+    store
 }
 
 /// A run's events as its log would hold them, up to `steps` of 120.

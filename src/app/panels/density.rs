@@ -25,6 +25,7 @@ pub fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: 
         figures(ui, &view);
         ui.add_space(4.0);
         if let Some(measured) = &view.measured {
+            no_gain(ui, measured);
             accuracy_scale(ui, measured);
             ui.add_space(2.0);
             memory(ui, measured);
@@ -106,7 +107,10 @@ fn figures(ui: &mut Ui, view: &DensityView) {
                 stale,
             );
             let (median, spread) = match m.millis {
-                Some([p10, median, p90]) => (text::millis(median), format!("{p10:.2} to {p90:.2}")),
+                Some([p10, median, p90]) => {
+                    let dense = m.millis_dense.map(|d| format!(", all {d:.2}")).unwrap_or_default();
+                    (text::millis(median), format!("{p10:.2} to {p90:.2}{dense}"))
+                }
                 None => ("—".to_owned(), "not measured".to_owned()),
             };
             figure(&mut ui[2], "Time an image", "time", &median, &spread, stale);
@@ -124,6 +128,24 @@ fn figures(ui: &mut Ui, view: &DensityView) {
             figure(&mut ui[2], "Time an image", "time", "—", "measuring", true);
         }
     });
+}
+
+/// A badge where MACs were saved and time was not.
+fn no_gain(ui: &mut Ui, measured: &Measured) {
+    let Some(why) = &measured.no_gain else { return };
+    let p = palette(ui);
+    let badge = egui::Frame::new()
+        .fill(theme::mix(p.tile, p.warn, 0.15))
+        .corner_radius(theme::RADIUS)
+        .inner_margin(egui::Margin::symmetric(8, 3));
+    let shown = badge.show(ui, |ui| {
+        ui.label(
+            RichText::new("Saved MACs but no time")
+                .font(theme::small())
+                .color(p.warn),
+        )
+    });
+    shown.response.on_hover_text(why);
 }
 
 /// The interval on a scale of twenty points that follows the value in steps of five, so that it rests while the slider moves a little.

@@ -31,7 +31,9 @@ struct Did {
 
 /// Paints the panel.
 pub fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
-    let view = frontier(store, state.frontier.against);
+    let mut view = frontier(store, state.frontier.against);
+    let is_hidden = |s: &FrontierSeries| s.run.and_then(|id| store.run(id)).is_some_and(|r| state.hides(r));
+    view.series.retain(|s| !is_hidden(s));
     controls(ui, &view, state);
     if view.series.is_empty() && view.now.is_none() {
         let todo = match view.against {

@@ -4,8 +4,10 @@
 mod density;
 mod experiment;
 mod frontier;
+pub mod images;
 mod layers;
 mod log;
+mod model;
 mod parallel;
 mod residuals;
 mod runs;
@@ -31,7 +33,9 @@ pub fn panel_ui(ui: &mut Ui, panel: Panel, store: &RunStore, state: &mut UiState
         Panel::Residuals => residuals::residuals_ui(ui, store, state),
         Panel::Training => training::training_ui(ui, store, state, commands),
         Panel::Experiment => experiment::experiment_ui(ui, state),
-        Panel::Runs => runs::runs_ui(ui, store, commands),
+        Panel::Model => model::model_ui(ui, store, state),
+        Panel::Images => images::images_ui(ui, store, state, commands),
+        Panel::Runs => runs::runs_ui(ui, store, state, commands),
         Panel::Log => log::log_ui(ui, store),
     }
 }

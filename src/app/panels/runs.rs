@@ -1,55 +1,211 @@
-//! The runs of this session, newest first.
+//! Runs of this session and earlier ones: found by words, starred, hidden, noted, opened, gone on with, thrown away.
 //! Knows nothing of curves.
 
+use crate::app::memory::Marks;
+use crate::app::state::{Overlay, UiState};
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, quiet};
+use crate::run::replay::Earlier;
 use crate::run::{Command, ModelRef, RunStore};
 use crate::view::runs::{RunRow, runs};
 use egui::{RichText, Sense, Ui, vec2};
 use std::path::PathBuf;
 
 /// Paints the panel.
-pub fn runs_ui(ui: &mut Ui, store: &RunStore, commands: &mut Vec<Command>) {
-    let rows = runs(store);
-    if rows.is_empty() {
-        return widgets::empty(ui, "No runs yet", "Choose a preset at the top and press Train");
+pub fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let rows: Vec<RunRow> = runs(store)
+        .into_iter()
+        .filter(|r| r.folder.as_ref().is_none_or(|f| !state.runs.gone.contains(f)))
+        .collect();
+    let open: Vec<&PathBuf> = store.runs.iter().filter_map(|r| r.folder.as_ref()).collect();
+    let earlier: Vec<Earlier> = state
+        .runs
+        .earlier
+        .iter()
+        .filter(|e| !open.contains(&&e.folder) && !state.runs.gone.contains(&e.folder))
+        .cloned()
+        .collect();
+    if rows.is_empty() && earlier.is_empty() {
+        return widgets::empty(
+            ui,
+            "No runs yet",
+            "Choose a preset at the top and press Train; run folders can be dropped here",
+        );
     }
+    filter(ui, state);
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-        for row in &rows {
-            ui.push_id(row.id.0, |ui| row_ui(ui, row, commands));
+        let wanted = state.runs.filter.to_lowercase();
+        let fitting: Vec<&RunRow> = rows.iter().filter(|r| fits(r, &wanted, state)).collect();
+        for row in fitting {
+            ui.push_id(row.id.0, |ui| row_ui(ui, row, state, commands));
             ui.separator();
+        }
+        if !earlier.is_empty() {
+            quiet(ui, "Earlier runs");
+        }
+        for one in earlier.iter().filter(|e| e.name().to_lowercase().contains(&wanted)) {
+            ui.push_id(&one.folder, |ui| earlier_ui(ui, one, state, commands));
         }
     });
 }
 
-fn row_ui(ui: &mut Ui, row: &RunRow, commands: &mut Vec<Command>) {
+fn filter(ui: &mut Ui, state: &mut UiState) {
+    ui.horizontal(|ui| {
+        let edit = egui::TextEdit::singleline(&mut state.runs.filter)
+            .hint_text("Find by name, method, state or note")
+            .desired_width((ui.available_width() - 170.0).max(80.0));
+        let field = ui.add(edit);
+        field.widget_info(|| egui::WidgetInfo::labeled(egui::Role::TextInput, true, "Find runs"));
+        ui.checkbox(&mut state.runs.only_starred, "Starred");
+        ui.checkbox(&mut state.runs.shows_hidden, "Hidden")
+            .on_hover_text("List runs that are left out of plots, too");
+    });
+}
+
+fn fits(row: &RunRow, wanted: &str, state: &UiState) -> bool {
+    let marks = &state.runs.marks;
+    let note = marks.notes.get(&row.key).map_or("", String::as_str);
+    let text = format!("{} {} {} {note}", row.title, row.method, row.status).to_lowercase();
+    text.contains(wanted)
+        && (!state.runs.only_starred || marks.stars.contains(&row.key))
+        && (state.runs.shows_hidden || !marks.hidden.contains(&row.key))
+}
+
+fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Command>) {
     let p = palette(ui);
     ui.horizontal(|ui| {
+        star(ui, &row.key, &mut state.runs.marks);
         widgets::dot(ui, theme::series(p, row.id.0 as usize + 1));
         ui.label(RichText::new(&row.title).strong());
-        let color = if row.is_failed {
-            p.bad
-        } else if row.status == "finished" {
-            p.good
-        } else {
-            p.weak
+        let color = match row.status {
+            "failed" => p.bad,
+            "interrupted" => p.warn,
+            "finished" => p.good,
+            _ => p.weak,
         };
         ui.label(RichText::new(row.status).font(theme::small()).color(color));
+        quiet(ui, row.method);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            open_button(ui, row, commands)
+            more(ui, row, state);
+            if let Some(folder) = row.folder.as_ref().filter(|_| row.can_go_on) {
+                let label = format!("Resume run {}", row.id.0 + 1);
+                let button = ui.button(label).on_hover_text("Go on where it was, in the same folder");
+                if button.clicked() {
+                    commands.push(Command::ResumeRun(folder.clone()));
+                }
+            }
+            open_button(ui, row, commands);
         });
     });
     if row.is_live {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 6.0), Sense::hover());
-        widgets::bar(
-            ui,
-            rect,
-            row.progress,
-            theme::series(p, row.id.0 as usize + 1),
-            p.trough,
-        );
+        let color = theme::series(p, row.id.0 as usize + 1);
+        widgets::bar(ui, rect, row.progress, color, p.trough);
     }
     quiet(ui, &row.detail);
+    if state.runs.noting.as_ref() == Some(&row.key) {
+        note_field(ui, &row.key, state);
+    } else if let Some(note) = state.runs.marks.notes.get(&row.key) {
+        ui.label(RichText::new(note).italics());
+    }
+}
+
+fn star(ui: &mut Ui, key: &str, marks: &mut Marks) {
+    let is_starred = marks.stars.contains(key);
+    let p = palette(ui);
+    let text = RichText::new(if is_starred { "★" } else { "☆" }).color(if is_starred { p.warn } else { p.weak });
+    let button = ui.add(egui::Button::new(text).frame(false));
+    let label = format!("Star {key}");
+    button.widget_info(|| egui::WidgetInfo::selected(egui::Role::CheckBox, true, is_starred, &label));
+    if button.on_hover_text("Star").clicked() {
+        if is_starred {
+            marks.stars.remove(key);
+        } else {
+            marks.stars.insert(key.to_owned());
+        }
+    }
+}
+
+fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState) {
+    let menu = ui.menu_button("…", |ui| {
+        let marks = &mut state.runs.marks;
+        let is_hidden = marks.hidden.contains(&row.key);
+        if ui.button(if is_hidden { "Show in plots" } else { "Hide" }).clicked() {
+            if is_hidden {
+                marks.hidden.remove(&row.key);
+            } else {
+                marks.hidden.insert(row.key.clone());
+            }
+            ui.close();
+        }
+        if ui.button("Note…").clicked() {
+            state.runs.noting = Some(row.key.clone());
+            ui.close();
+        }
+        if ui.button("Use its settings").clicked() {
+            state.take_draft((*row.experiment).clone(), row.experiment.name.clone());
+            ui.close();
+        }
+        let Some(folder) = &row.folder else { return };
+        if ui.button("Open folder").clicked() {
+            state.runs.to_open = Some(folder.clone());
+            ui.close();
+        }
+        let delete = ui.add_enabled(!row.is_live, egui::Button::new("Delete…"));
+        if delete
+            .on_hover_text("Moves the run's folder to the system's trash")
+            .clicked()
+        {
+            state.overlay = Some(Overlay::Delete(folder.clone()));
+            ui.close();
+        }
+    });
+    let label = format!("More about {}", row.title);
+    menu.response
+        .widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
+}
+
+fn note_field(ui: &mut Ui, key: &str, state: &mut UiState) {
+    let note = state.runs.marks.notes.entry(key.to_owned()).or_default();
+    let field = ui.add(
+        egui::TextEdit::singleline(note)
+            .hint_text("A note")
+            .desired_width(f32::INFINITY),
+    );
+    field.widget_info(|| egui::WidgetInfo::labeled(egui::Role::TextInput, true, "Note"));
+    if field.lost_focus() {
+        if note.trim().is_empty() {
+            state.runs.marks.notes.remove(key);
+        }
+        state.runs.noting = None;
+    } else if !field.has_focus() {
+        field.request_focus();
+    }
+}
+
+fn earlier_ui(ui: &mut Ui, one: &Earlier, state: &UiState, commands: &mut Vec<Command>) {
+    let p = palette(ui);
+    ui.horizontal(|ui| {
+        if state.runs.marks.stars.contains(&one.name()) {
+            ui.label(RichText::new("★").color(p.warn));
+        }
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            let show = ui.small_button("Show");
+            let label = format!("Show {}", one.name());
+            show.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
+            if show.clicked() {
+                commands.push(Command::OpenRun(one.folder.clone()));
+            }
+            if one.is_interrupted() && ui.small_button("Resume").clicked() {
+                commands.push(Command::ResumeRun(one.folder.clone()));
+            }
+            let color = if one.is_interrupted() { p.warn } else { p.weak };
+            ui.label(RichText::new(&one.state).font(theme::small()).color(color));
+            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.add(egui::Label::new(RichText::new(one.name()).font(theme::small())).truncate());
+            });
+        });
+    });
 }
 
 /// Opens a finished run's model.

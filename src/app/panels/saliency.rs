@@ -7,7 +7,7 @@ use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, caption};
 use crate::export::figure;
 use crate::run::RunStore;
-use crate::view::saliency::{SaliencyRow, SaliencyView, saliency};
+use crate::view::saliency::{Of, SaliencyRow, SaliencyView, saliency};
 use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, WidgetInfo, pos2, vec2};
 
 /// Texels of a row: divisible by the usual channel counts, and within what old graphics cards take.
@@ -18,7 +18,7 @@ const COUNTS: f32 = 42.0;
 
 /// Paints the panel.
 pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
-    let Some(view) = saliency(store) else {
+    let Some(view) = saliency(store, state.saliency_of) else {
         let todo = if store.open.is_some() {
             "Shown as soon as images were measured with a gated model"
         } else {
@@ -32,7 +32,7 @@ pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
             &mut state.heat,
             &[(Heat::Saliency, "Mean saliency"), (Heat::Active, "How often active")],
         );
-        ui.add_space(8.0);
+        of_ui(ui, store, state);
         ui.checkbox(&mut state.sort_channels, "Sort channels")
             .on_hover_text("By falling value instead of by number");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -48,6 +48,31 @@ pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         .collect();
     refresh(ui, &view, &orders, state);
     rows_ui(ui, &view, &orders, state);
+}
+
+/// All images, one class, or the image that was looked at.
+fn of_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+    let names = store.open.as_ref().map_or(&[][..], |m| &m.header.classes[..]);
+    let label = match state.saliency_of {
+        Of::All => "All images",
+        Of::Class(c) => names.get(usize::from(c)).map_or("?", String::as_str),
+        Of::Image => "One image",
+    };
+    let combo = egui::ComboBox::from_id_salt("of").selected_text(label).width(110.0);
+    let of = &mut state.saliency_of;
+    let shown = combo.show_ui(ui, |ui| {
+        ui.selectable_value(of, Of::All, "All images");
+        ui.add_enabled_ui(store.look.is_some(), |ui| {
+            ui.selectable_value(of, Of::Image, "One image")
+                .on_disabled_hover_text("Click an image in the images panel first");
+        });
+        for (i, name) in names.iter().enumerate() {
+            ui.selectable_value(of, Of::Class(i as u16), name);
+        }
+    });
+    shown
+        .response
+        .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Saliency of"));
 }
 
 fn values(row: &SaliencyRow, heat: Heat) -> &[f32] {

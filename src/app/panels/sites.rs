@@ -43,9 +43,7 @@ pub fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &m
 
 fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
-        let label = ui
-            .label("Budget")
-            .on_hover_text("What the search must not exceed. Moving it takes effect at the next trial.");
+        let label = ui.label("Budget").on_hover_text(widgets::meaning("budget"));
         let mut share = state
             .search
             .budget

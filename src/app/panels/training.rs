@@ -18,7 +18,9 @@ use egui_plot::{
 /// Paints the panel.
 pub fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     settings(ui, state);
-    let view = state.curves.view(store, state.curve_options);
+    let mut view = state.curves.view(store, state.curve_options);
+    view.runs
+        .retain(|r| store.run(r.id).is_none_or(|run| !state.hides(run)));
     if view.runs.is_empty() {
         return waiting(ui, store, state);
     }

@@ -1,0 +1,116 @@
+//! What the window remembers from one day to the next: layouts, marks and notes of runs, the size of figures.
+//! A file that cannot be read is as good as none. Knows nothing of runs' contents.
+
+use super::layout::Layouts;
+use super::state::UiState;
+use crate::disk::write_whole;
+use crate::export::Style;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Marks of runs, by the name of their folder.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Marks {
+    /// Starred.
+    pub stars: BTreeSet<String>,
+    /// Left out of plots.
+    pub hidden: BTreeSet<String>,
+    /// Notes.
+    pub notes: BTreeMap<String, String>,
+}
+
+/// All that is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Where panels are.
+    pub layouts: Layouts,
+    /// Marks of runs.
+    pub marks: Marks,
+    /// How figures are saved.
+    pub figure_style: Style,
+    /// On a dark surface; none follows the system.
+    pub dark: Option<bool>,
+    /// Whether the opening card was seen.
+    pub welcomed: bool,
+}
+
+/// Where it is kept: the system's folder for settings. None where there is no home.
+pub fn place() -> Option<PathBuf> {
+    let of = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let folder = if cfg!(windows) {
+        of("APPDATA")
+    } else if cfg!(target_os = "macos") {
+        of("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        of("XDG_CONFIG_HOME").or_else(|| of("HOME").map(|home| home.join(".config")))
+    };
+    folder.map(|f| f.join("secateur").join("window.json"))
+}
+
+impl Memory {
+    /// What is in the file, if it can be read.
+    pub fn read(file: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written to.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        write_whole(file, &serde_json::to_vec(self)?)
+    }
+
+    /// Of a window.
+    pub fn of(state: &UiState, dark: bool) -> Self {
+        Self {
+            layouts: state.layouts.clone(),
+            marks: state.runs.marks.clone(),
+            figure_style: state.figure_style,
+            dark: Some(dark),
+            welcomed: true,
+        }
+    }
+
+    /// Puts a window back to it.
+    pub fn restore(self, state: &mut UiState) {
+        state.layouts = self.layouts;
+        state.runs.marks = self.marks;
+        state.figure_style = self.figure_style;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::layout::LayoutName;
+    use crate::run::device::DeviceName;
+
+    #[test]
+    fn a_window_is_found_as_it_was_left() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let file = dir.path().join("new").join("window.json");
+        let mut state = UiState::new(DeviceName::Flex).expect("presets");
+        state.layouts.go(LayoutName::Compare);
+        state.runs.marks.notes.insert("a".into(), "good".into());
+        let memory = Memory::of(&state, true);
+        memory.write(&file).expect("writes");
+        let mut fresh = UiState::new(DeviceName::Flex).expect("presets");
+        let read = Memory::read(&file).expect("reads");
+        assert_eq!(read, memory);
+        read.restore(&mut fresh);
+        assert_eq!(
+            (fresh.layouts.now, fresh.runs.marks),
+            (LayoutName::Compare, state.runs.marks)
+        );
+        std::fs::write(&file, b"{broken").expect("writes");
+        assert_eq!(Memory::read(&file), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! Validation images as a strip: sorted by what was computed, how sure the model is, or how wrong; one of them close up.
+//! Knows nothing of how images are measured.
+
+use crate::app::state::UiState;
+use crate::app::theme::{self, Palette, palette};
+use crate::app::widgets::{self, quiet};
+use crate::run::pictures::{Picture, Strip, Thumb};
+use crate::run::{Command, RunStore};
+use crate::view::images::{Cell, ImagesView, LookView, Order, Which, images, look};
+use egui::{Color32, ColorImage, Rect, Role, Sense, Stroke, StrokeKind, TextureOptions, Ui, WidgetInfo, pos2, vec2};
+use std::sync::Arc;
+
+/// Side of a cell on screen, and of a picture in the atlas.
+const CELL: f32 = 44.0;
+const TEXELS: usize = 32;
+/// Pictures a row of the atlas, and rows.
+const ATLAS: [usize; 2] = [24, 20];
+/// Width of the close-up.
+const CLOSE: f32 = 250.0;
+
+/// Pictures as they lie on the graphics card, and which they are.
+pub struct Atlas {
+    of: Arc<Strip>,
+    numbers: Vec<usize>,
+    texture: egui::TextureHandle,
+}
+
+/// Paints the panel.
+pub fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let room = ui.available_size();
+    let has_look = store.look.is_some() && room.x > CLOSE * 1.8;
+    let across = ((room.x - if has_look { CLOSE } else { 0.0 }) / CELL).floor().max(1.0) as usize;
+    let down = ((room.y - 34.0) / CELL).floor().max(1.0) as usize;
+    let most = (across * down).min(ATLAS[0] * ATLAS[1]);
+    let (Some(view), Some(strip)) = (images(store, state.images, most), store.strip.as_ref()) else {
+        let todo = if store.open.is_some() {
+            "They appear once all of them were measured; rest the slider for a moment"
+        } else {
+            "Open a model to see what it makes of its validation images"
+        };
+        return widgets::empty(ui, "No images yet", todo);
+    };
+    controls(ui, &view, most, state);
+    refresh(ui, strip, &view, state);
+    ui.horizontal_top(|ui| {
+        let size = vec2(across as f32 * CELL, down as f32 * CELL);
+        grid(ui, &view, across, size, store, state, commands);
+        if has_look && let Some(close) = look(store) {
+            ui.vertical(|ui| close_up(ui, &close, store, state));
+        }
+    });
+}
+
+fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
+    ui.horizontal_wrapped(|ui| {
+        let before = (state.images.order, state.images.which);
+        let orders = [
+            (Order::Number, "In order"),
+            (Order::Compute, "Most compute"),
+            (Order::Confidence, "Least sure"),
+            (Order::Error, "Worst mistakes"),
+        ];
+        widgets::choice(ui, &mut state.images.order, &orders);
+        let count = |n: Option<usize>| n.map_or_else(|| "…".to_owned(), |n| n.to_string());
+        let (wrong, changed) = (
+            format!("Wrong ({})", count(view.counts[0])),
+            format!("Changed by gating ({})", count(view.counts[1])),
+        );
+        let which = [
+            (Which::All, "All"),
+            (Which::Wrong, wrong.as_str()),
+            (Which::Changed, changed.as_str()),
+        ];
+        widgets::choice(ui, &mut state.images.which, &which);
+        if before != (state.images.order, state.images.which) {
+            state.images.from = 0;
+        }
+        let from = state.images.from;
+        let mut turn = |ui: &mut Ui, words: &str, name: &str, to: Option<usize>| {
+            let button = ui.add_enabled(to.is_some(), egui::Button::new(words));
+            button.widget_info(|| WidgetInfo::labeled(Role::Button, to.is_some(), name));
+            if let Some(to) = to.filter(|_| button.clicked()) {
+                state.images.from = to;
+            }
+        };
+        turn(ui, "◀", "Images before", (from > 0).then(|| from.saturating_sub(most)));
+        turn(ui, "▶", "Images after", (from + most < view.n).then_some(from + most));
+        let last = (from + view.cells.len()).max(from);
+        quiet(ui, format!("{} to {last} of {}", (from + 1).min(view.n), view.n));
+    });
+}
+
+/// Rebuilds the atlas if other pictures are shown.
+fn refresh(ui: &Ui, strip: &Arc<Strip>, view: &ImagesView, state: &mut UiState) {
+    let numbers: Vec<usize> = view.cells.iter().map(|c| c.number).collect();
+    let is_same = |a: &Atlas| Arc::ptr_eq(&a.of, strip) && a.numbers == numbers;
+    if state.atlas.as_ref().is_some_and(is_same) {
+        return;
+    }
+    let size = [ATLAS[0] * TEXELS, ATLAS[1] * TEXELS];
+    let mut image = ColorImage::filled(size, Color32::TRANSPARENT);
+    for (i, &number) in numbers.iter().enumerate() {
+        if let Some(thumb) = strip.thumbs.get(number) {
+            let at = [i % ATLAS[0] * TEXELS, i / ATLAS[0] * TEXELS];
+            put(&mut image, thumb, at);
+        }
+    }
+    let texture = match state.atlas.take() {
+        Some(mut old) => {
+            old.texture.set(image, TextureOptions::NEAREST);
+            old.texture
+        }
+        None => ui.ctx().load_texture("images", image, TextureOptions::NEAREST),
+    };
+    let of = strip.clone();
+    state.atlas = Some(Atlas { of, numbers, texture });
+}
+
+/// Draws a thumbnail into a square of the atlas, stretched over its longer side.
+fn put(image: &mut ColorImage, thumb: &Thumb, [x0, y0]: [usize; 2]) {
+    let [w, h] = thumb.size;
+    let longest = w.max(h).max(1);
+    let (left, top) = ((TEXELS - TEXELS * w / longest) / 2, (TEXELS - TEXELS * h / longest) / 2);
+    let width = image.width();
+    for y in 0..TEXELS * h / longest {
+        for x in 0..TEXELS * w / longest {
+            let from = (y * longest / TEXELS * w + x * longest / TEXELS) * 3;
+            let [r, g, b] = [0, 1, 2].map(|c| thumb.rgb[from + c]);
+            image.pixels[(y0 + top + y) * width + x0 + left + x] = theme::pixel(r, g, b);
+        }
+    }
+}
+
+fn grid(
+    ui: &mut Ui,
+    view: &ImagesView,
+    across: usize,
+    size: egui::Vec2,
+    store: &RunStore,
+    state: &mut UiState,
+    commands: &mut Vec<Command>,
+) {
+    let p = palette(ui);
+    let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+    let Some(atlas) = &state.atlas else { return };
+    let texture = atlas.texture.id();
+    for (i, cell) in view.cells.iter().enumerate() {
+        let corner = rect.min + vec2((i % across) as f32, (i / across) as f32) * CELL;
+        let place = Rect::from_min_size(corner, vec2(CELL, CELL)).shrink(2.0);
+        if !ui.is_rect_visible(place) {
+            continue;
+        }
+        cell_ui(ui, cell, i, place, texture, store, commands, p);
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one cell of a grid, drawn where the grid says")]
+fn cell_ui(
+    ui: &mut Ui,
+    cell: &Cell,
+    i: usize,
+    place: Rect,
+    texture: egui::TextureId,
+    store: &RunStore,
+    commands: &mut Vec<Command>,
+    p: &Palette,
+) {
+    let response = ui.interact(place, ui.scope_id().with(("image", i)), Sense::click());
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &cell.text));
+    let uv = |x: usize, y: usize| pos2(x as f32 / ATLAS[0] as f32, y as f32 / ATLAS[1] as f32);
+    let (x, y) = (i % ATLAS[0], i / ATLAS[0]);
+    let part = Rect::from_min_max(uv(x, y), uv(x + 1, y + 1));
+    ui.painter().image(texture, place, part, Color32::WHITE);
+    let is_looked_at = store
+        .look
+        .as_ref()
+        .is_some_and(|l| l.picture == Picture::Valid(cell.number));
+    let (color, width) = match cell {
+        _ if is_looked_at || response.has_focus() => (p.accent, 3.0),
+        c if !c.is_right => (p.bad, 2.0),
+        c if c.is_changed => (p.warn, 2.0),
+        _ => (p.edge, 1.0),
+    };
+    ui.painter()
+        .rect_stroke(place, 2.0, Stroke::new(width, color), StrokeKind::Outside);
+    if response.clicked() {
+        commands.push(Command::Look(Picture::Valid(cell.number)));
+    }
+    response.on_hover_text(&cell.text);
+}
+
+/// One image: what either way says of it, and what it cost.
+fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState) {
+    let p = palette(ui);
+    ui.set_width(CLOSE - 16.0);
+    ui.horizontal(|ui| {
+        let side = 84.0;
+        let (rect, _) = ui.allocate_exact_size(vec2(side, side), Sense::hover());
+        if let Some(texture) = look_texture(ui, store, state) {
+            let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
+            ui.painter().image(texture, rect, whole, Color32::WHITE);
+        }
+        ui.vertical(|ui| {
+            ui.add(egui::Label::new(&view.title).truncate());
+            quiet(ui, &view.cost);
+            quiet(ui, "gated over every channel");
+        });
+    });
+    ui.spacing_mut().item_spacing.y = 2.0;
+    for (name, gated, dense, is_right) in &view.classes {
+        let words = format!("{:.0} % / {:.0} %", gated * 100.0, dense * 100.0);
+        let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 26.0), Sense::hover());
+        response.widget_info(|| WidgetInfo::labeled(Role::Label, true, format!("{name}: {words}")));
+        let color = if *is_right { p.good } else { p.text };
+        let put = |x: f32, align, words: &str, color| {
+            ui.painter()
+                .text(pos2(x, rect.top() + 6.0), align, words, theme::small(), color);
+        };
+        put(rect.left(), egui::Align2::LEFT_CENTER, name, color);
+        put(rect.right(), egui::Align2::RIGHT_CENTER, &words, p.weak);
+        for (k, (share, fill)) in [(*gated, p.accent), (*dense, p.weak)].into_iter().enumerate() {
+            let top = rect.top() + 14.0 + 5.0 * k as f32;
+            let bar = Rect::from_min_max(pos2(rect.left(), top), pos2(rect.right(), top + 4.0));
+            widgets::bar(ui, bar, share, fill, p.trough);
+        }
+    }
+    ui.add_space(4.0);
+    quiet(ui, "The saliency panel can show this image alone.");
+}
+
+fn look_texture(ui: &Ui, store: &RunStore, state: &mut UiState) -> Option<egui::TextureId> {
+    let thumb = &store.look.as_ref()?.image;
+    if state
+        .look_texture
+        .as_ref()
+        .is_none_or(|(of, _)| !Arc::ptr_eq(of, thumb))
+    {
+        let mut image = ColorImage::filled([TEXELS, TEXELS], Color32::TRANSPARENT);
+        put(&mut image, thumb, [0, 0]);
+        let texture = ui.ctx().load_texture("image", image, TextureOptions::NEAREST);
+        state.look_texture = Some((thumb.clone(), texture));
+    }
+    state.look_texture.as_ref().map(|(_, texture)| texture.id())
+}

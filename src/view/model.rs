@@ -1,0 +1,168 @@
+//! A network as a table: each layer with its shapes and cost, what is left of what it began as, and what must be cut together.
+//! Knows nothing of time.
+
+use crate::model::{Fractions, Masks, NetSpec, Op, cost};
+use crate::prune::groups::{Groups, groups};
+use crate::run::Experiment;
+use crate::run::probe::OpenModel;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What the model panel shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelView {
+    /// The model's name.
+    pub title: String,
+    /// The network it began as, if the model says so.
+    pub from: Option<String>,
+    /// In network order.
+    pub rows: Vec<NodeRow>,
+    /// MACs an image: now, and of what it began as.
+    pub macs: [u64; 2],
+    /// Parameters: now, and of what it began as.
+    pub params: [u64; 2],
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NodeRow {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub kind: String,
+    /// `[channels, height, width]` of what it reads.
+    pub input: [usize; 3],
+    /// The same of what it gives.
+    pub output: [usize; 3],
+    /// MACs an image: now, and before pruning.
+    pub macs: [u64; 2],
+    /// Parameters: now, and before pruning.
+    pub params: [u64; 2],
+    /// Filters: left, and before pruning. Convolutions and linear layers alone.
+    pub filters: Option<[usize; 2]>,
+    /// Columns that are left of those there are.
+    pub columns: Option<[usize; 2]>,
+    /// What it is cut together with, and through what; or why it cannot be cut.
+    pub tied: String,
+}
+
+/// The table of a model. What does not follow from the file is left out.
+pub fn model(open: &OpenModel) -> Option<ModelView> {
+    let spec = &open.header.spec;
+    let shapes = spec.shapes().ok()?;
+    let before = origin(open);
+    let now = costs(spec, &open.masks);
+    let dense = match &before {
+        Some(b) => costs(b, &Masks::new()),
+        None => costs(spec, &Masks::new()),
+    };
+    let axes = groups(spec).ok();
+    let whole = before.as_ref().unwrap_or(spec);
+    let filters_before = |name: &str| whole.nodes.iter().find(|n| n.name == name).and_then(|n| filters(&n.op));
+    let row = |(i, node): (usize, &crate::model::spec::Node)| {
+        let is_layer = matches!(node.op, Op::Conv { .. } | Op::Linear { .. });
+        let (macs, params) = now.get(&node.name).copied().unwrap_or_default();
+        let (macs_dense, params_dense) = dense.get(&node.name).copied().unwrap_or_default();
+        let mask = open.masks.get(&node.name);
+        let count = |flags: &[bool]| flags.iter().filter(|&&f| f).count();
+        let own = filters(&node.op).unwrap_or(0);
+        let left = mask.map_or(own, |m| count(&m.filters));
+        let columns = mask.map(|m| [count(&m.columns), m.columns.len()]);
+        let input = node.inputs.first().map_or(shapes[i], |&from| shapes[from]);
+        NodeRow {
+            name: node.name.clone(),
+            kind: kind(&node.op),
+            input,
+            output: shapes[i],
+            macs: [macs, macs_dense],
+            params: [params, params_dense],
+            filters: is_layer.then(|| [left, filters_before(&node.name).unwrap_or(own)]),
+            columns: columns.filter(|_| is_layer),
+            tied: if is_layer {
+                axes.as_ref().map_or_else(String::new, |g| tied(spec, g, i))
+            } else {
+                String::new()
+            },
+        }
+    };
+    let sum = |of: &BTreeMap<String, (u64, u64)>| of.values().fold((0, 0), |(m, p), (a, b)| (m + a, p + b));
+    let ((macs, params), (macs_dense, params_dense)) = (sum(&now), sum(&dense));
+    Some(ModelView {
+        title: open.name.clone(),
+        from: before.as_ref().map(|b| b.name.clone()),
+        rows: spec.nodes.iter().enumerate().map(row).collect(),
+        macs: [macs, macs_dense],
+        params: [params, params_dense],
+    })
+}
+
+/// The dense network that the model's recipe builds, if it has the same input and classes.
+fn origin(open: &OpenModel) -> Option<NetSpec> {
+    let recipe = Experiment::parse(&open.header.recipe, &[]).ok()?;
+    let shapes = open.header.spec.shapes().ok()?;
+    recipe.model.build(shapes[0], open.header.classes.len()).ok()
+}
+
+/// MACs and parameters by name.
+fn costs(spec: &NetSpec, masks: &Masks) -> BTreeMap<String, (u64, u64)> {
+    let layers = cost::by_layer(spec, masks, &Fractions::dense(spec)).unwrap_or_default();
+    let each = layers.into_iter().map(|l| (l.name, (l.cost.macs, l.cost.params)));
+    each.collect()
+}
+
+fn filters(op: &Op) -> Option<usize> {
+    match *op {
+        Op::Conv { filters, .. } => Some(filters),
+        Op::Linear { outputs, .. } => Some(outputs),
+        _ => None,
+    }
+}
+
+fn kind(op: &Op) -> String {
+    match *op {
+        Op::Conv {
+            kernel, stride, groups, ..
+        } => {
+            let stride = if stride > 1 {
+                format!(" / {stride}")
+            } else {
+                String::new()
+            };
+            let grouped = if groups > 1 {
+                format!(", {groups} groups")
+            } else {
+                String::new()
+            };
+            format!("conv {kernel}×{kernel}{stride}{grouped}")
+        }
+        Op::MaxPool { kernel, stride, .. } | Op::AvgPool { kernel, stride } => {
+            format!("{} {kernel}×{kernel} / {stride}", op.kind())
+        }
+        _ => op.kind().to_owned(),
+    }
+}
+
+/// `tied to conv3, conv5 by add1`, or why it cannot be cut.
+fn tied(spec: &NetSpec, groups: &Groups, node: usize) -> String {
+    let group = &groups.list[groups.of_node(node)];
+    if let Some(why) = &group.fixed {
+        return format!("never cut: {why}");
+    }
+    let name = |&n: &usize| spec.nodes[n].name.clone();
+    let others: Vec<String> = group.producers.iter().filter(|&&n| n != node).map(name).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    let sums: Vec<String> = group
+        .nodes
+        .iter()
+        .filter(|&&n| matches!(spec.nodes[n].op, Op::Add))
+        .map(name)
+        .collect();
+    let by = if sums.is_empty() {
+        String::new()
+    } else {
+        format!(" by {}", sums.join(", "))
+    };
+    format!("tied to {}{by}", others.join(", "))
+}
