@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use secateur::kernel::{
-    ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pad, Pool, WeightGradCall, WeightGradPlan, WinogradPlan,
+    ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pad, Pool, WeightGradCall, WeightGradPlan, WeightOrder, WinogradPlan,
     reference, transpose_weights,
 };
 
@@ -233,6 +233,47 @@ proptest! {
     }
 
     #[test]
+    fn winograd_input_grad_is_close_to_reference(shape in shapes(), size in prop_oneof![Just(2usize), Just(4)],
+                                                 kinds in prop::array::uniform2(0u8..5), seed in 0u64..1000) {
+        let shape = ConvShape { kernel: [3, 3], stride: 1, in_h: shape.in_h.max(3), in_w: shape.in_w.max(3), pad: Pad {
+            top: shape.pad.top % 3, bottom: shape.pad.bottom % 3, left: shape.pad.left % 3, right: shape.pad.right % 3,
+        }, ..shape };
+        let (w, dy) = (numbers(shape.filters * shape.columns(), seed + 1), numbers(shape.filters * shape.out_h() * shape.out_w(), seed));
+        let (filters, channels) = (list(shape.filters, kinds[0], seed + 2), list(shape.in_channels, kinds[1], seed + 6));
+        let back = shape.input_grad().expect("stride 1");
+        prop_assert_eq!(Layout::input(&back), Layout::output_grad(&shape));
+        let output = Layout::contiguous(shape.in_channels, shape.in_h, shape.in_w);
+        let mut transposed = vec![0.0; w.len()];
+        transpose_weights(&shape, &w, &mut transposed);
+        let dy = packed(&Layout::output_grad(&shape), &dy);
+        let run_direct = |kernel: Kernel| {
+            let plan = ConvPlan::input_grad(kernel, &shape, output);
+            let mut columns = plan.columns();
+            columns.set_channels(&filters);
+            let mut dx = output.alloc();
+            let epilogue = Epilogue::default();
+            plan.run(&ConvCall { input: &dy, weights: &transposed, columns: &columns, filters: &channels, epilogue }, &mut dx);
+            dx
+        };
+        let want = run_direct(Kernel::by_name("reference").expect("always there"));
+        let size_of = want.iter().fold(1.0f32, |m, x| m.max(x.abs()));
+        for kernel in Kernel::available() {
+            let Some(plan) = WinogradPlan::with_size(kernel, &back, size, output, None) else { continue };
+            let mut weights = vec![f32::NAN; plan.weights_len()];
+            plan.transform_on(&mut Pool::new(2), &w, WeightOrder::InputGrad, &mut weights);
+            let mut columns = plan.columns();
+            columns.set_channels(&filters);
+            let mut dx = output.alloc();
+            let epilogue = Epilogue::default();
+            let call = ConvCall { input: &dy, weights: &weights, columns: &columns, filters: &channels, epilogue };
+            plan.run(&call, &mut plan.scratch(), &mut dx);
+            for (got, want) in dx.iter().zip(&want) {
+                prop_assert!((got - want).abs() <= 1e-4 * size_of, "{kernel:?}: {got} instead of {want}");
+            }
+        }
+    }
+
+    #[test]
     fn weight_grad_equals_reference(shape in shapes(), kinds in prop::array::uniform2(0u8..5), seed in 0u64..1000) {
         let (oh, ow) = (shape.out_h(), shape.out_w());
         let filters = list(shape.filters, kinds[0], seed);
@@ -240,8 +281,7 @@ proptest! {
         let images: Vec<_> = (0..2).map(|i| {
             (numbers(shape.in_channels * shape.in_h * shape.in_w, seed + 2 + i), numbers(shape.filters * oh * ow, seed + 4 + i))
         }).collect();
-        let before = numbers(shape.filters * shape.columns(), seed + 6);
-        let mut want = before.clone();
+        let mut want = vec![0.0; shape.filters * shape.columns()];
         for (x, dy) in &images {
             let x = |c: usize, y: usize, x_: usize| x[(c * shape.in_h + y) * shape.in_w + x_];
             let dy = |f: usize, y: usize, x: usize| dy[(f * oh + y) * ow + x];
@@ -255,26 +295,32 @@ proptest! {
         }
         for kernel in Kernel::available() {
             let plan = WeightGradPlan::new(kernel, &shape);
-            let mut scratch = plan.scratch();
-            let mut grad = before.clone();
-            let mut parts = before.clone();
+            // One scratch for both images; then one each; then one again, filters apart: the same bits.
+            let mut scratches = [(); 3].map(|()| plan.scratch());
             let planes: Vec<_> = images.iter()
                 .map(|(x, dy)| (packed(&Layout::input(&shape), x), packed(&Layout::output_grad(&shape), dy))).collect();
-            for (input, dy) in &planes {
-                plan.run(&WeightGradCall { input, dy, channels: &channels, filters: &filters }, &mut scratch);
-            }
-            plan.finish(&mut scratch, 0, &mut grad);
-            assert_close(&grad, &want, kernel.name());
-            // Split over filters, and with the scratch used before: the same bits.
-            let cut = shape.filters / 2;
-            let (low, high) = filters.split_at(filters.partition_point(|&f| (f as usize) < cut));
-            let (low_rows, high_rows) = parts.split_at_mut(cut * shape.columns());
-            for (filters, first, rows) in [(low, 0, low_rows), (high, cut, high_rows)] {
-                for (input, dy) in &planes {
-                    plan.run(&WeightGradCall { input, dy, channels: &channels, filters }, &mut scratch);
+            let (low, high) = filters.split_at(filters.len() / 2);
+            for (i, (input, dy)) in planes.iter().enumerate() {
+                plan.run(&WeightGradCall { input, dy, channels: &channels, filters: &filters }, &mut scratches[0]);
+                for filters in [low, high] {
+                    plan.run(&WeightGradCall { input, dy, channels: &channels, filters }, &mut scratches[1 + i]);
                 }
-                plan.finish(&mut scratch, first, rows);
             }
+            let (one, two) = scratches.split_at_mut(1);
+            let [mut grad, mut parts] = [(); 2].map(|()| vec![9.0; want.len()]);
+            plan.finish(&mut Pool::new(1), &mut *one, &mut grad);
+            assert_close(&grad, &want, kernel.name());
+            plan.finish(&mut Pool::new(2), &mut *two, &mut parts);
+            assert_close(&parts, &want, kernel.name());
+            // Finishing leaves nothing behind.
+            plan.finish(&mut Pool::new(3), two, &mut parts);
+            prop_assert!(parts.iter().all(|&v| v == 0.0));
+            for filters in [low, high] {
+                for (input, dy) in &planes {
+                    plan.run(&WeightGradCall { input, dy, channels: &channels, filters }, &mut one[0]);
+                }
+            }
+            plan.finish(&mut Pool::new(2), one, &mut parts);
             prop_assert_eq!(&parts, &grad);
         }
     }
@@ -387,7 +433,7 @@ fn run_all(
         &mut scratch,
     );
     let mut dw = vec![0.0; w.len()];
-    plan.finish(&mut scratch, 0, &mut dw);
+    plan.finish(&mut Pool::new(1), [&mut scratch], &mut dw);
     [y, dx, dw]
 }
 
@@ -570,7 +616,7 @@ fn only_listed_planes_are_read() {
                     filters: &filters,
                 };
                 weight_grad.run(&call, &mut scratch);
-                weight_grad.finish(&mut scratch, 0, &mut dw);
+                weight_grad.finish(&mut Pool::new(1), [&mut scratch], &mut dw);
                 [y, dx, dw]
             };
             assert_eq!(run(0.0), run(f32::NAN), "{kernel:?} {shape:?}");

@@ -3,12 +3,13 @@
 
 use super::linear::Matrix;
 use super::plane;
-use crate::kernel::Layout;
+use crate::kernel::{Kernel, Layout};
 use crate::model::spec::Shift;
 
 /// One gate, with its numbers laid out.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
+    pub kernel: Kernel,
     /// Its node.
     pub node: usize,
     /// Its place among the gates of the network.
@@ -29,7 +30,7 @@ pub(super) struct Gate {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     means: Vec<(u32, f32)>,
-    keys: Vec<u64>,
+    keys: Vec<u32>,
 }
 
 impl Scratch {
@@ -51,10 +52,10 @@ impl Gate {
         scratch.means.extend(
             active
                 .iter()
-                .map(|&c| (c, plane::sum(plane::padded(layout, x, c as usize), f32::abs) * share)),
+                .map(|&c| (c, self.kernel.sum_abs(plane::padded(layout, x, c as usize)) * share)),
         );
         g.copy_from_slice(&self.rho);
-        self.phi.add_rows(&scratch.means, g);
+        self.kernel.add_rows(&scratch.means, &self.phi.data, g);
         for v in g {
             // Not `max`: a number that is none must stay visible.
             if *v < 0.0 {
@@ -66,23 +67,28 @@ impl Gate {
     /// The k winners of equation (2) into `out`, rising: as [`crate::model::mask::winners`], without allocating.
     pub fn winners(&self, saliency: &[f32], scratch: &mut Scratch, out: &mut Vec<u32>) {
         out.clear();
-        // Small keys win: first the large magnitudes (as bits they compare like numbers, NaN above all), then the low indices.
-        let key = |(i, v): (usize, &f32)| (u64::from(!v.abs().to_bits()) << 32) | i as u64;
-        let keys = &mut scratch.keys;
-        keys.clear();
-        keys.extend(saliency.iter().enumerate().map(key));
-        let last = match self.k {
-            0 => return,
-            k if k >= keys.len() => u64::MAX,
-            k => *keys.select_nth_unstable(k - 1).1,
-        };
-        out.extend(
-            saliency
-                .iter()
-                .enumerate()
-                .filter(|&(i, v)| key((i, v)) <= last)
-                .map(|(i, _)| i as u32),
-        );
+        if self.k == 0 {
+            return;
+        }
+        if self.k >= saliency.len() {
+            out.extend(0..saliency.len() as u32);
+            return;
+        }
+        // As bits, magnitudes compare like numbers, NaN above all.
+        scratch.keys.clear();
+        scratch.keys.extend(saliency.iter().map(|v| v.abs().to_bits()));
+        let limit = self.kernel.kth_largest(&scratch.keys, self.k);
+        let above = scratch.keys.iter().filter(|&&key| key > limit).count();
+        // Of equal ones the lowest indices win.
+        let mut equal = self.k - above;
+        for (i, &key) in scratch.keys.iter().enumerate() {
+            if key > limit {
+                out.push(i as u32);
+            } else if key == limit && equal > 0 {
+                equal -= 1;
+                out.push(i as u32);
+            }
+        }
     }
 }
 
@@ -138,6 +144,7 @@ mod tests {
     fn gate(k: usize) -> Gate {
         let phi = Matrix::transposed(&[1.0, 0.0, 0.0, 1.0, -1.0, -1.0], 3);
         Gate {
+            kernel: Kernel::best(),
             node: 0,
             index: 0,
             form: Shift::Eq1,

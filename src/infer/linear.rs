@@ -2,10 +2,12 @@
 //! Knows nothing of convolutions.
 
 use super::kept::Kept;
+use crate::kernel::Kernel;
 
 /// A linear layer ready to run.
 #[derive(Clone, Debug)]
 pub(super) struct Linear {
+    pub kernel: Kernel,
     /// Its node.
     pub node: usize,
     pub kept: Kept,
@@ -22,7 +24,8 @@ impl Linear {
             Some(bias) => y.copy_from_slice(bias),
             None => y.fill(0.0),
         }
-        self.masked.as_ref().unwrap_or(&self.matrix).add_rows(x, y);
+        self.kernel
+            .add_rows(x, &self.masked.as_ref().unwrap_or(&self.matrix).data, y);
     }
 
     /// Masks single weights, one entry a weight of `[outputs, inputs]`; none if empty.
@@ -57,23 +60,6 @@ impl Matrix {
             .collect();
         Self { outputs, data }
     }
-
-    /// `y += Σ x · row` over (input, x) pairs. Terms are added in the order of the list, four at a time.
-    pub fn add_rows(&self, x: &[(u32, f32)], y: &mut [f32]) {
-        let row = |i: u32| &self.data[i as usize * self.outputs..][..self.outputs];
-        let (fours, rest) = x.as_chunks::<4>();
-        for [(a, p), (b, q), (c, r), (d, s)] in fours {
-            let rows = row(*a).iter().zip(row(*b)).zip(row(*c).iter().zip(row(*d)));
-            for (y, ((a, b), (c, d))) in y.iter_mut().zip(rows) {
-                *y += (p * a + q * b) + (r * c + s * d);
-            }
-        }
-        for (i, v) in rest {
-            for (y, w) in y.iter_mut().zip(row(*i)) {
-                *y += v * w;
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -85,7 +71,7 @@ mod tests {
         // [2 outputs, 6 inputs]
         let m = Matrix::transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0], 2);
         let mut y = [0.5, 0.0];
-        m.add_rows(&[(0, 1.0), (1, 1.0), (3, 2.0), (4, 1.0), (5, -1.0)], &mut y);
+        Kernel::best().add_rows(&[(0, 1.0), (1, 1.0), (3, 2.0), (4, 1.0), (5, -1.0)], &m.data, &mut y);
         assert_eq!(y, [0.5 + 1.0 + 2.0 + 8.0 + 5.0 - 6.0, 10.0 + 20.0 + 80.0 + 50.0 - 60.0]);
     }
 }

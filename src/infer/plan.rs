@@ -169,6 +169,7 @@ impl Planner<'_> {
     fn gate(&self, node: usize, form: crate::model::spec::Shift) -> Result<Gate> {
         let filters = self.shapes[node][0];
         Ok(Gate {
+            kernel: self.options.kernel,
             node,
             index: self.spec.gates().iter().position(|&g| g == node).unwrap_or(0),
             form,
@@ -326,6 +327,7 @@ impl Planner<'_> {
                     from: first,
                     to: self.tensor_in(i, self.contiguous(i)),
                     linear: Box::new(Linear {
+                        kernel: self.options.kernel,
                         node: i,
                         kept: Kept::whole(outputs, self.shapes[node.inputs[0]][0], 1),
                         matrix: Matrix::transposed(&weight, outputs),

@@ -180,8 +180,11 @@ impl ConvPlan {
             stride,
             phase,
         };
-        self.sweeps
-            .push(Sweep::new(tiles, &positions, &self.output, self.residual.as_ref()));
+        let mut sweep = Sweep::new(tiles, &positions, &self.output, self.residual.as_ref());
+        let taps = self.table.taps.iter().filter(|t| t.0 as usize == self.sweeps.len());
+        let columns = taps.count() * self.table.channels / 2;
+        sweep.plan_grids(tiles, self.output.channels, columns);
+        self.sweeps.push(sweep);
     }
 
     /// What makes the tiles' raw loads sound: the furthest one of any list is inside the input.
@@ -221,7 +224,7 @@ impl ConvPlan {
         // SAFETY: checked; `output` is borrowed alone.
         unsafe {
             match self.kernel.tiles {
-                Some(tiles) => self.run_tiles(tiles, call, output.as_mut_ptr(), &self.grids(tiles, call), (0, 1)),
+                Some(tiles) => self.run_tiles(tiles, call, output.as_mut_ptr(), &self.grids(call), (0, 1)),
                 None => self.run_reference(call, call.filters, output.as_mut_ptr()),
             }
         }
@@ -242,7 +245,7 @@ impl ConvPlan {
         };
         // More parts than threads, so that one that was held up leaves work to the others.
         let parts = pool.threads() * 4;
-        let grids = self.grids(tiles, call);
+        let grids = self.grids(call);
         pool.run(parts, &|task, _| {
             // From both ends: with two threads each keeps to its own half, whose weights it has cached.
             let part = if task % 2 == 0 { task / 2 } else { parts - 1 - task / 2 };
@@ -310,10 +313,10 @@ impl ConvPlan {
     }
 
     /// How each sweep is cut into tiles.
-    fn grids(&self, tiles: &Tiles, call: &ConvCall) -> [Grid; MOST_SWEEPS] {
+    fn grids(&self, call: &ConvCall) -> [Grid; MOST_SWEEPS] {
         let mut grids = [Grid::default(); MOST_SWEEPS];
-        for ((sweep, columns), grid) in self.sweeps.iter().zip(&call.columns.lists).zip(&mut grids) {
-            *grid = sweep.grid(tiles, call.filters.len(), columns.len());
+        for (sweep, grid) in self.sweeps.iter().zip(&mut grids) {
+            *grid = sweep.grid(call.filters.len());
         }
         grids
     }

@@ -8,7 +8,7 @@ use super::grad_tile::{DotTask, OuterStart, OuterTask};
 use super::shape::{ConvShape, Layout};
 use super::tile::Tiles;
 use super::vector::Piece;
-use super::{Kernel, check_list, reference};
+use super::{Kernel, Pool, check_list, reference};
 
 /// The weight gradient of one convolution, ready to run.
 ///
@@ -126,24 +126,43 @@ impl WeightGradPlan {
         }
     }
 
-    /// Adds the sums of filters `first .. first + grad.len() / columns` to `grad`, their rows of
-    /// `[filters, in_channels, kh, kw]`, and clears them.
-    pub fn finish(&self, scratch: &mut GradScratch, first: usize, grad: &mut [f32]) {
+    /// Writes the gradient, `[filters, in_channels, kh, kw]`: the sums of all these scratches, added in their order,
+    /// on all threads of the pool. Clears them.
+    pub fn finish<'a>(
+        &self,
+        pool: &mut Pool,
+        scratches: impl IntoIterator<Item = &'a mut GradScratch>,
+        grad: &mut [f32],
+    ) {
         let (columns, taps) = (self.shape.columns(), self.shape.taps());
-        assert_eq!(grad.len() % columns, 0, "whole rows");
-        let channels = self.sums_row() / taps;
-        let sums = &mut scratch.sums[first * self.sums_row()..];
-        for (row, sums) in grad
-            .chunks_exact_mut(columns)
-            .zip(sums.chunks_exact_mut(self.sums_row()))
-        {
-            for (c, to) in row.chunks_exact_mut(taps).enumerate() {
-                for (to, sum) in to.iter_mut().zip(sums[c..].iter().step_by(channels)) {
-                    *to += sum;
+        assert_eq!(grad.len(), self.shape.filters * columns, "weight gradient");
+        let (row, channels) = (self.sums_row(), self.sums_row() / taps);
+        let each = self.shape.filters.div_ceil(pool.threads() * 4).max(1);
+        let grads = grad.chunks_mut(each * columns);
+        let mut tasks: Vec<(&mut [f32], Vec<&mut [f32]>)> = grads.map(|grad| (grad, Vec::new())).collect();
+        for scratch in scratches {
+            assert_eq!(scratch.sums.len(), self.shape.filters * row, "scratch of another plan");
+            for (task, sums) in tasks.iter_mut().zip(scratch.sums.chunks_mut(each * row)) {
+                task.1.push(sums);
+            }
+        }
+        pool.run_mut(&mut tasks, &|_, (grad, parts)| {
+            let Some((first, others)) = parts.split_first_mut() else {
+                return grad.fill(0.0);
+            };
+            for other in others {
+                self.kernel.add(other, first);
+                other.fill(0.0);
+            }
+            for (grad, sums) in grad.chunks_exact_mut(columns).zip(first.chunks_exact(row)) {
+                for (c, to) in grad.chunks_exact_mut(taps).enumerate() {
+                    for (to, sum) in to.iter_mut().zip(sums[c..].iter().step_by(channels)) {
+                        *to = *sum;
+                    }
                 }
             }
-            sums.fill(0.0);
-        }
+            first.fill(0.0);
+        });
     }
 
     /// Floats of a filter's sums. Channels are rounded up to whole lines.

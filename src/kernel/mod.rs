@@ -13,6 +13,7 @@ mod conv_tile;
 mod grad;
 mod grad_tile;
 mod lanes;
+mod planes;
 mod pool;
 pub mod reference;
 mod shape;
@@ -35,9 +36,11 @@ mod neon;
 pub use columns::Columns;
 pub use conv::{ConvCall, ConvPlan, Epilogue, transpose_weights};
 pub use grad::{GradScratch, WeightGradCall, WeightGradPlan};
+pub use planes::{Affine, AffineGrad};
 pub use pool::Pool;
 pub use shape::{ConvShape, Layout, Pad};
 pub use winograd::{WinogradPlan, WinogradScratch};
+pub use winograd_weights::WeightOrder;
 
 use tile::Tiles;
 

@@ -72,6 +72,25 @@ impl ConvShape {
         (filters * columns * self.out_h() * self.out_w()) as u64
     }
 
+    /// The convolution that the input gradient of this one is, over turned kernels; `None` with stride 2.
+    /// It reads [`Layout::output_grad`].
+    pub fn input_grad(&self) -> Option<ConvShape> {
+        let [kh, kw] = self.kernel;
+        (self.stride == 1).then(|| ConvShape {
+            in_channels: self.filters,
+            filters: self.in_channels,
+            in_h: self.out_h(),
+            in_w: self.out_w(),
+            pad: Pad {
+                top: kh - 1 - self.pad.top,
+                bottom: kh - 1 - self.pad.bottom,
+                left: kw - 1 - self.pad.left,
+                right: kw - 1 - self.pad.right,
+            },
+            ..*self
+        })
+    }
+
     pub(super) fn check(&self) {
         let [kh, kw] = self.kernel;
         let p = self.pad;

@@ -21,6 +21,8 @@ pub(super) struct Sweep {
     pub step: usize,
     pub lanes: LaneMap,
     pub residual: LaneMap,
+    /// Parts that positions are cut into, by number of filters.
+    parts: Vec<u32>,
 }
 
 /// Which positions a sweep visits.
@@ -85,7 +87,15 @@ impl Sweep {
             step: if by_rows { per_vector * pitch } else { lanes },
             lanes: map(output),
             residual: residual.map(map).unwrap_or_default(),
+            parts: Vec::new(),
         }
+    }
+
+    /// Decides once how to cut for up to so many filters, if about this many columns are active.
+    pub fn plan_grids(&mut self, tiles: &Tiles, filters: usize, columns: usize) {
+        self.parts = (0..=filters)
+            .map(|filters| self.best_grid(tiles, filters, columns).n_parts as u32)
+            .collect();
     }
 
     /// Floats from the first position to the end of the last load.
@@ -96,8 +106,17 @@ impl Sweep {
         (self.vectors + usize::from(self.tail)) * self.step + if self.by_rows { 8 } else { 0 }
     }
 
-    /// How to cut it for so many filters and columns.
-    pub fn grid(&self, tiles: &Tiles, filters: usize, columns: usize) -> Grid {
+    /// How it is cut for so many filters.
+    pub fn grid(&self, filters: usize) -> Grid {
+        Grid {
+            filters,
+            vectors: self.vectors,
+            tail: self.tail,
+            n_parts: self.parts[filters] as usize,
+        }
+    }
+
+    fn best_grid(&self, tiles: &Tiles, filters: usize, columns: usize) -> Grid {
         let mut best = (usize::MAX, Grid::default());
         if filters == 0 || self.vectors == 0 {
             return best.1;

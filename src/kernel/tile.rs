@@ -3,6 +3,7 @@
 use super::conv_tile::ConvTile;
 use super::grad_tile::{DotTile, OuterTile, TransposeRows};
 use super::winograd_tile::{InputTransform, OutputTransform, SplitRows};
+use super::winograd_weights::WeightsTransform;
 
 /// By `[n - 1][m - 1]`.
 pub(super) type ConvTable = [[ConvTile; 8]; 6];
@@ -33,6 +34,8 @@ pub(super) struct Tiles {
     pub winograd_split: [SplitRows; 2],
     pub winograd_input: [InputTransform; 2],
     pub winograd_output: [OutputTransform; 2],
+    pub winograd_weights: [WeightsTransform; 2],
+    pub planes: super::planes::PlanePasses,
     /// What transforming an element of a vector of tiles costs in multiply-adds of a vector: in, out.
     pub winograd_costs: [usize; 2],
 }
@@ -123,6 +126,15 @@ macro_rules! instantiate {
             unsafe { super::winograd_tile::output_transform::<$vector, N>(task, filter, vector) }
         }
 
+        $(#[$feature])*
+        unsafe fn winograd_weights<const N: usize>(
+            task: &super::winograd_weights::WeightsTask, filter: usize, row: &mut [f32],
+        ) {
+            super::winograd_weights::transform_row::<N>(task, filter, row);
+        }
+
+        super::planes::plane_passes!($($feature),*);
+
         pub(super) static TILES: Tiles = Tiles {
             lanes: <$vector as Vector>::LANES,
             conv: by_m!(conv: false, false),
@@ -142,6 +154,8 @@ macro_rules! instantiate {
             winograd_split: [winograd_split::<2>, winograd_split::<4>],
             winograd_input: [winograd_input::<4>, winograd_input::<6>],
             winograd_output: [winograd_output::<4>, winograd_output::<6>],
+            winograd_weights: [winograd_weights::<4>, winograd_weights::<6>],
+            planes: PLANES,
             winograd_costs: $costs,
         };
     };

@@ -20,6 +20,7 @@ use super::shape::{ConvShape, Layout};
 use super::sweep::{Positions, Sweep};
 use super::tile::Tiles;
 use super::winograd_tile::{InputTask, OutputTask, SplitTask, TileResidual};
+use super::winograd_weights::{WeightOrder, WeightsTask};
 use super::{Kernel, Pool, check_list, winograd_size, winograd_weights};
 
 /// A 3×3 convolution with stride 1, ready to run. It has its own weights; the layouts are those of the direct plan.
@@ -250,10 +251,36 @@ impl WinogradPlan {
         rows * self.row + 16
     }
 
-    /// `[filters, in_channels, 3, 3]` to the weights this plan takes: G g Gᵀ, filter by filter.
+    /// Floats of the weights this plan takes: G g Gᵀ, filter by filter.
+    pub fn weights_len(&self) -> usize {
+        self.shape.filters * self.weight_row()
+    }
+
+    /// `[filters, in_channels, 3, 3]` to the weights this plan takes.
     pub fn transform(&self, weights: &[f32]) -> Vec<f32> {
+        let mut transformed = vec![0.0; self.weights_len()];
+        self.transform_on(&mut Pool::new(1), weights, WeightOrder::Forward, &mut transformed);
+        transformed
+    }
+
+    /// The same from either order, on all threads, into `to` of [`Self::weights_len`].
+    pub fn transform_on(&self, pool: &mut Pool, weights: &[f32], order: WeightOrder, to: &mut [f32]) {
         assert_eq!(weights.len(), self.shape.filters * self.shape.columns(), "weights");
-        winograd_weights::transform(weights, self.shape.in_channels, self.size)
+        assert_eq!(to.len(), self.weights_len(), "transformed weights");
+        let task = WeightsTask {
+            weights,
+            order,
+            channels: self.shape.in_channels,
+            filters: self.shape.filters,
+        };
+        let row = self.weight_row();
+        let mut parts: Vec<_> = to.chunks_mut(row * FILTERS_EACH).collect();
+        pool.run_mut(&mut parts, &|part, rows| {
+            for (i, row) in rows.chunks_exact_mut(row).enumerate() {
+                // SAFETY: the table exists only where its instructions do.
+                unsafe { (self.tiles.winograd_weights[self.size / 4])(&task, part * FILTERS_EACH + i, row) }
+            }
+        });
     }
 
     fn weight_row(&self) -> usize {
@@ -458,6 +485,7 @@ struct Phases([f32; PHASES]);
 
 /// Enough to be worth handing to a thread.
 const CHANNELS_EACH: usize = 8;
+const FILTERS_EACH: usize = 8;
 
 struct Buffers {
     inputs: *mut f32,

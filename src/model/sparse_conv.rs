@@ -76,8 +76,38 @@ struct Workshop {
     kernel: Kernel,
     pool: Pool,
     plans: HashMap<ConvShape, LayerPlan>,
-    /// Memory of forward passes whose backward pass is over.
-    spare: Vec<Vec<f32>>,
+    spare: Spare,
+}
+
+/// Memory of tensors that are no longer read: new pages cost more than what is computed into them.
+#[derive(Default)]
+struct Spare(Vec<Vec<f32>>);
+
+impl Spare {
+    /// Buffers kept at most: those of a step of a deep network. The oldest go first.
+    const MOST: usize = 256;
+
+    /// Memory of this length that may hold anything.
+    fn take(&mut self, len: usize) -> Vec<f32> {
+        let at = self.0.iter().rposition(|v| v.len() == len);
+        at.map_or_else(|| vec![0.0; len], |i| self.0.swap_remove(i))
+    }
+
+    fn put(&mut self, memory: Vec<f32>) {
+        if self.0.len() == Self::MOST {
+            self.0.remove(0);
+        }
+        self.0.push(memory);
+    }
+
+    /// Takes a tensor's memory, unless somebody else still reads it.
+    fn put_tensor(&mut self, tensor: FlexTensor) {
+        if tensor.is_unique()
+            && let Ok(memory) = tensor.into_data().try_into_vec::<f32>()
+        {
+            self.put(memory);
+        }
+    }
 }
 
 thread_local! {
@@ -101,11 +131,11 @@ pub fn configure(kernel: Kernel, threads: usize) {
         kernel,
         pool: Pool::new(threads),
         plans: HashMap::new(),
-        spare: Vec::new(),
+        spare: Spare::default(),
     }));
 }
 
-fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &mut Vec<Vec<f32>>) -> R) -> R {
+fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &mut Spare) -> R) -> R {
     WORKSHOP.with_borrow_mut(|workshop| {
         let workshop = workshop.get_or_insert_with(|| {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -113,7 +143,7 @@ fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &
                 kernel: Kernel::best(),
                 pool: Pool::new(threads),
                 plans: HashMap::new(),
-                spare: Vec::new(),
+                spare: Spare::default(),
             }
         });
         let kernel = workshop.kernel;
@@ -251,20 +281,22 @@ impl SparseBackend for Flex {
         let [x, weight, scale, shift] = [&x, &weight, &scale, &shift].map(floats);
         let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
         let shape = [call.n, args.shape.filters, args.shape.out_h(), args.shape.out_w()];
-        let mut out = vec![0.0; shape.iter().product()];
-        let saved = if is_stopping() {
+        let len = shape.iter().product();
+        let (out, saved) = if is_stopping() {
             let none = vec![0.0; args.groups * args.shape.filters];
-            Saved {
+            let saved = Saved {
                 y: Vec::new(),
                 mean: none.clone(),
                 var: none.clone(),
                 count: none,
                 out_mean: vec![0.0; call.n * args.shape.filters],
-            }
+            };
+            (vec![0.0; len], saved)
         } else {
             with_plan(args.shape, |plan, pool, spare| {
-                let memory = take(spare, out.len());
-                plan.forward(pool, &call, &mut out, memory)
+                let (mut out, y) = (spare.take(len), spare.take(len));
+                let saved = plan.forward(pool, &call, &mut out, y);
+                (out, saved)
             })
         };
         *lock(&args.saved) = saved;
@@ -277,19 +309,12 @@ impl SparseBackend for Flex {
     }
 }
 
-/// Spare memory of about this size, or none.
-fn take(spare: &mut Vec<Vec<f32>>, len: usize) -> Vec<f32> {
-    let at = spare.iter().position(|v| v.len() == len);
-    at.map(|i| spare.swap_remove(i)).unwrap_or_default()
-}
-
 #[derive(Clone, Debug)]
 struct LayerState {
     x: FlexTensor,
     weight: FlexTensor,
     scale: FlexTensor,
     shift: FlexTensor,
-    out: FlexTensor,
     args: SparseArgs,
 }
 
@@ -306,37 +331,42 @@ impl Backward<Flex, 4> for LayerBackward {
             weight,
             scale,
             shift,
-            out,
             args,
         } = ops.state;
         let [px, pw, ps, pb] = ops.parents;
+        let dims = |t: &FlexTensor| t.shape().to_vec();
         let zeros = |t: &FlexTensor| vec![0.0f32; t.shape().num_elements()];
-        let mut dx = px.as_ref().map(|_| zeros(&x));
         let (mut dw, mut ds, mut db) = (zeros(&weight), zeros(&scale), zeros(&shift));
         let saved = std::mem::take(&mut *lock(&args.saved));
-        let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
         // A forward pass that was cut short left nothing to go back through.
-        if !is_stopping() && !saved.y.is_empty() {
+        if is_stopping() || saved.y.is_empty() {
+            if let Some(node) = px {
+                grads.register::<Flex>(node.id, tensor(zeros(&x), dims(&x)));
+            }
+        } else {
             with_plan(args.shape, |plan, pool, spare| {
-                let grads = LayerGrads {
+                let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
+                let mut dx = px.as_ref().map(|_| spare.take(call.x.len()));
+                let mean_grad = std::mem::take(&mut *lock(&args.mean_grad));
+                let back = LayerOut {
+                    grad: slice(&dout),
+                    mean_grad: &mean_grad,
+                };
+                let to = LayerGrads {
                     x: dx.as_deref_mut(),
                     weight: &mut dw,
                     scale: &mut ds,
                     shift: &mut db,
                 };
-                let mean_grad = std::mem::take(&mut *lock(&args.mean_grad));
-                let back = LayerOut {
-                    out: slice(&out),
-                    grad: slice(&dout),
-                    mean_grad: &mean_grad,
-                };
-                plan.backward(pool, &call, back, &saved, grads);
-                spare.push(saved.y);
+                plan.backward(pool, &call, back, &saved, to);
+                spare.put(saved.y);
+                spare.put_tensor(dout);
+                if let (Some(node), Some(dx)) = (px, dx) {
+                    grads.register::<Flex>(node.id, tensor(dx, dims(&x)));
+                    // What this layer read is what another gave.
+                    spare.put_tensor(x);
+                }
             });
-        }
-        let dims = |t: &FlexTensor| t.shape().to_vec();
-        if let (Some(node), Some(dx)) = (px, dx) {
-            grads.register::<Flex>(node.id, tensor(dx, dims(&x)));
         }
         for (node, data, like) in [(pw, dw, &weight), (ps, ds, &scale), (pb, db, &shift)] {
             if let Some(node) = node {
@@ -372,7 +402,6 @@ impl<C: CheckpointStrategy> SparseBackend for Autodiff<Flex, C> {
                     weight,
                     scale,
                     shift,
-                    out: out.clone(),
                     args,
                 },
                 out,
