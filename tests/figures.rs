@@ -1,5 +1,6 @@
 //! Figures and reports: drawn from the story's views, and by the command line from run folders.
 
+#[expect(dead_code, reason = "figures need only part of the story")]
 mod story;
 
 use secateur::event::Stamped;

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use secateur::kernel::{
-    ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pad, Pool, WeightGradCall, WeightGradPlan, WeightOrder, WinogradPlan,
-    reference, transpose_weights,
+    ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pad, Pool, WeightGradCall, WeightGradPlan, WeightOrder,
+    WinogradPlan, reference, transpose_weights,
 };
 
 /// Numbers in [-1, 1) that depend on nothing but the seed.
