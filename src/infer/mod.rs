@@ -10,6 +10,7 @@ mod conv;
 mod conv_plan;
 mod engine;
 mod gate;
+mod grouped;
 mod kept;
 mod latency;
 mod linear;
