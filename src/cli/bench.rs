@@ -48,6 +48,9 @@ pub struct BenchArgs {
     /// infer: no convolution by Winograd's algorithm
     #[arg(long)]
     direct: bool,
+    /// infer: share of each convolution's columns that is kept
+    #[arg(long, default_value_t = 1.0)]
+    columns: f64,
     /// train: norm statistics over `all` images or the `active` ones
     #[arg(long, default_value = "active")]
     norm_statistics: String,
@@ -75,6 +78,13 @@ pub fn bench(args: &BenchArgs) -> Done {
         (given, _) => given.to_vec(),
     };
     ensure_counts(&batches, &args.threads).or_bad_input()?;
+    if !(args.columns > 0.0 && args.columns <= 1.0) {
+        return Err(anyhow!(
+            "--columns {}: expected more than 0 and at most 1",
+            args.columns
+        ))
+        .or_bad_input();
+    }
     let width = args.width.unwrap_or(if args.task == "search" { 0.5 } else { 1.0 });
     if args.task == "answer" {
         return answer(args);
@@ -107,6 +117,7 @@ pub fn bench(args: &BenchArgs) -> Done {
                         seconds,
                         kernel,
                         winograd: !args.direct,
+                        columns: args.columns,
                     }
                     .run(),
                     "train" => BenchTrain {
@@ -120,7 +131,9 @@ pub fn bench(args: &BenchArgs) -> Done {
                         norm_statistics,
                     }
                     .run(),
-                    other => Err(anyhow!("unknown task {other}, expected infer, train, search, frame or answer")),
+                    other => Err(anyhow!(
+                        "unknown task {other}, expected infer, train, search, frame or answer"
+                    )),
                 };
                 let row = row.or_bad_input()?;
                 let line = Line {

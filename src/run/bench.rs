@@ -86,10 +86,15 @@ pub fn bench_answer(place: Place, drags: usize, stops: usize) -> Result<AnswerTi
         std::thread::sleep(Duration::from_millis((i * 29 % 200) as u64));
         let asked = Instant::now();
         session.submit(Command::Stop(id));
-        wait(&mut session, "a run stops", |s| s.run(id).filter(|r| !r.is_live()).map(drop))?;
+        wait(&mut session, "a run stops", |s| {
+            s.run(id).filter(|r| !r.is_live()).map(drop)
+        })?;
         stopped.push(millis(asked));
         let ended: Option<&RunState> = session.store().run(id);
-        ensure!(ended.is_some_and(|r| r.ending.is_some()), "a stopped run says how it ended");
+        ensure!(
+            ended.is_some_and(|r| r.ending.is_some()),
+            "a stopped run says how it ended"
+        );
     }
     Ok(AnswerTimes {
         open_ms,
