@@ -6,7 +6,7 @@ use super::engine::{Engine, Options, compile};
 use super::{latency, tally::Tally};
 use crate::kernel::Kernel;
 use crate::model::spec::NetSpec;
-use crate::model::zoo;
+use crate::model::{Masks, zoo};
 use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

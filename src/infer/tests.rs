@@ -766,6 +766,7 @@ fn the_bench_says_what_it_ran() {
         seconds: 0.0,
         kernel: Kernel::best(),
         winograd: true,
+        columns: 1.0,
     };
     let row = bench.run().expect("runs");
     let spec = zoo::build("m-cifarnet", [3, 32, 32], 10, 0.05).expect("builds");
@@ -774,6 +775,15 @@ fn the_bench_says_what_it_ran() {
         (cost::dense(&spec).expect("cost").macs, Kernel::best().name())
     );
     assert!(row.p10_ms <= row.median_ms && row.median_ms <= row.p90_ms);
+    let half = BenchInfer {
+        columns: 0.5,
+        ..bench.clone()
+    };
+    let share = half.run().expect("runs").macs as f64 / row.macs as f64;
+    assert!(
+        (0.45..0.55).contains(&share),
+        "half of the columns is {share} of the MACs"
+    );
     let unknown = BenchInfer {
         arch: "vgg17".into(),
         ..bench
