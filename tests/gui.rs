@@ -5,15 +5,17 @@ mod story;
 
 use egui::accesskit::Role;
 use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable};
-use secateur::app::state::{Overlay, Panel, PathEntry, Saving, UiState};
+use secateur::app::state::{Content, Overlay, Panel, PathEntry, Saving, UiState};
 use secateur::app::{action::Action, layout, layout::LayoutName, shell, theme};
 use secateur::event::Steer;
+use secateur::methods::Method;
 use secateur::run::device::DeviceName;
 use secateur::run::execute::Place;
 use secateur::run::pictures::Picture;
 use secateur::run::replay::Earlier;
-use secateur::run::{Command, Experiment, ModelRef, RunStore, Session, Status};
+use secateur::run::{Command, Experiment, Job, JobDone, ModelRef, RunStore, Session, Status};
 use soft_renderer::SoftRenderer;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use story::density;
@@ -190,7 +192,10 @@ fn any_key_can_be_edited_copied_as_a_command_and_put_back() {
     harness.run_ok();
     let saving = harness.state_mut().state.saving.take().expect("to be saved");
     assert_eq!(saving.name, "smoke.toml");
-    let text = String::from_utf8(saving.bytes).expect("text");
+    let Content::Bytes(bytes) = saving.content else {
+        panic!("{saving:?}")
+    };
+    let text = String::from_utf8(bytes).expect("text");
     assert_eq!(
         Experiment::parse(&text, &[]).expect("reads"),
         harness.state().state.base
@@ -211,7 +216,10 @@ fn a_plot_is_saved_from_its_menu() {
         harness.run_ok();
         let saving = harness.state_mut().state.saving.take().expect("to be saved");
         assert_eq!(saving.name, name);
-        assert!(saving.bytes.starts_with(head), "{name}");
+        let Content::Bytes(bytes) = saving.content else {
+            panic!("{name}")
+        };
+        assert!(bytes.starts_with(head), "{name}");
     }
 }
 
@@ -223,13 +231,16 @@ fn a_path_is_typed_for_saving_too() {
         note: String::new(),
         saving: Some(Saving {
             name: "a.csv".into(),
-            bytes: vec![1, 2],
+            content: Content::Bytes(vec![1, 2]),
         }),
     });
     harness.run_ok();
     harness.get_by_role_and_label(Role::Button, "Save").click();
     harness.run_ok();
-    assert_eq!(harness.state().state.writing, Some(("a.csv".into(), vec![1, 2])));
+    assert_eq!(
+        harness.state().state.writing,
+        Some(("a.csv".into(), Content::Bytes(vec![1, 2])))
+    );
 }
 
 #[test]
@@ -475,7 +486,46 @@ impl Live {
         for command in shell::window_ui(ui, self.session.store(), &mut self.state) {
             self.session.submit(command);
         }
+        // As on a desktop without file dialogs.
+        if let Some(saving) = self.state.saving.take() {
+            self.state.path_entry = Some(PathEntry::instead_of_a_dialog(Some(saving)));
+        }
+        secateur::app::write(&mut self.session, &mut self.state);
     }
+}
+
+/// The window over the real engine with the bundled model, and what rings when there is news.
+fn live(runs: &Path) -> (Harness<'static, Live>, crossbeam_channel::Receiver<()>) {
+    let (ring, woken) = crossbeam_channel::bounded(1);
+    let wake = Arc::new(move || {
+        let _ = ring.try_send(());
+    });
+    let place = Place {
+        runs: runs.to_path_buf(),
+        device: DeviceName::Flex,
+        threads: 2,
+    };
+    let mut session = Session::new(place, wake).expect("threads");
+    session.submit(Command::Open(ModelRef::Bundled));
+    let state = UiState::new(DeviceName::Flex).expect("presets");
+    let harness = Harness::builder()
+        .with_size(theme::WINDOW)
+        .with_context_setup(theme::apply)
+        .build_ui_state(|ui, live: &mut Live| live.ui(ui), Live { session, state });
+    (harness, woken)
+}
+
+/// Replaces what stands in the path field and presses Enter.
+fn type_path(harness: &mut Harness<'_, Live>, path: &Path) {
+    harness.step();
+    harness.step();
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
+    harness.step();
+    harness.get_by_role(Role::TextInput).type_text(&path.to_string_lossy());
+    harness.step();
+    harness.key_press(egui::Key::Enter);
+    harness.step();
+    harness.step();
 }
 
 /// Pumps and draws until something holds. Waits on the engine's own wake, never longer than a minute in all.
@@ -504,25 +554,9 @@ fn until(
 }
 
 #[test]
-fn the_whole_story_on_the_real_engine() {
+fn a_run_is_trained_held_and_stopped_on_the_real_engine() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (ring, woken) = crossbeam_channel::bounded(1);
-    let wake = Arc::new(move || {
-        let _ = ring.try_send(());
-    });
-    let place = Place {
-        runs: folder.path().to_path_buf(),
-        device: DeviceName::Flex,
-        threads: 2,
-    };
-    let mut session = Session::new(place, wake).expect("threads");
-    session.submit(Command::Open(ModelRef::Bundled));
-    let state = UiState::new(DeviceName::Flex).expect("presets");
-    let mut harness = Harness::builder()
-        .with_size(theme::WINDOW)
-        .with_context_setup(theme::apply)
-        .build_ui_state(|ui, live: &mut Live| live.ui(ui), Live { session, state });
-
+    let (mut harness, woken) = live(folder.path());
     until(&mut harness, &woken, "the bundled model is measured at 0.5", |s| {
         s.answer
             .as_ref()
@@ -570,6 +604,205 @@ fn the_whole_story_on_the_real_engine() {
         "{:?}",
         store.runs[0].ending
     );
+}
+
+#[test]
+fn the_whole_story_from_a_slider_to_a_model_that_is_opened_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, woken) = live(folder.path());
+    let is_measured = |percent: u32| {
+        move |s: &RunStore| {
+            let at = |a: &secateur::run::probe::Answer| a.question.densities.iter().all(|&d| d == density(percent));
+            s.answer.as_ref().is_some_and(at)
+        }
+    };
+    until(&mut harness, &woken, "the bundled model is measured", is_measured(50));
+    harness
+        .get_by_role_and_label(Role::Slider, "Density")
+        .set_value_accesskit(0.6);
+    until(&mut harness, &woken, "0.6 is measured", is_measured(60));
+
+    harness.get_by_role_and_label(Role::Button, "Search from here").click();
+    until(&mut harness, &woken, "two trials were measured", |s| {
+        s.runs
+            .first()
+            .is_some_and(|r| r.searches.first().is_some_and(|s| s.trials.len() >= 2))
+    });
+    let store = harness.state().session.store();
+    let first = &store.runs[0].searches[0].trials[0].trial;
+    let near = first.densities.iter().all(|d| (d - 0.6).abs() < 0.011);
+    assert!(near, "it begins with what was on the slider: {:?}", first.densities);
+    harness.get_by_role_and_label(Role::CheckBox, "Hold conv1").click();
+    until(&mut harness, &woken, "conv1 is held", |s| {
+        matches!(
+            s.runs[0].searches[0].steered.first().map(|s| &s.steer),
+            Some(Steer::Lock { site: 1, .. })
+        )
+    });
+    harness.get_by_role_and_label(Role::Button, "Stop").click();
+    until(&mut harness, &woken, "the search is stopped", |s| {
+        s.runs[0].status == Status::Ended
+    });
+
+    harness.get_by_role_and_label(Role::CheckBox, "Limit loss").click();
+    harness.step();
+    harness.step();
+    harness.get_by_label("Save or copy frontier").click();
+    harness.step();
+    harness.step();
+    harness.get_by_label("Save SVG…").click();
+    let figure = folder.path().join("frontier.svg");
+    type_path(&mut harness, &figure);
+    let svg = std::fs::read_to_string(&figure).expect("the figure was saved");
+    assert!(svg.starts_with("<svg"), "{svg:.60}");
+    harness.get_by_label("Export it…").click();
+    let model = folder.path().join("chosen.safetensors");
+    type_path(&mut harness, &model);
+    until(&mut harness, &woken, "the model is exported", |s| !s.done.is_empty());
+    let done = &harness.state().session.store().done[0];
+    assert!(done.said.is_ok(), "{done:?}");
+
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::L);
+    type_path(&mut harness, &model);
+    until(&mut harness, &woken, "the exported model is open and measured", |s| {
+        let opened = s.open.as_ref().is_some_and(|o| o.from == ModelRef::File(model.clone()));
+        opened && s.answer.is_some()
+    });
+}
+
+/// What was asked since, after pressing something.
+fn asked_after(harness: &mut Harness<'static, Still>, press: &str) -> Vec<Command> {
+    harness.state_mut().asked.clear();
+    harness.get_by_label(press).click();
+    harness.run_ok();
+    harness.state().asked.clone()
+}
+
+#[test]
+fn the_slider_becomes_the_start_of_a_search_at_what_it_costs() {
+    let mut store = story::store();
+    store.runs.pop();
+    let mut harness = settled(still(store, egui::Theme::Light, theme::WINDOW));
+    let asked = asked_after(&mut harness, "Search from here");
+    let [Command::Start(experiment)] = &asked[..] else {
+        panic!("{asked:?}")
+    };
+    let Method::Densities(config) = &experiment.method else {
+        panic!("{:?}", experiment.method)
+    };
+    assert_eq!(config.search.first, [0.5; 8]);
+    assert!((config.target.times - 32_964_416.0 / 8_366_368.0).abs() < 1e-9);
+    assert_eq!(experiment.start.as_deref(), Some("bundled"));
+    assert_eq!(harness.state().state.layouts.now, LayoutName::Watch);
+    let saving = harness.state_mut();
+    saving.state.layouts.go(LayoutName::Tune);
+    harness.run_ok();
+    harness.get_by_role_and_label(Role::Button, "Export model…").click();
+    harness.run_ok();
+    let saving = harness.state_mut().state.saving.take().expect("to be saved");
+    assert_eq!(saving.name, "bundled-model-d0.50.onnx");
+}
+
+#[test]
+fn channels_that_hardly_ever_fire_are_cut_with_one_click() {
+    let mut harness = settled(still(story::with_images(), egui::Theme::Light, theme::WINDOW));
+    harness.state_mut().state.rare = 0.3;
+    harness.run_ok();
+    let asked = asked_after(&mut harness, "Cut them");
+    let [Command::Work(Job::Cut { from, channels })] = &asked[..] else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(*from, ModelRef::Bundled);
+    let answer = &harness.state().store.answer.as_ref().expect("measured").layers[3];
+    let rare: Vec<usize> = (0..answer.channels).filter(|&c| answer.active[c] < 0.3).collect();
+    assert_eq!(channels["conv3"], rare);
+    // What came of it: the model is opened, and FBS on it is what Train would start.
+    harness.state_mut().store.done(JobDone {
+        job: Job::Cut {
+            from: ModelRef::Bundled,
+            channels: channels.clone(),
+        },
+        said: Ok("Cut".into()),
+        model: Some("cut.safetensors".into()),
+        times: None,
+    });
+    harness.state_mut().asked.clear();
+    harness.run_ok();
+    let open = Command::Open(ModelRef::File("cut.safetensors".into()));
+    assert_eq!(harness.state().asked, [open]);
+    let draft = &harness.state().state.draft;
+    assert_eq!(
+        (draft.method.kind(), draft.start.as_deref()),
+        ("fbs", Some("cut.safetensors"))
+    );
+}
+
+#[test]
+fn a_trial_that_is_looked_back_at_is_forked() {
+    let mut store = story::searched();
+    let mut experiment = (*store.runs[2].experiment).clone();
+    experiment.method = Method::AutoCompress(Default::default());
+    store.runs[2].experiment = Arc::new(experiment);
+    let mut harness = still(store, egui::Theme::Light, theme::WINDOW);
+    harness.state_mut().state.layouts.go(LayoutName::Watch);
+    let id = harness.state().store.runs[2].id;
+    harness.state_mut().state.search.look_at(id, 0, 17);
+    harness.run_ok();
+    let asked = asked_after(&mut harness, "Fork");
+    let [Command::Start(experiment)] = &asked[..] else {
+        panic!("{asked:?}")
+    };
+    let Method::AutoCompress(config) = &experiment.method else {
+        panic!("{:?}", experiment.method)
+    };
+    let trial = &harness.state().store.runs[2].searches[0].trials[17].trial;
+    assert_eq!(config.search.first, trial.densities.to_vec());
+}
+
+#[test]
+fn layers_are_timed_once_and_their_stairs_are_drawn() {
+    let mut harness = imaged(egui::Theme::Light, LayoutName::Inspect, theme::WINDOW);
+    harness.get_by_label("Measured times").click();
+    harness.run_ok();
+    let asked = asked_after(&mut harness, "Time layers");
+    assert_eq!(asked, [Command::Work(Job::Time(ModelRef::Bundled))]);
+    harness.state_mut().store.done(story::timed());
+    harness.run_ok();
+    harness
+        .get_by_label("conv3: 0.80 ms; half the filters take 50 % of it")
+        .click();
+    harness.run_ok();
+    assert_eq!(harness.state().state.layer.as_deref(), Some("conv3"));
+}
+
+#[test]
+fn a_file_of_another_program_is_asked_about_before_it_is_imported() {
+    let mut state = UiState::new(DeviceName::Flex).expect("presets");
+    assert_eq!(shell::open_path("a/vgg16-cifar.pth".into(), &mut state), None);
+    let mut harness = still(RunStore::default(), egui::Theme::Light, theme::WINDOW);
+    harness.state_mut().state.overlay = state.overlay;
+    harness.run_ok();
+    let asked = asked_after(&mut harness, "Import");
+    let expected = Job::Import {
+        file: "a/vgg16-cifar.pth".into(),
+        arch: Some("vgg16".into()),
+        input: None,
+        classes: None,
+        data: "fashion-mnist".into(),
+    };
+    assert_eq!(asked, [Command::Work(expected)]);
+    assert_eq!(harness.state().state.overlay, None);
+}
+
+#[test]
+fn a_run_in_trouble_says_so_where_it_is_seen() {
+    let mut harness = still(story::store(), egui::Theme::Dark, theme::WINDOW);
+    harness.state_mut().store.runs[1]
+        .warnings
+        .push("paused, the disk is full".into());
+    harness.state_mut().state.layouts.go(LayoutName::Compare);
+    harness.run_ok();
+    harness.get_by_label("paused, the disk is full (2 warnings in the log)");
 }
 
 #[test]

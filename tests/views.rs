@@ -5,13 +5,13 @@ mod story;
 use expect_test::{Expect, expect};
 use secateur::event::{Ending, Event, Outcome, Verdict};
 use secateur::run::{RunStore, Status};
-use secateur::view::curves::{Along, CurveOptions, Curves};
+use secateur::view::curves::{Along, CurveOptions, Curves, What};
 use secateur::view::frontier::{Against, Source, Wish};
 use secateur::view::images::{ImageOptions, Order, Which};
 use secateur::view::saliency::Of;
 use secateur::view::search::{Chosen, Height};
 use secateur::view::{
-    density, form, frontier, images, layers, model, notices, parallel, residuals, runs, saliency, search, text,
+    density, form, frontier, images, layers, model, notices, parallel, residuals, runs, saliency, search, text, times,
 };
 use serde::Serialize;
 use story::{answer, density as percent, events, store};
@@ -1092,4 +1092,90 @@ fn the_form_has_every_key_with_its_meaning() {
         train.warmup Number(0.2)
         train.weight_decay Number(0.0005)"#]]
     .assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn the_hover_table_names_the_nearest_curve_first() {
+    let options = CurveOptions::default();
+    let view = Curves::default().view(&store(), options);
+    let [first, second] = [0, 1].map(|i| view.runs[i].loss.raw[20]);
+    let near = |y: f64| -> Vec<u32> {
+        let rows = view.at(What::Loss, [first[0], y]);
+        rows.iter().map(|r| r.run.0).collect()
+    };
+    assert_ne!(first[1], second[1]);
+    assert_eq!((near(first[1]), near(second[1])), (vec![0, 1], vec![1, 0]));
+    // The second run has not come so far.
+    assert_eq!(view.at(What::Loss, [119.0, 0.0]).len(), 1);
+    let labels: Vec<String> = view.at(What::Top1, [40.0, 0.0]).into_iter().map(|r| r.label).collect();
+    assert!(
+        labels.contains(&"run 1 smoke, valid at density 0.50".to_owned()),
+        "{labels:?}"
+    );
+}
+
+#[test]
+fn curves_lie_along_epochs_too() {
+    let options = CurveOptions {
+        along: Along::Epochs,
+        ..CurveOptions::default()
+    };
+    let view = Curves::default().view(&store(), options);
+    let epochs = f64::from(store().runs[0].experiment.train.epochs);
+    let last = view.runs[0].loss.raw.last().expect("points")[0];
+    assert!((last - epochs).abs() < 1e-9, "{last} of {epochs}");
+}
+
+#[test]
+fn gates_are_followed_at_the_density_measured_last() {
+    let mut said = events(40);
+    let layers = answer(50, 5000).layers;
+    said.push(Event::Layers { layers: layers.clone() });
+    let mut store = RunStore::default();
+    story::add_run(&mut store, "smoke", &said);
+    let view = Curves::default().view(&store, CurveOptions::default());
+    let active: Vec<f32> = layers.iter().flat_map(|l| l.active.clone()).collect();
+    let share = |n: usize| n as f64 / active.len() as f64;
+    let never = share(active.iter().filter(|&&a| a < 0.01).count());
+    let always = share(active.iter().filter(|&&a| a > 0.99).count());
+    let [a, b] = &view.runs[0].gates;
+    assert!((a[0][1] - never).abs() < 1e-6 && (b[0][1] - always).abs() < 1e-6);
+    assert!(never > 0.0 && always > 0.0);
+}
+
+#[test]
+fn classes_use_a_layers_channels_on_one_scale() {
+    let store = story::with_images();
+    let view = saliency::by_class(&store, "conv3").expect("measured");
+    assert_eq!((view.rows.len(), view.rows[0].name.as_str()), (10, "T-shirt/top"));
+    let most = |row: usize| view.rows[row].saliency.iter().copied().fold(0.0, f32::max);
+    // Saliency of class c is 1 + c/10 times that of all.
+    assert!((most(9) - 1.0).abs() < 1e-6 && (most(0) - 1.0 / 1.9).abs() < 1e-6);
+    assert_eq!(saliency::by_class(&store, "gone"), None);
+}
+
+#[test]
+fn a_layer_keeps_its_most_active_channel_whatever_is_rare() {
+    let view = saliency::saliency(&story::with_images(), Of::All).expect("measured");
+    let rare = view.rarely_active(2.0);
+    for row in &view.rows {
+        assert_eq!(rare[&row.name].len() + 1, row.active.len());
+    }
+    assert!(view.rarely_active(0.0).is_empty());
+}
+
+#[test]
+fn times_of_layers_say_what_narrowing_saves() {
+    let mut store = store();
+    assert_eq!(times::times(&store), None);
+    store
+        .working
+        .push(secateur::run::Job::Time(secateur::run::ModelRef::Bundled));
+    assert!(times::is_timing(&store));
+    store.done(story::timed());
+    assert!(!times::is_timing(&store));
+    let view = times::times(&store).expect("timed");
+    expect!["0.80 ms; half the filters take 50 % of it"].assert_eq(&view.rows[3].says);
+    expect!["conv3 with 16 of 64 filters: 0.20 ms an image, 25 % of the whole layer"]
+        .assert_eq(&view.rows[3].says_at(1).expect("a step"));
 }

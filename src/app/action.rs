@@ -2,10 +2,12 @@
 //! Knows nothing of where its button stands.
 
 use super::layout::{self, LayoutName};
-use super::state::{Overlay, Panel, UiState};
+use super::state::{ModelTable, Overlay, Panel, UiState};
+use super::{draft, exporting};
 use crate::model::Density;
 use crate::run::experiment::PRESETS;
-use crate::run::{Command, Experiment, ModelRef, Question, RunStore, Status};
+use crate::run::{Command, Experiment, Job, ModelRef, Question, RunStore, Status};
+use crate::view::times;
 use egui::{Key, KeyboardShortcut, Modifiers};
 
 /// Something that can be done from the menu, the palette or by keys.
@@ -23,6 +25,12 @@ pub enum Action {
     OpenByPath,
     /// Open the model inside the program.
     OpenBundled,
+    /// Write the open model, at the densities on the slider, to a file.
+    ExportModel,
+    /// Search densities from those on the slider.
+    SearchFromHere,
+    /// Time each layer of the open model at several widths.
+    TimeLayers,
     /// One percent less.
     LowerDensity,
     /// One percent more.
@@ -58,15 +66,18 @@ pub struct Words {
 
 impl Action {
     /// What stands in the menu itself, in its order.
-    pub const MENU: [Self; 14] = [
+    pub const MENU: [Self; 17] = [
         Self::Train,
         Self::PauseOrResume,
         Self::Stop,
         Self::OpenModel,
         Self::OpenByPath,
         Self::OpenBundled,
+        Self::ExportModel,
         Self::LowerDensity,
         Self::RaiseDensity,
+        Self::SearchFromHere,
+        Self::TimeLayers,
         Self::Palette,
         Self::Help,
         Self::Welcome,
@@ -97,6 +108,18 @@ impl Action {
             Self::OpenBundled => (
                 "Open bundled model",
                 "The elastic FBS network that comes with the program",
+            ),
+            Self::ExportModel => (
+                "Export model…",
+                "Write the open model, at the densities on the slider, as ONNX, safetensors or a burn pack; a second runtime checks it",
+            ),
+            Self::SearchFromHere => (
+                "Search from here",
+                "Anneal one density a gate, at what the slider costs now, beginning with its densities",
+            ),
+            Self::TimeLayers => (
+                "Time layers",
+                "Measure each layer of the open model at several widths on this machine, once",
             ),
             Self::LowerDensity => ("Lower density", "One percent less"),
             Self::RaiseDensity => ("Raise density", "One percent more"),
@@ -146,6 +169,8 @@ impl Action {
             Self::Stop => plain(Key::F7),
             Self::OpenModel => ctrl(Key::O),
             Self::OpenByPath => ctrl(Key::L),
+            Self::ExportModel => ctrl(Key::E),
+            Self::SearchFromHere => plain(Key::F8),
             Self::LowerDensity => alt(Key::ArrowLeft),
             Self::RaiseDensity => alt(Key::ArrowRight),
             Self::Palette => ctrl(Key::P),
@@ -156,7 +181,12 @@ impl Action {
             Self::Layout(LayoutName::Watch) => ctrl(Key::Num2),
             Self::Layout(LayoutName::Compare) => ctrl(Key::Num3),
             Self::Layout(LayoutName::Inspect) => ctrl(Key::Num4),
-            Self::OpenBundled | Self::Welcome | Self::ResetLayout | Self::Show(_) | Self::Preset(_) => None,
+            Self::OpenBundled
+            | Self::TimeLayers
+            | Self::Welcome
+            | Self::ResetLayout
+            | Self::Show(_)
+            | Self::Preset(_) => None,
         }
     }
 
@@ -167,6 +197,8 @@ impl Action {
             Self::Train => state.draft.check().is_ok(),
             Self::PauseOrResume => matches!(status, Some(Status::Running | Status::Paused)),
             Self::Stop => matches!(status, Some(Status::Running | Status::Paused)),
+            Self::ExportModel | Self::TimeLayers => store.open.is_some(),
+            Self::SearchFromHere => range(store).is_some(),
             Self::LowerDensity | Self::RaiseDensity => range(store).is_some_and(|[low, high]| low < high),
             _ => true,
         }
@@ -191,6 +223,20 @@ impl Action {
             Self::OpenModel => state.wants_dialog = true,
             Self::OpenByPath => state.path_entry = Some(Default::default()),
             Self::OpenBundled => return Some(Command::Open(ModelRef::Bundled)),
+            Self::ExportModel => state.saving = exporting::open_at(store, &state.asked.densities),
+            Self::SearchFromHere => match draft::search_from_here(store, state) {
+                Ok(experiment) => {
+                    state.layouts.go(LayoutName::Watch);
+                    return Some(Command::Start(Box::new(experiment)));
+                }
+                Err(e) => state.toasts.say(true, format!("{e:#}")),
+            },
+            Self::TimeLayers => {
+                let from = store.open.as_ref()?.from.clone();
+                state.model_shows = ModelTable::Times;
+                layout::show(&mut state.layouts.tree, Panel::Model);
+                return (!times::is_timing(store)).then_some(Command::Work(Job::Time(from)));
+            }
             Self::LowerDensity => {
                 return set_density(store, state, u32::from(state.density.as_percent()).saturating_sub(1));
             }

@@ -46,7 +46,22 @@ impl Dialog {
             let chosen = match purpose {
                 Purpose::Open => dialog
                     .set_title("Open")
-                    .add_filter("Models and presets", &["safetensors", "toml"])
+                    .add_filter(
+                        "Models, pictures and presets",
+                        &[
+                            "safetensors",
+                            "onnx",
+                            "pt",
+                            "pth",
+                            "bpk",
+                            "toml",
+                            "png",
+                            "jpg",
+                            "jpeg",
+                            "webp",
+                        ],
+                    )
+                    .add_filter("All files", &["*"])
                     .pick_file(),
                 Purpose::Save(name) => dialog.set_title("Save").set_file_name(name).save_file(),
             };

@@ -4,7 +4,10 @@
 pub mod action;
 pub mod bench;
 pub mod dialog;
+pub mod draft;
+pub mod exporting;
 pub mod figures;
+pub mod import;
 pub mod layout;
 pub mod memory;
 pub mod overlay;
@@ -23,11 +26,11 @@ pub use bench::{FrameTimes, bench_frame};
 
 use crate::disk::write_whole;
 use crate::run::execute::Place;
-use crate::run::{Command, ModelRef, Session, replay};
+use crate::run::{Command, Job, ModelRef, Session, replay};
 use anyhow::{Result, anyhow};
 use dialog::{Chosen, Dialog, Purpose};
 use memory::Memory;
-use state::{Overlay, PathEntry, Saving, UiState};
+use state::{Content, Overlay, PathEntry, Saving, UiState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -194,32 +197,16 @@ impl App {
         };
         let saving = self.dialog.take().and_then(|(_, saving)| saving);
         match (chosen, saving) {
-            (Chosen::File(path), Some(saving)) => self.state.writing = Some((path, saving.bytes)),
+            (Chosen::File(path), Some(saving)) => self.state.writing = Some((path, saving.content)),
             (Chosen::File(path), None) => {
                 if let Some(command) = shell::open_path(path, &mut self.state) {
                     self.session.submit(command);
                 }
             }
             (Chosen::NoDialog, saving) => {
-                self.state.path_entry = Some(PathEntry {
-                    text: saving.as_ref().map_or_else(String::new, |s| s.name.clone()),
-                    note: "There is no file dialog on this desktop.".to_owned(),
-                    saving,
-                });
+                self.state.path_entry = Some(PathEntry::instead_of_a_dialog(saving));
             }
             (Chosen::Nothing, _) => {}
-        }
-    }
-
-    /// Writes what somebody saved.
-    fn write(&mut self) {
-        let Some((path, bytes)) = self.state.writing.take() else {
-            return;
-        };
-        let place = path.display();
-        match write_whole(&path, &bytes) {
-            Ok(()) => self.state.toasts.say(false, format!("Saved {place}")),
-            Err(e) => self.state.toasts.say(true, format!("{e:#}")),
         }
     }
 
@@ -227,6 +214,26 @@ impl App {
     fn is_waiting(&self) -> bool {
         let store = self.session.store();
         store.open.is_some() && store.answer.as_ref().is_none_or(|a| a.question != self.state.asked)
+    }
+}
+
+/// Writes what somebody saved; a model is written by the engine.
+pub fn write(session: &mut Session, state: &mut UiState) {
+    let Some((path, content)) = state.writing.take() else {
+        return;
+    };
+    let bytes = match content {
+        Content::Bytes(bytes) => bytes,
+        Content::Model { from, densities } => {
+            let to = path;
+            state.toasts.say(false, format!("Exporting {}…", to.display()));
+            return session.submit(Command::Work(Job::Export { from, densities, to }));
+        }
+    };
+    let place = path.display();
+    match write_whole(&path, &bytes) {
+        Ok(()) => state.toasts.say(false, format!("Saved {place}")),
+        Err(e) => state.toasts.say(true, format!("{e:#}")),
     }
 }
 
@@ -261,7 +268,7 @@ impl eframe::App for App {
         let patience = if self.is_waiting() { EAGER_MILLIS } else { CALM_MILLIS };
         self.patience.store(patience, Ordering::Relaxed);
         self.file_dialog(ctx);
-        self.write();
+        write(&mut self.session, &mut self.state);
         self.serve_runs();
         if ctx.input(|i| i.viewport().close_requested()) {
             // Runs end at their next check; nobody needs to watch.

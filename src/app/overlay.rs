@@ -2,9 +2,10 @@
 //! Knows nothing of what actions do.
 
 use super::action::Action;
+use super::import::import_ui;
 use super::layout::LayoutName;
 use super::shell::open_path;
-use super::state::{Overlay, Panel, PathEntry, UiState};
+use super::state::{Content, Overlay, Panel, PathEntry, Saving, UiState};
 use super::theme::{self, palette};
 use super::widgets;
 use crate::run::{Command, RunStore};
@@ -21,6 +22,7 @@ pub fn overlay_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: 
         Some(Overlay::Help) => help_ui(ui, state),
         Some(Overlay::Welcome) => welcome_ui(ui, store, state, commands),
         Some(Overlay::Delete(folder)) => delete_ui(ui, folder, state),
+        Some(Overlay::Import(entry)) => import_ui(ui, entry, state, commands),
         None => {}
     }
     path_entry(ui, state, commands);
@@ -247,10 +249,18 @@ fn path_entry(ui: &mut Ui, state: &mut UiState, commands: &mut Vec<Command>) {
         return;
     };
     let (title, about, verb) = match &entry.saving {
+        Some(Saving {
+            content: Content::Model { .. },
+            ..
+        }) => (
+            "Export a model",
+            "Path to write to; it ends in .onnx, .safetensors or .bpk",
+            "Save",
+        ),
         Some(_) => ("Save", "Path to save to", "Save"),
         None => (
             "Open",
-            "Path of a model (.safetensors), a preset (.toml) or a run folder",
+            "Path of a model (.safetensors, .onnx, .pt, .pth, .bpk), a picture, a preset (.toml) or a run folder",
             "Open",
         ),
     };
@@ -287,7 +297,7 @@ fn path_entry(ui: &mut Ui, state: &mut UiState, commands: &mut Vec<Command>) {
         });
     let path = PathBuf::from(entry.text.trim());
     match entry.saving {
-        Some(saving) if done => state.writing = Some((path, saving.bytes)),
+        Some(saving) if done => state.writing = Some((path, saving.content)),
         None if done => commands.extend(open_path(path, state)),
         _ if modal.should_close() => {}
         saving => state.path_entry = Some(PathEntry { saving, ..entry }),

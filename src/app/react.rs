@@ -1,11 +1,11 @@
 //! What the window does by itself when the store has news: asks about a model that was opened, shows notices.
 //! Knows nothing of painting.
 
-use super::action;
 use super::state::{FIRST_PERCENT, UiState};
+use super::{action, draft};
 use crate::event::Outcome;
 use crate::model::Density;
-use crate::run::{Command, RunStore, Status, probe};
+use crate::run::{Command, Job, ModelRef, Question, RunStore, Status, probe};
 use crate::view::runs;
 use std::sync::Arc;
 
@@ -13,7 +13,29 @@ use std::sync::Arc;
 pub fn react(store: &RunStore, state: &mut UiState) -> Vec<Command> {
     say_notices(store, state);
     say_endings(store, state);
-    opened(store, state).into_iter().collect()
+    let mut commands = say_jobs(store, state);
+    commands.extend(opened(store, state));
+    commands
+}
+
+/// What came of jobs: said, and a model that was made is opened.
+fn say_jobs(store: &RunStore, state: &mut UiState) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for done in store.done.iter().skip(state.jobs_seen) {
+        match &done.said {
+            Ok(text) => state.toasts.say(false, text.clone()),
+            Err(text) => state.toasts.say(true, text.clone()),
+        }
+        let Some(model) = &done.model else { continue };
+        commands.push(Command::Open(ModelRef::File(model.clone())));
+        if matches!(done.job, Job::Cut { .. })
+            && let Err(e) = draft::gates_on(model, store, state)
+        {
+            state.toasts.say(true, format!("{e:#}"));
+        }
+    }
+    state.jobs_seen = store.done.len();
+    commands
 }
 
 fn opened(store: &RunStore, state: &mut UiState) -> Option<Command> {
@@ -26,7 +48,14 @@ fn opened(store: &RunStore, state: &mut UiState) -> Option<Command> {
     state.density = action::range(store).map_or(Density::FULL, |[low, high]| first.clamp(low, high));
     state.locked.clear();
     state.pick = None;
-    action::ask(state, probe::uniform(open.header.spec.gates().len(), state.density))
+    let gates = open.header.spec.gates().len();
+    // What a search found for it is where it starts.
+    let found = &open.header.gate_densities;
+    if found.len() == gates && gates > 0 {
+        let densities = found.clone();
+        return action::set_question(store, state, Question { densities });
+    }
+    action::ask(state, probe::uniform(gates, state.density))
 }
 
 fn say_notices(store: &RunStore, state: &mut UiState) {

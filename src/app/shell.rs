@@ -3,9 +3,10 @@
 
 use super::action::Action;
 use super::panes::Panes;
-use super::state::{Panel, UiState};
+use super::state::{Overlay, Panel, UiState};
 use super::theme::{self, palette};
-use super::{action, overlay, react, top_bar};
+use super::{action, import, overlay, react, top_bar};
+use crate::run::jobs;
 use crate::run::pictures::Picture;
 use crate::run::{Command, Experiment, ModelRef, RunStore};
 use egui::{CentralPanel, Frame, Margin, Ui};
@@ -52,7 +53,7 @@ fn dropped(ui: &Ui, state: &mut UiState, commands: &mut Vec<Command>) {
     }
 }
 
-/// A model file is opened, a picture is looked at, a run folder is shown among the runs, a preset file becomes the draft.
+/// A model file is opened, one of another program imported, a picture is looked at, a run folder is shown among the runs, a preset file becomes the draft.
 pub fn open_path(path: PathBuf, state: &mut UiState) -> Option<Command> {
     if path.is_dir() {
         return Some(Command::OpenRun(path));
@@ -69,6 +70,10 @@ pub fn open_path(path: PathBuf, state: &mut UiState) -> Option<Command> {
     if kind.is_some_and(|k| ["png", "jpg", "jpeg", "webp"].contains(&k.as_str())) {
         state.later.push(Action::Show(Panel::Images));
         return Some(Command::Look(Picture::File(path)));
+    }
+    if jobs::is_foreign(&path) {
+        state.overlay = Some(Overlay::Import(import::entry(path)));
+        return None;
     }
     Some(Command::Open(ModelRef::File(path)))
 }

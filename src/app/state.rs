@@ -13,7 +13,7 @@ use crate::run::experiment::PRESETS;
 use crate::run::pictures::Thumb;
 use crate::run::probe::OpenModel;
 use crate::run::replay::Earlier;
-use crate::run::{Experiment, Question, RunId, RunState};
+use crate::run::{Experiment, ModelRef, Question, RunId, RunState};
 use crate::view::curves::CurveOptions;
 use crate::view::form::Value;
 use crate::view::frontier::{Against, Source, Wish};
@@ -141,6 +141,8 @@ pub enum Beside {
     Accuracy,
     /// Learning rate.
     Rate,
+    /// How gates work.
+    Gates,
 }
 
 /// A wish's line in the frontier that can be dragged.
@@ -214,13 +216,50 @@ pub struct FormUi {
     pub taken: Option<Value>,
 }
 
-/// Bytes that somebody wants to save.
+/// Something that somebody wants to save.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saving {
     /// The name that is suggested.
     pub name: String,
     /// What is saved.
-    pub bytes: Vec<u8>,
+    pub content: Content,
+}
+
+/// What is saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// These bytes, as they are.
+    Bytes(Vec<u8>),
+    /// A model: the file's ending says the format, and the engine writes and checks it.
+    Model {
+        /// Which one.
+        from: ModelRef,
+        /// One density a gate, or one for all.
+        densities: Vec<Density>,
+    },
+}
+
+/// What is still asked of a file of another program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportEntry {
+    /// The file.
+    pub file: PathBuf,
+    /// Whose weights it holds, an index into the zoo's names; a file with its own graph needs none.
+    pub arch: Option<usize>,
+    /// Shape of an image as typed; empty if the file says it.
+    pub input: String,
+    /// The images to measure it on.
+    pub data: String,
+}
+
+/// What the model panel shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ModelTable {
+    /// Shapes and costs.
+    #[default]
+    Shapes,
+    /// Measured times by width.
+    Times,
 }
 
 /// What the runs panel remembers.
@@ -257,6 +296,17 @@ pub struct PathEntry {
     pub saving: Option<Saving>,
 }
 
+impl PathEntry {
+    /// Where no file dialog exists: to save this, or to open something.
+    pub fn instead_of_a_dialog(saving: Option<Saving>) -> Self {
+        Self {
+            text: saving.as_ref().map_or_else(String::new, |s| s.name.clone()),
+            note: "There is no file dialog on this desktop.".to_owned(),
+            saving,
+        }
+    }
+}
+
 /// What lies over the window until it is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Overlay {
@@ -268,6 +318,8 @@ pub enum Overlay {
     Welcome,
     /// Whether a run folder shall really be thrown away.
     Delete(PathBuf),
+    /// What is still asked of a file of another program.
+    Import(ImportEntry),
 }
 
 /// The heat map as it lies on the graphics card, and what it was made from.
@@ -349,7 +401,15 @@ pub struct UiState {
     /// What shall be saved, wherever its user says; whoever asks takes it.
     pub saving: Option<Saving>,
     /// What shall be written where; whoever writes takes it.
-    pub writing: Option<(PathBuf, Vec<u8>)>,
+    pub writing: Option<(PathBuf, Content)>,
+    /// Jobs whose end was said.
+    pub jobs_seen: usize,
+    /// Channels that are active in a smaller share of images can be cut.
+    pub rare: f32,
+    /// Whether the heat map shows the chosen layer class by class.
+    pub by_class: bool,
+    /// What the model panel shows.
+    pub model_shows: ModelTable,
     /// How figures are saved.
     pub figure_style: Style,
     /// Set when the window shall close.
@@ -402,6 +462,10 @@ impl UiState {
             wants_dialog: false,
             saving: None,
             writing: None,
+            jobs_seen: 0,
+            rare: 0.01,
+            by_class: false,
+            model_shows: ModelTable::default(),
             figure_style: Style::default(),
             wants_quit: false,
         })
@@ -415,6 +479,16 @@ impl UiState {
         self.draft = draft;
         self.preset = preset;
         self.form = FormUi::default();
+    }
+
+    /// Takes an experiment as the draft that is a built-in preset with changes.
+    ///
+    /// # Errors
+    /// There is no such preset.
+    pub fn take_changed(&mut self, draft: Experiment, preset: &str) -> anyhow::Result<()> {
+        self.take_draft(Experiment::load(preset, &[])?, preset.to_owned());
+        self.draft = draft;
+        Ok(())
     }
 
     /// Whether a run is left out of plots.

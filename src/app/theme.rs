@@ -189,6 +189,14 @@ pub fn mark(number: usize) -> egui_plot::MarkerShape {
 
 /// Gives both surfaces their style.
 pub fn apply(ctx: &egui::Context) {
+    // Arrows and ‖ are not in the proportional font; the other one has them.
+    let mut fonts = egui::FontDefinitions::default();
+    fonts
+        .families
+        .entry(FontFamily::Proportional)
+        .or_default()
+        .push("Hack".to_owned());
+    ctx.set_fonts(fonts);
     for (theme, dark) in [(Theme::Light, false), (Theme::Dark, true)] {
         ctx.style_mut_of(theme, |style| restyle(style, of(dark), dark));
     }

@@ -64,6 +64,14 @@ pub fn meaning(term: &str) -> &'static str {
              goes on (simulated annealing)."
         }
         "acceptance" => "Share of the latest proposals that were worse and were taken all the same.",
+        "times" => {
+            "Each layer alone, one image at a time, with random weights, measured on this machine. Time falls in steps, because \
+             kernels work on whole blocks of filters; only a narrower step saves anything."
+        }
+        "rare" => {
+            "Channels whose gate hardly ever opened for these images. Surgery removes them for good; gates then choose among the \
+             rest (static before dynamic pruning, as section 4 of arXiv 1810.05331 suggests)."
+        }
         "smoothing" => "Weight of what came before in an exponential mean. The line as it came stays behind it, faint.",
         _ => "",
     }
@@ -214,6 +222,34 @@ pub fn heat_legend(ui: &mut Ui, low: &str, high: &str) {
 pub fn dot(ui: &mut Ui, color: Color32) {
     let (rect, _) = ui.allocate_exact_size(vec2(10.0, 14.0), Sense::hover());
     ui.painter().circle_filled(rect.center(), 4.0, color);
+}
+
+/// A star to click: filled or not.
+pub fn star(ui: &mut Ui, is_filled: bool) -> Response {
+    let (rect, response) = ui.allocate_exact_size(vec2(18.0, 18.0), Sense::click());
+    let p = palette(ui);
+    let color = if is_filled || response.hovered() || response.has_focus() {
+        p.warn
+    } else {
+        p.weak
+    };
+    let tip = |i: usize| {
+        let angle = (i as f32 / 5.0 - 0.5) * std::f32::consts::PI;
+        let radius = if i.is_multiple_of(2) { 7.0 } else { 3.0 };
+        rect.center() + vec2(angle.cos(), angle.sin()) * radius
+    };
+    let tips: Vec<egui::Pos2> = (0..10).map(tip).collect();
+    if is_filled {
+        // A star is not convex: a fan around its center fills it.
+        let mut mesh = egui::Mesh::default();
+        mesh.colored_vertex(rect.center(), color);
+        tips.iter().for_each(|&at| mesh.colored_vertex(at, color));
+        (0..10).for_each(|i| mesh.add_triangle(0, 1 + i, 1 + (i + 1) % 10));
+        ui.painter().add(mesh);
+    }
+    ui.painter()
+        .add(egui::Shape::closed_line(tips, egui::Stroke::new(1.2, color)));
+    response
 }
 
 /// The style that all plots share.

@@ -8,7 +8,7 @@ use crate::view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView
 use crate::view::parallel::ParallelView;
 use crate::view::residuals::ResidualsView;
 use crate::view::search::{Height, SearchView};
-use crate::view::{LayersView, SaliencyView};
+use crate::view::{LayersView, SaliencyView, TimesView};
 
 fn one(name: &str, chart: Chart) -> Figure {
     Figure {
@@ -84,6 +84,7 @@ pub fn frontier(view: &FrontierView) -> Figure {
 pub fn curves(view: &CurvesView, along: Along) -> Figure {
     let below = match along {
         Along::Steps => "training step",
+        Along::Epochs => "epoch",
         Along::Seconds => "seconds",
     };
     let line = |name: &str, id, points: &[[f64; 2]], scale: f64| {
@@ -245,6 +246,21 @@ pub fn parallel(view: &ParallelView) -> Figure {
         rules: Vec::new(),
     };
     one("trials", chart)
+}
+
+/// Time of each layer by its width.
+pub fn times(view: &TimesView) -> Figure {
+    let line = |(i, row): (usize, &crate::view::times::TimesRow)| {
+        let points = row.steps.iter().map(|(w, ms)| Point::at(*w as f64, *ms));
+        Series::new(&row.name, Ink::Series(i), Kind::LineAndMarks).with(points)
+    };
+    let chart = Chart {
+        x: Axis::new("filters").including(&[0.0]),
+        y: Axis::new("ms an image").including(&[0.0]),
+        series: view.rows.iter().enumerate().map(line).collect(),
+        rules: Vec::new(),
+    };
+    one("times", chart)
 }
 
 /// A line a layer.

@@ -17,6 +17,7 @@ mod linear;
 mod plan;
 mod plane;
 mod program;
+mod staircase;
 mod tally;
 mod walk;
 
@@ -28,4 +29,5 @@ pub use bench_search::{BenchSearch, SearchRow};
 pub use engine::{Batch, Engine, GateOut, LayerOut, Options, compile};
 pub use gate::ActiveSets;
 pub use latency::{Latency, latency};
+pub use staircase::{LayerTimes, Stairs, staircase};
 pub use tally::{GateSums, LayerSums, Tally, best};

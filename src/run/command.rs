@@ -2,6 +2,7 @@
 //! Knows nothing of how it is done.
 
 use super::experiment::Experiment;
+use super::jobs::Job;
 use super::pictures::Picture;
 use super::store::RunId;
 use crate::event::Steer;
@@ -33,6 +34,8 @@ pub enum Command {
     Ask(Question),
     /// Look closely at what the open model makes of one image, at the densities of the newest question.
     Look(Picture),
+    /// Do something with a model file.
+    Work(Job),
 }
 
 /// Where a model comes from.

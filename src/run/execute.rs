@@ -175,7 +175,10 @@ fn work(world: &World, checksum: &Cell<Option<u64>>) -> Result<Ending> {
     let start = experiment
         .start
         .as_deref()
-        .map(|path| Checkpoint::load(Path::new(path)))
+        .map(|path| match path {
+            "bundled" => Checkpoint::from_bytes(super::probe::BUNDLED),
+            path => Checkpoint::load(Path::new(path)),
+        })
         .transpose()
         .map_err(bad_input)?;
     let keep = |checkpoint: &Checkpoint| {

@@ -68,7 +68,7 @@ pub struct Experiment {
     /// Decides everything random.
     #[serde(default)]
     pub seed: u64,
-    /// A trained model to start from, instead of random weights.
+    /// A trained model to start from, instead of random weights: a file, or `bundled` for the one inside the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
     /// Seconds of work that a crash may cost: how often what the run remembers is written.

@@ -8,6 +8,7 @@ pub mod device;
 pub mod execute;
 pub mod experiment;
 pub mod folder;
+pub mod jobs;
 pub mod orders;
 pub mod outlet;
 pub mod pictures;
@@ -23,5 +24,6 @@ pub mod tail;
 
 pub use command::{Command, ModelRef, Question};
 pub use experiment::Experiment;
+pub use jobs::{Job, JobDone};
 pub use session::Session;
 pub use store::{RunId, RunState, RunStore, Status};

@@ -6,6 +6,7 @@ use super::control::Control;
 use super::execute::{Place, execute, panic_text, resume};
 use super::experiment::Experiment;
 use super::folder::is_written;
+use super::jobs::{self, Job, JobDone};
 use super::orders::{self, Order};
 use super::probe::{self, Asked, Said};
 use super::replay::replay;
@@ -35,6 +36,8 @@ enum Arrival {
     Left(PathBuf),
     /// Something outside runs did not work.
     Failed(String),
+    /// A job is over.
+    Done(Box<JobDone>),
     /// The run could not even begin, or its thread is gone.
     Broken(RunId, String),
 }
@@ -105,6 +108,7 @@ impl Session {
             Command::Open(from) => self.open(from),
             Command::Ask(question) => drop(self.ask.try_send(Asked::Ask(question))),
             Command::Look(picture) => drop(self.ask.try_send(Asked::Look(picture))),
+            Command::Work(job) => self.work(job),
         }
     }
 
@@ -136,6 +140,7 @@ impl Session {
                     }
                 }
                 Arrival::Failed(text) => self.store.notice(text),
+                Arrival::Done(done) => self.store.done(*done),
                 Arrival::Broken(id, text) => {
                     self.mark(id, Status::Ended);
                     self.store.notice(text);
@@ -167,6 +172,27 @@ impl Session {
         if self.ask.try_send(Asked::Open(from)).is_err() {
             self.store
                 .notice("the measuring thread is busy; the model was not opened".into());
+        }
+    }
+
+    /// Does a job on a thread of its own. A panic is said like any other failure.
+    fn work(&mut self, job: Job) {
+        let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
+        let (runs, doing) = (self.place.runs.clone(), job.clone());
+        let work = move || {
+            let tried = std::panic::catch_unwind(|| jobs::work(doing.clone(), &runs));
+            let done = tried.unwrap_or_else(|panic| JobDone {
+                job: doing,
+                said: Err(format!("it could not be done: {}", panic_text(&*panic))),
+                model: None,
+                times: None,
+            });
+            drop(send.send(Arrival::Done(Box::new(done))));
+            wake();
+        };
+        match Builder::new().name("job".into()).spawn(work) {
+            Ok(_) => self.store.working.push(job),
+            Err(e) => self.store.notice(format!("cannot start: {e}")),
         }
     }
 

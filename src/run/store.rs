@@ -1,12 +1,15 @@
 //! All that is known of runs and of the open model: the fold of what was said. No clock, no files, no egui.
 //! Replaying a run's log gives the same state.
 
+use super::command::ModelRef;
 use super::experiment::Experiment;
+use super::jobs::{Job, JobDone};
 use super::pictures::{Look, Strip};
 use super::probe::{Answer, OpenModel};
 use super::searches::{ResidualPoint, SearchState, SteerPoint, TrialPoint};
 use crate::data::Split;
 use crate::event::{Ending, Event, LayerState, Outcome, Stamped};
+use crate::infer::LayerTimes;
 use crate::model::{Cost, Density, NetSpec};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -74,6 +77,38 @@ pub struct EpochPoint {
     pub n: usize,
 }
 
+/// How a run's gates worked at a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct GatePoint {
+    /// Steps done.
+    pub step: u64,
+    /// Seconds since the run began.
+    pub at: f64,
+    /// Density of every gate.
+    pub density: Density,
+    /// Share of the gated channels that were active in fewer than one image in a hundred.
+    pub never: f32,
+    /// Share of them that were active in more than 99 of a hundred.
+    pub always: f32,
+}
+
+impl GatePoint {
+    /// None if no layer has a gate.
+    fn of(layers: &[LayerState], step: u64, at: f64, density: Density) -> Option<Self> {
+        let gated = layers.iter().filter(|l| !l.saliency.is_empty());
+        let active: Vec<f32> = gated.flat_map(|l| l.active.iter().copied()).collect();
+        let share =
+            |fits: &dyn Fn(f32) -> bool| active.iter().filter(|&&a| fits(a)).count() as f32 / active.len() as f32;
+        (!active.is_empty()).then(|| Self {
+            step,
+            at,
+            density,
+            never: share(&|a| a < 0.01),
+            always: share(&|a| a > 0.99),
+        })
+    }
+}
+
 /// A model that was kept.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KeptPoint {
@@ -110,6 +145,8 @@ pub struct RunState {
     pub epochs: Vec<EpochPoint>,
     /// Layers as last said, at each density that validation was measured at; the density said last stands last.
     pub layers: Vec<(Density, Arc<[LayerState]>)>,
+    /// How gates worked at each measurement.
+    pub gates: Vec<GatePoint>,
     /// Searches, in order.
     pub searches: Vec<SearchState>,
     /// ADMM's way, in order.
@@ -144,6 +181,7 @@ impl RunState {
             steps: Vec::new(),
             epochs: Vec::new(),
             layers: Vec::new(),
+            gates: Vec::new(),
             searches: Vec::new(),
             residuals: Vec::new(),
             kept: Vec::new(),
@@ -204,6 +242,8 @@ impl RunState {
             Event::Layers { layers } => {
                 // Said right after the measurement it belongs to.
                 let density = self.epochs.last().map_or(Density::FULL, |e| e.density);
+                let step = self.steps.last().map_or(0, |s| s.step);
+                self.gates.extend(GatePoint::of(layers, step, at, density));
                 self.layers.retain(|(d, _)| *d != density);
                 self.layers.push((density, layers.clone()));
             }
@@ -322,6 +362,12 @@ pub struct RunStore {
     pub notices: Vec<String>,
     /// All notices ever, so that a front can tell which are new.
     pub notices_total: u64,
+    /// Jobs that are being done.
+    #[serde(skip)]
+    pub working: Vec<Job>,
+    /// Jobs that are over, oldest first.
+    #[serde(skip)]
+    pub done: Vec<JobDone>,
 }
 
 impl RunStore {
@@ -377,6 +423,20 @@ impl RunStore {
             self.measured.push(Measured { model, answer });
         }
         self.answer = Some(answer);
+    }
+
+    /// A job is over.
+    pub fn done(&mut self, done: JobDone) {
+        if let Some(at) = self.working.iter().position(|j| *j == done.job) {
+            self.working.remove(at);
+        }
+        self.done.push(done);
+    }
+
+    /// The newest times of a model's layers.
+    pub fn times(&self, of: &ModelRef) -> Option<&Arc<[LayerTimes]>> {
+        let mine = self.done.iter().rev().filter(|d| d.job == Job::Time(of.clone()));
+        mine.filter_map(|d| d.times.as_ref()).next()
     }
 
     /// Adds a notice.

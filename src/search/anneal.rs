@@ -43,6 +43,9 @@ pub struct AnnealConfig {
     pub window: usize,
     /// Whether bigger sites are pruned no less than smaller ones.
     pub guided: bool,
+    /// The vector to measure first, brought within the budget; one of another length than the sites is passed over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<f32>,
 }
 
 impl Default for AnnealConfig {
@@ -56,6 +59,7 @@ impl Default for AnnealConfig {
             last_step: 0.08,
             window: 20,
             guided: true,
+            first: Vec::new(),
         }
     }
 }
@@ -100,6 +104,10 @@ impl AnnealConfig {
             self.window >= 1,
             "search.window is {}, expected at least 1",
             self.window
+        );
+        ensure!(
+            self.first.iter().all(|d| (0.0..=1.0).contains(d)),
+            "search.first holds a density outside 0 to 1"
         );
         Ok(())
     }
@@ -190,6 +198,12 @@ impl Anneal {
         }
         if let Some(hand) = self.steering.queue.pop_front() {
             return space.bring(&hand);
+        }
+        if self.number == 0
+            && self.config.first.len() == space.sites.len()
+            && let Ok(first) = space.bring(&self.config.first)
+        {
+            return Ok(first);
         }
         let wishes = self.wishes(space);
         if self.config.guided {
@@ -389,6 +403,30 @@ mod tests {
             assert!(close(acceptance(loss, temperature), chance), "{loss} {temperature}");
         }
         assert_eq!(acceptance(0.0, 0.0), 1.0);
+    }
+
+    #[test]
+    fn a_vector_to_begin_with_is_measured_first_if_it_fits() {
+        let toy = Toy::layers();
+        let n = toy.sites.len();
+        let begin = |first: Vec<f32>| {
+            let config = AnnealConfig {
+                first,
+                ..AnnealConfig::default()
+            };
+            toy.drive_for(&mut Anneal::new(config, 0).unwrap(), 1)[0].clone()
+        };
+        let plain = begin(Vec::new());
+        let mut first = plain.clone();
+        first[0] *= 0.9;
+        assert_eq!(begin(first.clone()), toy.with(|space| space.bring(&first)).unwrap());
+        assert_ne!(begin(first), plain);
+        assert_eq!(begin(vec![0.5; n + 1]), plain);
+        let wrong = AnnealConfig {
+            first: vec![1.5],
+            ..AnnealConfig::default()
+        };
+        assert!(wrong.check().is_err());
     }
 
     #[test]

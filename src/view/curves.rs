@@ -17,6 +17,8 @@ pub enum Along {
     /// Training steps.
     #[default]
     Steps,
+    /// Epochs of training, planned steps divided evenly.
+    Epochs,
     /// Seconds since the run began.
     Seconds,
 }
@@ -52,6 +54,8 @@ pub struct RunCurves {
     pub lr: Vec<[f64; 2]>,
     /// Validation accuracy after each epoch, a density each, the highest first.
     pub valid: Vec<ValidCurve>,
+    /// Shares of gated channels that hardly ever, and nearly always, were active at the density measured last.
+    pub gates: [Vec<[f64; 2]>; 2],
 }
 
 /// A curve as it came, and smoothed.
@@ -176,11 +180,7 @@ impl Curves {
             *growing = new();
         }
         for point in run.steps.iter().skip(growing.seen) {
-            let x = if along == Along::Steps {
-                point.step as f64
-            } else {
-                point.at
-            };
+            let x = x_of(run, along, point.step, point.at);
             growing.loss.push(x, f64::from(point.loss));
             growing.top1.push(x, f64::from(point.top1));
             growing.lr.push([x, f64::from(point.lr)]);
@@ -193,19 +193,124 @@ impl Curves {
             top1: growing.top1.curve(),
             lr: growing.lr.points(),
             valid: valid(run, along),
+            gates: gates(run, along),
         }
     }
+}
+
+/// Where a step lies along the bottom.
+fn x_of(run: &RunState, along: Along, step: u64, at: f64) -> f64 {
+    match along {
+        Along::Steps => step as f64,
+        Along::Seconds => at,
+        Along::Epochs => {
+            let epochs = run
+                .experiment
+                .method
+                .epochs(&run.experiment.train, run.experiment.start.is_some());
+            step as f64 * epochs as f64 / run.steps_planned.max(1) as f64
+        }
+    }
+}
+
+/// Gates at the density that was measured last.
+fn gates(run: &RunState, along: Along) -> [Vec<[f64; 2]>; 2] {
+    let Some(last) = run.gates.last() else {
+        return Default::default();
+    };
+    let of_density = || run.gates.iter().filter(|g| g.density == last.density);
+    let points = |share: &dyn Fn(&crate::run::store::GatePoint) -> f32| {
+        let all = of_density().map(|g| [x_of(run, along, g.step, g.at), f64::from(share(g))]);
+        all.collect()
+    };
+    [points(&|g| g.never), points(&|g| g.always)]
+}
+
+/// A curve near the pointer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Near {
+    /// Which curve.
+    pub label: String,
+    /// The run it is of.
+    pub run: RunId,
+    /// Its nearest point.
+    pub at: [f64; 2],
+}
+
+/// Which values are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Training loss.
+    Loss,
+    /// Accuracy, in percent.
+    Top1,
+    /// Learning rate.
+    Rate,
+    /// Shares of gated channels, in percent.
+    Gates,
+}
+
+impl CurvesView {
+    /// What every curve is at `x`, the one nearest to `y` first; curves that have not come so far, or are over, are left out.
+    pub fn at(&self, what: What, [x, y]: [f64; 2]) -> Vec<Near> {
+        let mut out: Vec<Near> = Vec::new();
+        for run in &self.runs {
+            let mut put = |label: String, points: &[[f64; 2]], scale: f64| {
+                let Some([px, py]) = nearest(points, x) else { return };
+                let at = [px, py * scale];
+                out.push(Near { label, run: run.id, at });
+            };
+            match what {
+                What::Loss => put(run.label.clone(), run.loss.shown(), 1.0),
+                What::Rate => put(run.label.clone(), &run.lr, 1.0),
+                What::Top1 => {
+                    put(format!("{}, train", run.label), run.top1.shown(), 100.0);
+                    for valid in &run.valid {
+                        let label = format!("{}, valid at density {}", run.label, valid.density);
+                        put(label, &valid.points, 100.0);
+                    }
+                }
+                What::Gates => {
+                    put(format!("{}, hardly ever active", run.label), &run.gates[0], 100.0);
+                    put(format!("{}, nearly always active", run.label), &run.gates[1], 100.0);
+                }
+            }
+        }
+        out.sort_by(|a, b| (a.at[1] - y).abs().total_cmp(&(b.at[1] - y).abs()));
+        out
+    }
+}
+
+impl Curve {
+    /// What is in front: smoothed if it is.
+    pub fn shown(&self) -> &[[f64; 2]] {
+        if self.smooth.is_empty() {
+            &self.raw
+        } else {
+            &self.smooth
+        }
+    }
+}
+
+/// The point nearest along the bottom, if the curve reaches there.
+fn nearest(points: &[[f64; 2]], x: f64) -> Option<[f64; 2]> {
+    let (first, last) = (points.first()?[0], points.last()?[0]);
+    let gap = (last - first) / points.len().max(1) as f64;
+    if x < first - gap || x > last + gap {
+        return None;
+    }
+    let after = points.partition_point(|p| p[0] < x);
+    let near = [after.checked_sub(1), Some(after)];
+    let near = near.into_iter().flatten().filter_map(|i| points.get(i));
+    near.min_by(|a, b| (a[0] - x).abs().total_cmp(&(b[0] - x).abs()))
+        .copied()
 }
 
 /// Validation accuracy by density. Densities measured but once, when the run ended, belong to the frontier.
 fn valid(run: &RunState, along: Along) -> Vec<ValidCurve> {
     let mut by_density: BTreeMap<Density, Vec<[f64; 2]>> = BTreeMap::new();
     for e in run.epochs.iter().filter(|e| e.split == Split::Valid) {
-        let x = if along == Along::Steps {
-            e.step as f64
-        } else {
-            seconds_at(run, e.step)
-        };
+        let x = x_of(run, along, e.step, seconds_at(run, e.step));
         by_density.entry(e.density).or_default().push([x, f64::from(e.top1)]);
     }
     let most = by_density.values().map(Vec::len).max().unwrap_or(0);

@@ -63,7 +63,7 @@ const DOCS: &[Doc] = &[
     ),
     text(
         "start",
-        "A trained model to start from; without one, the dense network is trained first",
+        "A trained model to start from, a file or `bundled`; without one, the dense network is trained first",
     ),
     text(
         "data.source",
@@ -295,6 +295,10 @@ const DOCS: &[Doc] = &[
     text(
         "search.guided",
         "Whether bigger sites are pruned no less than smaller ones (AutoCompress's guide)",
+    ),
+    text(
+        "search.first",
+        "Densities to measure first, one a site, brought within the budget",
     ),
     number(
         "search.warmup",

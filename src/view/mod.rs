@@ -17,6 +17,7 @@ pub mod saliency;
 pub mod search;
 pub mod text;
 pub mod thin;
+pub mod times;
 
 pub use curves::{Curves, CurvesView};
 pub use density::DensityView;
@@ -29,3 +30,4 @@ pub use residuals::ResidualsView;
 pub use runs::RunRow;
 pub use saliency::SaliencyView;
 pub use search::SearchView;
+pub use times::TimesView;

@@ -35,6 +35,8 @@ pub struct RunRow {
     pub key: String,
     /// Whether it was interrupted and can be gone on with.
     pub can_go_on: bool,
+    /// What its user should know of its health: that it waits for room on the disk, or what it last warned of.
+    pub trouble: Option<String>,
     /// What it does.
     #[serde(skip)]
     pub experiment: Arc<Experiment>,
@@ -72,6 +74,7 @@ pub fn row(run: &RunState) -> RunRow {
         folder: run.folder.clone(),
         key: key(run),
         can_go_on: run.can_go_on(),
+        trouble: trouble(run),
         experiment: run.experiment.clone(),
     }
 }
@@ -80,6 +83,14 @@ pub fn row(run: &RunState) -> RunRow {
 pub fn key(run: &RunState) -> String {
     let name = run.folder.as_ref().and_then(|f| f.file_name());
     name.map_or_else(|| run.title(), |n| n.to_string_lossy().into_owned())
+}
+
+fn trouble(run: &RunState) -> Option<String> {
+    let last = run.warnings.last().filter(|_| run.is_live())?;
+    Some(match run.warnings.len() {
+        1 => last.clone(),
+        n => format!("{last} ({n} warnings in the log)"),
+    })
 }
 
 fn detail(run: &RunState) -> String {

@@ -4,6 +4,7 @@
 use crate::event::LayerState;
 use crate::run::RunStore;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What saliency is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +68,25 @@ pub fn saliency(store: &RunStore, of: Of) -> Option<SaliencyView> {
     of_layers(&layers, n)
 }
 
+/// One layer's channels as each class uses them: a row a class. None before the first complete answer, or of a layer without a gate.
+pub fn by_class(store: &RunStore, layer: &str) -> Option<SaliencyView> {
+    let answer = store.answer.as_ref()?;
+    let names = &store.open.as_ref()?.header.classes;
+    let mut gated = answer.layers.iter().filter(|l| !l.saliency.is_empty());
+    let at = gated.position(|l| l.name == layer)?;
+    let most = |of: &[f32]| of.iter().copied().fold(0.0, f32::max);
+    // One scale for all classes, or they could not be compared.
+    let largest = answer.classes.iter().map(|c| most(&c.saliency[at])).fold(0.0, f32::max);
+    let scale = if largest > 0.0 { 1.0 / largest } else { 0.0 };
+    let row = |(class, used): (usize, &crate::run::pictures::ClassUse)| SaliencyRow {
+        name: names.get(class).cloned().unwrap_or_else(|| class.to_string()),
+        saliency: used.saliency[at].iter().map(|s| s * scale).collect(),
+        active: used.active[at].clone(),
+    };
+    let rows: Vec<SaliencyRow> = answer.classes.iter().enumerate().map(row).collect();
+    (!rows.is_empty()).then_some(SaliencyView { n: answer.n, rows })
+}
+
 /// These layers, measured on `n` images; none if no layer has a gate.
 pub fn of_layers(layers: &[LayerState], n: usize) -> Option<SaliencyView> {
     let rows: Vec<SaliencyRow> = layers.iter().filter(|l| !l.saliency.is_empty()).map(row).collect();
@@ -95,8 +115,15 @@ impl SaliencyView {
         ))
     }
 
-    /// Channels that were active in fewer than one image in a hundred.
-    pub fn rarely_active(&self) -> usize {
-        self.rows.iter().flat_map(|r| &r.active).filter(|&&a| a < 0.01).count()
+    /// Channels that were active in a smaller share of the images, by layer; of no layer all.
+    pub fn rarely_active(&self, below: f32) -> BTreeMap<String, Vec<usize>> {
+        let of = |row: &SaliencyRow| {
+            let rare = (0..row.active.len()).filter(|&c| row.active[c] < below);
+            // The most active one always stays.
+            let most = (0..row.active.len()).max_by(|&a, &b| row.active[a].total_cmp(&row.active[b]));
+            rare.filter(|c| Some(*c) != most).collect::<Vec<usize>>()
+        };
+        let rows = self.rows.iter().map(|r| (r.name.clone(), of(r)));
+        rows.filter(|(_, rare)| !rare.is_empty()).collect()
     }
 }

@@ -53,6 +53,15 @@ pub fn whole_percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// At most so many characters; the last one says that some were left out.
+pub fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
 /// Milliseconds, three digits: `1.92 ms`.
 pub fn millis(ms: f64) -> String {
     let decimals = match ms {
@@ -114,5 +123,6 @@ mod tests {
         assert_eq!([7, 5000, 1_234_567].map(grouped), ["7", "5 000", "1 234 567"]);
         assert_eq!([0.001, 0.314, 1.0].map(whole_percent), ["under 1 %", "31 %", "100 %"]);
         assert_eq!(percent(0.9137), "91.4 %");
+        assert_eq!([cut("Ankle boot", 9), cut("Bag", 9)], ["Ankle bo…", "Bag"]);
     }
 }

@@ -4,13 +4,13 @@ use secateur::data::{Normalization, Split};
 use secateur::event::{
     Dimension, Ending, Event, LayerState, Outcome, Residual, SearchStart, Site, Stamped, Steer, Trial, Unit, Verdict,
 };
-use secateur::infer::Latency;
+use secateur::infer::{Latency, LayerTimes};
 use secateur::model::checkpoint::{Header, Metric, SCHEMA};
 use secateur::model::spec::Shift;
 use secateur::model::{Density, Fractions, Masks, NetSpec, cost, zoo};
 use secateur::run::pictures::{ClassUse, Look, Picture, Seen, Strip, Thumb};
 use secateur::run::probe::{Answer, OpenModel, uniform};
-use secateur::run::{Experiment, ModelRef, RunId, RunState, RunStore};
+use secateur::run::{Experiment, Job, JobDone, ModelRef, RunId, RunState, RunStore};
 use std::sync::Arc;
 
 pub fn density(percent: u32) -> Density {
@@ -178,6 +178,37 @@ pub fn complete(percent: u32) -> Answer {
         seen: (0..40).map(one).collect(),
         classes: (0..10).map(class).collect(),
         ..whole
+    }
+}
+
+/// Times of the open model's layers: in proportion to their filters.
+pub fn timed() -> JobDone {
+    let spec = spec();
+    let shapes = spec.shapes().expect("fits");
+    let layer = |(i, &conv): (usize, &usize)| {
+        let filters = shapes[conv][0];
+        let at = (1..=8).map(|k| {
+            let median_ms = 0.025 * (i + 1) as f64 * f64::from(k);
+            let time = Latency {
+                median_ms,
+                p10_ms: median_ms,
+                p90_ms: median_ms,
+                n: 7,
+            };
+            (filters * k as usize / 8, time)
+        });
+        LayerTimes {
+            name: spec.nodes[conv].name.clone(),
+            filters,
+            at: at.collect(),
+        }
+    };
+    let times: Vec<LayerTimes> = spec.convs().iter().enumerate().map(layer).collect();
+    JobDone {
+        job: Job::Time(ModelRef::Bundled),
+        said: Ok("Timed 8 layers".into()),
+        model: None,
+        times: Some(times.into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The slider, and beside each other what is measured at its density.
 //! Knows nothing of single layers.
 
-use crate::app::action;
+use crate::app::action::{self, Action};
 use crate::app::state::UiState;
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, bar_row, caption, figure, quiet};
@@ -21,6 +21,7 @@ pub fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: 
     };
     egui::ScrollArea::vertical().show(ui, |ui| {
         slider(ui, &view, store, state, commands);
+        use_it(ui, store, state, commands);
         ui.add_space(4.0);
         figures(ui, &view);
         ui.add_space(4.0);
@@ -75,6 +76,19 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
     if shown.inner {
         commands.extend(action::set_density(store, state, percent));
     }
+}
+
+/// What can be done with what the slider stands at.
+fn use_it(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    ui.horizontal_wrapped(|ui| {
+        for action in [Action::SearchFromHere, Action::ExportModel] {
+            let words = action.words();
+            let button = ui.add_enabled(action.is_possible(store, state), egui::Button::new(words.label).small());
+            if button.on_hover_text(words.tooltip).clicked() {
+                commands.extend(action.perform(ui.ctx(), store, state));
+            }
+        }
+    });
 }
 
 fn figures(ui: &mut Ui, view: &DensityView) {

@@ -1,7 +1,7 @@
 //! The draft as a form: every key of its file, what was changed of the preset, and the same as a command or a preset file.
 //! Knows nothing of what keys mean; the view says it.
 
-use crate::app::state::{Saving, UiState};
+use crate::app::state::{Content, Saving, UiState};
 use crate::app::theme::{self, palette};
 use crate::app::widgets::quiet;
 use crate::view::form::{self, Field, FormView, Section, Value};
@@ -57,7 +57,7 @@ fn head(ui: &mut Ui, view: &FormView, state: &mut UiState) {
                 Ok(text) => {
                     state.saving = Some(Saving {
                         name: format!("{}.toml", state.draft.name),
-                        bytes: text.into_bytes(),
+                        content: Content::Bytes(text.into_bytes()),
                     });
                 }
                 Err(e) => state.toasts.say(true, format!("{e:#}")),
@@ -117,7 +117,7 @@ fn field_ui(ui: &mut Ui, field: &Field, state: &mut UiState, set: &mut Option<(S
             quiet(ui, field.doc.unit);
         }
         if let Some(before) = &field.preset {
-            let undo = ui.small_button("⟲").on_hover_text(format!("Back to {before}"));
+            let undo = ui.small_button("↺").on_hover_text(format!("Back to {before}"));
             undo.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Undo {}", field.key)));
             if undo.clicked() {
                 *set = Some((field.key.clone(), preset_value(field, state)));

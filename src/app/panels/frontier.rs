@@ -2,12 +2,13 @@
 //! Knows nothing of how points were measured.
 
 use crate::app::action::{self, Action};
+use crate::app::exporting;
 use crate::app::figures::figure_menu;
 use crate::app::state::{Dragged, Panel, UiState};
 use crate::app::theme::{self, Palette, palette};
 use crate::app::widgets;
 use crate::export::figure;
-use crate::run::{Command, ModelRef, RunStore};
+use crate::run::{Command, ModelRef, Question, RunStore};
 use crate::view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView, NowPoint, Source, frontier};
 use crate::view::text;
 use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
@@ -345,7 +346,16 @@ fn pick(source: &Source, store: &RunStore, state: &mut UiState, commands: &mut V
         Source::Measured(question) => commands.extend(action::set_question(store, state, question.clone())),
         Source::Trial(run, search, number) => {
             state.search.look_at(*run, *search, *number);
-            state.pick = Some(source.clone());
+            // Densities of the open model's gates can be stood at; what was masked can only be looked at.
+            let gates = store
+                .run(*run)
+                .and_then(|run| exporting::gates_of(run, *search, *number));
+            match (gates, &store.open) {
+                (Some((from, densities)), Some(open)) if from == open.from => {
+                    commands.extend(action::set_question(store, state, Question { densities }));
+                }
+                _ => state.pick = Some(source.clone()),
+            }
         }
         Source::Epoch(..) => state.pick = Some(source.clone()),
     }
@@ -371,6 +381,13 @@ fn chosen_ui(
         if ui.button(label).clicked() {
             pick(&source, store, state, commands);
             state.later.push(Action::Show(Panel::Layers));
+        }
+        if let Some(saving) = exporting::of_source(store, &source) {
+            let about =
+                "Write this model, at these densities, as ONNX, safetensors or a burn pack; a second runtime checks it";
+            if ui.button("Export it…").on_hover_text(about).clicked() {
+                state.saving = Some(saving);
+            }
         }
         let model = match &source {
             Source::Epoch(run, _) => store.run(*run).and_then(|r| r.ending.as_ref()?.model.clone()),

@@ -1,12 +1,14 @@
 //! Validation images as a strip: sorted by what was computed, how sure the model is, or how wrong; one of them close up.
 //! Knows nothing of how images are measured.
 
-use crate::app::state::UiState;
+use crate::app::action::Action;
+use crate::app::state::{Panel, UiState};
 use crate::app::theme::{self, Palette, palette};
 use crate::app::widgets::{self, quiet};
 use crate::run::pictures::{Picture, Strip, Thumb};
 use crate::run::{Command, RunStore};
 use crate::view::images::{Cell, ImagesView, LookView, Order, Which, images, look};
+use crate::view::saliency::Of;
 use egui::{Color32, ColorImage, Rect, Role, Sense, Stroke, StrokeKind, TextureOptions, Ui, WidgetInfo, pos2, vec2};
 use std::sync::Arc;
 
@@ -225,7 +227,19 @@ fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState)
         }
     }
     ui.add_space(4.0);
-    quiet(ui, "The saliency panel can show this image alone.");
+    let is_alone = state.saliency_of == Of::Image;
+    let about = "The saliency panel shows this image's channels alone";
+    if ui
+        .selectable_label(is_alone, "Light up its channels")
+        .on_hover_text(about)
+        .clicked()
+    {
+        state.saliency_of = if is_alone { Of::All } else { Of::Image };
+        if !is_alone {
+            state.by_class = false;
+            state.later.push(Action::Show(Panel::Saliency));
+        }
+    }
 }
 
 fn look_texture(ui: &Ui, store: &RunStore, state: &mut UiState) -> Option<egui::TextureId> {

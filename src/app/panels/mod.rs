@@ -14,6 +14,7 @@ mod runs;
 mod saliency;
 mod search;
 mod sites;
+mod stairs;
 mod training;
 
 use super::state::{Panel, UiState};
@@ -26,14 +27,14 @@ pub fn panel_ui(ui: &mut Ui, panel: Panel, store: &RunStore, state: &mut UiState
         Panel::Density => density::density_ui(ui, store, state, commands),
         Panel::Frontier => frontier::frontier_ui(ui, store, state, commands),
         Panel::Layers => layers::layers_ui(ui, store, state, commands),
-        Panel::Saliency => saliency::saliency_ui(ui, store, state),
+        Panel::Saliency => saliency::saliency_ui(ui, store, state, commands),
         Panel::Search => search::search_ui(ui, store, state, commands),
         Panel::Sites => sites::sites_ui(ui, store, state, commands),
         Panel::Parallel => parallel::parallel_ui(ui, store, state),
         Panel::Residuals => residuals::residuals_ui(ui, store, state),
         Panel::Training => training::training_ui(ui, store, state, commands),
         Panel::Experiment => experiment::experiment_ui(ui, state),
-        Panel::Model => model::model_ui(ui, store, state),
+        Panel::Model => model::model_ui(ui, store, state, commands),
         Panel::Images => images::images_ui(ui, store, state, commands),
         Panel::Runs => runs::runs_ui(ui, store, state, commands),
         Panel::Log => log::log_ui(ui, store),

@@ -1,17 +1,18 @@
 //! The open network as a table.
 //! Knows nothing of channels.
 
-use crate::app::state::UiState;
+use crate::app::panels::stairs;
+use crate::app::state::{ModelTable, UiState};
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, quiet};
-use crate::run::RunStore;
+use crate::run::{Command, RunStore};
 use crate::view::model::{ModelView, NodeRow, model};
 use crate::view::text;
 use egui::{RichText, Ui};
 use std::sync::Arc;
 
 /// Paints the panel.
-pub fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let Some(open) = &store.open else {
         return widgets::empty(
             ui,
@@ -27,10 +28,20 @@ pub fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         return widgets::empty(ui, "This network has no table", "Its shapes do not fit each other");
     };
     head(ui, &view);
-    let only_layers = ui
-        .checkbox(&mut state.only_layers, "Only layers with weights")
-        .on_hover_text("Leave out norms, activations, pools and sums");
-    drop(only_layers);
+    ui.horizontal(|ui| {
+        let tables = [
+            (ModelTable::Shapes, "Shapes and costs"),
+            (ModelTable::Times, "Measured times"),
+        ];
+        widgets::choice(ui, &mut state.model_shows, &tables);
+        if state.model_shows == ModelTable::Shapes {
+            ui.checkbox(&mut state.only_layers, "Only layers with weights")
+                .on_hover_text("Leave out norms, activations, pools and sums");
+        }
+    });
+    if state.model_shows == ModelTable::Times {
+        return stairs::stairs_ui(ui, store, state, commands);
+    }
     let rows: Vec<&NodeRow> = view
         .rows
         .iter()

@@ -103,6 +103,9 @@ fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Com
         widgets::bar(ui, rect, row.progress, color, p.trough);
     }
     quiet(ui, &row.detail);
+    if let Some(trouble) = &row.trouble {
+        ui.add(egui::Label::new(RichText::new(trouble).font(theme::small()).color(p.warn)).wrap());
+    }
     if state.runs.noting.as_ref() == Some(&row.key) {
         note_field(ui, &row.key, state);
     } else if let Some(note) = state.runs.marks.notes.get(&row.key) {
@@ -112,9 +115,7 @@ fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Com
 
 fn star(ui: &mut Ui, key: &str, marks: &mut Marks) {
     let is_starred = marks.stars.contains(key);
-    let p = palette(ui);
-    let text = RichText::new(if is_starred { "★" } else { "☆" }).color(if is_starred { p.warn } else { p.weak });
-    let button = ui.add(egui::Button::new(text).frame(false));
+    let button = widgets::star(ui, is_starred);
     let label = format!("Star {key}");
     button.widget_info(|| egui::WidgetInfo::selected(egui::Role::CheckBox, true, is_starred, &label));
     if button.on_hover_text("Star").clicked() {
@@ -183,12 +184,10 @@ fn note_field(ui: &mut Ui, key: &str, state: &mut UiState) {
     }
 }
 
-fn earlier_ui(ui: &mut Ui, one: &Earlier, state: &UiState, commands: &mut Vec<Command>) {
+fn earlier_ui(ui: &mut Ui, one: &Earlier, state: &mut UiState, commands: &mut Vec<Command>) {
     let p = palette(ui);
     ui.horizontal(|ui| {
-        if state.runs.marks.stars.contains(&one.name()) {
-            ui.label(RichText::new("★").color(p.warn));
-        }
+        star(ui, &one.name(), &mut state.runs.marks);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             let show = ui.small_button("Show");
             let label = format!("Show {}", one.name());

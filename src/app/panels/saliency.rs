@@ -6,8 +6,9 @@ use crate::app::state::{Heat, HeatTexture, UiState};
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, caption};
 use crate::export::figure;
-use crate::run::RunStore;
-use crate::view::saliency::{Of, SaliencyRow, SaliencyView, saliency};
+use crate::run::{Command, Job, RunStore};
+use crate::view::saliency::{Of, SaliencyRow, SaliencyView, by_class, saliency};
+use crate::view::text;
 use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, WidgetInfo, pos2, vec2};
 
 /// Texels of a row: divisible by the usual channel counts, and within what old graphics cards take.
@@ -17,8 +18,14 @@ const NAMES: f32 = 58.0;
 const COUNTS: f32 = 42.0;
 
 /// Paints the panel.
-pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
-    let Some(view) = saliency(store, state.saliency_of) else {
+pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let classes = state
+        .layer
+        .as_deref()
+        .filter(|_| state.by_class)
+        .and_then(|layer| by_class(store, layer));
+    let is_by_class = classes.is_some();
+    let Some(view) = classes.or_else(|| saliency(store, state.saliency_of)) else {
         let todo = if store.open.is_some() {
             "Shown as soon as images were measured with a gated model"
         } else {
@@ -26,13 +33,16 @@ pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         };
         return widgets::empty(ui, "No saliency yet", todo);
     };
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         widgets::choice(
             ui,
             &mut state.heat,
             &[(Heat::Saliency, "Mean saliency"), (Heat::Active, "How often active")],
         );
-        of_ui(ui, store, state);
+        if !is_by_class {
+            of_ui(ui, store, state);
+        }
+        by_class_ui(ui, state);
         ui.checkbox(&mut state.sort_channels, "Sort channels")
             .on_hover_text("By falling value instead of by number");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -47,7 +57,54 @@ pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         .map(|r| order(values(r, state.heat), state.sort_channels))
         .collect();
     refresh(ui, &view, &orders, state);
-    rows_ui(ui, &view, &orders, state);
+    let below = 28.0;
+    let room = (ui.available_height() - below).max(60.0);
+    if let Some(row) = rows_ui(ui, &view, &orders, state, room)
+        && !is_by_class
+    {
+        state.layer = Some(view.rows[row].name.clone());
+    }
+    rare_ui(ui, store, state, commands);
+}
+
+/// Whether rows are the classes of the layer that was clicked.
+fn by_class_ui(ui: &mut Ui, state: &mut UiState) {
+    let words = match &state.layer {
+        Some(layer) => format!("Classes of {layer}"),
+        None => "Classes of a layer".to_owned(),
+    };
+    let tick = ui.add_enabled(state.layer.is_some(), egui::Checkbox::new(&mut state.by_class, words));
+    tick.on_hover_text("A row a class: which channels of this layer each class uses")
+        .on_disabled_hover_text("Click a layer first, here or among the layers");
+}
+
+/// Channels that hardly ever fire, and one click that cuts them.
+fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+    let (Some(open), Some(all)) = (&store.open, saliency(store, Of::All)) else {
+        return;
+    };
+    let is_complete = store.answer.as_ref().is_some_and(|a| a.n == a.of);
+    ui.horizontal(|ui| {
+        let rare = all.rarely_active(state.rare);
+        let n: usize = rare.values().map(Vec::len).sum();
+        let of: usize = all.rows.iter().map(|r| r.active.len()).sum();
+        caption(ui, &format!("{n} of {of} channels active in under"), "rare");
+        let mut percent = state.rare * 100.0;
+        let field = egui::DragValue::new(&mut percent).range(0.1..=50.0).speed(0.1).suffix(" %");
+        let field = ui.name_inputs("Rarely active below", |ui| ui.add(field));
+        if field.on_hover_text("Share of images").changed() {
+            state.rare = percent / 100.0;
+        }
+        caption(ui, "of images", "rare");
+        let is_cutting = store.working.iter().any(|j| matches!(j, Job::Cut { .. }));
+        let cut = ui.add_enabled(n > 0 && is_complete && !is_cutting, egui::Button::new("Cut them").small());
+        let about = "Surgery: a smaller model without these channels is made and opened, and the draft becomes FBS on what is left";
+        let cut = cut.on_hover_text(about);
+        if cut.on_disabled_hover_text("Nothing to cut, or not all images are measured yet").clicked() {
+            let from = open.from.clone();
+            commands.push(Command::Work(Job::Cut { from, channels: rare }));
+        }
+    });
 }
 
 /// All images, one class, or the image that was looked at.
@@ -126,13 +183,15 @@ fn refresh(ui: &Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &mut UiSt
     state.heat_texture = Some(HeatTexture { cells, dark, texture });
 }
 
-fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiState) {
-    let Some(heat) = &state.heat_texture else { return };
+/// Gives the row that was clicked.
+fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiState, room: f32) -> Option<usize> {
+    let heat = state.heat_texture.as_ref()?;
     let p = palette(ui);
     let n = view.rows.len();
-    egui::ScrollArea::vertical().show(ui, |ui| {
-        let height = (ui.available_height() / n as f32).clamp(14.0, 80.0);
-        let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height * n as f32), Sense::hover());
+    let scroll = egui::ScrollArea::vertical().max_height(room);
+    let shown = scroll.show(ui, |ui| {
+        let height = (room / n as f32).clamp(14.0, 80.0);
+        let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height * n as f32), Sense::click());
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Saliency of layers by channels"));
         let cells = Rect::from_min_max(rect.min + vec2(NAMES, 0.0), rect.max - vec2(COUNTS, 0.0));
         for (i, row) in view.rows.iter().enumerate() {
@@ -146,13 +205,11 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
                 Color32::WHITE,
             );
             let mid = strip.center().y;
-            ui.painter().text(
-                pos2(rect.left(), mid),
-                Align2::LEFT_CENTER,
-                &row.name,
-                theme::small(),
-                p.text,
-            );
+            let is_chosen = state.layer.as_deref() == Some(&row.name);
+            let color = if is_chosen { p.accent } else { p.text };
+            let name = text::cut(&row.name, 9);
+            ui.painter()
+                .text(pos2(rect.left(), mid), Align2::LEFT_CENTER, name, theme::small(), color);
             let count = row.saliency.len().to_string();
             ui.painter().text(
                 pos2(rect.right(), mid),
@@ -162,10 +219,16 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
                 p.weak,
             );
         }
+        let row_at = |at: egui::Pos2| (((at.y - rect.top()) / height) as usize).min(n - 1);
+        let clicked = response
+            .clicked()
+            .then(|| response.interact_pointer_pos())
+            .flatten()
+            .map(row_at);
         let Some(pointer) = response.hover_pos().filter(|at| cells.contains(*at)) else {
-            return;
+            return clicked;
         };
-        let layer = (((pointer.y - rect.top()) / height) as usize).min(n - 1);
+        let layer = row_at(pointer);
         let channels = orders[layer].len();
         let place = (((pointer.x - cells.left()) / cells.width() * channels as f32) as usize).min(channels - 1);
         let wide = cells.width() / channels as f32;
@@ -176,7 +239,9 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
         if let Some(words) = view.says(layer, orders[layer][place]) {
             response.on_hover_text_at_pointer(words);
         }
+        clicked
     });
+    shown.inner
 }
 
 /// Right to left: the scale, what it means, and how many images it stands on.

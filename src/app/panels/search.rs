@@ -1,6 +1,7 @@
 //! A search as it goes on: trials, the best so far, temperature and acceptance; and the way back to any trial.
 //! Knows nothing of sites.
 
+use crate::app::draft;
 use crate::app::figures::figure_menu;
 use crate::app::state::UiState;
 use crate::app::theme::{self, Palette, palette};
@@ -35,7 +36,7 @@ pub fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &
         small_plot(&mut ui[0], temperature, "Temperature plot", room * 0.36 - 6.0);
         small_plot(&mut ui[1], acceptance, "Acceptance plot", room * 0.36 - 6.0);
     });
-    scrub(ui, &view, state);
+    scrub(ui, &view, store, state, commands);
 }
 
 /// Which search, what is along the side, and what can be asked of it.
@@ -232,7 +233,7 @@ fn small_plot(ui: &mut Ui, (points, side): (&[[f64; 2]], &'static str), name: &'
 }
 
 /// Back and forth in time, and what is there.
-fn scrub(ui: &mut Ui, view: &SearchView, state: &mut UiState) {
+fn scrub(ui: &mut Ui, view: &SearchView, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let Some(newest) = view.trials[0].checked_sub(1) else {
         return;
     };
@@ -243,7 +244,16 @@ fn scrub(ui: &mut Ui, view: &SearchView, state: &mut UiState) {
         if toggle.on_hover_text("Show what the search stands on now").changed() {
             state.search.chosen.trial = (!follows).then_some(at);
         }
-        ui.spacing_mut().slider_width = (ui.available_width() * 0.34).clamp(80.0, 320.0);
+        let about = "Begin a new run of the same experiment, whose search starts at the trial shown";
+        if ui.button("Fork").on_hover_text(about).clicked() {
+            let shown: Vec<f32> = view.sites.iter().map(|s| s.shown).collect();
+            match store.run(view.run).map(|run| draft::fork(run, view.index, &shown)) {
+                Some(Ok(experiment)) => commands.push(Command::Start(Box::new(experiment))),
+                Some(Err(e)) => state.toasts.say(true, format!("{e:#}")),
+                None => {}
+            }
+        }
+        ui.spacing_mut().slider_width = (ui.available_width() * 0.3).clamp(60.0, 320.0);
         let label = caption(ui, "Trial", "trial");
         let slider = ui
             .add(egui::Slider::new(&mut at, 0..=newest).smart_aim(false))

@@ -8,12 +8,10 @@ use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, quiet};
 use crate::export::figure;
 use crate::run::{Command, RunStore};
-use crate::view::curves::{Along, Curve, CurvesView, RunCurves};
+use crate::view::curves::{Along, Curve, CurvesView, RunCurves, What};
 use crate::view::{runs, text};
 use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
-use egui_plot::{
-    Axis, ColorConflictHandling, Corner, HoverPosition, Legend, Line, MarkerShape, PlotPoints, PlotUi, Points,
-};
+use egui_plot::{Axis, ColorConflictHandling, Corner, Legend, Line, MarkerShape, PlotPoints, PlotUi, Points};
 
 /// Paints the panel.
 pub fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
@@ -32,6 +30,7 @@ pub fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands:
     let other = |ui: &mut Ui, height: f32| match state.beside {
         Beside::Accuracy => accuracy_plot(ui, &view, state, height),
         Beside::Rate => rate_plot(ui, &view, state, height),
+        Beside::Gates => gates_plot(ui, &view, state, height),
     };
     // In a low and wide panel two plots beside each other show more than two above each other.
     if room < 300.0 && ui.available_width() > 2.0 * room {
@@ -111,12 +110,20 @@ fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState) {
         widgets::choice(
             ui,
             &mut state.beside,
-            &[(Beside::Accuracy, "Accuracy"), (Beside::Rate, "Rate")],
+            &[
+                (Beside::Accuracy, "Accuracy"),
+                (Beside::Rate, "Rate"),
+                (Beside::Gates, "Gates"),
+            ],
         );
         widgets::choice(
             ui,
             &mut state.curve_options.along,
-            &[(Along::Steps, "Steps"), (Along::Seconds, "Time")],
+            &[
+                (Along::Steps, "Steps"),
+                (Along::Epochs, "Epochs"),
+                (Along::Seconds, "Time"),
+            ],
         );
         let label = widgets::caption(ui, "Smoothing", "smoothing");
         let smoothing = DragValue::new(&mut state.curve_options.smoothing)
@@ -135,9 +142,8 @@ fn color(run: &RunCurves, ui: &Ui) -> Color32 {
 
 fn frame<'a>(ui: &Ui, name: &'static str, what: &'static str, state: &UiState, height: f32) -> egui_plot::Plot<'a> {
     let along = state.curve_options.along;
-    let unit = if along == Along::Steps { "step" } else { "at" };
     let p = palette(ui);
-    let below = if along == Along::Steps { "step" } else { "time" };
+    let below = unit(along);
     widgets::plot(name, p)
         .height(height)
         .link_axis(egui::Id::unique("curves"), [true, false])
@@ -147,22 +153,58 @@ fn frame<'a>(ui: &Ui, name: &'static str, what: &'static str, state: &UiState, h
         .custom_x_axes(vec![
             widgets::axis(p, Axis::X, below).formatter(move |mark, _| along_text(along, mark.value)),
         ])
-        .label_formatter(move |at| match at {
-            HoverPosition::NearDataPoint {
-                plot_name, position, ..
-            } => Some(format!(
-                "{plot_name}\n{unit} {}\n{what} {:.4}",
-                along_text(along, position.x),
-                position.y
-            )),
-            HoverPosition::Elsewhere { .. } => None,
-        })
+        // The table below the pointer says it of all curves.
+        .label_formatter(|_| None)
+}
+
+fn unit(along: Along) -> &'static str {
+    match along {
+        Along::Steps => "step",
+        Along::Epochs => "epoch",
+        Along::Seconds => "time",
+    }
+}
+
+/// Curves that a hover table names at most.
+const NAMED: usize = 14;
+
+/// All curves at the pointer, the nearest first.
+fn table(ui: &Ui, shown: egui_plot::PlotResponse<()>, view: &CurvesView, what: What, state: &UiState) {
+    let along = state.curve_options.along;
+    let pointer = shown
+        .response
+        .hover_pos()
+        .map(|at| shown.transform.value_from_position(at));
+    let Some(at) = pointer else { return };
+    let rows = view.at(what, [at.x, at.y]);
+    if rows.is_empty() {
+        return;
+    }
+    let p = palette(ui);
+    shown.response.on_hover_ui_at_pointer(|ui| {
+        egui::Grid::new("hover table")
+            .num_columns(4)
+            .spacing([10.0, 2.0])
+            .show(ui, |ui| {
+                for row in rows.iter().take(NAMED) {
+                    widgets::dot(ui, theme::series(p, row.run.0 as usize + 1));
+                    quiet(ui, &row.label);
+                    ui.label(text::small(row.at[1]));
+                    quiet(ui, format!("{} {}", unit(along), along_text(along, row.at[0])));
+                    ui.end_row();
+                }
+            });
+        if rows.len() > NAMED {
+            quiet(ui, format!("and {} more", rows.len() - NAMED));
+        }
+    });
 }
 
 fn along_text(along: Along, x: f64) -> String {
     match along {
         _ if x < 0.0 => String::new(),
         Along::Steps => text::grouped(x as u64),
+        Along::Epochs => format!("{x:.1}"),
         Along::Seconds => text::clock(x),
     }
 }
@@ -207,6 +249,7 @@ fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
         }
     });
     name(&shown.response, "Loss plot");
+    table(ui, shown, view, What::Loss, state);
 }
 
 fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
@@ -229,6 +272,7 @@ fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
         }
     });
     name(&shown.response, "Accuracy plot");
+    table(ui, shown, view, What::Top1, state);
 }
 
 fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
@@ -245,4 +289,27 @@ fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
             }
         });
     name(&shown.response, "Learning rate plot");
+    table(ui, shown, view, What::Rate, state);
+}
+
+/// How many channels hardly ever, and nearly always, are active: gates that decide nothing are seen here.
+fn gates_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
+    let colors: Vec<Color32> = view.runs.iter().map(|r| color(r, ui)).collect();
+    let shown = frame(ui, "gates", "channels, %", state, height)
+        .include_y(0.0)
+        .show(ui, |plot| {
+            for (run, &color) in view.runs.iter().zip(&colors) {
+                for (points, what, shape) in [
+                    (&run.gates[0], "hardly ever active", MarkerShape::Down),
+                    (&run.gates[1], "nearly always active", MarkerShape::Up),
+                ] {
+                    let scaled = || PlotPoints::from_iter(points.iter().map(|[x, y]| [*x, y * 100.0]));
+                    let label = format!("{}, {what}", run.label);
+                    plot.line(Line::new(label.clone(), scaled()).color(color).width(1.2));
+                    plot.points(Points::new(label, scaled()).color(color).shape(shape).radius(4.0));
+                }
+            }
+        });
+    name(&shown.response, "Gates plot");
+    table(ui, shown, view, What::Gates, state);
 }

@@ -1,0 +1,90 @@
+//! Experiments that follow from what is on screen: a search from the slider, a fork of a search, gates on what was cut.
+//! Knows nothing of widgets.
+
+use super::state::UiState;
+use crate::event::Unit;
+use crate::methods::Method;
+use crate::methods::stages::Target;
+use crate::run::probe::OpenModel;
+use crate::run::{Experiment, ModelRef, RunState, RunStore};
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+
+/// The preset that searches gate densities, and the one that trains gates.
+const SEARCH: &str = "densities-fashion";
+const GATES: &str = "fbs-fashion";
+
+/// As `start` of an experiment has it.
+fn start_of(from: &ModelRef) -> String {
+    match from {
+        ModelRef::Bundled => "bundled".to_owned(),
+        ModelRef::File(path) => path.to_string_lossy().into_owned(),
+    }
+}
+
+/// The model that an experiment starts from.
+pub fn model_of(start: &str) -> ModelRef {
+    match start {
+        "bundled" => ModelRef::Bundled,
+        path => ModelRef::File(path.into()),
+    }
+}
+
+/// A preset on the images that the open model was made with.
+fn on_its_images(preset: &str, open: &OpenModel) -> Result<Experiment> {
+    let mut draft = Experiment::load(preset, &[])?;
+    match Experiment::parse(&open.header.recipe, &[]) {
+        Ok(recipe) => (draft.data, draft.model) = (recipe.data, recipe.model),
+        Err(_) => draft.data.source.clone_from(&open.header.data),
+    }
+    Ok(draft)
+}
+
+/// A search over the open model's gates that begins with the densities on the slider, at what they cost.
+///
+/// # Errors
+/// No model is open, or it has no gates.
+pub fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<Experiment> {
+    let open = store.open.as_ref().context("no model is open")?;
+    if open.header.spec.gates().is_empty() {
+        bail!("the open model has no gates: choose a preset that searches weights instead");
+    }
+    let mut draft = on_its_images(SEARCH, open)?;
+    draft.start = Some(start_of(&open.from));
+    let view = crate::view::density::density(store, &state.asked).context("no model is open")?;
+    let times = view.macs_dense as f64 / view.macs_nominal.max(1) as f64;
+    if let Method::Densities(config) = &mut draft.method {
+        config.target = Target {
+            unit: Unit::Macs,
+            times: times.max(1.02),
+        };
+        config.search.first = state.asked.densities.iter().map(|d| d.as_fraction() as f32).collect();
+    }
+    state.take_changed(draft.clone(), SEARCH)?;
+    Ok(draft)
+}
+
+/// The same experiment, whose search begins at these densities.
+///
+/// # Errors
+/// Its search cannot be begun elsewhere, and why.
+pub fn fork(run: &RunState, search: usize, densities: &[f32]) -> Result<Experiment> {
+    let mut draft = (*run.experiment).clone();
+    if search > 0 {
+        bail!("only a run's first search can be forked: the model that a later one began with is not kept");
+    }
+    let anneal = draft.method.anneal_mut();
+    anneal.context("only annealing can begin at chosen densities")?.first = densities.to_vec();
+    Ok(draft)
+}
+
+/// FBS on a model that was cut: gates take over where surgery ended.
+///
+/// # Errors
+/// No model is open.
+pub fn gates_on(cut: &Path, store: &RunStore, state: &mut UiState) -> Result<()> {
+    let open = store.open.as_ref().context("no model is open")?;
+    let mut draft = on_its_images(GATES, open)?;
+    draft.start = Some(cut.to_string_lossy().into_owned());
+    state.take_changed(draft, GATES)
+}

@@ -1,0 +1,74 @@
+//! What a model is exported as: which one, at which densities, under which name.
+//! Knows nothing of formats.
+
+use super::draft::model_of;
+use super::state::{Content, Saving};
+use crate::methods::Method;
+use crate::model::Density;
+use crate::run::{ModelRef, RunState, RunStore};
+use crate::view::frontier::Source;
+use std::path::PathBuf;
+
+/// The open model at these densities.
+pub fn open_at(store: &RunStore, densities: &[Density]) -> Option<Saving> {
+    let open = store.open.as_ref()?;
+    Some(saving(&open.name, open.from.clone(), densities.to_vec()))
+}
+
+/// The model of a point of the frontier, if there is one to be had.
+pub fn of_source(store: &RunStore, source: &Source) -> Option<Saving> {
+    match source {
+        Source::Recorded(density) => open_at(store, &[*density]),
+        Source::Measured(question) => open_at(store, &question.densities),
+        Source::Epoch(run, density) => {
+            let run = store.run(*run)?;
+            let model = run.ending.as_ref()?.model.clone()?;
+            let from = ModelRef::File(PathBuf::from(model));
+            Some(saving(&run.experiment.name, from, vec![*density]))
+        }
+        Source::Trial(run, search, number) => {
+            let run = store.run(*run)?;
+            let (from, densities) = gates_of(run, *search, *number)?;
+            Some(saving(&run.experiment.name, from, densities))
+        }
+    }
+}
+
+/// The model and the gates' densities of a trial that decides nothing else.
+pub fn gates_of(run: &RunState, search: usize, number: u64) -> Option<(ModelRef, Vec<Density>)> {
+    let start = run.experiment.start.as_deref()?;
+    if !matches!(run.experiment.method, Method::Densities(_)) {
+        return None;
+    }
+    let trials = &run.searches.get(search)?.trials;
+    let trial = &trials.iter().find(|t| t.trial.number == number)?.trial;
+    // Rounded down, as the search does: a budget that was met stays met.
+    let percent =
+        |d: &f32| Density::percent(((d * 100.0 + 1e-3).floor() as u32).clamp(1, 100)).unwrap_or(Density::FULL);
+    Some((model_of(start), trial.densities.iter().map(percent).collect()))
+}
+
+fn saving(name: &str, from: ModelRef, densities: Vec<Density>) -> Saving {
+    let is_uniform = densities.iter().all(|d| *d == densities[0]);
+    let at = match densities.first() {
+        Some(d) if is_uniform && *d != Density::FULL => format!("-d{d}"),
+        Some(_) if !is_uniform => "-searched".to_owned(),
+        _ => String::new(),
+    };
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    // ONNX holds one density for all gates.
+    let ending = if is_uniform { "onnx" } else { "safetensors" };
+    Saving {
+        name: format!("{plain}{at}.{ending}"),
+        content: Content::Model { from, densities },
+    }
+}

@@ -1,0 +1,125 @@
+//! What is still asked of a file of another program before it can be opened: whose weights they are, and which images it is for.
+//! Knows nothing of formats.
+
+use super::state::{ImportEntry, Overlay, UiState};
+use super::theme::palette;
+use super::widgets;
+use crate::model::zoo;
+use crate::run::{Command, Job};
+use egui::{Frame, Key, Margin, RichText, Ui};
+use std::path::PathBuf;
+
+/// What is asked of this file, as far as its name does not say it.
+pub fn entry(file: PathBuf) -> ImportEntry {
+    let ending = file.extension().map(|e| e.to_string_lossy().to_lowercase());
+    // ONNX and packs hold their own graph; weights alone do not say their network.
+    let is_weights = !matches!(ending.as_deref(), Some("onnx" | "bpk"));
+    let stem = file
+        .file_stem()
+        .map_or_else(String::new, |n| n.to_string_lossy().to_lowercase());
+    let named = zoo::NAMES.iter().position(|name| stem.contains(name));
+    ImportEntry {
+        file,
+        arch: is_weights.then(|| named.unwrap_or(0)),
+        input: String::new(),
+        data: "fashion-mnist".to_owned(),
+    }
+}
+
+/// The shape as typed: nothing, or three sizes.
+fn shape(typed: &str) -> Result<Option<[usize; 3]>, String> {
+    if typed.trim().is_empty() {
+        return Ok(None);
+    }
+    let sizes: Vec<usize> = typed
+        .split([',', '×', 'x', ' '])
+        .filter(|s| !s.is_empty())
+        .filter_map(|s| s.parse().ok())
+        .collect();
+    let shape = <[usize; 3]>::try_from(sizes).map(Some);
+    shape.map_err(|_| "expected channels, height and width, such as 3, 32, 32".to_owned())
+}
+
+/// Paints the form. It closes by importing or by being left.
+pub fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState, commands: &mut Vec<Command>) {
+    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
+    let mut done = false;
+    let input = shape(&entry.input);
+    let shown = egui::Modal::new(egui::Id::unique("import"))
+        .frame(frame)
+        .show(ui.ctx(), |ui| {
+            ui.set_width(460.0);
+            ui.heading("Import a model");
+            ui.add(egui::Label::new(entry.file.display().to_string()).wrap());
+            widgets::quiet(
+                ui,
+                "It is read without running anything in it, and kept as a file of ours; the original is left as it is.",
+            );
+            ui.add_space(6.0);
+            if let Some(arch) = &mut entry.arch {
+                let label = ui.label("Network whose weights these are");
+                let combo = egui::ComboBox::from_id_salt("arch")
+                    .selected_text(zoo::NAMES[*arch])
+                    .width(220.0);
+                let shown = combo.show_ui(ui, |ui| {
+                    for (i, name) in zoo::NAMES.iter().enumerate() {
+                        ui.selectable_value(arch, i, *name);
+                    }
+                });
+                shown
+                    .response
+                    .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Network"));
+                drop(label);
+            }
+            let label = ui.label("Image: channels, height, width (empty if the file says it)");
+            ui.add(
+                egui::TextEdit::singleline(&mut entry.input)
+                    .desired_width(220.0)
+                    .hint_text("3, 32, 32"),
+            )
+            .labelled_by(label.id);
+            if let Err(problem) = &input {
+                ui.label(RichText::new(problem).color(palette(ui).bad));
+            }
+            let label = ui.label("Images to measure it on: fashion-mnist, cifar-10 or a folder");
+            ui.add(egui::TextEdit::singleline(&mut entry.data).desired_width(f32::INFINITY))
+                .labelled_by(label.id);
+            ui.add_space(6.0);
+            ui.horizontal(|ui| {
+                let enter = ui.input(|i| i.key_pressed(Key::Enter));
+                done = (widgets::primary(ui, input.is_ok(), "Import").clicked() || enter) && input.is_ok();
+                if ui.button("Cancel").clicked() {
+                    ui.close();
+                }
+            });
+        });
+    if done {
+        state.toasts.say(false, format!("Importing {}…", entry.file.display()));
+        commands.push(Command::Work(Job::Import {
+            file: entry.file,
+            arch: entry.arch.map(|i| zoo::NAMES[i].to_owned()),
+            input: input.unwrap_or(None),
+            classes: None,
+            data: entry.data.trim().to_owned(),
+        }));
+    } else if !shown.should_close() {
+        state.overlay = Some(Overlay::Import(entry));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_name_says_is_not_asked_again() {
+        assert_eq!(
+            entry("a/resnet18-cifar.pth".into()).arch.map(|i| zoo::NAMES[i]),
+            Some("resnet18")
+        );
+        assert_eq!(entry("net.onnx".into()).arch, None);
+        assert_eq!(shape(" 3, 32,32 "), Ok(Some([3, 32, 32])));
+        assert_eq!(shape(""), Ok(None));
+        assert!(shape("3, 32").is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! How long each layer takes at each width, on this machine: time falls in steps, because kernels work on whole blocks of filters.
+//! Knows nothing of whole networks' time, or of data.
+
+use super::bench::random_model;
+use super::engine::{Options, compile};
+use super::latency::{self, Latency};
+use crate::model::spec::{NetSpec, Node, Op, Shape};
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// One layer's times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerTimes {
+    /// Its name.
+    pub name: String,
+    /// Filters it has.
+    pub filters: usize,
+    /// By rising width: filters, and the time of one image.
+    pub at: Vec<(usize, Latency)>,
+}
+
+/// How to time layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stairs {
+    /// Widths a layer, evenly spaced up to all its filters.
+    pub widths: usize,
+    /// Time for each.
+    pub budget: Duration,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// Times every convolution and linear layer alone, with random weights, on inputs of the size it has in the network.
+/// A depthwise convolution gets as many channels as filters; one of other groups is left out.
+///
+/// # Errors
+/// A network whose shapes do not fit; whatever `check` says, which is asked before each measurement.
+pub fn staircase(spec: &NetSpec, stairs: Stairs, check: &mut dyn FnMut() -> Result<()>) -> Result<Vec<LayerTimes>> {
+    let shapes = spec.shapes()?;
+    let mut out = Vec::new();
+    for node in &spec.nodes {
+        let Some(&from) = node.inputs.first() else { continue };
+        let Some(filters) = width_of(&node.op) else { continue };
+        let mut at = Vec::new();
+        for width in widths(filters, stairs.widths) {
+            check()?;
+            at.push((width, time(node, shapes[from], width, stairs)?));
+        }
+        let name = node.name.clone();
+        out.push(LayerTimes { name, filters, at });
+    }
+    Ok(out)
+}
+
+fn width_of(op: &Op) -> Option<usize> {
+    match *op {
+        Op::Conv { filters, groups, .. } if groups == 1 || groups == filters => Some(filters),
+        Op::Linear { outputs, .. } => Some(outputs),
+        _ => None,
+    }
+}
+
+/// `steps` widths up to `filters`, or all of them if there are fewer.
+fn widths(filters: usize, steps: usize) -> Vec<usize> {
+    let steps = steps.clamp(1, filters.max(1));
+    (1..=steps).map(|i| (filters * i).div_ceil(steps)).collect()
+}
+
+fn time(node: &Node, input: Shape, width: usize, stairs: Stairs) -> Result<Latency> {
+    let mut layer = node.clone();
+    let mut image = input;
+    match &mut layer.op {
+        Op::Conv { filters, groups, .. } => {
+            if *groups == *filters && *groups > 1 {
+                (*groups, image[0]) = (width, width);
+            }
+            *filters = width;
+        }
+        Op::Linear { outputs, .. } => *outputs = width,
+        _ => bail!("{} has no width", node.name),
+    }
+    let is_linear = matches!(layer.op, Op::Linear { .. });
+    layer.inputs = vec![0];
+    let new = |name: &str, op: Op, from: usize| Node {
+        name: name.to_owned(),
+        op,
+        inputs: vec![from],
+    };
+    let mut nodes = vec![
+        Node {
+            name: "image".into(),
+            op: Op::Input,
+            inputs: Vec::new(),
+        },
+        layer,
+    ];
+    if !is_linear {
+        // A network ends in logits: the mean over each plane costs next to nothing.
+        nodes.push(new("act", Op::Relu, 1));
+        nodes.push(new("mean", Op::GlobalAvgPool, 2));
+        let one = Op::Linear {
+            outputs: 1,
+            bias: false,
+        };
+        nodes.push(new("end", one, 3));
+    }
+    let spec = NetSpec {
+        name: node.name.clone(),
+        input: image,
+        nodes,
+    };
+    let options = Options {
+        threads: stairs.threads,
+        batch: 1,
+        ..Options::default()
+    };
+    let mut engine = compile(&random_model(spec, 1)?, &options)?;
+    let pixels: Vec<f32> = (0..image.iter().product())
+        .map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0)
+        .collect();
+    Ok(latency::time(&mut engine, &pixels, stairs.budget))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::zoo;
+
+    #[test]
+    fn every_layer_is_timed_at_widths_up_to_its_own() {
+        let spec = zoo::build("lenet5", [1, 28, 28], 10, 1.0).expect("builds");
+        let stairs = Stairs {
+            widths: 4,
+            budget: Duration::ZERO,
+            threads: 1,
+        };
+        let times = staircase(&spec, stairs, &mut || Ok(())).expect("times");
+        let layers = spec.nodes.iter().filter(|n| width_of(&n.op).is_some());
+        assert_eq!(times.len(), layers.count());
+        for layer in &times {
+            assert!(layer.at.is_sorted_by(|a, b| a.0 < b.0), "{layer:?}");
+            assert_eq!(layer.at.last().map(|a| a.0), Some(layer.filters));
+            assert!(layer.at.iter().all(|(_, t)| t.median_ms > 0.0 && t.n > 0));
+        }
+        let text = staircase(&spec, stairs, &mut || bail!("stopped"));
+        assert_eq!(text.expect_err("stops").to_string(), "stopped");
+        assert_eq!(widths(96, 8), [12, 24, 36, 48, 60, 72, 84, 96]);
+        assert_eq!(widths(3, 8), [1, 2, 3]);
+    }
+}
