@@ -96,7 +96,7 @@ fn is_dtype(name: &str) -> bool {
 /// Walks one pickle to its end without running it; adds every `module.name` it would look up.
 fn calls(from: &mut impl BufRead, called: &mut BTreeSet<String>) -> Result<()> {
     // STACK_GLOBAL takes the last two strings; a string may be recalled from the memo.
-    let mut recent = [None, None];
+    let mut recent: [Option<Rc<str>>; 2] = [None, None];
     let mut memo: BTreeMap<u64, Option<Rc<str>>> = BTreeMap::new();
     let mut memoized = 0;
     loop {
@@ -113,8 +113,7 @@ fn calls(from: &mut impl BufRead, called: &mut BTreeSet<String>) -> Result<()> {
                 None
             }
             0x93 => {
-                let [module, name] =
-                    std::mem::take(&mut recent).map(|s: Option<Rc<str>>| s.unwrap_or_else(|| "?".into()));
+                let [module, name] = std::mem::take(&mut recent).map(|s| s.unwrap_or_else(|| "?".into()));
                 called.insert(format!("{module}.{name}"));
                 None
             }

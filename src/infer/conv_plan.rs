@@ -23,13 +23,16 @@ pub(super) struct Forms {
 
 #[derive(Clone, Debug)]
 enum Way {
-    Kernel {
-        direct: ConvPlan,
-        winograd: Option<(WinogradPlan, Vec<f32>)>,
-        /// No column at all.
-        none: Columns,
-    },
+    Kernel(Box<Plans>),
     Rows(Rows),
+}
+
+#[derive(Clone, Debug)]
+struct Plans {
+    direct: ConvPlan,
+    winograd: Option<(WinogradPlan, Vec<f32>)>,
+    /// No column at all.
+    none: Columns,
 }
 
 /// The columns of one image, for the form it takes. Made anew only when its channels change.
@@ -67,14 +70,14 @@ impl Forms {
             .flatten();
         let direct = ConvPlan::forward(kernel, shape, output, residual);
         Self {
-            way: Way::Kernel {
+            way: Way::Kernel(Box::new(Plans {
                 none: direct.columns(),
                 direct,
                 winograd: winograd.map(|plan| {
                     let transformed = plan.transform(&weights);
                     (plan, transformed)
                 }),
-            },
+            })),
             weights,
             masked: Vec::new(),
             taps: shape.taps(),
@@ -94,7 +97,7 @@ impl Forms {
     /// The layout it reads.
     pub fn input(&self) -> &Layout {
         match &self.way {
-            Way::Kernel { direct, .. } => direct.input(),
+            Way::Kernel(plans) => plans.direct.input(),
             Way::Rows(rows) => &rows.input,
         }
     }
@@ -102,14 +105,14 @@ impl Forms {
     /// The layout it writes.
     pub fn output(&self) -> &Layout {
         match &self.way {
-            Way::Kernel { direct, .. } => direct.output(),
+            Way::Kernel(plans) => plans.direct.output(),
             Way::Rows(rows) => &rows.output,
         }
     }
 
     fn winograd(&self) -> Option<&(WinogradPlan, Vec<f32>)> {
         match &self.way {
-            Way::Kernel { winograd, .. } => winograd.as_ref(),
+            Way::Kernel(plans) => plans.winograd.as_ref(),
             Way::Rows(_) => None,
         }
     }
@@ -131,7 +134,7 @@ impl Forms {
         let channels = self.input().channels;
         Lists {
             direct: match &self.way {
-                Way::Kernel { direct, .. } => Some(direct.columns()),
+                Way::Kernel(plans) => Some(plans.direct.columns()),
                 Way::Rows(_) => None,
             },
             winograd: self.winograd().map(|(plan, _)| plan.columns()),
@@ -196,24 +199,26 @@ impl Forms {
             return (filters * columns.len() * self.taps) as u64;
         }
         match (&self.way, &lists.direct) {
-            (Way::Kernel { direct, .. }, Some(columns)) => {
+            (Way::Kernel(plans), Some(columns)) => {
                 let call = run.call(self.weights(), columns);
                 match pool {
-                    Some(pool) => direct.run_on(pool, &call, output),
-                    None => direct.run(&call, output),
+                    Some(pool) => plans.direct.run_on(pool, &call, output),
+                    None => plans.direct.run(&call, output),
                 }
                 (filters * columns.len()) as u64
             }
             (Way::Rows(rows), _) => rows.run(&run.by_rows(self.weights(), &lists.made_for), output),
-            (Way::Kernel { .. }, None) => unreachable!("the lists are of another convolution"),
+            (Way::Kernel(_), None) => unreachable!("the lists are of another convolution"),
         }
     }
 
     /// The same as if no column lived: scale, shift and residual alone.
     pub fn run_without_columns(&self, run: Run, output: &mut [f32]) {
         match &self.way {
-            Way::Kernel { direct, none, .. } => direct.run(&run.call(self.weights(), none), output),
-            Way::Rows(rows) => drop(rows.run(&run.by_rows(self.weights(), &[]), output)),
+            Way::Kernel(plans) => plans.direct.run(&run.call(self.weights(), &plans.none), output),
+            Way::Rows(rows) => {
+                rows.run(&run.by_rows(self.weights(), &[]), output);
+            }
         }
     }
 

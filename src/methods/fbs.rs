@@ -143,6 +143,7 @@ pub fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
     let (spec, start) = match start {
         // Gates on a trained network, slimmed or pruned perhaps: its masks hold.
         Some(dense) if !dense.is_gated() => {
+            let dense = train::norms::put(ctx, dense)?;
             let gated = gate_on(&dense, config.shift, ctx.seed)?;
             (gated.spec().clone(), Some(gated))
         }

@@ -96,9 +96,10 @@ impl Pull for Subgradient {
 /// Slims the network, or the model to start from.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a network without norm scales; a target that cannot be met.
+/// [`crate::event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
-    let (mut model, _) = stages::trained(ctx)?;
+    let (model, _) = stages::trained(ctx)?;
+    let mut model = train::norms::put(ctx, model)?;
     let unit = config.target.unit;
     let whole = spent_by(&model, unit)?;
     for pass in 1..=config.passes {

@@ -108,7 +108,8 @@ fn masked_weights_are_zeros() {
         let done = written(&plain, None, &to);
         assert_eq!(done.masked, Masked::CutAndZeros);
         assert!(done.macs < done.macs_dense, "{done:?}");
-        assert_eq!(done.macs_dense, cost::dense(plain.spec()).expect("cost").macs);
+        // What nobody reads any more was cut.
+        assert!(done.macs_dense <= cost::dense(plain.spec()).expect("cost").macs);
         let note = format!("{} MACs an image in a runtime that skips nothing", done.macs_dense);
         assert!(done.notes.iter().any(|n| n.contains(&note)), "{:?}", done.notes);
         let gated = masked(model(zoo::gated(&small(name), Shift::Released), 3));

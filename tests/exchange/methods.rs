@@ -100,10 +100,10 @@ fn with_norms(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The stranger's network, read.
-fn stranger(dir: &Path) -> Checkpoint {
+fn stranger(dir: &Path, keep_norms: bool) -> Checkpoint {
     let file = dir.join("stranger.onnx");
     let bytes = onnx_bytes(&model(mobile(), 1), Density::FULL).expect("writes");
-    std::fs::write(&file, with_norms(&bytes)).expect("writes");
+    std::fs::write(&file, if keep_norms { with_norms(&bytes) } else { bytes }).expect("writes");
     let options = Import {
         file,
         ..Import::default()
@@ -177,7 +177,7 @@ fn groups(model: &Checkpoint) -> Vec<usize> {
 fn an_imported_network_obeys_every_method_and_goes_out_again() {
     let dir = tempfile::tempdir().expect("temp dir");
     let dir = dir.path();
-    let raw = stranger(dir);
+    let raw = stranger(dir, true);
     assert_eq!(groups(&raw), [1, 12, 1, 16, 1, 4, 1]);
     assert_eq!(raw.stats[&Density::FULL].len(), 7, "a norm for each convolution");
     let tuning = [("data.limit", "2000"), ("train.epochs", "3"), ("train.lr", "0.05")];
@@ -241,6 +241,51 @@ fn an_imported_network_obeys_every_method_and_goes_out_again() {
     let densities = [target, few, ("method.search.trials", "6")];
     let annealed = run("densities-fashion", &saved(&gated, dir, "gated"), &densities, dir);
     assert_eq!(annealed.header.gate_densities.len(), 7);
+}
+
+#[test]
+fn a_network_whose_norms_were_folded_away_can_be_slimmed_and_gated() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let dir = dir.path();
+    let raw = stranger(dir, false);
+    assert!(raw.stats[&Density::FULL].is_empty(), "no norms");
+    let tuning = [("data.limit", "2000"), ("train.epochs", "3"), ("train.lr", "0.02")];
+    let dense = run("dense-fashion", &saved(&raw, dir, "raw"), &tuning, dir);
+    assert_eq!(dense.spec(), raw.spec());
+    let start = saved(&dense, dir, "dense");
+    // A rate at which nothing is learned: the gates begin as the function that was.
+    let gates = [
+        ("method.kind", "fbs"),
+        ("method.grid", "[1.0]"),
+        ("method.calibration", "256"),
+        ("train.lr", "1e-9"),
+    ];
+    let gated = run("smoke", &start, &gates, dir);
+    assert_eq!(gated.spec().gates().len(), 7);
+    let top1 = |m: &Checkpoint| {
+        let valid = m
+            .header
+            .metrics
+            .iter()
+            .filter(|m| m.split == "test" && m.density == Density::FULL);
+        valid.map(|m| m.top1).next_back().expect("measured")
+    };
+    assert!(
+        (top1(&gated) - top1(&dense)).abs() < 0.1,
+        "{} and {}",
+        top1(&gated),
+        top1(&dense)
+    );
+    goes_out(&gated, Some(percent(50)), dir);
+    let slim = [
+        ("method.target", "{ unit = \"macs\", times = 1.5 }"),
+        ("method.retrain", "{ epochs = 1, lr = 0.01 }"),
+        ("method.sparse", "{ epochs = 1, lr = 0.01 }"),
+    ];
+    let slim = run("slimming-fashion", &start, &slim, dir);
+    let macs = |m: &Checkpoint| cost::dense(m.spec()).expect("cost").macs;
+    assert!(macs(&slim) < macs(&dense) * 7 / 10);
+    goes_out(&slim, None, dir);
 }
 
 #[test]
