@@ -29,5 +29,5 @@ pub use bench_search::{BenchSearch, SearchRow};
 pub use engine::{Batch, Engine, GateOut, LayerOut, Options, compile};
 pub use gate::ActiveSets;
 pub use latency::{Latency, latency};
-pub use staircase::{LayerTimes, Stairs, staircase};
+pub use staircase::{LayerTimes, Stairs, Surface, staircase, surfaces};
 pub use tally::{GateSums, LayerSums, Tally, best};

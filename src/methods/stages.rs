@@ -83,10 +83,6 @@ impl Target {
             "method.target.times is {}, expected more than 1",
             self.times
         );
-        ensure!(
-            self.unit != Unit::Ms,
-            "method.target.unit is ms, expected weights or macs"
-        );
         Ok(())
     }
 }
