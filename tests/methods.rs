@@ -107,6 +107,32 @@ fn rivals_meet_their_budget_with_the_densities_they_found() {
 }
 
 #[test]
+fn a_budget_in_milliseconds_is_met_by_tables_and_the_result_is_timed() {
+    let changes = [
+        ("method.target", "{ unit = \"ms\", times = 1.2 }"),
+        ("method.trials", "3"),
+        ("method.images", "60"),
+        ("model.width", "0.25"),
+    ];
+    let told = tell("random-fashion", &changes, 1);
+    let search = told.events.iter().find_map(|e| match e {
+        Event::Search(start) => Some(start.clone()),
+        _ => None,
+    });
+    let search = search.expect("searches");
+    assert_eq!(search.unit, Unit::Ms);
+    assert!((search.budget * 1.2 - search.whole).abs() < 1e-9 * search.whole);
+    assert!(
+        told.trials()
+            .iter()
+            .all(|t| t.spent > 0.0 && t.spent <= search.budget * (1.0 + 1e-9))
+    );
+    assert!(macs(&told.model) < dense_macs(&told));
+    let timed = |e: &Event| matches!(e, Event::Phase { name, .. } if name.starts_with("timed: "));
+    assert_eq!(told.events.iter().filter(|e| timed(e)).count(), 1);
+}
+
+#[test]
 fn slimming_cuts_the_smallest_scales_to_the_budget() {
     let told = tell(
         "slimming-fashion",

@@ -48,7 +48,7 @@ impl LayoutName {
     pub fn tree(self) -> Tree<Panel> {
         use Panel::{
             Density, Experiment, Frontier, Images, Layers, Log, Model, Parallel, Residuals, Runs, Saliency, Search,
-            Sites, Training,
+            Sites, Training, Volume,
         };
         let mut b = Builder(Tiles::default());
         let root = match self {
@@ -62,7 +62,7 @@ impl LayoutName {
                 b.split(LinearDir::Horizontal, [left, right], 0.28)
             }
             Self::Watch => {
-                let left = [b.tabs(&[Search]), b.tabs(&[Parallel, Residuals])];
+                let left = [b.tabs(&[Search]), b.tabs(&[Parallel, Residuals, Volume])];
                 let left = b.split(LinearDir::Vertical, left, 0.62);
                 let right = [
                     b.tabs(&[Sites, Layers]),
@@ -74,7 +74,7 @@ impl LayoutName {
             Self::Compare => {
                 let left = [b.tabs(&[Runs, Experiment]), b.tabs(&[Log])];
                 let left = b.split(LinearDir::Vertical, left, 0.7);
-                let right = [b.tabs(&[Frontier]), b.tabs(&[Training, Search, Residuals])];
+                let right = [b.tabs(&[Frontier]), b.tabs(&[Training, Search, Residuals, Volume])];
                 let right = b.split(LinearDir::Vertical, right, 0.54);
                 b.split(LinearDir::Horizontal, [left, right], 0.32)
             }

@@ -49,6 +49,8 @@ pub enum Panel {
     Parallel,
     /// ADMM's residuals.
     Residuals,
+    /// How fast searches pay.
+    Volume,
     /// Curves.
     Training,
     /// All settings of the draft.
@@ -65,7 +67,7 @@ pub enum Panel {
 
 impl Panel {
     /// All, in the order of the menu.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Density,
         Self::Layers,
         Self::Saliency,
@@ -78,6 +80,7 @@ impl Panel {
         Self::Sites,
         Self::Parallel,
         Self::Residuals,
+        Self::Volume,
         Self::Runs,
         Self::Log,
     ];
@@ -93,6 +96,7 @@ impl Panel {
             Panel::Sites => "Sites",
             Panel::Parallel => "Trials over sites",
             Panel::Residuals => "Residuals",
+            Panel::Volume => "Hypervolume",
             Panel::Training => "Training",
             Panel::Experiment => "Experiment",
             Panel::Model => "Model",
@@ -112,6 +116,7 @@ impl Panel {
             Panel::Search => "Trials of a search as they come",
             Panel::Sites => "What a search decides, site by site; drag to propose, tick to hold",
             Panel::Parallel => "Trials as lines over sites",
+            Panel::Volume => "How much of the frontier each search covers, against the trials it spent",
             Panel::Residuals => "How near ADMM's weights are to their pruned targets",
             Panel::Training => "The settings people change most, and curves of all runs",
             Panel::Experiment => "Every setting of the preset; as a command, as a preset of your own",

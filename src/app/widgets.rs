@@ -37,6 +37,10 @@ pub fn meaning(term: &str) -> &'static str {
             "Trial: one candidate that was measured on validation images. The search takes it or leaves it (AutoCompress, \
              arXiv 1907.03141: simulated annealing over densities)."
         }
+        "hypervolume" => {
+            "Hypervolume: the area between the trials that no other beats and the whole network at chance, as a share of the \
+             whole box; the sooner it grows, the fewer trials a search needs."
+        }
         "residual" => {
             "Residual: ‖W − Z‖ / ‖W‖, how far a layer's weights W are from their nearest pruned form Z. ADMM draws them \
              together; where it is small, masking changes little (arXiv 1804.03294)."

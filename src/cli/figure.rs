@@ -10,6 +10,7 @@ use crate::run::{RunId, RunState, RunStore};
 use crate::view::curves::{Along, CurveOptions, Curves};
 use crate::view::frontier::{Against, frontier};
 use crate::view::search::{Chosen, Height, search};
+use crate::view::volume::volume;
 use crate::view::{layers, saliency};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
@@ -70,6 +71,8 @@ enum Plot {
     Saliency,
     /// Trials of the newest search
     Search,
+    /// How much of the frontier searches cover, against trials spent
+    Hypervolume,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -163,6 +166,7 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
             let view = search(store, Chosen::default(), Height::Top1);
             figure::search(&view.context("none of these runs has searched")?, Height::Top1)
         }
+        Plot::Hypervolume => figure::volume(&volume(store).context("none of these runs has searched")?),
     };
     ensure!(what.points() > 0, "these runs have no points for this plot");
     Ok(what)

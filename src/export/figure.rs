@@ -8,6 +8,7 @@ use crate::view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView
 use crate::view::parallel::ParallelView;
 use crate::view::residuals::ResidualsView;
 use crate::view::search::{Height, SearchView};
+use crate::view::volume::VolumeView;
 use crate::view::{LayersView, SaliencyView, TimesView};
 
 fn one(name: &str, chart: Chart) -> Figure {
@@ -261,6 +262,31 @@ pub fn times(view: &TimesView) -> Figure {
         rules: Vec::new(),
     };
     one("times", chart)
+}
+
+/// A line a method, and faint ones around it where seeds differ.
+pub fn volume(view: &VolumeView) -> Figure {
+    let series = view.lines.iter().flat_map(|line| {
+        let new = |which: usize| {
+            let points = line.after.iter().enumerate();
+            let points = points.map(move |(i, a)| Point::at(i as f64 + 1.0, a[which] * 100.0));
+            let name = if which == 1 { line.label.as_str() } else { "" };
+            Series::new(name, ink(Some(line.run)), Kind::Line).with(points)
+        };
+        let differ = line.after.iter().any(|a| a[0] < a[2]);
+        let band = [0, 2]
+            .into_iter()
+            .filter(move |_| differ)
+            .map(move |which| new(which).faint());
+        band.chain([new(1)]).collect::<Vec<_>>()
+    });
+    let chart = Chart {
+        x: Axis::new("trials").including(&[0.0]),
+        y: Axis::new("hypervolume, % of the box").including(&[0.0]),
+        series: series.collect(),
+        rules: Vec::new(),
+    };
+    one("hypervolume", chart)
 }
 
 /// A line a layer.

@@ -252,11 +252,13 @@ fn purify(
     };
     let anneal = Anneal::new(purify.search.clone(), ctx.seed)?;
     let found = hunt(ctx, &format!("{name}/search"), &searched, anneal)?;
-    if found.reward <= 0.0 {
-        return Ok(model.clone());
-    }
-    let masks = sites.masks(&found.densities, &model.weights)?;
-    let pure = prune::cut(&prune::apply(model, &masks)?)?.checkpoint;
+    // Where nothing can go without loss, the retraining is still due: rounds end with a short one.
+    let pure = if found.reward > 0.0 {
+        let masks = sites.masks(&found.densities, &model.weights)?;
+        prune::cut(&prune::apply(model, &masks)?)?.checkpoint
+    } else {
+        model.clone()
+    };
     retrain(
         ctx,
         &format!("{name}/retraining"),

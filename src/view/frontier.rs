@@ -283,7 +283,7 @@ fn costs_of(answer: &Answer) -> Costs {
 }
 
 /// Runs that differ in nothing but their seed, and have ended, belong together; every other run stands alone.
-fn by_seed<'a>(runs: &[&'a RunState]) -> Vec<Vec<&'a RunState>> {
+pub(super) fn by_seed<'a>(runs: &[&'a RunState]) -> Vec<Vec<&'a RunState>> {
     let recipe = |run: &RunState| Experiment {
         seed: 0,
         ..(*run.experiment).clone()

@@ -18,6 +18,7 @@ pub mod search;
 pub mod text;
 pub mod thin;
 pub mod times;
+pub mod volume;
 
 pub use curves::{Curves, CurvesView};
 pub use density::DensityView;

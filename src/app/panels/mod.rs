@@ -16,6 +16,7 @@ mod search;
 mod sites;
 mod stairs;
 mod training;
+mod volume;
 
 use super::state::{Panel, UiState};
 use crate::run::{Command, RunStore};
@@ -32,6 +33,7 @@ pub fn panel_ui(ui: &mut Ui, panel: Panel, store: &RunStore, state: &mut UiState
         Panel::Sites => sites::sites_ui(ui, store, state, commands),
         Panel::Parallel => parallel::parallel_ui(ui, store, state),
         Panel::Residuals => residuals::residuals_ui(ui, store, state),
+        Panel::Volume => volume::volume_ui(ui, store, state),
         Panel::Training => training::training_ui(ui, store, state, commands),
         Panel::Experiment => experiment::experiment_ui(ui, state),
         Panel::Model => model::model_ui(ui, store, state, commands),

@@ -1,0 +1,65 @@
+//! Hypervolume against trials spent, a line a method with the band of its seeds.
+//! Knows nothing of searches.
+
+use crate::app::figures::figure_menu;
+use crate::app::state::UiState;
+use crate::app::theme::{self, palette};
+use crate::app::widgets::{self, caption};
+use crate::export::figure;
+use crate::run::RunStore;
+use crate::view::volume::volume;
+use egui::{Role, Ui, WidgetInfo};
+use egui_plot::{Axis, HoverPosition, Line, PlotPoints};
+
+/// Paints the panel.
+pub fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+    let Some(view) = volume(store) else {
+        return widgets::empty(
+            ui,
+            "No trials yet",
+            "Every search draws here how much of the frontier it has covered with the trials it spent",
+        );
+    };
+    ui.horizontal(|ui| {
+        caption(ui, "Covered by trials so far", "hypervolume");
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            figure_menu(ui, "hypervolume", state, || figure::volume(&view));
+        });
+    });
+    let p = palette(ui);
+    let plot = widgets::plot("hypervolume", p)
+        .include_x(0.0)
+        .include_y(0.0)
+        .custom_x_axes(vec![widgets::axis(p, Axis::X, "trial")])
+        .custom_y_axes(vec![widgets::axis(p, Axis::Y, "% of the box")])
+        .label_formatter(|at| match at {
+            HoverPosition::NearDataPoint {
+                plot_name, position, ..
+            } => Some(format!("{plot_name}\ntrial {}\n{:.2} %", position.x, position.y)),
+            HoverPosition::Elsewhere { .. } => None,
+        });
+    let shown = plot.height(ui.available_height()).show(ui, |plot| {
+        for line in &view.lines {
+            let color = p.series[(line.run.0 as usize + 1) % p.series.len()];
+            let points = |which: usize| -> Vec<[f64; 2]> {
+                let at = line.after.iter().enumerate();
+                at.map(|(i, a)| [i as f64 + 1.0, a[which] * 100.0]).collect()
+            };
+            if line.after.iter().any(|a| a[0] < a[2]) {
+                for edge in [0, 2] {
+                    let name = format!("{}, edge of the band", line.label);
+                    let faint = Line::new(name, PlotPoints::from(points(edge)));
+                    plot.line(faint.color(color.gamma_multiply(0.4)).width(1.0));
+                }
+            }
+            plot.line(
+                Line::new(&line.label, PlotPoints::from(points(1)))
+                    .color(color)
+                    .width(theme::LINE),
+            );
+        }
+    });
+    shown
+        .response
+        .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Hypervolume plot"));
+}

@@ -1,0 +1,85 @@
+//! How fast searches pay: the area between a search's non-dominated trials and the whole network at chance, against the number
+//! of trials spent. Runs that differ in their seed alone are one line with its band.
+//! Knows nothing of how trials are proposed.
+
+use super::frontier::by_seed;
+use crate::run::{RunId, RunState, RunStore};
+use crate::search::frontier::{Point, Reference, hypervolumes};
+use serde::Serialize;
+
+/// Hypervolumes of all runs that search.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VolumeView {
+    /// One for each group of seeds, oldest first.
+    pub lines: Vec<VolumeLine>,
+}
+
+/// One method.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VolumeLine {
+    /// The first run.
+    pub run: RunId,
+    /// Its name, and the number of seeds if there are several.
+    pub label: String,
+    /// After each trial: `[lowest, mean, highest]` over the seeds, as shares of the box from nothing to the whole network's MACs
+    /// and from chance to every image right.
+    pub after: Vec<[f64; 3]>,
+}
+
+/// The hypervolumes of all runs that have trials; none without any.
+pub fn volume(store: &RunStore) -> Option<VolumeView> {
+    let searching: Vec<&RunState> = store
+        .runs
+        .iter()
+        .filter(|r| r.searches.iter().any(|s| !s.trials.is_empty()))
+        .collect();
+    let lines: Vec<VolumeLine> = by_seed(&searching).iter().filter_map(|group| line(group)).collect();
+    (!lines.is_empty()).then_some(VolumeView { lines })
+}
+
+fn line(runs: &[&RunState]) -> Option<VolumeLine> {
+    let first = runs.first()?;
+    let each: Vec<Vec<f64>> = runs.iter().filter_map(|run| of_run(run)).collect();
+    // A seed that stopped early has no say in what came later, so the band ends with the shortest.
+    let n = each.iter().map(Vec::len).min()?;
+    let after = (0..n).map(|i| {
+        let at = || each.iter().map(|seed| seed[i]);
+        let mean = at().sum::<f64>() / each.len() as f64;
+        [
+            at().fold(f64::INFINITY, f64::min),
+            mean,
+            at().fold(f64::NEG_INFINITY, f64::max),
+        ]
+    });
+    let label = match each.len() {
+        1 => first.title(),
+        seeds => format!("{}, {seeds} seeds", first.experiment.name),
+    };
+    Some(VolumeLine {
+        run: first.id,
+        label,
+        after: after.collect(),
+    })
+}
+
+/// The area after each trial of all of a run's searches, in their order.
+fn of_run(run: &RunState) -> Option<Vec<f64>> {
+    let whole = run.dense?.macs as f64;
+    let classes = run.spec.as_ref()?.classes().ok()?.max(1);
+    let reference = Reference {
+        cost: whole,
+        top1: 1.0 / classes as f32,
+    };
+    let everything = whole * (1.0 - f64::from(reference.top1));
+    let trials = run.searches.iter().flat_map(|s| &s.trials);
+    let points: Vec<Point> = trials
+        .enumerate()
+        .map(|(i, t)| Point {
+            cost: t.macs as f64,
+            top1: t.top1,
+            trial: i as u64,
+        })
+        .collect();
+    let areas = hypervolumes(&points, reference);
+    Some(areas.into_iter().map(|area| area / everything).collect())
+}
