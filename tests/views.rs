@@ -12,6 +12,7 @@ use secateur::view::saliency::Of;
 use secateur::view::search::{Chosen, Height};
 use secateur::view::{
     density, form, frontier, images, layers, model, notices, parallel, residuals, runs, saliency, search, text, times,
+    volume,
 };
 use serde::Serialize;
 use story::{answer, density as percent, events, store};
@@ -1178,4 +1179,37 @@ fn times_of_layers_say_what_narrowing_saves() {
     expect!["0.80 ms; half the filters take 50 % of it"].assert_eq(&view.rows[3].says);
     expect!["conv3 with 16 of 64 filters: 0.20 ms an image, 25 % of the whole layer"]
         .assert_eq(&view.rows[3].says_at(1).expect("a step"));
+}
+
+#[test]
+fn hypervolume_grows_with_trials_and_seeds_make_a_band() {
+    let mut store = story::searched();
+    let alone = volume::volume(&store).expect("searches");
+    let [line] = &alone.lines[..] else {
+        panic!("one run searches")
+    };
+    assert_eq!(line.after.len(), 80);
+    assert!(
+        line.after.is_sorted_by(|a, b| a[1] <= b[1]),
+        "covered area never shrinks"
+    );
+    assert!(line.after.iter().all(|a| a[0] == a[2] && (0.0..=1.0).contains(&a[1])));
+    // Another seed of the same recipe that covered half as much at first.
+    let mut other = store.runs.last().expect("the search").clone();
+    let ended = store.runs.first().and_then(|r| r.ending.clone());
+    for run in [&mut other, store.runs.last_mut().expect("the search")] {
+        run.ending = ended.clone();
+    }
+    let mut experiment = (*other.experiment).clone();
+    experiment.seed += 1;
+    other.experiment = experiment.into();
+    other.searches[0].trials.drain(..60);
+    store.runs.push(other);
+    let both = volume::volume(&store).expect("searches");
+    let [line] = &both.lines[..] else {
+        panic!("one line for both seeds")
+    };
+    assert_eq!(line.after.len(), 20, "as far as both went");
+    assert!(line.label.ends_with("2 seeds"));
+    assert!(line.after.iter().all(|a| a[0] <= a[1] && a[1] <= a[2]) && line.after[0][0] < line.after[0][2]);
 }

@@ -75,8 +75,8 @@ fn of_run(run: &RunState) -> Option<Vec<f64>> {
     let points: Vec<Point> = trials
         .enumerate()
         .map(|(i, t)| Point {
-            cost: t.macs as f64,
-            top1: t.top1,
+            cost: t.trial.macs as f64,
+            top1: t.trial.top1,
             trial: i as u64,
         })
         .collect();
