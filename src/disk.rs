@@ -57,6 +57,14 @@ fn put(file: &mut File, bytes: &[u8], fault: Option<Fault>) -> std::io::Result<(
 /// # Errors
 /// The folder cannot be written to.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_checked(path, bytes, |_| Ok(()))
+}
+
+/// As [`write_whole`], but it gets its name only if `check` is content with what was written, whose place it is given.
+///
+/// # Errors
+/// As [`write_whole`], or those of `check`.
+pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
     let beside = PathBuf::from(beside);
@@ -64,7 +72,9 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&beside)?;
         put(&mut file, bytes, fault)?;
-        file.sync_all()?;
+        file.sync_all()
+    };
+    let name = || -> std::io::Result<()> {
         if fault == Some(Fault::BeforeRename) {
             return Err(Error::other("the power is gone"));
         }
@@ -78,14 +88,17 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         }
         Ok(())
     };
+    let cannot = || format!("cannot write {}", path.display());
+    let checked = write().with_context(cannot).and_then(|()| check(&beside));
+    let named = checked.and_then(|good| {
+        name().with_context(cannot)?;
+        Ok(good)
+    });
     let crashed = matches!(fault, Some(Fault::BeforeRename | Fault::AfterRename));
-    write()
-        .inspect_err(|_| {
-            if !crashed {
-                drop(std::fs::remove_file(&beside));
-            }
-        })
-        .with_context(|| format!("cannot write {}", path.display()))
+    if named.is_err() && !crashed {
+        drop(std::fs::remove_file(&beside));
+    }
+    named
 }
 
 /// A file that only grows, by whole pieces.
@@ -173,6 +186,18 @@ mod tests {
             write_whole(&path, b"again").expect("writes");
             assert_eq!(std::fs::read(&path).expect("reads"), b"again");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_refused_leaves_the_old_one() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("file");
+        let seen = write_checked(&path, b"one", |beside| Ok(std::fs::read(beside)?)).expect("writes");
+        assert_eq!(seen, b"one");
+        let refused: Result<()> = write_checked(&path, b"two", |_| anyhow::bail!("no"));
+        assert_eq!(refused.expect_err("refused").to_string(), "no");
+        assert_eq!(std::fs::read(&path).expect("there"), b"one");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("folder").count(), 1);
     }
 
     #[test]

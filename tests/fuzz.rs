@@ -7,6 +7,7 @@ mod models;
 
 use models::torch::{pt_bytes, safetensors_bytes, state_dict};
 use models::{model, odd, percent};
+use prost::Message;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use secateur::data::{Split, cifar, idx};
@@ -20,6 +21,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 thread_local! {
     /// Bytes that this thread holds, and the most it held since the case began.
@@ -214,6 +216,67 @@ fn onnx_files() {
     let seeds: Vec<Vec<u8>> = little_models().iter().map(onnx).collect();
     let options = Import::default();
     fuzz("ONNX", &seeds, any_bytes, |bytes| drop(onnx_model(bytes, &options)));
+}
+
+/// Sends the first tensor of an ONNX file to some place, then perhaps damages the file.
+fn any_place(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    const PARTS: [&str; 9] = [
+        "..",
+        ".",
+        "",
+        "secret",
+        "model",
+        "link",
+        "weights.bin",
+        "%2e%2e",
+        "..\\secret",
+    ];
+    let mut proto = ModelProto::decode(seed).expect("decodes");
+    let parts: Vec<&str> = (0..rng.random_range(1..5))
+        .map(|_| PARTS[rng.random_range(0..PARTS.len())])
+        .collect();
+    let tensor = &mut proto.graph.as_mut().expect("a graph").initializer[0];
+    tensor.raw_data.clear();
+    tensor.data_location = Some(1);
+    tensor.external_data = vec![StringStringEntryProto {
+        key: "location".into(),
+        value: parts.join("/"),
+    }];
+    let bytes = proto.encode_to_vec();
+    if rng.random_ratio(1, 3) {
+        any_bytes(rng, &bytes)
+    } else {
+        bytes
+    }
+}
+
+#[test]
+fn onnx_external_data() {
+    const SECRET: f32 = 1234.5;
+    let outer = tempfile::tempdir().expect("temp dir");
+    let folder = outer.path().join("model");
+    std::fs::create_dir(&folder).expect("folder");
+    let file_of = |number: f32| number.to_le_bytes().repeat(1 << 12);
+    std::fs::write(outer.path().join("secret"), file_of(SECRET)).expect("writes");
+    std::fs::write(folder.join("weights.bin"), file_of(0.5)).expect("writes");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(outer.path(), folder.join("link")).expect("links");
+    let file = folder.join("m.onnx");
+    let options = Import {
+        file: file.clone(),
+        ..Import::default()
+    };
+    let seed = onnx_bytes(&little_models()[1], Density::FULL).expect("writes");
+    let mut read_beside = 0;
+    fuzz("ONNX with external data", &[seed], any_place, |bytes| {
+        std::fs::write(&file, bytes).expect("writes");
+        if let Ok(done) = import(&options) {
+            let holds = |number: f32| done.model.weights.values().any(|a| a.data.contains(&number));
+            assert!(!holds(SECRET), "read from outside the folder");
+            read_beside += u32::from(holds(0.5));
+        }
+    });
+    assert!(read_beside > 0, "no file was read at all");
 }
 
 /// Damages a PyTorch file as a whole, or the pickle in it, which lies near its head and is stored as it is.

@@ -3,6 +3,8 @@
 # logs): no panic, and no more memory than a file is worth.
 #
 #   tests/fuzz.sh [CASES] [READER]     e.g. tests/fuzz.sh 1000000 onnx_files
+#
+# Some readers want files: with TMPDIR on a file system in memory a million takes minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SECATEUR_FUZZ_CASES=${1:-1000000} RUST_BACKTRACE=0 cargo test --release --test fuzz -- "${2:-}"

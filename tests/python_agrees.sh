@@ -2,12 +2,12 @@
 # Weights out of PyTorch into Secateur, and ONNX out of Secateur into ONNX Runtime: the same logits within 1e-4, with and
 # without FBS gates, and the same active channels.
 #
-#   tests/python_agrees.sh [PYTHON]     a Python with torch, onnx, onnxruntime and numpy; python3 if not given
+#   PYTHON=… tests/python_agrees.sh     a Python with torch, onnx, onnxruntime and numpy; python3 if not given
 #
 # Uses target/debug/secateur, which is built first, unless SECATEUR names another program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=${1:-python3}
+python=${PYTHON:-python3}
 if ! "$python" -c 'import numpy, onnx, onnxruntime, torch' 2>/dev/null; then
   echo "skipped: $python has not all of torch, onnx, onnxruntime and numpy"
   exit 0

@@ -6,13 +6,17 @@ use crate::infer::{BenchInfer, BenchSearch};
 use crate::kernel::Kernel;
 use crate::model::Density;
 use crate::model::net::NormStatistics;
+use crate::run::bench::{Spread, bench_answer};
+use crate::run::device::DeviceName;
+use crate::run::execute::Place;
+use crate::run::folder::threads;
 use crate::train::bench::BenchTrain;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 
 #[derive(clap::Args)]
 pub struct BenchArgs {
-    /// infer, train, search or frame
+    /// infer, train, search, frame or answer
     pub task: String,
     /// A network of the zoo
     #[arg(long, default_value = "m-cifarnet")]
@@ -44,6 +48,9 @@ pub struct BenchArgs {
     /// infer: no convolution by Winograd's algorithm
     #[arg(long)]
     direct: bool,
+    /// infer: share of each convolution's columns that is kept
+    #[arg(long, default_value_t = 1.0)]
+    columns: f64,
     /// train: norm statistics over `all` images or the `active` ones
     #[arg(long, default_value = "active")]
     norm_statistics: String,
@@ -71,7 +78,17 @@ pub fn bench(args: &BenchArgs) -> Done {
         (given, _) => given.to_vec(),
     };
     ensure_counts(&batches, &args.threads).or_bad_input()?;
+    if !(args.columns > 0.0 && args.columns <= 1.0) {
+        return Err(anyhow!(
+            "--columns {}: expected more than 0 and at most 1",
+            args.columns
+        ))
+        .or_bad_input();
+    }
     let width = args.width.unwrap_or(if args.task == "search" { 0.5 } else { 1.0 });
+    if args.task == "answer" {
+        return answer(args);
+    }
     if args.task == "search" {
         return search(args, kernel, width, &batches);
     }
@@ -100,6 +117,7 @@ pub fn bench(args: &BenchArgs) -> Done {
                         seconds,
                         kernel,
                         winograd: !args.direct,
+                        columns: args.columns,
                     }
                     .run(),
                     "train" => BenchTrain {
@@ -113,7 +131,9 @@ pub fn bench(args: &BenchArgs) -> Done {
                         norm_statistics,
                     }
                     .run(),
-                    other => Err(anyhow!("unknown task {other}, expected infer, train, search or frame")),
+                    other => Err(anyhow!(
+                        "unknown task {other}, expected infer, train, search, frame or answer"
+                    )),
                 };
                 let row = row.or_bad_input()?;
                 let line = Line {
@@ -135,6 +155,31 @@ pub fn bench(args: &BenchArgs) -> Done {
             }
         }
     }
+    Ok(0)
+}
+
+/// Questions and stops, timed through a session.
+fn answer(args: &BenchArgs) -> Done {
+    let runs = std::env::temp_dir().join(format!("secateur-bench-{}", std::process::id()));
+    let place = Place {
+        runs: runs.clone(),
+        device: DeviceName::default(),
+        threads: threads(),
+    };
+    let times = bench_answer(place, 40, 10);
+    // Nobody reads these runs.
+    drop(std::fs::remove_dir_all(&runs));
+    let times = times.or_failed()?;
+    args.json.say(&times, || {
+        let say = |s: &Spread| format!("{:.1} ms (worst of {}: {:.1})", s.median_ms, s.n, s.worst_ms);
+        format!(
+            "opened and measured in {:.0} ms; first answer to a drag {}, beside a training {}; stop {}",
+            times.open_ms,
+            say(&times.first),
+            say(&times.first_in_training),
+            say(&times.stop)
+        )
+    });
     Ok(0)
 }
 

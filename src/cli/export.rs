@@ -59,7 +59,8 @@ pub fn export(args: &ExportArgs) -> Done {
     let a = done.agreement;
     let fact = json!({
         "file": done.file, "bytes": done.bytes, "density": done.density, "max_abs_diff": a.max_abs_diff,
-        "top1_agreement": a.top1_agreement, "n": a.n, "ties": a.ties, "images": images,
+        "top1_agreement": a.top1_agreement, "n": a.n, "ties": a.ties, "images": images, "masked": done.masked.name(),
+        "params": done.params, "macs_dense": done.macs_dense, "macs": done.macs,
     });
     args.json.say(&fact, || {
         format!(

@@ -22,21 +22,31 @@ pub fn inspect(args: &InspectArgs) -> Done {
     for layer in layers {
         let node = &spec.nodes[layer.node];
         let [input, output] = [shapes[node.inputs[0]], shapes[layer.node]];
-        let (kernel, stride) = match node.op {
-            Op::Conv { kernel, stride, .. } => (Some(kernel), Some(stride)),
-            _ => (None, None),
+        let (kernel, stride, groups) = match node.op {
+            Op::Conv {
+                kernel, stride, groups, ..
+            } => (Some(kernel), Some(stride), Some(groups)),
+            _ => (None, None, None),
         };
         let (filters, columns) = match (&node.op, model.masks.get(&node.name)) {
             (Op::Conv { .. }, Some(m)) => (
                 Some(m.filters.iter().filter(|&&b| b).count()),
                 Some(m.columns.iter().filter(|&&b| b).count()),
             ),
-            (&Op::Conv { filters, kernel, .. }, None) => (Some(filters), Some(input[0] * kernel * kernel)),
+            (
+                &Op::Conv {
+                    filters,
+                    kernel,
+                    groups,
+                    ..
+                },
+                None,
+            ) => (Some(filters), Some(input[0] / groups * kernel * kernel)),
             (&Op::Linear { outputs, .. }, _) => (Some(outputs), Some(input[0])),
             _ => (None, None),
         };
         let fact = json!({
-            "name": node.name, "kind": node.op.kind(), "in": input[0], "out": output[0], "kernel": kernel, "stride": stride, "hw": [output[1], output[2]],
+            "name": node.name, "kind": node.op.kind(), "in": input[0], "out": output[0], "kernel": kernel, "stride": stride, "groups": groups, "hw": [output[1], output[2]],
             "macs": layer.cost.macs, "params": layer.cost.params, "filters_kept": filters, "columns_kept": columns,
         });
         let size = |v: Option<usize>| v.map_or_else(|| "–".to_owned(), |v| v.to_string());

@@ -16,7 +16,6 @@ mod onnx_out;
 mod onnx_tensor;
 mod pack;
 mod pickle;
-mod place;
 mod probe;
 mod proto;
 mod tensors;
@@ -25,7 +24,7 @@ mod torch_names;
 mod torch_spec;
 
 pub use agree::{Agreement, TOLERANCE, compare};
-pub use export::{Export, Exported, Format, export};
+pub use export::{Export, Exported, Format, Masked, export};
 pub use import::{Import, Imported, import, onnx_model};
 pub use onnx_out::{ONNX_KEYS, onnx_bytes};
 pub use probe::Probe;

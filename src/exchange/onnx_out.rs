@@ -3,7 +3,8 @@
 //!
 //! Input `image`, float32 `[batch, c, h, w]`, normalized; output `logits`, `[batch, classes]`. Norms that follow a
 //! convolution are folded into it, which is exact: a gate multiplies after its norm. Dropout is left out. Masked weights are
-//! zeros of a dense kernel, so a column-pruned net costs another runtime what the dense one does; only a cut one is smaller.
+//! zeros of a dense kernel and masked filters give zeros, so a masked net costs another runtime what the whole one does;
+//! only a cut one is smaller.
 
 use super::onnx_gate;
 use super::proto::{Graph, batch_of, float, int, ints, property};
@@ -11,6 +12,7 @@ use crate::model::checkpoint::{Checkpoint, Moments, NormStats};
 use crate::model::spec::{NetSpec, Op, Pad, Shift};
 use crate::model::steps::{ConvStep, Step, steps};
 use crate::model::{Array, Density};
+use crate::prune;
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
 use tract_onnx::pb::{ModelProto, OperatorSetIdProto};
@@ -29,7 +31,13 @@ const MOST_BYTES: usize = (2 << 30) - 1;
 /// # Errors
 /// A checkpoint whose parts do not fit, a gate that stands by itself, or 2 GiB and more.
 pub fn onnx_bytes(model: &Checkpoint, density: Density) -> Result<Vec<u8>> {
-    let proto = to_proto(model, density)?;
+    let proto = if model.masks.is_empty() {
+        to_proto(model, density)?
+    } else {
+        let mut zeroed = model.clone();
+        prune::zero(&mut zeroed)?;
+        to_proto(&zeroed, density)?
+    };
     let bytes = proto.encoded_len();
     ensure!(
         bytes <= MOST_BYTES,
@@ -143,20 +151,6 @@ impl<'a> Writer<'a> {
         array.with_context(|| format!("{name} is missing"))
     }
 
-    /// A layer's weight, masked entries zero.
-    fn weight(&self, node: usize) -> Result<Array> {
-        let mut weight = self.array(node, "weight")?.clone();
-        if let Some(mask) = self.model.masks.get(&self.spec.nodes[node].name) {
-            let columns = mask.columns.len().max(1);
-            for (i, w) in weight.data.iter_mut().enumerate() {
-                if !mask.keeps(i / columns, i % columns) {
-                    *w = 0.0;
-                }
-            }
-        }
-        Ok(weight)
-    }
-
     /// γ, β, mean and variance of a norm.
     fn norm(&self, node: usize) -> Result<[Vec<f32>; 4]> {
         let name = &self.spec.nodes[node].name;
@@ -205,7 +199,7 @@ impl<'a> Writer<'a> {
         else {
             unreachable!("a conv step begins with a convolution")
         };
-        let mut weight = self.weight(step.conv)?;
+        let mut weight = self.array(step.conv, "weight")?.clone();
         let mut shift = match step.norm {
             Some(norm) => {
                 let [scale, shift] = self.folded(norm)?;
@@ -316,7 +310,7 @@ impl<'a> Writer<'a> {
             Op::Flatten => done(self.flat(first, &name)?, true),
             Op::Linear { bias, .. } => {
                 let x = self.flat(first, &format!("{name}.flat"))?;
-                let weight = self.weight(i)?;
+                let weight = self.array(i, "weight")?;
                 let bias = if bias {
                     self.array(i, "bias")?.data.clone()
                 } else {

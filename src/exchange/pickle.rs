@@ -52,8 +52,17 @@ fn of_zip(file: impl Read + Seek) -> Result<BTreeSet<String>> {
     let mut called = BTreeSet::new();
     for i in 0..zip.len() {
         let entry = zip.by_index(i)?;
-        if entry.name()?.ends_with(".pkl") {
+        let name = entry.name()?.into_owned();
+        if name.ends_with(".pkl") {
             calls(&mut BufReader::new(entry.take(LARGEST_PICKLE)), &mut called)?;
+        } else if name == "byteorder" || name.ends_with("/byteorder") {
+            let mut order = String::new();
+            entry.take(16).read_to_string(&mut order)?;
+            ensure!(
+                order.trim() == "little",
+                "holds numbers in {:?} byte order, expected little",
+                order.trim()
+            );
         }
     }
     Ok(called)
@@ -87,11 +96,16 @@ fn is_dtype(name: &str) -> bool {
 /// Walks one pickle to its end without running it; adds every `module.name` it would look up.
 fn calls(from: &mut impl BufRead, called: &mut BTreeSet<String>) -> Result<()> {
     // STACK_GLOBAL takes the last two strings; a string may be recalled from the memo.
-    let mut recent = [None, None];
+    let mut recent: [Option<Rc<str>>; 2] = [None, None];
     let mut memo: BTreeMap<u64, Option<Rc<str>>> = BTreeMap::new();
     let mut memoized = 0;
     loop {
         let op = byte(from)?;
+        // Files before 1.6 say so in a pickle of their own: the key, then false.
+        ensure!(
+            op != 0x89 || recent[1].as_deref() != Some("little_endian"),
+            "holds numbers in big byte order, expected little"
+        );
         let text = match op {
             b'.' => return Ok(()),
             b'c' | b'i' => {
@@ -99,8 +113,7 @@ fn calls(from: &mut impl BufRead, called: &mut BTreeSet<String>) -> Result<()> {
                 None
             }
             0x93 => {
-                let [module, name] =
-                    std::mem::take(&mut recent).map(|s: Option<Rc<str>>| s.unwrap_or_else(|| "?".into()));
+                let [module, name] = std::mem::take(&mut recent).map(|s| s.unwrap_or_else(|| "?".into()));
                 called.insert(format!("{module}.{name}"));
                 None
             }
@@ -279,6 +292,7 @@ mod tests {
             (&b"\x80\x02X\xff\xff\xff\x7fab"[..], "cut short"),
             (b"\x80\x02", "cut short"),
             (b"\x80\x02\xff", "0xff"),
+            (b"\x80\x02}X\x0d\x00\x00\x00little_endianq\x01\x89s.", "big byte order"),
         ] {
             let text = format!("{:#}", calls_of(pickle).expect_err(expected));
             assert!(text.contains(expected), "{text}");

@@ -6,9 +6,11 @@ use super::latency;
 use crate::data::Normalization;
 use crate::kernel::Kernel;
 use crate::model::checkpoint::{Checkpoint, Header, Moments, NormStats, SCHEMA};
+use crate::model::mask::LayerMask;
 use crate::model::spec::{NetSpec, Op, Shift};
 use crate::model::{Density, Masks, weights, zoo};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,8 @@ pub struct BenchInfer {
     pub kernel: Kernel,
     /// Whether convolutions may be computed by Winograd's algorithm.
     pub winograd: bool,
+    /// Share of each convolution's columns that is kept, drawn at random.
+    pub columns: f64,
 }
 
 /// What was timed.
@@ -81,6 +85,9 @@ impl BenchInfer {
                 winograd: self.winograd,
             },
         )?;
+        if self.columns < 1.0 {
+            engine.set_masks(&random_masks(model.spec(), [1.0, self.columns], 3)?)?;
+        }
         engine.set_density(self.density);
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let images: Vec<f32> = (0..self.batch * IMAGE.iter().product::<usize>())
@@ -142,4 +149,29 @@ pub(super) fn random_model(spec: NetSpec, seed: u64) -> Result<Checkpoint> {
         stats: BTreeMap::from([(Density::FULL, stats)]),
         header,
     })
+}
+
+/// Masks that keep these shares of every convolution's filters and columns, at least one of each, drawn anew for each seed.
+pub(super) fn random_masks(spec: &NetSpec, [filters, columns]: [f64; 2], seed: u64) -> Result<Masks> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut draw = |n: usize, share: f64| {
+        let kept = ((n as f64 * share).round() as usize).clamp(1, n);
+        let mut bits: Vec<bool> = (0..n).map(|i| i < kept).collect();
+        bits.shuffle(&mut rng);
+        bits
+    };
+    let weights = weights::expected(spec)?;
+    let mut mask = |node: usize| {
+        let name = &spec.nodes[node].name;
+        let shape = weights
+            .get(&format!("{name}.weight"))
+            .context("a convolution has weights")?;
+        let mask = LayerMask {
+            filters: draw(shape[0], filters),
+            columns: draw(shape[1..].iter().product(), columns),
+            elements: Vec::new(),
+        };
+        Ok((name.clone(), mask))
+    };
+    spec.convs().into_iter().map(&mut mask).collect()
 }

@@ -1,15 +1,13 @@
 //! Times the quick evaluations of a search: trial masks, one after the other, on one compiled network.
 //! Knows nothing of searches, data sets, or of how rows are shown.
 
-use super::bench::{BenchRow, random_model};
+use super::bench::{BenchRow, random_masks, random_model};
 use super::engine::{Engine, Options, compile};
 use super::{latency, tally::Tally};
 use crate::kernel::Kernel;
-use crate::model::mask::LayerMask;
 use crate::model::spec::NetSpec;
 use crate::model::{Masks, zoo};
-use anyhow::{Context, Result, ensure};
-use rand::seq::SliceRandom;
+use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -85,7 +83,7 @@ impl BenchSearch {
         let dense = engine.run(&images[..size]).macs;
         let share = self.share(model.spec(), &mut engine, &images[..size])?;
         let trials = (0..TRIALS)
-            .map(|seed| self.trial(model.spec(), share, seed))
+            .map(|seed| random_masks(model.spec(), self.shares(share), seed))
             .collect::<Result<Vec<Masks>>>()?;
         let mut evaluate = |i: usize| -> Result<(f64, u64)> {
             let at = Instant::now();
@@ -124,42 +122,20 @@ impl BenchSearch {
         })
     }
 
+    fn shares(&self, share: f64) -> [f64; 2] {
+        [share, if self.columns { share } else { 1.0 }]
+    }
+
     /// The share of filters (and columns) that gives the ratio, by bisection on measured MACs.
     fn share(&self, spec: &NetSpec, engine: &mut Engine, image: &[f32]) -> Result<f64> {
         let dense = engine.run(image).macs;
         let [mut low, mut high] = [0.0, 1.0];
         for _ in 0..12 {
             let middle = (low + high) / 2.0;
-            engine.set_masks(&self.trial(spec, middle, 0)?)?;
+            engine.set_masks(&random_masks(spec, self.shares(middle), 0)?)?;
             let too_many = engine.run(image).macs as f64 * self.macs_ratio > dense as f64;
             *(if too_many { &mut high } else { &mut low }) = middle;
         }
         Ok(high)
-    }
-
-    /// Masks that keep this share of every convolution's filters, at least one, drawn anew for each seed.
-    fn trial(&self, spec: &NetSpec, share: f64, seed: u64) -> Result<Masks> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut draw = |n: usize, share: f64| {
-            let kept = ((n as f64 * share).round() as usize).clamp(1, n);
-            let mut bits: Vec<bool> = (0..n).map(|i| i < kept).collect();
-            bits.shuffle(&mut rng);
-            bits
-        };
-        let weights = crate::model::weights::expected(spec)?;
-        let mut mask = |node: usize| {
-            let name = &spec.nodes[node].name;
-            let shape = weights
-                .get(&format!("{name}.weight"))
-                .context("a convolution has weights")?;
-            let columns = shape[1..].iter().product();
-            let mask = LayerMask {
-                filters: draw(shape[0], share),
-                columns: draw(columns, if self.columns { share } else { 1.0 }),
-                elements: Vec::new(),
-            };
-            Ok((name.clone(), mask))
-        };
-        spec.convs().into_iter().map(&mut mask).collect()
     }
 }

@@ -9,7 +9,7 @@ use super::conv_plan::{Forms, Lists, Run};
 use super::gate::{self, Gate};
 use super::kept::Kept;
 use super::plane;
-use crate::kernel::{Columns, Epilogue, Layout, Pool, WinogradScratch};
+use crate::kernel::{Epilogue, Layout, Pool, WinogradScratch};
 use crate::model::checkpoint::Moments;
 use crate::model::spec::Shift;
 
@@ -52,16 +52,12 @@ pub(super) struct Conv {
     pub residual: Option<(usize, Layout)>,
     pub forms: Forms,
     pub kept: Kept,
-    /// Columns of one input channel.
-    pub taps: usize,
     pub norm: Option<Norm>,
     pub gate: Option<Gate>,
     pub relu: bool,
     /// Folded: of the norm alone, before the gate's π and β.
     pub scale: Vec<f32>,
     pub shift: Vec<f32>,
-    /// No column at all.
-    pub none: Columns,
 }
 
 /// What a convolution keeps between images on one worker.
@@ -200,15 +196,16 @@ impl Conv {
         let run = Run {
             input: x.data,
             filters: &state.live,
+            kept: &self.kept,
             epilogue,
         };
-        self.forms.run(run, &state.lists, scratch, pool, output);
+        let weights = self.forms.run(run, &state.lists, scratch, pool, output);
         if !state.constant.is_empty() {
             let run = Run {
                 filters: &state.constant,
                 ..run
             };
-            self.forms.run_direct(run, &self.none, None, output);
+            self.forms.run_without_columns(run, output);
         }
         active.clear();
         active.extend_from_slice(&state.live);
@@ -219,7 +216,7 @@ impl Conv {
         let layout = self.forms.output();
         let positions = layout.height * layout.width;
         Macs {
-            conv: (state.live.len() * state.lists.columns(self.taps) * positions) as u64,
+            conv: weights * positions as u64,
             gate: self
                 .gate
                 .as_ref()

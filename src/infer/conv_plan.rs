@@ -1,9 +1,10 @@
-//! The two forms of one convolution, direct and by Winograd's algorithm, and which one an image takes.
-//! Knows nothing of norms or gates.
+//! The forms of one convolution, direct and by Winograd's algorithm, and which one an image takes; or row by row, where the
+//! kernels have no such convolution. Knows nothing of norms or gates.
 //!
-//! Both read and write the same layouts, so the choice is free for each image. It depends on nothing but the
+//! Direct and Winograd read and write the same layouts, so the choice is free for each image. It depends on nothing but the
 //! numbers of active channels and filters.
 
+use super::grouped::{Rows, RowsCall};
 use super::kept::Kept;
 use crate::kernel::{
     Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pool, WinogradPlan, WinogradScratch,
@@ -12,19 +13,33 @@ use crate::kernel::{
 /// Plans and weights of one convolution.
 #[derive(Clone, Debug)]
 pub(super) struct Forms {
-    direct: ConvPlan,
+    way: Way,
     /// `[filters, columns]`.
     weights: Vec<f32>,
     /// The weights without masked single ones; empty if there are none.
     masked: Vec<f32>,
-    winograd: Option<(WinogradPlan, Vec<f32>)>,
     taps: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Kernel(Box<Plans>),
+    Rows(Rows),
+}
+
+#[derive(Clone, Debug)]
+struct Plans {
+    direct: ConvPlan,
+    winograd: Option<(WinogradPlan, Vec<f32>)>,
+    /// No column at all.
+    none: Columns,
 }
 
 /// The columns of one image, for the form it takes. Made anew only when its channels change.
 #[derive(Debug)]
 pub(super) struct Lists {
-    direct: Columns,
+    /// Absent where rows follow channels.
+    direct: Option<Columns>,
     winograd: Option<Columns>,
     by_winograd: bool,
     made_for: Vec<u32>,
@@ -37,6 +52,7 @@ pub(super) struct Lists {
 pub(super) struct Run<'a> {
     pub input: &'a [f32],
     pub filters: &'a [u32],
+    pub kept: &'a Kept,
     pub epilogue: Epilogue<'a>,
 }
 
@@ -52,31 +68,58 @@ impl Forms {
         let winograd = winograd
             .then(|| WinogradPlan::new(kernel, shape, output, residual))
             .flatten();
+        let direct = ConvPlan::forward(kernel, shape, output, residual);
         Self {
-            direct: ConvPlan::forward(kernel, shape, output, residual),
-            winograd: winograd.map(|plan| {
-                let transformed = plan.transform(&weights);
-                (plan, transformed)
-            }),
+            way: Way::Kernel(Box::new(Plans {
+                none: direct.columns(),
+                direct,
+                winograd: winograd.map(|plan| {
+                    let transformed = plan.transform(&weights);
+                    (plan, transformed)
+                }),
+            })),
             weights,
             masked: Vec::new(),
             taps: shape.taps(),
         }
     }
 
+    /// Of a convolution that the kernels do not have.
+    pub fn by_rows(rows: Rows, weights: Vec<f32>) -> Self {
+        Self {
+            taps: rows.taps(),
+            way: Way::Rows(rows),
+            weights,
+            masked: Vec::new(),
+        }
+    }
+
     /// The layout it reads.
     pub fn input(&self) -> &Layout {
-        self.direct.input()
+        match &self.way {
+            Way::Kernel(plans) => plans.direct.input(),
+            Way::Rows(rows) => &rows.input,
+        }
     }
 
     /// The layout it writes.
     pub fn output(&self) -> &Layout {
-        self.direct.output()
+        match &self.way {
+            Way::Kernel(plans) => plans.direct.output(),
+            Way::Rows(rows) => &rows.output,
+        }
+    }
+
+    fn winograd(&self) -> Option<&(WinogradPlan, Vec<f32>)> {
+        match &self.way {
+            Way::Kernel(plans) => plans.winograd.as_ref(),
+            Way::Rows(_) => None,
+        }
     }
 
     #[cfg(test)]
     pub fn has_winograd(&self) -> bool {
-        self.winograd.is_some()
+        self.winograd().is_some()
     }
 
     /// Masks single weights, one entry a weight; none if empty. Masked in place, they are read as zeros.
@@ -90,8 +133,11 @@ impl Forms {
     pub fn lists(&self) -> Lists {
         let channels = self.input().channels;
         Lists {
-            direct: self.direct.columns(),
-            winograd: self.winograd.as_ref().map(|(plan, _)| plan.columns()),
+            direct: match &self.way {
+                Way::Kernel(plans) => Some(plans.direct.columns()),
+                Way::Rows(_) => None,
+            },
+            winograd: self.winograd().map(|(plan, _)| plan.columns()),
             by_winograd: false,
             made_for: Vec::with_capacity(channels),
             is_made: false,
@@ -101,14 +147,14 @@ impl Forms {
 
     /// Makes `scratch` large enough for its calls.
     pub fn make_room(&self, scratch: &mut WinogradScratch) {
-        if let Some((plan, _)) = &self.winograd {
+        if let Some((plan, _)) = self.winograd() {
             plan.make_room(scratch);
         }
     }
 
     /// Chooses the form for one image and lists its columns: those of `channels`, less what is masked.
     pub fn list(&self, channels: &[u32], filters: usize, kept: &Kept, lists: &mut Lists) {
-        let by_winograd = self.winograd.as_ref().is_some_and(|(plan, _)| {
+        let by_winograd = self.winograd().is_some_and(|(plan, _)| {
             let read = channels.iter().filter(|&&c| kept.channel(c)).count();
             // Its tiles mix the columns of a channel and the weights of a filter.
             !kept.splits_channels() && self.masked.is_empty() && plan.pays([read, filters])
@@ -120,19 +166,21 @@ impl Forms {
         lists.made_for.clear();
         lists.made_for.extend_from_slice(channels);
         lists.listed.clear();
+        let Some(direct) = &mut lists.direct else { return };
         if kept.splits_channels() {
             lists.listed.extend(channels.iter().flat_map(|&c| kept.columns_of(c)));
-            lists.direct.set_columns(&lists.listed);
+            direct.set_columns(&lists.listed);
             return;
         }
         lists.listed.extend(channels.iter().filter(|&&c| kept.channel(c)));
         match &mut lists.winograd {
             Some(columns) if by_winograd => columns.set_channels(&lists.listed),
-            _ => lists.direct.set_channels(&lists.listed),
+            _ => direct.set_channels(&lists.listed),
         }
     }
 
-    /// Computes the listed filters into `output`; with a pool, on all its threads, to the same bits.
+    /// Computes the listed filters into `output`; with a pool, kernels run on all its threads, to the same bits.
+    /// Gives the weights it read: MACs of one position.
     pub fn run(
         &self,
         run: Run,
@@ -140,35 +188,46 @@ impl Forms {
         scratch: &mut WinogradScratch,
         pool: Option<&mut Pool>,
         output: &mut [f32],
-    ) {
-        if let (Some((plan, weights)), Some(columns), true) = (&self.winograd, &lists.winograd, lists.by_winograd) {
+    ) -> u64 {
+        let filters = run.filters.len();
+        if let (Some((plan, weights)), Some(columns), true) = (self.winograd(), &lists.winograd, lists.by_winograd) {
             let call = run.call(weights, columns);
             match pool {
                 Some(pool) => plan.run_on(pool, &call, scratch, output),
                 None => plan.run(&call, scratch, output),
             }
-            return;
+            return (filters * columns.len() * self.taps) as u64;
         }
-        self.run_direct(run, &lists.direct, pool, output);
+        match (&self.way, &lists.direct) {
+            (Way::Kernel(plans), Some(columns)) => {
+                let call = run.call(self.weights(), columns);
+                match pool {
+                    Some(pool) => plans.direct.run_on(pool, &call, output),
+                    None => plans.direct.run(&call, output),
+                }
+                (filters * columns.len()) as u64
+            }
+            (Way::Rows(rows), _) => rows.run(&run.by_rows(self.weights(), &lists.made_for), output),
+            (Way::Kernel(_), None) => unreachable!("the lists are of another convolution"),
+        }
     }
 
-    /// The same without columns if `columns` is an empty list of [`Self::no_columns`].
-    pub fn run_direct(&self, run: Run, columns: &Columns, pool: Option<&mut Pool>, output: &mut [f32]) {
-        let weights = if self.masked.is_empty() {
+    /// The same as if no column lived: scale, shift and residual alone.
+    pub fn run_without_columns(&self, run: Run, output: &mut [f32]) {
+        match &self.way {
+            Way::Kernel(plans) => plans.direct.run(&run.call(self.weights(), &plans.none), output),
+            Way::Rows(rows) => {
+                rows.run(&run.by_rows(self.weights(), &[]), output);
+            }
+        }
+    }
+
+    fn weights(&self) -> &[f32] {
+        if self.masked.is_empty() {
             &self.weights
         } else {
             &self.masked
-        };
-        let call = run.call(weights, columns);
-        match pool {
-            Some(pool) => self.direct.run_on(pool, &call, output),
-            None => self.direct.run(&call, output),
         }
-    }
-
-    /// A list of no column at all.
-    pub fn no_columns(&self) -> Columns {
-        self.direct.columns()
     }
 }
 
@@ -182,17 +241,20 @@ impl<'a> Run<'a> {
             epilogue: self.epilogue,
         }
     }
+
+    fn by_rows(self, weights: &'a [f32], present: &'a [u32]) -> RowsCall<'a> {
+        RowsCall {
+            input: self.input,
+            present,
+            weights,
+            filters: self.filters,
+            kept: self.kept,
+            epilogue: self.epilogue,
+        }
+    }
 }
 
 impl Lists {
-    /// Columns of the weight matrix that are listed.
-    pub fn columns(&self, taps: usize) -> usize {
-        match &self.winograd {
-            Some(channels) if self.by_winograd => channels.len() * taps,
-            _ => self.direct.len(),
-        }
-    }
-
     /// Whether the image takes Winograd's form.
     #[cfg(test)]
     pub fn by_winograd(&self) -> bool {

@@ -91,8 +91,7 @@ pub struct Engine {
 /// Compiles a checkpoint: every gate at density 1, buffers for `options.threads` images at once, results for `options.batch`.
 ///
 /// # Errors
-/// Parts that do not fit each other, or a network the kernels do not have: groups, a stride above 2, padding as large as
-/// its kernel, a gate that is not on a convolution with a norm.
+/// Parts that do not fit each other, or a gate that is not on a convolution with a norm.
 pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
     checkpoint.check()?;
     let program = plan::plan(checkpoint, options)?;

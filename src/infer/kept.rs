@@ -10,7 +10,7 @@ pub(super) struct Kept {
     taps: usize,
     /// By filter.
     filters: Vec<bool>,
-    /// By input channel: whether any of its columns lives.
+    /// By input channel (of a group): whether any of its columns lives.
     channels: Vec<bool>,
     /// By column.
     columns: Vec<bool>,
@@ -81,6 +81,11 @@ impl Kept {
     /// Whether some channel is read in part only.
     pub fn splits_channels(&self) -> bool {
         self.splits_channels
+    }
+
+    /// Whether a column lives.
+    pub fn column(&self, column: usize) -> bool {
+        self.columns[column]
     }
 
     /// The columns of channel `c` that live.

@@ -5,11 +5,12 @@ use super::conv::{Conv, Norm};
 use super::conv_plan::Forms;
 use super::engine::Options;
 use super::gate::Gate;
+use super::grouped::Rows;
 use super::kept::Kept;
 use super::linear::{Linear, Matrix};
 use super::plane::Window;
 use super::program::{Action, Program, Tensor, assign};
-use crate::kernel::{ConvShape, Layout, Pad};
+use crate::kernel::{ConvShape, Layout};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::spec::{NetSpec, Op, Shape};
 use crate::model::steps::{ConvStep, Step, steps};
@@ -90,7 +91,7 @@ impl Planner<'_> {
             .consumers(i)
             .into_iter()
             .find_map(|j| match self.spec.nodes[j].op {
-                Op::Conv { .. } => self.shape(j).ok().map(|s| Layout::input(&s)),
+                Op::Conv { .. } => self.shape(j).map(|s| Layout::input(&s)),
                 Op::Dropout { .. } => self.reader(j),
                 _ => None,
             })
@@ -100,7 +101,8 @@ impl Planner<'_> {
         self.of_node[i].with_context(|| format!("node {} is read before it is computed", self.spec.nodes[i].name))
     }
 
-    fn shape(&self, conv: usize) -> Result<ConvShape> {
+    /// A convolution as the kernels have it. They have no groups, no stride above 2, no padding of the kernel's size and more.
+    fn shape(&self, conv: usize) -> Option<ConvShape> {
         let node = &self.spec.nodes[conv];
         let Op::Conv {
             filters,
@@ -113,29 +115,15 @@ impl Planner<'_> {
         else {
             unreachable!("a conv step begins with a convolution")
         };
-        ensure!(groups == 1, "node {}: {groups} groups, expected 1", node.name);
         let [in_channels, in_h, in_w] = self.shapes[node.inputs[0]];
-        ensure!(stride <= 2, "node {}: stride {stride}, expected 1 or 2", node.name);
-        let most = pad.top.max(pad.bottom).max(pad.left).max(pad.right);
-        ensure!(
-            most < kernel,
-            "node {}: padding {most}, expected less than the kernel, {kernel}",
-            node.name
-        );
-        let pad = Pad {
-            top: pad.top,
-            bottom: pad.bottom,
-            left: pad.left,
-            right: pad.right,
-        };
-        Ok(ConvShape {
+        (groups == 1 && stride <= 2 && pad.is_below(kernel)).then_some(ConvShape {
             in_channels,
             filters,
             in_h,
             in_w,
             kernel: [kernel, kernel],
             stride,
-            pad,
+            pad: pad.into(),
         })
     }
 
@@ -185,29 +173,49 @@ impl Planner<'_> {
 
     fn conv(&mut self, step: &ConvStep) -> Result<()> {
         let node = &self.spec.nodes[step.conv];
-        let shape = self.shape(step.conv)?;
+        let Op::Conv {
+            filters,
+            kernel,
+            groups,
+            ..
+        } = node.op
+        else {
+            unreachable!("a conv step begins with a convolution")
+        };
+        let shape = self.shape(step.conv);
         ensure!(
             step.gate.is_none() || step.norm.is_some(),
             "node {}: a gate on a convolution without a norm",
             node.name
         );
         let mut input = self.read(step.input)?;
-        let sum = if step.relu { None } else { self.sum_after(step.output) };
+        // Rows add nothing to what they compute.
+        let takes_sum = !step.relu && shape.is_some();
+        let sum = if takes_sum { self.sum_after(step.output) } else { None };
         let end = sum.as_ref().map_or(step.output, |s| s.end);
         let residual = sum.as_ref().map(|s| (s.other, self.tensors[s.other].layout));
         if let Some(sum) = &sum {
             self.fused[sum.add] = true;
             self.fused[sum.end] = true;
         }
-        let output = self.tensor(end);
-        let layout = self.tensors[output].layout;
-        let forms = Forms::new(
-            (self.options.kernel, self.options.winograd),
-            &shape,
-            self.array(step.conv, "weight")?,
-            layout,
-            residual.map(|r| r.1),
-        );
+        let output = match shape {
+            Some(_) => self.tensor(end),
+            None => self.tensor_in(end, self.contiguous(end)),
+        };
+        let weight = self.array(step.conv, "weight")?;
+        let forms = match shape {
+            Some(shape) => Forms::new(
+                (self.options.kernel, self.options.winograd),
+                &shape,
+                weight,
+                self.tensors[output].layout,
+                residual.map(|r| r.1),
+            ),
+            None => {
+                let rows = Rows::new(&node.op, self.shapes[step.input], self.shapes[step.conv]);
+                Forms::by_rows(rows, weight)
+            }
+        };
         if self.tensors[input].layout != *forms.input() {
             self.tensors.push(Tensor {
                 layout: *forms.input(),
@@ -220,7 +228,7 @@ impl Planner<'_> {
         // As in training, a norm makes a bias before it void.
         let bias = match node.op {
             Op::Conv { bias: true, .. } if step.norm.is_none() => self.array(step.conv, "bias")?,
-            _ => vec![0.0; shape.filters],
+            _ => vec![0.0; filters],
         };
         let conv = Conv {
             node: step.conv,
@@ -228,14 +236,12 @@ impl Planner<'_> {
             input,
             output,
             residual,
-            kept: Kept::whole(shape.filters, shape.in_channels, shape.taps()),
-            taps: shape.taps(),
+            kept: Kept::whole(filters, self.shapes[step.input][0] / groups, kernel * kernel),
             norm: step.norm.map(|n| self.norm(n)).transpose()?,
             gate: step.gate.map(|(gate, form)| self.gate(gate, form)).transpose()?,
             relu: step.relu || sum.is_some_and(|s| s.relu),
-            scale: vec![1.0; shape.filters],
+            scale: vec![1.0; filters],
             shift: bias,
-            none: forms.no_columns(),
             forms,
         };
         self.actions.push(Action::Conv(Box::new(conv)));

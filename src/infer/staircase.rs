@@ -53,6 +53,102 @@ pub fn staircase(spec: &NetSpec, stairs: Stairs, check: &mut dyn FnMut() -> Resu
     Ok(out)
 }
 
+/// One layer's times over filters and input channels, on this machine. Never falling: what is smaller is not slower.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Surface {
+    /// The layer's name.
+    pub name: String,
+    /// Columns of one input channel.
+    pub taps: usize,
+    /// Filters, rising.
+    pub filters: Vec<usize>,
+    /// Input channels, rising; one entry where filters do not read all channels.
+    pub channels: Vec<usize>,
+    /// Milliseconds of an image, `[filters, channels]`.
+    pub ms: Vec<f64>,
+}
+
+impl Surface {
+    /// Milliseconds with so many filters and columns, between the points that were measured.
+    pub fn at(&self, filters: usize, columns: usize) -> f64 {
+        if filters == 0 || columns == 0 {
+            return 0.0;
+        }
+        let (row, down) = place(&self.filters, filters as f64);
+        let (column, along) = place(&self.channels, columns as f64 / self.taps as f64);
+        let width = self.channels.len();
+        let ms = |r: usize, c: usize| self.ms[r.min(self.filters.len() - 1) * width + c.min(width - 1)];
+        let between = |a: f64, b: f64, share: f64| a + (b - a) * share;
+        between(
+            between(ms(row, column), ms(row, column + 1), along),
+            between(ms(row + 1, column), ms(row + 1, column + 1), along),
+            down,
+        )
+    }
+}
+
+/// The last point at or below `at`, and the share of the way to the next. Outside, the nearest point.
+fn place(points: &[usize], at: f64) -> (usize, f64) {
+    let next = points.partition_point(|&p| p as f64 <= at);
+    match (next.checked_sub(1), points.get(next)) {
+        (None, _) => (0, 0.0),
+        (Some(low), None) => (low, 0.0),
+        (Some(low), Some(&high)) => {
+            let from = points[low] as f64;
+            (low, (at - from) / (high as f64 - from))
+        }
+    }
+}
+
+/// Times layers as [`staircase`] does, over both their filters and their input channels.
+///
+/// # Errors
+/// As [`staircase`].
+pub fn surfaces(spec: &NetSpec, stairs: Stairs, check: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Surface>> {
+    let shapes = spec.shapes()?;
+    let mut out = Vec::new();
+    for node in &spec.nodes {
+        let Some(&from) = node.inputs.first() else { continue };
+        let Some(most) = width_of(&node.op) else { continue };
+        let (reads_all, taps) = match node.op {
+            Op::Conv { groups, kernel, .. } => (groups == 1, kernel * kernel),
+            _ => (true, 1),
+        };
+        let input = shapes[from];
+        let filters = from_one(most, stairs.widths);
+        let channels = if reads_all { from_one(input[0], stairs.widths) } else { vec![1] };
+        let mut ms: Vec<f64> = Vec::new();
+        for (r, &width) in filters.iter().enumerate() {
+            for (c, &n) in channels.iter().enumerate() {
+                check()?;
+                let image = [if reads_all { n } else { input[0] }, input[1], input[2]];
+                let measured = time(node, image, width, stairs)?.median_ms;
+                let above = if r > 0 { ms[(r - 1) * channels.len() + c] } else { 0.0 };
+                let before = if c > 0 { ms[r * channels.len() + c - 1] } else { 0.0 };
+                ms.push(measured.max(above).max(before));
+            }
+        }
+        let name = node.name.clone();
+        out.push(Surface {
+            name,
+            taps,
+            filters,
+            channels,
+            ms,
+        });
+    }
+    Ok(out)
+}
+
+/// One, and then as [`widths`].
+fn from_one(most: usize, steps: usize) -> Vec<usize> {
+    let mut out = widths(most, steps);
+    if out[0] > 1 {
+        out.insert(0, 1);
+    }
+    out
+}
+
 fn width_of(op: &Op) -> Option<usize> {
     match *op {
         Op::Conv { filters, groups, .. } if groups == 1 || groups == filters => Some(filters),
@@ -147,5 +243,37 @@ mod tests {
         assert_eq!(text.expect_err("stops").to_string(), "stopped");
         assert_eq!(widths(96, 8), [12, 24, 36, 48, 60, 72, 84, 96]);
         assert_eq!(widths(3, 8), [1, 2, 3]);
+    }
+
+    #[test]
+    fn between_points_time_is_interpolated() {
+        let surface = Surface {
+            name: "conv".into(),
+            taps: 9,
+            filters: vec![1, 9],
+            channels: vec![2, 4],
+            ms: vec![1.0, 2.0, 5.0, 10.0],
+        };
+        let at = |filters: usize, channels: usize| surface.at(filters, channels * 9);
+        assert_eq!([at(1, 2), at(9, 4), at(5, 2), at(5, 4), at(1, 3)], [1.0, 10.0, 3.0, 6.0, 1.5]);
+        assert_eq!(surface.at(5, 27), 4.5);
+        // Outside what was measured, the nearest.
+        assert_eq!([at(20, 9), at(1, 1), at(0, 4)], [10.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn surfaces_never_fall() {
+        let spec = zoo::build("lenet5", [1, 28, 28], 10, 1.0).expect("builds");
+        let stairs = Stairs {
+            widths: 2,
+            budget: Duration::ZERO,
+            threads: 1,
+        };
+        for surface in surfaces(&spec, stairs, &mut || Ok(())).expect("times") {
+            let width = surface.channels.len();
+            assert_eq!(surface.ms.len(), surface.filters.len() * width);
+            assert!(surface.ms.chunks(width).all(|row| row.is_sorted()));
+            assert!((0..width).all(|c| surface.ms.iter().skip(c).step_by(width).is_sorted()));
+        }
     }
 }

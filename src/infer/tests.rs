@@ -330,6 +330,7 @@ fn trial_masks(model: &Checkpoint, seed: u64, with_elements: bool) -> Masks {
 fn set_masks_equals_a_model_with_those_weights_zeroed() {
     let mut specs: Vec<NetSpec> = zoo::NAMES.iter().map(|name| small(name)).collect();
     specs.extend(["m-cifarnet", "resnet18"].map(wide));
+    specs.push(mobile());
     let gated = |form| specs.iter().map(move |spec| zoo::gated(spec, form));
     let all: Vec<NetSpec> = gated(Shift::Eq1)
         .chain(gated(Shift::Released))
@@ -645,22 +646,95 @@ fn odd_graphs_agree_with_burn() {
     agrees_with_burn(&masked(model, 1), percent(40));
 }
 
-#[test]
-fn networks_the_kernels_do_not_have_are_refused_by_name() {
-    let mut spec = small("lenet5");
-    let Op::Conv { stride, .. } = &mut spec.nodes[1].op else {
-        panic!("a convolution")
+/// Grouped, depthwise, stride 3, padding above the kernel, ReLU6: all that the kernels leave to plain rows.
+fn mobile() -> NetSpec {
+    let conv = |filters, kernel, stride, pad, groups| Op::Conv {
+        filters,
+        kernel,
+        stride,
+        pad: Pad::all(pad),
+        bias: true,
+        groups,
     };
-    *stride = 3;
-    spec.nodes.truncate(3);
-    spec.nodes.push(Node {
-        name: "pool".into(),
-        op: Op::GlobalAvgPool,
-        inputs: vec![2],
+    let norm = || Op::Norm {
+        eps: 1e-3,
+        affine: true,
+    };
+    let ops: [(&str, Op, &[usize]); 17] = [
+        ("image", Op::Input, &[]),
+        ("stem", conv(8, 3, 3, 1, 1), &[0]),
+        ("stem.norm", norm(), &[1]),
+        ("stem.relu", Op::Relu6, &[2]),
+        ("depth", conv(8, 3, 2, 1, 8), &[3]),
+        ("depth.norm", norm(), &[4]),
+        ("depth.relu", Op::Relu, &[5]),
+        ("point", conv(6, 1, 1, 0, 1), &[6]),
+        ("point.norm", norm(), &[7]),
+        ("pairs", conv(6, 3, 1, 1, 3), &[8]),
+        ("pairs.norm", norm(), &[9]),
+        ("sum", Op::Add, &[10, 8]),
+        ("sum.relu", Op::Relu6, &[11]),
+        ("wide", conv(4, 1, 2, 2, 2), &[12]),
+        ("pool", Op::GlobalAvgPool, &[13]),
+        ("flatten", Op::Flatten, &[14]),
+        ("classifier", Op::Linear { outputs: 5, bias: true }, &[15]),
+    ];
+    let nodes = ops.map(|(name, op, inputs)| Node {
+        name: name.into(),
+        op,
+        inputs: inputs.to_vec(),
     });
-    let model = random_model(spec, 1).expect("builds");
-    let text = compile(&model, &Options::default()).err().map(|e| e.to_string());
-    assert_eq!(text.as_deref(), Some("node conv0: stride 3, expected 1 or 2"));
+    NetSpec {
+        name: "mobile".into(),
+        input: [3, 20, 17],
+        nodes: nodes.into(),
+    }
+}
+
+#[test]
+fn what_the_kernels_do_not_have_is_computed_row_by_row() {
+    let mut plain = model(mobile(), 5);
+    // Far enough from zero that ReLU6 meets both of its ends.
+    let gamma = &mut plain.weights.get_mut("stem.norm.gamma").expect("there").data;
+    gamma.iter_mut().for_each(|v| *v *= 8.0);
+    agrees_with_burn(&plain, Density::FULL);
+    agrees_with_burn(&masked(plain, 4), Density::FULL);
+    for form in [Shift::Eq1, Shift::Released] {
+        let gated = model(zoo::gated(&mobile(), form), 5);
+        for p in [100, 50] {
+            agrees_with_burn(&gated, percent(p));
+            agrees_with_burn(&masked(gated.clone(), 4), percent(p));
+        }
+    }
+}
+
+#[test]
+fn a_dead_channel_of_a_depthwise_convolution_costs_nothing_and_is_not_read_behind_it() {
+    let mut net = model(mobile(), 5);
+    let dense = engine(&net, 1, Kernel::best()).run(&images(net.spec(), 1, 1)).clone();
+    let mut mask = LayerMask::whole(8, 9);
+    mask.filters[3] = false;
+    net.masks.insert("depth".into(), mask);
+    agrees_with_burn(&net, Density::FULL);
+    for array in ["depth.weight", "depth.norm.gamma", "depth.norm.beta"] {
+        let data = &mut net.weights.get_mut(array).expect("there").data;
+        let each = data.len() / 8;
+        data[3 * each..][..each].fill(f32::NAN);
+    }
+    let mut engine = engine(&net, 1, Kernel::best());
+    let batch = engine.run(&images(net.spec(), 1, 1));
+    assert!(batch.logits.iter().all(|v| v.is_finite()), "a dead channel was read");
+    // Its own 3×3 on 4×3 positions, and its column of the 1×1 behind it.
+    assert_eq!(dense.macs - batch.macs, (9 + 6) * 4 * 3);
+}
+
+#[test]
+fn grouped_convolutions_count_what_they_compute() {
+    let net = model(mobile(), 5);
+    let mut engine = engine(&net, 2, Kernel::best());
+    let batch = engine.run(&images(net.spec(), 2, 1));
+    let cost = cost::dense(net.spec()).expect("cost");
+    assert_eq!((batch.macs, batch.macs_conv), (2 * cost.macs, 2 * cost.macs_conv));
 }
 
 #[test]
@@ -692,6 +766,7 @@ fn the_bench_says_what_it_ran() {
         seconds: 0.0,
         kernel: Kernel::best(),
         winograd: true,
+        columns: 1.0,
     };
     let row = bench.run().expect("runs");
     let spec = zoo::build("m-cifarnet", [3, 32, 32], 10, 0.05).expect("builds");
@@ -700,6 +775,15 @@ fn the_bench_says_what_it_ran() {
         (cost::dense(&spec).expect("cost").macs, Kernel::best().name())
     );
     assert!(row.p10_ms <= row.median_ms && row.median_ms <= row.p90_ms);
+    let half = BenchInfer {
+        columns: 0.5,
+        ..bench.clone()
+    };
+    let share = half.run().expect("runs").macs as f64 / row.macs as f64;
+    assert!(
+        (0.45..0.55).contains(&share),
+        "half of the columns is {share} of the MACs"
+    );
     let unknown = BenchInfer {
         arch: "vgg17".into(),
         ..bench

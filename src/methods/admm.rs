@@ -9,7 +9,8 @@
 //! W ← Π(W); retrain with what is zero held zero
 //! ```
 
-use super::hunt::{Found, scope, spent};
+use super::hunt::{Found, scope};
+use super::meter::Meter;
 use super::stages::{self, Stretch, Target, check_dimensions};
 use crate::event::{Dimension, Event, Residual};
 use crate::model::{Array, Checkpoint, Weights};
@@ -285,12 +286,14 @@ pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
     let unit = config.target.unit;
     let sites = Sites::new(&model, &scope(&config.dimensions, config.floor, unit))?;
     let n = sites.list.len();
+    let meter = Meter::new(ctx, unit, &model)?;
+    let budget = meter.whole(&sites) / config.target.times;
     let space = Space {
         sites: &sites.list,
         floor: vec![config.floor; n],
         locks: vec![None; n],
-        budget: spent(&sites, unit, &vec![1.0; n]) / config.target.times,
-        spent: &|densities| spent(&sites, unit, densities),
+        budget,
+        spent: &|densities| meter.spent(&sites, densities),
     };
     let found = Found {
         densities: space.uniform().map_err(stages::bad_input)?,
@@ -301,7 +304,9 @@ pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
         let stage = format!("{} ADMM", stages::word(dimension));
         model = along(ctx, &stage, "admm", &model, &found, dimension, &config.admm)?;
     }
-    stages::retrain(ctx, "retraining", "admm", &model, &config.retrain)
+    let model = stages::retrain(ctx, "retraining", "admm", &model, &config.retrain)?;
+    meter.say(ctx, &model, budget)?;
+    Ok(model)
 }
 
 #[cfg(test)]

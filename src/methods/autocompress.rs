@@ -12,7 +12,8 @@
 //! ```
 
 use super::admm::{self, Admm};
-use super::hunt::{Hunt, Structures, hunt, scope, spent};
+use super::hunt::{Hunt, Structures, hunt, scope};
+use super::meter::Meter;
 use super::stages::{self, Stretch, Target, check_dimensions, retrain};
 use crate::event::{Dimension, Event};
 use crate::model::Checkpoint;
@@ -143,10 +144,12 @@ impl AutoCompressConfig {
 /// [`crate::event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
     let (mut model, start) = stages::trained(ctx)?;
-    let whole = whole(&model, config)?;
+    let meter = Meter::new(ctx, config.target.unit, &model)?;
+    let sites = Sites::new(&model, &scope(&config.dimensions, config.floor, config.target.unit))?;
+    let whole = meter.whole(&sites);
     for (i, times) in config.rounds().into_iter().enumerate() {
         let name = format!("round {}", i + 1);
-        let next = round(ctx, config, &name, &model, whole / times)?;
+        let next = round(ctx, (config, &meter), &name, &model, whole / times)?;
         let top1 = train::check(ctx, &next)?;
         if top1 < start - config.tolerance {
             let text = format!(
@@ -161,7 +164,7 @@ pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
         model = next;
     }
     for pass in 1..=config.purify.passes {
-        let next = purify(ctx, config, &format!("purification {pass}"), &model)?;
+        let next = purify(ctx, (config, &meter), &format!("purification {pass}"), &model)?;
         let top1 = train::check(ctx, &next)?;
         if top1 < start - config.tolerance {
             let text = format!("purification {pass} ends at {:.2} %: taken back", top1 * 100.0);
@@ -170,18 +173,14 @@ pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
         }
         model = next;
     }
+    meter.say(ctx, &model, whole / config.target.times)?;
     Ok(model)
-}
-
-fn whole(model: &Checkpoint, config: &AutoCompressConfig) -> Result<f64> {
-    let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
-    Ok(spent(&sites, config.target.unit, &vec![1.0; sites.list.len()]))
 }
 
 /// Search, ADMM, retraining: to at most `budget`.
 fn round(
     ctx: &mut Ctx,
-    config: &AutoCompressConfig,
+    (config, meter): (&AutoCompressConfig, &Meter),
     name: &str,
     model: &Checkpoint,
     budget: f64,
@@ -190,13 +189,13 @@ fn round(
     let ground = Structures {
         model,
         sites: &sites,
-        unit: config.target.unit,
+        meter,
     };
     let searched = Hunt {
         name: name.to_owned(),
         ground: &ground,
         floor: config.floor,
-        unit: config.target.unit,
+        unit: meter.unit,
         budget,
         images: config.images,
         reward: &|top1, _| top1,
@@ -219,23 +218,27 @@ fn round(
 
 /// Phase 2: thresholds below which parts are removed, found by the same search: as much as possible may go while the
 /// accuracy stays. Dead paths fall with the cut.
-fn purify(ctx: &mut Ctx, config: &AutoCompressConfig, name: &str, model: &Checkpoint) -> Result<Checkpoint> {
+fn purify(
+    ctx: &mut Ctx,
+    (config, meter): (&AutoCompressConfig, &Meter),
+    name: &str,
+    model: &Checkpoint,
+) -> Result<Checkpoint> {
     let purify = &config.purify;
     let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
-    let unit = config.target.unit;
-    let whole = spent(&sites, unit, &vec![1.0; sites.list.len()]);
+    let whole = meter.whole(&sites);
     let before = train::check(ctx, model)?;
     let least = before - purify.tolerance;
     let ground = Structures {
         model,
         sites: &sites,
-        unit,
+        meter,
     };
     let searched = Hunt {
         name: name.to_owned(),
         ground: &ground,
         floor: config.floor,
-        unit,
+        unit: meter.unit,
         budget: f64::INFINITY,
         images: usize::MAX,
         // What keeps the accuracy is worth what it removes; what does not, is worth less the more it loses.

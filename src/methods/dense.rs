@@ -1,16 +1,20 @@
 //! Plain training: the network as it is, the baseline of every comparison.
 //! Knows nothing of pruning.
 
+use super::stages::given;
 use crate::model::Checkpoint;
 use crate::train::{self, Ctx, Plan};
 use anyhow::Result;
 
-/// Trains the network, from the model to start from or from random weights.
+/// Trains the network, from random weights; or the model to start from, whatever its network, its masks held.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a loss that is not a number.
+/// [`crate::event::Cancelled`]; a loss that is not a number; [`crate::event::BadInput`] for a model that does not fit the images.
 pub fn run(ctx: &mut Ctx) -> Result<Checkpoint> {
-    let start = ctx.start.take();
-    let plan = Plan::plain("dense", ctx.spec.clone(), ctx.train.clone());
+    let start = given(ctx)?;
+    let plan = Plan {
+        masks: start.as_ref().map(|s| s.masks.clone()).unwrap_or_default(),
+        ..Plan::plain("dense", ctx.spec.clone(), ctx.train.clone())
+    };
     train::fit(ctx, "training", &plan, start.as_ref(), None)
 }

@@ -46,8 +46,8 @@ impl DensitiesConfig {
     pub fn check(&self) -> Result<()> {
         self.target.check()?;
         ensure!(
-            self.target.unit != Unit::Weights,
-            "method.target.unit is weights, expected macs: a gate leaves the weights as they are"
+            self.target.unit == Unit::Macs,
+            "method.target.unit is weights or ms, expected macs: what gates are counted in"
         );
         ensure!(self.images >= 1, "method.images is 0, expected at least 1");
         self.search.check()

@@ -10,6 +10,7 @@
 //! ```
 //! *Elastic* training is not in the paper: it gives one set of weights that serves every density, so that d can be chosen afterwards.
 
+use super::stages::given;
 use crate::model::net::NormStatistics;
 use crate::model::spec::Shift;
 use crate::model::steps::{ConvStep, Step, steps};
@@ -138,10 +139,11 @@ impl FbsConfig {
 /// # Errors
 /// [`crate::event::Cancelled`]; a loss that is not a number.
 pub fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
-    let start = ctx.start.take();
+    let start = given(ctx)?;
     let (spec, start) = match start {
         // Gates on a trained network, slimmed or pruned perhaps: its masks hold.
         Some(dense) if !dense.is_gated() => {
+            let dense = train::norms::put(ctx, dense)?;
             let gated = gate_on(&dense, config.shift, ctx.seed)?;
             (gated.spec().clone(), Some(gated))
         }

@@ -1,6 +1,7 @@
 //! The loop that every search runs in: propose, mask, measure on validation images without retraining, settle.
 //! Knows nothing of how proposals are made, nor of what becomes of the best.
 
+use super::meter::Meter;
 use super::stages::bad_input;
 use crate::data::{Split, batch};
 use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Trial, Unit, Verdict};
@@ -50,7 +51,7 @@ pub struct Structures<'a> {
     /// What is decided.
     pub sites: &'a Sites,
     /// What the budget counts.
-    pub unit: Unit,
+    pub meter: &'a Meter,
 }
 
 /// All that can be decided in these dimensions.
@@ -60,15 +61,6 @@ pub fn scope(dimensions: &[Dimension], floor: f32, unit: Unit) -> Scope {
         floor,
         unit,
         ..Scope::default()
-    }
-}
-
-/// What densities spend, in a unit.
-pub fn spent(sites: &Sites, unit: Unit, densities: &[f32]) -> f64 {
-    let cost = sites.cost(densities);
-    match unit {
-        Unit::Weights => cost.weights as f64,
-        Unit::Macs | Unit::Ms => cost.macs as f64,
     }
 }
 
@@ -82,7 +74,7 @@ impl Ground for Structures<'_> {
     }
 
     fn spent(&self, densities: &[f32]) -> f64 {
-        spent(self.sites, self.unit, densities)
+        self.meter.spent(self.sites, densities)
     }
 
     fn cost(&self, densities: &[f32]) -> [u64; 2] {

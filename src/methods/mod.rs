@@ -8,6 +8,7 @@ pub mod dense;
 pub mod densities;
 pub mod fbs;
 pub mod hunt;
+pub mod meter;
 pub mod rivals;
 pub mod slimming;
 pub mod stages;

@@ -2,7 +2,8 @@
 //! everywhere, random densities, and a greedy walk along measured sensitivities. One search, one cut, then retraining.
 //! Knows nothing of how trials are measured.
 
-use super::hunt::{Hunt, Structures, hunt, scope, spent};
+use super::hunt::{Hunt, Structures, hunt, scope};
+use super::meter::Meter;
 use super::stages::{self, Stretch, Target, check_dimensions, retrain};
 use crate::event::Dimension;
 use crate::model::Checkpoint;
@@ -74,18 +75,19 @@ where
 {
     let (model, _) = stages::trained(ctx)?;
     let sites = Sites::new(&model, &scope(&config.dimensions, config.floor, config.target.unit))?;
-    let unit = config.target.unit;
+    let meter = Meter::new(ctx, config.target.unit, &model)?;
+    let budget = meter.whole(&sites) / config.target.times;
     let ground = Structures {
         model: &model,
         sites: &sites,
-        unit,
+        meter: &meter,
     };
     let searched = Hunt {
         name: method.to_owned(),
         ground: &ground,
         floor: config.floor,
-        unit,
-        budget: spent(&sites, unit, &vec![1.0; sites.list.len()]) / config.target.times,
+        unit: meter.unit,
+        budget,
         images: config.images,
         reward: &|top1, _| top1,
     };
@@ -93,5 +95,7 @@ where
     let found = hunt(ctx, "search", &searched, searcher)?;
     let masks = sites.masks(&found.densities, &model.weights)?;
     let pruned = prune::cut(&prune::apply(&model, &masks)?)?.checkpoint;
-    retrain(ctx, "retraining", method, &pruned, &config.retrain)
+    let model = retrain(ctx, "retraining", method, &pruned, &config.retrain)?;
+    meter.say(ctx, &model, budget)?;
+    Ok(model)
 }

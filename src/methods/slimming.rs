@@ -8,9 +8,10 @@
 //!          train without the penalty
 //! ```
 
-use super::hunt::{scope, spent};
+use super::hunt::scope;
+use super::meter::Meter;
 use super::stages::{self, Stretch, Target};
-use crate::event::{Dimension, Event, Unit};
+use crate::event::{Dimension, Event};
 use crate::model::{Checkpoint, Weights};
 use crate::prune::{self, Sites, threshold};
 use crate::train::optimizer::Gradients;
@@ -96,11 +97,12 @@ impl Pull for Subgradient {
 /// Slims the network, or the model to start from.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a network without norm scales; a target that cannot be met.
+/// [`crate::event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
-    let (mut model, _) = stages::trained(ctx)?;
-    let unit = config.target.unit;
-    let whole = spent_by(&model, unit)?;
+    let (model, _) = stages::trained(ctx)?;
+    let mut model = train::norms::put(ctx, model)?;
+    let meter = Meter::new(ctx, config.target.unit, &model)?;
+    let whole = spent_by(&model, &meter)?;
     for pass in 1..=config.passes {
         let of = if config.passes > 1 {
             format!("pass {pass}/")
@@ -120,19 +122,20 @@ pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
             Some(&mut penalty),
         )?;
         let times = config.target.times.powf(f64::from(pass) / f64::from(config.passes));
-        model = within(&model, unit, whole / times).map_err(stages::bad_input)?;
+        model = within(&model, &meter, whole / times).map_err(stages::bad_input)?;
         model = stages::retrain(ctx, &format!("{of}retraining"), "slimming", &model, &config.retrain)?;
     }
+    meter.say(ctx, &model, whole / config.target.times)?;
     Ok(model)
 }
 
-fn spent_by(model: &Checkpoint, unit: Unit) -> Result<f64> {
-    let sites = Sites::new(model, &scope(&[Dimension::Filter], 0.0, unit))?;
-    Ok(spent(&sites, unit, &vec![1.0; sites.list.len()]))
+fn spent_by(model: &Checkpoint, meter: &Meter) -> Result<f64> {
+    let sites = Sites::new(model, &scope(&[Dimension::Filter], 0.0, meter.unit))?;
+    Ok(meter.whole(&sites))
 }
 
 /// The model without the fewest channels of smallest |γ| that brings it within a budget.
-fn within(model: &Checkpoint, unit: Unit, budget: f64) -> Result<Checkpoint> {
+fn within(model: &Checkpoint, meter: &Meter, budget: f64) -> Result<Checkpoint> {
     let without = |remove: usize| -> Result<Checkpoint> {
         let masks = threshold::slimming(model, remove)?;
         Ok(prune::cut(&prune::apply(model, &masks)?)?.checkpoint)
@@ -140,7 +143,7 @@ fn within(model: &Checkpoint, unit: Unit, budget: f64) -> Result<Checkpoint> {
     // Cutting more never costs more: bisection over the number of channels.
     let (mut fits, mut least) = (0, None);
     let mut step = 1;
-    while spent_by(&without(fits)?, unit)? > budget {
+    while spent_by(&without(fits)?, meter)? > budget {
         least = Some(fits);
         fits += step;
         step *= 2;
@@ -149,10 +152,10 @@ fn within(model: &Checkpoint, unit: Unit, budget: f64) -> Result<Checkpoint> {
                 .rev()
                 .map(|i| fits - step / 2 + i / 2)
                 .find(|&n| without(n).is_ok());
-            let at = spent_by(&without(most.unwrap_or(0))?, unit)?;
+            let at = spent_by(&without(most.unwrap_or(0))?, meter)?;
             ensure!(
                 at <= budget,
-                "a budget of {budget:.0} cannot be met: with one channel in each layer {at:.0} is the nearest"
+                "a budget of {budget:.3} cannot be met: with one channel in each layer {at:.3} is the nearest"
             );
             fits = most.unwrap_or(0);
         }
@@ -160,7 +163,7 @@ fn within(model: &Checkpoint, unit: Unit, budget: f64) -> Result<Checkpoint> {
     let mut low = least.unwrap_or(0);
     while fits - low > 1 {
         let middle = usize::midpoint(low, fits);
-        if spent_by(&without(middle)?, unit)? > budget {
+        if spent_by(&without(middle)?, meter)? > budget {
             low = middle;
         } else {
             fits = middle;

@@ -83,10 +83,6 @@ impl Target {
             "method.target.times is {}, expected more than 1",
             self.times
         );
-        ensure!(
-            self.unit != Unit::Ms,
-            "method.target.unit is ms, expected weights or macs"
-        );
         Ok(())
     }
 }
@@ -141,28 +137,35 @@ pub fn word(dimension: Dimension) -> &'static str {
     }
 }
 
+/// The model to start from, if one was given: the run goes on with its network and its normalization.
+///
+/// # Errors
+/// [`BadInput`] for a model that does not fit the images.
+pub fn given(ctx: &mut Ctx) -> Result<Option<Checkpoint>> {
+    let Some(start) = ctx.start.take() else { return Ok(None) };
+    let shape = ctx.spec.input;
+    if start.spec().input != shape || start.header.classes.len() != ctx.data.classes.len() {
+        return Err(BadInput(format!(
+            "the model to start from reads {:?} and knows {} classes, the images are {shape:?} of {}",
+            start.spec().input,
+            start.header.classes.len(),
+            ctx.data.classes.len()
+        ))
+        .into());
+    }
+    // Pixels must be shown to it as they were when it learned.
+    ctx.normalization = start.header.normalization.clone();
+    ctx.spec = start.spec().clone();
+    Ok(Some(start))
+}
+
 /// The trained model that pruning begins with: the one given, or the network trained as `[train]` says. Gives its accuracy too.
 ///
 /// # Errors
 /// [`BadInput`] for a model that does not fit the images, or classifies hardly better than chance.
 pub fn trained(ctx: &mut Ctx) -> Result<(Checkpoint, f32)> {
-    let model = match ctx.start.take() {
-        Some(start) => {
-            let shape = ctx.spec.input;
-            if start.spec().input != shape || start.header.classes.len() != ctx.data.classes.len() {
-                return Err(BadInput(format!(
-                    "the model to start from reads {:?} and knows {} classes, the images are {shape:?} of {}",
-                    start.spec().input,
-                    start.header.classes.len(),
-                    ctx.data.classes.len()
-                ))
-                .into());
-            }
-            // Pixels must be shown to it as they were when it learned.
-            ctx.normalization = start.header.normalization.clone();
-            ctx.spec = start.spec().clone();
-            start
-        }
+    let model = match given(ctx)? {
+        Some(start) => start,
         None => {
             let plan = Plan::plain("dense", ctx.spec.clone(), ctx.train.clone());
             train::fit(ctx, "training", &plan, None, None)?

@@ -44,8 +44,11 @@ fn check_alive(masks: &Masks, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// Zeroes what the masks leave out: weights, and of dead channels also bias, γ, β, φ and ρ.
-pub(super) fn zero(checkpoint: &mut Checkpoint) -> Result<()> {
+/// Zeroes what the masks leave out: weights, and of dead channels also bias, γ, β, φ and ρ. The masks stay.
+///
+/// # Errors
+/// Masks that do not fit.
+pub fn zero(checkpoint: &mut Checkpoint) -> Result<()> {
     for (name, kept) in kept_entries(&checkpoint.header.spec, &checkpoint.masks)? {
         let array = checkpoint
             .weights

@@ -13,7 +13,7 @@ pub mod surgery;
 pub mod threshold;
 mod values;
 
-pub use apply::apply;
+pub use apply::{apply, zero};
 pub use groups::{Consumer, Group, Groups, groups};
 pub use saliency::Score;
 pub use scope::Scope;

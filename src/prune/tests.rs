@@ -59,7 +59,7 @@ pub(super) fn conv(filters: usize, kernel: usize, pad: usize, bias: bool) -> Op 
 }
 
 /// image(2, 4×4) → a: 3 filters 1×1 with bias → relu → b: 2 filters 3×3 → relu → flat → last
-pub(super) fn chain(pad: usize, bias: bool) -> Checkpoint {
+pub(crate) fn chain(pad: usize, bias: bool) -> Checkpoint {
     let spec = NetSpec {
         name: "chain".into(),
         input: [2, 4, 4],

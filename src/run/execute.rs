@@ -209,10 +209,11 @@ fn work(world: &World, checksum: &Cell<Option<u64>>) -> Result<Ending> {
         emit,
     };
     // A model to start from is the network that pruning begins with.
-    let dense = cost::dense(ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()))?;
-    room::check(&ctx.spec, ctx.train.batch, room::free())?;
+    let spec = ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec());
+    let dense = cost::dense(spec)?;
+    room::check(spec, ctx.train.batch, room::free())?;
     (ctx.emit)(Event::Started {
-        spec: Arc::new(ctx.spec.clone()),
+        spec: Arc::new(spec.clone()),
         dense,
         steps: ctx.steps,
         images: [splits.train.len(), splits.valid.len(), splits.test.len()],

@@ -1,6 +1,7 @@
 //! Experiments as data and as threads: what is asked, what happens, what is known of it.
 //! Knows nothing of windows; a front hands over a waker and reads the store.
 
+pub mod bench;
 pub mod command;
 pub mod control;
 pub mod device;

@@ -9,6 +9,7 @@ pub mod finish;
 pub mod fit;
 pub mod measure;
 pub mod memory;
+pub mod norms;
 pub mod optimizer;
 
 pub use config::TrainConfig;

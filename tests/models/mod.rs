@@ -72,7 +72,7 @@ pub fn model(spec: NetSpec, seed: u64) -> Checkpoint {
     }
 }
 
-/// ReLU6, a lone norm, a bias without a norm, pools of every kind, a sum of flat values.
+/// Groups, ReLU6, a lone norm, a bias without a norm, pools of every kind, a sum of flat values.
 pub fn odd() -> NetSpec {
     let conv = |filters, kernel, stride, pad, groups| Op::Conv {
         filters,
@@ -97,10 +97,10 @@ pub fn odd() -> NetSpec {
         ("stem", conv(8, 3, 2, lopsided, 1), &[0]),
         ("stem.norm", norm(), &[1]),
         ("stem.relu", Op::Relu6, &[2]),
-        ("depth", conv(8, 3, 1, Pad::all(1), 1), &[3]),
+        ("depth", conv(8, 3, 1, Pad::all(1), 8), &[3]),
         ("depth.norm", norm(), &[4]),
         ("depth.relu", Op::Relu, &[5]),
-        ("pairs", conv(8, 3, 1, Pad::all(1), 1), &[6]),
+        ("pairs", conv(8, 3, 1, Pad::all(1), 4), &[6]),
         ("sum", Op::Add, &[7, 6]),
         ("sum.norm", norm(), &[8]),
         (

@@ -51,6 +51,11 @@ pub fn safetensors_bytes(dict: &Dict) -> Vec<u8> {
 
 /// As `torch.save` writes a state dict. `extra` is pickled as one more item.
 pub fn pt_bytes(dict: &Dict, extra: &[u8]) -> Vec<u8> {
+    pt_bytes_in(b"little", dict, extra)
+}
+
+/// The same from a machine of this byte order.
+pub fn pt_bytes_in(order: &[u8], dict: &Dict, extra: &[u8]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let mut put = |name: String, bytes: &[u8]| {
@@ -58,7 +63,7 @@ pub fn pt_bytes(dict: &Dict, extra: &[u8]) -> Vec<u8> {
         zip.write_all(bytes).expect("writes");
     };
     put("net/data.pkl".into(), &pickle(dict, extra));
-    put("net/byteorder".into(), b"little");
+    put("net/byteorder".into(), order);
     for (key, (_, data)) in dict.values().enumerate() {
         put(format!("net/data/{key}"), &bytes_of(data));
     }

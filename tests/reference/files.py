@@ -84,24 +84,36 @@ def write_model(path, header, tensors):
 
 
 def gated(header, tensors, shift, seed):
-    """A model file's parts with a random FBS gate behind the norm of every convolution that has one."""
+    """A model file's parts with a random FBS gate behind the norm of every convolution; one without a norm gets one first."""
     rng = np.random.default_rng(seed)
     spec, old = header["spec"], header["spec"]["nodes"]
-    channels = {node["name"]: tensors[f"{node['name']}.weight"].shape[0] for node in old if node["kind"] == "conv"}
     nodes, moved, tensors = [], [], dict(tensors)
-    for node in old:
-        node = {**node, "inputs": [moved[i] for i in node["inputs"]]}
+
+    def gate(conv, source):
+        """Behind the last node, the norm of `conv`, which reads `source`."""
+        name, (outputs, inputs) = f"{conv['name']}.gate", tensors[f"{conv['name']}.weight"].shape[:2]
+        nodes.append({"name": name, "kind": "gate", "shift": shift, "inputs": [len(nodes) - 1, source]})
+        tensors[f"{name}.phi"] = rng.uniform(-0.1, 0.1, (inputs, outputs)).astype(np.float32)
+        tensors[f"{name}.rho"] = rng.uniform(-0.2, 1.0, outputs).astype(np.float32)
+        tensors[f"{name}.beta"] = rng.uniform(-0.3, 0.3, outputs).astype(np.float32)
+
+    for i, node in enumerate(old):
+        node = {**node, "inputs": [moved[j] for j in node["inputs"]]}
         nodes.append(node)
-        if node["kind"] == "norm" and old[len(moved) - 1]["kind"] == "conv":
-            conv = old[len(moved) - 1]
+        name, before = node["name"], old[i - 1]
+        if node["kind"] == "norm" and before["kind"] == "conv":
             node["affine"] = False
-            name, outputs = f"{conv['name']}.gate", channels[conv["name"]]
-            weight = tensors[f"{conv['name']}.weight"]
-            tensors.pop(f"{node['name']}.gamma"), tensors.pop(f"{node['name']}.beta")
-            nodes.append({"name": name, "kind": "gate", "shift": shift, "inputs": [len(nodes) - 1, moved[conv["inputs"][0]]]})
-            tensors[f"{name}.phi"] = rng.uniform(-0.1, 0.1, (weight.shape[1], outputs)).astype(np.float32)
-            tensors[f"{name}.rho"] = rng.uniform(-0.2, 1.0, outputs).astype(np.float32)
-            tensors[f"{name}.beta"] = rng.uniform(-0.3, 0.3, outputs).astype(np.float32)
+            tensors.pop(f"{name}.gamma"), tensors.pop(f"{name}.beta")
+            gate(before, moved[before["inputs"][0]])
+        elif node["kind"] == "conv" and old[i + 1]["kind"] != "norm":
+            node["bias"] = False
+            tensors.pop(f"{name}.bias", None)
+            outputs = tensors[f"{name}.weight"].shape[0]
+            nodes.append({"name": f"{name}.norm", "kind": "norm", "eps": 1e-3, "affine": False, "inputs": [len(nodes) - 1]})
+            for percent in (round(100 * density) for density in header["densities"]):
+                tensors[f"stats@{percent}.{name}.norm.mean"] = rng.uniform(-0.2, 0.2, outputs).astype(np.float32)
+                tensors[f"stats@{percent}.{name}.norm.var"] = rng.uniform(0.5, 2.0, outputs).astype(np.float32)
+            gate(node, node["inputs"][0])
         moved.append(len(nodes) - 1)
     header = {**header, "spec": {**spec, "nodes": nodes}, "method": "fbs"}
     return header, tensors

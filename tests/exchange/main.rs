@@ -1,18 +1,24 @@
 //! Models out to other programs and in again: what is written computes the same in a second runtime, what is read computes what was written.
 
+mod methods;
+#[path = "../models/mod.rs"]
 mod models;
 
-use models::torch::{Dict, pt_bytes, safetensors_bytes, state_dict};
+use models::torch::{Dict, pt_bytes, pt_bytes_in, safetensors_bytes, state_dict};
 use models::{model, odd, percent};
 use prost::Message;
 use secateur::data::{batch, bundled};
-use secateur::exchange::{Agreement, Export, Exported, Import, Imported, Probe, compare, export, import, onnx_bytes};
+use secateur::disk::{Fault, is_full, plan_faults};
+use secateur::exchange::{
+    Agreement, Export, Exported, Import, Imported, Masked, Probe, compare, export, import, onnx_bytes,
+};
 use secateur::infer::{Options, compile};
-use secateur::model::Density;
 use secateur::model::checkpoint::Checkpoint;
 use secateur::model::mask::LayerMask;
 use secateur::model::spec::{NetSpec, Op, Shift};
 use secateur::model::zoo;
+use secateur::model::{Density, cost};
+use secateur::prune;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tract_onnx::pb::{GraphProto, ModelProto, StringStringEntryProto, tensor_shape_proto::dimension, type_proto};
@@ -73,7 +79,7 @@ fn every_gated_network_is_the_same_at_every_density_and_shift() {
     }
 }
 
-/// Masks a third of the columns of every layer but the first. Masked filters are cut before a model is exported.
+/// Masks a third of the columns of every layer but the first.
 fn masked(mut model: Checkpoint) -> Checkpoint {
     for (name, weight) in model
         .weights
@@ -98,11 +104,88 @@ fn masked_weights_are_zeros() {
     let dir = tempfile::tempdir().expect("temp dir");
     let to = dir.path().join("m.onnx");
     for name in ["lenet5", "m-cifarnet", "resnet18"] {
-        let done = written(&masked(model(small(name), 3)), None, &to);
-        assert!(done.notes[0].contains("written as zeros"), "{:?}", done.notes);
+        let plain = masked(model(small(name), 3));
+        let done = written(&plain, None, &to);
+        assert_eq!(done.masked, Masked::CutAndZeros);
+        assert!(done.macs < done.macs_dense, "{done:?}");
+        // What nobody reads any more was cut.
+        assert!(done.macs_dense <= cost::dense(plain.spec()).expect("cost").macs);
+        let note = format!("{} MACs an image in a runtime that skips nothing", done.macs_dense);
+        assert!(done.notes.iter().any(|n| n.contains(&note)), "{:?}", done.notes);
         let gated = masked(model(zoo::gated(&small(name), Shift::Released), 3));
-        written(&gated, Some(percent(40)), &to);
+        assert_eq!(written(&gated, Some(percent(40)), &to).masked, Masked::Zeros);
     }
+}
+
+/// Masks every third filter of every convolution that does not end in a sum.
+fn without_filters(mut model: Checkpoint) -> Checkpoint {
+    let groups = prune::groups(model.spec()).expect("groups");
+    for group in groups
+        .list
+        .iter()
+        .filter(|g| g.fixed.is_none() && g.producers.len() == 1)
+    {
+        let name = model.spec().nodes[group.producers[0]].name.clone();
+        let shape = &model.weights[&format!("{name}.weight")].shape;
+        let mut mask = LayerMask::whole(shape[0], shape[1..].iter().product());
+        mask.filters.iter_mut().step_by(3).for_each(|kept| *kept = false);
+        model.masks.insert(name, mask);
+    }
+    model
+}
+
+#[test]
+fn masked_filters_are_cut_before_a_model_goes_out() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for name in ["m.onnx", "m.safetensors", "m.bpk"] {
+        let to = dir.path().join(name);
+        for spec in ["lenet5", "m-cifarnet", "resnet18"]
+            .map(small)
+            .into_iter()
+            .chain([odd()])
+        {
+            let whole = model(spec, 3);
+            let full = written(&whole, None, &to);
+            assert_eq!((full.masked, full.macs), (Masked::Nothing, full.macs_dense));
+            let done = written(&without_filters(whole), None, &to);
+            assert_eq!(done.masked, Masked::Cut, "{name}: {:?}", done.notes);
+            assert!(done.notes[0].contains("cut out first"), "{:?}", done.notes);
+            assert_eq!(done.macs, done.macs_dense);
+            assert!(done.params < full.params && done.bytes < full.bytes, "{name}");
+        }
+    }
+}
+
+#[test]
+fn masked_filters_behind_gates_are_zeros() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for name in ["m.onnx", "m.safetensors"] {
+        for form in [Shift::Eq1, Shift::Released] {
+            for spec in [small("m-cifarnet"), odd()] {
+                let gated = without_filters(model(zoo::gated(&spec, form), 3));
+                for p in [100, 40] {
+                    let done = written(&gated, Some(percent(p)), &dir.path().join(name));
+                    assert_eq!(done.masked, Masked::Zeros, "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn masked_single_weights_are_zeros() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut net = model(small("m-cifarnet"), 3);
+    let shape = net.weights["conv2.weight"].shape.clone();
+    let mut mask = LayerMask::whole(shape[0], shape[1..].iter().product());
+    mask.elements = (0..shape.iter().product())
+        .map(|i: usize| !i.is_multiple_of(2))
+        .collect();
+    net.masks.insert("conv2".into(), mask);
+    assert_eq!(
+        written(&net, None, &dir.path().join("m.onnx")).masked,
+        Masked::CutAndZeros
+    );
 }
 
 #[test]
@@ -112,8 +195,11 @@ fn the_other_formats_hold_the_same_model() {
     for name in ["m.safetensors", "m.bpk"] {
         written(&gated, None, &dir.path().join(name));
     }
+    // Other readers do not know of masks.
+    let mut zeroed = gated.clone();
+    prune::zero(&mut zeroed).expect("fits");
     for name in ["m.safetensors", "m.bpk"] {
-        assert_eq!(read(&dir.path().join(name)).model, gated, "{name}");
+        assert_eq!(read(&dir.path().join(name)).model, zeroed, "{name}");
     }
     let narrow = dir.path().join("half.safetensors");
     written(&gated, Some(percent(50)), &narrow);
@@ -156,6 +242,32 @@ fn what_cannot_be_exported_leaves_no_file() {
         assert!(text.contains(expected), "{text}");
     }
     assert_eq!(std::fs::read_dir(dir.path()).expect("folder").count(), 0);
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file_whole() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let net = model(small("lenet5"), 1);
+    for name in ["m.onnx", "m.safetensors", "m.bpk"] {
+        let to = dir.path().join(name);
+        std::fs::write(&to, b"the old one").expect("writes");
+        for fault in [Fault::Full, Fault::Short(1000), Fault::Broken] {
+            plan_faults([Some(fault)]);
+            let options = Export {
+                to: to.clone(),
+                density: None,
+                probe: Probe::default_for(&net).expect("images"),
+            };
+            let error = export(&net, &options).expect_err("no room");
+            assert_eq!(is_full(&error), fault == Fault::Full, "{error:#}");
+            assert_eq!(std::fs::read(&to).expect("there"), b"the old one");
+        }
+    }
+    assert_eq!(
+        std::fs::read_dir(dir.path()).expect("folder").count(),
+        3,
+        "nothing lies beside"
+    );
 }
 
 #[test]
@@ -469,6 +581,42 @@ fn damaged_state_dicts_and_pickled_code_are_refused() {
     for keep in [0, 3, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&file, &whole[..keep]).expect("writes");
         assert!(import(&of_arch(&file, "lenet5")).is_err(), "{keep} bytes");
+    }
+}
+
+#[test]
+fn numbers_in_the_other_byte_order_are_refused() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let trained = as_trained(zoo::build("lenet5", [1, 28, 28], 5, 0.1).expect("builds"), 5);
+    let dict = state_dict(&trained, str::to_owned);
+    let refused = |name: &str, bytes: &[u8]| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, bytes).expect("writes");
+        format!("{:#}", import(&of_arch(&file, "lenet5")).expect_err(name))
+    };
+    let text = refused("m.pt", &pt_bytes_in(b"big", &dict, b""));
+    assert!(text.contains("in \"big\" byte order, expected little"), "{text}");
+    // The length of a safetensors header the wrong way round.
+    for mut bytes in [safetensors_bytes(&dict), trained.to_bytes().expect("writes")] {
+        bytes[..8].reverse();
+        let text = refused("m.safetensors", &bytes);
+        assert!(text.contains("not a safetensors file"), "{text}");
+    }
+}
+
+#[test]
+fn our_own_files_cut_short_are_refused() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for name in ["m.safetensors", "m.bpk"] {
+        let file = dir.path().join(name);
+        written(&model(small("lenet5"), 1), None, &file);
+        let whole = std::fs::read(&file).expect("reads");
+        for keep in [0, 7, 200, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&file, &whole[..keep]).expect("writes");
+            let options = of_arch(&file, "lenet5");
+            let text = format!("{:#}", import(&options).expect_err("cut short"));
+            assert!(text.contains(name) && !text.contains('\n'), "{keep} bytes: {text}");
+        }
     }
 }
 
