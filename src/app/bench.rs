@@ -128,8 +128,8 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
         app.state.layouts.go(LayoutName::Watch);
         super::layout::show(&mut app.state.layouts.tree, super::state::Panel::Training);
         let experiment = Experiment::load("smoke", &[])?;
-        let mut feed = || app.session.feed(experiment.clone());
-        let (training, search) = (feed(), feed());
+        let training = app.session.feed(experiment.clone());
+        let search = app.session.feed(experiment);
         let talker = Talker {
             says: [Box::new(training), Box::new(search)],
             seq: [0; 2],
