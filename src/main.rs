@@ -9,9 +9,11 @@ fn main() -> ExitCode {
         cli::Next::Window(what, place) => app::open(app::OpenOptions { what, place }),
         cli::Next::BenchFrame(seconds, rate, json) => app::bench_frame(seconds, f64::from(rate)).map(|times| {
             json.say(&times, || {
+                let idle = times.idle_cpu_share.map_or_else(String::new, |s| format!(", idle {:.2} % of a core", s * 100.0));
+                let memory = times.resident_mb.map_or_else(String::new, |[a, b]| format!(", {a:.0} to {b:.0} MB"));
                 format!(
-                    "frame {:.2} ms, 99 % below {:.2} ms, {} frames, {} events",
-                    times.p50_ms, times.p99_ms, times.frames, times.events
+                    "frame {:.2} ms, 99 % below {:.2} ms, {} frames, {} events, {} points, {} trials; first frame after {:.0} ms{idle}{memory}",
+                    times.p50_ms, times.p99_ms, times.frames, times.events, times.points, times.trials, times.first_frame_ms
                 )
             });
         }),

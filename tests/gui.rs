@@ -528,14 +528,14 @@ fn type_path(harness: &mut Harness<'_, Live>, path: &Path) {
     harness.step();
 }
 
-/// Pumps and draws until something holds. Waits on the engine's own wake, never longer than a minute in all.
+/// Pumps and draws until something holds. Waits on the engine's own wake, never longer than four minutes in all.
 fn until(
     harness: &mut Harness<'_, Live>,
     woken: &crossbeam_channel::Receiver<()>,
     what: &str,
     holds: impl Fn(&RunStore) -> bool,
 ) {
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + Duration::from_secs(240);
     loop {
         harness.state_mut().session.pump(Duration::from_millis(50));
         harness.step();

@@ -54,6 +54,25 @@ pub struct StepPoint {
     pub lr: f32,
 }
 
+/// Points of a training curve that are kept; of more, every other one goes, so that memory stays flat however long a run is.
+const MOST_STEPS: usize = 1 << 21;
+
+/// Of each four points, those with the smallest and the largest loss stay: no spike is lost.
+fn halve(steps: &mut Vec<StepPoint>) {
+    let mut kept = 0;
+    for first in (0..steps.len()).step_by(4) {
+        let four = first..(first + 4).min(steps.len());
+        let by_loss = |a: &usize, b: &usize| steps[*a].loss.total_cmp(&steps[*b].loss);
+        let low = four.clone().min_by(by_loss).unwrap_or(first);
+        let high = four.max_by(by_loss).unwrap_or(first);
+        for i in [low.min(high), low.max(high)] {
+            steps[kept] = steps[i];
+            kept += 1;
+        }
+    }
+    steps.truncate(kept);
+}
+
 /// A measurement over a split.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct EpochPoint {
@@ -209,14 +228,19 @@ impl RunState {
                 self.steps_planned = *steps;
             }
             Event::Phase { name, .. } => self.phase.clone_from(name),
-            &Event::Step { step, loss, top1, lr } => self.steps.push(StepPoint {
-                seq,
-                step,
-                at,
-                loss,
-                top1,
-                lr,
-            }),
+            &Event::Step { step, loss, top1, lr } => {
+                self.steps.push(StepPoint {
+                    seq,
+                    step,
+                    at,
+                    loss,
+                    top1,
+                    lr,
+                });
+                if self.steps.len() == MOST_STEPS {
+                    halve(&mut self.steps);
+                }
+            }
             &Event::Epoch {
                 epoch,
                 split,
@@ -462,6 +486,22 @@ mod tests {
         };
         let at = seq as f64;
         Stamped { seq, at, event }
+    }
+
+    #[test]
+    fn halved_steps_keep_their_order_and_their_spikes() {
+        let point = |step: u64| StepPoint {
+            seq: step,
+            step,
+            at: 0.0,
+            loss: if step == 5 { 9.0 } else { 1.0 - step as f32 / 100.0 },
+            top1: 0.0,
+            lr: 0.0,
+        };
+        let mut steps: Vec<StepPoint> = (0..12).map(point).collect();
+        halve(&mut steps);
+        let left: Vec<u64> = steps.iter().map(|s| s.step).collect();
+        assert_eq!(left, [0, 3, 5, 7, 8, 11]);
     }
 
     #[test]

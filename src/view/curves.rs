@@ -176,7 +176,8 @@ impl Curves {
             lr: Thinner::new(COLUMNS),
         };
         let growing = self.runs.entry(run.id).or_insert_with(new);
-        if growing.resumed != run.resumed {
+        // A run that went on, or whose points were thinned, is taken in anew.
+        if growing.resumed != run.resumed || growing.seen > run.steps.len() {
             *growing = new();
         }
         for point in run.steps.iter().skip(growing.seen) {

@@ -13,8 +13,8 @@ use crate::view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView
 use crate::view::text;
 use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
 use egui_plot::{
-    Axis, Corner, HLine, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points,
-    VLine,
+    Axis, ColorConflictHandling, Corner, HLine, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint,
+    PlotPoints, PlotUi, Points, VLine,
 };
 use std::path::PathBuf;
 
@@ -140,6 +140,8 @@ fn plot_ui(ui: &mut Ui, view: &FrontierView, state: &UiState, chosen: Option<(us
         .position(Corner::RightBottom)
         .background_alpha(0.9)
         .follow_insertion_order(true)
+        // A series' faint part is drawn first: the full color comes last.
+        .color_conflict_handling(ColorConflictHandling::PickLast)
         .text_style(egui::TextStyle::Small);
     let hover = view.clone();
     let each = unit.each;

@@ -13,7 +13,8 @@ use crate::view::search::{self, Height, SearchView, search};
 use crate::view::text;
 use egui::{RichText, Role, Ui, WidgetInfo};
 use egui_plot::{
-    Axis, Corner, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,
+    Axis, ColorConflictHandling, Corner, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints,
+    PlotUi, Points, VLine,
 };
 
 /// Paints the panel.
@@ -126,6 +127,8 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
         .position(Corner::RightBottom)
         .background_alpha(0.9)
         .follow_insertion_order(true)
+        // A series' faint part is drawn first: the full color comes last.
+        .color_conflict_handling(ColorConflictHandling::PickLast)
         .text_style(egui::TextStyle::Small);
     let plot = frame(ui, "trials", side, height)
         .legend(legend)
