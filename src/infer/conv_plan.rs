@@ -24,7 +24,7 @@ pub(super) struct Forms {
 #[derive(Clone, Debug)]
 enum Way {
     Kernel(Box<Plans>),
-    Rows(Rows),
+    Rows(Box<Rows>),
 }
 
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Forms {
     pub fn by_rows(rows: Rows, weights: Vec<f32>) -> Self {
         Self {
             taps: rows.taps(),
-            way: Way::Rows(rows),
+            way: Way::Rows(Box::new(rows)),
             weights,
             masked: Vec::new(),
         }

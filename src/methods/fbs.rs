@@ -210,6 +210,11 @@ fn gate_on(dense: &Checkpoint, shift: Shift, seed: u64) -> Result<Checkpoint> {
             Shift::Eq1 => scaled(f),
             Shift::Released => beta[f],
         });
+        // Small beside ρ, whatever its size.
+        if let Some(phi) = gated.weights.get_mut(&format!("{gate}.phi")) {
+            let scaled = phi.data.iter_mut().zip(gamma.iter().cycle());
+            scaled.for_each(|(v, g)| *v *= g.abs());
+        }
         for stats in gated.stats.values_mut() {
             if let Some(moments) = stats.get_mut(&norm) {
                 moments.mean.iter_mut().enumerate().for_each(|(f, m)| *m *= sign(f));

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
 
 /// A little MobileNet for bundled images, without norms: depthwise and grouped convolutions with strides, ReLU6.
-fn mobile() -> NetSpec {
+pub fn mobile() -> NetSpec {
     let conv = |filters, kernel, stride, groups| Op::Conv {
         filters,
         kernel,
