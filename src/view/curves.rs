@@ -132,6 +132,7 @@ impl Pair {
 struct Growing {
     seen: usize,
     resumed: u32,
+    thinned: u32,
     loss: Pair,
     top1: Pair,
     lr: Thinner,
@@ -167,12 +168,13 @@ impl Curves {
         let new = || Growing {
             seen: 0,
             resumed: run.resumed,
+            thinned: run.thinned,
             loss: Pair::new(smoothing),
             top1: Pair::new(smoothing),
             lr: Thinner::new(COLUMNS),
         };
         let growing = self.runs.entry(run.id).or_insert_with(new);
-        if growing.resumed != run.resumed {
+        if (growing.resumed, growing.thinned) != (run.resumed, run.thinned) {
             *growing = new();
         }
         for point in run.steps.iter().skip(growing.seen) {
