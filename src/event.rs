@@ -89,6 +89,25 @@ pub enum Event {
     Resumed {
         /// Events that had been said when the memory it goes on from was written.
         from: u64,
+        /// What was half written and is whole again, a line each.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        mended: Vec<String>,
+    },
+    /// The run took over another's log and memory here, and goes on by itself. Says nothing of the work.
+    Forked {
+        /// The other run's folder name.
+        from: String,
+        /// The other run's event up to which its log was taken over.
+        at: u64,
+        /// Settings that differ from the other run's, as `key = value`.
+        changes: Vec<String>,
+        /// Training steps planned in all, with these settings.
+        steps: u64,
+    },
+    /// The run waits for room on the disk, so this is said to whoever listens and is never logged. Any other event ends it.
+    Stalled {
+        /// One line.
+        text: String,
     },
     /// Something went wrong, and the run went on.
     Warning {
@@ -269,6 +288,15 @@ pub enum Outcome {
     Failed,
 }
 
+/// What is left of a run that did not finish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Good {
+    /// The event that its newest checkpoint stands at: a fork from there can go another way.
+    pub at: u64,
+    /// The newest model that was kept, relative to the run folder.
+    pub model: Option<String>,
+}
+
 /// The last event of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
@@ -277,6 +305,9 @@ pub struct Ending {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Where a run that did not finish was last known to be good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<Good>,
     /// Whether what the user gave was at fault.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bad_input: bool,

@@ -76,6 +76,7 @@ fn libraries_stay_in_their_rooms() {
                 "model/sparse_conv.rs",
                 "train",
                 "run/device.rs",
+                "run/remote.rs",
                 "cli/eval.rs",
                 "infer/tests.rs",
             ],

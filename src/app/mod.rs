@@ -122,7 +122,7 @@ impl App {
         let (ring, wait) = (ctx.clone(), patience.clone());
         let wake = Arc::new(move || ring.request_repaint_after(Duration::from_millis(wait.load(Ordering::Relaxed))));
         let mut session = Session::new(options.place.clone(), wake)?;
-        let mut state = UiState::new(options.place.device)?;
+        let mut state = UiState::new(options.place.device.clone())?;
         for command in open_first(options.what.as_deref(), &mut state) {
             session.submit(command);
         }

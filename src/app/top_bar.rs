@@ -96,7 +96,7 @@ fn run_controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &m
     if train.on_hover_text(tooltip(ui, Action::Train)).clicked() {
         act(ui, Action::Train, state, commands);
     }
-    let place = format!("{} · {}", state.draft.data.source, state.device.name());
+    let place = format!("{} · {}", state.draft.data.source, state.device);
     let shown = short(&place);
     widgets::quiet(ui, shown).on_hover_text(format!(
         "Train uses {place}: the draft's images, and the device chosen with --device"

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 #[derive(clap::Args)]
 pub struct BenchArgs {
-    /// infer, train, search, frame or answer
+    /// infer, train, search, frame, stream or answer
     pub task: String,
     /// A network of the zoo
     #[arg(long, default_value = "m-cifarnet")]
@@ -39,7 +39,10 @@ pub struct BenchArgs {
     /// Seconds for each line
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
-    /// frame: events that a worker says while the window is timed
+    /// stream: events of the log that is opened
+    #[arg(long, default_value_t = 10_000_000)]
+    events: u64,
+    /// frame and stream: events that a worker says while the window is timed
     #[arg(long, default_value_t = 10_000)]
     pub events_per_second: u32,
     /// avx512, avx2, neon, portable or reference; the fastest if not given
@@ -72,6 +75,9 @@ struct Line<'a, R> {
 
 pub fn bench(args: &BenchArgs) -> Done {
     let kernel = kernel(args).or_bad_input()?;
+    if args.task == "stream" {
+        return super::stream::stream(args.events, args.events_per_second, args.seconds, args.json);
+    }
     let batches = match (&args.batch[..], args.task.as_str()) {
         ([], "infer") => vec![1, 64],
         ([], _) => vec![64],
@@ -132,7 +138,7 @@ pub fn bench(args: &BenchArgs) -> Done {
                     }
                     .run(),
                     other => Err(anyhow!(
-                        "unknown task {other}, expected infer, train, search, frame or answer"
+                        "unknown task {other}, expected infer, train, search, frame, stream or answer"
                     )),
                 };
                 let row = row.or_bad_input()?;

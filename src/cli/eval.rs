@@ -219,7 +219,8 @@ fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: S
         data.classes.len(),
         model.header.classes.len()
     );
-    let (seed, valid) = Experiment::parse(&model.header.recipe, &[]).map_or((0, 5000), |e| (e.seed, e.data.valid));
+    let (seed, valid) =
+        Experiment::parse(&model.header.recipe, &[]).map_or((0, 5000), |e| (e.split_seed(), e.data.valid));
     let splits = data::split(data, seed, valid.min(data.train.len() / 2))?;
     let mut indices = splits.indices(split).to_vec();
     indices.truncate(args.limit.unwrap_or(usize::MAX));

@@ -12,12 +12,12 @@ use serde_json::json;
 use std::path::Path;
 
 pub fn devices(json: Json) -> Done {
-    for device in DeviceName::ALL {
+    for device in DeviceName::LOCAL {
         let line = device.probe();
         json.say(&line, || {
             format!(
                 "{:8} {:3}  {}",
-                device.name(),
+                device.to_string(),
                 if line.available { "yes" } else { "no" },
                 line.detail
             )

@@ -12,6 +12,8 @@ mod inspect;
 mod lists;
 mod report;
 mod run;
+mod serve;
+mod stream;
 
 use crate::run::device::DeviceName;
 use crate::run::execute::Place;
@@ -37,7 +39,7 @@ struct Args {
     /// Folder for runs started in the window
     #[arg(long, default_value = "runs")]
     runs: PathBuf,
-    /// Device for runs started in the window: flex, ndarray or wgpu
+    /// Device for runs started in the window: flex, ndarray, wgpu or remote:HOST
     #[arg(long, default_value = "flex")]
     device: String,
 }
@@ -48,6 +50,10 @@ enum Action {
     Run(run::RunArgs),
     /// Go on with an interrupted run, in the same folder
     Resume(run::ResumeArgs),
+    /// Go on from an event of a run, in a new folder, with other settings
+    Fork(run::ForkArgs),
+    /// Let other machines work on this one's device
+    ServeDevice(serve::ServeArgs),
     /// Measure a model
     Eval(eval::EvalArgs),
     /// Show what is in a model file, layer by layer
@@ -165,6 +171,8 @@ pub fn main() -> Next {
         }
         Some(Action::Run(args)) => run::run(&args),
         Some(Action::Resume(args)) => run::resume(&args),
+        Some(Action::Fork(args)) => run::fork(&args),
+        Some(Action::ServeDevice(args)) => serve::serve(&args),
         Some(Action::Eval(args)) => eval::eval(&args),
         Some(Action::Inspect(args)) => inspect::inspect(&args),
         Some(Action::Figure(args)) => figure::figure(&args),

@@ -7,7 +7,8 @@ use crate::run::control::Control;
 use crate::run::device::DeviceName;
 use crate::run::execute::{self, Place, execute};
 use crate::run::experiment::Experiment;
-use crate::run::sweep;
+use crate::run::fork::{self, Fork};
+use crate::run::{replay, sweep};
 use anyhow::anyhow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub struct RunArgs {
     /// Decides everything random
     #[arg(long)]
     seed: Option<u64>,
-    /// flex, ndarray or wgpu
+    /// flex, ndarray, wgpu or remote:HOST
     #[arg(long, default_value = "flex")]
     device: String,
     /// Folder that holds run folders
@@ -43,12 +44,7 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> Done {
-    let pair = |s: &String| {
-        s.split_once('=')
-            .map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned()))
-            .ok_or_else(|| anyhow!("--set {s}: expected KEY=VALUE"))
-    };
-    let mut changes: Vec<(String, String)> = args.set.iter().map(pair).collect::<Result<_, _>>().or_bad_input()?;
+    let mut changes = pairs(&args.set)?;
     if let Some(data) = &args.data {
         // Quoted, so that a path is never read as a number or a date.
         changes.push(("data.source".into(), toml::Value::String(data.clone()).to_string()));
@@ -62,30 +58,32 @@ pub fn run(args: &RunArgs) -> Done {
         (None, preset) => Experiment::load(preset.as_deref().unwrap_or_default(), &changes).map(|e| vec![e]),
     };
     let experiments = experiments.or_bad_input()?;
-    let device = DeviceName::parse(&args.device).or_bad_input()?;
-    device.open().or_bad_input()?;
-    let place = Place {
-        runs: args.runs.clone(),
-        device,
-        threads: crate::run::folder::threads(),
-    };
+    let place = place(&args.device, &args.runs)?;
     let control = stoppable()?;
+    let mut failed = Ok(0);
     for experiment in &experiments {
-        let code = watch(args.json, &control, |control, listen| {
+        let done = watch(args.json, &control, |control, listen| {
             execute(experiment, &place, control, listen)
-        })?;
-        if code != 0 {
-            return Ok(code);
+        });
+        match done {
+            Ok(0) => {}
+            Ok(code) => return Ok(code),
+            // One run of a sweep that fails must not cost the others.
+            Err(failure) if experiments.len() > 1 => {
+                eprintln!("secateur: {:#}", failure.error);
+                failed = Err(failure);
+            }
+            Err(failure) => return Err(failure),
         }
     }
-    Ok(0)
+    failed
 }
 
 #[derive(clap::Args)]
 pub struct ResumeArgs {
     /// A run folder, or its name in --runs
     run: PathBuf,
-    /// flex, ndarray or wgpu
+    /// flex, ndarray, wgpu or remote:HOST
     #[arg(long, default_value = "flex")]
     device: String,
     /// Folder that holds run folders
@@ -96,17 +94,71 @@ pub struct ResumeArgs {
 }
 
 pub fn resume(args: &ResumeArgs) -> Done {
-    let device = DeviceName::parse(&args.device).or_bad_input()?;
-    device.open().or_bad_input()?;
-    let place = Place {
-        runs: args.runs.clone(),
-        device,
-        threads: crate::run::folder::threads(),
-    };
+    let place = place(&args.device, &args.runs)?;
     let path = find(&args.run, &args.runs);
     let control = stoppable()?;
     watch(args.json, &control, |control, listen| {
         execute::resume(&path, &place, control, listen)
+    })
+}
+
+#[derive(clap::Args)]
+pub struct ForkArgs {
+    /// A run folder, or its name in --runs
+    run: PathBuf,
+    /// The last event that is taken over, by its `seq`; if not given, where the newest checkpoint stands
+    #[arg(long, value_name = "SEQ")]
+    at: Option<u64>,
+    /// Change a key, e.g. --set train.lr=0.01
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Decides everything random from there on; validation images stay
+    #[arg(long)]
+    seed: Option<u64>,
+    /// flex, ndarray, wgpu or remote:HOST
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Folder that holds run folders
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
+    #[command(flatten)]
+    json: Json,
+}
+
+pub fn fork(args: &ForkArgs) -> Done {
+    let origin = replay::find(&args.run, &args.runs).or_bad_input()?;
+    let mut changes = pairs(&args.set)?;
+    if let Some(seed) = args.seed {
+        changes.push(("seed".into(), seed.to_string()));
+    }
+    let experiment = fork::changed(&origin, &changes).or_bad_input()?;
+    let at = args.at.map_or_else(|| fork::newest(&origin), Ok).or_bad_input()?;
+    let place = place(&args.device, &args.runs)?;
+    let fork = Fork { origin, at, experiment };
+    let control = stoppable()?;
+    watch(args.json, &control, |control, listen| {
+        execute::branch(&fork, &place, control, listen, &mut |_| {})
+    })
+}
+
+/// `KEY=VALUE` arguments.
+fn pairs(set: &[String]) -> Result<Vec<(String, String)>, super::Failure> {
+    let pair = |s: &String| {
+        s.split_once('=')
+            .map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned()))
+            .ok_or_else(|| anyhow!("--set {s}: expected KEY=VALUE"))
+    };
+    set.iter().map(pair).collect::<Result<_, _>>().or_bad_input()
+}
+
+/// Where and on what runs work.
+fn place(device: &str, runs: &Path) -> Result<Place, super::Failure> {
+    let device = DeviceName::parse(device).or_bad_input()?;
+    device.open().or_bad_input()?;
+    Ok(Place {
+        runs: runs.to_path_buf(),
+        device,
+        threads: crate::run::folder::threads(),
     })
 }
 
@@ -204,7 +256,23 @@ fn say(json: Json, stamped: &Stamped) {
             eprintln!("{at}  ADMM update {update}: ‖W − Z‖ / ‖W‖ at most {worst:.3}");
         }
         Event::Steered(steer) => eprintln!("{at}  steered: {steer:?}"),
-        Event::Resumed { from } => eprintln!("{at}  goes on from event {from}"),
+        Event::Resumed { from, mended } => {
+            mended.iter().for_each(|text| eprintln!("{at}  mended: {text}"));
+            eprintln!("{at}  goes on from event {from}");
+        }
+        Event::Forked {
+            from, at: cut, changes, ..
+        } => {
+            eprintln!(
+                "{at}  took over {from} up to event {cut}, with {}",
+                if changes.is_empty() {
+                    "nothing changed".into()
+                } else {
+                    changes.join(", ")
+                }
+            )
+        }
+        Event::Stalled { text } => eprintln!("{at}  {text}"),
         Event::Warning { text } => eprintln!("{at}  warning: {text}"),
         Event::Ended(e) if e.outcome == Outcome::Finished => {
             let top1 = |x: Option<f32>| x.map_or_else(|| "–".into(), percent);

@@ -4,15 +4,15 @@
 use super::meter::Meter;
 use super::stages::bad_input;
 use crate::data::{Split, batch};
-use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Trial, Unit, Verdict};
+use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit, Verdict};
 use crate::infer::{self, Engine, Options, Tally};
 use crate::model::Checkpoint;
 use crate::prune::{self, Scope, Sites};
 use crate::search::{Searcher, Space};
 use crate::train::{Ctx, Snapshot};
 use anyhow::Result;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Images a run of the engine.
 const BATCH: usize = 64;
@@ -141,11 +141,16 @@ where
 {
     let snapshot = ctx.stage(stage, |ctx, begun| {
         let mut runner = Runner::new(ctx, hunt)?;
-        let (mut searcher, mut number): (S, u64) = match begun {
-            Some(snapshot) => snapshot.facts()?,
-            None => {
+        let terms = Terms::new(&fresh, hunt.budget)?;
+        let (mut searcher, mut number) = match begun.map(|b| b.facts::<(S, u64, Terms)>()).transpose()? {
+            Some((searcher, number, before)) if before == terms => (searcher, number),
+            other => {
                 (ctx.emit)(Event::Search(runner.start(&fresh).into()))?;
-                (fresh, 0)
+                let mut searcher = fresh;
+                if let Some((before, ..)) = other {
+                    runner.follow(&mut searcher, &before);
+                }
+                (searcher, 0)
             }
         };
         loop {
@@ -155,7 +160,7 @@ where
                 let snapshot = Snapshot {
                     said,
                     done: ctx.done,
-                    ..Snapshot::of_facts(&(&before, number))?
+                    ..Snapshot::of_facts(&(&before, number, &terms))?
                 };
                 ctx.memory.save(stage, snapshot, false)
             };
@@ -189,6 +194,26 @@ where
     })
 }
 
+/// What a search set out with: its seed and settings as a fingerprint, and its budget. A fork that changes them searches anew.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Terms {
+    searcher: u64,
+    /// In the hunt's unit; none if there is no bound.
+    budget: Option<f64>,
+}
+
+impl Terms {
+    fn new(fresh: &impl Serialize, budget: f64) -> Result<Self> {
+        // FNV-1a: the same in every build.
+        let bytes = serde_json::to_vec(fresh)?;
+        let mix = |h: u64, b: &u8| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
+        Ok(Self {
+            searcher: bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix),
+            budget: budget.is_finite().then_some(budget),
+        })
+    }
+}
+
 /// A compiled model that trials are measured on.
 struct Runner<'a> {
     hunt: &'a Hunt<'a>,
@@ -219,6 +244,27 @@ impl<'a> Runner<'a> {
         })
     }
 
+    fn space<'s>(&'s self, spend: &'s dyn Fn(&[f32]) -> f64) -> Space<'s> {
+        let sites = self.hunt.ground.sites();
+        Space {
+            sites,
+            floor: vec![self.hunt.floor; sites.len()],
+            locks: vec![None; sites.len()],
+            budget: self.hunt.budget,
+            spent: spend,
+        }
+    }
+
+    /// A search on other terms than the one before it tries first what that one found.
+    fn follow<S: Searcher>(&self, searcher: &mut S, before: &S) {
+        let spend = |densities: &[f32]| self.hunt.ground.spent(densities);
+        if let Some((best, _)) = before.best() {
+            let densities = best.to_vec();
+            // What cannot be brought within the new budget is no loss.
+            drop(searcher.steer(&self.space(&spend), &Steer::Propose { densities }));
+        }
+    }
+
     fn start(&self, searcher: &impl Searcher) -> SearchStart {
         SearchStart {
             name: self.hunt.name.clone(),
@@ -237,13 +283,7 @@ impl<'a> Runner<'a> {
         let hunt = self.hunt;
         let ground = hunt.ground;
         let spend = |densities: &[f32]| ground.spent(densities);
-        let space = Space {
-            sites: ground.sites(),
-            floor: vec![hunt.floor; ground.sites().len()],
-            locks: vec![None; ground.sites().len()],
-            budget: hunt.budget,
-            spent: &spend,
-        };
+        let space = self.space(&spend);
         for steer in (ctx.steer)() {
             (ctx.emit)(Event::Steered(steer.clone()))?;
             if let Err(e) = searcher.steer(&space, &steer) {

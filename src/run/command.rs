@@ -28,6 +28,17 @@ pub enum Command {
     OpenRun(PathBuf),
     /// Go on with an interrupted run, in its folder.
     ResumeRun(PathBuf),
+    /// Go on from an event of a run folder, in a new one, with these settings (see [`super::fork::changed`]).
+    Fork {
+        /// The run folder.
+        origin: PathBuf,
+        /// Its last event that is taken over.
+        at: u64,
+        /// How to go on.
+        experiment: Box<Experiment>,
+    },
+    /// Show a run as it was right after an event of its log, in [`super::RunStore::past`]; or no longer.
+    Travel(Option<(RunId, u64)>),
     /// Open a model for measuring.
     Open(ModelRef),
     /// Measure the open model. A new question replaces the old one.

@@ -1,13 +1,13 @@
 //! Which devices there are to train on, asked so that an absent one is a line with its reason and never a crash.
 //! Knows nothing of networks.
 
+use super::remote;
 use anyhow::{Result, bail};
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A device by the name people use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceName {
     /// burn's CPU backend, with our channel-sparse kernels. The default.
     #[default]
@@ -16,13 +16,26 @@ pub enum DeviceName {
     Ndarray,
     /// A GPU through burn's wgpu; needs the cargo feature `gpu`.
     Wgpu,
+    /// A device of another machine, as `HOST:PORT`; needs the cargo feature `remote`.
+    Remote(String),
+}
+
+impl std::fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flex => f.write_str("flex"),
+            Self::Ndarray => f.write_str("ndarray"),
+            Self::Wgpu => f.write_str("wgpu"),
+            Self::Remote(host) => write!(f, "remote:{host}"),
+        }
+    }
 }
 
 /// A line of the list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeviceLine {
     /// Its name.
-    pub device: DeviceName,
+    pub device: String,
     /// Whether it can be used.
     pub available: bool,
     /// What it is, or why it is not there.
@@ -30,39 +43,34 @@ pub struct DeviceLine {
 }
 
 impl DeviceName {
-    /// All names.
-    pub const ALL: [Self; 3] = [Self::Flex, Self::Ndarray, Self::Wgpu];
-
-    /// As people write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Flex => "flex",
-            Self::Ndarray => "ndarray",
-            Self::Wgpu => "wgpu",
-        }
-    }
+    /// Those of this machine.
+    pub const LOCAL: [Self; 3] = [Self::Flex, Self::Ndarray, Self::Wgpu];
 
     /// From what people write.
     ///
     /// # Errors
     /// A name that is not known.
     pub fn parse(name: &str) -> Result<Self> {
-        match Self::ALL.into_iter().find(|d| d.name() == name) {
+        if let Some(host) = name.strip_prefix("remote:") {
+            return Ok(Self::Remote(remote::address(host)?));
+        }
+        match Self::LOCAL.into_iter().find(|d| d.to_string() == name) {
             Some(device) => Ok(device),
-            None => bail!("unknown device {name}, expected flex, ndarray or wgpu"),
+            None => bail!("unknown device {name}, expected flex, ndarray, wgpu or remote:HOST"),
         }
     }
 
     /// Whether it can be used, and what it is.
-    pub fn probe(self) -> DeviceLine {
+    pub fn probe(&self) -> DeviceLine {
         let found = match self {
             Self::Flex => Ok(format!("CPU, {} kernels", crate::kernel::Kernel::best().name())),
             Self::Ndarray => Ok("CPU, dense and masked; much slower than flex".to_owned()),
             Self::Wgpu => probe_wgpu(),
+            Self::Remote(_) => Ok("another machine's device".to_owned()),
         };
         let available = found.is_ok();
         DeviceLine {
-            device: self,
+            device: self.to_string(),
             available,
             detail: found.unwrap_or_else(|reason| reason),
         }
@@ -72,17 +80,20 @@ impl DeviceName {
     ///
     /// # Errors
     /// It is not there, and why.
-    pub fn open(self) -> Result<Device> {
+    pub fn open(&self) -> Result<Device> {
+        if let Self::Remote(host) = self {
+            return remote::open(host);
+        }
         let line = self.probe();
         if !line.available {
-            bail!("device {}: {}", self.name(), line.detail);
+            bail!("device {self}: {}", line.detail);
         }
         match self {
             Self::Flex => Ok(Device::flex()),
             // Deprecated upstream; selectable because people ask for it by name.
             #[expect(deprecated, reason = "people ask for it by name")]
             Self::Ndarray => Ok(Device::ndarray()),
-            Self::Wgpu => open_wgpu(),
+            Self::Wgpu | Self::Remote(_) => open_wgpu(),
         }
     }
 }
@@ -129,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_absent_device_is_a_line_with_its_reason() {
-        for device in DeviceName::ALL {
+        for device in DeviceName::LOCAL {
             let line = device.probe();
             assert!(!line.detail.is_empty());
             assert_eq!(device.open().is_ok(), line.available, "{line:?}");
@@ -140,7 +151,7 @@ mod tests {
     fn a_misspelled_device_is_refused_with_the_known_names() {
         assert_eq!(
             DeviceName::parse("gpu").expect_err("unknown").to_string(),
-            "unknown device gpu, expected flex, ndarray or wgpu"
+            "unknown device gpu, expected flex, ndarray, wgpu or remote:HOST"
         );
     }
 }

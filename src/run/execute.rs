@@ -4,22 +4,25 @@
 use super::control::Control;
 use super::device::DeviceName;
 use super::experiment::Experiment;
-use super::folder::RunFolder;
+use super::folder::{Facts, Origin, RunFolder};
+use super::fork::{self, Fork};
 use super::orders;
 use super::outlet::{Outlet, Past};
+use super::remote;
 use super::room;
 use super::shelf::Shelf;
 use crate::data::{self, Normalization};
-use crate::event::{BadInput, Cancelled, Ending, Event, Outcome, Stamped};
+use crate::event::{BadInput, Cancelled, Ending, Event, Good, Outcome, Stamped};
 use crate::model::{Checkpoint, Fractions, cost, sparse_conv};
 use crate::train::{Ctx, finish};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
+use std::time::Duration;
 
 /// What a run needs besides its experiment.
 #[derive(Clone, Debug)]
@@ -53,13 +56,73 @@ pub fn execute(
 /// # Errors
 /// No run folder, one that is in use, one whose run has finished, or one that is broken: nothing was changed but torn ends.
 pub fn resume(run: &Path, place: &Place, control: &Control, listen: &mut dyn FnMut(&Stamped)) -> Result<Ending> {
-    let (folder, experiment, events, mended) = RunFolder::reopen(run)?;
-    let finished = events
-        .iter()
-        .any(|e| matches!(&e.event, Event::Ended(e) if e.outcome == Outcome::Finished));
-    ensure!(!finished, "run {} has finished", folder.name());
-    let outlet = Outlet::new(folder, Past::of(&events), true, listen);
+    let (mut past, mut finished) = (Past::default(), false);
+    let (folder, experiment, mended) = RunFolder::reopen(run, &mut |stamped| {
+        past.see(stamped);
+        finished |= matches!(&stamped.event, Event::Ended(e) if e.outcome == Outcome::Finished);
+    })?;
+    if finished {
+        folder.manifest(
+            &experiment,
+            Facts {
+                state: "finished",
+                ..Facts::default()
+            },
+        )?;
+        bail!("run {} has finished", folder.name());
+    }
+    let outlet = Outlet::new(folder, past, true, listen);
     go(&experiment, place, control, outlet, Some(mended))
+}
+
+/// Makes a new run out of another's past, shows its folder to `made`, and runs it to its end. What is new goes to `listen`.
+///
+/// # Errors
+/// As [`fork::prepare`]: nothing was begun.
+pub fn branch(
+    fork: &Fork,
+    place: &Place,
+    control: &Control,
+    listen: &mut dyn FnMut(&Stamped),
+    made: &mut dyn FnMut(&Path),
+) -> Result<Ending> {
+    let run = fork::prepare(fork, place, control, listen)?;
+    made(&run);
+    resume(&run, place, control, listen)
+}
+
+/// Works through what a log has and its checkpoints do not, up to the log's end; says nothing. Gives the folder back.
+///
+/// # Errors
+/// [`Cancelled`]; the work did not come to the log's end.
+pub(super) fn catch_up(
+    experiment: &Experiment,
+    place: &Place,
+    control: &Control,
+    folder: RunFolder,
+    past: Past,
+    listen: &mut dyn FnMut(&Stamped),
+) -> Result<RunFolder> {
+    let (run, until) = (folder.path.clone(), past.said);
+    let mut outlet = Outlet::new(folder, past, true, listen);
+    outlet.until = Some(until);
+    let shelf = Shelf::new(&run, outlet.said.clone(), Duration::MAX);
+    shelf.load()?;
+    sparse_conv::stop_when(control.stopping.clone());
+    let world = World {
+        experiment,
+        place,
+        control,
+        outlet: &outlet,
+        shelf: &shelf,
+        run: &run,
+    };
+    match work(&world) {
+        Err(e) if e.is::<Cancelled>() && outlet.said.get() == until && control.check().is_ok() => {}
+        Err(e) => return Err(e),
+        Ok(_) => bail!("the run's past could not be worked through again: it ended before event {until} of its work"),
+    }
+    Ok(outlet.into_folder())
 }
 
 /// The run itself. `mended` is given when it goes on.
@@ -71,18 +134,15 @@ fn go(
     mended: Option<Vec<String>>,
 ) -> Result<Ending> {
     let run = outlet.path();
-    let every = std::time::Duration::from_secs_f32(experiment.checkpoint_secs);
+    let every = Duration::from_secs_f32(experiment.checkpoint_secs);
     let shelf = Shelf::new(&run, outlet.said.clone(), every);
     if let Some(mut mended) = mended {
         mended.extend(shelf.load()?);
         // What cannot be written ends the run at its first event.
-        let _ = outlet.put(Event::Resumed { from: shelf.newest() }, control);
-        for text in mended {
-            let _ = outlet.put(Event::Warning { text }, control);
-        }
+        let from = shelf.newest();
+        let _ = outlet.put(Event::Resumed { from, mended }, control);
     }
     sparse_conv::stop_when(control.stopping.clone());
-    let checksum = Cell::new(None);
     let over = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         let orders = Builder::new()
@@ -97,7 +157,7 @@ fn go(
                 shelf: &shelf,
                 run: &run,
             };
-            work(&world, &checksum)
+            work(&world)
         }));
         over.store(true, Ordering::Relaxed);
         if let Ok(orders) = orders {
@@ -121,14 +181,46 @@ fn go(
     if let Some(e) = outlet.failure() {
         ending = ended(&run, Outcome::Failed, Some(e));
     }
+    if ending.outcome != Outcome::Finished && shelf.newest() > 0 {
+        ending.good = good(&run, shelf.newest());
+    }
+    if let (Some(good), Some(reason), false) = (&ending.good, &mut ending.reason, ending.bad_input) {
+        reason.push_str(&format!(
+            "; its last good checkpoint stands at event {}, from where secateur fork RUN --set KEY=VALUE goes another way",
+            good.at
+        ));
+    }
     let _ = outlet.put(Event::Ended(ending.clone()), control);
     let state = match ending.outcome {
         Outcome::Finished => "finished",
         Outcome::Cancelled => "interrupted",
         Outcome::Failed => "failed",
     };
-    outlet.into_folder().manifest(experiment, state, checksum.get())?;
+    let folder = outlet.into_folder();
+    let facts = Facts {
+        state,
+        ..Facts::default()
+    };
+    // The log has said it all; a manifest that cannot be written is told from it.
+    drop(folder.manifest(experiment, facts));
     Ok(ending)
+}
+
+/// What a run left that did not finish.
+fn good(run: &Path, said: u64) -> Option<Good> {
+    let at = fork::event_of(run, said).ok()??;
+    let model = Some(LATEST.to_owned()).filter(|file| run.join(file).is_file());
+    Some(Good { at, model })
+}
+
+/// The newest model kept on the way, and the most accurate of the cheapest ones.
+const LATEST: &str = "models/latest.safetensors";
+const BEST: &str = "models/best.safetensors";
+
+/// What makes one model better than another: MACs an image, then accuracy on validation images.
+fn worth(checkpoint: &Checkpoint) -> Option<(u64, f32)> {
+    let measured = checkpoint.header.metrics.iter().filter(|m| m.split == "valid");
+    measured.map(|m| (m.macs, m.top1)).max_by_key(|(macs, _)| *macs)
 }
 
 /// What a run stands on.
@@ -141,7 +233,7 @@ struct World<'a, 'b> {
     run: &'a Path,
 }
 
-fn work(world: &World, checksum: &Cell<Option<u64>>) -> Result<Ending> {
+fn work(world: &World) -> Result<Ending> {
     let &World {
         experiment,
         control,
@@ -158,11 +250,17 @@ fn work(world: &World, checksum: &Cell<Option<u64>>) -> Result<Ending> {
         })?)
     })
     .map_err(bad_input)?;
-    checksum.set(Some(dataset.checksum));
+    outlet.check_data(dataset.checksum)?;
+    let facts = Facts {
+        state: "running",
+        device: &world.place.device.to_string(),
+        data_checksum: Some(dataset.checksum),
+    };
+    outlet.write(control, &mut || outlet.manifest(experiment, facts))?;
     for text in std::mem::take(&mut dataset.notes) {
         emit(Event::Warning { text })?;
     }
-    let mut splits = data::split(&dataset, experiment.seed, experiment.data.valid).map_err(bad_input)?;
+    let mut splits = data::split(&dataset, experiment.split_seed(), experiment.data.valid).map_err(bad_input)?;
     if experiment.data.limit > 0 {
         splits.train.truncate(experiment.data.limit);
     }
@@ -181,10 +279,19 @@ fn work(world: &World, checksum: &Cell<Option<u64>>) -> Result<Ending> {
         })
         .transpose()
         .map_err(bad_input)?;
+    let best = Checkpoint::load(&run.join(BEST)).ok();
+    let best = Cell::new(best.as_ref().and_then(worth));
     let keep = |checkpoint: &Checkpoint| {
-        let file = "models/latest.safetensors";
-        checkpoint.save(&run.join(file))?;
-        Ok(file.to_owned())
+        outlet.write(control, &mut || checkpoint.save(&run.join(LATEST)))?;
+        let better = |(macs, top1): (u64, f32)| {
+            best.get()
+                .is_none_or(|(before, of)| macs < before || (macs == before && top1 > of))
+        };
+        if let Some(worth) = worth(checkpoint).filter(|w| better(*w)) {
+            outlet.write(control, &mut || checkpoint.save(&run.join(BEST)))?;
+            best.set(Some(worth));
+        }
+        Ok(LATEST.to_owned())
     };
     let per_epoch = splits.train.len() / experiment.train.batch;
     let epochs = experiment.method.epochs(&experiment.train, start.is_some());
@@ -209,21 +316,41 @@ fn work(world: &World, checksum: &Cell<Option<u64>>) -> Result<Ending> {
         emit,
     };
     // A model to start from is the network that pruning begins with.
-    let spec = ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec());
-    let dense = cost::dense(spec)?;
-    room::check(spec, ctx.train.batch, room::free())?;
+    let spec = ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()).clone();
+    let dense = cost::dense(&spec)?;
+    room::check(&spec, ctx.train.batch, room::free())?;
+    if let DeviceName::Remote(_) = world.place.device {
+        let here = remote::pace(&spec, ctx.train.batch, &DeviceName::Flex.open()?)?;
+        let text = remote::verdict(remote::pace(&spec, ctx.train.batch, &ctx.device)?, here);
+        (ctx.emit)(Event::Warning { text })?;
+    }
     (ctx.emit)(Event::Started {
-        spec: Arc::new(spec.clone()),
+        spec: Arc::new(spec),
         dense,
         steps: ctx.steps,
         images: [splits.train.len(), splits.valid.len(), splits.test.len()],
     })?;
+    if let Some(Origin { run, at, changes }) = outlet.origin_to_say() {
+        let steps = ctx.steps;
+        let from = run;
+        outlet.put(
+            Event::Forked {
+                from,
+                at,
+                changes,
+                steps,
+            },
+            control,
+        )?;
+    }
     let checkpoint = experiment.method.run(&mut ctx)?;
     let checkpoint = finish(&mut ctx, checkpoint)?;
     let file = format!("models/{}.safetensors", experiment.name);
-    checkpoint.save(&run.join(&file)).context("the trained model")?;
+    outlet
+        .write(control, &mut || checkpoint.save(&run.join(&file)))
+        .context("the trained model")?;
     // The finished model takes the place of the last one kept on the way.
-    drop(std::fs::remove_file(run.join("models/latest.safetensors")));
+    drop(std::fs::remove_file(run.join(LATEST)));
     let highest = checkpoint
         .header
         .densities
@@ -269,6 +396,7 @@ fn ended(run: &Path, outcome: Outcome, reason: Option<String>) -> Ending {
     Ending {
         outcome,
         reason,
+        good: None,
         bad_input: false,
         run: run.to_string_lossy().into_owned(),
         model: None,

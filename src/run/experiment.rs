@@ -94,6 +94,9 @@ pub struct DataConfig {
     pub source: String,
     /// Training images set aside for validation.
     pub valid: usize,
+    /// Chooses the validation images, if not the run's seed: a fork with another seed must not validate on what it learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
     /// Use only so many training images; 0 means all.
     pub limit: usize,
     /// Random changes to training images.
@@ -105,6 +108,7 @@ impl Default for DataConfig {
         Self {
             source: "fashion-mnist".into(),
             valid: 5000,
+            split_seed: None,
             limit: 0,
             augment: Augment::default(),
         }
@@ -201,6 +205,11 @@ impl Experiment {
     /// Never for an experiment that passed [`Experiment::check`].
     pub fn to_toml(&self) -> Result<String> {
         Ok(toml::to_string(self)?)
+    }
+
+    /// Chooses the validation images.
+    pub fn split_seed(&self) -> u64 {
+        self.data.split_seed.unwrap_or(self.seed)
     }
 
     /// Checks what types cannot.

@@ -2,21 +2,50 @@
 //! Knows nothing of threads or methods.
 
 use super::experiment::Experiment;
+use super::log::read;
 use crate::disk::{Log, write_whole};
-use crate::event::Stamped;
+use crate::event::{Event, Stamped};
 use anyhow::{Context, Result, ensure};
 use rand::RngExt;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+
+pub use super::log::read_events;
 
 /// A run's folder, open for writing events. While it is open nobody else can write to it.
 pub struct RunFolder {
     /// Where it is.
     pub path: PathBuf,
-    events: Log,
+    /// The run it is a fork of.
+    pub origin: Option<Origin>,
+    /// Of the images it began with, as its manifest has it.
+    pub data_checksum: Option<String>,
+    pub(super) events: Log,
     _lock: File,
+}
+
+/// What a fork began with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The other run's folder name.
+    pub run: String,
+    /// The other run's event up to which its log was taken over.
+    pub at: u64,
+    /// Settings that differ from the other run's, as `key = value`.
+    pub changes: Vec<String>,
+}
+
+/// What a manifest says besides what the program knows by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts<'a> {
+    /// `running`, `interrupted`, `finished` or `failed`.
+    pub state: &'a str,
+    /// The device it works on.
+    pub device: &'a str,
+    /// Of the images, once they are read.
+    pub data_checksum: Option<u64>,
 }
 
 impl RunFolder {
@@ -25,28 +54,45 @@ impl RunFolder {
     /// # Errors
     /// The folder cannot be made or written to.
     pub fn create(runs: &Path, experiment: &Experiment) -> Result<Self> {
-        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let tag: u16 = rand::rng().random();
-        let path = runs.join(format!("{time}_{}_{tag:04x}", experiment.name));
-        fs::create_dir_all(path.join("models"))
-            .with_context(|| format!("cannot make run folder {}", path.display()))?;
-        write_whole(&path.join("config.toml"), experiment.to_toml()?.as_bytes())?;
-        let lock = lock(&path)?;
-        let events = Log::open(&path.join("events.jsonl"), None)?;
-        let folder = Self {
-            path,
-            events,
-            _lock: lock,
-        };
-        folder.manifest(experiment, "running", None)?;
+        let folder = Self::bare(runs, &experiment.name)?;
+        write_whole(&folder.path.join("config.toml"), experiment.to_toml()?.as_bytes())?;
+        folder.manifest(
+            experiment,
+            Facts {
+                state: "running",
+                ..Facts::default()
+            },
+        )?;
         Ok(folder)
     }
 
-    /// Opens the folder of a run that is to go on, and mends what was half written. Gives its experiment, its events, and what was mended.
+    /// Makes such a folder without its configuration: until that is written, nobody takes it for a run's.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written to.
+    pub fn bare(runs: &Path, name: &str) -> Result<Self> {
+        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let tag: u16 = rand::rng().random();
+        let path = runs.join(format!("{time}_{name}_{tag:04x}"));
+        fs::create_dir_all(path.join("models"))
+            .with_context(|| format!("cannot make run folder {}", path.display()))?;
+        let lock = lock(&path)?;
+        let events = Log::open(&path.join("events.jsonl"), None)?;
+        Ok(Self {
+            path,
+            origin: None,
+            data_checksum: None,
+            events,
+            _lock: lock,
+        })
+    }
+
+    /// Opens the folder of a run that is to go on, and mends what was half written. Shows every event to `see`; gives the
+    /// run's experiment, and what was mended.
     ///
     /// # Errors
     /// No run folder, one that somebody else writes to, or one that is broken beyond its last line.
-    pub fn reopen(path: &Path) -> Result<(Self, Experiment, Vec<Stamped>, Vec<String>)> {
+    pub fn reopen(path: &Path, see: &mut dyn FnMut(&Stamped)) -> Result<(Self, Experiment, Vec<String>)> {
         let config = path.join("config.toml");
         ensure!(
             config.is_file(),
@@ -57,11 +103,19 @@ impl RunFolder {
         let lock = lock(path)?;
         let mut mended = Vec::new();
         let log = path.join("events.jsonl");
-        let (events, whole) = if log.is_file() {
-            read_log(&log)?
-        } else {
-            (Vec::new(), 0)
+        let mut logged = None;
+        let mut look = |stamped: Stamped| {
+            if let Event::Forked { from, at, changes, .. } = &stamped.event {
+                logged = Some(Origin {
+                    run: from.clone(),
+                    at: *at,
+                    changes: changes.clone(),
+                });
+            }
+            see(&stamped);
+            true
         };
+        let whole = if log.is_file() { read(&log, &mut look)? } else { 0 };
         let len = std::fs::metadata(&log).map_or(0, |m| m.len());
         if whole < len {
             mended.push(format!(
@@ -69,32 +123,53 @@ impl RunFolder {
                 len - whole
             ));
         }
+        let manifest = std::fs::read(path.join("manifest.json")).ok();
+        let manifest: Option<Value> = manifest.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if manifest.is_none() {
+            mended.push("the missing manifest was written anew".to_owned());
+        }
+        let manifest = manifest.unwrap_or_default();
+        let origin = serde_json::from_value(manifest["origin"].clone()).ok();
         let folder = Self {
             path: path.to_path_buf(),
+            origin: origin.or(logged),
+            data_checksum: manifest["data_checksum"].as_str().map(str::to_owned),
             events: Log::open(&log, Some(whole))?,
             _lock: lock,
         };
-        if !path.join("manifest.json").is_file() {
-            mended.push("the missing manifest was written anew".to_owned());
-        }
-        folder.manifest(&experiment, "running", None)?;
-        Ok((folder, experiment, events, mended))
+        folder.manifest(
+            &experiment,
+            Facts {
+                state: "running",
+                ..Facts::default()
+            },
+        )?;
+        Ok((folder, experiment, mended))
     }
 
-    /// Writes `manifest.json`.
+    /// Writes `manifest.json`. What `facts` leaves out stays as it was.
     ///
     /// # Errors
     /// The folder cannot be written to.
-    pub fn manifest(&self, experiment: &Experiment, state: &str, data_checksum: Option<u64>) -> Result<()> {
-        let manifest = json!({
+    pub fn manifest(&self, experiment: &Experiment, facts: Facts) -> Result<()> {
+        let path = self.path.join("manifest.json");
+        let before: Value =
+            std::fs::read(&path).map_or(Value::Null, |b| serde_json::from_slice(&b).unwrap_or_default());
+        let checksum = facts.data_checksum.map(|c| json!(format!("{c:016x}")));
+        let device = (!facts.device.is_empty()).then(|| json!(facts.device));
+        let mut manifest = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "seed": experiment.seed,
             "data": experiment.data.source,
-            "data_checksum": data_checksum.map(|c| format!("{c:016x}")),
+            "data_checksum": checksum.unwrap_or_else(|| before["data_checksum"].clone()),
             "machine": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": threads(), "kernel": crate::kernel::Kernel::best().name() },
-            "state": state,
+            "device": device.unwrap_or_else(|| before["device"].clone()),
+            "state": facts.state,
         });
-        write_whole(&self.path.join("manifest.json"), format!("{manifest:#}\n").as_bytes())
+        if let Some(origin) = &self.origin {
+            manifest["origin"] = json!(origin);
+        }
+        write_whole(&path, format!("{manifest:#}\n").as_bytes())
     }
 
     /// Appends an event and hands it to the system.
@@ -102,9 +177,7 @@ impl RunFolder {
     /// # Errors
     /// The disk is full or gone.
     pub fn append(&mut self, event: &Stamped) -> Result<()> {
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
-        self.events.append(&line)
+        self.events.append(&line(event))
     }
 
     /// Its name.
@@ -115,45 +188,39 @@ impl RunFolder {
     }
 }
 
+/// An event as the log has it.
+pub fn line(event: &Stamped) -> Vec<u8> {
+    // Plain numbers and text can always be written.
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
 /// The right to write to a run folder, held as long as the file is open.
 fn lock(path: &Path) -> Result<File> {
     let file = File::options().create(true).append(true).open(path.join("lock"));
     let file = file.with_context(|| format!("cannot write in {}", path.display()))?;
+    // Somebody who only looks whether it is held holds it for a moment.
+    let free = (0..LOOKS).any(|i| {
+        std::thread::park_timeout(LOOK * u32::from(i > 0));
+        file.try_lock().is_ok()
+    });
     ensure!(
-        file.try_lock().is_ok(),
+        free,
         "run folder {} is being written by another process",
         path.display()
     );
     Ok(file)
 }
 
+/// How often, and how long apart, a lock is asked for.
+const LOOKS: u32 = 5;
+const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Whether somebody writes to a run folder now.
 pub fn is_written(path: &Path) -> bool {
-    path.join("lock").is_file() && lock(path).is_err()
-}
-
-/// Reads the events of a run folder. A torn last line (the run was killed while writing it) is left out.
-///
-/// # Errors
-/// No events file, or a broken line before the last.
-pub fn read_events(path: &Path) -> Result<Vec<Stamped>> {
-    Ok(read_log(&path.join("events.jsonl"))?.0)
-}
-
-/// The whole lines of a log, and how many bytes they are.
-fn read_log(file: &Path) -> Result<(Vec<Stamped>, u64)> {
-    let mut reader = BufReader::new(File::open(file).with_context(|| format!("cannot read {}", file.display()))?);
-    let (mut events, mut line, mut whole) = (Vec::new(), Vec::new(), 0);
-    loop {
-        line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 || !line.ends_with(b"\n") {
-            return Ok((events, whole));
-        }
-        let event = serde_json::from_slice(&line)
-            .with_context(|| format!("{}: line {} is not an event", file.display(), events.len() + 1))?;
-        events.push(event);
-        whole += line.len() as u64;
-    }
+    // Shared, so that two who look do not take each other for a writer.
+    File::open(path.join("lock")).is_ok_and(|file| file.try_lock_shared().is_err())
 }
 
 /// Threads to work with: one a core.
@@ -164,7 +231,6 @@ pub fn threads() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Event;
 
     #[test]
     fn a_torn_last_line_is_left_out() {

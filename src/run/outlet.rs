@@ -3,9 +3,10 @@
 //! Knows nothing of what events mean, but for steering.
 
 use super::control::Control;
-use super::folder::RunFolder;
+use super::experiment::Experiment;
+use super::folder::{Facts, Origin, RunFolder, line};
 use crate::disk;
-use crate::event::{Cancelled, Event, Stamped, Steer};
+use crate::event::{BadInput, Cancelled, Event, Stamped, Steer};
 use anyhow::Error;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -27,33 +28,32 @@ pub struct Past {
     pub at: f64,
     /// What it was steered to, each with its place among the events of the work.
     pub steers: VecDeque<(u64, Steer)>,
+    works: bool,
+    /// Where it says last that it was taken over from.
+    forked: Option<(String, u64)>,
 }
 
 impl Past {
-    /// From a log.
-    pub fn of(events: &[Stamped]) -> Self {
-        let mut past = Self::default();
-        let (mut works, mut mending) = (false, false);
-        for stamped in events {
-            (past.seq, past.at) = (stamped.seq + 1, stamped.at);
-            works |= matches!(stamped.event, Event::Started { .. });
-            // Before the start files are read; that is told anew. Beginnings and ends are not part of the work.
-            match stamped.event {
-                Event::Resumed { .. } => mending = true,
-                Event::Ended(_) => {}
-                // What was mended is said right after.
-                Event::Warning { .. } if mending => continue,
-                _ => mending = false,
+    /// Takes the log's next event.
+    pub fn see(&mut self, stamped: &Stamped) {
+        (self.seq, self.at) = (stamped.seq + 1, stamped.at);
+        // Before the start files are read; that is told anew. Beginnings and ends are not part of the work.
+        match &stamped.event {
+            Event::Started { .. } => self.works = true,
+            Event::Resumed { .. } | Event::Ended(_) | Event::Stalled { .. } => return,
+            Event::Forked { from, at, .. } => {
+                self.forked = Some((from.clone(), *at));
+                return;
             }
-            if !works || mending || matches!(stamped.event, Event::Ended(_)) {
-                continue;
-            }
-            past.said += 1;
-            if let Event::Steered(steer) = &stamped.event {
-                past.steers.push_back((past.said, steer.clone()));
-            }
+            _ => {}
         }
-        past
+        if !self.works {
+            return;
+        }
+        self.said += 1;
+        if let Event::Steered(steer) = &stamped.event {
+            self.steers.push_back((self.said, steer.clone()));
+        }
     }
 }
 
@@ -65,6 +65,8 @@ pub struct Outlet<'a> {
     logged: Cell<u64>,
     works: Cell<bool>,
     resumed: bool,
+    /// Events of the work after which it is to stop.
+    pub until: Option<u64>,
     inner: RefCell<Inner<'a>>,
 }
 
@@ -84,6 +86,7 @@ impl<'a> Outlet<'a> {
             logged: Cell::new(past.said),
             works: Cell::new(false),
             resumed,
+            until: None,
             inner: RefCell::new(Inner {
                 folder,
                 began: Instant::now(),
@@ -106,6 +109,9 @@ impl<'a> Outlet<'a> {
             return if self.resumed { Ok(()) } else { self.put(event, control) };
         }
         let said = self.said.get() + 1;
+        if self.until.is_some_and(|until| said > until) {
+            return Err(Cancelled);
+        }
         if said > self.logged.get() {
             self.put(event, control)?;
             self.logged.set(said);
@@ -125,27 +131,35 @@ impl<'a> Outlet<'a> {
             at: inner.past.at + inner.began.elapsed().as_secs_f64(),
             event,
         };
-        inner.past.seq += 1;
-        let mut told = false;
-        while let Err(e) = inner.folder.append(&stamped) {
-            if !disk::is_full(&e) {
+        let RunFolder { events, .. } = &mut inner.folder;
+        let line = line(&stamped);
+        let logged = with_room(control, &stamped, inner.listen, &mut || events.append(&line));
+        match logged {
+            Ok(()) => {}
+            Err(e) if e.is::<Cancelled>() => return Err(Cancelled),
+            Err(e) => {
                 inner.failure.get_or_insert(e);
                 return Err(Cancelled);
             }
-            // There is no room to log it, so only those who listen hear of it.
-            if !told {
-                let text = format!("paused, the disk is full: {e:#}");
-                (inner.listen)(&Stamped {
-                    event: Event::Warning { text },
-                    ..stamped.clone()
-                });
-                told = true;
-            }
-            control.check()?;
-            std::thread::sleep(FULL_DISK_WAIT);
         }
+        inner.past.seq += 1;
         (inner.listen)(&stamped);
         Ok(())
+    }
+
+    /// Writes something else of the run. A full disk is waited for, until somebody stops the run.
+    ///
+    /// # Errors
+    /// [`Cancelled`]; it could not be written.
+    pub fn write(&self, control: &Control, write: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let inner = &mut *self.inner.borrow_mut();
+        let place = Stamped {
+            seq: inner.past.seq,
+            at: inner.past.at + inner.began.elapsed().as_secs_f64(),
+            // Replaced by what is said.
+            event: Event::Stalled { text: String::new() },
+        };
+        with_room(control, &place, inner.listen, write)
     }
 
     /// What the run is steered to now: while it repeats what the log has, what it was steered to then.
@@ -173,6 +187,35 @@ impl<'a> Outlet<'a> {
         self.inner.borrow().folder.path.clone()
     }
 
+    /// The run it is a fork of, unless the log says so already.
+    pub fn origin_to_say(&self) -> Option<Origin> {
+        let inner = self.inner.borrow();
+        let said = |o: &Origin| inner.past.forked == Some((o.run.clone(), o.at));
+        inner.folder.origin.clone().filter(|o| !said(o))
+    }
+
+    /// Writes the manifest.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn manifest(&self, experiment: &Experiment, facts: Facts) -> anyhow::Result<()> {
+        self.inner.borrow().folder.manifest(experiment, facts)
+    }
+
+    /// Whether the images are still those that the run began with, by their checksum.
+    ///
+    /// # Errors
+    /// [`BadInput`]: they are others.
+    pub fn check_data(&self, checksum: u64) -> anyhow::Result<()> {
+        let inner = self.inner.borrow();
+        let before = inner.folder.data_checksum.as_deref();
+        if before.is_some_and(|before| before != format!("{checksum:016x}")) {
+            let text = "the images are not those that the run began with: their checksum differs".to_owned();
+            return Err(BadInput(text).into());
+        }
+        Ok(())
+    }
+
     /// Why writing failed, if it did.
     pub fn failure(&self) -> Option<String> {
         self.inner.borrow().failure.as_ref().map(|e| format!("{e:#}"))
@@ -181,5 +224,32 @@ impl<'a> Outlet<'a> {
     /// The folder, when all is said.
     pub fn into_folder(self) -> RunFolder {
         self.inner.into_inner().folder
+    }
+}
+
+/// Writes. While there is no room, says so to whoever listens and tries again.
+fn with_room(
+    control: &Control,
+    place: &Stamped,
+    listen: &mut dyn FnMut(&Stamped),
+    write: &mut dyn FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut told = false;
+    loop {
+        match write() {
+            Err(e) if disk::is_full(&e) => {
+                // There is no room to log it, so only those who listen hear of it.
+                if !std::mem::replace(&mut told, true) {
+                    let text = format!("paused, the disk is full: {e:#}");
+                    listen(&Stamped {
+                        event: Event::Stalled { text },
+                        ..place.clone()
+                    });
+                }
+                control.check()?;
+                std::thread::sleep(FULL_DISK_WAIT);
+            }
+            done => return done,
+        }
     }
 }

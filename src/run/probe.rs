@@ -185,7 +185,7 @@ fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> 
     })));
     let recipe = Experiment::parse(&checkpoint.header.recipe, &[]);
     let (source, valid, seed) = match &recipe {
-        Ok(e) => (e.data.source.clone(), e.data.valid, e.seed),
+        Ok(e) => (e.data.source.clone(), e.data.valid, e.split_seed()),
         Err(_) => (checkpoint.header.data.clone(), 0, 0),
     };
     let dataset = data::open(&source, &mut |_| Ok(())).context("the images this model was trained on")?;

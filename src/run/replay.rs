@@ -2,7 +2,8 @@
 //! Knows nothing of sessions; nothing in the folder is changed.
 
 use super::experiment::Experiment;
-use super::folder::{is_written, read_events};
+use super::folder::is_written;
+use super::log;
 use super::store::{RunId, RunState, Status};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,18 @@ use std::sync::Arc;
 /// # Errors
 /// No `config.toml` or `events.jsonl` in it, or one that cannot be read.
 pub fn replay(id: RunId, folder: &Path) -> Result<RunState> {
+    let mut run = at(id, folder, u64::MAX)?;
+    if run.status != Status::Ended {
+        run.status = Status::Interrupted;
+    }
+    Ok(run)
+}
+
+/// The run in a folder as it was right after event `seq`; as it is now, if there is no later event.
+///
+/// # Errors
+/// As [`replay`].
+pub fn at(id: RunId, folder: &Path, seq: u64) -> Result<RunState> {
     ensure!(folder.is_dir(), "{} is not a run folder", folder.display());
     let config = folder.join("config.toml");
     ensure!(
@@ -22,13 +35,14 @@ pub fn replay(id: RunId, folder: &Path) -> Result<RunState> {
     );
     let experiment = Experiment::load(&config.to_string_lossy(), &[])?;
     let mut run = RunState::new(id, Arc::new(experiment));
-    for stamped in read_events(folder)? {
-        run.apply(&stamped);
-    }
+    log::read(&folder.join("events.jsonl"), &mut |stamped| {
+        let wanted = stamped.seq <= seq;
+        if wanted {
+            run.apply(&stamped);
+        }
+        wanted
+    })?;
     run.folder = Some(folder.to_path_buf());
-    if run.status != Status::Ended {
-        run.status = Status::Interrupted;
-    }
     Ok(run)
 }
 
@@ -126,5 +140,30 @@ mod tests {
         assert_eq!(find(&name, dir.path()).expect("finds"), folder.path);
         assert!(find(Path::new("gone"), dir.path()).is_err());
         assert!(replay(RunId(0), dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_run_as_it_was_is_the_fold_up_to_there() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let experiment = Experiment::load("smoke", &[]).expect("preset");
+        let mut folder = RunFolder::create(dir.path(), &experiment).expect("creates");
+        let mut expected = RunState::new(RunId(0), Arc::new(experiment));
+        expected.folder = Some(folder.path.clone());
+        let mut then = expected.clone();
+        for seq in 0..9 {
+            let event = Event::Warning { text: format!("{seq}") };
+            let stamped = Stamped {
+                seq,
+                at: seq as f64,
+                event,
+            };
+            folder.append(&stamped).expect("writes");
+            expected.apply(&stamped);
+            if seq == 4 {
+                then = expected.clone();
+            }
+        }
+        assert_eq!(at(RunId(0), &folder.path, 4).expect("replays"), then);
+        assert_eq!(at(RunId(0), &folder.path, 99).expect("replays"), expected);
     }
 }

@@ -13,8 +13,11 @@ pub struct SearchState {
     pub seq: u64,
     /// What it set out to do.
     pub start: Arc<SearchStart>,
-    /// Candidates, in the order in which they were measured.
+    /// Candidates, in the order in which they were measured; at most [`SearchState::TRIALS`]. Beyond that every second of
+    /// those that were not the best goes.
     pub trials: Vec<TrialPoint>,
+    /// Candidates measured in all.
+    pub measured: u64,
     /// What was asked of it, in order.
     pub steered: Vec<SteerPoint>,
 }
@@ -54,14 +57,31 @@ pub struct ResidualPoint {
 }
 
 impl SearchState {
+    /// Candidates kept.
+    pub const TRIALS: usize = 1 << 16;
+
     /// A search of which no trial was said yet.
     pub fn new(seq: u64, start: Arc<SearchStart>) -> Self {
         Self {
             seq,
             start,
             trials: Vec::new(),
+            measured: 0,
             steered: Vec::new(),
         }
+    }
+
+    /// Adds a candidate.
+    pub fn push(&mut self, point: TrialPoint) {
+        if self.trials.len() == Self::TRIALS {
+            let mut odd = false;
+            self.trials.retain(|t| {
+                odd = t.trial.verdict != Verdict::Best && !odd;
+                !odd
+            });
+        }
+        self.trials.push(point);
+        self.measured += 1;
     }
 
     /// What must not be exceeded now.

@@ -3,13 +3,14 @@
 
 use super::command::{Command, ModelRef};
 use super::control::Control;
-use super::execute::{Place, execute, panic_text, resume};
+use super::execute::{Place, branch, execute, panic_text, resume};
 use super::experiment::Experiment;
 use super::folder::is_written;
+use super::fork::Fork;
 use super::jobs::{self, Job, JobDone};
 use super::orders::{self, Order};
 use super::probe::{self, Asked, Said};
-use super::replay::replay;
+use super::replay::{self, replay};
 use super::store::{RunId, RunState, RunStore, Status};
 use super::tail::tail;
 use crate::event::{Stamped, Steer};
@@ -30,6 +31,10 @@ enum Arrival {
     Event(RunId, Stamped),
     /// A run folder was read.
     Replayed(Box<RunState>),
+    /// A fork stands ready, with what it took over.
+    Branched(Box<RunState>),
+    /// A run as it was.
+    Past((RunId, u64), Arc<RunState>),
     /// Another process logged an event.
     Logged(PathBuf, Stamped),
     /// Another process no longer writes to a run folder.
@@ -56,6 +61,10 @@ pub struct Session {
     workers: BTreeMap<RunId, Worker>,
     /// Run folders that are read and then to be gone on with.
     go_on: Vec<PathBuf>,
+    /// Runs that wait to be made out of others.
+    forks: BTreeMap<RunId, Fork>,
+    /// The event that somebody looks back to.
+    looks_back: Option<(RunId, u64)>,
     ask: Sender<Asked>,
     said: Receiver<Said>,
 }
@@ -85,6 +94,8 @@ impl Session {
             arrivals: bounded(EVENTS),
             workers: BTreeMap::new(),
             go_on: Vec::new(),
+            forks: BTreeMap::new(),
+            looks_back: None,
             ask,
             said,
         })
@@ -105,6 +116,8 @@ impl Session {
             Command::Steer(id, steer) => self.steer(id, steer),
             Command::ResumeRun(folder) => self.go_on(folder),
             Command::OpenRun(folder) => self.open_run(folder),
+            Command::Fork { origin, at, experiment } => self.fork(origin, at, *experiment),
+            Command::Travel(to) => self.travel(to),
             Command::Open(from) => self.open(from),
             Command::Ask(question) => drop(self.ask.try_send(Asked::Ask(question))),
             Command::Look(picture) => drop(self.ask.try_send(Asked::Look(picture))),
@@ -128,6 +141,16 @@ impl Session {
             match arrival {
                 Arrival::Event(id, stamped) => self.store.apply(id, &stamped),
                 Arrival::Replayed(run) => self.replayed(*run),
+                Arrival::Branched(run) => {
+                    if let Some(known) = self.store.runs.iter_mut().find(|r| r.id == run.id) {
+                        *known = *run;
+                    }
+                }
+                Arrival::Past(wanted, run) => {
+                    if self.looks_back == Some(wanted) {
+                        self.store.past = Some(run);
+                    }
+                }
                 Arrival::Logged(folder, stamped) => {
                     if let Some(id) = self.elsewhere(&folder) {
                         self.store.apply(id, &stamped);
@@ -300,6 +323,40 @@ impl Session {
         self.begin_next();
     }
 
+    /// Queues a run made out of another one's past.
+    fn fork(&mut self, origin: PathBuf, at: u64, experiment: Experiment) {
+        let id = RunId(self.store.runs.len() as u32);
+        self.store.runs.push(RunState::new(id, Arc::new(experiment.clone())));
+        let fork = Fork { origin, at, experiment };
+        self.forks.insert(id, fork);
+        self.begin_next();
+    }
+
+    /// Reads a run's log up to an event, on a thread of its own.
+    fn travel(&mut self, to: Option<(RunId, u64)>) {
+        self.looks_back = to;
+        let Some((id, seq)) = to else {
+            self.store.past = None;
+            return;
+        };
+        let Some(folder) = self.store.run(id).and_then(|run| run.folder.clone()) else {
+            return self
+                .store
+                .notice("a run without a folder has no past to look at".into());
+        };
+        let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
+        let read = move || {
+            drop(send.send(match replay::at(id, &folder, seq) {
+                Ok(run) => Arrival::Past((id, seq), Arc::new(run)),
+                Err(e) => Arrival::Failed(format!("{e:#}")),
+            }));
+            wake();
+        };
+        if let Err(e) = Builder::new().name("look back".into()).spawn(read) {
+            self.store.notice(format!("cannot read a run: {e}"));
+        }
+    }
+
     /// Begins the oldest waiting run if none works.
     fn begin_next(&mut self) {
         // What another process works on does not count.
@@ -312,6 +369,7 @@ impl Session {
         };
         run.status = Status::Running;
         let (id, experiment, folder) = (run.id, run.experiment.clone(), run.folder.clone());
+        let fork = self.forks.remove(&id);
         let control = Arc::new(Control::default());
         let (place, send, wake, held) = (
             self.place.clone(),
@@ -324,9 +382,15 @@ impl Session {
                 drop(send.send(Arrival::Event(id, stamped.clone())));
                 wake();
             };
-            let done = match &folder {
-                Some(folder) => resume(folder, &place, &held, &mut listen),
-                None => execute(&experiment, &place, &held, &mut listen),
+            let done = match (&fork, &folder) {
+                (Some(fork), _) => branch(fork, &place, &held, &mut listen, &mut |run| {
+                    if let Ok(mut state) = replay(id, run) {
+                        state.status = Status::Running;
+                        drop(send.send(Arrival::Branched(Box::new(state))));
+                    }
+                }),
+                (None, Some(folder)) => resume(folder, &place, &held, &mut listen),
+                (None, None) => execute(&experiment, &place, &held, &mut listen),
             };
             if let Err(e) = done {
                 drop(send.send(Arrival::Broken(id, format!("{e:#}"))));

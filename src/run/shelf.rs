@@ -1,5 +1,6 @@
 //! What a run remembers, in its folder: `checkpoints/NUMBER.safetensors`, each holding all that is needed to go on.
-//! Written beside, synced and renamed; the last two stay, so that one good one is always there.
+//! Written beside, synced and renamed; the last two stay, so that one good one is always there, and older ones spread over
+//! the run, so that a fork need not begin at the beginning.
 //! Knows nothing of events' contents or of what stages do.
 
 use crate::disk::{self, write_whole};
@@ -10,6 +11,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -17,8 +19,14 @@ use std::time::{Duration, Instant};
 /// The version of the file format.
 const SCHEMA: u32 = 1;
 
-/// Files that stay.
+/// Newest files, which always stay.
 const KEPT: usize = 2;
+
+/// Older files that stay for forks.
+const OLDER: usize = 14;
+
+/// Bytes of all files beyond which no older ones stay.
+const ROOM: u64 = 512 << 20;
 
 /// A run's memory on disk.
 pub struct Shelf {
@@ -27,8 +35,20 @@ pub struct Shelf {
     said: Rc<Cell<u64>>,
     entries: RefCell<BTreeMap<String, Entry>>,
     number: Cell<u64>,
+    /// What lies in the folder, rising.
+    files: RefCell<Vec<OnDisk>>,
     saved: Cell<Instant>,
     every: Duration,
+}
+
+/// A checkpoint file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnDisk {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Events of the work that had been said when it was written.
+    pub said: u64,
+    bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +81,7 @@ impl Shelf {
             said,
             entries: RefCell::default(),
             number: Cell::new(0),
+            files: RefCell::default(),
             saved: Cell::new(Instant::now()),
             every,
         }
@@ -71,18 +92,25 @@ impl Shelf {
     /// # Errors
     /// The folder cannot be read.
     pub fn load(&self) -> Result<Vec<String>> {
-        let mut passed = Vec::new();
+        let (mut passed, mut broken) = (Vec::new(), Vec::new());
+        *self.files.borrow_mut() = on_disk(&self.folder)?;
         for (number, path) in files(&self.folder)?.into_iter().rev() {
             self.number.set(self.number.get().max(number));
             match std::fs::read(&path).map_err(Into::into).and_then(|bytes| parse(&bytes)) {
                 Ok(entries) => {
                     *self.entries.borrow_mut() = entries;
+                    // This version reads its own files, so those are no use to anybody.
+                    self.files.borrow_mut().retain(|f| !broken.contains(&f.path));
+                    broken.iter().for_each(|path| drop(std::fs::remove_file(path)));
                     return Ok(passed);
                 }
-                Err(e) => passed.push(format!(
-                    "{} is not whole ({e:#}); an older one is taken",
-                    path.display()
-                )),
+                Err(e) => {
+                    passed.push(format!(
+                        "{} is not whole ({e:#}); an older one is taken",
+                        path.display()
+                    ));
+                    broken.push(path);
+                }
             }
         }
         Ok(passed)
@@ -109,14 +137,74 @@ impl Shelf {
         self.number.set(self.number.get() + 1);
         std::fs::create_dir_all(&self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
         let path = self.folder.join(format!("{:06}.safetensors", self.number.get()));
-        write_whole(&path, &bytes(&self.entries.borrow())?)?;
-        let files = files(&self.folder)?;
-        for (_, old) in files.iter().take(files.len().saturating_sub(KEPT)) {
-            std::fs::remove_file(old).with_context(|| format!("cannot remove {}", old.display()))?;
+        let bytes = bytes(&self.entries.borrow())?;
+        write_whole(&path, &bytes)?;
+        let files = &mut *self.files.borrow_mut();
+        files.push(OnDisk {
+            path,
+            said: self.newest(),
+            bytes: bytes.len() as u64,
+        });
+        while let Some(at) = spare(files) {
+            let old = files.remove(at).path;
+            std::fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
         }
         self.saved.set(Instant::now());
         Ok(())
     }
+}
+
+/// Which file may go: of the older ones, that which leaves the smallest gap. None while there is room for all.
+fn spare(files: &[OnDisk]) -> Option<usize> {
+    let older = files.len().saturating_sub(KEPT);
+    let bytes: u64 = files.iter().map(|f| f.bytes).sum();
+    if older <= OLDER && bytes <= ROOM {
+        return None;
+    }
+    let before = |i: usize| i.checked_sub(1).map_or(0, |i| files[i].said);
+    let gap = |&i: &usize| files[i + 1].said.saturating_sub(before(i));
+    (0..older).min_by_key(gap)
+}
+
+/// The checkpoints in a run's folder that say what they are, rising.
+fn on_disk(folder: &Path) -> Result<Vec<OnDisk>> {
+    let found = files(folder)?.into_iter().map(|(_, path)| path);
+    Ok(found
+        .filter_map(|path| {
+            let bytes = path.metadata().ok()?.len();
+            let said = said_in(&path).ok()?;
+            Some(OnDisk { path, said, bytes })
+        })
+        .collect())
+}
+
+/// The newest whole checkpoint of a run that was written when no more than `said` events had been said.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn nearest(run: &Path, said: u64) -> Result<Option<OnDisk>> {
+    let fits = |f: &OnDisk| f.said <= said && std::fs::read(&f.path).is_ok_and(|bytes| parse(&bytes).is_ok());
+    Ok(on_disk(&run.join("checkpoints"))?.into_iter().rev().find(fits))
+}
+
+/// Reads a checkpoint's header alone.
+fn said_in(path: &Path) -> Result<u64> {
+    let mut file = std::fs::File::open(path)?;
+    let mut head = vec![0; 8];
+    file.read_exact(&mut head)?;
+    let len = u64::from_le_bytes(head[..].try_into()?);
+    ensure!(len <= ROOM, "a header of {len} bytes");
+    file.take(len).read_to_end(&mut head)?;
+    let (_, metadata) = SafeTensors::read_metadata(&head).context("not a safetensors file")?;
+    Ok(header(&metadata)?.lines.iter().map(|line| line.said).max().unwrap_or(0))
+}
+
+fn header(metadata: &safetensors::tensor::Metadata) -> Result<Header> {
+    let text = metadata.metadata().as_ref().and_then(|m| m.get("secateur-run"));
+    let header: Header =
+        serde_json::from_str(text.context("not a run's memory")?).context("its header does not fit this version")?;
+    ensure!(header.schema == SCHEMA, "schema {}, expected {SCHEMA}", header.schema);
+    Ok(header)
 }
 
 impl Memory for Shelf {
@@ -203,13 +291,7 @@ fn bytes(entries: &BTreeMap<String, Entry>) -> Result<Vec<u8>> {
 
 fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).context("not a safetensors file")?;
-    let text = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|m| m.get("secateur-run"))
-        .context("not a run's memory")?;
-    let header: Header = serde_json::from_str(text).context("its header does not fit this version")?;
-    ensure!(header.schema == SCHEMA, "schema {}, expected {SCHEMA}", header.schema);
+    let header = header(&metadata)?;
     let mut entries: Vec<(String, Entry)> = Vec::new();
     for line in header.lines {
         let snapshot = Snapshot {
@@ -298,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn inner_stages_are_forgotten_with_their_outer_one_and_two_files_stay() {
+    fn inner_stages_are_forgotten_with_their_outer_one() {
         let dir = tempfile::tempdir().expect("temp dir");
         let shelf = shelf(dir.path());
         for said in 1..5 {
@@ -306,7 +388,43 @@ mod tests {
         }
         shelf.save("round 1", snapshot(9), true).expect("saves");
         assert_eq!(shelf.unfinished("round 1/search"), None);
-        assert_eq!(files(&dir.path().join("checkpoints")).expect("lists").len(), KEPT);
+    }
+
+    #[test]
+    fn older_files_are_spread_over_the_run_and_the_nearest_is_found() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let shelf = shelf(dir.path());
+        for said in 1..=200 {
+            shelf.save("a", snapshot(said), false).expect("saves");
+        }
+        let there = on_disk(&dir.path().join("checkpoints")).expect("lists");
+        assert_eq!(there, *shelf.files.borrow());
+        assert_eq!(there.len(), KEPT + OLDER);
+        let said: Vec<u64> = there.iter().map(|f| f.said).collect();
+        assert_eq!(said[said.len() - KEPT..], [199, 200]);
+        // Evenly spread, a gap would be 14.
+        let widest = said.windows(2).map(|w| w[1] - w[0]).max();
+        assert!(widest <= Some(32), "{said:?}");
+        let found = nearest(dir.path(), said[5] + 1).expect("lists").expect("one");
+        assert_eq!(found.said, said[5]);
+        std::fs::write(&there[5].path, b"torn").expect("writes");
+        assert_eq!(
+            nearest(dir.path(), said[5] + 1).expect("lists").map(|f| f.said),
+            Some(said[4])
+        );
+        assert_eq!(nearest(dir.path(), 0).expect("lists"), None);
+    }
+
+    #[test]
+    fn older_files_go_when_there_is_no_room_for_them() {
+        let file = |said, bytes| OnDisk {
+            path: PathBuf::new(),
+            said,
+            bytes,
+        };
+        assert_eq!(spare(&[file(1, 10), file(9, 10), file(10, 10)]), None);
+        assert_eq!(spare(&[file(1, ROOM), file(9, 10), file(10, 10)]), Some(0));
+        assert_eq!(spare(&[file(9, ROOM), file(10, ROOM)]), None, "the newest two stay");
     }
 
     #[test]

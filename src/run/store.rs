@@ -3,6 +3,7 @@
 
 use super::command::ModelRef;
 use super::experiment::Experiment;
+use super::folder::Origin;
 use super::jobs::{Job, JobDone};
 use super::pictures::{Look, Strip};
 use super::probe::{Answer, OpenModel};
@@ -52,25 +53,6 @@ pub struct StepPoint {
     pub top1: f32,
     /// Learning rate.
     pub lr: f32,
-}
-
-/// Points of a training curve that are kept; of more, every other one goes, so that memory stays flat however long a run is.
-const MOST_STEPS: usize = 1 << 21;
-
-/// Of each four points, those with the smallest and the largest loss stay: no spike is lost.
-fn halve(steps: &mut Vec<StepPoint>) {
-    let mut kept = 0;
-    for first in (0..steps.len()).step_by(4) {
-        let four = first..(first + 4).min(steps.len());
-        let by_loss = |a: &usize, b: &usize| steps[*a].loss.total_cmp(&steps[*b].loss);
-        let low = four.clone().min_by(by_loss).unwrap_or(first);
-        let high = four.max_by(by_loss).unwrap_or(first);
-        for i in [low.min(high), low.max(high)] {
-            steps[kept] = steps[i];
-            kept += 1;
-        }
-    }
-    steps.truncate(kept);
 }
 
 /// A measurement over a split.
@@ -158,8 +140,10 @@ pub struct RunState {
     pub steps_planned: u64,
     /// What is being done.
     pub phase: String,
-    /// Training curve.
+    /// Training curve, at most [`RunState::STEPS`] points: of neighbors beyond that, those of the smallest and the largest loss.
     pub steps: Vec<StepPoint>,
+    /// How often the training curve was thinned.
+    pub thinned: u32,
     /// Measurements.
     pub epochs: Vec<EpochPoint>,
     /// Layers as last said, at each density that validation was measured at; the density said last stands last.
@@ -172,8 +156,12 @@ pub struct RunState {
     pub residuals: Vec<ResidualPoint>,
     /// Models that were kept.
     pub kept: Vec<KeptPoint>,
-    /// What went wrong and did not end the run.
+    /// What went wrong and did not end the run; the newest [`RunState::WARNINGS`].
     pub warnings: Vec<String>,
+    /// Why it waits, while it does: the disk is full.
+    pub stalled: Option<String>,
+    /// The run it is a fork of.
+    pub origin: Option<Origin>,
     /// Times it went on after an interruption.
     pub resumed: u32,
     /// Where it is kept, as far as that is known.
@@ -187,6 +175,11 @@ pub struct RunState {
 }
 
 impl RunState {
+    /// Points of the training curve kept.
+    pub const STEPS: usize = 1 << 20;
+    /// Warnings kept.
+    pub const WARNINGS: usize = 1000;
+
     /// A run of which nothing was said yet.
     pub fn new(id: RunId, experiment: Arc<Experiment>) -> Self {
         Self {
@@ -198,6 +191,7 @@ impl RunState {
             steps_planned: 0,
             phase: String::new(),
             steps: Vec::new(),
+            thinned: 0,
             epochs: Vec::new(),
             layers: Vec::new(),
             gates: Vec::new(),
@@ -205,6 +199,8 @@ impl RunState {
             residuals: Vec::new(),
             kept: Vec::new(),
             warnings: Vec::new(),
+            stalled: None,
+            origin: None,
             resumed: 0,
             folder: None,
             ending: None,
@@ -215,6 +211,12 @@ impl RunState {
 
     /// Folds one event in.
     pub fn apply(&mut self, stamped: &Stamped) {
+        // Not logged, so it is not counted either.
+        if let Event::Stalled { text } = &stamped.event {
+            self.stalled = Some(text.clone());
+            return;
+        }
+        self.stalled = None;
         self.events += 1;
         self.elapsed_secs = stamped.at;
         if self.status == Status::Queued {
@@ -229,6 +231,10 @@ impl RunState {
             }
             Event::Phase { name, .. } => self.phase.clone_from(name),
             &Event::Step { step, loss, top1, lr } => {
+                if self.steps.len() == Self::STEPS {
+                    thin(&mut self.steps);
+                    self.thinned += 1;
+                }
                 self.steps.push(StepPoint {
                     seq,
                     step,
@@ -237,9 +243,6 @@ impl RunState {
                     top1,
                     lr,
                 });
-                if self.steps.len() == MOST_STEPS {
-                    halve(&mut self.steps);
-                }
             }
             &Event::Epoch {
                 epoch,
@@ -281,12 +284,12 @@ impl RunState {
             Event::Trial(trial) => {
                 if let Some(search) = self.searches.last_mut() {
                     let trial = trial.clone();
-                    search.trials.push(TrialPoint { seq, at, trial });
+                    search.push(TrialPoint { seq, at, trial });
                 }
             }
             Event::Steered(steer) => {
                 if let Some(search) = self.searches.last_mut() {
-                    let (after, steer) = (search.trials.len() as u64, steer.clone());
+                    let (after, steer) = (search.measured, steer.clone());
                     search.steered.push(SteerPoint { seq, after, steer });
                 }
             }
@@ -296,18 +299,42 @@ impl RunState {
                 layers: layers.clone(),
             }),
             // Nothing is said twice: the log goes on as if there had been no interruption.
-            Event::Resumed { .. } => {
+            Event::Resumed { mended, .. } => {
+                mended.iter().for_each(|text| self.warn(text));
                 self.ending = None;
                 self.status = Status::Running;
                 self.resumed += 1;
             }
-            Event::Warning { text } => self.warnings.push(text.clone()),
+            Event::Forked {
+                from,
+                at,
+                changes,
+                steps,
+            } => {
+                self.ending = None;
+                self.status = Status::Running;
+                self.steps_planned = *steps;
+                self.origin = Some(Origin {
+                    run: from.clone(),
+                    at: *at,
+                    changes: changes.clone(),
+                });
+            }
+            Event::Stalled { .. } => {}
+            Event::Warning { text } => self.warn(text),
             Event::Ended(ending) => {
                 self.folder.get_or_insert_with(|| PathBuf::from(&ending.run));
                 self.ending = Some(ending.clone());
                 self.status = Status::Ended;
             }
         }
+    }
+
+    fn warn(&mut self, text: &str) {
+        if self.warnings.len() == Self::WARNINGS {
+            self.warnings.remove(0);
+        }
+        self.warnings.push(text.to_owned());
     }
 
     /// Number and name as people say it.
@@ -357,6 +384,25 @@ impl RunState {
     }
 }
 
+/// Half of the points: of every four neighbors the two of smallest and largest loss, so that no spike is lost.
+fn thin(steps: &mut Vec<StepPoint>) {
+    let extremes = |four: &[StepPoint]| {
+        let by_loss = |a: &&StepPoint, b: &&StepPoint| a.loss.total_cmp(&b.loss);
+        let ends = [four.iter().min_by(by_loss), four.iter().max_by(by_loss)];
+        let [Some(a), Some(b)] = ends.map(|p| p.copied()) else {
+            return Vec::new();
+        };
+        if a.seq == b.seq {
+            vec![a]
+        } else if a.seq < b.seq {
+            vec![a, b]
+        } else {
+            vec![b, a]
+        }
+    };
+    *steps = steps.chunks(4).flat_map(extremes).collect();
+}
+
 /// An answer over all images, kept beside others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measured {
@@ -371,6 +417,8 @@ pub struct Measured {
 pub struct RunStore {
     /// Runs of this session, oldest first.
     pub runs: Vec<RunState>,
+    /// A run as it was at an earlier event, while somebody looks back.
+    pub past: Option<Arc<RunState>>,
     /// The model that questions are about.
     pub open: Option<Arc<OpenModel>>,
     /// The newest answer about it.
@@ -489,19 +537,38 @@ mod tests {
     }
 
     #[test]
-    fn halved_steps_keep_their_order_and_their_spikes() {
-        let point = |step: u64| StepPoint {
-            seq: step,
-            step,
-            at: 0.0,
-            loss: if step == 5 { 9.0 } else { 1.0 - step as f32 / 100.0 },
-            top1: 0.0,
-            lr: 0.0,
-        };
-        let mut steps: Vec<StepPoint> = (0..12).map(point).collect();
-        halve(&mut steps);
-        let left: Vec<u64> = steps.iter().map(|s| s.step).collect();
-        assert_eq!(left, [0, 3, 5, 7, 8, 11]);
+    fn a_curve_of_any_length_stays_short_and_keeps_its_spikes() {
+        let experiment = Arc::new(Experiment::load("smoke", &[]).expect("preset"));
+        let mut run = RunState::new(RunId(0), experiment);
+        let n = 3 * RunState::STEPS as u64;
+        for i in 0..n {
+            let mut stamped = step(i, i);
+            if let Event::Step { loss, .. } = &mut stamped.event {
+                *loss = if i == 77_777 { 9.0 } else { (i % 7) as f32 };
+            }
+            run.apply(&stamped);
+        }
+        assert!(run.steps.len() <= RunState::STEPS && run.thinned > 0);
+        assert!(run.steps.iter().any(|s| s.step == 77_777), "the spike is lost");
+        assert_eq!((run.steps.last().map(|s| s.step), run.events), (Some(n - 1), n));
+        assert!(run.steps.is_sorted_by(|a, b| a.seq < b.seq));
+    }
+
+    #[test]
+    fn a_full_disk_is_shown_until_the_run_goes_on() {
+        let experiment = Arc::new(Experiment::load("smoke", &[]).expect("preset"));
+        let mut run = RunState::new(RunId(0), experiment);
+        run.apply(&step(0, 0));
+        let before = run.clone();
+        let event = Event::Stalled { text: "full".into() };
+        run.apply(&Stamped { seq: 1, at: 1.0, event });
+        assert_eq!(run.stalled.as_deref(), Some("full"));
+        run.stalled = None;
+        assert_eq!(run, before, "what is not logged leaves nothing behind");
+        let event = Event::Stalled { text: "full".into() };
+        run.apply(&Stamped { seq: 1, at: 1.0, event });
+        run.apply(&step(1, 1));
+        assert_eq!(run.stalled, None);
     }
 
     #[test]
@@ -509,9 +576,13 @@ mod tests {
         let experiment = Arc::new(Experiment::load("smoke", &[]).expect("preset"));
         let mut run = RunState::new(RunId(0), experiment);
         (0..4).for_each(|i| run.apply(&step(i, i)));
-        let event = Event::Resumed { from: 2 };
+        let event = Event::Resumed {
+            from: 2,
+            mended: vec!["a line".into()],
+        };
         run.apply(&Stamped { seq: 4, at: 5.0, event });
         assert_eq!((run.resumed, run.status), (1, Status::Running));
+        assert_eq!(run.warnings, ["a line"]);
         run.apply(&step(5, 4));
         let steps: Vec<u64> = run.steps.iter().map(|s| s.step).collect();
         assert_eq!(steps, [0, 1, 2, 3, 4]);

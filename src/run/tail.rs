@@ -2,6 +2,7 @@
 //! Knows nothing of what they mean. Reads only.
 
 use super::folder::is_written;
+use super::log::parse;
 use crate::event::Stamped;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
@@ -33,7 +34,7 @@ pub fn tail(run: &Path, from: u64, say: &mut dyn FnMut(Stamped) -> bool) {
                 break;
             }
             at += line.len() as u64;
-            let Ok(stamped) = serde_json::from_slice::<Stamped>(&line) else {
+            let Some(stamped) = parse(&line) else {
                 continue;
             };
             if stamped.seq >= from && !say(stamped) {

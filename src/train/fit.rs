@@ -215,7 +215,14 @@ impl State {
         let mut pulled = Weights::new();
         for (key, array) in snapshot.arrays {
             match key.split_once(':') {
-                Some(("w", name)) => drop(self.weights.insert(name.to_owned(), array)),
+                Some(("w", name)) => {
+                    let fits = self.weights.get(name).is_some_and(|w| w.shape == array.shape);
+                    ensure!(
+                        fits,
+                        "the remembered {name} does not fit a network made with these settings: fork from an earlier event"
+                    );
+                    self.weights.insert(name.to_owned(), array);
+                }
                 Some(("v", name)) => drop(self.sgd.velocity.insert(name.to_owned(), array.data)),
                 Some(("p", name)) => drop(pulled.insert(name.to_owned(), array)),
                 _ => {}
@@ -252,7 +259,8 @@ fn on(
     if done > 0 {
         after(ctx, plan, net, state, pull)?;
     }
-    if done == steps {
+    // A fork may plan fewer steps than were done.
+    if done >= steps {
         return Ok(false);
     }
     let epoch = Epoch {

@@ -136,6 +136,7 @@ impl Pair {
 struct Growing {
     seen: usize,
     resumed: u32,
+    thinned: u32,
     loss: Pair,
     top1: Pair,
     lr: Thinner,
@@ -171,13 +172,13 @@ impl Curves {
         let new = || Growing {
             seen: 0,
             resumed: run.resumed,
+            thinned: run.thinned,
             loss: Pair::new(smoothing),
             top1: Pair::new(smoothing),
             lr: Thinner::new(COLUMNS),
         };
         let growing = self.runs.entry(run.id).or_insert_with(new);
-        // A run that went on, or whose points were thinned, is taken in anew.
-        if growing.resumed != run.resumed || growing.seen > run.steps.len() {
+        if (growing.resumed, growing.thinned) != (run.resumed, run.thinned) {
             *growing = new();
         }
         for point in run.steps.iter().skip(growing.seen) {

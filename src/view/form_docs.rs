@@ -76,6 +76,12 @@ const DOCS: &[Doc] = &[
         "Training images set aside for validation; searches and sliders see these",
     ),
     number(
+        "data.split_seed",
+        "",
+        [0.0, 1e15],
+        "Chooses the validation images, if not the seed: forks with another seed keep them",
+    ),
+    number(
         "data.limit",
         "images",
         [0.0, 1e9],

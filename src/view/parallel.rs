@@ -59,7 +59,7 @@ pub fn parallel(store: &RunStore, chosen: Chosen) -> Option<ParallelView> {
             .then(a.trial.reward.total_cmp(&b.trial.reward))
             .then(a.trial.number.cmp(&b.trial.number))
     });
-    let hidden = search.trials.len() - picked.len();
+    let hidden = search.measured as usize - picked.len();
     let line = |t: &&TrialPoint| ParallelLine {
         number: t.trial.number,
         densities: t.trial.densities.to_vec(),

@@ -145,7 +145,7 @@ pub fn search(store: &RunStore, chosen: Chosen, height: Height) -> Option<Search
         unit: start.unit,
         budget: search.budget(),
         whole: start.whole,
-        trials: [search.trials.len() as u64, start.trials],
+        trials: [search.measured, start.trials],
         facts: facts(search),
         marks: marks(search, height),
         best_so_far: best_so_far(search, height),

@@ -320,6 +320,7 @@ pub fn finished() -> Event {
     Event::Ended(Ending {
         outcome: Outcome::Finished,
         reason: None,
+        good: None,
         bad_input: false,
         run: "runs/20260101T000000Z_smoke_0001".into(),
         model: Some("runs/20260101T000000Z_smoke_0001/models/smoke.safetensors".into()),

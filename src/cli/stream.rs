@@ -1,0 +1,169 @@
+//! `secateur bench stream`: how long a day's log takes to open, how much memory it holds, and whether a run that is being
+//! written can be followed.
+//! Knows nothing of windows: it is the session that the window stands on.
+
+use super::{Done, Json, OrFail};
+use crate::disk::Log;
+use crate::event::{Event, Stamped};
+use crate::run::device::DeviceName;
+use crate::run::execute::Place;
+use crate::run::folder::{RunFolder, line};
+use crate::run::{Command, Experiment, RunId, Session, replay};
+use anyhow::{Result, ensure};
+use serde::Serialize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+#[derive(Serialize)]
+struct Line {
+    peer: &'static str,
+    task: &'static str,
+    /// Events of the log.
+    events: u64,
+    /// Bytes of the log.
+    bytes: u64,
+    /// Until the run stands.
+    open_ms: f64,
+    /// Memory the process has gained with it, where the system says so.
+    held_mb: Option<f64>,
+    /// Events a second that were written meanwhile in the second part.
+    rate: u32,
+    /// Events that were followed.
+    followed: u64,
+    /// Longest time from an event's writing until the session had it.
+    lag_ms: f64,
+    /// Memory gained while following.
+    grown_mb: Option<f64>,
+}
+
+pub fn stream(events: u64, rate: u32, seconds: f64, json: Json) -> Done {
+    let dir = std::env::temp_dir().join(format!("secateur-stream-{}", std::process::id()));
+    let done = measure(&dir, events, rate, seconds);
+    drop(std::fs::remove_dir_all(&dir));
+    let line = done.or_failed()?;
+    json.say(&line, || {
+        format!(
+            "{} events, {:.0} MB: open in {:.0} ms, {:.0} MB held; {} events followed at {} a second, {:.0} ms behind at most, {:.0} MB more",
+            line.events,
+            line.bytes as f64 / 1e6,
+            line.open_ms,
+            line.held_mb.unwrap_or(f64::NAN),
+            line.followed,
+            line.rate,
+            line.lag_ms,
+            line.grown_mb.unwrap_or(f64::NAN)
+        )
+    });
+    Ok(0)
+}
+
+fn step(seq: u64) -> Stamped {
+    let event = Event::Step {
+        step: seq,
+        loss: 2.0 / (1.0 + seq as f32 * 1e-6) + (seq * 7919 % 1009) as f32 * 1e-4,
+        top1: (seq * 31 % 997) as f32 / 997.0,
+        lr: 0.1,
+    };
+    Stamped {
+        seq,
+        at: seq as f64 * 0.008_64,
+        event,
+    }
+}
+
+fn measure(dir: &Path, events: u64, rate: u32, seconds: f64) -> Result<Line> {
+    let experiment = Experiment::load("smoke", &[])?;
+    let folder = RunFolder::create(dir, &experiment)?;
+    let run = folder.path.clone();
+    let log = run.join("events.jsonl");
+    let mut writer = Log::open(&log, None)?;
+    let mut piece = Vec::new();
+    for seq in 0..events {
+        piece.extend(line(&step(seq)));
+        if piece.len() > 1 << 20 || seq + 1 == events {
+            writer.append(&piece)?;
+            piece.clear();
+        }
+    }
+    let before = resident();
+    let began = Instant::now();
+    let state = replay::replay(RunId(0), &run)?;
+    let open_ms = began.elapsed().as_secs_f64() * 1e3;
+    ensure!(state.events == events, "{} of {events} events were read", state.events);
+    let held_mb = resident().zip(before).map(|(now, before)| now - before);
+    drop(state);
+    let bytes = log.metadata()?.len();
+
+    let place = Place {
+        runs: dir.to_path_buf(),
+        device: DeviceName::Flex,
+        threads: 1,
+    };
+    let mut session = Session::new(place, Arc::new(|| {}))?;
+    session.submit(Command::OpenRun(run));
+    let until = Instant::now() + Duration::from_secs(120);
+    while session.store().runs.is_empty() && Instant::now() < until {
+        session.pump(Duration::from_millis(8));
+    }
+    let before = resident();
+    let total = events + (f64::from(rate) * seconds) as u64;
+    let written = Arc::new(AtomicU64::new(events));
+    let tells = written.clone();
+    let follow = Builder::new().name("writer".into()).spawn(move || -> Result<()> {
+        // Held, so that the session knows the run as one that works.
+        let _folder = folder;
+        let began = Instant::now();
+        for seq in events..total {
+            let due = Duration::from_secs_f64((seq - events) as f64 / f64::from(rate));
+            if let Some(wait) = due.checked_sub(began.elapsed()) {
+                std::thread::sleep(wait);
+            }
+            writer.append(&line(&step(seq)))?;
+            tells.store(seq + 1, Ordering::Relaxed);
+        }
+        Ok(())
+    })?;
+    let mut lag_ms: f64 = 0.0;
+    let mut caught_up = Instant::now();
+    let have = |session: &Session| session.store().runs.first().map_or(0, |r| r.events);
+    loop {
+        let written = written.load(Ordering::Relaxed);
+        session.pump(Duration::from_millis(8));
+        if have(&session) >= written {
+            caught_up = Instant::now();
+        }
+        lag_ms = lag_ms.max(caught_up.elapsed().as_secs_f64() * 1e3);
+        if have(&session) >= total || (follow.is_finished() && caught_up.elapsed() > Duration::from_secs(60)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(8));
+    }
+    let followed = have(&session).saturating_sub(events);
+    ensure!(
+        followed == total - events,
+        "{followed} of {} events were followed",
+        total - events
+    );
+    Ok(Line {
+        peer: "secateur",
+        task: "stream",
+        events,
+        bytes,
+        open_ms,
+        held_mb,
+        rate,
+        followed,
+        lag_ms,
+        grown_mb: resident().zip(before).map(|(now, before)| now - before),
+    })
+}
+
+/// Megabytes of memory the process has now.
+fn resident() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|l| l.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1e3)
+}

@@ -1,0 +1,253 @@
+//! The lines of `events.jsonl` as events: whole lines alone, in order, many at a time.
+//! Knows nothing of what events mean, but that most of them are training steps.
+
+use crate::event::{Event, Stamped};
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Bytes that are read at a time: enough for all threads, and nothing beside a run's state.
+const CHUNK: usize = 8 << 20;
+
+/// Shows every event of a log to `see`, in order, until that gives false. Gives how many bytes are whole lines.
+/// A torn last line (the run was killed while writing it) is left out.
+///
+/// # Errors
+/// The file cannot be read; a line that is no event.
+pub fn read(file: &Path, see: &mut dyn FnMut(Stamped) -> bool) -> Result<u64> {
+    let cannot = || format!("cannot read {}", file.display());
+    let mut source = File::open(file).with_context(cannot)?;
+    let (mut rest, mut whole, mut lines) = (Vec::new(), 0, 0);
+    loop {
+        let had = rest.len();
+        let n = (&mut source)
+            .take(CHUNK as u64)
+            .read_to_end(&mut rest)
+            .with_context(cannot)?;
+        let newest = &rest[had..];
+        let Some(end) = newest.iter().rposition(|b| *b == b'\n').map(|i| had + i + 1) else {
+            // A line longer than a chunk goes on; or this is the torn end.
+            if n == 0 {
+                return Ok(whole);
+            }
+            continue;
+        };
+        let parts = split(&rest[..end], rayon::current_num_threads());
+        let parsed: Vec<Result<Vec<Parsed>, usize>> = parts.into_par_iter().map(parse_all).collect();
+        for part in parsed {
+            let (events, broken) = match part {
+                Ok(events) => (events, None),
+                Err(good) => (Vec::new(), Some(good)),
+            };
+            if let Some(good) = broken {
+                let line = lines + good + 1;
+                anyhow::bail!("{}: line {line} is not an event", file.display());
+            }
+            lines += events.len();
+            for event in events {
+                if !see(event.into()) {
+                    return Ok(whole);
+                }
+            }
+        }
+        whole += end as u64;
+        rest.drain(..end);
+    }
+}
+
+/// All events of a run folder.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_events(run: &Path) -> Result<Vec<Stamped>> {
+    let mut events = Vec::new();
+    read(&run.join("events.jsonl"), &mut |stamped| {
+        events.push(stamped);
+        true
+    })?;
+    Ok(events)
+}
+
+/// Whole lines in about equal parts.
+fn split(mut lines: &[u8], parts: usize) -> Vec<&[u8]> {
+    let each = lines.len().div_ceil(parts.max(1));
+    let mut out = Vec::new();
+    while lines.len() > each {
+        let end = lines[each..]
+            .iter()
+            .position(|b| *b == b'\n')
+            .map_or(lines.len(), |i| each + i + 1);
+        let (part, after) = lines.split_at(end);
+        out.push(part);
+        lines = after;
+    }
+    out.push(lines);
+    out
+}
+
+/// An event in little room.
+enum Parsed {
+    Step {
+        seq: u64,
+        at: f64,
+        step: u64,
+        loss: f32,
+        top1: f32,
+        lr: f32,
+    },
+    Other(Box<Stamped>),
+}
+
+impl From<Parsed> for Stamped {
+    fn from(parsed: Parsed) -> Self {
+        match parsed {
+            Parsed::Step {
+                seq,
+                at,
+                step,
+                loss,
+                top1,
+                lr,
+            } => Self {
+                seq,
+                at,
+                event: Event::Step { step, loss, top1, lr },
+            },
+            Parsed::Other(stamped) => *stamped,
+        }
+    }
+}
+
+/// The events of whole lines; an error is how many lines before the broken one were good.
+fn parse_all(lines: &[u8]) -> Result<Vec<Parsed>, usize> {
+    let mut out = Vec::with_capacity(lines.len() / 96);
+    for line in lines.split_inclusive(|b| *b == b'\n') {
+        let parsed = step(line).or_else(|| serde_json::from_slice(line).ok().map(|s| Parsed::Other(Box::new(s))));
+        out.push(parsed.ok_or(out.len())?);
+    }
+    Ok(out)
+}
+
+/// One line as an event.
+pub fn parse(line: &[u8]) -> Option<Stamped> {
+    step(line).map(Into::into).or_else(|| serde_json::from_slice(line).ok())
+}
+
+/// A training step as [`super::folder::RunFolder::append`] writes it: ten times as fast as reading any JSON. None for whatever else.
+fn step(line: &[u8]) -> Option<Parsed> {
+    let (seq, rest) = number(line.strip_prefix(b"{\"seq\":")?)?;
+    let (at, rest) = number(rest.strip_prefix(b",\"at\":")?)?;
+    let (step, rest) = number(rest.strip_prefix(b",\"event\":\"step\",\"step\":")?)?;
+    let (loss, rest) = number::<f64>(rest.strip_prefix(b",\"loss\":")?)?;
+    let (top1, rest) = number::<f64>(rest.strip_prefix(b",\"top1\":")?)?;
+    let (lr, rest) = number::<f64>(rest.strip_prefix(b",\"lr\":")?)?;
+    // As the JSON reader does: first the nearest float64.
+    let [loss, top1, lr] = [loss as f32, top1 as f32, lr as f32];
+    (rest == b"}\n").then_some(Parsed::Step {
+        seq,
+        at,
+        step,
+        loss,
+        top1,
+        lr,
+    })
+}
+
+fn number<T: std::str::FromStr>(text: &[u8]) -> Option<(T, &[u8])> {
+    let digit = |b: &u8| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e');
+    let end = text.iter().position(|b| !digit(b))?;
+    let (digits, rest) = text.split_at(end);
+    Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lines(events: &[Stamped]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for event in events {
+            out.extend(serde_json::to_vec(event).expect("writes"));
+            out.push(b'\n');
+        }
+        out
+    }
+
+    fn log(bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("events.jsonl");
+        std::fs::write(&path, bytes).expect("writes");
+        (dir, path)
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_reader_reads_what_the_slow_one_does(
+            seq: u64, at in 0f64..1e7, n: u64, loss in proptest::num::f32::NORMAL, top1 in 0f32..1.0, lr in 0f32..1.0
+        ) {
+            let event = Event::Step { step: n, loss, top1, lr };
+            let line = lines(&[Stamped { seq, at, event }]);
+            let slow: Stamped = serde_json::from_slice(&line).expect("reads");
+            prop_assert_eq!(step(&line).map(Stamped::from), Some(slow));
+        }
+
+        #[test]
+        fn parts_are_whole_lines_and_make_the_whole(lengths in prop::collection::vec(0usize..40, 1..60), parts in 1usize..9) {
+            let text: Vec<u8> = lengths.iter().flat_map(|&n| [vec![b'x'; n], vec![b'\n']].concat()).collect();
+            let parts = split(&text, parts);
+            prop_assert!(parts.iter().all(|p| p.ends_with(b"\n")));
+            prop_assert_eq!(parts.concat(), text);
+        }
+    }
+
+    #[test]
+    fn events_come_in_order_and_a_torn_end_is_left_out() {
+        let event = |seq: u64| Stamped {
+            seq,
+            at: 0.5,
+            event: match seq % 3 {
+                0 => Event::Warning {
+                    text: "x".repeat(seq as usize % 70),
+                },
+                _ => Event::Step {
+                    step: seq,
+                    loss: 0.25,
+                    top1: 0.5,
+                    lr: 0.1,
+                },
+            },
+        };
+        let events: Vec<Stamped> = (0..5000).map(event).collect();
+        let mut bytes = lines(&events);
+        let whole = bytes.len() as u64;
+        bytes.extend(b"{\"seq\":5000,");
+        let (dir, path) = log(&bytes);
+        assert_eq!(read_events(dir.path()).expect("reads"), events);
+        assert_eq!(read(&path, &mut |_| true).expect("reads"), whole);
+        let mut seen = 0;
+        read(&path, &mut |_| {
+            seen += 1;
+            seen < 7
+        })
+        .expect("reads");
+        assert_eq!(seen, 7);
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_is_named() {
+        let warning = |seq| Stamped {
+            seq,
+            at: 0.0,
+            event: Event::Warning { text: "x".into() },
+        };
+        let mut bytes = lines(&[warning(0), warning(1)]);
+        bytes.extend(b"no event\n");
+        bytes.extend(lines(&[warning(3)]));
+        let (_dir, path) = log(&bytes);
+        let error = read(&path, &mut |_| true).expect_err("broken").to_string();
+        assert!(error.ends_with("line 3 is not an event"), "{error}");
+    }
+}
