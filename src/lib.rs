@@ -26,8 +26,8 @@
 //!
 //! Arrows go up the table only:
 //! `disk → kernel → data → model → event → infer → prune → search → exchange → train → methods → run → view → export → { cli, app }`.
-//! `tests/tidy.rs` holds them, and four sentences: only `app` names egui; only `model`, `train`, `run::device` and
-//! `cli::eval` name burn; only `kernel` has `unsafe`; no view reads a clock or a file.
+//! `tests/tidy.rs` holds them, and four sentences: only `app` names egui; only `model`, `train`, `run::device`,
+//! `run::remote` and `cli::eval` name burn; only `kernel` has `unsafe`; no view reads a clock or a file.
 //!
 //! # How it moves
 //!

@@ -1,11 +1,13 @@
 //! Runs that are interrupted go on to the very end they would have had.
 
 use secateur::event::{Event, Outcome, Stamped};
+use secateur::run::RunId;
 use secateur::run::control::Control;
 use secateur::run::device::DeviceName;
-use secateur::run::execute::{Place, execute, resume};
+use secateur::run::execute::{Place, branch, execute, resume};
 use secateur::run::experiment::Experiment;
 use secateur::run::folder::read_events;
+use secateur::run::fork::{self, Fork};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -125,6 +127,220 @@ fn a_training_in_pieces_is_the_training() {
 #[test]
 fn an_autocompress_run_in_pieces_is_the_run() {
     pieces_make_the_whole("autocompress-fashion", &[11, 40]);
+}
+
+fn seqs(run: &Path, wanted: impl Fn(&Event) -> bool) -> Vec<u64> {
+    let events = read_events(run).expect("a log").into_iter();
+    events.filter(|s| wanted(&s.event)).map(|s| s.seq).collect()
+}
+
+fn forked(origin: &Path, at: u64, changes: &[(&str, &str)], dir: &Path) -> PathBuf {
+    let changes: Vec<(String, String)> = changes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    let fork = Fork {
+        origin: origin.to_path_buf(),
+        at,
+        experiment: fork::changed(origin, &changes).expect("may change"),
+    };
+    let ending = branch(&fork, &place(dir), &Control::default(), &mut |_| {}, &mut |_| {}).expect("forks");
+    assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+    PathBuf::from(ending.run)
+}
+
+fn a_fork_with_nothing_changed_is_the_run(preset: &str) {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = whole(preset, dir.path());
+    let all = read_events(&whole).expect("a log").len() as u64;
+    for at in [all / 3, all * 2 / 3, all - 1] {
+        let fork = forked(&whole, at, &[], dir.path());
+        assert_eq!(work(&fork), work(&whole), "from event {at}");
+        assert!(
+            model(&fork, preset) == model(&whole, preset),
+            "the weights differ from event {at}"
+        );
+        let manifest = fs::read_to_string(fork.join("manifest.json")).expect("a manifest");
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).expect("JSON");
+        assert_eq!(manifest["origin"]["at"], at);
+        assert_eq!(
+            manifest["origin"]["run"].as_str(),
+            whole.file_name().and_then(|n| n.to_str())
+        );
+    }
+}
+
+#[test]
+fn a_fork_of_a_training_with_nothing_changed_is_the_training() {
+    a_fork_with_nothing_changed_is_the_run("smoke");
+}
+
+#[test]
+fn a_fork_of_a_search_with_nothing_changed_is_the_run() {
+    a_fork_with_nothing_changed_is_the_run("autocompress-fashion");
+}
+
+#[test]
+fn a_fork_learns_on_with_other_settings_from_the_very_step() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = whole("smoke", dir.path());
+    let steps = seqs(&whole, |e| matches!(e, Event::Step { .. }));
+    let at = steps[steps.len() / 2];
+    let fork = forked(&whole, at, &[("train.lr", "0.001"), ("seed", "5")], dir.path());
+    let (old, new) = (read_events(&whole).expect("a log"), read_events(&fork).expect("a log"));
+    assert_eq!(new[..=at as usize], old[..=at as usize], "the past is another");
+    let lr = |s: &Stamped| match s.event {
+        Event::Step { lr, .. } => Some(lr),
+        _ => None,
+    };
+    let after: Vec<f32> = new[at as usize + 1..].iter().filter_map(lr).collect();
+    assert!(!after.is_empty() && after.iter().all(|lr| *lr <= 0.001), "{after:?}");
+    let said = new.iter().find_map(|s| match &s.event {
+        Event::Forked { at, changes, .. } => Some((*at, changes.clone())),
+        _ => None,
+    });
+    let changes = ["data.split_seed = 0", "seed = 5", "train.lr = 0.001"]
+        .map(String::from)
+        .to_vec();
+    assert_eq!(said, Some((at, changes)));
+    // Its own interruptions change nothing.
+    let again = forked(&whole, at, &[("train.lr", "0.001"), ("seed", "5")], dir.path());
+    assert_eq!(work(&again), work(&fork));
+}
+
+#[test]
+fn a_forked_search_keeps_its_trials_and_searches_anew() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let preset = "autocompress-fashion";
+    let whole = whole(preset, dir.path());
+    let trials = seqs(&whole, |e| matches!(e, Event::Trial(_)));
+    let at = trials[5];
+    let fork = forked(&whole, at, &[("seed", "9")], dir.path());
+    let run = secateur::run::replay::replay(RunId(0), &fork).expect("replays");
+    let [first, second] = &run.searches[..2] else {
+        panic!("{} searches", run.searches.len())
+    };
+    assert_eq!(first.start.name, second.start.name);
+    assert_eq!(first.measured, 6);
+    let best = first.best().expect("one").densities.clone();
+    assert!(
+        second.trials.iter().any(|t| t.trial.densities == best),
+        "the best is not tried again"
+    );
+    let origin = secateur::run::replay::at(RunId(0), &whole, at).expect("replays");
+    assert_eq!(origin.searches[0].trials, first.trials);
+}
+
+#[test]
+fn a_training_that_explodes_names_what_was_good() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut changes = small("smoke");
+    changes.push(("train.lr".into(), "1e9".into()));
+    changes.push(("train.warmup".into(), "0.9".into()));
+    let experiment = Experiment::load("smoke", &changes).expect("preset");
+    let ending = execute(&experiment, &place(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
+    assert_eq!(ending.outcome, Outcome::Failed);
+    let reason = ending.reason.expect("a reason");
+    assert!(reason.contains("the loss is"), "{reason}");
+    let good = ending.good.expect("a checkpoint");
+    assert!(reason.contains(&format!("stands at event {}", good.at)), "{reason}");
+    let run = Path::new(&ending.run);
+    assert_eq!(fork::newest(run).expect("a checkpoint"), good.at);
+    let tamed = forked(
+        run,
+        good.at,
+        &[("train.lr", "0.01"), ("train.warmup", "0.1")],
+        dir.path(),
+    );
+    assert!(tamed.join("models/smoke.safetensors").is_file());
+}
+
+#[test]
+fn a_full_disk_holds_a_run_until_there_is_room() {
+    use secateur::disk::{Fault, plan_faults};
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = whole("smoke", dir.path());
+    let experiment = Experiment::load("smoke", &small("smoke")).expect("preset");
+    let (mut stalls, mut layers) = (0, 0);
+    let ending = execute(
+        &experiment,
+        &place(dir.path()),
+        &Control::default(),
+        &mut |s| match s.event {
+            Event::Stalled { .. } => stalls += 1,
+            // A model is written next, and then its event.
+            Event::Layers { .. } => {
+                layers += 1;
+                if layers == 2 {
+                    plan_faults([Some(Fault::Full), None, Some(Fault::Full)]);
+                }
+            }
+            _ => {}
+        },
+    )
+    .expect("runs");
+    assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+    assert!(stalls >= 1, "nobody was told");
+    assert_eq!(work(Path::new(&ending.run)), work(&whole));
+}
+
+#[test]
+fn what_cannot_fit_into_memory_is_refused_with_the_number() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut changes = small("smoke");
+    changes.push(("train.batch".into(), "65536".into()));
+    changes.push(("model.width".into(), "16".into()));
+    let experiment = Experiment::load("smoke", &changes).expect("preset");
+    let ending = execute(&experiment, &place(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
+    assert!(ending.bad_input, "{ending:?}");
+    let reason = ending.reason.expect("a reason");
+    assert!(
+        reason.contains("needs at least") && reason.contains("GiB are free"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn two_shards_of_a_sweep_do_every_run_once_and_share_a_frontier() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let sweep = dir.path().join("sweep.toml");
+    fs::write(
+        &sweep,
+        "preset = \"smoke\"\n[set]\nseed = [0, 1]\n\"train.lr\" = [0.1, 0.05]\n",
+    )
+    .expect("writes");
+    let runs = dir.path().join("runs");
+    let shard = |of: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
+        command.args(["run", "--shard", of, "--json", "--runs"]).arg(&runs);
+        command.arg("--sweep").arg(&sweep);
+        for (key, value) in small("smoke") {
+            command.args(["--set", &format!("{key}={value}")]);
+        }
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts")
+    };
+    for mut child in [shard("1/2"), shard("2/2")] {
+        assert!(child.wait().expect("ends").success());
+    }
+    let folders = secateur::run::replay::list(&runs).expect("lists");
+    let mut done: Vec<(u64, u32)> = folders
+        .iter()
+        .map(|f| secateur::run::replay::replay(RunId(0), f).expect("replays"))
+        .map(|run| (run.experiment.seed, (run.experiment.train.lr * 100.0).round() as u32))
+        .collect();
+    done.sort_unstable();
+    assert_eq!(done, [(0, 5), (0, 10), (1, 5), (1, 10)]);
+    let figure = dir.path().join("frontier.csv");
+    let drawn = Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .arg("figure")
+        .args(&folders)
+        .args(["--plot", "frontier", "--to"])
+        .arg(&figure)
+        .output()
+        .expect("runs");
+    assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
+    assert!(fs::read_to_string(&figure).expect("a figure").lines().count() > 4);
 }
 
 #[test]

@@ -256,7 +256,7 @@ fn work(world: &World) -> Result<Ending> {
         device: &world.place.device.to_string(),
         data_checksum: Some(dataset.checksum),
     };
-    outlet.write(control, &mut || outlet.manifest(experiment, facts))?;
+    outlet.manifest(control, experiment, facts)?;
     for text in std::mem::take(&mut dataset.notes) {
         emit(Event::Warning { text })?;
     }

@@ -78,6 +78,17 @@ struct Inner<'a> {
     failure: Option<Error>,
 }
 
+impl Inner<'_> {
+    /// Where an event that is not logged would stand.
+    fn place(&self) -> Stamped {
+        Stamped {
+            seq: self.past.seq,
+            at: self.past.at + self.began.elapsed().as_secs_f64(),
+            event: Event::Stalled { text: String::new() },
+        }
+    }
+}
+
 impl<'a> Outlet<'a> {
     /// For a new run (`past` is empty) or one that goes on.
     pub fn new(folder: RunFolder, past: Past, resumed: bool, listen: &'a mut dyn FnMut(&Stamped)) -> Self {
@@ -153,13 +164,19 @@ impl<'a> Outlet<'a> {
     /// [`Cancelled`]; it could not be written.
     pub fn write(&self, control: &Control, write: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
         let inner = &mut *self.inner.borrow_mut();
-        let place = Stamped {
-            seq: inner.past.seq,
-            at: inner.past.at + inner.began.elapsed().as_secs_f64(),
-            // Replaced by what is said.
-            event: Event::Stalled { text: String::new() },
-        };
-        with_room(control, &place, inner.listen, write)
+        with_room(control, &inner.place(), inner.listen, write)
+    }
+
+    /// Writes the manifest, in the same way.
+    ///
+    /// # Errors
+    /// [`Cancelled`]; it could not be written.
+    pub fn manifest(&self, control: &Control, experiment: &Experiment, facts: Facts) -> anyhow::Result<()> {
+        let inner = &mut *self.inner.borrow_mut();
+        let (place, folder) = (inner.place(), &inner.folder);
+        with_room(control, &place, inner.listen, &mut || {
+            folder.manifest(experiment, facts)
+        })
     }
 
     /// What the run is steered to now: while it repeats what the log has, what it was steered to then.
@@ -192,14 +209,6 @@ impl<'a> Outlet<'a> {
         let inner = self.inner.borrow();
         let said = |o: &Origin| inner.past.forked == Some((o.run.clone(), o.at));
         inner.folder.origin.clone().filter(|o| !said(o))
-    }
-
-    /// Writes the manifest.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn manifest(&self, experiment: &Experiment, facts: Facts) -> anyhow::Result<()> {
-        self.inner.borrow().folder.manifest(experiment, facts)
     }
 
     /// Whether the images are still those that the run began with, by their checksum.
