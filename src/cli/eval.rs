@@ -56,6 +56,9 @@ struct Line {
     macs_conv: u64,
     params: u64,
     active_fraction: f64,
+    weight_bytes: u64,
+    activation_bytes: u64,
+    peak_bytes: u64,
     latency_ms: Latency3,
     images_per_s: f64,
     kernel: String,
@@ -109,6 +112,8 @@ struct Measured {
     macs: u64,
     macs_conv: u64,
     active_fraction: f64,
+    /// What an image reads and writes at the measured active fractions.
+    traffic: cost::Cost,
     latency: Latency3,
     images_per_s: f64,
 }
@@ -169,6 +174,9 @@ pub fn eval(args: &EvalArgs) -> Done {
             macs_conv: m.macs_conv,
             params: dense.params,
             active_fraction: m.active_fraction,
+            weight_bytes: m.traffic.weight_bytes,
+            activation_bytes: m.traffic.activation_bytes,
+            peak_bytes: m.traffic.peak_bytes,
             latency_ms: m.latency,
             images_per_s: m.images_per_s,
             kernel: name,
@@ -268,11 +276,18 @@ fn by_engine(bench: &Bench, kernel: Kernel, density: Density, put: Put) -> Resul
         first += batch.n;
         tally.add(batch, labels.into_iter());
     }
+    let spec = bench.model.spec();
+    let (layers, gates) = (tally.layers(spec), spec.gates());
+    let kept = |node: usize| {
+        let gate = gates.iter().position(|&g| g == node)?;
+        layers.get(gate).map(|l| f64::from(l.kept))
+    };
     Ok(Measured {
         top1: tally.top1(),
         macs: tally.macs(),
         macs_conv: tally.macs_conv(),
         active_fraction: tally.active_fraction(),
+        traffic: cost::total(spec, &bench.model.masks, &Fractions::propagate(spec, kept))?,
         latency: Latency3 {
             median: median_ms,
             p10: p10_ms,
@@ -345,6 +360,7 @@ fn by_burn(bench: &Bench, density: Density, put: Put) -> Result<Measured> {
         top1: right as f32 / first as f32,
         macs: cost.macs,
         macs_conv: cost.macs_conv,
+        traffic: cost,
         active_fraction: if all == 0 {
             1.0
         } else {
