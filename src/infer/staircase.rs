@@ -116,7 +116,11 @@ pub fn surfaces(spec: &NetSpec, stairs: Stairs, check: &mut dyn FnMut() -> Resul
         };
         let input = shapes[from];
         let filters = from_one(most, stairs.widths);
-        let channels = if reads_all { from_one(input[0], stairs.widths) } else { vec![1] };
+        let channels = if reads_all {
+            from_one(input[0], stairs.widths)
+        } else {
+            vec![1]
+        };
         let mut ms: Vec<f64> = Vec::new();
         for (r, &width) in filters.iter().enumerate() {
             for (c, &n) in channels.iter().enumerate() {
@@ -255,7 +259,10 @@ mod tests {
             ms: vec![1.0, 2.0, 5.0, 10.0],
         };
         let at = |filters: usize, channels: usize| surface.at(filters, channels * 9);
-        assert_eq!([at(1, 2), at(9, 4), at(5, 2), at(5, 4), at(1, 3)], [1.0, 10.0, 3.0, 6.0, 1.5]);
+        assert_eq!(
+            [at(1, 2), at(9, 4), at(5, 2), at(5, 4), at(1, 3)],
+            [1.0, 10.0, 3.0, 6.0, 1.5]
+        );
         assert_eq!(surface.at(5, 27), 4.5);
         // Outside what was measured, the nearest.
         assert_eq!([at(20, 9), at(1, 1), at(0, 4)], [10.0, 1.0, 0.0]);

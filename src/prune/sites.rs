@@ -181,7 +181,11 @@ impl Sites {
         let each = self.layers.iter().map(|layer| {
             let left = self.left(layer, &counts, densities);
             let filters = left.rows.iter().filter(|&&row| row).count();
-            (self.spec.nodes[layer.node].name.as_str(), filters, left.column_counts[1])
+            (
+                self.spec.nodes[layer.node].name.as_str(),
+                filters,
+                left.column_counts[1],
+            )
         });
         each.collect()
     }
@@ -350,7 +354,10 @@ mod tests {
         let densities = [0.5, 0.5, 0.75, 2.0 / 3.0];
         assert_eq!(sites.kept(&densities), [4, 18, 6, 24]);
         let classifier = 2 * 6;
-        assert_eq!(sites.layers_left(&densities), [("a", 4, 18), ("b", 6, 24), ("last", 2, 6)]);
+        assert_eq!(
+            sites.layers_left(&densities),
+            [("a", 4, 18), ("b", 6, 24), ("last", 2, 6)]
+        );
         assert_eq!(sites.cost(&densities).weights, 72 + 144 + classifier);
         assert_eq!(sites.cost(&densities).macs, (72 + 144) * 25 + classifier);
         assert_eq!(sites.whole().weights, 864 + 16);
