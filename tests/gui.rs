@@ -185,7 +185,8 @@ fn any_key_can_be_edited_copied_as_a_command_and_put_back() {
     harness.get_by_label("Copy as command").click();
     harness.run_ok();
     harness.get_by_label_contains("1 key changed");
-    harness.get_by_label("Undo model.width").click();
+    // It may be scrolled out of sight.
+    harness.get_by_label("Undo model.width").click_accesskit();
     harness.run_ok();
     assert_eq!(harness.state().state.draft, harness.state().state.base);
     harness.get_by_label("Save as preset…").click();

@@ -56,7 +56,8 @@ until [ -n "$id" ]; do
     kill -0 "$window" 2>/dev/null || { cat "$work/log"; exit 1; }
     sleep 0.1
 done
-xdotool windowsize --sync "$id" 1400 900 windowfocus "$id"
+until xdotool windowfocus "$id" 2>/dev/null; do sleep 0.1; done
+xdotool windowsize "$id" 1400 900
 sleep 1
 
 click "the card's first thing to try" 930 371

@@ -363,7 +363,8 @@ fn runs_are_listed_newest_first_with_what_they_do() {
                 "method": "fbs",
                 "folder": null,
                 "key": "run 2 wide",
-                "can_go_on": false
+                "can_go_on": false,
+                "trouble": "class 3: 1 picture could not be read and was left out"
               },
               {
                 "id": 0,
@@ -377,7 +378,8 @@ fn runs_are_listed_newest_first_with_what_they_do() {
                 "method": "fbs",
                 "folder": "runs/20260101T000000Z_smoke_0001",
                 "key": "20260101T000000Z_smoke_0001",
-                "can_go_on": false
+                "can_go_on": false,
+                "trouble": null
               }
             ]"#]],
     );
@@ -1110,7 +1112,7 @@ fn the_hover_table_names_the_nearest_curve_first() {
     assert_eq!(view.at(What::Loss, [119.0, 0.0]).len(), 1);
     let labels: Vec<String> = view.at(What::Top1, [40.0, 0.0]).into_iter().map(|r| r.label).collect();
     assert!(
-        labels.contains(&"run 1 smoke, valid at density 0.50".to_owned()),
+        labels.contains(&"run 1 smoke, valid at density 0.5".to_owned()),
         "{labels:?}"
     );
 }

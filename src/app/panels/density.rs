@@ -21,7 +21,7 @@ pub fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: 
     };
     egui::ScrollArea::vertical().show(ui, |ui| {
         slider(ui, &view, store, state, commands);
-        use_it(ui, store, state, commands);
+        use_it(ui, store, state);
         ui.add_space(4.0);
         figures(ui, &view);
         ui.add_space(4.0);
@@ -79,13 +79,14 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
 }
 
 /// What can be done with what the slider stands at.
-fn use_it(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+fn use_it(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     ui.horizontal_wrapped(|ui| {
         for action in [Action::SearchFromHere, Action::ExportModel] {
             let words = action.words();
             let button = ui.add_enabled(action.is_possible(store, state), egui::Button::new(words.label).small());
             if button.on_hover_text(words.tooltip).clicked() {
-                commands.extend(action.perform(ui.ctx(), store, state));
+                // The layout changes once panels are drawn.
+                state.later.push(action);
             }
         }
     });

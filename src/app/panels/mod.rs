@@ -36,7 +36,7 @@ pub fn panel_ui(ui: &mut Ui, panel: Panel, store: &RunStore, state: &mut UiState
         Panel::Volume => volume::volume_ui(ui, store, state),
         Panel::Training => training::training_ui(ui, store, state, commands),
         Panel::Experiment => experiment::experiment_ui(ui, state),
-        Panel::Model => model::model_ui(ui, store, state, commands),
+        Panel::Model => model::model_ui(ui, store, state),
         Panel::Images => images::images_ui(ui, store, state, commands),
         Panel::Runs => runs::runs_ui(ui, store, state, commands),
         Panel::Log => log::log_ui(ui, store),

@@ -5,14 +5,14 @@ use crate::app::panels::stairs;
 use crate::app::state::{ModelTable, UiState};
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, quiet};
-use crate::run::{Command, RunStore};
+use crate::run::RunStore;
 use crate::view::model::{ModelView, NodeRow, model};
 use crate::view::text;
 use egui::{RichText, Ui};
 use std::sync::Arc;
 
 /// Paints the panel.
-pub fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let Some(open) = &store.open else {
         return widgets::empty(
             ui,
@@ -40,7 +40,7 @@ pub fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &m
         }
     });
     if state.model_shows == ModelTable::Times {
-        return stairs::stairs_ui(ui, store, state, commands);
+        return stairs::stairs_ui(ui, store, state);
     }
     let rows: Vec<&NodeRow> = view
         .rows

@@ -7,7 +7,7 @@ use crate::app::state::UiState;
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, caption, quiet};
 use crate::export::figure;
-use crate::run::{Command, RunStore};
+use crate::run::RunStore;
 use crate::view::times::{TimesRow, is_timing, times};
 use egui::{Align2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
@@ -17,7 +17,7 @@ const WORDS: f32 = 230.0;
 const HEIGHT: f32 = 46.0;
 
 /// Paints the table, or offers to measure it.
-pub fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let Some(view) = times(store) else {
         if is_timing(store) {
             return widgets::empty(ui, "Timing layers…", "Each layer alone, at eight widths; a few seconds");
@@ -31,7 +31,7 @@ pub fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &
                 .on_hover_text(words.tooltip)
                 .clicked()
             {
-                commands.extend(Action::TimeLayers.perform(ui.ctx(), store, state));
+                state.later.push(Action::TimeLayers);
             }
         });
         return;
@@ -45,7 +45,7 @@ pub fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &
             figure_menu(ui, "times", state, || figure::times(&view));
             let again = ui.add_enabled(!is_timing(store), egui::Button::new("Again").small());
             if again.on_hover_text("Measure once more").clicked() {
-                commands.extend(Action::TimeLayers.perform(ui.ctx(), store, state));
+                state.later.push(Action::TimeLayers);
             }
         });
     });
