@@ -13,7 +13,7 @@ use super::log::read;
 use super::outlet::Past;
 use super::shelf::nearest;
 use crate::disk::write_whole;
-use crate::event::{Event, Stamped};
+use crate::event::{Event, Outcome, Stamped};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -137,8 +137,12 @@ fn take_over(folder: &mut RunFolder, fork: &Fork) -> Result<Past> {
         if stamped.seq > fork.at {
             return false;
         }
-        past.see(&stamped);
         last = Some(stamped.seq);
+        // The fork has not finished.
+        if matches!(&stamped.event, Event::Ended(e) if e.outcome == Outcome::Finished) {
+            return true;
+        }
+        past.see(&stamped);
         failed = folder.append(&stamped).err();
         failed.is_none()
     })?;
