@@ -36,7 +36,10 @@ fn what_is_wrong_is_one_line_and_exit_code_2() {
         (&["run", "fbs-fashoin"], "did you mean fbs-fashion?"),
         (&["run", "smoke", "--set", "train.epohcs=1"], "did you mean epochs?"),
         (&["run", "smoke", "--set", "train.epochs"], "expected KEY=VALUE"),
-        (&["run", "smoke", "--device", "gpu"], "expected flex, ndarray or wgpu"),
+        (
+            &["run", "smoke", "--device", "gpu"],
+            "expected flex, ndarray, wgpu or remote:HOST",
+        ),
         (
             &["run", "smoke", "--data", "/no/such/folder", "--runs", &runs],
             "/no/such/folder",
@@ -54,7 +57,10 @@ fn what_is_wrong_is_one_line_and_exit_code_2() {
         ),
         (&["eval", &broken], "not a safetensors file"),
         (&["inspect", "/no/such/model"], "cannot read /no/such/model"),
-        (&["bench", "sleep"], "expected infer, train, search or frame"),
+        (
+            &["bench", "sleep"],
+            "expected infer, train, search, frame, stream or answer",
+        ),
         (&["evl"], "did you mean eval?"),
     ];
     for (args, expected) in cases {

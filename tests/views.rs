@@ -1004,7 +1004,7 @@ fn saved_macs_without_saved_time_are_pointed_out_with_the_reason() {
     let why = |store: &RunStore| density::density(store, &uniform(50)).and_then(|d| d.measured?.no_gain);
     assert_eq!(why(&store), None);
     let answer = store.answer.as_mut().expect("measured");
-    answer.dense_latency = answer.latency.clone();
+    answer.dense_latency = answer.latency;
     expect!["MACs fell to 25 %, time only to 100 %. Memory read and written fell to 35 %: one image at a time, small layers wait for memory and for threads to start, not for arithmetic, and every gate adds its own work."].assert_eq(&why(&store).unwrap_or_default());
 }
 

@@ -38,6 +38,9 @@ pub struct AffineGrad {
     pub m2: f32,
 }
 
+type GradSums = unsafe fn(&[f32], &[f32], &AffineGrad) -> (f32, f32);
+type AddRows = unsafe fn(&[(u32, f32)], &[f32], &mut [f32]);
+
 /// The functions of one instruction set.
 #[derive(Debug)]
 pub(super) struct PlanePasses {
@@ -45,10 +48,10 @@ pub(super) struct PlanePasses {
     pub sum_abs: unsafe fn(&[f32]) -> f32,
     pub moments: unsafe fn(&[f32]) -> (f32, f32),
     pub affine: unsafe fn(&[f32], Affine, &mut [f32]) -> f32,
-    pub grad_sums: unsafe fn(&[f32], &[f32], &AffineGrad) -> (f32, f32),
+    pub grad_sums: GradSums,
     pub grad: unsafe fn(&[f32], &[f32], &AffineGrad, &mut [f32]),
     pub add: unsafe fn(&[f32], &mut [f32]),
-    pub add_rows: unsafe fn(&[(u32, f32)], &[f32], &mut [f32]),
+    pub add_rows: AddRows,
     pub kth_largest: unsafe fn(&[u32], usize) -> u32,
 }
 

@@ -83,7 +83,9 @@ fn split(mut lines: &[u8], parts: usize) -> Vec<&[u8]> {
         out.push(part);
         lines = after;
     }
-    out.push(lines);
+    if !lines.is_empty() {
+        out.push(lines);
+    }
     out
 }
 

@@ -151,10 +151,13 @@ pub fn seen(batch: &Batch, labels: &[u16], spec: &NetSpec, masks: &Masks, out: &
     }
 }
 
+/// Images of a class; gates × channels: sums of saliency, and how often each channel was active.
+type Sums = (usize, Vec<Vec<f64>>, Vec<Vec<u64>>);
+
 /// Sums over the images of each class.
 #[derive(Clone, Debug, Default)]
 pub struct ClassSums {
-    each: Vec<(usize, Vec<Vec<f64>>, Vec<Vec<u64>>)>,
+    each: Vec<Sums>,
 }
 
 impl ClassSums {
@@ -191,7 +194,7 @@ impl ClassSums {
 
     /// Means, class by class.
     pub fn means(&self) -> Vec<ClassUse> {
-        let mean = |(n, saliency, active): &(usize, Vec<Vec<f64>>, Vec<Vec<u64>>)| {
+        let mean = |(n, saliency, active): &Sums| {
             let by = |v: f64| (v / (*n).max(1) as f64) as f32;
             ClassUse {
                 n: *n,

@@ -257,7 +257,7 @@ fn answer(subject: &mut Subject, question: Question, asked: &Receiver<Asked>, sa
     latency = subject.time(LATENCY[1]);
     let mut whole = subject.summary(&tally, latency)?;
     whole.classes = classes.means().into();
-    whole.dense_latency = subject.dense_latency.clone();
+    whole.dense_latency = subject.dense_latency;
     subject.put_dense(&mut seen);
     whole.seen = seen.clone().into();
     say.say(Said::Answered(whole.clone()));
@@ -266,7 +266,7 @@ fn answer(subject: &mut Subject, question: Question, asked: &Receiver<Asked>, sa
         if let Some(newer) = subject.measure_dense(asked, say)? {
             return Ok(Some(newer));
         }
-        whole.dense_latency = subject.dense_latency.clone();
+        whole.dense_latency = subject.dense_latency;
         subject.put_dense(&mut seen);
         whole.seen = seen.into();
         say.say(Said::Answered(whole));

@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_device_is_timed_and_judged() {
-        let spec = zoo::build("lenet5", [1, 12, 12], 2, 0.2).expect("builds");
+        let spec = zoo::build("lenet5", [1, 28, 28], 2, 0.2).expect("builds");
         let pace = pace(&spec, 4, &Device::flex()).expect("times");
         assert!(pace.round_trip_ms >= 0.0 && pace.step_ms > 0.0);
         let of = |step_ms| Pace {
