@@ -219,7 +219,7 @@ pub fn strip() -> Strip {
         rgb: (0..28 * 28)
             .flat_map(|p| {
                 let (x, y) = (p % 28, p / 28);
-                let inside = (x - 14).pow(2) + (y - 14).pow(2) < 30 + 12 * (i as i32 % 10);
+                let inside = (x - 14_i32).pow(2) + (y - 14_i32).pow(2) < 30 + 12 * (i as i32 % 10);
                 [if inside { 220u8 } else { 20 }; 3]
             })
             .collect(),
