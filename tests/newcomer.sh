@@ -10,7 +10,12 @@ export DISPLAY=":${NEWCOMER_DISPLAY:-94}" XDG_CONFIG_HOME="$work/config" XDG_RUN
 export DBUS_SESSION_BUS_ADDRESS="unix:path=$work/none"
 Xvfb "$DISPLAY" -screen 0 1440x960x24 >/dev/null 2>&1 &
 screen=$!
-sleep 1
+tries=0
+until xdotool getmouselocation >/dev/null 2>&1; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || { echo "Xvfb does not start"; exit 1; }
+    sleep 0.2
+done
 openbox >/dev/null 2>&1 &
 manager=$!
 trap 'kill "$screen" "$manager" ${window:-} 2>/dev/null; rm -rf "$work"' EXIT
@@ -60,10 +65,10 @@ until xdotool windowfocus "$id" 2>/dev/null; do sleep 0.1; done
 xdotool windowsize "$id" 1400 900
 sleep 1
 
-click "the card's first thing to try" 930 371
+click "Show the slider, on the opening card" 866 383
 click "the slider, a third of the way" 108 134
 sleep 3
-click "Export model…" 190 166
+click "Export model…" 208 164
 write "$work/smaller.onnx"
 wait_for "$work/smaller.onnx"
 click "the frontier's menu" 432 105
