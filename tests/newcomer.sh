@@ -29,7 +29,7 @@ click() { # WHAT X Y: in the window's own coordinates
     xdotool click 1
     clicks=$((clicks + 1))
     echo "$(seconds) s: click $clicks: $1"
-    sleep 0.7
+    sleep 1.5
 }
 
 write() { # PATH: into the field that asks for it, and Enter
@@ -40,11 +40,11 @@ write() { # PATH: into the field that asks for it, and Enter
     echo "$(seconds) s: typed $1"
 }
 
-wait_for() { # FILE
+wait_for() { # FILE, a minute or two
     tries=0
     until [ -s "$1" ]; do
         tries=$((tries + 1))
-        [ "$tries" -lt 600 ] || { echo "$1 was not written"; exit 1; }
+        [ "$tries" -lt 600 ] || { echo "$1 was not written"; [ -z "$picture" ] || import -window root "$picture"; exit 1; }
         sleep 0.2
     done
 }
@@ -63,7 +63,8 @@ until [ -n "$id" ]; do
 done
 until xdotool windowfocus "$id" 2>/dev/null; do sleep 0.1; done
 xdotool windowsize "$id" 1400 900
-sleep 1
+# Until somebody would have read the card.
+sleep 4
 
 click "Show the slider, on the opening card" 866 383
 click "the slider, a third of the way" 108 134
