@@ -631,6 +631,7 @@ fn the_whole_story_from_a_slider_to_a_model_that_is_opened_again() {
     });
     let store = harness.state().session.store();
     let first = &store.runs[0].searches[0].trials[0].trial;
+    assert!(store.runs[0].searches[0].steered.is_empty(), "nobody steered it yet");
     let near = first.densities.iter().all(|d| (d - 0.6).abs() < 0.011);
     assert!(near, "it begins with what was on the slider: {:?}", first.densities);
     harness.get_by_role_and_label(Role::CheckBox, "Hold conv1").click();
@@ -701,7 +702,7 @@ fn the_slider_becomes_the_start_of_a_search_at_what_it_costs() {
     harness.get_by_role_and_label(Role::Button, "Export model…").click();
     harness.run_ok();
     let saving = harness.state_mut().state.saving.take().expect("to be saved");
-    assert_eq!(saving.name, "bundled-model-d0.50.onnx");
+    assert_eq!(saving.name, "bundled-model-d0.5.onnx");
 }
 
 #[test]

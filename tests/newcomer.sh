@@ -10,7 +10,12 @@ export DISPLAY=":${NEWCOMER_DISPLAY:-94}" XDG_CONFIG_HOME="$work/config" XDG_RUN
 export DBUS_SESSION_BUS_ADDRESS="unix:path=$work/none"
 Xvfb "$DISPLAY" -screen 0 1440x960x24 >/dev/null 2>&1 &
 screen=$!
-sleep 1
+tries=0
+until xdotool getmouselocation >/dev/null 2>&1; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || { echo "Xvfb does not start"; exit 1; }
+    sleep 0.2
+done
 openbox >/dev/null 2>&1 &
 manager=$!
 trap 'kill "$screen" "$manager" ${window:-} 2>/dev/null; rm -rf "$work"' EXIT
@@ -24,7 +29,7 @@ click() { # WHAT X Y: in the window's own coordinates
     xdotool click 1
     clicks=$((clicks + 1))
     echo "$(seconds) s: click $clicks: $1"
-    sleep 0.7
+    sleep 1.5
 }
 
 write() { # PATH: into the field that asks for it, and Enter
@@ -35,11 +40,11 @@ write() { # PATH: into the field that asks for it, and Enter
     echo "$(seconds) s: typed $1"
 }
 
-wait_for() { # FILE
+wait_for() { # FILE, a minute or two
     tries=0
     until [ -s "$1" ]; do
         tries=$((tries + 1))
-        [ "$tries" -lt 600 ] || { echo "$1 was not written"; exit 1; }
+        [ "$tries" -lt 600 ] || { echo "$1 was not written"; [ -z "$picture" ] || import -window root "$picture"; exit 1; }
         sleep 0.2
     done
 }
@@ -58,12 +63,13 @@ until [ -n "$id" ]; do
 done
 until xdotool windowfocus "$id" 2>/dev/null; do sleep 0.1; done
 xdotool windowsize "$id" 1400 900
-sleep 1
+# Until somebody would have read the card.
+sleep 4
 
-click "the card's first thing to try" 930 371
+click "Show the slider, on the opening card" 866 383
 click "the slider, a third of the way" 108 134
 sleep 3
-click "Export model…" 190 166
+click "Export model…" 208 164
 write "$work/smaller.onnx"
 wait_for "$work/smaller.onnx"
 click "the frontier's menu" 432 105

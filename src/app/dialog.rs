@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// An answer that comes sooner than anyone can cancel means that there is no dialog on this desktop.
-const TOO_SOON: Duration = Duration::from_millis(150);
+/// A busy machine takes its time to find out; who cancels faster than this gets a field to type a path into, and can leave it.
+const TOO_SOON: Duration = Duration::from_millis(800);
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -145,7 +145,8 @@ fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
         rect.left_bottom() - vec2(0.0, 8.0),
         rect.right_bottom() - vec2(0.0, 3.0),
     );
-    let color = if row.trouble.is_some() { p.warn } else { p.accent };
+    let waits = row.trouble.as_ref().is_some_and(|t| t.starts_with("paused"));
+    let color = if waits { p.warn } else { p.accent };
     widgets::bar(ui, track, row.progress, color, p.trough);
     if let Some(trouble) = &row.trouble {
         words += &format!("\n{trouble}");

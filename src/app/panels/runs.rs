@@ -87,6 +87,10 @@ fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Com
         quiet(ui, row.method);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             more(ui, row, state);
+        });
+    });
+    if row.model.is_some() || row.can_go_on {
+        ui.horizontal_wrapped(|ui| {
             if let Some(folder) = row.folder.as_ref().filter(|_| row.can_go_on) {
                 let label = format!("Resume run {}", row.id.0 + 1);
                 let button = ui.button(label).on_hover_text("Go on where it was, in the same folder");
@@ -96,7 +100,7 @@ fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Com
             }
             open_button(ui, row, commands);
         });
-    });
+    }
     if row.is_live {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 6.0), Sense::hover());
         let color = theme::series(p, row.id.0 as usize + 1);

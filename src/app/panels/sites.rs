@@ -44,10 +44,14 @@ pub fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &m
 fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         let label = ui.label("Budget").on_hover_text(widgets::meaning("budget"));
-        let mut share = state
-            .search
-            .budget
-            .unwrap_or(view.budget / view.whole.max(f64::MIN_POSITIVE));
+        let whole_percent = |share: f64| ((share * 100.0).round() / 100.0).clamp(0.01, 1.0);
+        // Rounded here: the slider would round it too, and that would count as a move.
+        let mut share = whole_percent(
+            state
+                .search
+                .budget
+                .unwrap_or(view.budget / view.whole.max(f64::MIN_POSITIVE)),
+        );
         ui.spacing_mut().slider_width = (ui.available_width() - 210.0).max(60.0);
         let slider = egui::Slider::new(&mut share, 0.01..=1.0)
             .step_by(0.01)

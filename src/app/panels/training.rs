@@ -125,14 +125,17 @@ fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState) {
                 (Along::Seconds, "Time"),
             ],
         );
-        let label = widgets::caption(ui, "Smoothing", "smoothing");
-        let smoothing = DragValue::new(&mut state.curve_options.smoothing)
-            .range(0.0..=0.99)
-            .speed(0.01)
-            .fixed_decimals(2);
-        ui.add(smoothing)
-            .labelled_by(label.id)
-            .on_hover_text(widgets::meaning("smoothing"));
+        // Together on one line, whichever it is.
+        ui.horizontal(|ui| {
+            let label = widgets::caption(ui, "Smoothing", "smoothing");
+            let smoothing = DragValue::new(&mut state.curve_options.smoothing)
+                .range(0.0..=0.99)
+                .speed(0.01)
+                .fixed_decimals(2);
+            ui.add(smoothing)
+                .labelled_by(label.id)
+                .on_hover_text(widgets::meaning("smoothing"));
+        });
     });
 }
 
