@@ -657,6 +657,10 @@ fn the_whole_story_from_a_slider_to_a_model_that_is_opened_again() {
     type_path(&mut harness, &figure);
     let svg = std::fs::read_to_string(&figure).expect("the figure was saved");
     assert!(svg.starts_with("<svg"), "{svg:.60}");
+    // The toast that says so stands where the next button is, in a window of this size.
+    harness.get_by_label("Dismiss").click();
+    harness.step();
+    harness.step();
     harness.get_by_label("Export it…").click();
     let model = folder.path().join("chosen.safetensors");
     type_path(&mut harness, &model);
