@@ -98,6 +98,7 @@ pub enum Event {
         /// The other run's folder name.
         from: String,
         /// The other run's event up to which its log was taken over.
+        #[serde(rename = "up_to")]
         at: u64,
         /// Settings that differ from the other run's, as `key = value`.
         changes: Vec<String>,

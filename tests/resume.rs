@@ -243,12 +243,8 @@ fn a_training_that_explodes_names_what_was_good() {
     assert!(reason.contains(&format!("stands at event {}", good.at)), "{reason}");
     let run = Path::new(&ending.run);
     assert_eq!(fork::newest(run).expect("a checkpoint"), good.at);
-    let tamed = forked(
-        run,
-        good.at,
-        &[("train.lr", "0.01"), ("train.warmup", "0.1")],
-        dir.path(),
-    );
+    // What stands there may have been thrown far already; from the beginning it is tamed.
+    let tamed = forked(run, 0, &[("train.lr", "0.01"), ("train.warmup", "0.1")], dir.path());
     assert!(tamed.join("models/smoke.safetensors").is_file());
 }
 
