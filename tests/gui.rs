@@ -746,23 +746,61 @@ fn channels_that_hardly_ever_fire_are_cut_with_one_click() {
 #[test]
 fn a_trial_that_is_looked_back_at_is_forked() {
     let mut store = story::searched();
-    let mut experiment = (*store.runs[2].experiment).clone();
-    experiment.method = Method::AutoCompress(Default::default());
-    store.runs[2].experiment = Arc::new(experiment);
+    store.runs[2].folder = Some("runs/old".into());
     let mut harness = still(store, egui::Theme::Light, theme::WINDOW);
     harness.state_mut().state.layouts.go(LayoutName::Watch);
-    let id = harness.state().store.runs[2].id;
-    harness.state_mut().state.search.look_at(id, 0, 17);
+    let run = &harness.state().store.runs[2];
+    let (id, was, trial) = (run.id, run.experiment.clone(), run.searches[0].trials[17].clone());
+    harness.state_mut().state.search.look_at(id, 0, trial.trial.number);
     harness.run_ok();
     let asked = asked_after(&mut harness, "Fork");
-    let [Command::Start(experiment)] = &asked[..] else {
+    let [Command::Fork { origin, at, experiment }] = &asked[..] else {
         panic!("{asked:?}")
     };
-    let Method::AutoCompress(config) = &experiment.method else {
-        panic!("{:?}", experiment.method)
-    };
-    let trial = &harness.state().store.runs[2].searches[0].trials[17].trial;
-    assert_eq!(config.search.first, trial.densities.to_vec());
+    assert_eq!((origin.to_str(), *at), (Some("runs/old"), trial.seq));
+    assert_eq!(
+        (experiment.seed, experiment.split_seed()),
+        (was.seed + 1, was.split_seed())
+    );
+}
+
+#[test]
+fn a_run_is_looked_back_at_forked_and_colored() {
+    let mut store = story::searched();
+    let (id, seen) = (store.runs[0].id, store.runs[0].clone());
+    assert!(!seen.is_live() && seen.events > 2);
+    store.runs[0].folder = Some("runs/old".into());
+    let mut harness = still(store, egui::Theme::Light, theme::WINDOW);
+    harness.state_mut().state.layouts.go(LayoutName::Compare);
+    harness.run_ok();
+    let more = format!("More about {}", seen.title());
+    harness.get_by_label(&more).click();
+    harness.run_ok();
+    harness.get_by_label("Color 4").click();
+    harness.run_ok();
+    let state = &harness.state().state;
+    assert_eq!(state.runs.colors.get(&id), Some(&3));
+    assert_eq!(state.runs.colors.len(), 1, "other runs keep theirs");
+    harness.get_by_label(&more).click();
+    harness.run_ok();
+    harness.get_by_label("Look back…").click();
+    harness.run_ok();
+    harness.get_by_role_and_label(Role::Slider, "Event").focus();
+    harness.key_press(egui::Key::ArrowLeft);
+    harness.state_mut().asked.clear();
+    harness.run_ok();
+    assert_eq!(harness.state().asked, [Command::Travel(Some((id, seen.events - 2)))]);
+    // What the session does with it.
+    let mut past = secateur::run::RunState::new(id, seen.experiment.clone());
+    (past.events, past.phase, past.folder) = (2, "long ago".into(), seen.folder.clone().or(Some("runs/old".into())));
+    harness.state_mut().store.look_back(past);
+    harness.run_ok();
+    harness.get_by_label_contains("long ago");
+    let asked = asked_after(&mut harness, "Fork here");
+    assert!(matches!(&asked[..], [Command::Fork { at: 1, .. }]), "{asked:?}");
+    harness.state_mut().store.come_back();
+    let back = &harness.state().store.runs[0];
+    assert_eq!((back.status, back.events), (seen.status, seen.events));
 }
 
 #[test]

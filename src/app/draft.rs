@@ -1,4 +1,4 @@
-//! Experiments that follow from what is on screen: a search from the slider, a fork of a search, gates on what was cut.
+//! Experiments that follow from what is on screen: a search from the slider, another way on from a run, gates on what was cut.
 //! Knows nothing of widgets.
 
 use super::state::UiState;
@@ -6,7 +6,7 @@ use crate::event::Unit;
 use crate::methods::Method;
 use crate::methods::stages::Target;
 use crate::run::probe::OpenModel;
-use crate::run::{Experiment, ModelRef, RunState, RunStore};
+use crate::run::{Command, Experiment, ModelRef, RunStore};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
@@ -64,18 +64,19 @@ pub fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<Experim
     Ok(draft)
 }
 
-/// The same experiment, whose search begins at these densities.
-///
-/// # Errors
-/// Its search cannot be begun elsewhere, and why.
-pub fn fork(run: &RunState, search: usize, densities: &[f32]) -> Result<Experiment> {
-    let mut draft = (*run.experiment).clone();
-    if search > 0 {
-        bail!("only a run's first search can be forked: the model that a later one began with is not kept");
+/// What a fork from the window does.
+pub const FORK: &str = "Go on from here in a new run, with the next seed; `secateur fork` takes other settings too";
+
+/// Another way on from an event of a run: the same settings, other draws. Validation images stay what they were.
+pub fn fork(folder: &Path, at: u64, experiment: &Experiment) -> Command {
+    let mut experiment = experiment.clone();
+    experiment.data.split_seed = Some(experiment.split_seed());
+    experiment.seed += 1;
+    Command::Fork {
+        origin: folder.to_path_buf(),
+        at,
+        experiment: Box::new(experiment),
     }
-    let anneal = draft.method.anneal_mut();
-    anneal.context("only annealing can begin at chosen densities")?.first = densities.to_vec();
-    Ok(draft)
 }
 
 /// FBS on a model that was cut: gates take over where surgery ended.

@@ -20,6 +20,8 @@ pub struct Marks {
     pub hidden: BTreeSet<String>,
     /// Notes.
     pub notes: BTreeMap<String, String>,
+    /// Places in the palette, where their user chose one.
+    pub colors: BTreeMap<String, usize>,
 }
 
 /// All that is remembered.

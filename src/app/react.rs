@@ -11,11 +11,22 @@ use std::sync::Arc;
 
 /// Compares the store with what was seen of it last.
 pub fn react(store: &RunStore, state: &mut UiState) -> Vec<Command> {
+    color_runs(store, state);
     say_notices(store, state);
     say_endings(store, state);
     let mut commands = say_jobs(store, state);
     commands.extend(opened(store, state));
     commands
+}
+
+/// Colors are remembered by a run's folder, and asked for by its number.
+fn color_runs(store: &RunStore, state: &mut UiState) {
+    let marks = &state.runs.marks.colors;
+    let chosen = store
+        .runs
+        .iter()
+        .filter_map(|r| Some((r.id, *marks.get(&runs::key(r))?)));
+    state.runs.colors = chosen.collect();
 }
 
 /// What came of jobs: said, and a model that was made is opened.

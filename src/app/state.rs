@@ -5,6 +5,7 @@ use super::action::Action;
 use super::layout::Layouts;
 use super::memory::Marks;
 use super::panels::images::Atlas;
+use super::theme::{self, Palette};
 use super::toasts::Toasts;
 use crate::export::Style;
 use crate::model::Density;
@@ -21,9 +22,11 @@ use crate::view::images::ImageOptions;
 use crate::view::runs::key;
 use crate::view::saliency::Of;
 use crate::view::search::{Chosen, Height};
+use crate::view::volume::VolumeView;
 use crate::view::{Curves, ModelView};
+use egui::Color32;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -276,18 +279,30 @@ pub struct RunsUi {
     pub only_starred: bool,
     /// Also those that are left out of plots.
     pub shows_hidden: bool,
-    /// Stars, hidden ones, notes.
+    /// Stars, hidden ones, notes, colors.
     pub marks: Marks,
+    /// The chosen colors again, by number, for those that draw.
+    pub colors: BTreeMap<RunId, usize>,
     /// The run whose note is being written.
     pub noting: Option<String>,
     /// Run folders of earlier days, newest first.
     pub earlier: Vec<Earlier>,
     /// Run folders that were thrown away.
     pub gone: BTreeSet<PathBuf>,
+    /// The run whose log has a slider.
+    pub looking_back: Option<RunId>,
     /// A folder that the system shall show; whoever does it takes it.
     pub to_open: Option<PathBuf>,
     /// A folder that shall be moved to the trash; whoever does it takes it.
     pub to_trash: Option<PathBuf>,
+}
+
+impl RunsUi {
+    /// The color of a run in lists and plots.
+    pub fn color(&self, palette: &Palette, run: RunId) -> Color32 {
+        let own = self.colors.get(&run).copied();
+        theme::series(palette, own.unwrap_or(run.0 as usize + 1))
+    }
 }
 
 /// A path being typed.
@@ -411,6 +426,8 @@ pub struct UiState {
     pub jobs_seen: usize,
     /// Channels that are active in a smaller share of images can be cut.
     pub rare: f32,
+    /// What searches cover, and the trials it was counted from.
+    pub volume: (Vec<(RunId, u64)>, Option<VolumeView>),
     /// Whether the heat map shows the chosen layer class by class.
     pub by_class: bool,
     /// What the model panel shows.
@@ -469,6 +486,7 @@ impl UiState {
             writing: None,
             jobs_seen: 0,
             rare: 0.01,
+            volume: (Vec::new(), None),
             by_class: false,
             model_shows: ModelTable::default(),
             figure_style: Style::default(),

@@ -44,7 +44,7 @@ impl Toasts {
         &self.shown
     }
 
-    /// Draws them in the lower right corner, and lets old ones go.
+    /// Draws them in the lower left corner, where layouts have no buttons, and lets old ones go.
     pub fn show(&mut self, ui: &Ui) {
         let now = ui.input(|i| i.time);
         for toast in &mut self.shown {
@@ -57,7 +57,7 @@ impl Toasts {
             .request_repaint_after(Duration::from_secs_f64((theme::TOAST_SECS - age(oldest)).max(0.05)));
         let area = Area::new(egui::Id::unique("toasts"))
             .order(Order::Foreground)
-            .anchor(Align2::RIGHT_BOTTOM, [-18.0, -18.0]);
+            .anchor(Align2::LEFT_BOTTOM, [18.0, -18.0]);
         area.show(ui.ctx(), |ui| {
             let mut dismissed = None;
             for (i, toast) in self.shown.iter().enumerate() {

@@ -33,6 +33,7 @@ pub fn meaning(term: &str) -> &'static str {
         "weights" => "Bytes of weights read for one image. Channels that do not run need no weights.",
         "activations" => "Bytes of activations written and read again for one image.",
         "peak" => "The largest amount of activations alive at once.",
+        "event" => "Event: one line of the run's log. The run is shown as it was right after it, in every panel.",
         "trial" => {
             "Trial: one candidate that was measured on validation images. The search takes it or leaves it (AutoCompress, \
              arXiv 1907.03141: simulated annealing over densities)."
@@ -253,6 +254,17 @@ pub fn star(ui: &mut Ui, is_filled: bool) -> Response {
     }
     ui.painter()
         .add(egui::Shape::closed_line(tips, egui::Stroke::new(1.2, color)));
+    response
+}
+
+/// A round patch of color that can be chosen.
+pub fn swatch(ui: &mut Ui, color: Color32, is_chosen: bool) -> Response {
+    let (rect, response) = ui.allocate_exact_size(vec2(18.0, 18.0), Sense::click());
+    ui.painter().circle_filled(rect.center(), 6.0, color);
+    if is_chosen || response.hovered() || response.has_focus() {
+        let stroke = egui::Stroke::new(1.5, palette(ui).text);
+        ui.painter().circle_stroke(rect.center(), 8.0, stroke);
+    }
     response
 }
 

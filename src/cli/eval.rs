@@ -147,7 +147,9 @@ pub fn eval(args: &EvalArgs) -> Done {
         Some(path) => Some(open_active(path).or_bad_input()?),
         None => None,
     };
-    let dense = cost::dense(model.spec()).or_failed()?;
+    let spec = model.spec();
+    let dense = cost::dense(spec).or_failed()?;
+    let kept = cost::total(spec, &model.masks, &Fractions::dense(spec)).or_failed()?;
     for density in densities {
         let mut put = |rows: &[f32], gates: &[GateOut], first: usize| {
             if let Some(file) = &mut active {
@@ -172,7 +174,7 @@ pub fn eval(args: &EvalArgs) -> Done {
             macs: m.macs,
             macs_dense: dense.macs_conv,
             macs_conv: m.macs_conv,
-            params: dense.params,
+            params: kept.params,
             active_fraction: m.active_fraction,
             weight_bytes: m.traffic.weight_bytes,
             activation_bytes: m.traffic.activation_bytes,

@@ -13,6 +13,29 @@ use anyhow::anyhow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Where and on what runs work.
+#[derive(clap::Args)]
+struct PlaceArgs {
+    /// flex, ndarray, wgpu or remote:HOST
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Folder that holds run folders
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
+}
+
+impl PlaceArgs {
+    fn open(&self) -> Result<Place, super::Failure> {
+        let device = DeviceName::parse(&self.device).or_bad_input()?;
+        device.open().or_bad_input()?;
+        Ok(Place {
+            runs: self.runs.clone(),
+            device,
+            threads: crate::run::folder::threads(),
+        })
+    }
+}
+
 #[derive(clap::Args)]
 pub struct RunArgs {
     /// A preset's name (see `secateur presets`) or file
@@ -33,12 +56,8 @@ pub struct RunArgs {
     /// Decides everything random
     #[arg(long)]
     seed: Option<u64>,
-    /// flex, ndarray, wgpu or remote:HOST
-    #[arg(long, default_value = "flex")]
-    device: String,
-    /// Folder that holds run folders
-    #[arg(long, default_value = "runs")]
-    runs: PathBuf,
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     json: Json,
 }
@@ -58,7 +77,7 @@ pub fn run(args: &RunArgs) -> Done {
         (None, preset) => Experiment::load(preset.as_deref().unwrap_or_default(), &changes).map(|e| vec![e]),
     };
     let experiments = experiments.or_bad_input()?;
-    let place = place(&args.device, &args.runs)?;
+    let place = args.place.open()?;
     let control = stoppable()?;
     let mut failed = Ok(0);
     for experiment in &experiments {
@@ -83,19 +102,15 @@ pub fn run(args: &RunArgs) -> Done {
 pub struct ResumeArgs {
     /// A run folder, or its name in --runs
     run: PathBuf,
-    /// flex, ndarray, wgpu or remote:HOST
-    #[arg(long, default_value = "flex")]
-    device: String,
-    /// Folder that holds run folders
-    #[arg(long, default_value = "runs")]
-    runs: PathBuf,
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     json: Json,
 }
 
 pub fn resume(args: &ResumeArgs) -> Done {
-    let place = place(&args.device, &args.runs)?;
-    let path = find(&args.run, &args.runs);
+    let place = args.place.open()?;
+    let path = find(&args.run, &args.place.runs);
     let control = stoppable()?;
     watch(args.json, &control, |control, listen| {
         execute::resume(&path, &place, control, listen)
@@ -115,25 +130,21 @@ pub struct ForkArgs {
     /// Decides everything random from there on; validation images stay
     #[arg(long)]
     seed: Option<u64>,
-    /// flex, ndarray, wgpu or remote:HOST
-    #[arg(long, default_value = "flex")]
-    device: String,
-    /// Folder that holds run folders
-    #[arg(long, default_value = "runs")]
-    runs: PathBuf,
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     json: Json,
 }
 
 pub fn fork(args: &ForkArgs) -> Done {
-    let origin = replay::find(&args.run, &args.runs).or_bad_input()?;
+    let origin = replay::find(&args.run, &args.place.runs).or_bad_input()?;
     let mut changes = pairs(&args.set)?;
     if let Some(seed) = args.seed {
         changes.push(("seed".into(), seed.to_string()));
     }
     let experiment = fork::changed(&origin, &changes).or_bad_input()?;
     let at = args.at.map_or_else(|| fork::newest(&origin), Ok).or_bad_input()?;
-    let place = place(&args.device, &args.runs)?;
+    let place = args.place.open()?;
     let fork = Fork { origin, at, experiment };
     let control = stoppable()?;
     watch(args.json, &control, |control, listen| {
@@ -149,17 +160,6 @@ fn pairs(set: &[String]) -> Result<Vec<(String, String)>, super::Failure> {
             .ok_or_else(|| anyhow!("--set {s}: expected KEY=VALUE"))
     };
     set.iter().map(pair).collect::<Result<_, _>>().or_bad_input()
-}
-
-/// Where and on what runs work.
-fn place(device: &str, runs: &Path) -> Result<Place, super::Failure> {
-    let device = DeviceName::parse(device).or_bad_input()?;
-    device.open().or_bad_input()?;
-    Ok(Place {
-        runs: runs.to_path_buf(),
-        device,
-        threads: crate::run::folder::threads(),
-    })
 }
 
 /// A run folder by path, or by name in the folder of runs.

@@ -4,6 +4,7 @@
 use super::gate::ActiveSets;
 use super::plan;
 use super::program::{Action, Program};
+use super::renorm::Walker;
 use super::walk::{ImageOut, Worker};
 use crate::kernel::{Kernel, Pool};
 use crate::model::checkpoint::{Checkpoint, NormStats};
@@ -78,12 +79,14 @@ pub struct Batch {
 
 /// A network ready to run.
 pub struct Engine {
-    program: Program,
+    pub(super) program: Program,
     /// All of the model but its weights.
-    model: Checkpoint,
+    pub(super) model: Checkpoint,
     kernel: Kernel,
-    pool: Pool,
-    workers: Vec<Worker>,
+    pub(super) pool: Pool,
+    pub(super) workers: Vec<Worker>,
+    /// Images side by side, while norms are measured.
+    pub(super) walkers: Vec<Walker>,
     images: Vec<Mutex<ImageOut>>,
     batch: Batch,
 }
@@ -139,6 +142,7 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
         model,
         kernel: options.kernel,
         pool,
+        walkers: Vec::new(),
         batch,
     };
     engine.set_density(Density::FULL);

@@ -17,6 +17,7 @@ mod linear;
 mod plan;
 mod plane;
 mod program;
+mod renorm;
 mod staircase;
 mod tally;
 mod walk;

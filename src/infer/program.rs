@@ -77,6 +77,11 @@ impl Action {
         }
     }
 
+    /// The tensor it writes.
+    pub fn writes(&self) -> usize {
+        self.touches().1
+    }
+
     /// Tensors it reads, and the one it writes.
     fn touches(&self) -> (Vec<usize>, usize) {
         match self {

@@ -5,7 +5,7 @@ use super::*;
 use crate::kernel::Kernel;
 use crate::model::cost::{self, Fractions};
 use crate::model::mask::{self, LayerMask, Masks};
-use crate::model::net::{Net, Norms, Output, Pass};
+use crate::model::net::{Net, NormStatistics, Norms, Output, Pass};
 use crate::model::spec::{NetSpec, Node, Op, Pad, Shift};
 use crate::model::{Checkpoint, Density, zoo};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -789,4 +789,48 @@ fn the_bench_says_what_it_ran() {
         ..bench
     };
     assert!(unknown.run().is_err());
+}
+
+#[test]
+fn norms_measured_anew_are_those_of_the_batch_under_any_masks() {
+    let mut specs: Vec<NetSpec> = zoo::NAMES.iter().map(|name| small(name)).collect();
+    specs.push(wide("m-cifarnet"));
+    for spec in specs {
+        let whole = model(spec, 5);
+        let (fit, x) = (images(whole.spec(), 7, 3), images(whole.spec(), 7, 3));
+        let mut engines = [1, 2].map(|threads| engine(&whole, threads, Kernel::best()));
+        for trial in [1, 0, 3] {
+            let mut masked = whole.clone();
+            if trial > 0 {
+                masked.masks = trial_masks(&whole, trial, false);
+            }
+            let spec = Arc::new(whole.spec().clone());
+            let net = Net::new(spec.clone(), &zeroed(&masked).weights, &Device::flex()).expect("fits");
+            let [c, h, w] = spec.input;
+            let batch = Tensor::from_data(TensorData::new(fit.clone(), [7, c, h, w]), &Device::flex());
+            let pass = Pass {
+                groups: &[Vec::new()],
+                norms: Norms::Batch(NormStatistics::All),
+                dropout: None,
+            };
+            let want = net.forward(&net.params, batch, &pass).expect("runs").logits;
+            let want: Vec<f32> = want.into_data().try_to_vec().expect("floats");
+            let logits = engines.each_mut().map(|engine| {
+                engine.set_masks(&masked.masks).expect("fits");
+                engine.renormalize(&fit);
+                engine.run(&x).logits.clone()
+            });
+            close(&logits[0], &want, &format!("{} trial {trial}", spec.name));
+            assert_eq!(logits[0], logits[1], "threads change bits");
+        }
+        for engine in &mut engines {
+            engine.set_masks(&Masks::new()).expect("fits");
+            engine.set_density(Density::FULL);
+            assert_eq!(
+                engine.run(&x),
+                self::engine(&whole, 1, Kernel::best()).run(&x),
+                "not undone"
+            );
+        }
+    }
 }

@@ -3,8 +3,8 @@
 
 use super::conv::{Conv, ConvState, Macs, Scratch, Source, Target};
 use super::plane;
-use super::program::{Action, Program};
-use crate::kernel::Pool;
+use super::program::{Action, Program, Tensor};
+use crate::kernel::{Layout, Pool};
 
 /// All that one image needs while it runs.
 pub(super) struct Worker {
@@ -84,25 +84,46 @@ impl Worker {
         }
     }
 
+    /// Forgets what depends on one convolution's folded numbers.
+    pub fn refold_one(&mut self, conv: &Conv) {
+        self.convs[conv.index].refold(conv);
+    }
+
+    /// A tensor's layout, its numbers, and the channels of it that are there.
+    pub fn tensor<'a>(&'a self, program: &'a Program, tensor: usize) -> (&'a Layout, &'a [f32], &'a [u32]) {
+        let Tensor { layout, slot } = &program.tensors[tensor];
+        (layout, &self.slots[*slot], &self.active[tensor])
+    }
+
     /// Runs one image, `[c, h, w]` normalized. With a pool, convolutions are split over its threads.
     pub fn run(&mut self, program: &Program, image: &[f32], out: &mut ImageOut, mut pool: Option<&mut Pool>) {
+        self.load(program, image);
+        out.linear = 0;
+        for action in &program.actions {
+            self.step(program, action, out, pool.as_deref_mut());
+        }
+        let (layout, data, active) = self.tensor(program, program.output);
+        out.logits.fill(0.0);
+        for &c in active {
+            out.logits[c as usize] = data[layout.offset(c as usize, 0, 0)];
+        }
+    }
+
+    /// Takes an image, `[c, h, w]` normalized.
+    pub fn load(&mut self, program: &Program, image: &[f32]) {
         let input = &program.tensors[program.input];
         self.active[program.input].clear();
         self.active[program.input].extend(0..input.layout.channels as u32);
         input
             .layout
             .pack(image, &self.active[program.input], &mut self.slots[input.slot]);
-        out.linear = 0;
-        for action in &program.actions {
-            match action {
-                Action::Conv(conv) => self.conv(program, conv, out, pool.as_deref_mut()),
-                other => self.act(program, other, out),
-            }
-        }
-        let output = &program.tensors[program.output];
-        out.logits.fill(0.0);
-        for &c in &self.active[program.output] {
-            out.logits[c as usize] = self.slots[output.slot][output.layout.offset(c as usize, 0, 0)];
+    }
+
+    /// Does one action.
+    pub fn step(&mut self, program: &Program, action: &Action, out: &mut ImageOut, pool: Option<&mut Pool>) {
+        match action {
+            Action::Conv(conv) => self.conv(program, conv, out, pool),
+            other => self.act(program, other, out),
         }
     }
 

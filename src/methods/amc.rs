@@ -13,22 +13,34 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// Settings of AMC.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AmcConfig {
     /// How much is to go.
     pub target: Target,
     /// Validation images a trial is measured on.
-    #[serde(default = "images")]
     pub images: usize,
+    /// Training images that norms are measured on anew before a trial is; 0 leaves them as they are, as the papers do.
+    pub norm_images: usize,
     /// Training afterwards.
     pub retrain: Stretch,
     /// The walk and its agent.
     pub search: search::AmcConfig,
 }
 
-fn images() -> usize {
-    1000
+impl Default for AmcConfig {
+    fn default() -> Self {
+        let RivalConfig {
+            images, norm_images, ..
+        } = RivalConfig::default();
+        Self {
+            target: Target::default(),
+            images,
+            norm_images,
+            retrain: Stretch::default(),
+            search: search::AmcConfig::default(),
+        }
+    }
 }
 
 impl AmcConfig {
@@ -48,6 +60,7 @@ impl AmcConfig {
             dimensions: vec![Dimension::Filter],
             trials: self.search.trials,
             images: self.images,
+            norm_images: self.norm_images,
             retrain: self.retrain.clone(),
             ..RivalConfig::default()
         }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! for target in 2, 4, 8, … times:
-//!     rates ← anneal(model, target)                  magnitude pruning, no retraining, validation images
+//!     rates ← anneal(model, target)                  magnitude pruning, norms measured anew, no retraining, validation images
 //!     for dimension in dimensions: model ← ADMM(model, dimension, rates); cut what fell off
 //!     model ← retrain(model), zeros held
 //!     stop with the last good model if it lost too much
@@ -39,6 +39,8 @@ pub struct AutoCompressConfig {
     pub tolerance: f32,
     /// Validation images a trial is measured on.
     pub images: usize,
+    /// Training images that norms are measured on anew before a trial is; 0 leaves them as they are, as the papers do.
+    pub norm_images: usize,
     /// Annealing of pruning rates.
     pub search: AnnealConfig,
     /// Training towards sparse weights.
@@ -72,6 +74,7 @@ impl Default for AutoCompressConfig {
             floor: 0.1,
             tolerance: 0.02,
             images: 1000,
+            norm_images: 64,
             search: AnnealConfig::default(),
             admm: Admm::default(),
             retrain: Stretch::default(),
@@ -186,11 +189,7 @@ fn round(
     budget: f64,
 ) -> Result<Checkpoint> {
     let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
-    let ground = Structures {
-        model,
-        sites: &sites,
-        meter,
-    };
+    let ground = Structures::new(ctx, model, &sites, meter, config.norm_images);
     let searched = Hunt {
         name: name.to_owned(),
         ground: &ground,
@@ -229,11 +228,7 @@ fn purify(
     let whole = meter.whole(&sites);
     let before = train::check(ctx, model)?;
     let least = before - purify.tolerance;
-    let ground = Structures {
-        model,
-        sites: &sites,
-        meter,
-    };
+    let ground = Structures::new(ctx, model, &sites, meter, config.norm_images);
     let searched = Hunt {
         name: name.to_owned(),
         ground: &ground,

@@ -52,6 +52,25 @@ pub struct Structures<'a> {
     pub sites: &'a Sites,
     /// What the budget counts.
     pub meter: &'a Meter,
+    /// Training images that norms are measured on anew under the masks of each trial, `[n, c, h, w]` normalized.
+    fit: Vec<f32>,
+}
+
+impl<'a> Structures<'a> {
+    /// Trials are judged with norms measured anew on `norm_images` training images. None leaves norms as they are, as the
+    /// papers do; then most of what is cut deeply says the same as chance, and nothing can be told apart.
+    pub fn new(ctx: &Ctx, model: &'a Checkpoint, sites: &'a Sites, meter: &'a Meter, norm_images: usize) -> Self {
+        let train = &ctx.splits.train;
+        let indices = &train[..norm_images.min(train.len())];
+        let mut fit = Vec::new();
+        batch::fill(&ctx.data.train, indices, None, &ctx.normalization, &mut fit);
+        Self {
+            model,
+            sites,
+            meter,
+            fit,
+        }
+    }
 }
 
 /// All that can be decided in these dimensions.
@@ -83,7 +102,11 @@ impl Ground for Structures<'_> {
     }
 
     fn set(&self, engine: &mut Engine, densities: &[f32]) -> Result<()> {
-        engine.set_masks(&self.sites.masks(densities, &self.model.weights)?)
+        engine.set_masks(&self.sites.masks(densities, &self.model.weights)?)?;
+        if !self.fit.is_empty() {
+            engine.renormalize(&self.fit);
+        }
+        Ok(())
     }
 
     fn at(&self, densities: &[f32]) -> Result<Checkpoint> {

@@ -14,7 +14,7 @@ pub mod slimming;
 pub mod stages;
 
 use crate::model::Checkpoint;
-use crate::search::{AnnealConfig, Greedy, Random};
+use crate::search::{Greedy, Random};
 use crate::train::{Ctx, TrainConfig};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -77,15 +77,6 @@ impl Method {
             Method::AutoCompress(config) => config.check(),
             Method::Amc(config) => config.check(),
             Method::Uniform(config) | Method::Random(config) | Method::Greedy(config) => config.check(),
-        }
-    }
-
-    /// The settings of its annealing, if it anneals from the very model it starts with.
-    pub fn anneal_mut(&mut self) -> Option<&mut AnnealConfig> {
-        match self {
-            Method::Densities(config) => Some(&mut config.search),
-            Method::AutoCompress(config) => Some(&mut config.search),
-            _ => None,
         }
     }
 

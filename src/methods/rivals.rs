@@ -28,6 +28,8 @@ pub struct RivalConfig {
     pub trials: u64,
     /// Validation images a trial is measured on.
     pub images: usize,
+    /// Training images that norms are measured on anew before a trial is; 0 leaves them as they are, as the papers do.
+    pub norm_images: usize,
     /// Training afterwards.
     pub retrain: Stretch,
 }
@@ -40,6 +42,7 @@ impl Default for RivalConfig {
             floor: 0.05,
             trials: 120,
             images: 1000,
+            norm_images: 64,
             retrain: Stretch::default(),
         }
     }
@@ -77,11 +80,7 @@ where
     let sites = Sites::new(&model, &scope(&config.dimensions, config.floor, config.target.unit))?;
     let meter = Meter::new(ctx, config.target.unit, &model)?;
     let budget = meter.whole(&sites) / config.target.times;
-    let ground = Structures {
-        model: &model,
-        sites: &sites,
-        meter: &meter,
-    };
+    let ground = Structures::new(ctx, &model, &sites, &meter, config.norm_images);
     let searched = Hunt {
         name: method.to_owned(),
         ground: &ground,

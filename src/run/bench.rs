@@ -8,7 +8,7 @@ use super::session::Session;
 use super::store::{RunId, RunState, RunStore};
 use crate::model::Density;
 use crate::run::execute::Place;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub struct Spread {
 /// How soon questions and stops take effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct AnswerTimes {
-    /// From the first question of a new session to accuracy over every validation image.
+    /// From a new session, through opening the bundled model, to its accuracy over every validation image.
     pub open_ms: f64,
     /// From a drag to the first answer to it, in the middle of refining the one before.
     pub first: Spread,
@@ -125,9 +125,11 @@ fn wait<T>(session: &mut Session, what: &str, mut has: impl FnMut(&RunStore) -> 
         if let Some(found) = has(session.store()) {
             return Ok(found);
         }
-        (began.elapsed() < PATIENCE)
-            .then_some(())
-            .with_context(|| format!("waited {} s until {what}", PATIENCE.as_secs()))?;
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "waited {} s until {what}",
+            PATIENCE.as_secs()
+        );
         std::thread::sleep(Duration::from_micros(200));
     }
 }

@@ -37,7 +37,7 @@ pub enum Command {
         /// How to go on.
         experiment: Box<Experiment>,
     },
-    /// Show a run as it was right after an event of its log, in [`super::RunStore::past`]; or no longer.
+    /// Show a run that does not work as it was right after an event of its log; or all as they are.
     Travel(Option<(RunId, u64)>),
     /// Open a model for measuring.
     Open(ModelRef),

@@ -81,9 +81,6 @@ impl DeviceName {
     /// # Errors
     /// It is not there, and why.
     pub fn open(&self) -> Result<Device> {
-        if let Self::Remote(host) = self {
-            return remote::open(host);
-        }
         let line = self.probe();
         if !line.available {
             bail!("device {self}: {}", line.detail);
@@ -93,18 +90,22 @@ impl DeviceName {
             // Deprecated upstream; selectable because people ask for it by name.
             #[expect(deprecated, reason = "people ask for it by name")]
             Self::Ndarray => Ok(Device::ndarray()),
-            Self::Wgpu | Self::Remote(_) => open_wgpu(),
+            Self::Wgpu => open_wgpu(),
+            Self::Remote(host) => remote::open(host),
         }
     }
 }
 
 #[cfg(feature = "gpu")]
-fn probe_wgpu() -> Result<String, String> {
+fn first_wgpu() -> Option<Device> {
     use burn::tensor::{DeviceFilter, DeviceType};
-    let found = Device::enumerate(DeviceFilter::new().with(DeviceType::Wgpu)).into_vec();
-    let Some(first) = found.first() else {
-        return Err("no graphics adapter found".into());
-    };
+    let found = Device::enumerate(DeviceFilter::new().with(DeviceType::Wgpu));
+    found.into_vec().into_iter().next()
+}
+
+#[cfg(feature = "gpu")]
+fn probe_wgpu() -> Result<String, String> {
+    let first = first_wgpu().ok_or("no graphics adapter found")?;
     let identity = first.identity();
     let name = identity
         .as_ref()
@@ -117,11 +118,10 @@ fn probe_wgpu() -> Result<String, String> {
     })
 }
 
+// Not by burn's options for wgpu: they start the runtime a second time, which it refuses.
 #[cfg(feature = "gpu")]
 fn open_wgpu() -> Result<Device> {
-    Device::wgpu_options()
-        .init()
-        .map_err(|e| anyhow::anyhow!("device wgpu: {e}"))
+    first_wgpu().ok_or_else(|| anyhow::anyhow!("device wgpu: no graphics adapter found"))
 }
 
 #[cfg(not(feature = "gpu"))]

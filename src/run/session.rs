@@ -34,7 +34,7 @@ enum Arrival {
     /// A fork stands ready, with what it took over.
     Branched(Box<RunState>),
     /// A run as it was.
-    Past((RunId, u64), Arc<RunState>),
+    Past((RunId, u64), Box<RunState>),
     /// Another process logged an event.
     Logged(PathBuf, Stamped),
     /// Another process no longer writes to a run folder.
@@ -108,6 +108,13 @@ impl Session {
 
     /// Does what a front asks. Never blocks on work.
     pub fn submit(&mut self, command: Command) {
+        // What is asked of runs is meant of what they are.
+        if matches!(
+            command,
+            Command::ResumeRun(_) | Command::OpenRun(_) | Command::Fork { .. }
+        ) {
+            self.travel(None);
+        }
         match command {
             Command::Start(experiment) => self.start(*experiment),
             Command::Pause(id) => self.control(id, Status::Paused, Control::pause, &Order::Pause),
@@ -148,7 +155,7 @@ impl Session {
                 }
                 Arrival::Past(wanted, run) => {
                     if self.looks_back == Some(wanted) {
-                        self.store.past = Some(run);
+                        self.store.look_back(*run);
                     }
                 }
                 Arrival::Logged(folder, stamped) => {
@@ -336,7 +343,7 @@ impl Session {
     fn travel(&mut self, to: Option<(RunId, u64)>) {
         self.looks_back = to;
         let Some((id, seq)) = to else {
-            self.store.past = None;
+            self.store.come_back();
             return;
         };
         let Some(folder) = self.store.run(id).and_then(|run| run.folder.clone()) else {
@@ -347,7 +354,7 @@ impl Session {
         let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
         let read = move || {
             drop(send.send(match replay::at(id, &folder, seq) {
-                Ok(run) => Arrival::Past((id, seq), Arc::new(run)),
+                Ok(run) => Arrival::Past((id, seq), Box::new(run)),
                 Err(e) => Arrival::Failed(format!("{e:#}")),
             }));
             wake();

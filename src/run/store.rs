@@ -34,6 +34,8 @@ pub enum Status {
     Stopping,
     /// Its log ends without a last event: it can be gone on with.
     Interrupted,
+    /// Shown as it was at an event of its log; what it is now waits in [`RunStore::present`].
+    Past,
     /// Over; see [`RunState::ending`].
     Ended,
 }
@@ -417,8 +419,9 @@ pub struct Measured {
 pub struct RunStore {
     /// Runs of this session, oldest first.
     pub runs: Vec<RunState>,
-    /// A run as it was at an earlier event, while somebody looks back.
-    pub past: Option<Arc<RunState>>,
+    /// What a run really is, while it is shown as it was.
+    #[serde(skip)]
+    pub present: Option<RunState>,
     /// The model that questions are about.
     pub open: Option<Arc<OpenModel>>,
     /// The newest answer about it.
@@ -451,6 +454,29 @@ impl RunStore {
     /// A run by number.
     pub fn run(&self, id: RunId) -> Option<&RunState> {
         self.runs.iter().find(|r| r.id == id)
+    }
+
+    /// Shows a run as it was, in its place. What it is now is kept.
+    pub fn look_back(&mut self, past: RunState) {
+        if self.present.as_ref().is_some_and(|p| p.id != past.id) {
+            self.come_back();
+        }
+        if let Some(shown) = self.runs.iter_mut().find(|r| r.id == past.id && !r.is_live()) {
+            let past = RunState {
+                status: Status::Past,
+                ..past
+            };
+            let before = std::mem::replace(shown, past);
+            self.present.get_or_insert(before);
+        }
+    }
+
+    /// Shows every run as it is.
+    pub fn come_back(&mut self) {
+        let Some(present) = self.present.take() else { return };
+        if let Some(shown) = self.runs.iter_mut().find(|r| r.id == present.id) {
+            *shown = present;
+        }
     }
 
     /// The run that works or is held, if any.

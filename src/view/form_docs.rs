@@ -256,6 +256,12 @@ const DOCS: &[Doc] = &[
         "Validation images a trial is measured on",
     ),
     number(
+        "norm_images",
+        "images",
+        [0.0, 4096.0],
+        "Training images that norms are measured on anew before a trial is; 0 leaves them as they are, as the papers do",
+    ),
+    number(
         "method.trials",
         "trials",
         [1.0, 1e6],

@@ -33,6 +33,10 @@ pub struct RunRow {
     pub folder: Option<PathBuf>,
     /// What marks and notes are kept by: the folder's name, else the title.
     pub key: String,
+    /// The event that it is shown at, and its newest, where its log can be looked back in.
+    pub past: Option<[u64; 2]>,
+    /// The run and event it is a fork of, in words.
+    pub origin: Option<String>,
     /// Whether it was interrupted and can be gone on with.
     pub can_go_on: bool,
     /// What its user should know of its health: that it waits for room on the disk, or what it last warned of.
@@ -44,13 +48,25 @@ pub struct RunRow {
 
 /// The list of runs, newest first.
 pub fn runs(store: &RunStore) -> Vec<RunRow> {
-    store.runs.iter().rev().map(row).collect()
+    let with_past = |run: &RunState| RunRow {
+        past: past(store, run),
+        ..row(run)
+    };
+    store.runs.iter().rev().map(with_past).collect()
+}
+
+/// Only what is over can be looked back at: a run that works goes on writing.
+fn past(store: &RunStore, run: &RunState) -> Option<[u64; 2]> {
+    let now = store.present.as_ref().filter(|p| p.id == run.id).unwrap_or(run);
+    let can = run.folder.is_some() && !run.is_live() && now.events > 1;
+    can.then(|| [run.events.saturating_sub(1), now.events - 1])
 }
 
 /// One row of the list.
 pub fn row(run: &RunState) -> RunRow {
     let ending = run.ending.as_ref();
     let status = match (run.status, ending.map(|e| e.outcome)) {
+        (Status::Past, _) => "as it was",
         (Status::Queued, _) => "waiting",
         (Status::Running, _) => "running",
         (Status::Paused, _) => "paused",
@@ -73,6 +89,11 @@ pub fn row(run: &RunState) -> RunRow {
         method: run.experiment.method.kind(),
         folder: run.folder.clone(),
         key: key(run),
+        past: None,
+        origin: run
+            .origin
+            .as_ref()
+            .map(|o| format!("fork of {} at event {}", o.run, o.at)),
         can_go_on: run.can_go_on(),
         trouble: trouble(run),
         experiment: run.experiment.clone(),
@@ -86,6 +107,9 @@ pub fn key(run: &RunState) -> String {
 }
 
 fn trouble(run: &RunState) -> Option<String> {
+    if run.stalled.is_some() {
+        return run.stalled.clone();
+    }
     let last = run.warnings.last().filter(|_| run.is_live())?;
     Some(match run.warnings.len() {
         1 => last.clone(),
@@ -95,6 +119,7 @@ fn trouble(run: &RunState) -> Option<String> {
 
 fn detail(run: &RunState) -> String {
     match (&run.ending, run.status) {
+        (_, Status::Past) => format!("after {}: {}", text::clock(run.elapsed_secs), run.phase),
         (Some(ending), _) => {
             let accuracy =
                 |split: &str, top1: Option<f32>| top1.map(|t| format!("{split} {}", text::percent(f64::from(t))));

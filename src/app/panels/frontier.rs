@@ -159,7 +159,8 @@ fn plot_ui(ui: &mut Ui, view: &FrontierView, state: &UiState, chosen: Option<(us
             plot.vline(line.color(p.weak).width(1.0).style(LineStyle::dashed_dense()));
         }
         for series in &view.series {
-            series_ui(plot, series, each, p);
+            let color = series.run.map_or(p.series[0], |run| state.runs.color(p, run));
+            series_ui(plot, series, each, color);
         }
         if let Some(now) = view.now {
             now_ui(plot, now, reach(view, now), each, p);
@@ -198,15 +199,8 @@ fn place_of(point: &FrontierPoint, each: f64) -> [f64; 2] {
     [point.x / each, point.top1 * 100.0]
 }
 
-fn color_of(series: &FrontierSeries, p: &Palette) -> Color32 {
-    series
-        .run
-        .map_or(p.series[0], |run| theme::series(p, run.0 as usize + 1))
-}
-
 /// Points that no point of the series beats are joined; the others are faint.
-fn series_ui(plot: &mut PlotUi, series: &FrontierSeries, each: f64, p: &Palette) {
-    let color = color_of(series, p);
+fn series_ui(plot: &mut PlotUi, series: &FrontierSeries, each: f64, color: Color32) {
     let shape = theme::mark(series.mark);
     let part = |beaten: bool| -> Vec<[f64; 2]> {
         let of_part = series.points.iter().filter(|q| q.is_beaten == beaten);

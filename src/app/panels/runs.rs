@@ -1,6 +1,7 @@
 //! Runs of this session and earlier ones: found by words, starred, hidden, noted, opened, gone on with, thrown away.
 //! Knows nothing of curves.
 
+use crate::app::draft::{self, FORK};
 use crate::app::memory::Marks;
 use crate::app::state::{Overlay, UiState};
 use crate::app::theme::{self, palette};
@@ -75,7 +76,7 @@ fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Com
     let p = palette(ui);
     ui.horizontal(|ui| {
         star(ui, &row.key, &mut state.runs.marks);
-        widgets::dot(ui, theme::series(p, row.id.0 as usize + 1));
+        widgets::dot(ui, state.runs.color(p, row.id));
         ui.label(RichText::new(&row.title).strong());
         let color = match row.status {
             "failed" => p.bad,
@@ -103,10 +104,16 @@ fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Com
     }
     if row.is_live {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 6.0), Sense::hover());
-        let color = theme::series(p, row.id.0 as usize + 1);
+        let color = state.runs.color(p, row.id);
         widgets::bar(ui, rect, row.progress, color, p.trough);
     }
     quiet(ui, &row.detail);
+    if let Some(origin) = &row.origin {
+        quiet(ui, origin);
+    }
+    if let Some(at) = row.past.filter(|_| looks_back(row, state)) {
+        past(ui, row, at, state, commands);
+    }
     if let Some(trouble) = &row.trouble {
         ui.add(egui::Label::new(RichText::new(trouble).font(theme::small()).color(p.warn)).wrap());
     }
@@ -115,6 +122,50 @@ fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Com
     } else if let Some(note) = state.runs.marks.notes.get(&row.key) {
         ui.label(RichText::new(note).italics());
     }
+}
+
+fn looks_back(row: &RunRow, state: &UiState) -> bool {
+    state.runs.looking_back == Some(row.id)
+}
+
+/// The log of a run as a slider: every panel shows the run as it was.
+fn past(ui: &mut Ui, row: &RunRow, [mut at, newest]: [u64; 2], state: &mut UiState, commands: &mut Vec<Command>) {
+    ui.horizontal(|ui| {
+        if ui.small_button("Now").on_hover_text("Show it as it is again").clicked() {
+            state.runs.looking_back = None;
+            commands.push(Command::Travel(None));
+        }
+        let fork = ui.small_button("Fork here").on_hover_text(FORK);
+        if let Some(folder) = row.folder.as_ref().filter(|_| fork.clicked()) {
+            state.runs.looking_back = None;
+            commands.push(draft::fork(folder, at, &row.experiment));
+        }
+        ui.spacing_mut().slider_width = (ui.available_width() - 120.0).clamp(60.0, 400.0);
+        let label = widgets::caption(ui, "Event", "event");
+        let slider = ui
+            .add(egui::Slider::new(&mut at, 0..=newest).smart_aim(false))
+            .labelled_by(label.id);
+        if slider.changed() {
+            commands.push(Command::Travel(Some((row.id, at))));
+        }
+    });
+}
+
+/// The palette to choose from.
+fn colors(ui: &mut Ui, row: &RunRow, state: &mut UiState) {
+    let p = palette(ui);
+    ui.horizontal(|ui| {
+        for (i, &color) in p.series.iter().enumerate() {
+            let is_now = state.runs.color(p, row.id) == color;
+            let dot = widgets::swatch(ui, color, is_now);
+            let label = format!("Color {}", i + 1);
+            dot.widget_info(|| egui::WidgetInfo::selected(egui::Role::RadioButton, true, is_now, &label));
+            if dot.on_hover_text("Color in lists and plots").clicked() {
+                state.runs.marks.colors.insert(row.key.clone(), i);
+                ui.close();
+            }
+        }
+    });
 }
 
 fn star(ui: &mut Ui, key: &str, marks: &mut Marks) {
@@ -147,6 +198,11 @@ fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState) {
             state.runs.noting = Some(row.key.clone());
             ui.close();
         }
+        if row.past.is_some() && ui.button("Look back…").clicked() {
+            state.runs.looking_back = Some(row.id);
+            ui.close();
+        }
+        colors(ui, row, state);
         if ui.button("Use its settings").clicked() {
             state.take_draft((*row.experiment).clone(), row.experiment.name.clone());
             ui.close();

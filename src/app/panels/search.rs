@@ -32,8 +32,8 @@ pub fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &
     let room = (ui.available_height() - words).max(150.0);
     trials_plot(ui, &view, state, room * 0.64);
     ui.columns(2, |ui| {
-        let temperature = (&view.temperature[..], "temperature");
-        let acceptance = (&view.acceptance[..], "worse ones taken");
+        let temperature = (&view.temperature[..], "temperature", 0.0);
+        let acceptance = (&view.acceptance[..], "worse ones taken", 1.0);
         small_plot(&mut ui[0], temperature, "Temperature plot", room * 0.36 - 6.0);
         small_plot(&mut ui[1], acceptance, "Acceptance plot", room * 0.36 - 6.0);
     });
@@ -218,10 +218,11 @@ fn nearest(plot: &PlotUi, view: &SearchView, scale: f64, at: egui::Pos2) -> Opti
     (distance(near) < 14.0).then_some(near.number)
 }
 
-fn small_plot(ui: &mut Ui, (points, side): (&[[f64; 2]], &'static str), name: &'static str, height: f32) {
+fn small_plot(ui: &mut Ui, (points, side, most): (&[[f64; 2]], &'static str, f64), name: &'static str, height: f32) {
     let p = palette(ui);
     let plot = frame(ui, name, side, height)
         .include_y(0.0)
+        .include_y(most)
         .label_formatter(move |at| match at {
             HoverPosition::NearDataPoint { position, .. } => {
                 Some(format!("trial {}\n{side} {}", position.x, text::small(position.y)))
@@ -247,13 +248,13 @@ fn scrub(ui: &mut Ui, view: &SearchView, store: &RunStore, state: &mut UiState, 
         if toggle.on_hover_text("Show what the search stands on now").changed() {
             state.search.chosen.trial = (!follows).then_some(at);
         }
-        let about = "Begin a new run of the same experiment, whose search starts at the trial shown";
-        if ui.button("Fork").on_hover_text(about).clicked() {
-            let shown: Vec<f32> = view.sites.iter().map(|s| s.shown).collect();
-            match store.run(view.run).map(|run| draft::fork(run, view.index, &shown)) {
-                Some(Ok(experiment)) => commands.push(Command::Start(Box::new(experiment))),
-                Some(Err(e)) => state.toasts.say(true, format!("{e:#}")),
-                None => {}
+        let run = store.run(view.run);
+        let folder = run.and_then(|run| run.folder.as_ref());
+        let fork = ui.add_enabled(folder.is_some(), egui::Button::new("Fork"));
+        if let (Some(run), Some(folder), true) = (run, folder, fork.on_hover_text(draft::FORK).clicked()) {
+            let trials = &run.searches[view.index].trials;
+            if let Some(point) = trials.iter().rev().find(|t| t.trial.number <= at) {
+                commands.push(draft::fork(folder, point.seq, &run.experiment));
             }
         }
         ui.spacing_mut().slider_width = (ui.available_width() * 0.3).clamp(60.0, 320.0);

@@ -8,7 +8,7 @@ use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, quiet};
 use crate::export::figure;
 use crate::run::{Command, RunStore};
-use crate::view::curves::{Along, Curve, CurvesView, RunCurves, What};
+use crate::view::curves::{Along, Curve, CurvesView, What};
 use crate::view::{runs, text};
 use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
 use egui_plot::{Axis, ColorConflictHandling, Corner, Legend, Line, MarkerShape, PlotPoints, PlotUi, Points};
@@ -139,10 +139,6 @@ fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState) {
     });
 }
 
-fn color(run: &RunCurves, ui: &Ui) -> Color32 {
-    theme::series(palette(ui), run.id.0 as usize + 1)
-}
-
 fn frame<'a>(ui: &Ui, name: &'static str, what: &'static str, state: &UiState, height: f32) -> egui_plot::Plot<'a> {
     let along = state.curve_options.along;
     let p = palette(ui);
@@ -190,7 +186,7 @@ fn table(ui: &Ui, shown: egui_plot::PlotResponse<()>, view: &CurvesView, what: W
             .spacing([10.0, 2.0])
             .show(ui, |ui| {
                 for row in rows.iter().take(NAMED) {
-                    widgets::dot(ui, theme::series(p, row.run.0 as usize + 1));
+                    widgets::dot(ui, state.runs.color(p, row.run));
                     quiet(ui, &row.label);
                     ui.label(text::small(row.at[1]));
                     quiet(ui, format!("{} {}", unit(along), along_text(along, row.at[0])));
@@ -237,8 +233,13 @@ fn curve(plot: &mut PlotUi, label: &str, curve: &Curve, scale: f64, color: Color
     plot.line(line(&curve.smooth).color(color));
 }
 
+fn colors(ui: &Ui, view: &CurvesView, state: &UiState) -> Vec<Color32> {
+    let p = palette(ui);
+    view.runs.iter().map(|run| state.runs.color(p, run.id)).collect()
+}
+
 fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let colors: Vec<Color32> = view.runs.iter().map(|r| color(r, ui)).collect();
+    let colors = colors(ui, view, state);
     let mut plot = frame(ui, "loss", "loss", state, height).include_y(0.0);
     if view.runs.len() > 1 {
         let legend = Legend::default()
@@ -256,7 +257,7 @@ fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
 }
 
 fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let colors: Vec<Color32> = view.runs.iter().map(|r| color(r, ui)).collect();
+    let colors = colors(ui, view, state);
     let shown = frame(ui, "accuracy", "accuracy, %", state, height).show(ui, |plot| {
         for (run, &color) in view.runs.iter().zip(&colors) {
             curve(plot, &format!("{}, train", run.label), &run.top1, 100.0, color);
@@ -279,7 +280,7 @@ fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
 }
 
 fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let colors: Vec<Color32> = view.runs.iter().map(|r| color(r, ui)).collect();
+    let colors = colors(ui, view, state);
     let shown = frame(ui, "rate", "learning rate", state, height)
         .include_y(0.0)
         .show(ui, |plot| {
@@ -297,7 +298,7 @@ fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
 
 /// How many channels hardly ever, and nearly always, are active: gates that decide nothing are seen here.
 fn gates_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let colors: Vec<Color32> = view.runs.iter().map(|r| color(r, ui)).collect();
+    let colors = colors(ui, view, state);
     let shown = frame(ui, "gates", "channels, %", state, height)
         .include_y(0.0)
         .show(ui, |plot| {

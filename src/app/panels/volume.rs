@@ -6,14 +6,23 @@ use crate::app::state::UiState;
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, caption};
 use crate::export::figure;
-use crate::run::RunStore;
+use crate::run::{RunId, RunStore};
 use crate::view::volume::volume;
 use egui::{Role, Ui, WidgetInfo};
 use egui_plot::{Axis, HoverPosition, Line, PlotPoints};
 
 /// Paints the panel.
 pub fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
-    let Some(view) = volume(store) else {
+    // Areas over all trials are not for every frame.
+    let measured = store
+        .runs
+        .iter()
+        .map(|r| (r.id, r.searches.iter().map(|s| s.measured).sum()));
+    let measured: Vec<(RunId, u64)> = measured.collect();
+    if state.volume.0 != measured {
+        state.volume = (measured, volume(store));
+    }
+    let Some(view) = state.volume.1.clone() else {
         return widgets::empty(
             ui,
             "No trials yet",
@@ -40,7 +49,7 @@ pub fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         });
     let shown = plot.height(ui.available_height()).show(ui, |plot| {
         for line in &view.lines {
-            let color = p.series[(line.run.0 as usize + 1) % p.series.len()];
+            let color = state.runs.color(p, line.run);
             let points = |which: usize| -> Vec<[f64; 2]> {
                 let at = line.after.iter().enumerate();
                 at.map(|(i, a)| [i as f64 + 1.0, a[which] * 100.0]).collect()
