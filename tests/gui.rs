@@ -4,7 +4,10 @@ mod soft_renderer;
 mod story;
 
 use egui::accesskit::Role;
-use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable};
+use egui_kittest::{
+    Harness, SnapshotOptions,
+    kittest::{NodeT, Queryable},
+};
 use secateur::app::state::{Content, Overlay, Panel, PathEntry, Saving, UiState};
 use secateur::app::{action::Action, layout, layout::LayoutName, shell, theme};
 use secateur::event::Steer;
@@ -884,4 +887,44 @@ fn both_themes_are_a_button_away_and_the_layout_can_be_reset() {
     harness.get_by_label_contains("Reset layout").click();
     harness.run_ok();
     assert_eq!(harness.get_by_label("Saliency").rect(), first);
+}
+
+/// What can be operated: label and place of every control that is not disabled.
+fn controls(harness: &Harness<'static, Still>) -> Vec<(String, egui::Rect)> {
+    let operable = [
+        Role::Button,
+        Role::CheckBox,
+        Role::RadioButton,
+        Role::Slider,
+        Role::SpinButton,
+        Role::ComboBox,
+        Role::TextInput,
+        Role::Link,
+    ];
+    let nodes = harness.root().children_recursive();
+    nodes
+        .filter(|node| operable.contains(&node.accesskit_node().role()) && !node.accesskit_node().is_disabled())
+        .map(|node| (format!("{:?}", node.accesskit_node().label()), node.rect()))
+        .collect()
+}
+
+#[test]
+fn every_control_is_reached_by_the_keyboard_alone() {
+    for layout in LayoutName::ALL {
+        for store in [story::searched(), story::with_images()] {
+            // So high that nothing is scrolled out of sight.
+            let mut harness = still(store, egui::Theme::Dark, [1400.0, 2400.0]);
+            harness.state_mut().state.layouts.go(layout);
+            harness.run_ok();
+            let mut missed = controls(&harness);
+            for _ in 0..missed.len() + 50 {
+                harness.key_press(egui::Key::Tab);
+                harness.run_ok();
+                let nodes = harness.root().children_recursive();
+                let focused: Vec<egui::Rect> = nodes.filter(|n| n.is_focused()).map(|n| n.rect()).collect();
+                missed.retain(|(_, rect)| !focused.iter().any(|f| f.contains(rect.center())));
+            }
+            assert!(missed.is_empty(), "{layout:?}: {missed:#?}");
+        }
+    }
 }
