@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
 # Trains the same small FBS network on flex and on a device served by a second process over loopback, and compares the losses;
-# then tries to get in without the token. Needs a build with `--features remote`.
+# then tries to get in without the token. Builds and lints with `--features remote`, or takes a program that was built so.
 #
-#   tests/remote.sh [PROGRAM=target/debug/secateur]
+#   tests/remote.sh [PROGRAM]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-secateur=${1:-target/debug/secateur}
+secateur=${1:-}
+if [ -z "$secateur" ]; then
+  cargo clippy --lib --features remote -- -D warnings
+  cargo build --features remote
+  secateur=${CARGO_TARGET_DIR:-target}/debug/secateur
+fi
 out=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$out"' EXIT

@@ -2,11 +2,13 @@
 //! Knows nothing of what events mean, but that most of them are training steps.
 
 use crate::event::{Event, Stamped};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use crossbeam_channel::bounded;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::thread::Builder;
 
 /// Bytes that are read at a time: enough for all threads, and nothing beside a run's state.
 const CHUNK: usize = 8 << 20;
@@ -17,9 +19,43 @@ const CHUNK: usize = 8 << 20;
 /// # Errors
 /// The file cannot be read; a line that is no event.
 pub fn read(file: &Path, see: &mut dyn FnMut(Stamped) -> bool) -> Result<u64> {
+    std::thread::scope(|scope| {
+        // One piece is read while the one before it is seen.
+        let (send, got) = bounded(1);
+        let parse = || {
+            // Nobody listens once enough was seen.
+            if let Err(e) = pieces(file, &mut |piece| send.send(Ok(piece)).is_ok()) {
+                drop(send.send(Err(e)));
+            }
+            drop(send);
+        };
+        Builder::new().name("read log".into()).spawn_scoped(scope, parse)?;
+        let mut whole = 0;
+        for piece in got {
+            let Piece { events, bytes } = piece?;
+            for event in events.into_iter().flatten() {
+                if !see(event.into()) {
+                    return Ok(whole);
+                }
+            }
+            whole += bytes;
+        }
+        Ok(whole)
+    })
+}
+
+/// Some whole lines of a log.
+struct Piece {
+    /// Their events, in order, by the thread that parsed them.
+    events: Vec<Vec<Parsed>>,
+    bytes: u64,
+}
+
+/// Parses a log piece by piece until `take` gives false.
+fn pieces(file: &Path, take: &mut dyn FnMut(Piece) -> bool) -> Result<()> {
     let cannot = || format!("cannot read {}", file.display());
     let mut source = File::open(file).with_context(cannot)?;
-    let (mut rest, mut whole, mut lines) = (Vec::new(), 0, 0);
+    let (mut rest, mut lines) = (Vec::new(), 0);
     loop {
         let had = rest.len();
         let n = (&mut source)
@@ -30,29 +66,26 @@ pub fn read(file: &Path, see: &mut dyn FnMut(Stamped) -> bool) -> Result<u64> {
         let Some(end) = newest.iter().rposition(|b| *b == b'\n').map(|i| had + i + 1) else {
             // A line longer than a chunk goes on; or this is the torn end.
             if n == 0 {
-                return Ok(whole);
+                return Ok(());
             }
             continue;
         };
         let parts = split(&rest[..end], rayon::current_num_threads());
         let parsed: Vec<Result<Vec<Parsed>, usize>> = parts.into_par_iter().map(parse_all).collect();
+        let mut events = Vec::with_capacity(parsed.len());
         for part in parsed {
-            let (events, broken) = match part {
-                Ok(events) => (events, None),
-                Err(good) => (Vec::new(), Some(good)),
-            };
-            if let Some(good) = broken {
-                let line = lines + good + 1;
-                anyhow::bail!("{}: line {line} is not an event", file.display());
-            }
-            lines += events.len();
-            for event in events {
-                if !see(event.into()) {
-                    return Ok(whole);
+            match part {
+                Ok(part) => {
+                    lines += part.len();
+                    events.push(part);
                 }
+                Err(good) => bail!("{}: line {} is not an event", file.display(), lines + good + 1),
             }
         }
-        whole += end as u64;
+        let bytes = end as u64;
+        if !take(Piece { events, bytes }) {
+            return Ok(());
+        }
         rest.drain(..end);
     }
 }

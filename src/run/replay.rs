@@ -14,11 +14,19 @@ use std::sync::Arc;
 /// # Errors
 /// No `config.toml` or `events.jsonl` in it, or one that cannot be read.
 pub fn replay(id: RunId, folder: &Path) -> Result<RunState> {
-    let mut run = at(id, folder, u64::MAX)?;
+    Ok(replay_to_end(id, folder)?.0)
+}
+
+/// The same, and how many bytes of its log were read.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_to_end(id: RunId, folder: &Path) -> Result<(RunState, u64)> {
+    let (mut run, bytes) = fold(id, folder, u64::MAX)?;
     if run.status != Status::Ended {
         run.status = Status::Interrupted;
     }
-    Ok(run)
+    Ok((run, bytes))
 }
 
 /// The run in a folder as it was right after event `seq`; as it is now, if there is no later event.
@@ -26,6 +34,10 @@ pub fn replay(id: RunId, folder: &Path) -> Result<RunState> {
 /// # Errors
 /// As [`replay`].
 pub fn at(id: RunId, folder: &Path, seq: u64) -> Result<RunState> {
+    Ok(fold(id, folder, seq)?.0)
+}
+
+fn fold(id: RunId, folder: &Path, seq: u64) -> Result<(RunState, u64)> {
     ensure!(folder.is_dir(), "{} is not a run folder", folder.display());
     let config = folder.join("config.toml");
     ensure!(
@@ -35,7 +47,7 @@ pub fn at(id: RunId, folder: &Path, seq: u64) -> Result<RunState> {
     );
     let experiment = Experiment::load(&config.to_string_lossy(), &[])?;
     let mut run = RunState::new(id, Arc::new(experiment));
-    log::read(&folder.join("events.jsonl"), &mut |stamped| {
+    let bytes = log::read(&folder.join("events.jsonl"), &mut |stamped| {
         let wanted = stamped.seq <= seq;
         if wanted {
             run.apply(&stamped);
@@ -43,7 +55,7 @@ pub fn at(id: RunId, folder: &Path, seq: u64) -> Result<RunState> {
         wanted
     })?;
     run.folder = Some(folder.to_path_buf());
-    Ok(run)
+    Ok((run, bytes))
 }
 
 /// A run folder by path, or by its name under `runs`.

@@ -10,7 +10,7 @@ use super::fork::Fork;
 use super::jobs::{self, Job, JobDone};
 use super::orders::{self, Order};
 use super::probe::{self, Asked, Said};
-use super::replay::{self, replay};
+use super::replay::{self, replay, replay_to_end};
 use super::store::{RunId, RunState, RunStore, Status};
 use super::tail::tail;
 use crate::event::{Stamped, Steer};
@@ -231,21 +231,20 @@ impl Session {
         let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
         let read = move || {
             let written = is_written(&folder);
-            let mut run = match replay(RunId(0), &folder) {
-                Ok(run) => run,
+            let (mut run, read) = match replay_to_end(RunId(0), &folder) {
+                Ok(read) => read,
                 Err(e) => {
                     drop(send.send(Arrival::Failed(format!("{e:#}"))));
                     return wake();
                 }
             };
-            let from = run.events;
             if written && run.status == Status::Interrupted {
                 run.status = Status::Running;
             }
             drop(send.send(Arrival::Replayed(Box::new(run))));
             wake();
             if written {
-                tail(&folder, from, &mut |stamped| {
+                tail(&folder, read, &mut |stamped| {
                     let sent = send.send(Arrival::Logged(folder.clone(), stamped)).is_ok();
                     wake();
                     sent

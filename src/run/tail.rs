@@ -12,14 +12,17 @@ use std::time::Duration;
 /// How often the log is looked at.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// Says every event from number `from` on, until the run is no longer written to or `say` gives false.
+/// Says every event behind the first `at` bytes of the log, which are whole lines, until the run is no longer written to or `say` gives false.
 /// A line that is being written is waited for.
-pub fn tail(run: &Path, from: u64, say: &mut dyn FnMut(Stamped) -> bool) {
+pub fn tail(run: &Path, mut at: u64, say: &mut dyn FnMut(Stamped) -> bool) {
     let Ok(file) = File::open(run.join("events.jsonl")) else {
         return;
     };
     let mut reader = BufReader::new(file);
-    let (mut at, mut line) = (0, Vec::new());
+    if reader.seek(SeekFrom::Start(at)).is_err() {
+        return;
+    }
+    let mut line = Vec::new();
     loop {
         // Asked before reading: what is logged before the writer is gone is read.
         let written = is_written(run);
@@ -37,7 +40,7 @@ pub fn tail(run: &Path, from: u64, say: &mut dyn FnMut(Stamped) -> bool) {
             let Some(stamped) = parse(&line) else {
                 continue;
             };
-            if stamped.seq >= from && !say(stamped) {
+            if !say(stamped) {
                 return;
             }
         }
@@ -65,11 +68,15 @@ mod tests {
             let event = Event::Warning { text: "x".into() };
             folder.append(&Stamped { seq, at: 0.5, event }).expect("writes");
         };
-        (0..3).for_each(|seq| log(&mut folder, seq));
+        log(&mut folder, 0);
+        let read = path.join("events.jsonl").metadata().expect("is there").len();
+        (1..3).for_each(|seq| log(&mut folder, seq));
         let (send, got) = crossbeam_channel::bounded(64);
         std::thread::scope(|scope| {
             let reader = std::thread::Builder::new()
-                .spawn_scoped(scope, || tail(&path, 1, &mut |stamped| send.send(stamped.seq).is_ok()))
+                .spawn_scoped(scope, || {
+                    tail(&path, read, &mut |stamped| send.send(stamped.seq).is_ok())
+                })
                 .expect("spawns");
             assert_eq!([got.recv(), got.recv()], [Ok(1), Ok(2)]);
             log(&mut folder, 3);
