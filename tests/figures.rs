@@ -24,8 +24,12 @@ fn figures() -> Vec<Figure> {
     };
     let chosen = Chosen::default();
     vec![
-        figure::frontier(&frontier(&store, Against::Macs)),
-        figure::curves(&Curves::default().view(&store, options), Along::Steps),
+        figure::frontier(&frontier(&store, Against::Macs), &figure::Colors::new()),
+        figure::curves(
+            &Curves::default().view(&store, options),
+            Along::Steps,
+            &figure::Colors::new(),
+        ),
         figure::layers(&layers::layers(&store, &asked).expect("open")),
         figure::saliency(&saliency::saliency(&store, saliency::Of::All).expect("measured"), false),
         figure::search(&search(&store, chosen, Height::Top1).expect("searches"), Height::Top1),

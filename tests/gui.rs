@@ -34,7 +34,7 @@ impl Still {
     fn new(store: RunStore) -> Self {
         let mut state = UiState::new(DeviceName::Flex).expect("presets");
         // Notices of runs that ended before the window opened would lie over the panels.
-        state.toasts.endings_seen = store.runs.iter().map(|r| r.id).collect();
+        state.toasts.endings_seen = store.runs.iter().map(|r| (r.id, r.resumed)).collect();
         Self {
             store,
             state,
@@ -800,7 +800,10 @@ fn a_run_is_looked_back_at_forked_and_colored() {
     harness.run_ok();
     harness.get_by_label_contains("long ago");
     let asked = asked_after(&mut harness, "Fork here");
-    assert!(matches!(&asked[..], [Command::Fork { at: 1, .. }]), "{asked:?}");
+    let [Command::Fork { at, .. }, Command::Travel(None)] = &asked[..] else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(*at, seen.events - 2, "where the slider stands");
     harness.state_mut().store.come_back();
     let back = &harness.state().store.runs[0];
     assert_eq!((back.status, back.events), (seen.status, seen.events));

@@ -363,6 +363,8 @@ fn runs_are_listed_newest_first_with_what_they_do() {
                 "method": "fbs",
                 "folder": null,
                 "key": "run 2 wide",
+                "past": null,
+                "origin": null,
                 "can_go_on": false,
                 "trouble": "class 3: 1 picture could not be read and was left out"
               },
@@ -378,6 +380,11 @@ fn runs_are_listed_newest_first_with_what_they_do() {
                 "method": "fbs",
                 "folder": "runs/20260101T000000Z_smoke_0001",
                 "key": "20260101T000000Z_smoke_0001",
+                "past": [
+                  74,
+                  74
+                ],
+                "origin": null,
                 "can_go_on": false,
                 "trouble": null
               }
@@ -453,6 +460,23 @@ fn curves_that_grow_are_the_curves_of_the_whole_log() {
         let grown = growing.view(&store, options);
         assert_eq!(grown, Curves::default().view(&store, options), "after {steps} steps");
     }
+}
+
+#[test]
+fn curves_of_a_run_that_is_looked_back_at_end_there_and_come_back_whole() {
+    let mut store = story::searched();
+    store.runs[0].folder = Some("runs/old".into());
+    let mut curves = Curves::default();
+    let options = CurveOptions::default();
+    let whole = curves.view(&store, options);
+    let mut past = store.runs[0].clone();
+    past.steps.truncate(past.steps.len() / 2);
+    let half = past.steps.len();
+    store.look_back(past);
+    let shown = curves.view(&store, options);
+    assert_eq!(shown.runs[0].loss.raw.len(), half);
+    store.come_back();
+    assert_eq!(curves.view(&store, options), whole);
 }
 
 #[test]

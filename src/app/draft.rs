@@ -6,7 +6,7 @@ use crate::event::Unit;
 use crate::methods::Method;
 use crate::methods::stages::Target;
 use crate::run::probe::OpenModel;
-use crate::run::{Command, Experiment, ModelRef, RunStore};
+use crate::run::{Command, Experiment, ModelRef, RunState, RunStore};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
@@ -65,13 +65,16 @@ pub fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<Experim
 }
 
 /// What a fork from the window does.
-pub const FORK: &str = "Go on from here in a new run, with the next seed; `secateur fork` takes other settings too";
+pub const FORK: &str = "Go on from here in a new run, with a seed of its own; `secateur fork` takes other settings too";
 
 /// Another way on from an event of a run: the same settings, other draws. Validation images stay what they were.
-pub fn fork(folder: &Path, at: u64, experiment: &Experiment) -> Command {
+pub fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experiment) -> Command {
     let mut experiment = experiment.clone();
     experiment.data.split_seed = Some(experiment.split_seed());
-    experiment.seed += 1;
+    // One that no run here has had: the same fork twice would be the same run.
+    let like = |r: &&RunState| r.experiment.name == experiment.name;
+    let most = store.runs.iter().filter(like).map(|r| r.experiment.seed).max();
+    experiment.seed = most.map_or(experiment.seed, |most| most.max(experiment.seed)) + 1;
     Command::Fork {
         origin: folder.to_path_buf(),
         at,

@@ -171,6 +171,8 @@ impl App {
                     .toasts
                     .say(false, format!("{} is in the trash", folder.display()));
                 self.state.runs.gone.insert(folder);
+                self.state.runs.looking_back = None;
+                self.session.submit(Command::Travel(None));
             }
             Err(e) => self
                 .state

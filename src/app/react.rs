@@ -80,10 +80,10 @@ fn say_notices(store: &RunStore, state: &mut UiState) {
 fn say_endings(store: &RunStore, state: &mut UiState) {
     for run in store.runs.iter().filter(|r| r.status == Status::Ended) {
         let Some(ending) = &run.ending else { continue };
-        if state.toasts.endings_seen.contains(&run.id) {
+        if state.toasts.endings_seen.contains(&(run.id, run.resumed)) {
             continue;
         }
-        state.toasts.endings_seen.push(run.id);
+        state.toasts.endings_seen.push((run.id, run.resumed));
         let row = runs::row(run);
         match ending.outcome {
             Outcome::Finished => state

@@ -289,8 +289,8 @@ pub struct RunsUi {
     pub earlier: Vec<Earlier>,
     /// Run folders that were thrown away.
     pub gone: BTreeSet<PathBuf>,
-    /// The run whose log has a slider.
-    pub looking_back: Option<RunId>,
+    /// The run whose log has a slider, and the event where that stands.
+    pub looking_back: Option<(RunId, u64)>,
     /// A folder that the system shall show; whoever does it takes it.
     pub to_open: Option<PathBuf>,
     /// A folder that shall be moved to the trash; whoever does it takes it.

@@ -21,8 +21,8 @@ pub struct Toasts {
     shown: Vec<Toast>,
     /// Lines of [`crate::run::RunStore::notices_total`] that were shown.
     pub notices_seen: u64,
-    /// Runs whose end was shown.
-    pub endings_seen: Vec<crate::run::RunId>,
+    /// Runs whose end was shown, and how often each had been resumed before it.
+    pub endings_seen: Vec<(crate::run::RunId, u32)>,
 }
 
 impl Toasts {

@@ -36,6 +36,9 @@ pub struct BenchArgs {
     /// search: how many times fewer MACs a trial has than the whole network
     #[arg(long, value_delimiter = ',', default_value = "1,4,8")]
     macs_ratio: Vec<f64>,
+    /// search: images that norms are measured anew on before each evaluation
+    #[arg(long, default_value_t = 64)]
+    calibration: usize,
     /// Seconds for each line
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
@@ -205,6 +208,7 @@ fn search(args: &BenchArgs, kernel: Kernel, width: f32, batches: &[usize]) -> Do
                 threads,
                 macs_ratio,
                 columns,
+                calibration: args.calibration,
                 seconds: args.seconds,
                 kernel,
             }

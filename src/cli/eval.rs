@@ -29,7 +29,7 @@ pub struct EvalArgs {
     /// Densities, e.g. 1,0.7,0.5; all that the model keeps if not given
     #[arg(long, value_delimiter = ',')]
     density: Vec<f64>,
-    /// Measure only the first N images
+    /// Measure only N images, evenly spread
     #[arg(long)]
     limit: Option<usize>,
     /// kernel, reference or burn
@@ -232,8 +232,7 @@ fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: S
     let (seed, valid) =
         Experiment::parse(&model.header.recipe, &[]).map_or((0, 5000), |e| (e.split_seed(), e.data.valid));
     let splits = data::split(data, seed, valid.min(data.train.len() / 2))?;
-    let mut indices = splits.indices(split).to_vec();
-    indices.truncate(args.limit.unwrap_or(usize::MAX));
+    let indices = data::spread(splits.indices(split), args.limit.unwrap_or(usize::MAX));
     ensure!(!indices.is_empty(), "no images to measure in split {}", split.name());
     Ok(Bench {
         model,

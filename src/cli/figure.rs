@@ -138,14 +138,18 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
                 Cost::Params => Against::Params,
                 Cost::Ms => Against::Millis,
             };
-            figure::frontier(&frontier(store, against))
+            figure::frontier(&frontier(store, against), &figure::Colors::new())
         }
         Plot::Curves => {
             let options = CurveOptions {
                 along: Along::Steps,
                 smoothing: args.smoothing,
             };
-            figure::curves(&Curves::default().view(store, options), options.along)
+            figure::curves(
+                &Curves::default().view(store, options),
+                options.along,
+                &figure::Colors::new(),
+            )
         }
         Plot::Layers => {
             let (run, density) = last_layers(args, store)?;
@@ -166,7 +170,10 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
             let view = search(store, Chosen::default(), Height::Top1);
             figure::search(&view.context("none of these runs has searched")?, Height::Top1)
         }
-        Plot::Hypervolume => figure::volume(&volume(store).context("none of these runs has searched")?),
+        Plot::Hypervolume => figure::volume(
+            &volume(store).context("none of these runs has searched")?,
+            &figure::Colors::new(),
+        ),
     };
     ensure!(what.points() > 0, "these runs have no points for this plot");
     Ok(what)

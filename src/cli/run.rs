@@ -2,7 +2,7 @@
 //! Knows nothing of what methods do.
 
 use super::{Done, Json, OrFail};
-use crate::event::{Ending, Event, Outcome, Stamped, Verdict};
+use crate::event::{Cancelled, Ending, Event, Outcome, Stamped, Verdict};
 use crate::run::control::Control;
 use crate::run::device::DeviceName;
 use crate::run::execute::{self, Place, execute};
@@ -186,7 +186,11 @@ fn watch(
     control: &Control,
     work: impl FnOnce(&Control, &mut dyn FnMut(&Stamped)) -> anyhow::Result<Ending>,
 ) -> Done {
-    let ending = work(control, &mut |stamped: &Stamped| say(json, stamped)).or_bad_input()?;
+    let ending = match work(control, &mut |stamped: &Stamped| say(json, stamped)) {
+        // A fork that is stopped before it is a run.
+        Err(e) if e.is::<Cancelled>() => return Ok(130),
+        other => other.or_bad_input()?,
+    };
     match ending.outcome {
         Outcome::Finished => Ok(0),
         Outcome::Cancelled => Ok(130),

@@ -53,6 +53,12 @@ impl Splits {
     }
 }
 
+/// At most `n` of them, evenly spread: folders of images come class by class, and the first ones would all be of one class.
+pub fn spread(indices: &[u32], n: usize) -> Vec<u32> {
+    let n = n.min(indices.len());
+    (0..n).map(|i| indices[i * indices.len() / n]).collect()
+}
+
 /// Carves `n_valid` images from the training images, the same ones for the same seed.
 ///
 /// # Errors
@@ -134,6 +140,18 @@ mod tests {
         let valid = |seed| split(&dataset, seed, 20).unwrap().valid;
         assert_eq!(valid(7), valid(7));
         assert_ne!(valid(7), valid(8));
+    }
+
+    #[test]
+    fn some_of_many_are_of_all_classes() {
+        let sorted: Vec<u32> = (0..1000).collect();
+        let mut of_class = [0; 10];
+        spread(&sorted, 50)
+            .iter()
+            .for_each(|&i| of_class[i as usize / 100] += 1);
+        assert_eq!(of_class, [5; 10]);
+        assert_eq!(spread(&sorted, 5000), sorted);
+        assert!(spread(&sorted, 0).is_empty() && spread(&[], 7).is_empty());
     }
 
     #[test]

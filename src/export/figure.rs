@@ -3,6 +3,7 @@
 
 use super::chart::{Axis, Chart, Figure, Ink, Kind, Point, Rule, Series};
 use crate::event::Verdict;
+use crate::run::RunId;
 use crate::view::curves::{Along, CurvesView};
 use crate::view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView, Source};
 use crate::view::parallel::ParallelView;
@@ -10,6 +11,7 @@ use crate::view::residuals::ResidualsView;
 use crate::view::search::{Height, SearchView};
 use crate::view::volume::VolumeView;
 use crate::view::{LayersView, SaliencyView, TimesView};
+use std::collections::BTreeMap;
 
 fn one(name: &str, chart: Chart) -> Figure {
     Figure {
@@ -18,13 +20,16 @@ fn one(name: &str, chart: Chart) -> Figure {
     }
 }
 
+/// Places in the palette that somebody chose for runs.
+pub type Colors = BTreeMap<RunId, usize>;
+
 /// A run's color: the open model has the first.
-fn ink(run: Option<crate::run::RunId>) -> Ink {
-    Ink::Series(run.map_or(0, |r| r.0 as usize + 1))
+fn ink(colors: &Colors, run: Option<RunId>) -> Ink {
+    Ink::Series(run.map_or(0, |r| colors.get(&r).copied().unwrap_or(r.0 as usize + 1)))
 }
 
 /// Accuracy against cost; non-dominated points joined, the others faint, what is measured now as a dark diamond.
-pub fn frontier(view: &FrontierView) -> Figure {
+pub fn frontier(view: &FrontierView, colors: &Colors) -> Figure {
     let (each, label) = match view.against {
         Against::Macs => (1e6, "million MACs an image"),
         Against::Params => (1e3, "thousand parameters"),
@@ -48,7 +53,7 @@ pub fn frontier(view: &FrontierView) -> Figure {
     };
     let mut series = Vec::new();
     for s in &view.series {
-        let new = |kind| Series::new(&s.label, ink(s.run), kind).marked(s.mark);
+        let new = |kind| Series::new(&s.label, ink(colors, s.run), kind).marked(s.mark);
         let beaten = part(s, true);
         if !beaten.is_empty() {
             series.push(new(Kind::Marks).faint().with(beaten));
@@ -82,7 +87,7 @@ pub fn frontier(view: &FrontierView) -> Figure {
 }
 
 /// Loss above accuracy.
-pub fn curves(view: &CurvesView, along: Along) -> Figure {
+pub fn curves(view: &CurvesView, along: Along, colors: &Colors) -> Figure {
     let below = match along {
         Along::Steps => "training step",
         Along::Epochs => "epoch",
@@ -90,7 +95,7 @@ pub fn curves(view: &CurvesView, along: Along) -> Figure {
     };
     let line = |name: &str, id, points: &[[f64; 2]], scale: f64| {
         let points = points.iter().map(|[x, y]| Point::at(*x, y * scale));
-        Series::new(name, ink(Some(id)), Kind::Line).with(points)
+        Series::new(name, ink(colors, Some(id)), Kind::Line).with(points)
     };
     let both = |out: &mut Vec<Series>, name: &str, id, curve: &crate::view::curves::Curve, scale| {
         if curve.smooth.is_empty() {
@@ -107,7 +112,7 @@ pub fn curves(view: &CurvesView, along: Along) -> Figure {
         for (i, valid) in run.valid.iter().enumerate() {
             let name = format!("{}, valid at {}", run.label, valid.density);
             let points = valid.points.iter().map(|[x, y]| Point::at(*x, y * 100.0));
-            let marks = Series::new(name, ink(Some(run.id)), Kind::Marks);
+            let marks = Series::new(name, ink(colors, Some(run.id)), Kind::Marks);
             top1.push(marks.marked([0, 3, 4][i % 3]).with(points));
         }
     }
@@ -265,13 +270,13 @@ pub fn times(view: &TimesView) -> Figure {
 }
 
 /// A line a method, and faint ones around it where seeds differ.
-pub fn volume(view: &VolumeView) -> Figure {
+pub fn volume(view: &VolumeView, colors: &Colors) -> Figure {
     let series = view.lines.iter().flat_map(|line| {
         let new = |which: usize| {
             let points = line.after.iter().enumerate();
             let points = points.map(move |(i, a)| Point::at(i as f64 + 1.0, a[which] * 100.0));
             let name = if which == 1 { line.label.as_str() } else { "" };
-            Series::new(name, ink(Some(line.run)), Kind::Line).with(points)
+            Series::new(name, ink(colors, Some(line.run)), Kind::Line).with(points)
         };
         let differ = line.after.iter().any(|a| a[0] < a[2]);
         let band = [0, 2]

@@ -27,7 +27,7 @@ pub fn html(store: &RunStore) -> String {
     let points = frontier(store, Against::Macs);
     if !points.series.is_empty() {
         body += &drawn(
-            &figure::frontier(&points),
+            &figure::frontier(&points, &figure::Colors::new()),
             80.0,
             "Accuracy against MACs; points that another point of their series beats are faint.",
         );
@@ -36,7 +36,11 @@ pub fn html(store: &RunStore) -> String {
     let curves = Curves::default().view(store, options);
     if !curves.runs.is_empty() {
         let caption = "Training: loss and accuracy.";
-        body += &drawn(&figure::curves(&curves, options.along), 110.0, caption);
+        body += &drawn(
+            &figure::curves(&curves, options.along, &figure::Colors::new()),
+            110.0,
+            caption,
+        );
     }
     for run in &store.runs {
         body += &of_run(store, run);

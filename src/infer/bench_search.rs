@@ -1,4 +1,5 @@
-//! Times the quick evaluations of a search: trial masks, one after the other, on one compiled network.
+//! Times the quick evaluations of a search: trial masks, one after the other, on one compiled network, each with its norms
+//! measured anew.
 //! Knows nothing of searches, data sets, or of how rows are shown.
 
 use super::bench::{BenchRow, random_masks, random_model};
@@ -36,6 +37,8 @@ pub struct BenchSearch {
     pub macs_ratio: f64,
     /// Whether trials mask columns too, in the same share as filters.
     pub columns: bool,
+    /// Images that norms are measured anew on before each evaluation.
+    pub calibration: usize,
     /// For about how long.
     pub seconds: f64,
     /// Whose instructions.
@@ -54,6 +57,8 @@ pub struct SearchRow {
     pub evals_per_s: f64,
     /// Images of an evaluation.
     pub images: usize,
+    /// Images that norms were measured anew on each time.
+    pub calibration: usize,
     /// "filters" or "filters+columns".
     pub masks: String,
 }
@@ -88,6 +93,9 @@ impl BenchSearch {
         let mut evaluate = |i: usize| -> Result<(f64, u64)> {
             let at = Instant::now();
             engine.set_masks(&trials[i % trials.len()])?;
+            if self.calibration > 0 {
+                engine.calibrate(&images[..self.calibration.min(IMAGES) * size]);
+            }
             let mut tally = Tally::new(model.spec());
             for images in images.chunks(self.batch * size) {
                 tally.add(engine.run(images), (0..).map(|label| label % CLASSES as u16));
@@ -118,6 +126,7 @@ impl BenchSearch {
             macs_ratio: dense as f64 / macs as f64,
             evals_per_s: 1e3 / time.median_ms,
             images: IMAGES,
+            calibration: self.calibration,
             masks: if self.columns { "filters+columns" } else { "filters" }.to_owned(),
         })
     }

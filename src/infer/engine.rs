@@ -1,10 +1,10 @@
 //! A compiled network: densities in, batches of images through, logits and what was really computed out.
 //! Knows nothing of labels, accuracy or time.
 
+use super::calibrate::Walker;
 use super::gate::ActiveSets;
 use super::plan;
 use super::program::{Action, Program};
-use super::renorm::Walker;
 use super::walk::{ImageOut, Worker};
 use crate::kernel::{Kernel, Pool};
 use crate::model::checkpoint::{Checkpoint, NormStats};

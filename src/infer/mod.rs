@@ -2,10 +2,12 @@
 //! Knows nothing of burn, training, threads of runs or windows.
 //!
 //! [`compile`] folds norms, lays weights out and plans every buffer once; [`Engine::run`] allocates nothing.
+//! [`Engine::calibrate`] measures norms anew under masks that were set on a compiled network.
 //! A channel that is not active is absent: its plane is never computed and never read.
 
 mod bench;
 mod bench_search;
+mod calibrate;
 mod conv;
 mod conv_plan;
 mod engine;
@@ -17,7 +19,6 @@ mod linear;
 mod plan;
 mod plane;
 mod program;
-mod renorm;
 mod staircase;
 mod tally;
 mod walk;

@@ -77,11 +77,6 @@ impl Action {
         }
     }
 
-    /// The tensor it writes.
-    pub fn writes(&self) -> usize {
-        self.touches().1
-    }
-
     /// Tensors it reads, and the one it writes.
     fn touches(&self) -> (Vec<usize>, usize) {
         match self {

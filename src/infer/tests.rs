@@ -13,6 +13,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
+mod masks;
+mod odd;
+mod winograd;
+
 fn percent(p: u32) -> Density {
     Density::percent(p).expect("valid")
 }
@@ -152,24 +156,24 @@ fn small(name: &str) -> NetSpec {
     zoo::build(name, input, 5, width).expect("builds")
 }
 
-#[test]
-fn every_plain_network_agrees_with_burn() {
-    for name in zoo::NAMES {
-        agrees_with_burn(&model(small(name), 1), Density::FULL);
-    }
+/// Wide enough for Winograd's algorithm to pay on every machine that has tiles.
+fn wide(name: &str) -> NetSpec {
+    zoo::build(name, [3, 16, 16], 5, 0.5).expect("builds")
 }
 
-#[test]
-fn every_gated_network_agrees_with_burn_at_every_density_and_shift() {
-    for name in zoo::NAMES {
-        for form in [Shift::Eq1, Shift::Released] {
-            let model = model(zoo::gated(&small(name), form), 2);
-            // 60 has no statistics of its own.
-            for p in [100, 60, 20] {
-                agrees_with_burn(&model, percent(p));
-            }
-        }
+/// Masks some filters of every convolution but the first, and no column.
+fn filter_masked(mut model: Checkpoint) -> Checkpoint {
+    for &i in model.spec().clone().convs().iter().skip(1) {
+        let name = model.spec().nodes[i].name.clone();
+        let shape = model.weights[&format!("{name}.weight")].shape.clone();
+        let mask = LayerMask {
+            filters: (0..shape[0]).map(|f| f % 3 > 0).collect(),
+            columns: vec![true; shape[1..].iter().product()],
+            ..LayerMask::default()
+        };
+        model.masks.insert(name, mask);
     }
+    model
 }
 
 /// Masks some filters and columns of every layer that has weights.
@@ -194,219 +198,68 @@ fn masked(mut model: Checkpoint, seed: u64) -> Checkpoint {
     model
 }
 
+/// Grouped, depthwise, stride 3, padding above the kernel, ReLU6: all that the kernels leave to plain rows.
+fn mobile() -> NetSpec {
+    let conv = |filters, kernel, stride, pad, groups| Op::Conv {
+        filters,
+        kernel,
+        stride,
+        pad: Pad::all(pad),
+        bias: true,
+        groups,
+    };
+    let norm = || Op::Norm {
+        eps: 1e-3,
+        affine: true,
+    };
+    let ops: [(&str, Op, &[usize]); 17] = [
+        ("image", Op::Input, &[]),
+        ("stem", conv(8, 3, 3, 1, 1), &[0]),
+        ("stem.norm", norm(), &[1]),
+        ("stem.relu", Op::Relu6, &[2]),
+        ("depth", conv(8, 3, 2, 1, 8), &[3]),
+        ("depth.norm", norm(), &[4]),
+        ("depth.relu", Op::Relu, &[5]),
+        ("point", conv(6, 1, 1, 0, 1), &[6]),
+        ("point.norm", norm(), &[7]),
+        ("pairs", conv(6, 3, 1, 1, 3), &[8]),
+        ("pairs.norm", norm(), &[9]),
+        ("sum", Op::Add, &[10, 8]),
+        ("sum.relu", Op::Relu6, &[11]),
+        ("wide", conv(4, 1, 2, 2, 2), &[12]),
+        ("pool", Op::GlobalAvgPool, &[13]),
+        ("flatten", Op::Flatten, &[14]),
+        ("classifier", Op::Linear { outputs: 5, bias: true }, &[15]),
+    ];
+    let nodes = ops.map(|(name, op, inputs)| Node {
+        name: name.into(),
+        op,
+        inputs: inputs.to_vec(),
+    });
+    NetSpec {
+        name: "mobile".into(),
+        input: [3, 20, 17],
+        nodes: nodes.into(),
+    }
+}
+
 #[test]
-fn masked_networks_agree_with_burn_on_zeroed_weights() {
-    for name in ["lenet5", "m-cifarnet", "resnet18"] {
-        agrees_with_burn(&masked(model(small(name), 3), 4), Density::FULL);
+fn every_plain_network_agrees_with_burn() {
+    for name in zoo::NAMES {
+        agrees_with_burn(&model(small(name), 1), Density::FULL);
+    }
+}
+
+#[test]
+fn every_gated_network_agrees_with_burn_at_every_density_and_shift() {
+    for name in zoo::NAMES {
         for form in [Shift::Eq1, Shift::Released] {
-            let model = masked(model(zoo::gated(&small(name), form), 3), 4);
-            agrees_with_burn(&model, percent(100));
-            agrees_with_burn(&model, percent(40));
-        }
-    }
-}
-
-/// Wide enough for Winograd's algorithm to pay on every machine that has tiles.
-fn wide(name: &str) -> NetSpec {
-    zoo::build(name, [3, 16, 16], 5, 0.5).expect("builds")
-}
-
-/// Masks some filters of every convolution but the first, and no column.
-fn filter_masked(mut model: Checkpoint) -> Checkpoint {
-    for &i in model.spec().clone().convs().iter().skip(1) {
-        let name = model.spec().nodes[i].name.clone();
-        let shape = model.weights[&format!("{name}.weight")].shape.clone();
-        let mask = LayerMask {
-            filters: (0..shape[0]).map(|f| f % 3 > 0).collect(),
-            columns: vec![true; shape[1..].iter().product()],
-            ..LayerMask::default()
-        };
-        model.masks.insert(name, mask);
-    }
-    model
-}
-
-#[test]
-fn wide_networks_by_winograd_agree_with_burn() {
-    for name in ["m-cifarnet", "resnet18"] {
-        let plain = wide(name);
-        let mut models = vec![model(plain.clone(), 3)];
-        for form in [Shift::Eq1, Shift::Released] {
-            let gated = model(zoo::gated(&plain, form), 3);
-            models.extend([gated.clone(), filter_masked(gated)]);
-        }
-        for model in &models {
-            if Kernel::best().name() != "reference" {
-                assert!(winograd_convs(model, &Options::default()) >= 3, "{name}");
-            }
-            agrees_with_burn(model, percent(100));
-            agrees_with_burn(model, percent(40));
-        }
-    }
-}
-
-#[test]
-fn winograd_counts_the_macs_of_the_convolution() {
-    let model = model(zoo::gated(&wide("m-cifarnet"), Shift::Eq1), 3);
-    let x = images(model.spec(), 2, 4);
-    let [mut a, mut b] = [engine(&model, 1, Kernel::best()), direct_engine(&model)];
-    // Gates at 1 let every channel through, so that both choose the same.
-    let (a, b) = (a.run(&x), b.run(&x));
-    assert_eq!((a.macs, a.macs_conv, &a.layers), (b.macs, b.macs_conv, &b.layers));
-}
-
-#[test]
-fn the_reference_and_who_asks_for_it_have_no_winograd() {
-    let options = Options::default();
-    let direct = Options {
-        winograd: false,
-        ..options
-    };
-    let reference = Options {
-        kernel: Kernel::by_name("reference").expect("always there"),
-        ..options
-    };
-    let net = model(wide("m-cifarnet"), 3);
-    assert_eq!(winograd_convs(&net, &direct), 0);
-    assert_eq!(winograd_convs(&net, &reference), 0);
-}
-
-#[test]
-fn split_channels_and_few_channels_are_computed_directly() {
-    if Kernel::best().name() == "reference" {
-        return;
-    }
-    let plain = model(wide("m-cifarnet"), 3);
-    let options = Options::default();
-    let program = plan::plan(&plain, &options).expect("plans");
-    let conv = program.convs().find(|c| c.forms.has_winograd()).expect("wide enough");
-    let (channels, filters) = (conv.forms.input().channels, conv.filters());
-    let mut lists = conv.forms.lists();
-    let all: Vec<u32> = (0..channels as u32).collect();
-    let mut kept = conv.kept.clone();
-    let mut is_winograd = |channels: &[u32], filters: usize, kept: &kept::Kept| {
-        lists.forget();
-        conv.forms.list(channels, filters, kept, &mut lists);
-        lists.by_winograd()
-    };
-    assert!(is_winograd(&all, filters, &kept));
-    assert!(!is_winograd(&all[..1], 1, &kept));
-    let mut mask = LayerMask::whole(filters, channels * 9);
-    mask.columns[..9].fill(false);
-    kept.set(Some(&mask));
-    assert!(is_winograd(&all, filters, &kept), "a whole channel is no obstacle");
-    mask.columns[12] = false;
-    kept.set(Some(&mask));
-    assert!(!is_winograd(&all, filters, &kept));
-}
-
-/// Trial masks of every kind for every convolution but the first and every linear layer but the last.
-fn trial_masks(model: &Checkpoint, seed: u64, with_elements: bool) -> Masks {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let spec = model.spec();
-    let mut masks = Masks::new();
-    for &i in spec.convs().iter().skip(1).chain(spec.find("hidden").iter()) {
-        let name = spec.nodes[i].name.clone();
-        let shape = &model.weights[&format!("{name}.weight")].shape;
-        let (filters, columns) = (shape[0], shape[1..].iter().product());
-        let mut mask = LayerMask::whole(filters, columns);
-        let mut draw = |bits: &mut [bool]| bits.iter_mut().for_each(|b| *b = rng.random_bool(0.6));
-        match i % 4 {
-            0 => draw(&mut mask.filters),
-            1 => draw(&mut mask.columns),
-            2 => (draw(&mut mask.filters), draw(&mut mask.columns)).1,
-            _ if with_elements => {
-                mask.elements = vec![true; filters * columns];
-                draw(&mut mask.elements);
-            }
-            _ => continue,
-        }
-        masks.insert(name, mask);
-    }
-    masks
-}
-
-#[test]
-fn set_masks_equals_a_model_with_those_weights_zeroed() {
-    let mut specs: Vec<NetSpec> = zoo::NAMES.iter().map(|name| small(name)).collect();
-    specs.extend(["m-cifarnet", "resnet18"].map(wide));
-    specs.push(mobile());
-    let gated = |form| specs.iter().map(move |spec| zoo::gated(spec, form));
-    let all: Vec<NetSpec> = gated(Shift::Eq1)
-        .chain(gated(Shift::Released))
-        .chain(specs.clone())
-        .collect();
-    for spec in all {
-        let whole = model(spec, 3);
-        let x = images(whole.spec(), 3, 9);
-        let mut engines = [1, 2].map(|threads| engine(&whole, threads, Kernel::best()));
-        for (trial, elements) in [(1, false), (2, true), (0, false), (3, false)] {
-            let mut masked = whole.clone();
-            if trial > 0 {
-                masked.masks = trial_masks(&whole, trial, elements);
-            }
-            let what = format!("{} trial {trial}", whole.spec().name);
-            for density in [percent(100), percent(50)] {
-                let mut want = engine(&zeroed(&masked), 1, Kernel::best());
-                want.set_density(density);
-                let want = want.run(&x).clone();
-                let mut compiled = engine(&masked, 1, Kernel::best());
-                compiled.set_density(density);
-                let same = compiled.run(&x).clone();
-                for engine in &mut engines {
-                    engine.set_density(density);
-                    engine.set_masks(&masked.masks).expect("fits");
-                    let got = engine.run(&x);
-                    close(&got.logits, &want.logits, &what);
-                    assert!(got.macs_conv <= want.macs_conv, "{what}");
-                    assert!(*got == same, "{what}: not as compiled with these masks");
-                }
+            let model = model(zoo::gated(&small(name), form), 2);
+            // 60 has no statistics of its own.
+            for p in [100, 60, 20] {
+                agrees_with_burn(&model, percent(p));
             }
         }
-    }
-}
-
-#[test]
-fn masks_of_other_networks_are_refused_and_change_nothing() {
-    let whole = model(small("m-cifarnet"), 3);
-    let x = images(whole.spec(), 1, 9);
-    let mut engine = engine(&whole, 1, Kernel::best());
-    engine.set_masks(&trial_masks(&whole, 1, false)).expect("fits");
-    let before = engine.run(&x).clone();
-    let refused = |engine: &mut Engine, name: &str, mask: LayerMask| {
-        let masks = Masks::from([(name.to_owned(), mask)]);
-        engine
-            .set_masks(&masks)
-            .map_err(|e| e.to_string())
-            .expect_err("refused")
-    };
-    let mask = LayerMask::whole(3, 4);
-    assert_eq!(
-        refused(&mut engine, "conv9", mask.clone()),
-        "a mask for conv9, which is no convolution or linear layer of m-cifarnet"
-    );
-    assert!(refused(&mut engine, "conv1", mask).starts_with("the mask of conv1 is 3×4, expected "));
-    assert!(engine.run(&x) == &before);
-}
-
-#[test]
-fn masked_weights_are_never_read() {
-    for clean in [
-        masked(model(zoo::gated(&small("m-cifarnet"), Shift::Eq1), 3), 4),
-        filter_masked(model(zoo::gated(&wide("m-cifarnet"), Shift::Eq1), 3)),
-    ] {
-        let mut dirty = clean.clone();
-        for (name, mask) in &clean.masks {
-            let weight = dirty.weights.get_mut(&format!("{name}.weight")).expect("there");
-            for (i, w) in weight.data.iter_mut().enumerate() {
-                if !(mask.filters[i / mask.columns.len()] && mask.columns[i % mask.columns.len()]) {
-                    *w = f32::NAN;
-                }
-            }
-        }
-        let x = images(clean.spec(), 2, 5);
-        let [mut a, mut b] = [&clean, &dirty].map(|m| engine(m, 1, Kernel::best()));
-        assert!(a.run(&x) == b.run(&x));
     }
 }
 
@@ -569,174 +422,6 @@ fn each_gate_may_have_its_own_density() {
     assert!(batch.gates[4].active.image(0).len() > percent(20).of(batch.gates[4].active.channels));
 }
 
-/// Every operation in a place where the zoo does not have it.
-#[test]
-fn odd_graphs_agree_with_burn() {
-    let conv = |filters, kernel, stride| Op::Conv {
-        filters,
-        kernel,
-        stride,
-        pad: Pad::all(kernel / 2),
-        bias: true,
-        groups: 1,
-    };
-    let norm = || Op::Norm {
-        eps: 1e-3,
-        affine: true,
-    };
-    let list: [(&str, Op, &[usize]); 17] = [
-        ("x", Op::Input, &[]),
-        ("a", conv(6, 3, 1), &[0]),
-        (
-            "a.norm",
-            Op::Norm {
-                eps: 1e-3,
-                affine: false,
-            },
-            &[1],
-        ),
-        ("a.gate", Op::Gate { shift: Shift::Released }, &[2, 0]),
-        ("drop", Op::Dropout { rate: 0.5 }, &[3]),
-        ("b", conv(6, 5, 1), &[4]),
-        ("self", Op::Add, &[5, 4]),
-        ("norm", norm(), &[6]),
-        ("c", conv(7, 3, 2), &[7]),
-        (
-            "max",
-            Op::MaxPool {
-                kernel: 3,
-                stride: 2,
-                pad: 1,
-            },
-            &[3],
-        ),
-        ("d", conv(7, 1, 1), &[9]),
-        ("d.relu", Op::Relu, &[10]),
-        ("sum", Op::Add, &[8, 11]),
-        ("relu", Op::Relu, &[12]),
-        ("avg", Op::AvgPool { kernel: 2, stride: 2 }, &[13]),
-        ("flat", Op::Flatten, &[14]),
-        (
-            "out",
-            Op::Linear {
-                outputs: 4,
-                bias: false,
-            },
-            &[15],
-        ),
-    ];
-    let nodes = list
-        .into_iter()
-        .map(|(name, op, inputs)| Node {
-            name: name.into(),
-            op,
-            inputs: inputs.to_vec(),
-        })
-        .collect();
-    let model = model(
-        NetSpec {
-            name: "odd".into(),
-            input: [2, 9, 9],
-            nodes,
-        },
-        5,
-    );
-    agrees_with_burn(&model, percent(100));
-    agrees_with_burn(&model, percent(40));
-    agrees_with_burn(&masked(model, 1), percent(40));
-}
-
-/// Grouped, depthwise, stride 3, padding above the kernel, ReLU6: all that the kernels leave to plain rows.
-fn mobile() -> NetSpec {
-    let conv = |filters, kernel, stride, pad, groups| Op::Conv {
-        filters,
-        kernel,
-        stride,
-        pad: Pad::all(pad),
-        bias: true,
-        groups,
-    };
-    let norm = || Op::Norm {
-        eps: 1e-3,
-        affine: true,
-    };
-    let ops: [(&str, Op, &[usize]); 17] = [
-        ("image", Op::Input, &[]),
-        ("stem", conv(8, 3, 3, 1, 1), &[0]),
-        ("stem.norm", norm(), &[1]),
-        ("stem.relu", Op::Relu6, &[2]),
-        ("depth", conv(8, 3, 2, 1, 8), &[3]),
-        ("depth.norm", norm(), &[4]),
-        ("depth.relu", Op::Relu, &[5]),
-        ("point", conv(6, 1, 1, 0, 1), &[6]),
-        ("point.norm", norm(), &[7]),
-        ("pairs", conv(6, 3, 1, 1, 3), &[8]),
-        ("pairs.norm", norm(), &[9]),
-        ("sum", Op::Add, &[10, 8]),
-        ("sum.relu", Op::Relu6, &[11]),
-        ("wide", conv(4, 1, 2, 2, 2), &[12]),
-        ("pool", Op::GlobalAvgPool, &[13]),
-        ("flatten", Op::Flatten, &[14]),
-        ("classifier", Op::Linear { outputs: 5, bias: true }, &[15]),
-    ];
-    let nodes = ops.map(|(name, op, inputs)| Node {
-        name: name.into(),
-        op,
-        inputs: inputs.to_vec(),
-    });
-    NetSpec {
-        name: "mobile".into(),
-        input: [3, 20, 17],
-        nodes: nodes.into(),
-    }
-}
-
-#[test]
-fn what_the_kernels_do_not_have_is_computed_row_by_row() {
-    let mut plain = model(mobile(), 5);
-    // Far enough from zero that ReLU6 meets both of its ends.
-    let gamma = &mut plain.weights.get_mut("stem.norm.gamma").expect("there").data;
-    gamma.iter_mut().for_each(|v| *v *= 8.0);
-    agrees_with_burn(&plain, Density::FULL);
-    agrees_with_burn(&masked(plain, 4), Density::FULL);
-    for form in [Shift::Eq1, Shift::Released] {
-        let gated = model(zoo::gated(&mobile(), form), 5);
-        for p in [100, 50] {
-            agrees_with_burn(&gated, percent(p));
-            agrees_with_burn(&masked(gated.clone(), 4), percent(p));
-        }
-    }
-}
-
-#[test]
-fn a_dead_channel_of_a_depthwise_convolution_costs_nothing_and_is_not_read_behind_it() {
-    let mut net = model(mobile(), 5);
-    let dense = engine(&net, 1, Kernel::best()).run(&images(net.spec(), 1, 1)).clone();
-    let mut mask = LayerMask::whole(8, 9);
-    mask.filters[3] = false;
-    net.masks.insert("depth".into(), mask);
-    agrees_with_burn(&net, Density::FULL);
-    for array in ["depth.weight", "depth.norm.gamma", "depth.norm.beta"] {
-        let data = &mut net.weights.get_mut(array).expect("there").data;
-        let each = data.len() / 8;
-        data[3 * each..][..each].fill(f32::NAN);
-    }
-    let mut engine = engine(&net, 1, Kernel::best());
-    let batch = engine.run(&images(net.spec(), 1, 1));
-    assert!(batch.logits.iter().all(|v| v.is_finite()), "a dead channel was read");
-    // Its own 3×3 on 4×3 positions, and its column of the 1×1 behind it.
-    assert_eq!(dense.macs - batch.macs, (9 + 6) * 4 * 3);
-}
-
-#[test]
-fn grouped_convolutions_count_what_they_compute() {
-    let net = model(mobile(), 5);
-    let mut engine = engine(&net, 2, Kernel::best());
-    let batch = engine.run(&images(net.spec(), 2, 1));
-    let cost = cost::dense(net.spec()).expect("cost");
-    assert_eq!((batch.macs, batch.macs_conv), (2 * cost.macs, 2 * cost.macs_conv));
-}
-
 #[test]
 fn tensors_share_buffers() {
     let model = model(small("resnet18"), 1);
@@ -789,48 +474,4 @@ fn the_bench_says_what_it_ran() {
         ..bench
     };
     assert!(unknown.run().is_err());
-}
-
-#[test]
-fn norms_measured_anew_are_those_of_the_batch_under_any_masks() {
-    let mut specs: Vec<NetSpec> = zoo::NAMES.iter().map(|name| small(name)).collect();
-    specs.push(wide("m-cifarnet"));
-    for spec in specs {
-        let whole = model(spec, 5);
-        let (fit, x) = (images(whole.spec(), 7, 3), images(whole.spec(), 7, 3));
-        let mut engines = [1, 2].map(|threads| engine(&whole, threads, Kernel::best()));
-        for trial in [1, 0, 3] {
-            let mut masked = whole.clone();
-            if trial > 0 {
-                masked.masks = trial_masks(&whole, trial, false);
-            }
-            let spec = Arc::new(whole.spec().clone());
-            let net = Net::new(spec.clone(), &zeroed(&masked).weights, &Device::flex()).expect("fits");
-            let [c, h, w] = spec.input;
-            let batch = Tensor::from_data(TensorData::new(fit.clone(), [7, c, h, w]), &Device::flex());
-            let pass = Pass {
-                groups: &[Vec::new()],
-                norms: Norms::Batch(NormStatistics::All),
-                dropout: None,
-            };
-            let want = net.forward(&net.params, batch, &pass).expect("runs").logits;
-            let want: Vec<f32> = want.into_data().try_to_vec().expect("floats");
-            let logits = engines.each_mut().map(|engine| {
-                engine.set_masks(&masked.masks).expect("fits");
-                engine.renormalize(&fit);
-                engine.run(&x).logits.clone()
-            });
-            close(&logits[0], &want, &format!("{} trial {trial}", spec.name));
-            assert_eq!(logits[0], logits[1], "threads change bits");
-        }
-        for engine in &mut engines {
-            engine.set_masks(&Masks::new()).expect("fits");
-            engine.set_density(Density::FULL);
-            assert_eq!(
-                engine.run(&x),
-                self::engine(&whole, 1, Kernel::best()).run(&x),
-                "not undone"
-            );
-        }
-    }
 }

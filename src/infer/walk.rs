@@ -77,6 +77,11 @@ impl Worker {
         }
     }
 
+    /// Memory of the tensors.
+    pub fn bytes(&self) -> usize {
+        self.slots.iter().map(|slot| slot.len() * size_of::<f32>()).sum()
+    }
+
     /// Forgets what depends on the program's folded numbers.
     pub fn refold(&mut self, program: &Program) {
         for (state, conv) in self.convs.iter_mut().zip(program.convs()) {

@@ -20,8 +20,8 @@ pub struct AmcConfig {
     pub target: Target,
     /// Validation images a trial is measured on.
     pub images: usize,
-    /// Training images that norms are measured on anew before a trial is; 0 leaves them as they are, as the papers do.
-    pub norm_images: usize,
+    /// Training images that norms are measured on anew before each trial; 0 leaves them as they are, as the papers do.
+    pub calibration: usize,
     /// Training afterwards.
     pub retrain: Stretch,
     /// The walk and its agent.
@@ -31,12 +31,12 @@ pub struct AmcConfig {
 impl Default for AmcConfig {
     fn default() -> Self {
         let RivalConfig {
-            images, norm_images, ..
+            images, calibration, ..
         } = RivalConfig::default();
         Self {
             target: Target::default(),
             images,
-            norm_images,
+            calibration,
             retrain: Stretch::default(),
             search: search::AmcConfig::default(),
         }
@@ -60,7 +60,7 @@ impl AmcConfig {
             dimensions: vec![Dimension::Filter],
             trials: self.search.trials,
             images: self.images,
-            norm_images: self.norm_images,
+            calibration: self.calibration,
             retrain: self.retrain.clone(),
             ..RivalConfig::default()
         }

@@ -12,7 +12,7 @@
 //! ```
 
 use super::admm::{self, Admm};
-use super::hunt::{Hunt, Structures, hunt, scope};
+use super::hunt::{self, Hunt, Structures, hunt, scope};
 use super::meter::Meter;
 use super::stages::{self, Stretch, Target, check_dimensions, retrain};
 use crate::event::{Dimension, Event};
@@ -39,8 +39,8 @@ pub struct AutoCompressConfig {
     pub tolerance: f32,
     /// Validation images a trial is measured on.
     pub images: usize,
-    /// Training images that norms are measured on anew before a trial is; 0 leaves them as they are, as the papers do.
-    pub norm_images: usize,
+    /// Training images that norms are measured on anew before each trial; 0 leaves them as they are, as the papers do.
+    pub calibration: usize,
     /// Annealing of pruning rates.
     pub search: AnnealConfig,
     /// Training towards sparse weights.
@@ -74,7 +74,7 @@ impl Default for AutoCompressConfig {
             floor: 0.1,
             tolerance: 0.02,
             images: 1000,
-            norm_images: 64,
+            calibration: 64,
             search: AnnealConfig::default(),
             admm: Admm::default(),
             retrain: Stretch::default(),
@@ -117,7 +117,7 @@ impl AutoCompressConfig {
         ] {
             ensure!((0.0..=1.0).contains(&value), "method.{key} is {value}, expected 0 to 1");
         }
-        ensure!(self.images >= 1, "method.images is 0, expected at least 1");
+        hunt::check(self.images, self.calibration)?;
         self.search.check()?;
         self.admm.check()?;
         self.retrain.check("method.retrain")?;
@@ -189,7 +189,7 @@ fn round(
     budget: f64,
 ) -> Result<Checkpoint> {
     let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
-    let ground = Structures::new(ctx, model, &sites, meter, config.norm_images);
+    let ground = Structures::new(ctx, model, &sites, meter, config.calibration);
     let searched = Hunt {
         name: name.to_owned(),
         ground: &ground,
@@ -226,9 +226,8 @@ fn purify(
     let purify = &config.purify;
     let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
     let whole = meter.whole(&sites);
-    let before = train::check(ctx, model)?;
-    let least = before - purify.tolerance;
-    let ground = Structures::new(ctx, model, &sites, meter, config.norm_images);
+    let ground = Structures::new(ctx, model, &sites, meter, config.calibration);
+    let least = hunt::whole(ctx, &ground, usize::MAX)? - purify.tolerance;
     let searched = Hunt {
         name: name.to_owned(),
         ground: &ground,

@@ -3,7 +3,7 @@
 //! Knows nothing of how gates are computed.
 
 use super::hunt::{Ground, Hunt, hunt};
-use super::stages::Target;
+use super::stages::{self, Target};
 use crate::event::{BadInput, Dimension, Site, Unit};
 use crate::infer::Engine;
 use crate::model::{Checkpoint, Density, Fractions, cost};
@@ -126,15 +126,12 @@ impl Ground for Gates<'_> {
 /// # Errors
 /// [`crate::event::Cancelled`]; [`BadInput`] without a gated model to start from; a budget that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint> {
-    let model = match ctx.start.take() {
-        Some(model) if model.is_gated() => model,
-        _ => {
-            return Err(
-                BadInput("densities are searched for a model with gates: expected one as `start`".into()).into(),
-            );
-        }
-    };
-    ctx.normalization = model.header.normalization.clone();
+    let gated = ctx.start.as_ref().is_some_and(Checkpoint::is_gated);
+    if !gated {
+        let text = "densities are searched for a model with gates: expected one as `start`";
+        return Err(BadInput(text.into()).into());
+    }
+    let (model, _) = stages::trained(ctx)?;
     let gates = Gates::new(&model)?;
     let lowest = model.header.densities.first().copied().unwrap_or(Density::FULL);
     let searched = Hunt {

@@ -1,16 +1,16 @@
-//! The loop that every search runs in: propose, mask, measure on validation images without retraining, settle.
+//! The loop that every search runs in: propose, mask, measure norms anew, measure on validation images without retraining, settle.
 //! Knows nothing of how proposals are made, nor of what becomes of the best.
 
 use super::meter::Meter;
 use super::stages::bad_input;
-use crate::data::{Split, batch};
+use crate::data::{self, Split, batch};
 use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit, Verdict};
 use crate::infer::{self, Engine, Options, Tally};
-use crate::model::Checkpoint;
+use crate::model::{Checkpoint, Density};
 use crate::prune::{self, Scope, Sites};
 use crate::search::{Searcher, Space};
 use crate::train::{Ctx, Snapshot};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,11 @@ pub trait Ground {
     /// # Errors
     /// They do not fit the model.
     fn at(&self, densities: &[f32]) -> Result<Checkpoint>;
+
+    /// How much norms are measured anew on before a trial; trials differ with it.
+    fn calibrated(&self) -> usize {
+        0
+    }
 }
 
 /// Weights pruned by magnitude.
@@ -57,13 +62,12 @@ pub struct Structures<'a> {
 }
 
 impl<'a> Structures<'a> {
-    /// Trials are judged with norms measured anew on `norm_images` training images. None leaves norms as they are, as the
+    /// Trials are judged with norms measured anew on `calibration` training images. None leaves norms as they are, as the
     /// papers do; then most of what is cut deeply says the same as chance, and nothing can be told apart.
-    pub fn new(ctx: &Ctx, model: &'a Checkpoint, sites: &'a Sites, meter: &'a Meter, norm_images: usize) -> Self {
-        let train = &ctx.splits.train;
-        let indices = &train[..norm_images.min(train.len())];
+    pub fn new(ctx: &Ctx, model: &'a Checkpoint, sites: &'a Sites, meter: &'a Meter, calibration: usize) -> Self {
+        let indices = data::spread(&ctx.splits.train, calibration);
         let mut fit = Vec::new();
-        batch::fill(&ctx.data.train, indices, None, &ctx.normalization, &mut fit);
+        batch::fill(&ctx.data.train, &indices, None, &ctx.normalization, &mut fit);
         Self {
             model,
             sites,
@@ -104,14 +108,39 @@ impl Ground for Structures<'_> {
     fn set(&self, engine: &mut Engine, densities: &[f32]) -> Result<()> {
         engine.set_masks(&self.sites.masks(densities, &self.model.weights)?)?;
         if !self.fit.is_empty() {
-            engine.renormalize(&self.fit);
+            engine.calibrate(&self.fit);
         }
         Ok(())
     }
 
     fn at(&self, densities: &[f32]) -> Result<Checkpoint> {
-        prune::apply(self.model, &self.sites.masks(densities, &self.model.weights)?)
+        let masks = self.sites.masks(densities, &self.model.weights)?;
+        let mut model = prune::apply(self.model, &masks)?;
+        if !self.fit.is_empty() {
+            let mut engine = infer::compile(&model, &Options::default())?;
+            model.stats = [(Density::FULL, engine.calibrate(&self.fit))].into();
+        }
+        // Those are of the model before.
+        model.header.metrics.clear();
+        Ok(model)
     }
+
+    fn calibrated(&self) -> usize {
+        self.fit.len()
+    }
+}
+
+/// Checks what trials are to be measured on.
+///
+/// # Errors
+/// One line naming the key, its value and what was expected.
+pub fn check(images: usize, calibration: usize) -> Result<()> {
+    ensure!(images >= 1, "method.images is 0, expected at least 1");
+    ensure!(
+        calibration <= 4096,
+        "method.calibration is {calibration}, expected 0 to 4096 images"
+    );
+    Ok(())
 }
 
 /// A search to be run.
@@ -164,7 +193,7 @@ where
 {
     let snapshot = ctx.stage(stage, |ctx, begun| {
         let mut runner = Runner::new(ctx, hunt)?;
-        let terms = Terms::new(&fresh, hunt.budget)?;
+        let terms = Terms::new(&fresh, hunt)?;
         let (mut searcher, mut number) = match begun.map(|b| b.facts::<(S, u64, Terms)>()).transpose()? {
             Some((searcher, number, before)) if before == terms => (searcher, number),
             other => {
@@ -217,51 +246,87 @@ where
     })
 }
 
-/// What a search set out with: its seed and settings as a fingerprint, and its budget. A fork that changes them searches anew.
+/// What a search set out with: its seed and settings as a fingerprint, its budget, and what trials are measured on. A fork that
+/// changes them searches anew.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Terms {
     searcher: u64,
     /// In the hunt's unit; none if there is no bound.
     budget: Option<f64>,
+    images: usize,
+    calibrated: usize,
 }
 
 impl Terms {
-    fn new(fresh: &impl Serialize, budget: f64) -> Result<Self> {
+    fn new(fresh: &impl Serialize, hunt: &Hunt) -> Result<Self> {
         // FNV-1a: the same in every build.
         let bytes = serde_json::to_vec(fresh)?;
         let mix = |h: u64, b: &u8| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
         Ok(Self {
             searcher: bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix),
-            budget: budget.is_finite().then_some(budget),
+            budget: hunt.budget.is_finite().then_some(hunt.budget),
+            images: hunt.images,
+            calibrated: hunt.ground.calibrated(),
         })
     }
 }
 
-/// A compiled model that trials are measured on.
-struct Runner<'a> {
-    hunt: &'a Hunt<'a>,
+/// A compiled model and the validation images that trials are measured on.
+struct Judge {
     engine: Engine,
     pixels: Vec<f32>,
     labels: Vec<u16>,
-    whole: f64,
 }
 
-impl<'a> Runner<'a> {
-    fn new(ctx: &Ctx, hunt: &'a Hunt<'a>) -> Result<Self> {
+impl Judge {
+    fn new(ctx: &Ctx, ground: &dyn Ground, images: usize) -> Result<Self> {
         let options = Options {
             threads: ctx.threads,
             batch: BATCH,
             ..Options::default()
         };
-        let images = ctx.data.images(Split::Valid);
-        let indices = ctx.splits.indices(Split::Valid);
-        let indices = &indices[..hunt.images.clamp(1, indices.len())];
+        let valid = ctx.data.images(Split::Valid);
+        let indices = data::spread(ctx.splits.indices(Split::Valid), images.max(1));
         let mut pixels = Vec::new();
-        batch::fill(images, indices, None, &ctx.normalization, &mut pixels);
+        batch::fill(valid, &indices, None, &ctx.normalization, &mut pixels);
         Ok(Self {
-            engine: infer::compile(hunt.ground.model(), &options)?,
+            engine: infer::compile(ground.model(), &options)?,
             pixels,
-            labels: indices.iter().map(|&i| images.labels[i as usize]).collect(),
+            labels: indices.iter().map(|&i| valid.labels[i as usize]).collect(),
+        })
+    }
+
+    fn measure(&mut self, ctx: &Ctx, ground: &dyn Ground, densities: &[f32]) -> Result<f32> {
+        ground.set(&mut self.engine, densities)?;
+        let mut tally = Tally::new(ground.model().spec());
+        let image = self.pixels.len() / self.labels.len();
+        for (pixels, labels) in self.pixels.chunks(BATCH * image).zip(self.labels.chunks(BATCH)) {
+            (ctx.check)()?;
+            tally.add(self.engine.run(pixels), labels.iter().copied());
+        }
+        Ok(tally.top1())
+    }
+}
+
+/// Accuracy with nothing left out, measured as trials are.
+///
+/// # Errors
+/// [`Cancelled`]; the engine cannot run the model.
+pub fn whole(ctx: &Ctx, ground: &dyn Ground, images: usize) -> Result<f32> {
+    Judge::new(ctx, ground, images)?.measure(ctx, ground, &vec![1.0; ground.sites().len()])
+}
+
+/// A search as it runs.
+struct Runner<'a> {
+    hunt: &'a Hunt<'a>,
+    judge: Judge,
+    whole: f64,
+}
+
+impl<'a> Runner<'a> {
+    fn new(ctx: &Ctx, hunt: &'a Hunt<'a>) -> Result<Self> {
+        Ok(Self {
+            judge: Judge::new(ctx, hunt.ground, hunt.images)?,
             whole: hunt.ground.spent(&vec![1.0; hunt.ground.sites().len()]),
             hunt,
         })
@@ -297,7 +362,7 @@ impl<'a> Runner<'a> {
             budget: self.hunt.budget.min(self.whole),
             whole: self.whole,
             trials: searcher.trials(),
-            images: self.labels.len(),
+            images: self.judge.labels.len(),
         }
     }
 
@@ -318,7 +383,7 @@ impl<'a> Runner<'a> {
         let Some(densities) = searcher.propose(&space).map_err(bad_input)? else {
             return Ok(false);
         };
-        let top1 = self.measure(ctx, &densities)?;
+        let top1 = self.judge.measure(ctx, ground, &densities)?;
         let [macs, params] = ground.cost(&densities);
         let spent = spend(&densities);
         let reward = (hunt.reward)(top1, spent);
@@ -346,17 +411,5 @@ impl<'a> Runner<'a> {
             })?;
         }
         Ok(true)
-    }
-
-    fn measure(&mut self, ctx: &Ctx, densities: &[f32]) -> Result<f32> {
-        let ground = self.hunt.ground;
-        ground.set(&mut self.engine, densities)?;
-        let mut tally = Tally::new(ground.model().spec());
-        let image = self.pixels.len() / self.labels.len();
-        for (pixels, labels) in self.pixels.chunks(BATCH * image).zip(self.labels.chunks(BATCH)) {
-            (ctx.check)()?;
-            tally.add(self.engine.run(pixels), labels.iter().copied());
-        }
-        Ok(tally.top1())
     }
 }

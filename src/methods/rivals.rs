@@ -2,7 +2,7 @@
 //! everywhere, random densities, and a greedy walk along measured sensitivities. One search, one cut, then retraining.
 //! Knows nothing of how trials are measured.
 
-use super::hunt::{Hunt, Structures, hunt, scope};
+use super::hunt::{self, Hunt, Structures, hunt, scope};
 use super::meter::Meter;
 use super::stages::{self, Stretch, Target, check_dimensions, retrain};
 use crate::event::Dimension;
@@ -28,8 +28,8 @@ pub struct RivalConfig {
     pub trials: u64,
     /// Validation images a trial is measured on.
     pub images: usize,
-    /// Training images that norms are measured on anew before a trial is; 0 leaves them as they are, as the papers do.
-    pub norm_images: usize,
+    /// Training images that norms are measured on anew before each trial; 0 leaves them as they are, as the papers do.
+    pub calibration: usize,
     /// Training afterwards.
     pub retrain: Stretch,
 }
@@ -42,7 +42,7 @@ impl Default for RivalConfig {
             floor: 0.05,
             trials: 120,
             images: 1000,
-            norm_images: 64,
+            calibration: 64,
             retrain: Stretch::default(),
         }
     }
@@ -58,7 +58,7 @@ impl RivalConfig {
         check_dimensions(&self.dimensions)?;
         stages::check_floor(self.floor)?;
         ensure!(self.trials >= 1, "method.trials is 0, expected at least 1");
-        ensure!(self.images >= 1, "method.images is 0, expected at least 1");
+        hunt::check(self.images, self.calibration)?;
         self.retrain.check("method.retrain")
     }
 }
@@ -80,7 +80,7 @@ where
     let sites = Sites::new(&model, &scope(&config.dimensions, config.floor, config.target.unit))?;
     let meter = Meter::new(ctx, config.target.unit, &model)?;
     let budget = meter.whole(&sites) / config.target.times;
-    let ground = Structures::new(ctx, &model, &sites, &meter, config.norm_images);
+    let ground = Structures::new(ctx, &model, &sites, &meter, config.calibration);
     let searched = Hunt {
         name: method.to_owned(),
         ground: &ground,
@@ -90,7 +90,7 @@ where
         images: config.images,
         reward: &|top1, _| top1,
     };
-    let searcher = searcher(&model, &sites)?;
+    let searcher = searcher(&model, &sites).map_err(stages::bad_input)?;
     let found = hunt(ctx, "search", &searched, searcher)?;
     let masks = sites.masks(&found.densities, &model.weights)?;
     let pruned = prune::cut(&prune::apply(&model, &masks)?)?.checkpoint;

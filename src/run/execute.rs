@@ -35,18 +35,33 @@ pub struct Place {
     pub threads: usize,
 }
 
-/// Runs an experiment in a new run folder. Events go to the folder's log and to `listen`, which may block.
-/// Always says exactly one `ended`, whatever happens, and returns it. A panic is a failure with its message.
+/// [`begin`] for those who need not know where.
 ///
 /// # Errors
-/// The run folder cannot be made: nothing was begun.
+/// As [`begin`].
 pub fn execute(
     experiment: &Experiment,
     place: &Place,
     control: &Control,
     listen: &mut dyn FnMut(&Stamped),
 ) -> Result<Ending> {
+    begin(experiment, place, control, listen, &mut |_| {})
+}
+
+/// Runs an experiment in a new run folder, which is shown to `made`. Events go to the folder's log and to `listen`, which may block.
+/// Always says exactly one `ended`, whatever happens, and returns it. A panic is a failure with its message.
+///
+/// # Errors
+/// The run folder cannot be made: nothing was begun.
+pub fn begin(
+    experiment: &Experiment,
+    place: &Place,
+    control: &Control,
+    listen: &mut dyn FnMut(&Stamped),
+    made: &mut dyn FnMut(&Path),
+) -> Result<Ending> {
     let folder = RunFolder::create(&place.runs, experiment)?;
+    made(&folder.path);
     let outlet = Outlet::new(folder, Past::default(), false, listen);
     go(experiment, place, control, outlet, None)
 }
@@ -262,7 +277,7 @@ fn work(world: &World) -> Result<Ending> {
     }
     let mut splits = data::split(&dataset, experiment.split_seed(), experiment.data.valid).map_err(bad_input)?;
     if experiment.data.limit > 0 {
-        splits.train.truncate(experiment.data.limit);
+        splits.train = data::spread(&splits.train, experiment.data.limit);
     }
     let shape = dataset.shape();
     let input = [shape.channels, shape.height, shape.width];

@@ -3,7 +3,7 @@
 
 use super::command::{Command, ModelRef};
 use super::control::Control;
-use super::execute::{Place, branch, execute, panic_text, resume};
+use super::execute::{Place, begin, branch, panic_text, resume};
 use super::experiment::Experiment;
 use super::folder::is_written;
 use super::fork::Fork;
@@ -34,7 +34,9 @@ enum Arrival {
     /// A fork stands ready, with what it took over.
     Branched(Box<RunState>),
     /// A run as it was.
-    Past((RunId, u64), Box<RunState>),
+    Past((RunId, u64), Option<Box<RunState>>),
+    /// A run of this session has its folder.
+    Made(RunId, PathBuf),
     /// Another process logged an event.
     Logged(PathBuf, Stamped),
     /// Another process no longer writes to a run folder.
@@ -65,6 +67,8 @@ pub struct Session {
     forks: BTreeMap<RunId, Fork>,
     /// The event that somebody looks back to.
     looks_back: Option<(RunId, u64)>,
+    /// Whether a log is being read for that: one at a time, however fast a slider is drawn.
+    reads_past: bool,
     ask: Sender<Asked>,
     said: Receiver<Said>,
 }
@@ -96,6 +100,7 @@ impl Session {
             go_on: Vec::new(),
             forks: BTreeMap::new(),
             looks_back: None,
+            reads_past: false,
             ask,
             said,
         })
@@ -153,13 +158,24 @@ impl Session {
                         *known = *run;
                     }
                 }
-                Arrival::Past(wanted, run) => {
-                    if self.looks_back == Some(wanted) {
-                        self.store.look_back(*run);
+                Arrival::Made(id, folder) => {
+                    if let Some(run) = self.store.runs.iter_mut().find(|r| r.id == id) {
+                        run.folder = Some(folder);
+                    }
+                }
+                Arrival::Past(found, run) => {
+                    self.reads_past = false;
+                    if self.looks_back.is_some_and(|(id, _)| id == found.0) {
+                        run.into_iter().for_each(|run| self.store.look_back(*run));
+                    }
+                    if self.looks_back != Some(found) {
+                        self.read_past();
                     }
                 }
                 Arrival::Logged(folder, stamped) => {
-                    if let Some(id) = self.elsewhere(&folder) {
+                    // Whoever opens a run twice has it read twice.
+                    let due = |id: &RunId| self.store.run(*id).is_some_and(|run| run.events == stamped.seq);
+                    if let Some(id) = self.elsewhere(&folder).filter(due) {
                         self.store.apply(id, &stamped);
                     }
                 }
@@ -266,6 +282,7 @@ impl Session {
 
     /// A run that is there already is replaced, unless it works.
     fn replayed(&mut self, mut run: RunState) {
+        self.travel(None);
         let folder = run.folder.clone();
         match self.store.runs.iter_mut().find(|r| r.folder == run.folder) {
             Some(known) if known.is_live() => {}
@@ -338,13 +355,19 @@ impl Session {
         self.begin_next();
     }
 
-    /// Reads a run's log up to an event, on a thread of its own.
+    /// Shows a run as it was, or all as they are.
     fn travel(&mut self, to: Option<(RunId, u64)>) {
         self.looks_back = to;
-        let Some((id, seq)) = to else {
-            self.store.come_back();
-            return;
-        };
+        match to {
+            None => self.store.come_back(),
+            Some(_) if self.reads_past => {}
+            Some(_) => self.read_past(),
+        }
+    }
+
+    /// Reads a run's log up to the event that is wanted, on a thread of its own.
+    fn read_past(&mut self) {
+        let Some((id, seq)) = self.looks_back else { return };
         let Some(folder) = self.store.run(id).and_then(|run| run.folder.clone()) else {
             return self
                 .store
@@ -352,14 +375,19 @@ impl Session {
         };
         let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
         let read = move || {
-            drop(send.send(match replay::at(id, &folder, seq) {
-                Ok(run) => Arrival::Past((id, seq), Box::new(run)),
-                Err(e) => Arrival::Failed(format!("{e:#}")),
-            }));
+            let run = match replay::at(id, &folder, seq) {
+                Ok(run) => Some(Box::new(run)),
+                Err(e) => {
+                    drop(send.send(Arrival::Failed(format!("{e:#}"))));
+                    None
+                }
+            };
+            drop(send.send(Arrival::Past((id, seq), run)));
             wake();
         };
-        if let Err(e) = Builder::new().name("look back".into()).spawn(read) {
-            self.store.notice(format!("cannot read a run: {e}"));
+        match Builder::new().name("look back".into()).spawn(read) {
+            Ok(_) => self.reads_past = true,
+            Err(e) => self.store.notice(format!("cannot read a run: {e}")),
         }
     }
 
@@ -396,7 +424,9 @@ impl Session {
                     }
                 }),
                 (None, Some(folder)) => resume(folder, &place, &held, &mut listen),
-                (None, None) => execute(&experiment, &place, &held, &mut listen),
+                (None, None) => begin(&experiment, &place, &held, &mut listen, &mut |run| {
+                    drop(send.send(Arrival::Made(id, run.to_path_buf())));
+                }),
             };
             if let Err(e) = done {
                 drop(send.send(Arrival::Broken(id, format!("{e:#}"))));

@@ -363,6 +363,11 @@ impl RunState {
         matches!(self.status, Status::Running | Status::Paused | Status::Stopping)
     }
 
+    /// Whether nothing more is added to its log, now or soon.
+    pub fn can_be_looked_back_at(&self) -> bool {
+        self.folder.is_some() && matches!(self.status, Status::Interrupted | Status::Ended | Status::Past)
+    }
+
     /// Share of the planned steps that is done, 0 to 1.
     pub fn progress(&self) -> f32 {
         match (self.steps.last(), self.ending.as_ref()) {
@@ -461,7 +466,11 @@ impl RunStore {
         if self.present.as_ref().is_some_and(|p| p.id != past.id) {
             self.come_back();
         }
-        if let Some(shown) = self.runs.iter_mut().find(|r| r.id == past.id && !r.is_live()) {
+        if let Some(shown) = self
+            .runs
+            .iter_mut()
+            .find(|r| r.id == past.id && r.can_be_looked_back_at())
+        {
             let past = RunState {
                 status: Status::Past,
                 ..past

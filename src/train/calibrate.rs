@@ -3,7 +3,7 @@
 //! Knows nothing of training.
 
 use super::Ctx;
-use crate::data::batch;
+use crate::data::{self, batch};
 use crate::model::Density;
 use crate::model::checkpoint::{Moments, NormStats};
 use crate::model::net::{Net, NormStatistics, Norms, Pass};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// Images a pass; the statistics of a pass are those of its batch.
 const BATCH: usize = 128;
 
-/// Mean and variance of every norm at `densities` (one a gate), over the first `images` training images.
+/// Mean and variance of every norm at `densities` (one a gate), over `images` training images.
 ///
 /// # Errors
 /// The device failed.
@@ -25,7 +25,7 @@ pub fn calibrate(
     kind: NormStatistics,
     images: usize,
 ) -> Result<NormStats> {
-    let chosen = &ctx.splits.train[..images.min(ctx.splits.train.len())];
+    let chosen = data::spread(&ctx.splits.train, images);
     let [c, h, w] = net.spec.input;
     let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
     let mut pixels = Vec::new();

@@ -114,11 +114,10 @@ fn learn(
 ) -> Result<Checkpoint> {
     let train = &plan.train;
     let n = ctx.splits.train.len();
-    ensure!(
-        n >= train.batch,
-        "{n} training images are less than one batch of {}",
-        train.batch
-    );
+    if n < train.batch {
+        let text = format!("{n} training images are less than one batch of {}", train.batch);
+        return Err(BadInput(text).into());
+    }
     let per_epoch = (n / train.batch) as u64;
     let steps = per_epoch * u64::from(train.epochs);
     let mut state = State {

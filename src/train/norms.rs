@@ -2,7 +2,7 @@
 //! programs often come with their norms folded away. What is computed stays the same. Knows nothing of methods.
 
 use super::Ctx;
-use crate::data::batch;
+use crate::data::{self, batch};
 use crate::event::Event;
 use crate::model::checkpoint::Moments;
 use crate::model::net::{Net, Norms, Pass};
@@ -70,7 +70,7 @@ fn measure(ctx: &Ctx, model: &Checkpoint, conv: usize) -> Result<Moments> {
         .collect();
     let net = Net::new(Arc::new(spec), &weights, &ctx.device)?;
     let stats = model.stats_at(crate::model::Density::FULL);
-    let chosen = &ctx.splits.train[..IMAGES.min(ctx.splits.train.len())];
+    let chosen = data::spread(&ctx.splits.train, IMAGES);
     let mut sums = vec![[0.0f64; 2]; channels];
     let mut pixels = Vec::new();
     for indices in chosen.chunks(BATCH) {

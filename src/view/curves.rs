@@ -178,7 +178,9 @@ impl Curves {
             lr: Thinner::new(COLUMNS),
         };
         let growing = self.runs.entry(run.id).or_insert_with(new);
-        if (growing.resumed, growing.thinned) != (run.resumed, run.thinned) {
+        // Looked back at, a run has fewer points than were taken in.
+        let shrank = run.steps.len() < growing.seen;
+        if shrank || (growing.resumed, growing.thinned) != (run.resumed, run.thinned) {
             *growing = new();
         }
         for point in run.steps.iter().skip(growing.seen) {

@@ -200,8 +200,8 @@ const DOCS: &[Doc] = &[
     number(
         "method.calibration",
         "images",
-        [1.0, 1e9],
-        "Training images that norm statistics are measured on",
+        [0.0, 1e9],
+        "Training images that norm statistics are measured on; in a search anew before each trial, or not at all with 0, as the papers do",
     ),
     choice(
         "target.unit",
@@ -254,12 +254,6 @@ const DOCS: &[Doc] = &[
         "images",
         [1.0, 1e9],
         "Validation images a trial is measured on",
-    ),
-    number(
-        "norm_images",
-        "images",
-        [0.0, 4096.0],
-        "Training images that norms are measured on anew before a trial is; 0 leaves them as they are, as the papers do",
     ),
     number(
         "method.trials",

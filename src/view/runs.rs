@@ -58,7 +58,7 @@ pub fn runs(store: &RunStore) -> Vec<RunRow> {
 /// Only what is over can be looked back at: a run that works goes on writing.
 fn past(store: &RunStore, run: &RunState) -> Option<[u64; 2]> {
     let now = store.present.as_ref().filter(|p| p.id == run.id).unwrap_or(run);
-    let can = run.folder.is_some() && !run.is_live() && now.events > 1;
+    let can = run.can_be_looked_back_at() && now.events > 1;
     can.then(|| [run.events.saturating_sub(1), now.events - 1])
 }
 

@@ -62,7 +62,8 @@ pub fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands:
 /// What is along the bottom, and what is wished for.
 fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState) {
     ui.horizontal_wrapped(|ui| {
-        figure_menu(ui, "frontier", state, || figure::frontier(view));
+        let colors = state.runs.colors.clone();
+        figure_menu(ui, "frontier", state, || figure::frontier(view, &colors));
         let axes = [
             (Against::Macs, "MACs"),
             (Against::Params, "Parameters"),

@@ -38,7 +38,7 @@ pub fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mu
         let wanted = state.runs.filter.to_lowercase();
         let fitting: Vec<&RunRow> = rows.iter().filter(|r| fits(r, &wanted, state)).collect();
         for row in fitting {
-            ui.push_id(row.id.0, |ui| row_ui(ui, row, state, commands));
+            ui.push_id(row.id.0, |ui| row_ui(ui, row, store, state, commands));
             ui.separator();
         }
         if !earlier.is_empty() {
@@ -67,12 +67,14 @@ fn fits(row: &RunRow, wanted: &str, state: &UiState) -> bool {
     let marks = &state.runs.marks;
     let note = marks.notes.get(&row.key).map_or("", String::as_str);
     let text = format!("{} {} {} {note}", row.title, row.method, row.status).to_lowercase();
-    text.contains(wanted)
-        && (!state.runs.only_starred || marks.stars.contains(&row.key))
-        && (state.runs.shows_hidden || !marks.hidden.contains(&row.key))
+    // A run that is shown as it was stays in reach, whatever else is looked for.
+    looks_back(row, state)
+        || text.contains(wanted)
+            && (!state.runs.only_starred || marks.stars.contains(&row.key))
+            && (state.runs.shows_hidden || !marks.hidden.contains(&row.key))
 }
 
-fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Command>) {
+fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let p = palette(ui);
     ui.horizontal(|ui| {
         star(ui, &row.key, &mut state.runs.marks);
@@ -87,7 +89,7 @@ fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Com
         ui.label(RichText::new(row.status).font(theme::small()).color(color));
         quiet(ui, row.method);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            more(ui, row, state);
+            more(ui, row, state, commands);
         });
     });
     if row.model.is_some() || row.can_go_on {
@@ -112,7 +114,7 @@ fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Com
         quiet(ui, origin);
     }
     if let Some(at) = row.past.filter(|_| looks_back(row, state)) {
-        past(ui, row, at, state, commands);
+        past(ui, row, at, store, state, commands);
     }
     if let Some(trouble) = &row.trouble {
         ui.add(egui::Label::new(RichText::new(trouble).font(theme::small()).color(p.warn)).wrap());
@@ -125,30 +127,44 @@ fn row_ui(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Com
 }
 
 fn looks_back(row: &RunRow, state: &UiState) -> bool {
-    state.runs.looking_back == Some(row.id)
+    state.runs.looking_back.is_some_and(|(id, _)| id == row.id)
 }
 
 /// The log of a run as a slider: every panel shows the run as it was.
-fn past(ui: &mut Ui, row: &RunRow, [mut at, newest]: [u64; 2], state: &mut UiState, commands: &mut Vec<Command>) {
+fn past(
+    ui: &mut Ui,
+    row: &RunRow,
+    [_, newest]: [u64; 2],
+    store: &RunStore,
+    state: &mut UiState,
+    commands: &mut Vec<Command>,
+) {
+    // Where the slider stands, which the log may still be read up to.
+    let Some((_, at)) = &mut state.runs.looking_back else {
+        return;
+    };
+    *at = newest.min(*at);
+    let mut ends = false;
     ui.horizontal(|ui| {
-        if ui.small_button("Now").on_hover_text("Show it as it is again").clicked() {
-            state.runs.looking_back = None;
-            commands.push(Command::Travel(None));
-        }
+        ends |= ui.small_button("Now").on_hover_text("Show it as it is again").clicked();
         let fork = ui.small_button("Fork here").on_hover_text(FORK);
         if let Some(folder) = row.folder.as_ref().filter(|_| fork.clicked()) {
-            state.runs.looking_back = None;
-            commands.push(draft::fork(folder, at, &row.experiment));
+            ends = true;
+            commands.push(draft::fork(store, folder, *at, &row.experiment));
         }
         ui.spacing_mut().slider_width = (ui.available_width() - 120.0).clamp(60.0, 400.0);
         let label = widgets::caption(ui, "Event", "event");
         let slider = ui
-            .add(egui::Slider::new(&mut at, 0..=newest).smart_aim(false))
+            .add(egui::Slider::new(at, 0..=newest).smart_aim(false))
             .labelled_by(label.id);
         if slider.changed() {
-            commands.push(Command::Travel(Some((row.id, at))));
+            commands.push(Command::Travel(Some((row.id, *at))));
         }
     });
+    if ends {
+        state.runs.looking_back = None;
+        commands.push(Command::Travel(None));
+    }
 }
 
 /// The palette to choose from.
@@ -182,7 +198,7 @@ fn star(ui: &mut Ui, key: &str, marks: &mut Marks) {
     }
 }
 
-fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState) {
+fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Command>) {
     let menu = ui.menu_button("…", |ui| {
         let marks = &mut state.runs.marks;
         let is_hidden = marks.hidden.contains(&row.key);
@@ -198,8 +214,12 @@ fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState) {
             state.runs.noting = Some(row.key.clone());
             ui.close();
         }
-        if row.past.is_some() && ui.button("Look back…").clicked() {
-            state.runs.looking_back = Some(row.id);
+        if let Some([_, newest]) = row.past
+            && ui.button("Look back…").clicked()
+        {
+            state.runs.looking_back = Some((row.id, newest));
+            // Another run may have been looked back at.
+            commands.push(Command::Travel(None));
             ui.close();
         }
         colors(ui, row, state);

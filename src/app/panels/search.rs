@@ -251,10 +251,13 @@ fn scrub(ui: &mut Ui, view: &SearchView, store: &RunStore, state: &mut UiState, 
         let run = store.run(view.run);
         let folder = run.and_then(|run| run.folder.as_ref());
         let fork = ui.add_enabled(folder.is_some(), egui::Button::new("Fork"));
-        if let (Some(run), Some(folder), true) = (run, folder, fork.on_hover_text(draft::FORK).clicked()) {
+        let fork = fork
+            .on_hover_text(draft::FORK)
+            .on_disabled_hover_text("A run can be forked once it has a folder");
+        if let (Some(run), Some(folder), true) = (run, folder, fork.clicked()) {
             let trials = &run.searches[view.index].trials;
             if let Some(point) = trials.iter().rev().find(|t| t.trial.number <= at) {
-                commands.push(draft::fork(folder, point.seq, &run.experiment));
+                commands.push(draft::fork(store, folder, point.seq, &run.experiment));
             }
         }
         ui.spacing_mut().slider_width = (ui.available_width() * 0.3).clamp(60.0, 320.0);

@@ -106,7 +106,8 @@ fn settings(ui: &mut Ui, state: &mut UiState) {
 fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState) {
     ui.horizontal_wrapped(|ui| {
         let along = state.curve_options.along;
-        figure_menu(ui, "curves", state, || figure::curves(view, along));
+        let colors = state.runs.colors.clone();
+        figure_menu(ui, "curves", state, || figure::curves(view, along, &colors));
         widgets::choice(
             ui,
             &mut state.beside,

@@ -32,7 +32,8 @@ pub fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     ui.horizontal(|ui| {
         caption(ui, "Covered by trials so far", "hypervolume");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            figure_menu(ui, "hypervolume", state, || figure::volume(&view));
+            let colors = state.runs.colors.clone();
+            figure_menu(ui, "hypervolume", state, || figure::volume(&view, &colors));
         });
     });
     let p = palette(ui);

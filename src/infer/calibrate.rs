@@ -2,12 +2,13 @@
 //! compute and not by statistics of channels that are gone (as EagleEye does, arXiv 2007.02491).
 //! Knows nothing of searches.
 
-use super::conv::Conv;
+use super::conv::{Conv, Norm};
 use super::engine::Engine;
 use super::plane;
 use super::program::{Action, Program};
 use super::walk::{ImageOut, Worker};
-use crate::model::checkpoint::Moments;
+use crate::model::Density;
+use crate::model::checkpoint::NormStats;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An image in the middle of the network.
@@ -25,50 +26,60 @@ struct Sums {
     second: f64,
 }
 
+/// Most memory that images side by side may take: what is beyond is left out.
+const ROOM: usize = 1 << 30;
+
 impl Engine {
     /// Gives every norm the mean and variance that these images, `[n, c, h, w]` normalized, have before it, each layer reading
-    /// what the layers before it now say. They hold until densities are set. Norms of gated convolutions keep theirs, which
-    /// were measured for each density; so do channels that are absent. Results do not depend on the number of threads.
+    /// what the layers before it now say; gives them back by name. They hold until densities are set. Norms of gated
+    /// convolutions keep theirs, which were measured for each density; so do channels that are absent. Of many images of a large
+    /// network only the first are used, as many as a gigabyte holds. Results do not depend on the number of threads.
     ///
     /// # Panics
     /// If `images` is not a whole number of images.
-    pub fn renormalize(&mut self, images: &[f32]) {
+    pub fn calibrate(&mut self, images: &[f32]) -> NormStats {
         let size: usize = self.spec().input.iter().product();
         assert!(images.len().is_multiple_of(size), "not a whole number of images");
-        let n = images.len() / size;
+        let room = ROOM / self.workers[0].bytes().max(1);
+        let n = (images.len() / size).min(room.max(1));
         while self.walkers.len() < n {
             let walker = (Worker::new(&self.program), ImageOut::new(&self.program));
             self.walkers.push(Mutex::new(walker));
         }
-        for (walker, image) in self.walkers.iter().zip(images.chunks_exact(size)) {
+        for (walker, image) in self.walkers[..n].iter().zip(images.chunks_exact(size)) {
             let (worker, _) = &mut *open(walker);
             worker.refold(&self.program);
             worker.load(&self.program, image);
         }
-        let kept = self.model.stats_at(crate::model::Density::FULL);
+        let mut stats = self.model.stats_at(Density::FULL);
         for index in 0..self.program.actions.len() {
             let raw = match &mut self.program.actions[index] {
                 Action::Conv(conv) if conv.gate.is_none() && conv.norm.is_some() => Some(bare(conv)),
                 _ => None,
             };
-            if let Some((relu, residual)) = raw {
+            if raw.is_some() {
                 self.step(n, index);
-                let sums = self.sums(n, self.program.actions[index].writes());
-                if let Action::Conv(conv) = &mut self.program.actions[index] {
-                    (conv.relu, conv.residual) = (relu, residual);
-                    if let Some(norm) = &conv.norm {
-                        [conv.scale, conv.shift] = norm.fold(&moments(&sums, &kept[&norm.name]));
+            }
+            let measured = match &self.program.actions[index] {
+                Action::Conv(conv) if raw.is_some() => Some(conv.output),
+                Action::Norm { from, .. } => Some(*from),
+                _ => None,
+            };
+            let sums = measured.map(|tensor| self.sums(n, tensor)).unwrap_or_default();
+            match &mut self.program.actions[index] {
+                Action::Conv(conv) => {
+                    if let (Some((relu, residual)), Some(norm)) = (raw, &conv.norm) {
+                        (conv.relu, conv.residual) = (relu, residual);
+                        [conv.scale, conv.shift] = renew(&mut stats, norm, &sums);
                     }
                 }
-            } else if let &Action::Norm { from, .. } = &self.program.actions[index] {
-                let sums = self.sums(n, from);
-                if let Action::Norm { norm, scale, shift, .. } = &mut self.program.actions[index] {
-                    [*scale, *shift] = norm.fold(&moments(&sums, &kept[&norm.name]));
-                }
+                Action::Norm { norm, scale, shift, .. } => [*scale, *shift] = renew(&mut stats, norm, &sums),
+                _ => {}
             }
             self.step(n, index);
         }
         self.workers.iter_mut().for_each(|w| w.refold(&self.program));
+        stats
     }
 
     /// One action on every image.
@@ -101,25 +112,16 @@ fn bare(conv: &mut Conv) -> (bool, Option<(usize, crate::kernel::Layout)>) {
     (std::mem::take(&mut conv.relu), conv.residual.take())
 }
 
-fn moments(sums: &[Sums], kept: &Moments) -> Moments {
-    let of = |c: usize| {
-        let Sums {
-            positions,
-            first,
-            second,
-        } = sums[c];
-        if positions == 0 {
-            return [kept.mean[c], kept.var[c]];
-        }
-        let mean = first / positions as f64;
-        let var = (second / positions as f64 - mean * mean).max(0.0);
-        [mean as f32, var as f32]
-    };
-    let both = || (0..sums.len()).map(of);
-    Moments {
-        mean: both().map(|[mean, _]| mean).collect(),
-        var: both().map(|[_, var]| var).collect(),
+/// Takes what was measured into the statistics; scale and shift that follow.
+fn renew(stats: &mut NormStats, norm: &Norm, sums: &[Sums]) -> [Vec<f32>; 2] {
+    let moments = stats.entry(norm.name.clone()).or_default();
+    for (c, sum) in sums.iter().enumerate().filter(|(_, s)| s.positions > 0) {
+        let n = sum.positions as f64;
+        let mean = sum.first / n;
+        moments.mean[c] = mean as f32;
+        moments.var[c] = (sum.second / n - mean * mean).max(0.0) as f32;
     }
+    norm.fold(moments)
 }
 
 impl Worker {
