@@ -12,7 +12,7 @@
 //! | [`data`] | images in, batches out: bundled Fashion-MNIST, IDX, CIFAR, folders of pictures | networks |
 //! | [`model`] | a network as data: graph, weights, masks, cost, the model file; the burn module that trains it | how it is pruned |
 //! | [`event`] | what a worker may say: one closed enum | who listens |
-//! | [`infer`] | a checkpoint compiled to kernel calls that do only active work; latency as measured | burn, training |
+//! | [`infer`] | a checkpoint compiled to kernel calls that do only active work, norms measured anew under masks; latency as measured | burn, training |
 //! | [`prune`] | which channels belong together, what matters least, what is nearest and sparse, and the knife | searches, methods |
 //! | [`search`] | which density for which site under one budget: annealing and its rivals, and their frontier | networks |
 //! | [`exchange`] | models to and from other programs' files: ONNX, PyTorch; each checked by a second runtime | burn, methods |
@@ -40,7 +40,8 @@
 //!                                └── ask(Question) ──▶ probe: compiled engine ──▶ Answer, better and better
 //! ```
 //!
-//! - *Record*: events, in order, logged before they are shown. A run's state is their fold, so a log replays to the same state.
+//! - *Record*: events, in order, logged before they are shown. A run's state is their fold, so a log replays to the same state,
+//!   and up to any event to the state of that moment, which every panel can show in the run's place.
 //! - *Question*: the newest replaces the older; the first answer rests on few images, later ones on more.
 //! - *Emit is the only control point*: a paused run waits inside it, a stopped one gets an error from it and unwinds.
 //!

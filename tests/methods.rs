@@ -1,6 +1,7 @@
 //! Every method on few images and a narrow network, through the same door as the command line: what it promises of budgets,
 //! masks and events. How well it prunes is measured on real data, not here.
 
+use secateur::data::{self, batch};
 use secateur::event::{Dimension, Event, Outcome, Trial, Unit, Verdict};
 use secateur::infer::{self, Options};
 use secateur::model::{Checkpoint, Fractions, cost};
@@ -8,6 +9,7 @@ use secateur::run::control::Control;
 use secateur::run::device::DeviceName;
 use secateur::run::execute::{Place, execute};
 use secateur::run::experiment::Experiment;
+use secateur::run::probe::valid_split;
 use std::path::Path;
 
 struct Told {
@@ -130,6 +132,55 @@ fn a_budget_in_milliseconds_is_met_by_tables_and_the_result_is_timed() {
     assert!(macs(&told.model) < dense_macs(&told));
     let timed = |e: &Event| matches!(e, Event::Phase { name, .. } if name.starts_with("timed: "));
     assert_eq!(told.events.iter().filter(|e| timed(e)).count(), 1);
+}
+
+#[test]
+fn a_search_that_is_stopped_keeps_its_best_as_it_was_judged() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let changes = [
+        ("data.limit", "300"),
+        ("data.valid", "100"),
+        ("train.epochs", "2"),
+        ("train.batch", "50"),
+        ("model.width", "0.12"),
+        ("method.images", "80"),
+        ("method.calibration", "20"),
+    ];
+    let all: Vec<(String, String)> = changes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    let experiment = Experiment::load("random-fashion", &all).expect("preset");
+    let control = Control::default();
+    let mut best = None;
+    let ending = execute(&experiment, &place(dir.path(), 2), &control, &mut |s| {
+        if let Event::Trial(t) = &s.event {
+            if t.verdict == Verdict::Best {
+                best = Some(t.top1);
+            }
+            if t.number == 6 {
+                control.stop();
+            }
+        }
+    })
+    .expect("runs");
+    assert_eq!(ending.outcome, Outcome::Cancelled, "{ending:?}");
+    let kept = Path::new(&ending.run).join("models/latest.safetensors");
+    let model = Checkpoint::load(&kept).expect("the best so far");
+    assert!(model.header.metrics.is_empty(), "what was recorded is of another model");
+    let dataset = data::open("fashion-mnist", &mut |_| Ok(())).expect("bundled");
+    let valid = valid_split(&model.header, &dataset).expect("splits").valid;
+    let indices = data::spread(&valid, 80);
+    let mut pixels = Vec::new();
+    batch::fill(&dataset.train, &indices, None, &model.header.normalization, &mut pixels);
+    let mut engine = infer::compile(
+        &model,
+        &Options {
+            batch: 80,
+            ..Options::default()
+        },
+    )
+    .expect("compiles");
+    let mut tally = infer::Tally::new(model.spec());
+    tally.add(engine.run(&pixels), batch::labels(&dataset.train, &indices).into_iter());
+    assert_eq!(Some(tally.top1()), best);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use crate::infer::{self, Engine, GateOut, Latency, Options, Tally};
 use crate::kernel::Kernel;
 use crate::model::net::{Net, Norms, Pass};
 use crate::model::{Checkpoint, Density, Fractions, cost};
-use crate::run::experiment::Experiment;
 use crate::run::folder::threads;
+use crate::run::probe::valid_split;
 use anyhow::{Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
@@ -229,9 +229,7 @@ fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: S
         data.classes.len(),
         model.header.classes.len()
     );
-    let (seed, valid) =
-        Experiment::parse(&model.header.recipe, &[]).map_or((0, 5000), |e| (e.split_seed(), e.data.valid));
-    let splits = data::split(data, seed, valid.min(data.train.len() / 2))?;
+    let splits = valid_split(&model.header, data)?;
     let indices = data::spread(splits.indices(split), args.limit.unwrap_or(usize::MAX));
     ensure!(!indices.is_empty(), "no images to measure in split {}", split.name());
     Ok(Bench {

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 struct Args {
     #[command(subcommand)]
     command: Option<Action>,
-    /// Open the window on a preset file or a model file
+    /// Open the window on a preset file, a model file or a run folder
     path: Option<PathBuf>,
     /// Folder for runs started in the window
     #[arg(long, default_value = "runs")]

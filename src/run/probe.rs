@@ -6,9 +6,10 @@ use super::command::{ModelRef, Question};
 use super::experiment::Experiment;
 use super::folder::threads;
 use super::pictures::{self, ClassSums, ClassUse, Look, Picture, Seen, Strip};
-use crate::data::{self, Images, batch};
+use crate::data::{self, Dataset, Images, Splits, batch};
 use crate::event::LayerState;
 use crate::infer::{self, Engine, Latency, Options, Tally, best};
+use crate::model::checkpoint::Header;
 use crate::model::{Checkpoint, Density, Fractions, Masks, cost};
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, Sender};
@@ -33,12 +34,32 @@ pub struct OpenModel {
     /// Where it came from.
     pub from: ModelRef,
     /// The model without its numbers.
-    pub header: crate::model::checkpoint::Header,
+    pub header: Header,
     /// Cost with nothing gated away.
     pub dense: cost::Cost,
     /// Its static masks.
     #[serde(skip)]
     pub masks: Arc<Masks>,
+    /// Whether it is known which images it did not learn from.
+    pub knows_split: bool,
+}
+
+/// How a model was made, if its file says so in words of today.
+fn recipe(header: &Header) -> Option<Experiment> {
+    Experiment::parse(&header.recipe, &[]).ok()
+}
+
+/// The splits a model was made with. Of one that does not say, a twelfth of the training images is for validation, though it may
+/// have learned from them; test images are no answer, since whoever measures often, chooses by what is measured.
+///
+/// # Errors
+/// Too few images.
+pub fn valid_split(header: &Header, dataset: &Dataset) -> Result<Splits> {
+    let most = dataset.train.len() / 2;
+    match recipe(header) {
+        Some(e) if e.data.valid > 0 => data::split(dataset, e.split_seed(), e.data.valid.min(most)),
+        _ => data::split(dataset, 0, dataset.train.len() / 12),
+    }
 }
 
 /// What was measured for a question, so far.
@@ -175,6 +196,7 @@ fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> 
     let masks = Arc::new(checkpoint.masks.clone());
     let dense = cost::total(checkpoint.spec(), &masks, &Fractions::dense(checkpoint.spec()))?;
     *subject = None;
+    let recipe = recipe(&checkpoint.header);
     // What the file says of itself is shown at once; images take a moment.
     say.say(Said::Opened(Arc::new(OpenModel {
         name,
@@ -182,21 +204,13 @@ fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> 
         header: checkpoint.header.clone(),
         dense,
         masks: masks.clone(),
+        knows_split: recipe.is_some(),
     })));
-    let recipe = Experiment::parse(&checkpoint.header.recipe, &[]);
-    let (source, valid, seed) = match &recipe {
-        Ok(e) => (e.data.source.clone(), e.data.valid, e.split_seed()),
-        Err(_) => (checkpoint.header.data.clone(), 0, 0),
-    };
+    let source = recipe.map_or_else(|| checkpoint.header.data.clone(), |e| e.data.source);
     let dataset = data::open(&source, &mut |_| Ok(())).context("the images this model was trained on")?;
-    let splits = data::split(&dataset, seed, valid)?;
-    // Tuning by hand is tuning: it sees validation images, never test images. A model without a recipe has none to give.
-    let indices = if splits.valid.is_empty() {
-        splits.test
-    } else {
-        splits.valid
-    };
-    let images = if valid > 0 { dataset.train } else { dataset.test };
+    // Tuning by hand is tuning: it sees validation images, never test images.
+    let indices = valid_split(&checkpoint.header, &dataset)?.valid;
+    let images = dataset.train;
     let engine = infer::compile(
         &checkpoint,
         &Options {

@@ -35,9 +35,9 @@ pub struct AnnealConfig {
     pub start_acceptance: f32,
     /// Last temperature as a share of the first.
     pub cooling_floor: f32,
-    /// Largest change of a sparsity at the first temperature.
+    /// Largest change of a density at the first temperature.
     pub step: f32,
-    /// Largest change of a sparsity at the last temperature.
+    /// Largest change of a density at the last temperature.
     pub last_step: f32,
     /// Proposals over which acceptance is counted.
     pub window: usize,

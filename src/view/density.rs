@@ -22,6 +22,8 @@ pub struct DensityView {
     pub macs_dense: u64,
     /// Whether [`DensityView::measured`] answers what was asked.
     pub fresh: bool,
+    /// Whether the model may have learned from the images it is measured on.
+    pub doubtful: bool,
     /// The newest measurement, if there is one.
     pub measured: Option<Measured>,
 }
@@ -84,6 +86,7 @@ pub fn density(store: &RunStore, asked: &Question) -> Option<DensityView> {
         range,
         macs_nominal: nominal.map_or(open.dense.macs, |c| c.macs),
         macs_dense: open.dense.macs,
+        doubtful: !open.knows_split,
         fresh: store.answer.as_ref().is_some_and(|a| a.question == *asked),
         measured: store.answer.as_ref().map(|a| measured(a, &open.dense)),
     })

@@ -284,13 +284,13 @@ const DOCS: &[Doc] = &[
         "search.step",
         "",
         SHARE,
-        "Largest change of a sparsity at the first temperature",
+        "Largest change of a density at the first temperature",
     ),
     number(
         "search.last_step",
         "",
         SHARE,
-        "Largest change of a sparsity at the last temperature",
+        "Largest change of a density at the last temperature",
     ),
     number(
         "search.window",

@@ -136,7 +136,7 @@ fn detail(run: &RunState) -> String {
             parts.join(" · ")
         }
         (None, Status::Queued) => "waits for the run before it".into(),
-        (None, Status::Interrupted) => "its log ends without an end; Resume goes on from its last memory".into(),
+        (None, Status::Interrupted) => "its log ends without an end; Resume goes on from its last checkpoint".into(),
         (None, Status::Ended) => "could not begin; see the log".into(),
         (None, _) => {
             let left = run.left_secs().map(|s| format!("{} left", text::clock(s)));

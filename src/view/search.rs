@@ -2,7 +2,7 @@
 //! Knows nothing of plots or of how candidates are made.
 
 use super::text;
-use crate::event::{Dimension, SearchStart, Steer, Trial, Unit, Verdict};
+use crate::event::{Dimension, SearchStart, Site, Steer, Trial, Unit, Verdict};
 use crate::run::searches::{SearchState, TrialPoint};
 use crate::run::{RunId, RunState, RunStore};
 use serde::{Deserialize, Serialize};
@@ -112,6 +112,8 @@ pub struct TrialWords {
 pub struct SiteRow {
     /// The first layer it prunes.
     pub name: String,
+    /// Its name, and what is pruned where the layer has several sites.
+    pub label: String,
     /// In which way.
     pub dimension: Dimension,
     /// Channels, columns or weights it chooses among.
@@ -279,6 +281,7 @@ fn sites(search: &SearchState, shown: Option<&Trial>, best: Option<&Trial>) -> V
     let at = |t: Option<&Trial>, i: usize| t.and_then(|t| t.densities.get(i)).copied().unwrap_or(1.0);
     let row = |(i, site): (usize, &crate::event::Site)| SiteRow {
         name: site.name.clone(),
+        label: label(&search.start.sites, site),
         dimension: site.dimension,
         choices: site.choices,
         share: if all > 0.0 { site.size / all } else { 0.0 },
@@ -288,6 +291,22 @@ fn sites(search: &SearchState, shown: Option<&Trial>, best: Option<&Trial>) -> V
         held: locks.get(&i).copied(),
     };
     search.start.sites.iter().enumerate().map(row).collect()
+}
+
+fn label(sites: &[Site], site: &Site) -> String {
+    let several = sites.iter().filter(|s| s.name == site.name).count() > 1;
+    let what = match site.dimension {
+        Dimension::Filter => "filters",
+        Dimension::Channel => "channels",
+        Dimension::Column => "columns",
+        Dimension::Element => "weights",
+        Dimension::Gate => "gate",
+    };
+    if several {
+        format!("{} {what}", site.name)
+    } else {
+        site.name.clone()
+    }
 }
 
 /// What the search looks like from its latest trials.

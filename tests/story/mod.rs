@@ -78,6 +78,7 @@ pub fn open_model() -> OpenModel {
         spec,
     };
     OpenModel {
+        knows_split: true,
         name: "bundled model".into(),
         from: ModelRef::Bundled,
         header,

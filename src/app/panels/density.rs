@@ -28,6 +28,12 @@ pub fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: 
         if let Some(measured) = &view.measured {
             no_gain(ui, measured);
             accuracy_scale(ui, measured);
+            if view.doubtful {
+                quiet(
+                    ui,
+                    "Its file does not say how it was made: it may have learned from these images.",
+                );
+            }
             ui.add_space(2.0);
             memory(ui, measured);
         }

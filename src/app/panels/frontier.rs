@@ -134,6 +134,9 @@ impl Unit {
     }
 }
 
+/// Height of one line of the legend.
+const LEGEND_LINE: f32 = 19.0;
+
 fn plot_ui(ui: &mut Ui, view: &FrontierView, state: &UiState, chosen: Option<(usize, usize)>, height: f32) -> Did {
     let p = palette(ui);
     let unit = Unit::of(view.against);
@@ -146,8 +149,12 @@ fn plot_ui(ui: &mut Ui, view: &FrontierView, state: &UiState, chosen: Option<(us
         .text_style(egui::TextStyle::Small);
     let hover = view.clone();
     let each = unit.each;
-    let plot = widgets::plot("frontier", p)
-        .legend(legend)
+    let mut plot = widgets::plot("frontier", p);
+    // Where it would cover most of the plot, hovering has to do.
+    if (view.series.len() + 2) as f32 * LEGEND_LINE < height * 0.55 {
+        plot = plot.legend(legend);
+    }
+    let plot = plot
         .custom_x_axes(vec![widgets::axis(p, Axis::X, unit.axis)])
         .custom_y_axes(vec![widgets::axis(p, Axis::Y, "accuracy, %")])
         .label_formatter(move |at| says(&hover, each, at))

@@ -220,7 +220,8 @@ fn nearest(plot: &PlotUi, view: &SearchView, scale: f64, at: egui::Pos2) -> Opti
 
 fn small_plot(ui: &mut Ui, (points, side, most): (&[[f64; 2]], &'static str, f64), name: &'static str, height: f32) {
     let p = palette(ui);
-    let plot = frame(ui, name, side, height)
+    // A low plot has no room for words along its side.
+    let plot = frame(ui, name, if height < 110.0 { "" } else { side }, height)
         .include_y(0.0)
         .include_y(most)
         .label_formatter(move |at| match at {

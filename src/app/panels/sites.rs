@@ -12,7 +12,7 @@ use crate::view::text;
 use egui::{Align2, Rect, Sense, Ui, pos2, vec2};
 
 /// Width of a site's name, of its lock and of its number.
-const NAME: f32 = 76.0;
+const NAME: f32 = 92.0;
 const LOCK: f32 = 52.0;
 const NUMBER: f32 = 46.0;
 
@@ -93,7 +93,7 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, height: f32, state: &mut UiS
     let put = |x: f32, align: Align2, words: &str, color: egui::Color32| {
         ui.painter().text(pos2(x, mid), align, words, theme::small(), color);
     };
-    put(rect.left() + 4.0, Align2::LEFT_CENTER, &row.name, p.text);
+    put(rect.left() + 4.0, Align2::LEFT_CENTER, &row.label, p.text);
     let bar = Rect::from_min_max(
         pos2(rect.left() + NAME, rect.top()),
         pos2(rect.right() - LOCK - NUMBER, rect.bottom()),
@@ -101,7 +101,7 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, height: f32, state: &mut UiS
     let draft = state.search.proposal.as_ref().and_then(|d| d.get(i)).copied();
     let value = draft.unwrap_or(row.shown);
     let shown = ShareBar {
-        name: &format!("Density of {}", row.name),
+        name: &format!("Density of {}", row.label),
         value,
         filled: value,
         tick: Some(row.best),
@@ -151,7 +151,7 @@ fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32
         view.is_live,
         egui::Checkbox::new(&mut held, egui::RichText::new("hold").font(theme::small())),
     );
-    let name = format!("Hold {}", row.name);
+    let name = format!("Hold {}", row.label);
     check.widget_info(|| egui::WidgetInfo::selected(egui::Role::CheckBox, view.is_live, held, &name));
     if check
         .on_hover_text("Hold this density: the search leaves it alone")
