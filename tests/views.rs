@@ -51,6 +51,7 @@ fn density_shows_what_was_measured_beside_what_is_dense() {
               "macs_nominal": 8366368,
               "macs_dense": 32964416,
               "fresh": true,
+              "doubtful": false,
               "measured": {
                 "density": 0.5,
                 "n": 5000,
@@ -673,6 +674,7 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
               "sites": [
                 {
                   "name": "conv0",
+                  "label": "conv0",
                   "dimension": "filter",
                   "choices": 32,
                   "share": 0.0059287844237853006,
@@ -683,6 +685,7 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
                 },
                 {
                   "name": "conv1",
+                  "label": "conv1",
                   "dimension": "filter",
                   "choices": 32,
                   "share": 0.18972110156112962,
