@@ -133,6 +133,7 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
         let talker = Talker {
             says: [Box::new(training), Box::new(search)],
             seq: [0; 2],
+            best: 0.0,
             began: Instant::now(),
             closed: over,
         };
@@ -216,6 +217,7 @@ impl Bench {
 struct Talker {
     says: [Box<dyn FnMut(Stamped) + Send>; 2],
     seq: [u64; 2],
+    best: f32,
     began: Instant,
     closed: Arc<AtomicBool>,
 }
@@ -279,10 +281,11 @@ impl Talker {
         let densities: Vec<f32> = (0..8).map(|i| 0.5 + 0.4 * wobble(number * 8 + i)).collect();
         let top1 = 0.9 + 0.05 * wobble(number);
         let verdict = match number % 7 {
-            0 => Verdict::Best,
+            _ if top1 > self.best => Verdict::Best,
             1 | 2 => Verdict::Accepted,
             _ => Verdict::Rejected,
         };
+        self.best = self.best.max(top1);
         let trial = Trial {
             number,
             densities: densities.into(),

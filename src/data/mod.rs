@@ -21,7 +21,7 @@ pub use batch::{Augment, Epoch};
 pub use folder::picture;
 pub use normalization::Normalization;
 pub use open::open;
-pub use split::{Split, Splits, split, spread};
+pub use split::{Split, Splits, mixed, split, spread};
 
 /// The most pixel bytes one data set may hold in memory; more is refused before anything is allocated.
 pub const MAX_BYTES: u64 = 4 << 30;

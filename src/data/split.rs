@@ -59,6 +59,16 @@ pub fn spread(indices: &[u32], n: usize) -> Vec<u32> {
     (0..n).map(|i| indices[i * indices.len() / n]).collect()
 }
 
+/// All of them, in an order in which any stretch is of all classes: steps of about the golden section, which has no common
+/// divisor with their number.
+pub fn mixed(indices: &[u32]) -> Vec<u32> {
+    let n = indices.len();
+    let common = |a: usize, b: usize| std::iter::successors(Some((a, b)), |&(a, b)| (b > 0).then(|| (b, a % b))).last();
+    let golden = (n as f64 * 0.618_034) as usize;
+    let step = (golden..n).find(|&s| common(n, s) == Some((1, 0))).unwrap_or(1);
+    (0..n).map(|i| indices[i * step % n]).collect()
+}
+
 /// Carves `n_valid` images from the training images, the same ones for the same seed.
 ///
 /// # Errors
@@ -152,6 +162,24 @@ mod tests {
         assert_eq!(of_class, [5; 10]);
         assert_eq!(spread(&sorted, 5000), sorted);
         assert!(spread(&sorted, 0).is_empty() && spread(&[], 7).is_empty());
+    }
+
+    #[test]
+    fn any_stretch_of_mixed_ones_is_of_all_classes() {
+        for n in [1, 2, 7, 1000, 5000] {
+            let sorted: Vec<u32> = (0..n).collect();
+            let mut mixed = mixed(&sorted);
+            if n >= 1000 {
+                for stretch in mixed.chunks_exact(100) {
+                    let mut of_class = [0; 10];
+                    stretch.iter().for_each(|&i| of_class[(i * 10 / n) as usize] += 1);
+                    assert!(of_class.iter().all(|c| (8..=12).contains(c)), "{of_class:?}");
+                }
+            }
+            mixed.sort_unstable();
+            assert_eq!(mixed, sorted);
+        }
+        assert!(mixed(&[]).is_empty());
     }
 
     #[test]

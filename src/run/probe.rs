@@ -209,7 +209,8 @@ fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> 
     let source = recipe.map_or_else(|| checkpoint.header.data.clone(), |e| e.data.source);
     let dataset = data::open(&source, &mut |_| Ok(())).context("the images this model was trained on")?;
     // Tuning by hand is tuning: it sees validation images, never test images.
-    let indices = valid_split(&checkpoint.header, &dataset)?.valid;
+    // The first answers rest on the first images.
+    let indices = data::mixed(&valid_split(&checkpoint.header, &dataset)?.valid);
     let images = dataset.train;
     let engine = infer::compile(
         &checkpoint,

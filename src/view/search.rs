@@ -7,8 +7,8 @@ use crate::run::searches::{SearchState, TrialPoint};
 use crate::run::{RunId, RunState, RunStore};
 use serde::{Deserialize, Serialize};
 
-/// Rejected trials that are shown at most; the others are thinned evenly.
-const MOST_REJECTED: usize = 1500;
+/// Accepted and rejected trials that are shown at most, of each; more are thinned evenly.
+const MOST_OTHERS: usize = 1500;
 /// Trials that facts about acceptance look back on.
 const WINDOW: usize = 50;
 /// Fewer say nothing.
@@ -187,26 +187,25 @@ fn value(t: &Trial, height: Height) -> f64 {
     })
 }
 
-/// All that were taken, and evenly some of the others.
+/// All that were best, and evenly some of the others.
 fn marks(search: &SearchState, height: Height) -> Vec<Mark> {
-    let rejected = |t: &&TrialPoint| t.trial.verdict == Verdict::Rejected;
-    let each = search
-        .trials
-        .iter()
-        .filter(rejected)
-        .count()
-        .div_ceil(MOST_REJECTED)
-        .max(1) as u64;
-    let kept = search
-        .trials
-        .iter()
-        .filter(|t| t.trial.verdict != Verdict::Rejected || t.trial.number % each == 0);
-    kept.map(|t| Mark {
+    let of = |verdict: Verdict| search.trials.iter().filter(move |t| t.trial.verdict == verdict);
+    let each = |verdict: Verdict| match verdict {
+        Verdict::Best => 1,
+        _ => of(verdict).count().div_ceil(MOST_OTHERS).max(1) as u64,
+    };
+    let [accepted, rejected] = [Verdict::Accepted, Verdict::Rejected].map(each);
+    let kept = search.trials.iter().filter(|t| match t.trial.verdict {
+        Verdict::Best => true,
+        Verdict::Accepted => t.trial.number.is_multiple_of(accepted),
+        Verdict::Rejected => t.trial.number.is_multiple_of(rejected),
+    });
+    let mark = |t: &TrialPoint| Mark {
         number: t.trial.number,
         value: value(&t.trial, height),
         verdict: t.trial.verdict,
-    })
-    .collect()
+    };
+    kept.map(mark).collect()
 }
 
 fn best_so_far(search: &SearchState, height: Height) -> Vec<[f64; 2]> {
