@@ -11,6 +11,7 @@ use crate::run::folder::{RunFolder, line};
 use crate::run::{Command, Experiment, RunId, Session, replay};
 use anyhow::{Result, ensure};
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,16 +128,23 @@ fn measure(dir: &Path, events: u64, rate: u32, seconds: f64) -> Result<Line> {
         Ok(())
     })?;
     let mut lag_ms: f64 = 0.0;
-    let mut caught_up = Instant::now();
+    // What had been written when, and is not there yet.
+    let mut due = VecDeque::new();
+    let mut moved = (events, Instant::now());
     let have = |session: &Session| session.store().runs.first().map_or(0, |r| r.events);
     loop {
         let written = written.load(Ordering::Relaxed);
         session.pump(Duration::from_millis(8));
-        if have(&session) >= written {
-            caught_up = Instant::now();
+        due.push_back((written, Instant::now()));
+        let have = have(&session);
+        while let Some(&(_, since)) = due.front().filter(|(count, _)| *count <= have) {
+            lag_ms = lag_ms.max(since.elapsed().as_secs_f64() * 1e3);
+            due.pop_front();
         }
-        lag_ms = lag_ms.max(caught_up.elapsed().as_secs_f64() * 1e3);
-        if have(&session) >= total || (follow.is_finished() && caught_up.elapsed() > Duration::from_secs(60)) {
+        if have > moved.0 {
+            moved = (have, Instant::now());
+        }
+        if have >= total || (follow.is_finished() && moved.1.elapsed() > Duration::from_secs(60)) {
             break;
         }
         std::thread::sleep(Duration::from_millis(8));

@@ -190,12 +190,48 @@ fn step(line: &[u8]) -> Option<Parsed> {
     })
 }
 
-fn number<T: std::str::FromStr>(text: &[u8]) -> Option<(T, &[u8])> {
+/// A number and what follows it.
+fn number<T: Number>(text: &[u8]) -> Option<(T, &[u8])> {
     let digit = |b: &u8| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e');
     let end = text.iter().position(|b| !digit(b))?;
     let (digits, rest) = text.split_at(end);
-    Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
+    let value = T::quick(digits).or_else(|| std::str::from_utf8(digits).ok()?.parse().ok())?;
+    Some((value, rest))
 }
+
+trait Number: std::str::FromStr {
+    /// The number, if it is one of the many that need no care.
+    fn quick(digits: &[u8]) -> Option<Self>;
+}
+
+impl Number for u64 {
+    fn quick(digits: &[u8]) -> Option<Self> {
+        // Eighteen digits cannot overflow.
+        let short = (1..=18).contains(&digits.len());
+        let add = |n: u64, b: &u8| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0'));
+        short.then(|| digits.iter().try_fold(0, add)).flatten()
+    }
+}
+
+impl Number for f64 {
+    /// Digits that make a whole number below 2⁵³, divided by a power of ten up to 10²²: both are exact, so their quotient is
+    /// the nearest float64 (Clinger 1990).
+    fn quick(digits: &[u8]) -> Option<Self> {
+        let mut places = digits.splitn(2, |b| *b == b'.');
+        let (whole, part) = (places.next()?, places.next().unwrap_or_default());
+        if whole.is_empty() || whole.len() + part.len() > 18 {
+            return None;
+        }
+        let add = |n: u64, b: &u8| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0'));
+        let n = whole.iter().chain(part).try_fold(0, add)?;
+        (n < 1 << 53).then(|| n as f64 / POWERS[part.len()])
+    }
+}
+
+/// 10⁰ to 10¹⁸.
+const POWERS: [f64; 19] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+];
 
 #[cfg(test)]
 mod tests {
@@ -227,6 +263,15 @@ mod tests {
             let line = lines(&[Stamped { seq, at, event }]);
             let slow: Stamped = serde_json::from_slice(&line).expect("reads");
             prop_assert_eq!(step(&line).map(Stamped::from), Some(slow));
+        }
+
+        #[test]
+        fn quick_numbers_are_the_nearest_ones(whole in 0u64..100_000_000, part in "[0-9]{0,12}") {
+            let text = format!("{whole}.{part}");
+            let wanted: f64 = text.parse().expect("a number");
+            let got = f64::quick(text.as_bytes());
+            prop_assert!(got.is_none_or(|v| v.to_bits() == wanted.to_bits()), "{text}: {got:?}");
+            prop_assert_eq!(u64::quick(whole.to_string().as_bytes()), Some(whole));
         }
 
         #[test]

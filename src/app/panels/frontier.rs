@@ -151,7 +151,7 @@ fn plot_ui(ui: &mut Ui, view: &FrontierView, state: &UiState, chosen: Option<(us
     let each = unit.each;
     let mut plot = widgets::plot("frontier", p);
     // Where it would cover most of the plot, hovering has to do.
-    if (view.series.len() + 2) as f32 * LEGEND_LINE < height * 0.55 {
+    if (view.series.len() + 2) as f32 * LEGEND_LINE < height * 0.45 {
         plot = plot.legend(legend);
     }
     let plot = plot
