@@ -29,7 +29,7 @@ pub struct EvalArgs {
     /// Densities, e.g. 1,0.7,0.5; all that the model keeps if not given
     #[arg(long, value_delimiter = ',')]
     density: Vec<f64>,
-    /// Measure only N images, evenly spread
+    /// Measure only the first N images
     #[arg(long)]
     limit: Option<usize>,
     /// kernel, reference or burn
@@ -230,7 +230,8 @@ fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: S
         model.header.classes.len()
     );
     let splits = valid_split(&model.header, data)?;
-    let indices = data::spread(splits.indices(split), args.limit.unwrap_or(usize::MAX));
+    let mut indices = splits.indices(split).to_vec();
+    indices.truncate(args.limit.unwrap_or(usize::MAX));
     ensure!(!indices.is_empty(), "no images to measure in split {}", split.name());
     Ok(Bench {
         model,

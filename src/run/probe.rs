@@ -204,7 +204,7 @@ fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> 
         header: checkpoint.header.clone(),
         dense,
         masks: masks.clone(),
-        knows_split: recipe.is_some(),
+        knows_split: recipe.as_ref().is_some_and(|e| e.data.valid > 0),
     })));
     let source = recipe.map_or_else(|| checkpoint.header.data.clone(), |e| e.data.source);
     let dataset = data::open(&source, &mut |_| Ok(())).context("the images this model was trained on")?;

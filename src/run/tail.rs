@@ -12,7 +12,8 @@ use std::time::Duration;
 /// How often the log is looked at.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// Says every event behind the first `at` bytes of the log, which are whole lines, until the run is no longer written to or `say` gives false.
+/// Says every event behind the first `at` bytes of the log, which are whole lines, until the run is no longer written to or
+/// `say` gives false.
 /// A line that is being written is waited for.
 pub fn tail(run: &Path, mut at: u64, say: &mut dyn FnMut(Stamped) -> bool) {
     let Ok(file) = File::open(run.join("events.jsonl")) else {
