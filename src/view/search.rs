@@ -292,15 +292,20 @@ fn sites(search: &SearchState, shown: Option<&Trial>, best: Option<&Trial>) -> V
     search.start.sites.iter().enumerate().map(row).collect()
 }
 
-fn label(sites: &[Site], site: &Site) -> String {
-    let several = sites.iter().filter(|s| s.name == site.name).count() > 1;
-    let what = match site.dimension {
+/// What a site chooses among, in a word.
+pub fn plural(d: Dimension) -> &'static str {
+    match d {
         Dimension::Filter => "filters",
         Dimension::Channel => "channels",
         Dimension::Column => "columns",
         Dimension::Element => "weights",
-        Dimension::Gate => "gate",
-    };
+        Dimension::Gate => "gated channels",
+    }
+}
+
+fn label(sites: &[Site], site: &Site) -> String {
+    let several = sites.iter().filter(|s| s.name == site.name).count() > 1;
+    let what = plural(site.dimension);
     if several {
         format!("{} {what}", site.name)
     } else {

@@ -2,13 +2,13 @@
 //! Knows nothing of what ADMM is for.
 
 use crate::app::figures::figure_menu;
-use crate::app::panels::sites::dimension;
 use crate::app::state::UiState;
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, caption};
 use crate::export::figure;
 use crate::run::RunStore;
 use crate::view::residuals::residuals;
+use crate::view::search::plural;
 use crate::view::text;
 use egui::{Role, Ui, WidgetInfo};
 use egui_plot::{Axis, HoverPosition, Line, MarkerShape, PlotPoints, Points};
@@ -53,7 +53,7 @@ pub fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
             let is_chosen = state.layer.as_deref() == Some(&row.layer);
             let color = theme::heat(p, 0.35 + 0.65 * i as f32 / n as f32);
             let color = if is_chosen { p.series[1] } else { color };
-            let name = format!("{}, {}", row.layer, dimension(row.dimension));
+            let name = format!("{}, {}", row.layer, plural(row.dimension));
             if row.points.len() == 1 {
                 let dot = Points::new(name, PlotPoints::from(row.points.clone()));
                 plot.points(dot.color(color).shape(MarkerShape::Circle).radius(3.0));

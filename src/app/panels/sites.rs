@@ -5,9 +5,9 @@ use crate::app::share_bar::{Moved, ShareBar, share_bar};
 use crate::app::state::UiState;
 use crate::app::theme::{self, palette};
 use crate::app::widgets::{self, quiet};
-use crate::event::{Dimension, Steer};
+use crate::event::Steer;
 use crate::run::{Command, RunStore};
-use crate::view::search::{SearchView, SiteRow, amount, search};
+use crate::view::search::{SearchView, SiteRow, amount, plural, search};
 use crate::view::text;
 use egui::{Align2, Rect, Sense, Ui, pos2, vec2};
 
@@ -166,24 +166,13 @@ fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32
     }
 }
 
-/// A dimension in words.
-pub fn dimension(d: Dimension) -> &'static str {
-    match d {
-        Dimension::Filter => "filters",
-        Dimension::Channel => "channels",
-        Dimension::Column => "columns",
-        Dimension::Element => "weights",
-        Dimension::Gate => "gated channels",
-    }
-}
-
 fn says(row: &SiteRow) -> String {
     let mut out = format!(
         "{}: {} of {} {}, {} in the best; {} of the whole",
         row.name,
         text::whole_percent(f64::from(row.shown)),
         row.choices,
-        dimension(row.dimension),
+        plural(row.dimension),
         text::whole_percent(f64::from(row.best)),
         text::whole_percent(row.share),
     );
