@@ -49,6 +49,9 @@ pub enum Event {
         split: Split,
         /// Density of every gate; 1 for dense networks.
         density: Density,
+        /// Density of each gate, where they differ; `density` is then the largest of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        gates: Vec<Density>,
         /// Mean cross-entropy.
         loss: f32,
         /// Share classified right.

@@ -417,6 +417,7 @@ fn event_logs() {
             epoch: 1,
             split: Split::Valid,
             density: Density::FULL,
+            gates: Vec::new(),
             loss: 0.5,
             top1: 0.5,
             macs: 7,

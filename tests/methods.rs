@@ -109,6 +109,57 @@ fn rivals_meet_their_budget_with_the_densities_they_found() {
 }
 
 #[test]
+fn densities_that_were_found_are_what_the_run_is_worth() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let run = |preset: &str, changes: &[(&str, &str)]| {
+        let common = [("data.limit", "300"), ("data.valid", "100")];
+        let all = common.iter().chain(changes);
+        let all: Vec<(String, String)> = all.map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let experiment = Experiment::load(preset, &all).expect("preset");
+        let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {});
+        ending.expect("runs")
+    };
+    let small = [("train.epochs", "2"), ("train.batch", "50"), ("model.width", "0.12")];
+    let gated: Vec<_> = small.into_iter().chain([("method.grid", "[0.2, 0.5, 1.0]")]).collect();
+    let gated = run("fbs-fashion", &gated).model.expect("a model");
+    let ending = run(
+        "densities-fashion",
+        &[
+            ("start", &gated),
+            ("method.search.trials", "12"),
+            ("method.images", "50"),
+        ],
+    );
+    let model = ending.model.clone().expect("a model");
+    let header = Checkpoint::load(Path::new(&model)).expect("loads").header;
+    let found = header.gate_densities;
+    assert_eq!(found.len(), 8, "{found:?}");
+    assert_eq!(
+        header.metrics.len(),
+        2 * 3 + 2,
+        "three densities and those found, on two splits"
+    );
+    let of = |split: &str| {
+        let mut metrics = header.metrics.iter().filter(|m| m.split == split);
+        metrics.find(|m| m.gates == found).expect("measured")
+    };
+    assert_eq!(
+        (ending.valid_top1, ending.test_top1, ending.macs),
+        (Some(of("valid").top1), Some(of("test").top1), Some(of("valid").macs))
+    );
+    // Measured again by the command line: the same numbers.
+    let eval = std::process::Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .args(["eval", &model, "--density", "found", "--json"])
+        .output()
+        .expect("starts");
+    let line: serde_json::Value = serde_json::from_slice(&eval.stdout).expect("one line");
+    assert_eq!(line["density"], "found");
+    assert_eq!(line["gates"].as_array().map(Vec::len), Some(8));
+    assert_eq!(line["top1"].as_f64().map(|v| v as f32), ending.test_top1);
+    assert_eq!(line["macs"].as_u64(), Some(of("test").macs));
+}
+
+#[test]
 fn a_budget_in_milliseconds_is_met_by_tables_and_the_result_is_timed() {
     let changes = [
         ("method.target", "{ unit = \"ms\", times = 1.2 }"),

@@ -9,9 +9,10 @@ use crate::model::net::{Net, Norms, Pass};
 use crate::model::{Checkpoint, Density, Fractions, cost};
 use crate::run::folder::threads;
 use crate::run::probe::valid_split;
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -26,9 +27,9 @@ pub struct EvalArgs {
     /// train, valid or test
     #[arg(long, default_value = "test")]
     split: String,
-    /// Densities, e.g. 1,0.7,0.5; all that the model keeps if not given
+    /// Densities, e.g. 1,0.7,0.5, or found: what a search found for each gate; all that the model keeps if not given
     #[arg(long, value_delimiter = ',')]
-    density: Vec<f64>,
+    density: Vec<String>,
     /// Measure only the first N images
     #[arg(long)]
     limit: Option<usize>,
@@ -45,10 +46,51 @@ pub struct EvalArgs {
     json: Json,
 }
 
+/// Where the gates stand.
+#[derive(Clone)]
+enum At {
+    /// All at one density.
+    All(Density),
+    /// Each where a search put it.
+    Found,
+}
+
+impl At {
+    fn parse(text: &str) -> Result<Self> {
+        if text.trim() == "found" {
+            return Ok(Self::Found);
+        }
+        let number = text.trim().parse();
+        let number = number.map_err(|_| anyhow!("--density has {text}, expected a number up to 1, or found"))?;
+        Ok(Self::All(Density::fraction(number)?))
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::All(density) => density.fmt(f),
+            Self::Found => f.pad("found"),
+        }
+    }
+}
+
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All(density) => density.serialize(to),
+            Self::Found => to.serialize_str("found"),
+        }
+    }
+}
+
 /// One line of the result.
 #[derive(Serialize)]
 struct Line {
-    density: Density,
+    density: At,
+    /// Density of each gate, where a search found them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gates: Vec<Density>,
     top1: f32,
     n: usize,
     macs: u64,
@@ -153,22 +195,27 @@ pub fn eval(args: &EvalArgs) -> Done {
     for density in densities {
         let mut put = |rows: &[f32], gates: &[GateOut], first: usize| {
             if let Some(file) = &mut active {
-                write_active(file, density, first, gates, &bench)?;
+                write_active(file, &density, first, gates, &bench)?;
             }
             match &mut out {
-                Some(file) => write_logits(file, density, first, rows, &model, &bench),
+                Some(file) => write_logits(file, &density, first, rows, &model, &bench),
                 None => Ok(()),
             }
         };
         let (m, name) = match kernel {
             Some(kernel) => (
-                by_engine(&bench, kernel, density, &mut put).or_failed()?,
+                by_engine(&bench, kernel, &density, &mut put).or_failed()?,
                 kernel.name().to_owned(),
             ),
-            None => (by_burn(&bench, density, &mut put).or_failed()?, "burn-flex".to_owned()),
+            None => (by_burn(&bench, &density, &mut put).or_failed()?, "burn-flex".to_owned()),
+        };
+        let gates = match density {
+            At::All(_) => Vec::new(),
+            At::Found => model.header.gate_densities.clone(),
         };
         let line = Line {
             density,
+            gates,
             top1: m.top1,
             n: bench.indices.len(),
             macs: m.macs,
@@ -185,8 +232,8 @@ pub fn eval(args: &EvalArgs) -> Done {
         };
         args.json.say(&line, || {
             format!(
-                "density {density:<4}  top-1 {:6.2} % of {}  {:8.2} M MACs ({:.2}×)  {:.3} ms an image (batch 1)  {:.0} images/s  {}",
-                line.top1 * 100.0, line.n, line.macs as f64 / 1e6, line.macs_dense as f64 / line.macs as f64, line.latency_ms.median, line.images_per_s, line.kernel
+                "density {:<4}  top-1 {:6.2} % of {}  {:8.2} M MACs ({:.2}×)  {:.3} ms an image (batch 1)  {:.0} images/s  {}",
+                line.density, line.top1 * 100.0, line.n, line.macs as f64 / 1e6, line.macs_dense as f64 / line.macs as f64, line.latency_ms.median, line.images_per_s, line.kernel
             )
         });
     }
@@ -196,16 +243,19 @@ pub fn eval(args: &EvalArgs) -> Done {
     Ok(0)
 }
 
-fn densities(args: &EvalArgs, model: &Checkpoint) -> Result<Vec<Density>> {
-    let asked: Vec<Density> = args
-        .density
-        .iter()
-        .map(|&d| Density::fraction(d))
-        .collect::<Result<_>>()?;
+fn densities(args: &EvalArgs, model: &Checkpoint) -> Result<Vec<At>> {
+    let asked: Vec<At> = args.density.iter().map(|d| At::parse(d)).collect::<Result<_>>()?;
+    let found = !model.header.gate_densities.is_empty() && args.engine != "burn";
     if asked.is_empty() {
-        return Ok(model.header.densities.iter().rev().copied().collect());
+        let kept = model.header.densities.iter().rev().map(|&d| At::All(d));
+        return Ok(kept.chain(found.then_some(At::Found)).collect());
     }
-    let dense = asked.iter().all(|&d| d == Density::FULL);
+    ensure!(
+        found || !asked.iter().any(|d| matches!(d, At::Found)),
+        "{} keeps no densities that a search found, or the engine is burn: expected numbers",
+        args.model.display()
+    );
+    let dense = asked.iter().all(|d| matches!(d, At::All(Density::FULL)));
     ensure!(
         model.is_gated() || dense,
         "{} has no gates: its density is 1, expected no other",
@@ -245,7 +295,7 @@ fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: S
 /// Takes the logits of a batch, what its gates did, and its first image's place.
 type Put<'a> = &'a mut dyn FnMut(&[f32], &[GateOut], usize) -> Result<()>;
 
-fn by_engine(bench: &Bench, kernel: Kernel, density: Density, put: Put) -> Result<Measured> {
+fn by_engine(bench: &Bench, kernel: Kernel, density: &At, put: Put) -> Result<Measured> {
     let compiled = |threads| -> Result<Engine> {
         let mut engine = infer::compile(
             bench.model,
@@ -256,7 +306,10 @@ fn by_engine(bench: &Bench, kernel: Kernel, density: Density, put: Put) -> Resul
                 ..Options::default()
             },
         )?;
-        engine.set_density(density);
+        match density {
+            At::All(density) => engine.set_density(*density),
+            At::Found => engine.set_densities(&bench.model.header.gate_densities),
+        }
         Ok(engine)
     };
     let mut engine = compiled(threads())?;
@@ -298,12 +351,15 @@ fn by_engine(bench: &Bench, kernel: Kernel, density: Density, put: Put) -> Resul
 }
 
 /// The same by burn's own operations: the whole convolution, then the mask.
-fn by_burn(bench: &Bench, density: Density, put: Put) -> Result<Measured> {
+fn by_burn(bench: &Bench, density: &At, put: Put) -> Result<Measured> {
     let spec = bench.model.spec();
     let device = Device::flex();
     let net = Net::new(spec.clone().into(), &bench.model.weights, &device)?;
-    let stats = bench.model.stats_at(density);
-    let groups = [vec![density; spec.gates().len()]];
+    let At::All(one) = density else {
+        bail!("burn measures one density for all gates, expected numbers");
+    };
+    let stats = bench.model.stats_at(*one);
+    let groups = [vec![*one; spec.gates().len()]];
     let [c, h, w] = spec.input;
     let forward = |pixels: Vec<f32>| {
         let n = pixels.len() / (c * h * w);
@@ -397,7 +453,7 @@ fn open_active(path: &PathBuf) -> Result<Csv> {
     Ok(file)
 }
 
-fn write_active(file: &mut Csv, density: Density, first: usize, gates: &[GateOut], bench: &Bench) -> Result<()> {
+fn write_active(file: &mut Csv, density: &At, first: usize, gates: &[GateOut], bench: &Bench) -> Result<()> {
     for gate in gates {
         let name = &bench.model.spec().nodes[gate.node].name;
         for i in 0..gate.active.images() {
@@ -415,7 +471,7 @@ fn write_active(file: &mut Csv, density: Density, first: usize, gates: &[GateOut
 
 fn write_logits(
     file: &mut Csv,
-    density: Density,
+    density: &At,
     first: usize,
     rows: &[f32],
     model: &Checkpoint,

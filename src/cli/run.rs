@@ -232,13 +232,19 @@ fn say(json: Json, stamped: &Stamped) {
         Event::Epoch {
             split,
             density,
+            gates,
             top1,
             macs,
             n,
             ..
         } => {
+            let density = if gates.is_empty() {
+                format!("density {density}")
+            } else {
+                "the densities found".to_owned()
+            };
             eprintln!(
-                "{at}  {} at density {density}: top-1 {} of {n}, {:.2} M MACs",
+                "{at}  {} at {density}: top-1 {} of {n}, {:.2} M MACs",
                 split.name(),
                 percent(*top1),
                 *macs as f64 / 1e6

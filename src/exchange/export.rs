@@ -206,6 +206,9 @@ fn at_density(model: &Checkpoint, density: Density) -> Checkpoint {
     let mut model = model.clone();
     model.stats = BTreeMap::from([(density, model.stats_at(density))]);
     model.header.densities = vec![density];
-    model.header.metrics.retain(|m| m.density == density);
+    model
+        .header
+        .metrics
+        .retain(|m| m.density == density && m.gates.is_empty());
     model
 }

@@ -35,6 +35,9 @@ pub type NormStats = BTreeMap<String, Moments>;
 pub struct Metric {
     /// Density of every gate.
     pub density: Density,
+    /// Density of each gate, where they differ; `density` is then the largest of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Density>,
     /// `valid` or `test`.
     pub split: String,
     /// Share of images classified right.
@@ -386,6 +389,7 @@ mod tests {
                 densities: vec![half, full],
                 gate_densities: Vec::new(),
                 metrics: vec![Metric {
+                    gates: Vec::new(),
                     density: half,
                     split: "test".into(),
                     top1: 0.5,

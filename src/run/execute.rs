@@ -372,14 +372,18 @@ fn work(world: &World) -> Result<Ending> {
         .last()
         .copied()
         .unwrap_or(crate::model::Density::FULL);
+    // What a search found for the gates is what the run was for.
+    let found = &checkpoint.header.gate_densities;
     let metric = |split: &str| {
-        checkpoint
-            .header
-            .metrics
-            .iter()
-            .find(|m| m.density == highest && m.split == split)
+        let metrics = checkpoint.header.metrics.iter().filter(|m| m.split == split);
+        let mut metrics = metrics.filter(|m| m.gates == *found);
+        metrics.find(|m| m.density == highest || !found.is_empty())
     };
-    let nominal = Fractions::nominal(checkpoint.spec(), &vec![highest; checkpoint.spec().gates().len()])?;
+    let gates = match &found[..] {
+        [] => vec![highest; checkpoint.spec().gates().len()],
+        found => found.to_vec(),
+    };
+    let nominal = Fractions::nominal(checkpoint.spec(), &gates)?;
     let cost = cost::total(checkpoint.spec(), &checkpoint.masks, &nominal)?;
     (ctx.emit)(Event::Kept {
         model: file.clone(),

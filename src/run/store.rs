@@ -246,10 +246,13 @@ impl RunState {
                     lr,
                 });
             }
+            // Measured with a density for each gate: the model's file tells.
+            Event::Epoch { gates, .. } if !gates.is_empty() => {}
             &Event::Epoch {
                 epoch,
                 split,
                 density,
+                gates: _,
                 loss,
                 top1,
                 macs,

@@ -19,7 +19,7 @@ pub(super) fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, weights: &Weights, epo
     let epoch = ctx.done[1] as u32 + epoch;
     let mut metrics = Vec::new();
     for density in checkpoint.header.densities.clone().into_iter().rev() {
-        metrics.push(say(ctx, &checkpoint, density, Split::Valid, epoch)?);
+        metrics.push(say(ctx, &checkpoint, (density, &[]), Split::Valid, epoch)?);
     }
     let top1 = metrics[0].top1;
     checkpoint.header.metrics = metrics;
@@ -39,10 +39,11 @@ pub(super) fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, weights: &Weights, epo
 pub fn check(ctx: &mut Ctx, model: &Checkpoint) -> Result<f32> {
     let highest = model.header.densities.last().copied().unwrap_or(Density::FULL);
     let epoch = ctx.done[1] as u32;
-    Ok(say(ctx, model, highest, Split::Valid, epoch)?.top1)
+    Ok(say(ctx, model, (highest, &[]), Split::Valid, epoch)?.top1)
 }
 
-/// The end of a run: the model at every kept density, on validation images, and once on test images.
+/// The end of a run: the model at every kept density, and at the densities that were found for its gates, on validation images,
+/// and once on test images.
 ///
 /// # Errors
 /// [`crate::event::Cancelled`].
@@ -53,9 +54,12 @@ pub fn finish(ctx: &mut Ctx, mut model: Checkpoint) -> Result<Checkpoint> {
     })?;
     let epoch = ctx.done[1] as u32;
     let mut metrics = Vec::new();
-    for density in model.header.densities.clone().into_iter().rev() {
+    let uniform = model.header.densities.iter().rev().map(|&d| (d, &[][..]));
+    let found = &model.header.gate_densities;
+    let found = found.iter().max().map(|&d| (d, &found[..]));
+    for at in uniform.chain(found) {
         for split in [Split::Valid, Split::Test] {
-            metrics.push(say(ctx, &model, density, split, epoch)?);
+            metrics.push(say(ctx, &model, at, split, epoch)?);
         }
     }
     model.header.metrics = metrics;
@@ -96,25 +100,34 @@ pub(super) fn statistics(
     })
 }
 
-fn say(ctx: &mut Ctx, checkpoint: &Checkpoint, density: Density, split: Split, epoch: u32) -> Result<Metric> {
-    let tally = measure(ctx, checkpoint, density, split)?;
+fn say(
+    ctx: &mut Ctx,
+    checkpoint: &Checkpoint,
+    (density, gates): (Density, &[Density]),
+    split: Split,
+    epoch: u32,
+) -> Result<Metric> {
+    let tally = measure(ctx, checkpoint, (density, gates), split)?;
+    let gates = gates.to_vec();
     let (top1, loss, macs) = (tally.top1(), tally.loss(), tally.macs());
     (ctx.emit)(Event::Epoch {
         epoch,
         split,
         density,
+        gates: gates.clone(),
         loss,
         top1,
         macs,
         n: tally.n,
     })?;
-    if split == Split::Valid {
+    if split == Split::Valid && gates.is_empty() {
         (ctx.emit)(Event::Layers {
             layers: tally.layers(checkpoint.spec()).into(),
         })?;
     }
     Ok(Metric {
         density,
+        gates,
         split: split.name().to_owned(),
         top1,
         n: tally.n,

@@ -10,11 +10,16 @@ use anyhow::Result;
 /// Images a run of the engine; small enough that a stop is noticed at once.
 const BATCH: usize = 64;
 
-/// Measures `checkpoint` with every gate at `density` over a whole split.
+/// Measures `checkpoint` over a whole split: with every gate at `density`, or each at its own where `gates` names them.
 ///
 /// # Errors
 /// The model cannot be compiled.
-pub fn measure(ctx: &mut Ctx, checkpoint: &Checkpoint, density: Density, split: Split) -> Result<Tally> {
+pub fn measure(
+    ctx: &mut Ctx,
+    checkpoint: &Checkpoint,
+    (density, gates): (Density, &[Density]),
+    split: Split,
+) -> Result<Tally> {
     let mut engine = infer::compile(
         checkpoint,
         &Options {
@@ -23,7 +28,11 @@ pub fn measure(ctx: &mut Ctx, checkpoint: &Checkpoint, density: Density, split: 
             ..Options::default()
         },
     )?;
-    engine.set_density(density);
+    if gates.is_empty() {
+        engine.set_density(density);
+    } else {
+        engine.set_densities(gates);
+    }
     let images = ctx.data.images(split);
     let mut tally = Tally::new(checkpoint.spec());
     let mut pixels = Vec::new();

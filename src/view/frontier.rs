@@ -245,7 +245,13 @@ fn recorded(store: &RunStore, against: Against) -> FrontierSeries {
             params: Some(model.dense.params),
             millis: None,
         };
-        point(Source::Recorded(x.density), costs, against, f64::from(x.top1), x.n)
+        let source = match &x.gates[..] {
+            [] => Source::Recorded(x.density),
+            gates => Source::Measured(Question {
+                densities: gates.to_vec(),
+            }),
+        };
+        point(source, costs, against, f64::from(x.top1), x.n)
     });
     series(
         format!("{}, recorded", model.name),
@@ -402,7 +408,7 @@ fn mark_front(series: &mut [FrontierSeries]) {
 fn reference(store: &RunStore, series: &[FrontierSeries]) -> Option<(f64, String)> {
     let recorded = store.open.as_ref().and_then(|model| {
         let valid = model.header.metrics.iter().filter(|x| x.split == Split::Valid.name());
-        let highest = valid.max_by_key(|x| x.density)?;
+        let highest = valid.filter(|x| x.gates.is_empty()).max_by_key(|x| x.density)?;
         Some((
             f64::from(highest.top1),
             format!("{} at density {}", model.name, highest.density),

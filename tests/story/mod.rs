@@ -42,6 +42,7 @@ pub fn open_model() -> OpenModel {
     let grid: Vec<Density> = (4..=20).map(|i| density(i * 5)).collect();
     let metric = |&d: &Density| Metric {
         density: d,
+        gates: Vec::new(),
         split: "valid".into(),
         top1: top1(d.as_fraction()) as f32,
         n: 5000,
@@ -305,6 +306,7 @@ pub fn events_at_pace(steps: u64, pace: f64) -> Vec<Event> {
                     epoch: (step / 40) as u32,
                     split: Split::Valid,
                     density: d,
+                    gates: Vec::new(),
                     loss: 0.4,
                     top1,
                     macs: nominal_macs(&spec, d),
