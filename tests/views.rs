@@ -746,6 +746,13 @@ fn a_search_that_takes_everything_or_nothing_says_so_and_why() {
         .assert_eq(&said(&monotone(Verdict::Rejected, 60, 1e-6)).unwrap_or_default());
     expect!["false Best spends 22.5 M MACs of 26.3 M MACs"]
         .assert_eq(&said(&monotone(Verdict::Rejected, 10, 1e-6)).unwrap_or_default());
+    // At its end it should be cold.
+    let mut over = monotone(Verdict::Rejected, 60, 1e-6);
+    std::sync::Arc::make_mut(&mut over.runs[0].searches[0].start).trials = 60;
+    expect![
+        "false Took 0 of the last 50 trials. At temperature 1.0e-6 a usual loss of 0.350 is taken 0 % of the time."
+    ]
+    .assert_eq(&said(&over).unwrap_or_default());
 }
 
 #[test]

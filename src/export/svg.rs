@@ -475,7 +475,8 @@ fn entry_width(entry: &Entry, em: f64) -> f64 {
     em * (2.4 + CHARACTER * entry.name.chars().count() as f64)
 }
 
-/// Names in rows no wider than `room`. A single series needs no legend.
+/// Names in rows no wider than `room`. A single series needs no legend, nor does what looks like a series it is a part of
+/// ("run 1" and "run 1, round 2").
 fn legend(chart: &Chart, room: f64, em: f64) -> Vec<Vec<Entry>> {
     let mut entries: Vec<Entry> = Vec::new();
     for series in chart
@@ -483,12 +484,16 @@ fn legend(chart: &Chart, room: f64, em: f64) -> Vec<Vec<Entry>> {
         .iter()
         .filter(|s| !s.name.is_empty() && s.kind != Kind::Cells)
     {
-        if entries.iter().all(|e| e.name != series.name) {
-            let mark = match series.kind {
-                Kind::Line => None,
-                Kind::Bars => Some(1),
-                _ => Some(series.mark),
-            };
+        let mark = match series.kind {
+            Kind::Line => None,
+            Kind::Bars => Some(1),
+            _ => Some(series.mark),
+        };
+        let is_said = |e: &Entry| match series.name.strip_prefix(&e.name) {
+            Some(rest) => rest.is_empty() || (rest.starts_with(", ") && e.ink == series.ink && e.mark == mark),
+            None => false,
+        };
+        if !entries.iter().any(is_said) {
             entries.push(Entry {
                 name: series.name.clone(),
                 ink: series.ink,
@@ -570,7 +575,13 @@ mod tests {
         let chart = Chart {
             x: Axis::new("x"),
             y: Axis::new("y"),
-            series: vec![line("a < b & c", 0), line("d", 1), line("d", 1)],
+            series: vec![
+                line("a < b & c", 0),
+                line("d", 1),
+                line("d", 1),
+                line("d, round 1", 1),
+                line("d, e", 2),
+            ],
             rules: Vec::new(),
         };
         let figure = Figure {
@@ -580,6 +591,8 @@ mod tests {
         let text = svg(&figure, &Style::default());
         assert!(text.contains(">a &lt; b &amp; c</text>"), "{text}");
         assert_eq!(text.matches(">d</text>").count(), 1);
-        assert_eq!(figure.points(), 6);
+        assert!(text.contains(">d, e</text>"), "of another color");
+        assert!(!text.contains(">d, round 1</text>"), "looks like d");
+        assert_eq!(figure.points(), 10);
     }
 }

@@ -16,8 +16,11 @@ pub(super) struct Forms {
     way: Way,
     /// `[filters, columns]`.
     weights: Vec<f32>,
-    /// The weights without masked single ones; empty if there are none.
+    /// The weights without masked single ones; empty if there are none, or if those are zero already.
     masked: Vec<f32>,
+    /// Whether what is masked of the channels that are read is zero. Winograd's tiles mix the columns of a channel and the
+    /// weights of a filter, so they can leave out nothing else.
+    reads_whole: bool,
     taps: usize,
 }
 
@@ -43,8 +46,11 @@ pub(super) struct Lists {
     winograd: Option<Columns>,
     by_winograd: bool,
     made_for: Vec<u32>,
+    filters: usize,
     is_made: bool,
     listed: Vec<u32>,
+    /// How many of the columns live, whichever form reads them.
+    columns: usize,
 }
 
 /// What does not depend on the form.
@@ -80,6 +86,7 @@ impl Forms {
             })),
             weights,
             masked: Vec::new(),
+            reads_whole: true,
             taps: shape.taps(),
         }
     }
@@ -91,6 +98,7 @@ impl Forms {
             way: Way::Rows(Box::new(rows)),
             weights,
             masked: Vec::new(),
+            reads_whole: true,
         }
     }
 
@@ -122,11 +130,20 @@ impl Forms {
         self.winograd().is_some()
     }
 
-    /// Masks single weights, one entry a weight; none if empty. Masked in place, they are read as zeros.
-    pub fn mask_weights(&mut self, elements: &[bool]) {
+    /// Takes over a mask: what lives, and single weights, one entry a weight (none if empty), which are read as zeros.
+    pub fn mask(&mut self, kept: &Kept, elements: &[bool]) {
         self.masked.clear();
-        let pairs = self.weights.iter().zip(elements);
-        self.masked.extend(pairs.map(|(&w, &kept)| if kept { w } else { 0.0 }));
+        let pairs = || self.weights.iter().zip(elements);
+        if pairs().any(|(&w, &lives)| w != 0.0 && !lives) {
+            self.masked
+                .extend(pairs().map(|(&w, &lives)| if lives { w } else { 0.0 }));
+        }
+        let columns = self.weights.len() / self.output().channels.max(1);
+        let masked = |column: usize| kept.channel((column / self.taps) as u32) && !kept.column(column);
+        let rows = || self.weights.chunks_exact(columns.max(1)).enumerate();
+        let is_zero = |row: &[f32]| row.iter().enumerate().all(|(i, &w)| w == 0.0 || !masked(i));
+        self.reads_whole = self.masked.is_empty()
+            && (!kept.splits_channels() || rows().all(|(f, row)| !kept.filter(f) || is_zero(row)));
     }
 
     /// Empty lists, with room for all columns.
@@ -140,8 +157,10 @@ impl Forms {
             winograd: self.winograd().map(|(plan, _)| plan.columns()),
             by_winograd: false,
             made_for: Vec::with_capacity(channels),
+            filters: 0,
             is_made: false,
             listed: Vec::with_capacity(channels * self.taps),
+            columns: 0,
         }
     }
 
@@ -154,27 +173,31 @@ impl Forms {
 
     /// Chooses the form for one image and lists its columns: those of `channels`, less what is masked.
     pub fn list(&self, channels: &[u32], filters: usize, kept: &Kept, lists: &mut Lists) {
-        let by_winograd = self.winograd().is_some_and(|(plan, _)| {
-            let read = channels.iter().filter(|&&c| kept.channel(c)).count();
-            // Its tiles mix the columns of a channel and the weights of a filter.
-            !kept.splits_channels() && self.masked.is_empty() && plan.pays([read, filters])
-        });
-        if lists.is_made && lists.by_winograd == by_winograd && lists.made_for == channels {
+        if lists.is_made && lists.made_for == channels && lists.filters == filters {
             return;
         }
-        (lists.is_made, lists.by_winograd) = (true, by_winograd);
         lists.made_for.clear();
         lists.made_for.extend_from_slice(channels);
+        (lists.is_made, lists.filters) = (true, filters);
         lists.listed.clear();
         let Some(direct) = &mut lists.direct else { return };
-        if kept.splits_channels() {
-            lists.listed.extend(channels.iter().flat_map(|&c| kept.columns_of(c)));
+        let living = || channels.iter().copied().filter(|&c| kept.channel(c));
+        let read = living().count();
+        lists.columns = if kept.splits_channels() {
+            living().map(|c| kept.columns_of(c).count()).sum()
+        } else {
+            read * self.taps
+        };
+        let pays = |plan: &WinogradPlan| self.reads_whole && plan.pays_against(lists.columns, [read, filters]);
+        lists.by_winograd = self.winograd().is_some_and(|(plan, _)| pays(plan));
+        if kept.splits_channels() && !lists.by_winograd {
+            lists.listed.extend(living().flat_map(|c| kept.columns_of(c)));
             direct.set_columns(&lists.listed);
             return;
         }
-        lists.listed.extend(channels.iter().filter(|&&c| kept.channel(c)));
+        lists.listed.extend(living());
         match &mut lists.winograd {
-            Some(columns) if by_winograd => columns.set_channels(&lists.listed),
+            Some(columns) if lists.by_winograd => columns.set_channels(&lists.listed),
             _ => direct.set_channels(&lists.listed),
         }
     }
@@ -196,7 +219,7 @@ impl Forms {
                 Some(pool) => plan.run_on(pool, &call, scratch, output),
                 None => plan.run(&call, scratch, output),
             }
-            return (filters * columns.len() * self.taps) as u64;
+            return (filters * lists.columns) as u64;
         }
         match (&self.way, &lists.direct) {
             (Way::Kernel(plans), Some(columns)) => {

@@ -218,7 +218,7 @@ impl Engine {
             match action {
                 Action::Conv(conv) => {
                     conv.kept.set(mask);
-                    conv.forms.mask_weights(elements);
+                    conv.forms.mask(&conv.kept, elements);
                 }
                 Action::Linear { linear, .. } => {
                     linear.kept.set(mask);

@@ -87,7 +87,12 @@ impl WinogradPlan {
     /// Whether this plan should be faster than the direct one when so many channels and filters are active,
     /// by the rule of [`Self::best_size`]. Depends on the counts alone.
     pub fn pays(&self, active: [usize; 2]) -> bool {
-        winograd_size::pays(self.tiles, &self.shape, self.size, active)
+        self.pays_against(9 * active[0], active)
+    }
+
+    /// The same where the direct one would read no more than so many columns of these channels.
+    pub fn pays_against(&self, columns: usize, active: [usize; 2]) -> bool {
+        winograd_size::pays(self.tiles, &self.shape, self.size, active, columns)
     }
 
     /// A plan with tiles of `size` × `size` outputs, 2 or 4, whether it pays or not.

@@ -14,16 +14,16 @@ pub(super) fn best(tiles: &Tiles, shape: &ConvShape, active: [usize; 2]) -> Opti
         .filter(|&size| fits(tiles, shape, size))
         .filter(|&size| (size + 2) * (size + 2) * shape.in_channels * shape.filters <= MOST_WEIGHTS)
         .min_by_key(|&size| cost(tiles, shape, size, active))?;
-    pays(tiles, shape, size, active).then_some(size)
+    pays(tiles, shape, size, active, 9 * active[0]).then_some(size)
 }
 
-/// Whether tiles of this size should be faster than the direct convolution.
-pub(super) fn pays(tiles: &Tiles, shape: &ConvShape, size: usize, [channels, filters]: [usize; 2]) -> bool {
+/// Whether tiles of this size should be faster than the direct convolution of so many columns.
+pub(super) fn pays(tiles: &Tiles, shape: &ConvShape, size: usize, active: [usize; 2], columns: usize) -> bool {
     let (rows, width) = (shape.out_h(), shape.out_w());
     let (halves, _) = cover(tiles, rows, width, Layout::input(shape).pitch);
-    let direct = (9 * channels + 8) * filters * halves;
+    let direct = (columns + 8) * active[1] * halves;
     // A multiply-add costs more here: its operands come from farther away.
-    cost(tiles, shape, size, [channels, filters]) * 2 * 7 < direct * 5
+    cost(tiles, shape, size, active) * 2 * 7 < direct * 5
 }
 
 /// Multiply-adds of vectors, with the transforms counted as such.

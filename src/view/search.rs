@@ -339,12 +339,14 @@ fn facts(search: &SearchState) -> Vec<Fact> {
             amount(search.start.unit, search.budget())
         )));
     }
-    out.extend(regime(trials, last));
+    let is_over = search.measured >= search.start.trials;
+    out.extend(regime(trials, last, is_over));
     out
 }
 
 /// Whether it takes everything or nothing: from what became of the latest trials, with the temperature as the reason.
-fn regime(trials: &[TrialPoint], last: &Trial) -> Option<Fact> {
+/// A search that is over may well have ended cold.
+fn regime(trials: &[TrialPoint], last: &Trial, is_over: bool) -> Option<Fact> {
     let (before, window) = trials.split_at(trials.len().saturating_sub(WINDOW));
     if window.len() < FEWEST {
         return None;
@@ -366,7 +368,7 @@ fn regime(trials: &[TrialPoint], last: &Trial) -> Option<Fact> {
             true,
             format!("Accepts everything: {taken} of the last {n} trials; {end}.{why}"),
         )
-    } else if taken == 0 {
+    } else if taken == 0 && !is_over {
         let todo = if t > 0.0 { "; re-heat it, or stop" } else { "" };
         (
             true,
