@@ -331,6 +331,7 @@ fn single_weights_are_pruned_to_the_count() {
     let changes = [
         ("method.target", "{ unit = \"weights\", times = 4.0 }"),
         ("method.round", "4.0"),
+        ("method.purify.passes", "0"),
         ("method.tolerance", "1.0"),
         ("method.images", "60"),
         ("method.search.trials", "6"),
