@@ -118,6 +118,15 @@ fn eval_prints_a_line_a_density_with_the_promised_fields() {
     let text = std::fs::read_to_string(csv).expect("logits");
     assert_eq!(text.lines().count(), 1 + 2 * 200);
     assert_eq!(text.lines().nth(1).expect("a row").split(',').count(), 3 + 10);
+    for (asked, expected) in [
+        ("found", "keeps no densities that a search found"),
+        ("x", "--density has x"),
+    ] {
+        let output = secateur(&["eval", &model(), "--density", asked]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(expected) && output.stdout.is_empty(), "{text}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::model::net::{Net, Norms, Pass};
 use crate::model::{Checkpoint, Density, Fractions, cost};
 use crate::run::folder::threads;
 use crate::run::probe::valid_split;
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -202,12 +202,13 @@ pub fn eval(args: &EvalArgs) -> Done {
                 None => Ok(()),
             }
         };
-        let (m, name) = match kernel {
-            Some(kernel) => (
-                by_engine(&bench, kernel, &density, &mut put).or_failed()?,
+        let (m, name) = match (kernel, &density) {
+            (Some(kernel), at) => (
+                by_engine(&bench, kernel, at, &mut put).or_failed()?,
                 kernel.name().to_owned(),
             ),
-            None => (by_burn(&bench, &density, &mut put).or_failed()?, "burn-flex".to_owned()),
+            (None, At::All(one)) => (by_burn(&bench, *one, &mut put).or_failed()?, "burn-flex".to_owned()),
+            (None, At::Found) => unreachable!("refused above"),
         };
         let gates = match density {
             At::All(_) => Vec::new(),
@@ -245,16 +246,16 @@ pub fn eval(args: &EvalArgs) -> Done {
 
 fn densities(args: &EvalArgs, model: &Checkpoint) -> Result<Vec<At>> {
     let asked: Vec<At> = args.density.iter().map(|d| At::parse(d)).collect::<Result<_>>()?;
-    let found = !model.header.gate_densities.is_empty() && args.engine != "burn";
+    let (found, by_burn) = (!model.header.gate_densities.is_empty(), args.engine == "burn");
     if asked.is_empty() {
         let kept = model.header.densities.iter().rev().map(|&d| At::All(d));
-        return Ok(kept.chain(found.then_some(At::Found)).collect());
+        return Ok(kept.chain((found && !by_burn).then_some(At::Found)).collect());
     }
-    ensure!(
-        found || !asked.iter().any(|d| matches!(d, At::Found)),
-        "{} keeps no densities that a search found, or the engine is burn: expected numbers",
-        args.model.display()
-    );
+    if asked.iter().any(|d| matches!(d, At::Found)) {
+        let file = args.model.display();
+        ensure!(found, "{file} keeps no densities that a search found, expected numbers");
+        ensure!(!by_burn, "burn measures one density for all gates, expected numbers");
+    }
     let dense = asked.iter().all(|d| matches!(d, At::All(Density::FULL)));
     ensure!(
         model.is_gated() || dense,
@@ -351,15 +352,12 @@ fn by_engine(bench: &Bench, kernel: Kernel, density: &At, put: Put) -> Result<Me
 }
 
 /// The same by burn's own operations: the whole convolution, then the mask.
-fn by_burn(bench: &Bench, density: &At, put: Put) -> Result<Measured> {
+fn by_burn(bench: &Bench, density: Density, put: Put) -> Result<Measured> {
     let spec = bench.model.spec();
     let device = Device::flex();
     let net = Net::new(spec.clone().into(), &bench.model.weights, &device)?;
-    let At::All(one) = density else {
-        bail!("burn measures one density for all gates, expected numbers");
-    };
-    let stats = bench.model.stats_at(*one);
-    let groups = [vec![*one; spec.gates().len()]];
+    let stats = bench.model.stats_at(density);
+    let groups = [vec![density; spec.gates().len()]];
     let [c, h, w] = spec.input;
     let forward = |pixels: Vec<f32>| {
         let n = pixels.len() / (c * h * w);

@@ -206,6 +206,7 @@ fn at_density(model: &Checkpoint, density: Density) -> Checkpoint {
     let mut model = model.clone();
     model.stats = BTreeMap::from([(density, model.stats_at(density))]);
     model.header.densities = vec![density];
+    model.header.gate_densities.clear();
     model
         .header
         .metrics

@@ -2,7 +2,7 @@
 //! kernels have no such convolution. Knows nothing of norms or gates.
 //!
 //! Direct and Winograd read and write the same layouts, so the choice is free for each image. It depends on nothing but the
-//! numbers of active channels and filters.
+//! mask and the numbers of active channels and filters.
 
 use super::grouped::{Rows, RowsCall};
 use super::kept::Kept;

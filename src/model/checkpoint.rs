@@ -140,6 +140,11 @@ impl Checkpoint {
             n.std.iter().all(|s| s.is_finite() && *s > 0.0),
             "normalization has a deviation that is not positive"
         );
+        let (found, gates) = (self.header.gate_densities.len(), spec.gates().len());
+        ensure!(
+            found == 0 || found == gates,
+            "densities were found for {found} gates, expected {gates}"
+        );
         for (name, mask) in &self.masks {
             let Some(weight) = self.weights.get(&format!("{name}.weight")) else {
                 bail!("a mask for {name}, which has no weight")
@@ -451,6 +456,10 @@ mod tests {
                 .to_string()
                 .contains("conv1.weight is missing")
         );
+        let mut astray = model.clone();
+        astray.header.gate_densities = vec![Density::FULL; 99];
+        let text = astray.to_bytes().expect_err("too many").to_string();
+        assert!(text.contains("found for 99 gates"), "{text}");
     }
 
     #[test]
