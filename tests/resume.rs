@@ -120,6 +120,25 @@ fn pieces_make_the_whole(preset: &str, pieces: &[usize]) {
 }
 
 #[test]
+fn a_folder_spelled_in_two_ways_is_one_run() {
+    use secateur::run::{Command as Ask, Session};
+    let here = std::env::current_dir().expect("a place");
+    let dir = tempfile::tempdir_in(&here).expect("temp dir");
+    let run = whole("smoke", dir.path());
+    let short = run.strip_prefix(&here).expect("inside").to_path_buf();
+    let mut session = Session::new(place(dir.path()), std::sync::Arc::new(|| {})).expect("a session");
+    session.submit(Ask::OpenRun(run));
+    while session.store().runs.is_empty() {
+        session.pump(std::time::Duration::from_millis(20));
+        std::thread::yield_now();
+    }
+    // A run that is not known would be read first.
+    session.submit(Ask::ResumeRun(short));
+    assert_eq!(session.store().notices.len(), 1);
+    assert!(session.store().notices[0].ends_with("is not interrupted"));
+}
+
+#[test]
 fn a_training_in_pieces_is_the_training() {
     pieces_make_the_whole("smoke", &[3, 7, 20]);
 }

@@ -104,9 +104,8 @@ pub struct App {
     dialog: Option<(Dialog, Option<Saving>)>,
     /// How long a wake may wait, in milliseconds; shared with the threads that wake.
     patience: Arc<AtomicU64>,
-    /// Where the window is remembered, and where runs are.
+    /// Where the window is remembered.
     memory: Option<PathBuf>,
-    runs: PathBuf,
     is_dark: bool,
     bench: Option<bench::Stopwatch>,
 }
@@ -132,7 +131,6 @@ impl App {
             dialog: None,
             patience,
             memory: None,
-            runs: options.place.runs.clone(),
             is_dark: false,
             bench: None,
         })
@@ -150,7 +148,7 @@ impl App {
             }
             None => self.state.overlay = Some(Overlay::Welcome),
         }
-        self.state.runs.earlier = replay::earlier(&self.runs, EARLIER);
+        self.state.runs.earlier = replay::earlier(self.session.runs(), EARLIER);
     }
 
     /// What the runs panel asks of the system.

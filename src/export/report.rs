@@ -159,7 +159,7 @@ fn of_run(store: &RunStore, run: &RunState) -> String {
         );
         let rows = view.sites.iter().map(|s| {
             let share = |d: f32| format!("{:.2}", d);
-            vec![s.name.clone(), s.choices.to_string(), share(s.best), s.tied.join(", ")]
+            vec![s.label.clone(), s.choices.to_string(), share(s.best), s.tied.join(", ")]
         });
         out += &table(
             &["site", "choices", "best density", "tied to"],

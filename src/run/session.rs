@@ -78,7 +78,8 @@ impl Session {
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub fn new(place: Place, wake: Wake) -> anyhow::Result<Self> {
+    pub fn new(mut place: Place, wake: Wake) -> anyhow::Result<Self> {
+        place.runs = whole(place.runs);
         let (ask, asked) = bounded::<Asked>(1024);
         let (say, said) = bounded(64);
         let ring = wake.clone();
@@ -111,8 +112,18 @@ impl Session {
         &self.store
     }
 
+    /// The folder that holds run folders.
+    pub fn runs(&self) -> &Path {
+        &self.place.runs
+    }
+
     /// Does what a front asks. Never blocks on work.
     pub fn submit(&mut self, command: Command) {
+        let command = match command {
+            Command::ResumeRun(folder) => Command::ResumeRun(whole(folder)),
+            Command::OpenRun(folder) => Command::OpenRun(whole(folder)),
+            other => other,
+        };
         // What is asked of runs is meant of what they are.
         if matches!(
             command,
@@ -470,6 +481,11 @@ impl Session {
             run.status = status;
         }
     }
+}
+
+/// A folder's one spelling, so that nobody has the same run twice.
+fn whole(folder: PathBuf) -> PathBuf {
+    std::path::absolute(&folder).unwrap_or(folder)
 }
 
 impl Drop for Session {

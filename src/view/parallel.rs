@@ -1,7 +1,7 @@
 //! Trials as lines over sites: which densities went together, and how well they did.
 //! Knows nothing of colors.
 
-use super::search::{Chosen, choose};
+use super::search::{Chosen, choose, label};
 use crate::event::Verdict;
 use crate::run::RunStore;
 use crate::run::searches::TrialPoint;
@@ -67,8 +67,9 @@ pub fn parallel(store: &RunStore, chosen: Chosen) -> Option<ParallelView> {
         is_best: t.trial.number == best,
         is_shown: Some(t.trial.number) == shown,
     };
+    let sites = &search.start.sites;
     Some(ParallelView {
-        sites: search.start.sites.iter().map(|s| s.name.clone()).collect(),
+        sites: sites.iter().map(|s| label(sites, s)).collect(),
         lines: picked.iter().map(line).collect(),
         range,
         hidden,

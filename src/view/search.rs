@@ -303,7 +303,8 @@ pub fn plural(d: Dimension) -> &'static str {
     }
 }
 
-fn label(sites: &[Site], site: &Site) -> String {
+/// A site's name, with what it chooses among where two sites share the name.
+pub fn label(sites: &[Site], site: &Site) -> String {
     let several = sites.iter().filter(|s| s.name == site.name).count() > 1;
     let what = plural(site.dimension);
     if several {
