@@ -78,7 +78,7 @@ impl Engine {
             }
             self.step(n, index);
         }
-        self.workers.iter_mut().for_each(|w| w.refold(&self.program));
+        self.refold();
         stats
     }
 

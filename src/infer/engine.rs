@@ -5,6 +5,7 @@ use super::calibrate::Walker;
 use super::gate::ActiveSets;
 use super::plan;
 use super::program::{Action, Program};
+use super::split::Split;
 use super::walk::{ImageOut, Worker};
 use crate::kernel::{Kernel, Pool};
 use crate::model::checkpoint::{Checkpoint, NormStats};
@@ -12,6 +13,7 @@ use crate::model::spec::NetSpec;
 use crate::model::{Density, Masks, Weights};
 use anyhow::{Result, bail};
 use std::sync::{Barrier, Mutex, PoisonError};
+use std::time::Instant;
 
 /// How to compile.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +90,7 @@ pub struct Engine {
     /// Images side by side, while norms are measured.
     pub(super) walkers: Vec<Walker>,
     images: Vec<Mutex<ImageOut>>,
+    split: Split,
     batch: Batch,
 }
 
@@ -138,6 +141,7 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
         workers: (0..pool.threads()).map(|_| Worker::new(&program)).collect(),
         // Not `vec![_; n]`: a clone keeps no spare room.
         images: (0..n).map(|_| Mutex::new(ImageOut::new(&program))).collect(),
+        split: Split::default(),
         program,
         model,
         kernel: options.kernel,
@@ -190,7 +194,7 @@ impl Engine {
                 _ => {}
             }
         }
-        self.workers.iter_mut().for_each(|w| w.refold(&self.program));
+        self.refold();
     }
 
     /// Sets the static masks, in place of those before (at first the checkpoint's); none are none. A masked filter's
@@ -227,12 +231,12 @@ impl Engine {
                 _ => {}
             }
         }
-        self.workers.iter_mut().for_each(|w| w.refold(&self.program));
+        self.refold();
         Ok(())
     }
 
     /// Runs images, `[n, c, h, w]` normalized, n at most `options.batch`. Allocates nothing.
-    /// Few images are split inside their layers, more are shared out whole; the bits are the same.
+    /// Few images are split inside their layers, if that is faster here; more are shared out whole. The bits are the same.
     ///
     /// # Panics
     /// If `images` is not a whole number of images, or too many.
@@ -254,7 +258,9 @@ impl Engine {
         let image = |i: usize| &images[i * size..][..size];
         if n < self.pool.threads() {
             for i in 0..n {
-                self.workers[0].run(program, image(i), &mut out(i), Some(&mut self.pool));
+                let (start, pool) = (Instant::now(), self.split.next().then_some(&mut self.pool));
+                self.workers[0].run(program, image(i), &mut out(i), pool);
+                self.split.learn(start.elapsed().as_secs_f32());
             }
         } else {
             let work = |i: usize, worker: &mut Worker| worker.run(program, image(i), &mut out(i), None);
@@ -262,6 +268,12 @@ impl Engine {
         }
         self.gather(n);
         &self.batch
+    }
+
+    /// After folded numbers or masks have changed.
+    pub(super) fn refold(&mut self) {
+        self.workers.iter_mut().for_each(|w| w.refold(&self.program));
+        self.split = Split::default();
     }
 
     fn gather(&mut self, n: usize) {

@@ -19,6 +19,7 @@ mod linear;
 mod plan;
 mod plane;
 mod program;
+mod split;
 mod staircase;
 mod tally;
 mod walk;
