@@ -13,7 +13,7 @@ use std::path::Path;
 pub const SCHEMA: u32 = 1;
 
 /// All presets that come with the program: name and text.
-pub const PRESETS: [(&str, &str); 17] = [
+pub const PRESETS: [(&str, &str); 18] = [
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("fbs-fashion", include_str!("../../presets/fbs-fashion.toml")),
     ("dense-fashion", include_str!("../../presets/dense-fashion.toml")),
@@ -40,6 +40,10 @@ pub const PRESETS: [(&str, &str); 17] = [
     ("random-fashion", include_str!("../../presets/random-fashion.toml")),
     ("admm-fashion", include_str!("../../presets/admm-fashion.toml")),
     ("fbs-cifar", include_str!("../../presets/fbs-cifar.toml")),
+    (
+        "dense-vgg16-cifar",
+        include_str!("../../presets/dense-vgg16-cifar.toml"),
+    ),
     (
         "autocompress-vgg16-cifar",
         include_str!("../../presets/autocompress-vgg16-cifar.toml"),
