@@ -128,7 +128,7 @@ fn a_folder_spelled_in_two_ways_is_one_run() {
     let short = run.strip_prefix(&here).expect("inside").to_path_buf();
     let mut session = Session::new(place(dir.path()), std::sync::Arc::new(|| {})).expect("a session");
     session.submit(Ask::OpenRun(run));
-    while session.store().runs.is_empty() {
+    while session.store().runs.is_empty() && session.store().notices.is_empty() {
         session.pump(std::time::Duration::from_millis(20));
         std::thread::yield_now();
     }

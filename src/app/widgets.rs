@@ -98,6 +98,17 @@ pub fn quiet(ui: &mut Ui, text: impl Into<String>) -> Response {
     ui.label(RichText::new(text).font(theme::small()).color(weak))
 }
 
+/// Width of the widest of these small words.
+pub fn widest<'a>(ui: &Ui, words: impl Iterator<Item = &'a str>) -> f32 {
+    let width = |w: &str| {
+        ui.painter()
+            .layout_no_wrap(w.to_owned(), theme::small(), egui::Color32::WHITE)
+            .size()
+            .x
+    };
+    words.map(width).fold(0.0, f32::max)
+}
+
 /// Small, quiet text that never takes a second line; hovering shows what was cut off.
 pub fn quiet_line(ui: &mut Ui, text: &str) -> Response {
     let weak = palette(ui).weak;

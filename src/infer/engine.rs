@@ -13,7 +13,6 @@ use crate::model::spec::NetSpec;
 use crate::model::{Density, Masks, Weights};
 use anyhow::{Result, bail};
 use std::sync::{Barrier, Mutex, PoisonError};
-use std::time::Instant;
 
 /// How to compile.
 #[derive(Clone, Copy, Debug)]
@@ -258,9 +257,9 @@ impl Engine {
         let image = |i: usize| &images[i * size..][..size];
         if n < self.pool.threads() {
             for i in 0..n {
-                let (start, pool) = (Instant::now(), self.split.next().then_some(&mut self.pool));
-                self.workers[0].run(program, image(i), &mut out(i), pool);
-                self.split.learn(start.elapsed().as_secs_f32());
+                let (worker, pool) = (&mut self.workers[0], &mut self.pool);
+                self.split
+                    .time(|is_split| worker.run(program, image(i), &mut out(i), is_split.then_some(pool)));
             }
         } else {
             let work = |i: usize, worker: &mut Worker| worker.run(program, image(i), &mut out(i), None);

@@ -1,13 +1,15 @@
 //! Whether one image is split over all threads or left to one: whichever was faster lately on this machine.
 //! Knows nothing of what is timed.
 //!
-//! A few layers of microseconds each gain little from a second core, and lose if the two share no cache or are threads of one core,
-//! as those of a virtual machine may be from one second to the next. So both ways are tried now and then.
+//! A few layers of microseconds each gain little from a second core, and lose much while that core is worth nothing, as one of a
+//! virtual machine may be from one second to the next. So both ways are tried now and then.
 //!
 //! ```text
 //! try both ways for a short turn
 //! loop: take the faster for a long turn; try the slower again for a short one
 //! ```
+
+use std::time::Instant;
 
 /// Images of a short turn. The first wakes the other threads and counts for nothing.
 const SHORT: u32 = 4;
@@ -20,6 +22,7 @@ const LONG: f32 = 256.0;
 pub(super) struct Split {
     /// Seconds an image on one thread and on all; none until tried.
     secs: [Option<f32>; 2],
+    /// Place in `secs` of the way of this turn.
     way: usize,
     /// Images of this turn that are to come.
     left: u32,
@@ -28,8 +31,14 @@ pub(super) struct Split {
 }
 
 impl Split {
-    /// Whether the next image is to be split. What it took is to be told to [`Split::learn`].
-    pub fn next(&mut self) -> bool {
+    /// Runs one image the way that is due, told whether to split it, and takes in how long that took.
+    pub fn time(&mut self, run: impl FnOnce(bool)) {
+        let (is_split, start) = (self.next(), Instant::now());
+        run(is_split);
+        self.learn(start.elapsed().as_secs_f32());
+    }
+
+    fn next(&mut self) -> bool {
         if self.left == 0 {
             self.turn();
         }
@@ -37,8 +46,7 @@ impl Split {
         self.way == 1
     }
 
-    /// Takes in what the image took.
-    pub fn learn(&mut self, secs: f32) {
+    fn learn(&mut self, secs: f32) {
         if std::mem::take(&mut self.is_first) {
             return;
         }

@@ -119,11 +119,6 @@ impl Session {
 
     /// Does what a front asks. Never blocks on work.
     pub fn submit(&mut self, command: Command) {
-        let command = match command {
-            Command::ResumeRun(folder) => Command::ResumeRun(whole(folder)),
-            Command::OpenRun(folder) => Command::OpenRun(whole(folder)),
-            other => other,
-        };
         // What is asked of runs is meant of what they are.
         if matches!(
             command,
@@ -137,8 +132,8 @@ impl Session {
             Command::Resume(id) => self.control(id, Status::Running, Control::resume, &Order::Resume),
             Command::Stop(id) => self.stop(id),
             Command::Steer(id, steer) => self.steer(id, steer),
-            Command::ResumeRun(folder) => self.go_on(folder),
-            Command::OpenRun(folder) => self.open_run(folder),
+            Command::ResumeRun(folder) => self.go_on(whole(folder)),
+            Command::OpenRun(folder) => self.open_run(whole(folder)),
             Command::Fork { origin, at, experiment } => self.fork(origin, at, *experiment),
             Command::Travel(to) => self.travel(to),
             Command::Open(from) => self.open(from),

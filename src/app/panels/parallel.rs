@@ -15,8 +15,6 @@ use egui::{Align2, Color32, Pos2, Rect, Role, Sense, Shape, Stroke, Ui, WidgetIn
 /// Room for names below and for numbers on the left.
 const NAMES: f32 = 18.0;
 const NUMBERS: f32 = 30.0;
-/// About the width of a letter of a name.
-const LETTER: f32 = 6.5;
 
 /// Paints the panel.
 pub fn parallel_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
@@ -94,8 +92,7 @@ fn axes(ui: &Ui, view: &ParallelView, plot: Rect, p: &Palette) {
         );
     }
     let n = view.sites.len();
-    let longest = view.sites.iter().map(|s| s.chars().count()).max().unwrap_or(0);
-    let room = (LETTER * longest as f32).max(44.0);
+    let room = (widgets::widest(ui, view.sites.iter().map(String::as_str)) + 8.0).max(44.0);
     let each = (room * n as f32 / plot.width()).ceil().max(1.0) as usize;
     for (i, site) in view.sites.iter().enumerate() {
         let x = x_of(plot, i, n);

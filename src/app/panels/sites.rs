@@ -11,9 +11,8 @@ use crate::view::search::{SearchView, SiteRow, amount, plural, search};
 use crate::view::text;
 use egui::{Align2, Rect, Sense, Ui, pos2, vec2};
 
-/// Least width of the sites' names, and about that of a letter; width of a lock and of a number.
+/// Least width of the sites' names, width of a lock and of a number.
 const NAME: f32 = 92.0;
-const LETTER: f32 = 5.6;
 const LOCK: f32 = 52.0;
 const NUMBER: f32 = 46.0;
 
@@ -95,8 +94,8 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, height: f32, state: &mut UiS
         ui.painter().text(pos2(x, mid), align, words, theme::small(), color);
     };
     put(rect.left() + 4.0, Align2::LEFT_CENTER, &row.label, p.text);
-    let longest = view.sites.iter().map(|s| s.label.chars().count()).max().unwrap_or(0);
-    let name = (LETTER * longest as f32 + 8.0).min(0.4 * rect.width()).max(NAME);
+    let names = widgets::widest(ui, view.sites.iter().map(|s| &*s.label)) + 12.0;
+    let name = names.min(0.4 * rect.width()).max(NAME);
     let bar = Rect::from_min_max(
         pos2(rect.left() + name, rect.top()),
         pos2(rect.right() - LOCK - NUMBER, rect.bottom()),
