@@ -4,7 +4,7 @@
 use super::experiment::Experiment;
 use super::jobs::Job;
 use super::pictures::Picture;
-use super::store::RunId;
+use super::state::RunId;
 use crate::event::Steer;
 use crate::model::Density;
 use serde::{Deserialize, Serialize};

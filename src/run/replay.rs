@@ -4,7 +4,7 @@
 use super::experiment::Experiment;
 use super::folder::is_written;
 use super::log;
-use super::store::{RunId, RunState, Status};
+use super::state::{RunId, RunState, Status};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -223,7 +223,7 @@ fn gates(run: &RunState, along: Along) -> [Vec<[f64; 2]>; 2] {
         return Default::default();
     };
     let of_density = || run.gates.iter().filter(|g| g.density == last.density);
-    let points = |share: &dyn Fn(&crate::run::store::GatePoint) -> f32| {
+    let points = |share: &dyn Fn(&crate::run::state::GatePoint) -> f32| {
         let all = of_density().map(|g| [x_of(run, along, g.step, g.at), f64::from(share(g))]);
         all.collect()
     };
