@@ -120,7 +120,8 @@ fn densities_that_were_found_are_what_the_run_is_worth() {
         ending.expect("runs")
     };
     let small = [("train.epochs", "2"), ("train.batch", "50"), ("model.width", "0.12")];
-    let gated: Vec<_> = small.into_iter().chain([("method.grid", "[0.2, 0.5, 1.0]")]).collect();
+    let own = [("method.grid", "[0.2, 0.5, 1.0]"), ("seed", "3")];
+    let gated: Vec<_> = small.into_iter().chain(own).collect();
     let gated = run("fbs-fashion", &gated).model.expect("a model");
     let ending = run(
         "densities-fashion",
@@ -132,6 +133,13 @@ fn densities_that_were_found_are_what_the_run_is_worth() {
     );
     let model = ending.model.clone().expect("a model");
     let header = Checkpoint::load(Path::new(&model)).expect("loads").header;
+    let config = format!("{}/config.toml", ending.run);
+    let config = Experiment::load(&config, &[]).expect("an experiment");
+    assert_eq!(
+        (config.seed, config.split_seed()),
+        (0, 3),
+        "what the gates have not learned from is searched on"
+    );
     let found = header.gate_densities;
     assert_eq!(found.len(), 8, "{found:?}");
     assert_eq!(

@@ -67,10 +67,9 @@ pub fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<Experim
 /// What a fork from the window does.
 pub const FORK: &str = "Go on from here in a new run, with a seed of its own; `secateur fork` takes other settings too";
 
-/// Another way on from an event of a run: the same settings, other draws. Validation images stay what they were.
+/// Another way on from an event of a run: the same settings, other draws.
 pub fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experiment) -> Command {
     let mut experiment = experiment.clone();
-    experiment.data.split_seed = Some(experiment.split_seed());
     // One that no run here has had: the same fork twice would be the same run.
     let like = |r: &&RunState| r.experiment.name == experiment.name;
     let most = store.runs.iter().filter(like).map(|r| r.experiment.seed).max();

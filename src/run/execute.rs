@@ -8,6 +8,7 @@ use super::folder::{Facts, Origin, RunFolder};
 use super::fork::{self, Fork};
 use super::orders;
 use super::outlet::{Outlet, Past};
+use super::probe;
 use super::remote;
 use super::room;
 use super::shelf::Shelf;
@@ -60,6 +61,7 @@ pub fn begin(
     listen: &mut dyn FnMut(&Stamped),
     made: &mut dyn FnMut(&Path),
 ) -> Result<Ending> {
+    let experiment = &apart(experiment);
     let folder = RunFolder::create(&place.runs, experiment)?;
     made(&folder.path);
     let outlet = Outlet::new(folder, Past::default(), false, listen);
@@ -238,6 +240,44 @@ fn worth(checkpoint: &Checkpoint) -> Option<(u64, f32)> {
     measured.map(|m| (m.macs, m.top1)).max_by_key(|(macs, _)| *macs)
 }
 
+/// The model to start from.
+fn start_of(experiment: &Experiment) -> Result<Option<Checkpoint>> {
+    let load = |path: &str| match path {
+        "bundled" => Checkpoint::from_bytes(probe::BUNDLED),
+        path => Checkpoint::load(Path::new(path)),
+    };
+    experiment.start.as_deref().map(load).transpose()
+}
+
+/// The experiment, with validation on the images that the model to start from has set aside itself, unless told otherwise.
+/// One that cannot be read is told of by the run.
+fn apart(experiment: &Experiment) -> Experiment {
+    let mut apart = experiment.clone();
+    if let (None, Ok(Some(start))) = (experiment.data.split_seed, start_of(experiment)) {
+        let made = probe::recipe(&start.header).map(|made| made.split_seed());
+        apart.data.split_seed = made.filter(|&seed| seed != experiment.seed);
+    }
+    apart
+}
+
+/// Why validation may flatter a run that begins with this model.
+fn flattered(start: &Checkpoint, experiment: &Experiment) -> Option<String> {
+    let Some(made) = probe::recipe(&start.header) else {
+        let text = "the model to start from does not say what it has learned from: validation may flatter it";
+        return Some(text.into());
+    };
+    let same = made.data.source == experiment.data.source;
+    let apart = made.split_seed() == experiment.split_seed() && made.data.valid >= experiment.data.valid;
+    (same && !apart).then(|| {
+        format!(
+            "the model to start from has learned from images that validate here; expected data.split_seed = {} and data.valid \
+             at most {}",
+            made.split_seed(),
+            made.data.valid
+        )
+    })
+}
+
 /// What a run stands on.
 struct World<'a, 'b> {
     experiment: &'a Experiment,
@@ -285,15 +325,10 @@ fn work(world: &World) -> Result<Ending> {
         .model
         .build(input, dataset.classes.len())
         .map_err(bad_input)?;
-    let start = experiment
-        .start
-        .as_deref()
-        .map(|path| match path {
-            "bundled" => Checkpoint::from_bytes(super::probe::BUNDLED),
-            path => Checkpoint::load(Path::new(path)),
-        })
-        .transpose()
-        .map_err(bad_input)?;
+    let start = start_of(experiment).map_err(bad_input)?;
+    if let Some(text) = start.as_ref().and_then(|s| flattered(s, experiment)) {
+        emit(Event::Warning { text })?;
+    }
     let best = Checkpoint::load(&run.join(BEST)).ok();
     let best = Cell::new(best.as_ref().and_then(worth));
     let keep = |checkpoint: &Checkpoint| {
@@ -435,4 +470,39 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .map(|s| (*s).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beginning(changes: &[(&str, &str)]) -> Experiment {
+        let all = [("start", "bundled")].iter().chain(changes);
+        let all: Vec<(String, String)> = all.map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        Experiment::load("densities-fashion", &all).expect("preset")
+    }
+
+    #[test]
+    fn a_run_validates_on_what_its_start_has_not_learned_from() {
+        let mut start = Checkpoint::from_bytes(probe::BUNDLED).expect("loads");
+        let made = probe::recipe(&start.header).expect("a recipe");
+        let other = beginning(&[("seed", "9")]);
+        assert_ne!(other.split_seed(), made.split_seed());
+        assert_eq!(apart(&other).split_seed(), made.split_seed());
+        assert_eq!(flattered(&start, &apart(&other)), None);
+        // Asked for by name, it is done, and said.
+        let asked = beginning(&[("data.split_seed", "9")]);
+        assert_eq!(apart(&asked), asked);
+        assert!(flattered(&start, &asked).is_some_and(|text| text.contains("data.split_seed = 0")));
+        let more = beginning(&[("data.valid", "9000")]);
+        assert!(flattered(&start, &apart(&more)).is_some_and(|text| text.contains("at most 5000")));
+        start.header.recipe = String::new();
+        assert!(flattered(&start, &other).is_some());
+    }
+
+    #[test]
+    fn nothing_is_changed_without_a_start() {
+        let alone = Experiment::load("smoke", &[("seed".into(), "9".into())]).expect("preset");
+        assert_eq!(apart(&alone), alone);
+    }
 }

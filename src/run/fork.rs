@@ -37,11 +37,16 @@ pub fn changed(origin: &Path, changes: &[(String, String)]) -> Result<Experiment
     let config = origin.join("config.toml").to_string_lossy().into_owned();
     let old = Experiment::load(&config, &[])?;
     let mut new = Experiment::load(&config, changes)?;
-    if new.seed != old.seed && new.data.split_seed.is_none() {
-        new.data.split_seed = Some(old.split_seed());
-    }
+    keep_split(&old, &mut new);
     allow(&old, &new)?;
     Ok(new)
+}
+
+/// Nothing that was learned from may validate: with another seed, the images stay apart as they were.
+fn keep_split(old: &Experiment, new: &mut Experiment) {
+    if new.data.split_seed.is_none() && new.seed != old.split_seed() {
+        new.data.split_seed = Some(old.split_seed());
+    }
 }
 
 /// The event at which a run's newest whole checkpoint stands.
@@ -74,10 +79,12 @@ pub fn event_of(run: &Path, said: u64) -> Result<Option<u64>> {
 pub fn prepare(fork: &Fork, place: &Place, control: &Control, listen: &mut dyn FnMut(&Stamped)) -> Result<PathBuf> {
     let config = fork.origin.join("config.toml");
     let old = Experiment::load(&config.to_string_lossy(), &[])?;
+    let mut fork = fork.clone();
+    keep_split(&old, &mut fork.experiment);
     allow(&old, &fork.experiment)?;
     let folder = RunFolder::bare(&place.runs, &fork.experiment.name)?;
     let path = folder.path.clone();
-    match fill(folder, fork, &old, place, control, listen) {
+    match fill(folder, &fork, &old, place, control, listen) {
         Ok(()) => Ok(path),
         Err(e) => {
             // It is no run yet, so nothing is lost with it.

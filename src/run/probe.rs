@@ -45,7 +45,7 @@ pub struct OpenModel {
 }
 
 /// How a model was made, if its file says so in words of today.
-fn recipe(header: &Header) -> Option<Experiment> {
+pub(super) fn recipe(header: &Header) -> Option<Experiment> {
     Experiment::parse(&header.recipe, &[]).ok()
 }
 
