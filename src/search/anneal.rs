@@ -5,7 +5,7 @@
 //! ```text
 //! samples:  the uniform vector, then random ones; the best is the first state
 //!           T₀ = median |ΔE| / −ln(start acceptance),  E = −reward
-//! then:     u' = sparsities + U(−m, m), brought to the budget
+//! then:     u' = sparsities, some of them + U(−m, m), brought to the budget
 //!           better: taken;  worse by ΔE: taken with probability exp(−ΔE/T)
 //!           at every proposal T falls geometrically towards T₀ · cooling floor, and m from step towards last step
 //! ```
@@ -15,6 +15,7 @@
 use super::{Measured, Searcher, Space, Steering};
 use crate::event::{Steer, Verdict};
 use anyhow::{Result, ensure};
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub struct AnnealConfig {
     pub step: f32,
     /// Largest change of a density at the last temperature.
     pub last_step: f32,
+    /// Share of the sites that a proposal changes, at least one. With all of them (1, as published) a step in many sites at once
+    /// is hardly ever a better one.
+    pub moved: f32,
     /// Proposals over which acceptance is counted.
     pub window: usize,
     /// Whether bigger sites are pruned no less than smaller ones.
@@ -53,10 +57,11 @@ impl Default for AnnealConfig {
         Self {
             trials: 120,
             samples: 8,
-            start_acceptance: 0.5,
+            start_acceptance: 0.1,
             cooling_floor: 0.003,
             step: 0.35,
-            last_step: 0.08,
+            last_step: 0.05,
+            moved: 0.25,
             window: 20,
             guided: true,
             first: Vec::new(),
@@ -99,6 +104,11 @@ impl AnnealConfig {
             self.last_step > 0.0 && self.last_step <= self.step,
             "search.last_step is {}, expected more than 0 and at most search.step",
             self.last_step
+        );
+        ensure!(
+            self.moved > 0.0 && self.moved <= 1.0,
+            "search.moved is {}, expected more than 0 and at most 1",
+            self.moved
         );
         ensure!(
             self.window >= 1,
@@ -180,16 +190,22 @@ impl Anneal {
             return space.level();
         }
 
-        let AnnealConfig { step, last_step, .. } = self.config;
+        let Some(current) = self.current.as_ref().filter(|_| self.first_temperature.is_some()) else {
+            return space.sites.iter().map(|_| self.rng.random()).collect();
+        };
+        let AnnealConfig {
+            step, last_step, moved, ..
+        } = self.config;
         let step = step * (last_step / step).powf(self.cooled());
-        match &self.current {
-            Some(current) if self.first_temperature.is_some() => current
-                .densities
-                .iter()
-                .map(|d| (1.0 - d + self.rng.random_range(-step..=step)).clamp(0.0, 1.0))
-                .collect(),
-            _ => space.sites.iter().map(|_| self.rng.random()).collect(),
+        let mut wishes: Vec<f32> = current.densities.iter().map(|d| 1.0 - d).collect();
+        let free: Vec<usize> = (0..wishes.len()).filter(|&i| space.locks[i].is_none()).collect();
+        let one = free.choose(&mut self.rng).copied();
+        for i in free {
+            if Some(i) == one || self.rng.random::<f32>() < moved {
+                wishes[i] = (wishes[i] + self.rng.random_range(-step..=step)).clamp(0.0, 1.0);
+            }
         }
+        wishes
     }
 
     fn choose(&mut self, space: &Space) -> Result<Vec<f32>> {
@@ -458,6 +474,35 @@ mod tests {
     }
 
     #[test]
+    fn a_proposal_moves_as_many_free_sites_as_asked_and_at_least_one() {
+        let toy = Toy::layers();
+        toy.with(|space| {
+            let space = Space {
+                locks: (0..8).map(|i| (i >= 3).then_some(0.5)).collect(),
+                ..space.clone()
+            };
+            for (share, expected) in [(1e-6, 1), (1.0, 3)] {
+                let config = AnnealConfig {
+                    moved: share,
+                    ..AnnealConfig::default()
+                };
+                let mut anneal = Anneal::new(config, 1).unwrap();
+                toy.drive_for(&mut anneal, 9);
+                anneal.current = Some(Measured {
+                    densities: vec![0.5; 8],
+                    reward: 0.0,
+                });
+                for _ in 0..20 {
+                    let wishes = anneal.wishes(&space);
+                    let moved = |i: &usize| wishes[*i] != 0.5;
+                    let moved: Vec<usize> = (0..8).filter(moved).collect();
+                    assert!(moved.len() == expected && moved.iter().all(|&i| i < 3), "{moved:?}");
+                }
+            }
+        });
+    }
+
+    #[test]
     fn every_vector_is_guided_within_limits_and_as_near_the_budget_as_rounding_lets_it() {
         let toy = Toy::layers();
         toy.with(|space| {
@@ -543,6 +588,7 @@ mod tests {
         let toy = Toy::layers();
         let config = AnnealConfig {
             trials: 60,
+            start_acceptance: 0.5,
             cooling_floor: 1.0,
             ..AnnealConfig::default()
         };

@@ -293,6 +293,12 @@ const DOCS: &[Doc] = &[
         "Largest change of a density at the last temperature",
     ),
     number(
+        "search.moved",
+        "",
+        SHARE,
+        "Share of the sites that a proposal changes, at least one; 1 as published",
+    ),
+    number(
         "search.window",
         "trials",
         [1.0, 1e6],
