@@ -13,7 +13,7 @@ use std::path::Path;
 pub const SCHEMA: u32 = 1;
 
 /// All presets that come with the program: name and text.
-pub const PRESETS: [(&str, &str); 18] = [
+pub const PRESETS: [(&str, &str); 20] = [
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("fbs-fashion", include_str!("../../presets/fbs-fashion.toml")),
     ("dense-fashion", include_str!("../../presets/dense-fashion.toml")),
@@ -40,6 +40,11 @@ pub const PRESETS: [(&str, &str); 18] = [
     ("random-fashion", include_str!("../../presets/random-fashion.toml")),
     ("admm-fashion", include_str!("../../presets/admm-fashion.toml")),
     ("fbs-cifar", include_str!("../../presets/fbs-cifar.toml")),
+    ("dense-cifar", include_str!("../../presets/dense-cifar.toml")),
+    (
+        "autocompress-cifar",
+        include_str!("../../presets/autocompress-cifar.toml"),
+    ),
     (
         "dense-vgg16-cifar",
         include_str!("../../presets/dense-vgg16-cifar.toml"),
