@@ -216,7 +216,7 @@ pub struct Trial {
     pub reward: f32,
     /// In the reward's units; 0 for searches without one.
     pub temperature: f32,
-    /// Share of the latest proposals that were worse and were taken all the same.
+    /// Of the latest proposals that were worse, the share that was taken all the same.
     pub acceptance: f32,
     /// What became of it.
     pub verdict: Verdict,

@@ -243,6 +243,40 @@ fn a_search_that_is_stopped_keeps_its_best_as_it_was_judged() {
 }
 
 #[test]
+fn a_stop_in_a_later_round_leaves_the_model_of_the_round_before() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let changes = [
+        ("data.limit", "300"),
+        ("data.valid", "100"),
+        ("train.epochs", "2"),
+        ("train.batch", "50"),
+        ("model.width", "0.12"),
+        ("method.search.trials", "10"),
+        ("method.images", "50"),
+        ("method.tolerance", "1.0"),
+    ];
+    let all: Vec<(String, String)> = changes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    let experiment = Experiment::load("autocompress-macs-fashion", &all).expect("preset");
+    let control = Control::default();
+    let (mut searches, mut round) = (0, None);
+    let ending = execute(&experiment, &place(dir.path(), 2), &control, &mut |s| match &s.event {
+        Event::Search(_) => searches += 1,
+        Event::Epoch { top1, macs, .. } if searches == 1 => round = Some((*macs, *top1)),
+        Event::Trial(_) if searches == 2 => control.stop(),
+        _ => {}
+    })
+    .expect("runs");
+    assert_eq!((ending.outcome, searches), (Outcome::Cancelled, 2), "{ending:?}");
+    let best = Path::new(&ending.run).join("models/best.safetensors");
+    let model = Checkpoint::load(&best).expect("the round's model");
+    let [metric] = &model.header.metrics[..] else {
+        panic!("{:?}", model.header.metrics)
+    };
+    assert_eq!(Some((metric.macs, metric.top1)), round);
+    assert_eq!(macs(&model), metric.macs);
+}
+
+#[test]
 fn slimming_cuts_the_smallest_scales_to_the_budget() {
     let told = tell(
         "slimming-fashion",

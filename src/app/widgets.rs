@@ -68,7 +68,7 @@ pub fn meaning(term: &str) -> &'static str {
             "Temperature, in the reward's own units: a trial worse by this much is taken 37 % of the time. It falls as the search \
              goes on (simulated annealing)."
         }
-        "acceptance" => "Share of the latest proposals that were worse and were taken all the same.",
+        "acceptance" => "Of the latest proposals that were worse, the share that was taken all the same.",
         "times" => {
             "Each layer alone, one image at a time, with random weights, measured on this machine. Time falls in steps, because \
              kernels work on whole blocks of filters; only a narrower step saves anything."

@@ -152,8 +152,8 @@ pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
     let whole = meter.whole(&sites);
     for (i, times) in config.rounds().into_iter().enumerate() {
         let name = format!("round {}", i + 1);
-        let next = round(ctx, (config, &meter), &name, &model, whole / times)?;
-        let top1 = train::check(ctx, &next)?;
+        let mut next = round(ctx, (config, &meter), &name, &model, whole / times)?;
+        let top1 = train::check(ctx, &mut next)?;
         if top1 < start - config.tolerance {
             let text = format!(
                 "{name} ({times:.1} times less) ends at {:.2} % of {:.2} %: taken back, the round before was the last",
@@ -167,8 +167,8 @@ pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
         model = next;
     }
     for pass in 1..=config.purify.passes {
-        let next = purify(ctx, (config, &meter), &format!("purification {pass}"), &model)?;
-        let top1 = train::check(ctx, &next)?;
+        let mut next = purify(ctx, (config, &meter), &format!("purification {pass}"), &model)?;
+        let top1 = train::check(ctx, &mut next)?;
         if top1 < start - config.tolerance {
             let text = format!("purification {pass} ends at {:.2} %: taken back", top1 * 100.0);
             (ctx.emit)(Event::Warning { text })?;

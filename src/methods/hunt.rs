@@ -4,7 +4,7 @@
 use super::meter::Meter;
 use super::stages::bad_input;
 use crate::data::{self, Split, batch};
-use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit, Verdict};
+use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
 use crate::infer::{self, Engine, Options, Tally};
 use crate::model::{Checkpoint, Density};
 use crate::prune::{self, Scope, Sites};
@@ -246,15 +246,19 @@ where
     })
 }
 
-/// What a search set out with: its seed and settings as a fingerprint, its budget, and what trials are measured on. A fork that
-/// changes them searches anew.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// What a search set out with: its seed and settings as a fingerprint, its limits, what trials are measured on and worth. A fork
+/// that changes them searches anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Terms {
     searcher: u64,
     /// In the hunt's unit; none if there is no bound.
     budget: Option<f64>,
     images: usize,
     calibrated: usize,
+    floor: f32,
+    /// What nothing right and all right are worth.
+    rewards: [f32; 2],
 }
 
 impl Terms {
@@ -267,6 +271,8 @@ impl Terms {
             budget: hunt.budget.is_finite().then_some(hunt.budget),
             images: hunt.images,
             calibrated: hunt.ground.calibrated(),
+            floor: hunt.floor,
+            rewards: [0.0, 1.0].map(|top1| (hunt.reward)(top1, 1.0)),
         })
     }
 }
@@ -402,10 +408,9 @@ impl<'a> Runner<'a> {
             acceptance: searcher.acceptance(),
             verdict,
         }))?;
-        if let Some(fact) = searcher
-            .fact()
-            .filter(|_| verdict == Verdict::Rejected && number % 50 == 49)
-        {
+        // At its end it should be cold.
+        let is_over = number + 1 >= searcher.trials();
+        if let Some(fact) = searcher.fact().filter(|_| number % 50 == 49 && !is_over) {
             (ctx.emit)(Event::Warning {
                 text: format!("search {}: {fact}", hunt.name),
             })?;

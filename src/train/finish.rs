@@ -32,14 +32,17 @@ pub(super) fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, weights: &Weights, epo
     Ok((ctx.emit)(Event::Kept { model, cost, top1 })?)
 }
 
-/// Measures a model on the validation images at its highest density, and says it. Gives its accuracy.
+/// Measures a model on the validation images at its highest density, says it and writes it into the model. Gives its accuracy.
 ///
 /// # Errors
 /// [`crate::event::Cancelled`].
-pub fn check(ctx: &mut Ctx, model: &Checkpoint) -> Result<f32> {
+pub fn check(ctx: &mut Ctx, model: &mut Checkpoint) -> Result<f32> {
     let highest = model.header.densities.last().copied().unwrap_or(Density::FULL);
     let epoch = ctx.done[1] as u32;
-    Ok(say(ctx, model, (highest, &[]), Split::Valid, epoch)?.top1)
+    let metric = say(ctx, model, (highest, &[]), Split::Valid, epoch)?;
+    let top1 = metric.top1;
+    model.header.metrics = vec![metric];
+    Ok(top1)
 }
 
 /// The end of a run: the model at every kept density, and at the densities that were found for its gates, on validation images,

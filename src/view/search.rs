@@ -369,11 +369,10 @@ fn regime(trials: &[TrialPoint], last: &Trial, is_over: bool) -> Option<Fact> {
             true,
             format!("Accepts everything: {taken} of the last {n} trials; {end}.{why}"),
         )
-    } else if taken == 0 && !is_over {
-        let todo = if t > 0.0 { "; re-heat it, or stop" } else { "" };
+    } else if taken == 0 && t > 0.0 && !is_over {
         (
             true,
-            format!("Frozen: none of the last {n} trials was taken{todo}.{why}"),
+            format!("Frozen: none of the last {n} trials was taken; re-heat it, or stop.{why}"),
         )
     } else {
         (false, format!("Took {taken} of the last {n} trials.{why}"))
