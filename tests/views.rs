@@ -1237,6 +1237,8 @@ fn hypervolume_grows_with_trials_and_seeds_make_a_band() {
         run.ending = ended.clone();
     }
     let mut experiment = (*other.experiment).clone();
+    // From the same start, so it validates on the same images.
+    experiment.data.split_seed = Some(experiment.seed);
     experiment.seed += 1;
     other.experiment = experiment.into();
     other.searches[0].trials.drain(..60);

@@ -288,11 +288,13 @@ fn costs_of(answer: &Answer) -> Costs {
     }
 }
 
-/// Runs that differ in nothing but their seed, and have ended, belong together; every other run stands alone.
+/// Runs that differ in nothing but their seed (also the one that chose their validation images), and have ended, belong together;
+/// every other run stands alone.
 pub(super) fn by_seed<'a>(runs: &[&'a RunState]) -> Vec<Vec<&'a RunState>> {
-    let recipe = |run: &RunState| Experiment {
-        seed: 0,
-        ..(*run.experiment).clone()
+    let recipe = |run: &RunState| {
+        let mut recipe = (*run.experiment).clone();
+        (recipe.seed, recipe.data.split_seed) = (0, None);
+        recipe
     };
     let mut groups: Vec<(Option<Experiment>, Vec<&RunState>)> = Vec::new();
     for run in runs {
