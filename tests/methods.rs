@@ -32,22 +32,23 @@ fn place(runs: &Path, threads: usize) -> Place {
     }
 }
 
-fn tell(preset: &str, changes: &[(&str, &str)], threads: usize) -> Told {
-    let dir = tempfile::tempdir().expect("temp dir");
+/// A preset on few images and a narrow network.
+fn small(preset: &str, changes: &[(&str, &str)]) -> Experiment {
     let common = [
         ("data.limit", "300"),
         ("data.valid", "100"),
         ("train.epochs", "2"),
         ("train.batch", "50"),
         ("model.width", "0.12"),
-        ("method.retrain.epochs", "1"),
     ];
-    let all: Vec<(String, String)> = common
-        .iter()
-        .chain(changes)
-        .map(|(k, v)| ((*k).into(), (*v).into()))
-        .collect();
-    let experiment = Experiment::load(preset, &all).expect("preset");
+    let all = common.iter().chain(changes);
+    let all: Vec<(String, String)> = all.map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    Experiment::load(preset, &all).expect("preset")
+}
+
+fn tell(preset: &str, changes: &[(&str, &str)], threads: usize) -> Told {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let experiment = small(preset, &[&[("method.retrain.epochs", "1")], changes].concat());
     let mut events = Vec::new();
     let ending = execute(
         &experiment,
@@ -112,17 +113,12 @@ fn rivals_meet_their_budget_with_the_densities_they_found() {
 fn densities_that_were_found_are_what_the_run_is_worth() {
     let dir = tempfile::tempdir().expect("temp dir");
     let run = |preset: &str, changes: &[(&str, &str)]| {
-        let common = [("data.limit", "300"), ("data.valid", "100")];
-        let all = common.iter().chain(changes);
-        let all: Vec<(String, String)> = all.map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        let experiment = Experiment::load(preset, &all).expect("preset");
+        let experiment = small(preset, changes);
         let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {});
         ending.expect("runs")
     };
-    let small = [("train.epochs", "2"), ("train.batch", "50"), ("model.width", "0.12")];
     let own = [("method.grid", "[0.2, 0.5, 1.0]"), ("seed", "3")];
-    let gated: Vec<_> = small.into_iter().chain(own).collect();
-    let gated = run("fbs-fashion", &gated).model.expect("a model");
+    let gated = run("fbs-fashion", &own).model.expect("a model");
     let ending = run(
         "densities-fashion",
         &[
@@ -196,17 +192,8 @@ fn a_budget_in_milliseconds_is_met_by_tables_and_the_result_is_timed() {
 #[test]
 fn a_search_that_is_stopped_keeps_its_best_as_it_was_judged() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let changes = [
-        ("data.limit", "300"),
-        ("data.valid", "100"),
-        ("train.epochs", "2"),
-        ("train.batch", "50"),
-        ("model.width", "0.12"),
-        ("method.images", "80"),
-        ("method.calibration", "20"),
-    ];
-    let all: Vec<(String, String)> = changes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-    let experiment = Experiment::load("random-fashion", &all).expect("preset");
+    let changes = [("method.images", "80"), ("method.calibration", "20")];
+    let experiment = small("random-fashion", &changes);
     let control = Control::default();
     let mut best = None;
     let ending = execute(&experiment, &place(dir.path(), 2), &control, &mut |s| {
@@ -243,20 +230,37 @@ fn a_search_that_is_stopped_keeps_its_best_as_it_was_judged() {
 }
 
 #[test]
+fn a_search_that_accepts_everything_is_said_in_the_log() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let changes = [
+        ("start", "bundled"),
+        ("method.search.trials", "60"),
+        ("method.search.start_acceptance", "0.99"),
+        ("method.search.cooling_floor", "1.0"),
+        ("method.search.window", "4"),
+        ("method.images", "20"),
+    ];
+    let experiment = small("densities-fashion", &changes);
+    let control = Control::default();
+    let mut said = Vec::new();
+    execute(&experiment, &place(dir.path(), 2), &control, &mut |s| match &s.event {
+        Event::Warning { text } => said.push(text.clone()),
+        Event::Trial(t) if t.number == 50 => control.stop(),
+        _ => {}
+    })
+    .expect("runs");
+    assert_eq!(said, ["search densities: accepts everything"]);
+}
+
+#[test]
 fn a_stop_in_a_later_round_leaves_the_model_of_the_round_before() {
     let dir = tempfile::tempdir().expect("temp dir");
     let changes = [
-        ("data.limit", "300"),
-        ("data.valid", "100"),
-        ("train.epochs", "2"),
-        ("train.batch", "50"),
-        ("model.width", "0.12"),
         ("method.search.trials", "10"),
         ("method.images", "50"),
         ("method.tolerance", "1.0"),
     ];
-    let all: Vec<(String, String)> = changes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-    let experiment = Experiment::load("autocompress-macs-fashion", &all).expect("preset");
+    let experiment = small("autocompress-macs-fashion", &changes);
     let control = Control::default();
     let (mut searches, mut round) = (0, None);
     let ending = execute(&experiment, &place(dir.path(), 2), &control, &mut |s| match &s.event {
@@ -429,19 +433,7 @@ fn gates_on_a_slimmed_network_leave_its_cuts_alone() {
 fn what_cannot_be_pruned_is_refused_in_one_line() {
     let dir = tempfile::tempdir().expect("temp dir");
     let refuse = |preset: &str, changes: &[(&str, &str)]| {
-        let common = [
-            ("data.limit", "200"),
-            ("data.valid", "100"),
-            ("train.epochs", "1"),
-            ("train.batch", "50"),
-            ("model.width", "0.06"),
-        ];
-        let all: Vec<(String, String)> = common
-            .iter()
-            .chain(changes)
-            .map(|(k, v)| ((*k).into(), (*v).into()))
-            .collect();
-        let experiment = Experiment::load(preset, &all).expect("preset");
+        let experiment = small(preset, changes);
         let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
         assert_eq!(
             (ending.outcome, ending.bad_input),
@@ -450,7 +442,10 @@ fn what_cannot_be_pruned_is_refused_in_one_line() {
         );
         ending.reason.expect("a reason")
     };
-    let untrained = refuse("uniform-fashion", &[("train.lr", "1e-12")]);
+    let untrained = refuse(
+        "uniform-fashion",
+        &[("train.lr", "1e-12"), ("model.width", "0.06"), ("train.epochs", "1")],
+    );
     assert!(untrained.contains("hardly better than chance"), "{untrained}");
     let other = tell("uniform-fashion", &[("method.trials", "1"), ("method.images", "60")], 2).model;
     let path = dir.path().join("other.safetensors");

@@ -155,11 +155,12 @@ fn seqs(run: &Path, wanted: impl Fn(&Event) -> bool) -> Vec<u64> {
 
 fn forked(origin: &Path, at: u64, changes: &[(&str, &str)], dir: &Path) -> PathBuf {
     let changes: Vec<(String, String)> = changes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-    let fork = Fork {
-        origin: origin.to_path_buf(),
-        at,
-        experiment: fork::changed(origin, &changes).expect("may change"),
-    };
+    go_another_way(origin, at, fork::changed(origin, &changes).expect("may change"), dir)
+}
+
+fn go_another_way(origin: &Path, at: u64, experiment: Experiment, dir: &Path) -> PathBuf {
+    let origin = origin.to_path_buf();
+    let fork = Fork { origin, at, experiment };
     let ending = branch(&fork, &place(dir), &Control::default(), &mut |_| {}, &mut |_| {}).expect("forks");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     PathBuf::from(ending.run)
@@ -219,8 +220,11 @@ fn a_fork_learns_on_with_other_settings_from_the_very_step() {
         .map(String::from)
         .to_vec();
     assert_eq!(said, Some((at, changes)));
-    // Its own interruptions change nothing.
-    let again = forked(&whole, at, &[("train.lr", "0.001"), ("seed", "5")], dir.path());
+    // As the window asks for it, with nothing said of validation images: the same.
+    let config = whole.join("config.toml").to_string_lossy().into_owned();
+    let mut asked = Experiment::load(&config, &[]).expect("an experiment");
+    (asked.seed, asked.train.lr) = (5, 0.001);
+    let again = go_another_way(&whole, at, asked, dir.path());
     assert_eq!(work(&again), work(&fork));
 }
 
@@ -245,6 +249,24 @@ fn a_forked_search_keeps_its_trials_and_searches_anew() {
     );
     let origin = secateur::run::replay::at(RunId(0), &whole, at).expect("replays");
     assert_eq!(origin.searches[0].trials, first.trials);
+}
+
+#[test]
+fn a_fork_in_a_search_with_other_limits_or_worths_searches_anew() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = whole("autocompress-fashion", dir.path());
+    let trials = seqs(&whole, |e| matches!(e, Event::Trial(_)));
+    let (first, last) = (trials[5], trials[trials.len() - 2]);
+    for (at, key, value) in [(first, "method.floor", "0.2"), (last, "method.purify.tolerance", "0.3")] {
+        let before = secateur::run::replay::at(RunId(0), &whole, at)
+            .expect("replays")
+            .searches;
+        let fork = forked(&whole, at, &[(key, value)], dir.path());
+        let run = secateur::run::replay::replay(RunId(0), &fork).expect("replays");
+        let names = |s: &secateur::run::searches::SearchState| s.start.name.clone();
+        let anew = run.searches.get(before.len()).map(names);
+        assert_eq!(anew, before.last().map(names), "{key}");
+    }
 }
 
 #[test]

@@ -744,6 +744,8 @@ fn a_search_that_takes_everything_or_nothing_says_so_and_why() {
     expect!["true Accepts everything: 50 of the last 50 trials; it wanders and chooses nothing yet. At temperature 1.00 a usual loss of 0.0100 is taken 99 % of the time."].assert_eq(&said(&monotone(Verdict::Accepted, 60, 1.0)).unwrap_or_default());
     expect!["true Frozen: none of the last 50 trials was taken; re-heat it, or stop. At temperature 1.0e-6 a usual loss of 0.350 is taken 0 % of the time."]
         .assert_eq(&said(&monotone(Verdict::Rejected, 60, 1e-6)).unwrap_or_default());
+    expect!["false Took 0 of the last 50 trials."]
+        .assert_eq(&said(&monotone(Verdict::Rejected, 60, 0.0)).unwrap_or_default());
     expect!["false Best spends 22.5 M MACs of 26.3 M MACs"]
         .assert_eq(&said(&monotone(Verdict::Rejected, 10, 1e-6)).unwrap_or_default());
     // At its end it should be cold.

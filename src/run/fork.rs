@@ -36,17 +36,17 @@ pub struct Fork {
 pub fn changed(origin: &Path, changes: &[(String, String)]) -> Result<Experiment> {
     let config = origin.join("config.toml").to_string_lossy().into_owned();
     let old = Experiment::load(&config, &[])?;
-    let mut new = Experiment::load(&config, changes)?;
-    keep_split(&old, &mut new);
-    allow(&old, &new)?;
-    Ok(new)
+    settle(&old, Experiment::load(&config, changes)?)
 }
 
-/// Nothing that was learned from may validate: with another seed, the images stay apart as they were.
-fn keep_split(old: &Experiment, new: &mut Experiment) {
+/// What was asked for, as a fork may have it. With another seed, the images stay apart as they were: nothing that was learned
+/// from may validate.
+fn settle(old: &Experiment, mut new: Experiment) -> Result<Experiment> {
     if new.data.split_seed.is_none() && new.seed != old.split_seed() {
         new.data.split_seed = Some(old.split_seed());
     }
+    allow(old, &new)?;
+    Ok(new)
 }
 
 /// The event at which a run's newest whole checkpoint stands.
@@ -80,8 +80,7 @@ pub fn prepare(fork: &Fork, place: &Place, control: &Control, listen: &mut dyn F
     let config = fork.origin.join("config.toml");
     let old = Experiment::load(&config.to_string_lossy(), &[])?;
     let mut fork = fork.clone();
-    keep_split(&old, &mut fork.experiment);
-    allow(&old, &fork.experiment)?;
+    fork.experiment = settle(&old, fork.experiment)?;
     let folder = RunFolder::bare(&place.runs, &fork.experiment.name)?;
     let path = folder.path.clone();
     match fill(folder, &fork, &old, place, control, listen) {

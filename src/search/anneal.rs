@@ -40,8 +40,7 @@ pub struct AnnealConfig {
     pub step: f32,
     /// Largest change of a density at the last temperature.
     pub last_step: f32,
-    /// Share of the sites that a proposal changes, at least one. With all of them (1, as published) a step in many sites at once
-    /// is hardly ever a better one.
+    /// Share of the sites that a proposal changes, at least one; 1 as published. Few at once find good vectors in fewer trials.
     pub moved: f32,
     /// Proposals over which acceptance is counted.
     pub window: usize,

@@ -9,7 +9,7 @@ use crate::event::Steer;
 use crate::run::{Command, RunStore};
 use crate::view::search::{SearchView, SiteRow, amount, plural, search};
 use crate::view::text;
-use egui::{Align2, Rect, Sense, Ui, pos2, vec2};
+use egui::{Align2, Rect, Sense, Ui, Vec2, pos2, vec2};
 
 /// Least width of the sites' names, width of a lock and of a number.
 const NAME: f32 = 92.0;
@@ -34,9 +34,11 @@ pub fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &m
     widgets::quiet_line(ui, &said);
     ui.spacing_mut().item_spacing.y = 0.0;
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-        let room = ui.available_height() / view.sites.len().max(1) as f32;
+        let height = (ui.available_height() / view.sites.len().max(1) as f32).clamp(22.0, 34.0);
+        let names = widgets::widest(ui, view.sites.iter().map(|s| &*s.label)) + 12.0;
+        let size = vec2(names.min(0.4 * ui.available_width()).max(NAME), height);
         for i in 0..view.sites.len() {
-            ui.push_id(i, |ui| row_ui(ui, &view, i, room.clamp(22.0, 34.0), state, commands));
+            ui.push_id(i, |ui| row_ui(ui, &view, i, size, state, commands));
         }
     });
 }
@@ -77,10 +79,11 @@ fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, commands: &mut Ve
     });
 }
 
-fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, height: f32, state: &mut UiState, commands: &mut Vec<Command>) {
+/// One site. `size`: the width of its name, its height.
+fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiState, commands: &mut Vec<Command>) {
     let row = &view.sites[i];
     let p = palette(ui);
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), size.y), Sense::click());
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, says(row)));
     if response.clicked() {
         state.layer = Some(row.name.clone());
@@ -94,10 +97,8 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, height: f32, state: &mut UiS
         ui.painter().text(pos2(x, mid), align, words, theme::small(), color);
     };
     put(rect.left() + 4.0, Align2::LEFT_CENTER, &row.label, p.text);
-    let names = widgets::widest(ui, view.sites.iter().map(|s| &*s.label)) + 12.0;
-    let name = names.min(0.4 * rect.width()).max(NAME);
     let bar = Rect::from_min_max(
-        pos2(rect.left() + name, rect.top()),
+        pos2(rect.left() + size.x, rect.top()),
         pos2(rect.right() - LOCK - NUMBER, rect.bottom()),
     );
     let draft = state.search.proposal.as_ref().and_then(|d| d.get(i)).copied();
