@@ -1226,12 +1226,17 @@ fn hypervolume_grows_with_trials_and_seeds_make_a_band() {
     let [line] = &alone.lines[..] else {
         panic!("one run searches")
     };
-    assert_eq!(line.after.len(), 80);
+    let images = store.runs.last().expect("the search").searches[0].start.images as u64;
+    assert_eq!((line.after.len(), line.after[79].0), (80, 80 * images));
     assert!(
-        line.after.is_sorted_by(|a, b| a[1] <= b[1]),
+        line.after.is_sorted_by(|a, b| a.0 < b.0 && a.1[1] <= b.1[1]),
         "covered area never shrinks"
     );
-    assert!(line.after.iter().all(|a| a[0] == a[2] && (0.0..=1.0).contains(&a[1])));
+    assert!(
+        line.after
+            .iter()
+            .all(|(_, a)| a[0] == a[2] && (0.0..=1.0).contains(&a[1]))
+    );
     // Another seed of the same recipe that covered half as much at first.
     let mut other = store.runs.last().expect("the search").clone();
     let ended = store.runs.first().and_then(|r| r.ending.clone());
@@ -1251,5 +1256,5 @@ fn hypervolume_grows_with_trials_and_seeds_make_a_band() {
     };
     assert_eq!(line.after.len(), 20, "as far as both went");
     assert!(line.label.ends_with("2 seeds"));
-    assert!(line.after.iter().all(|a| a[0] <= a[1] && a[1] <= a[2]) && line.after[0][0] < line.after[0][2]);
+    assert!(line.after.iter().all(|(_, a)| a[0] <= a[1] && a[1] <= a[2]) && line.after[0].1[0] < line.after[0].1[2]);
 }

@@ -273,12 +273,12 @@ pub fn times(view: &TimesView) -> Figure {
 pub fn volume(view: &VolumeView, colors: &Colors) -> Figure {
     let series = view.lines.iter().flat_map(|line| {
         let new = |which: usize| {
-            let points = line.after.iter().enumerate();
-            let points = points.map(move |(i, a)| Point::at(i as f64 + 1.0, a[which] * 100.0));
+            let points = line.after.iter();
+            let points = points.map(move |(images, a)| Point::at(*images as f64, a[which] * 100.0));
             let name = if which == 1 { line.label.as_str() } else { "" };
             Series::new(name, ink(colors, Some(line.run)), Kind::Line).with(points)
         };
-        let differ = line.after.iter().any(|a| a[0] < a[2]);
+        let differ = line.after.iter().any(|(_, a)| a[0] < a[2]);
         let band = [0, 2]
             .into_iter()
             .filter(move |_| differ)
@@ -286,7 +286,7 @@ pub fn volume(view: &VolumeView, colors: &Colors) -> Figure {
         band.chain([new(1)]).collect::<Vec<_>>()
     });
     let chart = Chart {
-        x: Axis::new("trials").including(&[0.0]),
+        x: Axis::new("images run in trials").including(&[0.0]),
         y: Axis::new("hypervolume, % of the box").including(&[0.0]),
         series: series.collect(),
         rules: Vec::new(),

@@ -1,5 +1,5 @@
-//! How fast searches pay: the area between a search's non-dominated trials and the whole network at chance, against the number
-//! of trials spent. Runs that differ in their seed alone are one line with its band.
+//! How fast searches pay: the area between a search's non-dominated trials and the whole network at chance, against the images
+//! that trials were measured on. Runs that differ in their seed alone are one line with its band.
 //! Knows nothing of how trials are proposed.
 
 use super::frontier::by_seed;
@@ -21,9 +21,9 @@ pub struct VolumeLine {
     pub run: RunId,
     /// Its name, and the number of seeds if there are several.
     pub label: String,
-    /// After each trial: `[lowest, mean, highest]` over the seeds, as shares of the box from nothing to the whole network's MACs
-    /// and from chance to every image right.
-    pub after: Vec<[f64; 3]>,
+    /// After each trial: images run so far, and `[lowest, mean, highest]` over the seeds, as shares of the box from nothing to
+    /// the whole network's MACs and from chance to every image right.
+    pub after: Vec<(u64, [f64; 3])>,
 }
 
 /// The hypervolumes of all runs that have trials; none without any.
@@ -39,17 +39,17 @@ pub fn volume(store: &RunStore) -> Option<VolumeView> {
 
 fn line(runs: &[&RunState]) -> Option<VolumeLine> {
     let first = runs.first()?;
-    let each: Vec<Vec<f64>> = runs.iter().filter_map(|run| of_run(run)).collect();
+    let each: Vec<Vec<(u64, f64)>> = runs.iter().filter_map(|run| of_run(run)).collect();
     // A seed that stopped early has no say in what came later, so the band ends with the shortest.
     let n = each.iter().map(Vec::len).min()?;
     let after = (0..n).map(|i| {
-        let at = || each.iter().map(|seed| seed[i]);
+        let at = || each.iter().map(|seed| seed[i].1);
         let mean = at().sum::<f64>() / each.len() as f64;
-        [
+        let (least, most) = (
             at().fold(f64::INFINITY, f64::min),
-            mean,
             at().fold(f64::NEG_INFINITY, f64::max),
-        ]
+        );
+        (each[0][i].0, [least, mean, most])
     });
     let label = match each.len() {
         1 => first.title(),
@@ -62,8 +62,8 @@ fn line(runs: &[&RunState]) -> Option<VolumeLine> {
     })
 }
 
-/// The area after each trial of all of a run's searches, in their order.
-fn of_run(run: &RunState) -> Option<Vec<f64>> {
+/// The images run and the area covered after each trial of all of a run's searches, in their order.
+fn of_run(run: &RunState) -> Option<Vec<(u64, f64)>> {
     let whole = run.dense?.macs as f64;
     let classes = run.spec.as_ref()?.classes().ok()?.max(1);
     let reference = Reference {
@@ -80,6 +80,16 @@ fn of_run(run: &RunState) -> Option<Vec<f64>> {
             trial: i as u64,
         })
         .collect();
-    let areas = hypervolumes(&points, reference);
-    Some(areas.into_iter().map(|area| area / everything).collect())
+    let each = run
+        .searches
+        .iter()
+        .flat_map(|s| s.trials.iter().map(|_| s.start.images as u64));
+    let images = each.scan(0, |sum, n| {
+        *sum += n;
+        Some(*sum)
+    });
+    let areas = hypervolumes(&points, reference)
+        .into_iter()
+        .map(|area| area / everything);
+    Some(images.zip(areas).collect())
 }

@@ -1,4 +1,4 @@
-//! Hypervolume against trials spent, a line a method with the band of its seeds.
+//! Hypervolume against images run, a line a method with the band of its seeds.
 //! Knows nothing of searches.
 
 use crate::app::figures::figure_menu;
@@ -40,22 +40,22 @@ pub fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let plot = widgets::plot("hypervolume", p)
         .include_x(0.0)
         .include_y(0.0)
-        .custom_x_axes(vec![widgets::axis(p, Axis::X, "trial")])
+        .custom_x_axes(vec![widgets::axis(p, Axis::X, "images run")])
         .custom_y_axes(vec![widgets::axis(p, Axis::Y, "% of the box")])
         .label_formatter(|at| match at {
             HoverPosition::NearDataPoint {
                 plot_name, position, ..
-            } => Some(format!("{plot_name}\ntrial {}\n{:.2} %", position.x, position.y)),
+            } => Some(format!("{plot_name}\nafter {} images\n{:.2} %", position.x, position.y)),
             HoverPosition::Elsewhere { .. } => None,
         });
     let shown = plot.height(ui.available_height()).show(ui, |plot| {
         for line in &view.lines {
             let color = state.runs.color(p, line.run);
             let points = |which: usize| -> Vec<[f64; 2]> {
-                let at = line.after.iter().enumerate();
-                at.map(|(i, a)| [i as f64 + 1.0, a[which] * 100.0]).collect()
+                let at = line.after.iter();
+                at.map(|(images, a)| [*images as f64, a[which] * 100.0]).collect()
             };
-            if line.after.iter().any(|a| a[0] < a[2]) {
+            if line.after.iter().any(|(_, a)| a[0] < a[2]) {
                 for edge in [0, 2] {
                     let name = format!("{}, edge of the band", line.label);
                     let faint = Line::new(name, PlotPoints::from(points(edge)));
