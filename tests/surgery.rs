@@ -525,13 +525,13 @@ proptest! {
         let x = images(model.spec(), 2, seed);
         let want = naive_all(&model, &x);
         close(&naive_all(&small, &x), &want, "naive");
-        // To the engine a masked filter is dead, whatever constant follows from it here; where none is left they agree.
+        // To burn and the engine a masked filter is dead, whatever constant follows from it here; where none is left they agree.
         let all_live = |m: &Checkpoint| m.masks.values().all(|mask| !mask.filters.contains(&false));
-        if !grouped && all_live(&model) {
-            close(&engine(&model, &x), &want, "engine, masked");
-        }
-        if !grouped && all_live(&small) {
-            close(&engine(&small, &x), &want, "engine, cut");
+        for (m, what) in [(&model, "masked"), (&small, "cut")] {
+            if all_live(m) {
+                close(&burn(m, &x), &want, &format!("burn, {what}"));
+                close(&engine(m, &x), &want, &format!("engine, {what}"));
+            }
         }
         let params = |m: &Checkpoint| m.weights.values().map(|a| a.data.len()).sum::<usize>();
         // A fold may add a bias to each layer.
