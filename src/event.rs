@@ -88,6 +88,14 @@ pub enum Event {
     },
     /// Somebody steered the search.
     Steered(Steer),
+    /// Somebody would have steered the search, which could not follow and goes on as if nothing had been asked.
+    Refused {
+        /// What was asked.
+        #[serde(flatten)]
+        steer: Steer,
+        /// One line.
+        why: String,
+    },
     /// The run was interrupted here and goes on. Says nothing of the work.
     Resumed {
         /// Events that had been said when the memory it goes on from was written.
@@ -183,6 +191,9 @@ pub struct SearchStart {
     pub trials: u64,
     /// Images a trial is measured on, of the validation split.
     pub images: usize,
+    /// Densities that sites are held at from the start, in the order of the sites; empty if none is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Option<f32>>,
 }
 
 /// What became of a trial.

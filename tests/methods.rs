@@ -1,16 +1,20 @@
 //! Every method on few images and a narrow network, through the same door as the command line: what it promises of budgets,
 //! masks and events. How well it prunes is measured on real data, not here.
 
+use burn::tensor::{Tensor, TensorData};
 use secateur::data::{self, batch};
-use secateur::event::{Dimension, Event, Outcome, Trial, Unit, Verdict};
+use secateur::event::{Dimension, Event, Outcome, Site, Steer, Trial, Unit, Verdict};
 use secateur::infer::{self, Options};
-use secateur::model::{Checkpoint, Fractions, cost};
+use secateur::model::net::{Net, Norms, Pass};
+use secateur::model::{Checkpoint, Density, Fractions, cost, zoo};
+use secateur::prune;
 use secateur::run::control::Control;
 use secateur::run::device::DeviceName;
 use secateur::run::execute::{Place, execute};
 use secateur::run::experiment::Experiment;
 use secateur::run::probe::valid_split;
 use std::path::Path;
+use std::sync::Arc;
 
 struct Told {
     events: Vec<Event>,
@@ -372,6 +376,309 @@ fn autocompress_rounds_rise_to_the_target_and_trials_do_not_depend_on_threads() 
     assert_eq!(tell("autocompress-fashion", &changes, 2).trials(), told.trials());
 }
 
+/// Presets with their shortest settings, one for each way of pruning.
+const WAYS: [(&str, &[(&str, &str)]); 8] = [
+    ("uniform-fashion", &[("method.dimensions", "[\"filter\", \"column\"]")]),
+    (
+        "random-fashion",
+        &[("method.trials", "3"), ("method.dimensions", "[\"channel\"]")],
+    ),
+    ("greedy-fashion", &[("method.trials", "26")]),
+    ("amc-fashion", &[("method.search.trials", "4")]),
+    ("slimming-fashion", &[("method.sparse.epochs", "1")]),
+    ("admm-fashion", &[("method.admm.epochs", "1")]),
+    ("autocompress-fashion", ROUNDS),
+    ("autocompress-elements-fashion", ROUNDS),
+];
+
+const ROUNDS: &[(&str, &str)] = &[
+    ("method.target", "{ unit = \"weights\", times = 3.0 }"),
+    ("method.round", "2.0"),
+    ("method.tolerance", "1.0"),
+    ("method.search.trials", "6"),
+    ("method.search.samples", "3"),
+    ("method.admm.epochs", "1"),
+    ("method.purify.search.trials", "8"),
+    ("method.purify.retrain.epochs", "1"),
+];
+
+#[test]
+fn what_every_method_leaves_says_the_same_masked_and_cut_in_burn_and_in_the_engine() {
+    for (preset, changes) in WAYS {
+        let few = [("method.images", "60")];
+        let few = if ["slimming-fashion", "admm-fashion"].contains(&preset) {
+            &few[..0]
+        } else {
+            &few
+        };
+        let model = tell(preset, &[few, changes].concat(), 2).model;
+        let cut = prune::cut(&model).expect("cuts").checkpoint;
+        let x: Vec<f32> = (0..2 * 28 * 28).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+        let engine = |m: &Checkpoint| {
+            let options = Options {
+                batch: 2,
+                ..Options::default()
+            };
+            let mut engine = infer::compile(m, &options).expect("compiles");
+            engine.run(&x).logits.to_vec()
+        };
+        let want = burn(&model, &x);
+        let size = want.iter().fold(1.0f32, |most, v| most.max(v.abs()));
+        for (what, got) in [
+            ("masked, engine", engine(&model)),
+            ("cut, engine", engine(&cut)),
+            ("cut, burn", burn(&cut, &x)),
+        ] {
+            let worst = want
+                .iter()
+                .zip(&got)
+                .fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+            assert!(worst <= 1e-5 * size, "{preset}, {what}: {worst} of {size}");
+        }
+    }
+}
+
+/// Logits by burn, with the norms that were kept.
+fn burn(model: &Checkpoint, x: &[f32]) -> Vec<f32> {
+    let device = DeviceName::Flex.open().expect("opens");
+    let net = Net::new(Arc::new(model.spec().clone()), &model.weights, &device).expect("a net");
+    let [c, h, w] = model.spec().input;
+    let input = Tensor::<4>::from_data(TensorData::new(x.to_vec(), [x.len() / (c * h * w), c, h, w]), &device);
+    let pass = Pass {
+        groups: &[vec![]],
+        norms: Norms::Kept(&model.stats_at(Density::FULL)),
+        dropout: None,
+    };
+    let out = net.forward(&net.params, input, &pass).expect("forward");
+    out.logits.to_data().try_to_vec().expect("floats")
+}
+
+#[test]
+fn locks_hold_in_every_round_and_in_purification() {
+    let locks = "[{ layer = \"conv2\" }, { layer = \"conv3\", dimension = \"filter\", density = 0.5 }]";
+    let told = tell(
+        "autocompress-fashion",
+        &[ROUNDS, &[("method.images", "60"), ("method.locks", locks)]].concat(),
+        2,
+    );
+    let mut searches = Vec::new();
+    for event in &told.events {
+        match event {
+            Event::Search(start) => searches.push((start.clone(), Vec::new())),
+            Event::Trial(trial) => searches.last_mut().expect("a search").1.push(trial.clone()),
+            _ => {}
+        }
+    }
+    assert_eq!(searches.len(), 3, "two rounds and purification");
+    for (round, (start, trials)) in searches.iter().enumerate() {
+        for (i, site) in start.sites.iter().enumerate() {
+            let held = match (site.name.as_str(), site.dimension) {
+                ("conv2", _) => Some(1.0),
+                // It was brought there in the first round.
+                ("conv3", Dimension::Filter) => Some(if round == 0 { 0.5 } else { 1.0 }),
+                _ => None,
+            };
+            assert_eq!(start.held[i], held, "{}: {}", start.name, site.name);
+            let is = |t: &Trial| held.is_none_or(|held| t.densities[i] == held);
+            assert!(trials.iter().all(is), "{}: {}", start.name, site.name);
+        }
+    }
+    let filters = |name: &str| told.model.weights[&format!("{name}.weight")].shape[0];
+    let dense = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.12).expect("builds");
+    let whole = |name: &str| dense.shapes().expect("shapes")[dense.find(name).expect("there")][0];
+    assert_eq!(filters("conv2"), whole("conv2"));
+    assert_eq!(filters("conv3"), whole("conv3").div_ceil(2));
+}
+
+#[test]
+fn what_is_held_while_a_round_searches_stays_held_and_what_is_refused_changes_nothing() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let all = [ROUNDS, &[("method.images", "60"), ("method.retrain.epochs", "1")]].concat();
+    let experiment = small("autocompress-fashion", &all);
+    let control = Control::default();
+    let mut events = Vec::new();
+    execute(&experiment, &place(dir.path(), 2), &control, &mut |s| {
+        let begun = events.iter().any(|e| matches!(e, Event::Search(_)));
+        if let Event::Trial(t) = &s.event
+            && t.number == 1
+            && events.iter().filter(|e| matches!(e, Event::Search(_))).count() == 1
+        {
+            control.steer(Steer::Budget { most: 1.0 });
+            control.steer(Steer::Lock { site: 2, density: 0.75 });
+        }
+        if begun && matches!(&s.event, Event::Search(_)) {
+            control.stop();
+        }
+        events.push(s.event.clone());
+    })
+    .expect("runs");
+    let why = events.iter().find_map(|e| match e {
+        Event::Refused { steer, why } => Some((steer.clone(), why.clone())),
+        _ => None,
+    });
+    let (refused, why) = why.expect("refused");
+    assert_eq!(refused, Steer::Budget { most: 1.0 });
+    assert!(why.contains("nearest that can"), "{why}");
+    let steered: Vec<_> = events.iter().filter(|e| matches!(e, Event::Steered(_))).collect();
+    assert_eq!(steered, [&Event::Steered(Steer::Lock { site: 2, density: 0.75 })]);
+    let starts: Vec<_> = events
+        .iter()
+        .filter_map(|e| if let Event::Search(s) = e { Some(s) } else { None })
+        .collect();
+    let [first, second] = &starts[..] else {
+        panic!("{}", starts.len())
+    };
+    assert_eq!(first.held, []);
+    let same = |s: &Site| (&s.name, s.dimension) == (&first.sites[2].name, first.sites[2].dimension);
+    let held: Vec<Option<f32>> = second.sites.iter().map(|s| same(s).then_some(1.0)).collect();
+    assert_eq!(second.held, held);
+    let line = serde_json::to_string(&Event::Refused {
+        steer: refused,
+        why: "x".into(),
+    })
+    .expect("writes");
+    assert_eq!(line, r#"{"event":"refused","steer":"budget","most":1.0,"why":"x"}"#);
+    let back: Event = serde_json::from_str(&line).expect("reads");
+    assert!(matches!(
+        back,
+        Event::Refused {
+            steer: Steer::Budget { most: 1.0 },
+            ..
+        }
+    ));
+}
+
+#[test]
+fn filters_go_by_the_score_that_is_set() {
+    let shared = [("method.trials", "1"), ("method.images", "60")];
+    let dir = tempfile::tempdir().expect("temp dir");
+    let start = tell(
+        "uniform-fashion",
+        &[&shared[..], &[("method.target.times", "1.2")]].concat(),
+        2,
+    )
+    .model;
+    let path = dir.path().join("start.safetensors");
+    start.save(&path).expect("saves");
+    let mut seen = Vec::new();
+    for score in ["l1", "l2", "norm-scale", "taylor", "geometric-median", "random"] {
+        let quoted = format!("{score:?}");
+        let changes = [
+            ("start", path.to_str().expect("a path")),
+            ("method.score", &quoted),
+            ("method.target.times", "2.0"),
+        ];
+        let told = tell("uniform-fashion", &[&shared[..], &changes].concat(), 2);
+        assert!(macs(&told.model) <= dense_macs(&told) / 2, "{score}");
+        seen.push(told.trials()[0].top1);
+    }
+    // One network, one density for all: what differs is which filters are left.
+    seen.sort_by(f32::total_cmp);
+    seen.dedup();
+    assert!(seen.len() >= 3, "{seen:?}");
+    let refused = small(
+        "uniform-fashion",
+        &[("method.score", "\"norm-scale\""), ("model.arch", "\"lenet5\"")],
+    );
+    let refused = execute(&refused, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
+    assert!(refused.bad_input, "{refused:?}");
+}
+
+#[test]
+fn an_agent_with_the_guaranteed_reward_has_no_budget_and_weighs_error_by_work() {
+    let changes = [
+        ("method.reward", "\"accuracy-guaranteed\""),
+        ("method.search.trials", "6"),
+        ("method.images", "60"),
+    ];
+    let told = tell("amc-fashion", &changes, 2);
+    for t in told.trials() {
+        let expected = -(1.0 - f64::from(t.top1)) * (t.macs as f64).ln();
+        assert!((f64::from(t.reward) - expected).abs() < 1e-4, "{t:?}");
+    }
+    assert!(told.trials().iter().any(|t| t.macs > dense_macs(&told) / 4));
+}
+
+#[test]
+fn densities_are_searched_within_milliseconds_too() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let changes = [
+        ("start", "bundled"),
+        ("method.target", "{ unit = \"ms\", times = 1.5 }"),
+        ("method.search.trials", "4"),
+        ("method.search.samples", "2"),
+        ("method.images", "20"),
+        ("method.locks", "[{ layer = \"conv0\" }]"),
+    ];
+    let timed = |e: &Event| matches!(e, Event::Phase { name, .. } if name.starts_with("timed: "));
+    let control = Control::default();
+    let mut events = Vec::new();
+    execute(
+        &small("densities-fashion", &changes),
+        &place(dir.path(), 1),
+        &control,
+        &mut |s| {
+            // What follows measures all densities on all images.
+            if timed(&s.event) {
+                control.stop();
+            }
+            events.push(s.event.clone());
+        },
+    )
+    .expect("runs");
+    assert!(events.iter().any(timed), "the result is timed");
+    let start = events.iter().find_map(|e| {
+        if let Event::Search(s) = e {
+            Some(s.clone())
+        } else {
+            None
+        }
+    });
+    let start = start.expect("a search");
+    assert_eq!(start.unit, Unit::Ms);
+    assert!((start.budget * 1.5 - start.whole).abs() < 1e-9 * start.whole);
+    for event in &events {
+        if let Event::Trial(t) = event {
+            assert!(t.spent > 0.0 && t.spent <= start.budget * (1.0 + 1e-9), "{t:?}");
+            assert_eq!(t.densities[0], 1.0);
+        }
+    }
+}
+
+#[test]
+fn a_round_that_is_taken_back_leaves_the_best_model_alone() {
+    let changes = [
+        // Training that changes nothing: what is cut off is lost.
+        ("method.admm.lr", "1e-9"),
+        ("method.retrain", "{ epochs = 2, lr = 1e-9 }"),
+        ("method.target", "{ unit = \"macs\", times = 20.0 }"),
+        ("method.round", "1.2"),
+        ("method.tolerance", "0.05"),
+        ("method.images", "60"),
+        ("method.search.trials", "4"),
+        ("method.search.samples", "2"),
+        ("method.purify.passes", "0"),
+        ("train.epochs", "4"),
+    ];
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut events = Vec::new();
+    let ending = execute(
+        &small("autocompress-macs-fashion", &changes),
+        &place(dir.path(), 2),
+        &Control::default(),
+        &mut |s| events.push(s.event.clone()),
+    )
+    .expect("runs");
+    let back = |e: &&Event| matches!(e, Event::Warning { text } if text.contains("taken back"));
+    assert_eq!(events.iter().filter(back).count(), 1, "{ending:?}");
+    let best = Checkpoint::load(&Path::new(&ending.run).join("models/best.safetensors")).expect("the best");
+    assert_eq!(
+        Some(macs(&best)),
+        ending.macs,
+        "as many as the last round that was good"
+    );
+}
+
 #[test]
 fn single_weights_are_pruned_to_the_count() {
     let changes = [
@@ -451,9 +758,25 @@ fn what_cannot_be_pruned_is_refused_in_one_line() {
     let path = dir.path().join("other.safetensors");
     other.save(&path).expect("saves");
     let start = path.to_str().expect("a path").to_owned();
-    let far = refuse(
-        "uniform-fashion",
-        &[("start", &start), ("method.target", "{ unit = \"macs\", times = 1e6 }")],
+    let times = ("method.target", "{ unit = \"macs\", times = 1e6 }");
+    for preset in ["uniform-fashion", "greedy-fashion"] {
+        let far = refuse(preset, &[("start", &start), times]);
+        assert!(far.contains("cannot be met") && far.contains("nearest"), "{far}");
+    }
+    let lock = |text: &str| {
+        refuse(
+            "uniform-fashion",
+            &[("start", &start), ("method.images", "60"), ("method.locks", text)],
+        )
+    };
+    let gone = lock("[{ layer = \"conv9\" }]");
+    assert!(
+        gone.contains("conv9, which m-cifarnet does not have; expected one of conv0,"),
+        "{gone}"
     );
-    assert!(far.contains("cannot be met") && far.contains("nearest"), "{far}");
+    let nothing = lock("[{ layer = \"conv1\", density = 0.0 }]");
+    assert!(
+        nothing.contains("site conv1 cannot be held at a density of 0"),
+        "{nothing}"
+    );
 }

@@ -253,6 +253,7 @@ impl Talker {
             tied: Vec::new(),
         };
         let search = SearchStart {
+            held: Vec::new(),
             name: "round 1".into(),
             sites: spec.convs().iter().map(site).collect(),
             unit: Unit::Macs,

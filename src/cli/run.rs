@@ -266,6 +266,7 @@ fn say(json: Json, stamped: &Stamped) {
             eprintln!("{at}  ADMM update {update}: ‖W − Z‖ / ‖W‖ at most {worst:.3}");
         }
         Event::Steered(steer) => eprintln!("{at}  steered: {steer:?}"),
+        Event::Refused { steer, why } => eprintln!("{at}  not followed: {steer:?}: {why}"),
         Event::Resumed { from, mended } => {
             mended.iter().for_each(|text| eprintln!("{at}  mended: {text}"));
             eprintln!("{at}  goes on from event {from}");

@@ -9,10 +9,11 @@
 //! W ← Π(W); retrain with what is zero held zero
 //! ```
 
-use super::hunt::{Found, scope};
+use super::hunt::Found;
+use super::locks::{self, Lock};
 use super::meter::Meter;
 use super::stages::{self, Stretch, Target, check_dimensions};
-use crate::event::{Dimension, Event, Residual};
+use crate::event::{Dimension, Event, Residual, Unit};
 use crate::model::{Array, Checkpoint, Weights};
 use crate::prune::{self, Scope, Sites};
 use crate::search::Space;
@@ -214,13 +215,8 @@ pub fn along(
     dimension: Dimension,
     how: &Admm,
 ) -> Result<Checkpoint> {
-    let scope = Scope {
-        dimensions: vec![dimension],
-        // Floors held when the densities were found; sites may be smaller by now.
-        floor: 0.0,
-        ..Scope::default()
-    };
-    let sites = Sites::new(model, &scope)?;
+    // Floors held when the densities were found; sites may be smaller by now.
+    let sites = Sites::new(model, &Scope::new(&[dimension], 0.0, Unit::Macs))?;
     let densities: Vec<f32> = sites.list.iter().map(|s| found.at(&s.name, dimension)).collect();
     let mut pulled = Pulled::new(sites.clone(), densities.clone(), &model.weights, how)?;
     if pulled.dual.is_empty() {
@@ -245,6 +241,8 @@ pub struct AdmmConfig {
     pub dimensions: Vec<Dimension>,
     /// Least kept share of a layer.
     pub floor: f32,
+    /// Layers that are left alone.
+    pub locks: Vec<Lock>,
     /// Training towards sparse weights.
     pub admm: Admm,
     /// Training afterwards, with zeros held.
@@ -257,6 +255,7 @@ impl Default for AdmmConfig {
             target: Target::default(),
             dimensions: vec![Dimension::Filter, Dimension::Column],
             floor: 0.05,
+            locks: Vec::new(),
             admm: Admm::default(),
             retrain: Stretch::default(),
         }
@@ -282,16 +281,16 @@ impl AdmmConfig {
 /// # Errors
 /// [`crate::event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
-    let (mut model, _) = stages::trained(ctx)?;
+    let (mut model, _) = stages::trained(ctx, &config.locks)?;
     let unit = config.target.unit;
-    let sites = Sites::new(&model, &scope(&config.dimensions, config.floor, unit))?;
-    let n = sites.list.len();
+    let sites = Sites::new(&model, &Scope::new(&config.dimensions, config.floor, unit)).map_err(stages::bad_input)?;
+    locks::check_sites(&config.locks, &sites.list)?;
     let meter = Meter::new(ctx, unit, &model)?;
     let budget = meter.whole(&sites) / config.target.times;
     let space = Space {
         sites: &sites.list,
-        floor: vec![config.floor; n],
-        locks: vec![None; n],
+        floor: vec![config.floor; sites.list.len()],
+        locks: locks::over(&config.locks, &sites.list),
         budget,
         spent: &|densities| meter.spent(&sites, densities),
     };
@@ -299,6 +298,7 @@ pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
         densities: space.uniform().map_err(stages::bad_input)?,
         sites: sites.list.clone(),
         reward: 0.0,
+        held: Vec::new(),
     };
     for &dimension in &config.dimensions {
         let stage = format!("{} ADMM", stages::word(dimension));
@@ -313,11 +313,12 @@ pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
 mod tests {
     use super::*;
     use crate::model::zoo;
-    use crate::prune::tests::model;
+    use crate::model::{NetSpec, Op};
+    use crate::prune::tests::{conv, model, node};
 
     fn pulled(rho: f32) -> (Pulled, Weights) {
         let model = model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.1).expect("builds"), 1);
-        let scope = scope(&[Dimension::Filter], 0.1, crate::event::Unit::Macs);
+        let scope = Scope::new(&[Dimension::Filter], 0.1, Unit::Macs);
         let sites = Sites::new(&model, &scope).expect("sites");
         let densities = vec![0.5; sites.list.len()];
         let how = Admm {
@@ -373,6 +374,59 @@ mod tests {
             residuals.push(worst);
         }
         assert!(residuals[5] < 1e-3, "{residuals:?}");
+    }
+
+    /// One cycle on four filters of four columns, of which two are to stay: ρ = 0.1, lr = 0.5, 0.2 as the loss's gradient.
+    #[test]
+    fn a_cycle_is_that_of_the_paper() {
+        const M: [f32; 16] = [
+            3.0, -1.0, 0.0, 2.0, 0.5, 0.5, -0.5, 0.5, -2.0, 1.0, 4.0, -1.0, 1.0, 0.0, -1.0, 0.0,
+        ];
+        const W1: [f32; 16] = [
+            2.9, -1.1, -0.1, 1.9, 0.375, 0.375, -0.575, 0.375, -2.1, 0.9, 3.9, -1.1, 0.85, -0.1, -1.05, -0.1,
+        ];
+        let linear = Op::Linear {
+            outputs: 2,
+            bias: false,
+        };
+        let spec = NetSpec {
+            name: "m".into(),
+            input: [4, 1, 1],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("m", conv(4, 1, 0, false), &[0]),
+                node("flat", Op::Flatten, &[1]),
+                node("last", linear, &[2]),
+            ],
+        };
+        let mut model = model(spec, 1);
+        model.weights.get_mut("m.weight").expect("there").data = M.to_vec();
+        let sites = Sites::new(&model, &Scope::new(&[Dimension::Filter], 0.0, Unit::Macs)).expect("sites");
+        let how = Admm {
+            rho: 0.1,
+            growth: 1.0,
+            ..Admm::default()
+        };
+        let mut pulled = Pulled::new(sites, vec![0.5], &model.weights, &how).expect("projects");
+        let mut gradients = Gradients::from([("m.weight".to_owned(), vec![0.2; 16])]);
+        pulled.add(&model.weights, &mut gradients);
+        let w = &mut model.weights.get_mut("m.weight").expect("there").data;
+        w.iter_mut()
+            .zip(&gradients["m.weight"])
+            .for_each(|(w, g)| *w -= 0.5 * g);
+        let near = |got: &[f32], expected: &[f32]| got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(near(w, &W1), "{w:?}");
+
+        let residuals = pulled.update(&model.weights).expect("updates");
+        let stays = |i: usize| (i / 4).is_multiple_of(2);
+        let part = |of: bool| -> Vec<f32> { (0..16).map(|i| if stays(i) == of { W1[i] } else { 0.0 }).collect() };
+        let (z, u) = (&pulled.target["m.weight"].data, &pulled.dual["m.weight"]);
+        assert!(near(z, &part(true)), "{z:?}");
+        assert!(near(u, &part(false)), "{u:?}");
+        let norm = W1.iter().map(|w| w * w).sum::<f32>().sqrt();
+        assert!((residuals[0].value - 1.611_676 / norm).abs() < 1e-6, "{residuals:?}");
+        let penalty: f32 = W1.iter().zip(z).zip(u).map(|((w, z), u)| (w - z + u).powi(2)).sum();
+        assert!((pulled.rho / 2.0 * penalty - 0.5195).abs() < 1e-4);
     }
 
     #[test]

@@ -2,22 +2,30 @@
 //! much of it stays; it learns from the accuracy that the whole walk earned.
 //! Knows nothing of how the agent learns or how trials are measured.
 
-use super::rivals::{self, RivalConfig};
+use super::locks::Lock;
+use super::ranking::Ranking;
+use super::rivals::{self, Reward, RivalConfig};
 use super::stages::{Stretch, Target};
-use crate::event::{Dimension, Site};
+use crate::event::{Dimension, Site, Unit};
 use crate::model::{Checkpoint, Op, cost};
 use crate::search::amc::Features;
 use crate::search::{self, Amc};
 use crate::train::Ctx;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// Settings of AMC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AmcConfig {
-    /// How much is to go.
+    /// How much is to go; with the accuracy-guaranteed reward, in what is counted.
     pub target: Target,
+    /// What the agent learns from.
+    pub reward: Reward,
+    /// Which filters go first: those of the lowest score. The released code takes `l1`.
+    pub score: Ranking,
+    /// Layers that are left alone.
+    pub locks: Vec<Lock>,
     /// Validation images a trial is measured on.
     pub images: usize,
     /// Training images that norms are measured on anew before each trial; 0 leaves them as they are, as the papers do.
@@ -35,6 +43,9 @@ impl Default for AmcConfig {
         } = RivalConfig::default();
         Self {
             target: Target::default(),
+            reward: Reward::default(),
+            score: Ranking::default(),
+            locks: Vec::new(),
             images,
             calibration,
             retrain: Stretch::default(),
@@ -50,6 +61,10 @@ impl AmcConfig {
     /// One line naming the key, its value and what was expected.
     pub fn check(&self) -> Result<()> {
         self.rival().check()?;
+        ensure!(
+            self.reward == Reward::Accuracy || self.target.unit != Unit::Ms,
+            "method.target.unit is ms, expected macs or weights with method.reward = \"accuracy-guaranteed\""
+        );
         self.search.check()
     }
 
@@ -58,6 +73,8 @@ impl AmcConfig {
         RivalConfig {
             target: self.target,
             dimensions: vec![Dimension::Filter],
+            score: self.score,
+            locks: self.locks.clone(),
             trials: self.search.trials,
             images: self.images,
             calibration: self.calibration,
@@ -73,7 +90,7 @@ impl AmcConfig {
 /// [`crate::event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
     let seed = ctx.seed;
-    rivals::run(ctx, &config.rival(), "amc", |model, sites| {
+    rivals::run(ctx, &config.rival(), ("amc", config.reward), |model, sites| {
         let features: Result<Vec<Features>> = sites
             .list
             .iter()

@@ -8,20 +8,25 @@
 //!     for dimension in dimensions: model ← ADMM(model, dimension, rates); cut what fell off
 //!     model ← retrain(model), zeros held
 //!     stop with the last good model if it lost too much
-//! for each pass: thresholds ← anneal; remove what is below them and all dead paths; retrain
+//! for each pass: thresholds ← sweep, anneal; remove what is below them and all dead paths; retrain
 //! ```
 
 use super::admm::{self, Admm};
-use super::hunt::{self, Hunt, Structures, hunt, scope};
+use super::hunt::{self, Hunt, Structures, hunt};
+use super::locks::{self, Lock};
 use super::meter::Meter;
+use super::ranking::Ranking;
 use super::stages::{self, Stretch, Target, check_dimensions, retrain};
 use crate::event::{Dimension, Event};
 use crate::model::Checkpoint;
-use crate::prune::{self, Sites};
+use crate::prune::{self, Scope, Sites};
 use crate::search::{Anneal, AnnealConfig};
 use crate::train::{self, Ctx};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+
+/// Thresholds that purification tries for all sites at once, as shares of a site's mean score.
+const THRESHOLDS: [f32; 5] = [0.05, 0.1, 0.2, 0.3, 0.5];
 
 /// Settings of AutoCompress.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +40,10 @@ pub struct AutoCompressConfig {
     pub dimensions: Vec<Dimension>,
     /// Least kept share of a layer in one round.
     pub floor: f32,
+    /// Which parts searches leave out first: those of the lowest score. ADMM goes by ‖w‖₂, which its projections are by.
+    pub score: Ranking,
+    /// Layers that are left alone, or pruned to a given density in the first round and left alone from there.
+    pub locks: Vec<Lock>,
     /// Accuracy on validation images that may be lost; a round that loses more is taken back and is the last.
     pub tolerance: f32,
     /// Validation images a trial is measured on.
@@ -72,6 +81,8 @@ impl Default for AutoCompressConfig {
             round: 2.0,
             dimensions: vec![Dimension::Filter, Dimension::Column],
             floor: 0.1,
+            score: Ranking::default(),
+            locks: Vec::new(),
             tolerance: 0.02,
             images: 1000,
             calibration: 64,
@@ -146,13 +157,16 @@ impl AutoCompressConfig {
 /// # Errors
 /// [`crate::event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
-    let (mut model, start) = stages::trained(ctx)?;
+    let (mut model, start) = stages::trained(ctx, &config.locks)?;
+    ctx.least = start - config.tolerance;
     let meter = Meter::new(ctx, config.target.unit, &model)?;
-    let sites = Sites::new(&model, &scope(&config.dimensions, config.floor, config.target.unit))?;
+    let sites = sites(ctx, config, &model)?;
+    locks::check_sites(&config.locks, &sites.list)?;
     let whole = meter.whole(&sites);
+    let mut locks = config.locks.clone();
     for (i, times) in config.rounds().into_iter().enumerate() {
         let name = format!("round {}", i + 1);
-        let mut next = round(ctx, (config, &meter), &name, &model, whole / times)?;
+        let mut next = round(ctx, (config, &meter), &name, &model, (&mut locks, whole / times))?;
         let top1 = train::check(ctx, &mut next)?;
         if top1 < start - config.tolerance {
             let text = format!(
@@ -167,10 +181,11 @@ pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
         model = next;
     }
     for pass in 1..=config.purify.passes {
-        let mut next = purify(ctx, (config, &meter), &format!("purification {pass}"), &model)?;
+        let name = format!("purification {pass}");
+        let mut next = purify(ctx, (config, &meter), &name, &model, &mut locks)?;
         let top1 = train::check(ctx, &mut next)?;
         if top1 < start - config.tolerance {
-            let text = format!("purification {pass} ends at {:.2} %: taken back", top1 * 100.0);
+            let text = format!("{name} ends at {:.2} %: taken back", top1 * 100.0);
             (ctx.emit)(Event::Warning { text })?;
             break;
         }
@@ -180,20 +195,29 @@ pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
     Ok(model)
 }
 
-/// Search, ADMM, retraining: to at most `budget`.
+/// What can be decided of a model.
+fn sites(ctx: &Ctx, config: &AutoCompressConfig, model: &Checkpoint) -> Result<Sites> {
+    let score = config.score.score(ctx, model)?;
+    let scope = Scope::new(&config.dimensions, config.floor, config.target.unit).by(score);
+    Sites::new(model, &scope).map_err(stages::bad_input)
+}
+
+/// Search, ADMM, retraining: to at most `budget`. What was held in the search is left alone from there.
 fn round(
     ctx: &mut Ctx,
     (config, meter): (&AutoCompressConfig, &Meter),
     name: &str,
     model: &Checkpoint,
-    budget: f64,
+    (locks, budget): (&mut Vec<Lock>, f64),
 ) -> Result<Checkpoint> {
-    let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
+    let sites = sites(ctx, config, model)?;
     let ground = Structures::new(ctx, model, &sites, meter, config.calibration);
     let searched = Hunt {
         name: name.to_owned(),
         ground: &ground,
         floor: config.floor,
+        held: locks::over(locks, &sites.list),
+        first: Vec::new(),
         unit: meter.unit,
         budget,
         images: config.images,
@@ -201,6 +225,7 @@ fn round(
     };
     let anneal = Anneal::new(config.search.clone(), ctx.seed)?;
     let found = hunt(ctx, &format!("{name}/search"), &searched, anneal)?;
+    *locks = locks::after(&found.sites, &found.held);
     let mut near = model.clone();
     for &dimension in &config.dimensions {
         let stage = format!("{name}/{} ADMM", stages::word(dimension));
@@ -215,16 +240,20 @@ fn round(
     )
 }
 
-/// Phase 2: thresholds below which parts are removed, found by the same search: as much as possible may go while the
-/// accuracy stays. Dead paths fall with the cut.
+/// Phase 2: of each site goes what scores below a threshold of its own, so that as much as possible goes while the accuracy
+/// stays. One threshold for all is swept first; from the best of those the same search goes on with a density for each site,
+/// which says the same as a threshold. Dead paths fall with the cut.
 fn purify(
     ctx: &mut Ctx,
     (config, meter): (&AutoCompressConfig, &Meter),
     name: &str,
     model: &Checkpoint,
+    locks: &mut Vec<Lock>,
 ) -> Result<Checkpoint> {
     let purify = &config.purify;
-    let sites = Sites::new(model, &scope(&config.dimensions, config.floor, config.target.unit))?;
+    let sites = sites(ctx, config, model)?;
+    let below = |t: f32| sites.densities_above(&vec![t; sites.list.len()], &model.weights);
+    let swept: Result<Vec<Vec<f32>>> = THRESHOLDS.into_iter().map(below).collect();
     let whole = meter.whole(&sites);
     let ground = Structures::new(ctx, model, &sites, meter, config.calibration);
     let least = hunt::whole(ctx, &ground, usize::MAX)? - purify.tolerance;
@@ -232,6 +261,8 @@ fn purify(
         name: name.to_owned(),
         ground: &ground,
         floor: config.floor,
+        held: locks::over(locks, &sites.list),
+        first: swept?,
         unit: meter.unit,
         budget: f64::INFINITY,
         images: usize::MAX,
@@ -246,6 +277,7 @@ fn purify(
     };
     let anneal = Anneal::new(purify.search.clone(), ctx.seed)?;
     let found = hunt(ctx, &format!("{name}/search"), &searched, anneal)?;
+    *locks = locks::after(&found.sites, &found.held);
     // Where nothing can go without loss, the retraining is still due: rounds end with a short one.
     let pure = if found.reward > 0.0 {
         let masks = sites.masks(&found.densities, &model.weights)?;
@@ -282,5 +314,6 @@ mod tests {
         assert_eq!(rounds(10.0), [2.0, 4.0, 8.0, 10.0]);
         assert_eq!(rounds(8.0), [2.0, 4.0, 8.0]);
         assert_eq!(rounds(1.5), [1.5]);
+        assert_eq!(rounds(52.2), [2.0, 4.0, 8.0, 16.0, 32.0, 52.2]);
     }
 }

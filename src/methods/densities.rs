@@ -3,6 +3,8 @@
 //! Knows nothing of how gates are computed.
 
 use super::hunt::{Ground, Hunt, hunt};
+use super::locks::{self, Lock};
+use super::meter::{self, Meter};
 use super::stages::{self, Target};
 use crate::event::{BadInput, Dimension, Site, Unit};
 use crate::infer::Engine;
@@ -20,6 +22,8 @@ pub struct DensitiesConfig {
     pub target: Target,
     /// Validation images a trial is measured on.
     pub images: usize,
+    /// Layers whose gates are left alone.
+    pub locks: Vec<Lock>,
     /// Annealing.
     pub search: AnnealConfig,
 }
@@ -29,6 +33,7 @@ impl Default for DensitiesConfig {
         Self {
             target: Target::default(),
             images: 1000,
+            locks: Vec::new(),
             search: AnnealConfig {
                 // Which layer can do with fewer channels is not known from its size.
                 guided: false,
@@ -46,8 +51,8 @@ impl DensitiesConfig {
     pub fn check(&self) -> Result<()> {
         self.target.check()?;
         ensure!(
-            self.target.unit == Unit::Macs,
-            "method.target.unit is weights or ms, expected macs: what gates are counted in"
+            self.target.unit != Unit::Weights,
+            "method.target.unit is weights, expected macs or ms: gates leave all weights where they are"
         );
         ensure!(self.images >= 1, "method.images is 0, expected at least 1");
         self.search.check()
@@ -57,11 +62,12 @@ impl DensitiesConfig {
 /// The gates of a network.
 struct Gates<'a> {
     model: &'a Checkpoint,
+    meter: &'a Meter,
     sites: Vec<Site>,
 }
 
 impl<'a> Gates<'a> {
-    fn new(model: &'a Checkpoint) -> Result<Self> {
+    fn new(model: &'a Checkpoint, meter: &'a Meter) -> Result<Self> {
         let spec = model.spec();
         let shapes = spec.shapes()?;
         let layers = cost::by_layer(spec, &model.masks, &Fractions::dense(spec))?;
@@ -77,7 +83,7 @@ impl<'a> Gates<'a> {
                 tied: Vec::new(),
             });
         }
-        Ok(Self { model, sites })
+        Ok(Self { model, meter, sites })
     }
 
     fn densities(densities: &[f32]) -> Vec<Density> {
@@ -98,7 +104,13 @@ impl Ground for Gates<'_> {
     }
 
     fn spent(&self, densities: &[f32]) -> f64 {
-        self.cost(densities)[0] as f64
+        match self.meter.unit {
+            Unit::Ms => {
+                let layers = meter::gated_layers(self.model, &Self::densities(densities));
+                self.meter.ms(&layers.unwrap_or_default())
+            }
+            _ => self.cost(densities)[0] as f64,
+        }
     }
 
     fn cost(&self, densities: &[f32]) -> [u64; 2] {
@@ -131,19 +143,26 @@ pub fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint> {
         let text = "densities are searched for a model with gates: expected one as `start`";
         return Err(BadInput(text.into()).into());
     }
-    let (model, _) = stages::trained(ctx)?;
-    let gates = Gates::new(&model)?;
+    let (model, _) = stages::trained(ctx, &config.locks)?;
+    let meter = Meter::new(ctx, config.target.unit, &model)?;
+    let gates = Gates::new(&model, &meter)?;
+    locks::check_sites(&config.locks, &gates.sites)?;
+    let budget = gates.spent(&vec![1.0; gates.sites.len()]) / config.target.times;
     let lowest = model.header.densities.first().copied().unwrap_or(Density::FULL);
     let searched = Hunt {
         name: "densities".into(),
         ground: &gates,
         floor: lowest.as_fraction() as f32,
-        unit: config.target.unit,
-        budget: gates.spent(&vec![1.0; gates.sites.len()]) / config.target.times,
+        held: locks::over(&config.locks, &gates.sites),
+        first: Vec::new(),
+        unit: meter.unit,
+        budget,
         images: config.images,
         reward: &|top1, _| top1,
     };
     let anneal = Anneal::new(config.search.clone(), ctx.seed)?;
     let found = hunt(ctx, "search", &searched, anneal)?;
-    gates.at(&found.densities)
+    let model = gates.at(&found.densities)?;
+    meter.say(ctx, &model, budget)?;
+    Ok(model)
 }

@@ -7,7 +7,7 @@ use crate::data::{self, Split, batch};
 use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
 use crate::infer::{self, Engine, Options, Tally};
 use crate::model::{Checkpoint, Density};
-use crate::prune::{self, Scope, Sites};
+use crate::prune::{self, Sites};
 use crate::search::{Searcher, Space};
 use crate::train::{Ctx, Snapshot};
 use anyhow::{Result, ensure};
@@ -77,16 +77,6 @@ impl<'a> Structures<'a> {
     }
 }
 
-/// All that can be decided in these dimensions.
-pub fn scope(dimensions: &[Dimension], floor: f32, unit: Unit) -> Scope {
-    Scope {
-        dimensions: dimensions.to_vec(),
-        floor,
-        unit,
-        ..Scope::default()
-    }
-}
-
 impl Ground for Structures<'_> {
     fn model(&self) -> &Checkpoint {
         self.model
@@ -151,6 +141,10 @@ pub struct Hunt<'a> {
     pub ground: &'a dyn Ground,
     /// Least density of a site.
     pub floor: f32,
+    /// Densities that sites are held at, unless somebody frees them.
+    pub held: Vec<Option<f32>>,
+    /// Vectors to try before the search's own.
+    pub first: Vec<Vec<f32>>,
     /// What the budget counts.
     pub unit: Unit,
     /// What must not be exceeded.
@@ -159,6 +153,14 @@ pub struct Hunt<'a> {
     pub images: usize,
     /// What the search makes large, from accuracy and what is spent.
     pub reward: &'a dyn Fn(f32, f64) -> f32,
+}
+
+impl Hunt<'_> {
+    /// What is held; empty if nothing is.
+    fn held(&self) -> Vec<Option<f32>> {
+        let any = self.held.iter().any(Option::is_some);
+        if any { self.held.clone() } else { Vec::new() }
+    }
 }
 
 /// The best vector of a search.
@@ -170,6 +172,8 @@ pub struct Found {
     pub sites: Vec<Site>,
     /// Its reward.
     pub reward: f32,
+    /// Densities that sites were held at in the end.
+    pub held: Vec<Option<f32>>,
 }
 
 impl Found {
@@ -197,10 +201,13 @@ where
         let (mut searcher, mut number) = match begun.map(|b| b.facts::<(S, u64, Terms)>()).transpose()? {
             Some((searcher, number, before)) if before == terms => (searcher, number),
             other => {
+                runner.space(&|d| hunt.ground.spent(d)).check().map_err(bad_input)?;
                 (ctx.emit)(Event::Search(runner.start(&fresh).into()))?;
                 let mut searcher = fresh;
-                if let Some((before, ..)) = other {
-                    runner.follow(&mut searcher, &before);
+                runner.first(&mut searcher, hunt.first.iter().map(Vec::as_slice));
+                if let Some((before, ..)) = &other {
+                    // A search on other terms than the one before it tries what that one found.
+                    runner.first(&mut searcher, before.best().map(|(best, _)| best).into_iter());
                 }
                 (searcher, 0)
             }
@@ -234,21 +241,22 @@ where
             }
         }
         let best = searcher.best().map(|(densities, reward)| (densities.to_vec(), reward));
-        Snapshot::of_facts(&best)
+        Snapshot::of_facts(&(best, runner.held(&searcher)))
     })?;
-    let best: Option<(Vec<f32>, f32)> = snapshot.facts()?;
+    let (best, held): (Option<(Vec<f32>, f32)>, _) = snapshot.facts()?;
     let (densities, reward) =
         best.ok_or_else(|| anyhow::anyhow!("search {}: no trial could be measured", hunt.name))?;
     Ok(Found {
         densities,
         sites: hunt.ground.sites().to_vec(),
         reward,
+        held,
     })
 }
 
 /// What a search set out with: its seed and settings as a fingerprint, its limits, what trials are measured on and worth. A fork
 /// that changes them searches anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Terms {
     searcher: u64,
@@ -257,6 +265,8 @@ struct Terms {
     images: usize,
     calibrated: usize,
     floor: f32,
+    /// Empty if nothing is.
+    held: Vec<Option<f32>>,
     /// What nothing right and all right are worth.
     rewards: [f32; 2],
 }
@@ -272,6 +282,7 @@ impl Terms {
             images: hunt.images,
             calibrated: hunt.ground.calibrated(),
             floor: hunt.floor,
+            held: hunt.held(),
             rewards: [0.0, 1.0].map(|top1| (hunt.reward)(top1, 1.0)),
         })
     }
@@ -343,20 +354,25 @@ impl<'a> Runner<'a> {
         Space {
             sites,
             floor: vec![self.hunt.floor; sites.len()],
-            locks: vec![None; sites.len()],
+            locks: self.hunt.held.clone(),
             budget: self.hunt.budget,
             spent: spend,
         }
     }
 
-    /// A search on other terms than the one before it tries first what that one found.
-    fn follow<S: Searcher>(&self, searcher: &mut S, before: &S) {
+    /// Has vectors tried before the search's own.
+    fn first<'v>(&self, searcher: &mut impl Searcher, vectors: impl Iterator<Item = &'v [f32]>) {
         let spend = |densities: &[f32]| self.hunt.ground.spent(densities);
-        if let Some((best, _)) = before.best() {
-            let densities = best.to_vec();
-            // What cannot be brought within the new budget is no loss.
+        for densities in vectors {
+            let densities = densities.to_vec();
+            // What cannot be brought within the budget is no loss.
             drop(searcher.steer(&self.space(&spend), &Steer::Propose { densities }));
         }
+    }
+
+    /// Densities that sites are held at now.
+    fn held(&self, searcher: &impl Searcher) -> Vec<Option<f32>> {
+        searcher.steering().over(&self.space(&|_| 0.0)).locks
     }
 
     fn start(&self, searcher: &impl Searcher) -> SearchStart {
@@ -369,6 +385,7 @@ impl<'a> Runner<'a> {
             whole: self.whole,
             trials: searcher.trials(),
             images: self.judge.labels.len(),
+            held: self.hunt.held(),
         }
     }
 
@@ -379,12 +396,13 @@ impl<'a> Runner<'a> {
         let spend = |densities: &[f32]| ground.spent(densities);
         let space = self.space(&spend);
         for steer in (ctx.steer)() {
-            (ctx.emit)(Event::Steered(steer.clone()))?;
-            if let Err(e) = searcher.steer(&space, &steer) {
-                (ctx.emit)(Event::Warning {
-                    text: format!("not followed: {e:#}"),
-                })?;
-            }
+            (ctx.emit)(match searcher.steer(&space, &steer) {
+                Ok(()) => Event::Steered(steer),
+                Err(e) => Event::Refused {
+                    steer,
+                    why: format!("{e:#}"),
+                },
+            })?;
         }
         let Some(densities) = searcher.propose(&space).map_err(bad_input)? else {
             return Ok(false);

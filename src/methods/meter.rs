@@ -3,7 +3,7 @@
 
 use crate::event::{Event, Unit};
 use crate::infer::{self, Options, Stairs, Surface};
-use crate::model::Checkpoint;
+use crate::model::{Checkpoint, Density, Fractions, Op};
 use crate::prune::Sites;
 use crate::train::{Ctx, Snapshot};
 use anyhow::Result;
@@ -24,11 +24,15 @@ pub struct Meter {
     clock: Clock,
 }
 
-/// Times of layers alone, and the factor that makes their sum the measured time of the whole network.
+/// Times of layers alone, and what makes their sum the measured time of the whole network: at density 1, and with gates at the
+/// lowest one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Clock {
     surfaces: Vec<Surface>,
     factor: f64,
+    /// Milliseconds that follow no layer's width: what gates take to choose.
+    #[serde(default)]
+    besides: f64,
 }
 
 impl Meter {
@@ -53,8 +57,13 @@ impl Meter {
         match self.unit {
             Unit::Weights => sites.cost(densities).weights as f64,
             Unit::Macs => sites.cost(densities).macs as f64,
-            Unit::Ms => self.clock.ms(&sites.layers_left(densities)),
+            Unit::Ms => self.ms(&sites.layers_left(densities)),
         }
+    }
+
+    /// Milliseconds of layers with so many filters and columns.
+    pub fn ms(&self, layers: &[(&str, usize, usize)]) -> f64 {
+        self.clock.ms(layers)
     }
 
     /// What is spent with nothing cut.
@@ -62,7 +71,7 @@ impl Meter {
         self.spent(sites, &vec![1.0; sites.list.len()])
     }
 
-    /// With milliseconds, times the model as it became and says it beside the budget.
+    /// With milliseconds, times the model as it became, at the densities that were found for its gates, and says it beside the budget.
     ///
     /// # Errors
     /// As [`Meter::new`].
@@ -70,7 +79,9 @@ impl Meter {
         if self.unit != Unit::Ms {
             return Ok(());
         }
-        let timed = ctx.stage("timing the result", |ctx, _| Snapshot::of_facts(&whole(ctx, model)?))?;
+        let timed = ctx.stage("timing the result", |ctx, _| {
+            Snapshot::of_facts(&whole(ctx, model, &model.header.gate_densities)?)
+        })?;
         let ms: f64 = timed.facts()?;
         let name = format!("timed: {ms:.3} ms an image; the budget was {budget:.3} ms by the layers' tables");
         (ctx.emit)(Event::Phase { name, progress: 1.0 })?;
@@ -86,11 +97,27 @@ impl Clock {
             threads: ctx.threads,
         };
         let surfaces = infer::surfaces(model.spec(), stairs, &mut || Ok((ctx.check)()?))?;
-        let mut clock = Self { surfaces, factor: 1.0 };
-        let at_most = |s: &Surface| s.at(usize::MAX, usize::MAX);
-        let sum: f64 = clock.surfaces.iter().map(at_most).sum();
-        if sum > 0.0 {
-            clock.factor = whole(ctx, model)? / sum;
+        let mut clock = Self {
+            surfaces,
+            factor: 1.0,
+            besides: 0.0,
+        };
+        let most = Density::FULL;
+        let sum = clock.ms(&gated_layers(model, &vec![most; model.spec().gates().len()])?);
+        if sum <= 0.0 {
+            return Ok(clock);
+        }
+        let whole = whole(ctx, model, &[])?;
+        clock.factor = whole / sum;
+        let least = model.header.densities.first().copied().unwrap_or(most);
+        if model.is_gated() && least < most {
+            let gates = vec![least; model.spec().gates().len()];
+            let part = clock.ms(&gated_layers(model, &gates)?) / clock.factor;
+            let slope = (whole - self::whole(ctx, model, &gates)?) / (sum - part);
+            // Within the noise, or where nothing is saved, time is taken to follow work.
+            if slope > 0.0 && slope * sum <= whole {
+                (clock.factor, clock.besides) = (slope, whole - slope * sum);
+            }
         }
         Ok(clock)
     }
@@ -100,12 +127,42 @@ impl Clock {
             let surface = self.surfaces.iter().find(|s| s.name == *name);
             surface.map_or(0.0, |s| s.at(*filters, *columns))
         };
-        self.factor * layers.iter().map(ms).sum::<f64>()
+        self.besides + self.factor * layers.iter().map(ms).sum::<f64>()
     }
 }
 
-/// Median milliseconds of one image.
-fn whole(ctx: &Ctx, model: &Checkpoint) -> Result<f64> {
+/// What gates at these densities leave of each convolution and linear layer: its name, filters, and columns that are read.
+///
+/// # Errors
+/// A network whose shapes do not fit.
+pub fn gated_layers<'a>(model: &'a Checkpoint, gates: &[Density]) -> Result<Vec<(&'a str, usize, usize)>> {
+    let spec = model.spec();
+    let shapes = spec.shapes()?;
+    let Fractions(active) = Fractions::nominal(spec, gates)?;
+    let part = |share: f64, n: usize| (share * n as f64).round() as usize;
+    let each = spec.nodes.iter().enumerate().filter_map(|(i, node)| {
+        let from = *node.inputs.first()?;
+        let (filters, columns) = match node.op {
+            Op::Conv {
+                filters,
+                kernel,
+                groups,
+                ..
+            } => (filters, shapes[from][0] / groups * kernel * kernel),
+            Op::Linear { outputs, .. } => (outputs, shapes[from].iter().product()),
+            _ => return None,
+        };
+        Some((
+            node.name.as_str(),
+            part(active[i], filters),
+            part(active[from], columns),
+        ))
+    });
+    Ok(each.collect())
+}
+
+/// Median milliseconds of one image, with gates at these densities; at 1 if none are given.
+fn whole(ctx: &Ctx, model: &Checkpoint, gates: &[Density]) -> Result<f64> {
     (ctx.check)()?;
     let options = Options {
         threads: ctx.threads,
@@ -113,6 +170,9 @@ fn whole(ctx: &Ctx, model: &Checkpoint) -> Result<f64> {
         ..Options::default()
     };
     let mut engine = infer::compile(model, &options)?;
+    if !gates.is_empty() {
+        engine.set_densities(gates);
+    }
     let image = vec![0.5; model.spec().input.iter().product()];
     Ok(infer::latency(&mut engine, &image, WHOLE).median_ms)
 }

@@ -8,7 +8,9 @@ pub mod dense;
 pub mod densities;
 pub mod fbs;
 pub mod hunt;
+pub mod locks;
 pub mod meter;
+pub mod ranking;
 pub mod rivals;
 pub mod slimming;
 pub mod stages;
@@ -17,6 +19,7 @@ use crate::model::Checkpoint;
 use crate::search::{Greedy, Random};
 use crate::train::{Ctx, TrainConfig};
 use anyhow::{Context, Result};
+use rivals::Reward;
 use serde::{Deserialize, Serialize};
 
 /// A method with its settings.
@@ -109,9 +112,13 @@ impl Method {
             Method::Admm(config) => admm::run(ctx, config),
             Method::AutoCompress(config) => autocompress::run(ctx, config),
             Method::Amc(config) => amc::run(ctx, config),
-            Method::Uniform(config) => rivals::run(ctx, config, "uniform", |_, _| Ok(Random::uniform())),
-            Method::Random(config) => rivals::run(ctx, config, "random", |_, _| Random::new(config.trials, seed)),
-            Method::Greedy(config) => rivals::run(ctx, config, "greedy", |_, sites| {
+            Method::Uniform(config) => {
+                rivals::run(ctx, config, ("uniform", Reward::Accuracy), |_, _| Ok(Random::uniform()))
+            }
+            Method::Random(config) => rivals::run(ctx, config, ("random", Reward::Accuracy), |_, _| {
+                Random::new(config.trials, seed)
+            }),
+            Method::Greedy(config) => rivals::run(ctx, config, ("greedy", Reward::Accuracy), |_, sites| {
                 Greedy::new(config.trials, sites.list.len())
             }),
         }

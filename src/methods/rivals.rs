@@ -2,12 +2,14 @@
 //! everywhere, random densities, and a greedy walk along measured sensitivities. One search, one cut, then retraining.
 //! Knows nothing of how trials are measured.
 
-use super::hunt::{self, Hunt, Structures, hunt, scope};
+use super::hunt::{self, Hunt, Structures, hunt};
+use super::locks::{self, Lock};
 use super::meter::Meter;
+use super::ranking::Ranking;
 use super::stages::{self, Stretch, Target, check_dimensions, retrain};
 use crate::event::Dimension;
 use crate::model::Checkpoint;
-use crate::prune::{self, Sites};
+use crate::prune::{self, Scope, Sites};
 use crate::search::Searcher;
 use crate::train::Ctx;
 use anyhow::{Result, ensure};
@@ -24,6 +26,10 @@ pub struct RivalConfig {
     pub dimensions: Vec<Dimension>,
     /// Least kept share of a layer.
     pub floor: f32,
+    /// Which parts go first: those of the lowest score.
+    pub score: Ranking,
+    /// Layers that are left alone.
+    pub locks: Vec<Lock>,
     /// Vectors that may be measured.
     pub trials: u64,
     /// Validation images a trial is measured on.
@@ -40,6 +46,8 @@ impl Default for RivalConfig {
             target: Target::default(),
             dimensions: vec![Dimension::Filter],
             floor: 0.05,
+            score: Ranking::default(),
+            locks: Vec::new(),
             trials: 120,
             images: 1000,
             calibration: 64,
@@ -63,6 +71,27 @@ impl RivalConfig {
     }
 }
 
+/// What a search makes large, and within which budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reward {
+    /// Accuracy, within the target.
+    #[default]
+    Accuracy,
+    /// −error · ln(what is spent), without a target (AMC's accuracy-guaranteed reward, arXiv 1802.03494).
+    AccuracyGuaranteed,
+}
+
+impl Reward {
+    /// What accuracy is worth at this cost.
+    fn of(self, top1: f32, spent: f64) -> f32 {
+        match self {
+            Self::Accuracy => top1,
+            Self::AccuracyGuaranteed => (f64::from(top1 - 1.0) * spent.ln()) as f32,
+        }
+    }
+}
+
 /// Prunes with whatever `searcher` finds.
 ///
 /// # Errors
@@ -70,25 +99,33 @@ impl RivalConfig {
 pub fn run<S>(
     ctx: &mut Ctx,
     config: &RivalConfig,
-    method: &'static str,
+    (method, reward): (&'static str, Reward),
     searcher: impl FnOnce(&Checkpoint, &Sites) -> Result<S>,
 ) -> Result<Checkpoint>
 where
     S: Searcher + Clone + Serialize + DeserializeOwned,
 {
-    let (model, _) = stages::trained(ctx)?;
-    let sites = Sites::new(&model, &scope(&config.dimensions, config.floor, config.target.unit))?;
+    let (model, _) = stages::trained(ctx, &config.locks)?;
+    let score = config.score.score(ctx, &model)?;
+    let scope = Scope::new(&config.dimensions, config.floor, config.target.unit).by(score);
+    let sites = Sites::new(&model, &scope).map_err(stages::bad_input)?;
+    locks::check_sites(&config.locks, &sites.list)?;
     let meter = Meter::new(ctx, config.target.unit, &model)?;
-    let budget = meter.whole(&sites) / config.target.times;
+    let budget = match reward {
+        Reward::Accuracy => meter.whole(&sites) / config.target.times,
+        Reward::AccuracyGuaranteed => f64::INFINITY,
+    };
     let ground = Structures::new(ctx, &model, &sites, &meter, config.calibration);
     let searched = Hunt {
         name: method.to_owned(),
         ground: &ground,
         floor: config.floor,
+        held: locks::over(&config.locks, &sites.list),
+        first: Vec::new(),
         unit: meter.unit,
         budget,
         images: config.images,
-        reward: &|top1, _| top1,
+        reward: &|top1, spent| reward.of(top1, spent),
     };
     let searcher = searcher(&model, &sites).map_err(stages::bad_input)?;
     let found = hunt(ctx, "search", &searched, searcher)?;
@@ -97,4 +134,18 @@ where
     let model = retrain(ctx, "retraining", method, &pruned, &config.retrain)?;
     meter.say(ctx, &model, budget)?;
     Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guaranteed_reward_is_that_of_the_paper() {
+        let of = |top1, spent| Reward::AccuracyGuaranteed.of(top1, spent);
+        assert!((of(0.705, 285e6) + 5.743_06).abs() < 1e-5, "{}", of(0.705, 285e6));
+        // A point more of accuracy is worth more than a point's share less of work.
+        assert!(of(0.91, 1e7) > of(0.90, 1e7) && of(0.90, 5e6) > of(0.90, 1e7));
+        assert_eq!(Reward::Accuracy.of(0.9, 1e7), 0.9);
+    }
 }

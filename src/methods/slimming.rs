@@ -8,12 +8,11 @@
 //!          train without the penalty
 //! ```
 
-use super::hunt::scope;
 use super::meter::Meter;
 use super::stages::{self, Stretch, Target};
 use crate::event::{Dimension, Event};
 use crate::model::{Checkpoint, Weights};
-use crate::prune::{self, Sites, threshold};
+use crate::prune::{self, Scope, Sites, threshold};
 use crate::train::optimizer::Gradients;
 use crate::train::{self, Ctx, Plan, Pull};
 use anyhow::{Result, ensure};
@@ -48,6 +47,11 @@ impl Default for SlimmingConfig {
 }
 
 impl SlimmingConfig {
+    /// How many times less after so many passes: each takes its equal share, as a factor.
+    fn times(&self, passes: u32) -> f64 {
+        self.target.times.powf(f64::from(passes) / f64::from(self.passes))
+    }
+
     /// Checks what types cannot.
     ///
     /// # Errors
@@ -99,7 +103,7 @@ impl Pull for Subgradient {
 /// # Errors
 /// [`crate::event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
-    let (model, _) = stages::trained(ctx)?;
+    let (model, _) = stages::trained(ctx, &[])?;
     let mut model = train::norms::put(ctx, model)?;
     let meter = Meter::new(ctx, config.target.unit, &model)?;
     let whole = spent_by(&model, &meter)?;
@@ -121,8 +125,7 @@ pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
             Some(&model),
             Some(&mut penalty),
         )?;
-        let times = config.target.times.powf(f64::from(pass) / f64::from(config.passes));
-        model = within(&model, &meter, whole / times).map_err(stages::bad_input)?;
+        model = within(&model, &meter, whole / config.times(pass)).map_err(stages::bad_input)?;
         model = stages::retrain(ctx, &format!("{of}retraining"), "slimming", &model, &config.retrain)?;
     }
     meter.say(ctx, &model, whole / config.target.times)?;
@@ -130,7 +133,8 @@ pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
 }
 
 fn spent_by(model: &Checkpoint, meter: &Meter) -> Result<f64> {
-    let sites = Sites::new(model, &scope(&[Dimension::Filter], 0.0, meter.unit))?;
+    // Where each layer has one channel left there are no filters to choose, but still something to be paid.
+    let sites = Sites::new(model, &Scope::new(&[Dimension::Element], 0.0, meter.unit))?;
     Ok(meter.whole(&sites))
 }
 
@@ -176,6 +180,24 @@ fn within(model: &Checkpoint, meter: &Meter, budget: f64) -> Result<Checkpoint> 
 mod tests {
     use super::*;
     use crate::model::Array;
+
+    #[test]
+    fn passes_take_equal_shares() {
+        // Sparsity 0.8 and 0.9 in three rounds.
+        for (times, totals) in [(5.0, [0.415_196, 0.658_005, 0.8]), (10.0, [0.535_841, 0.784_557, 0.9])] {
+            let config = SlimmingConfig {
+                target: Target {
+                    times,
+                    ..Target::default()
+                },
+                passes: 3,
+                ..SlimmingConfig::default()
+            };
+            for (pass, total) in (1..).zip(totals) {
+                assert!((1.0 - 1.0 / config.times(pass) - total).abs() < 1e-6);
+            }
+        }
+    }
 
     #[test]
     fn the_subgradient_is_that_of_the_paper() {

@@ -1,6 +1,7 @@
 //! What pruning methods are put together from: a trained model to begin with, retraining, and what it cost.
 //! Knows nothing of how rates are found.
 
+use super::locks::{self, Lock};
 use crate::event::{BadInput, Dimension, Unit};
 use crate::model::Checkpoint;
 use crate::train::{self, Ctx, Plan, TrainConfig};
@@ -160,10 +161,12 @@ pub fn given(ctx: &mut Ctx) -> Result<Option<Checkpoint>> {
 }
 
 /// The trained model that pruning begins with: the one given, or the network trained as `[train]` says. Gives its accuracy too.
+/// `locks` are checked before, against the network's layers.
 ///
 /// # Errors
-/// [`BadInput`] for a model that does not fit the images, or classifies hardly better than chance.
-pub fn trained(ctx: &mut Ctx) -> Result<(Checkpoint, f32)> {
+/// [`BadInput`] for a lock on a layer that is not there, or a model that does not fit the images, or classifies hardly better than chance.
+pub fn trained(ctx: &mut Ctx, locks: &[Lock]) -> Result<(Checkpoint, f32)> {
+    locks::check(locks, ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()))?;
     let mut model = match given(ctx)? {
         Some(start) => start,
         None => {

@@ -35,6 +35,23 @@ impl Default for Scope {
     }
 }
 
+impl Scope {
+    /// All in these dimensions, by ‖w‖₂.
+    pub fn new(dimensions: &[Dimension], floor: f32, unit: Unit) -> Self {
+        Self {
+            dimensions: dimensions.to_vec(),
+            floor,
+            unit,
+            ..Self::default()
+        }
+    }
+
+    /// The same by another score.
+    pub fn by(self, score: Score) -> Self {
+        Self { score, ..self }
+    }
+}
+
 impl Sites {
     /// Finds what can be decided for a checkpoint. What its masks leave out stays out, and is no choice.
     ///

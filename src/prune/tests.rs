@@ -39,7 +39,7 @@ pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
     }
 }
 
-pub(super) fn node(name: &str, op: Op, inputs: &[usize]) -> Node {
+pub(crate) fn node(name: &str, op: Op, inputs: &[usize]) -> Node {
     Node {
         name: name.into(),
         op,
@@ -47,7 +47,7 @@ pub(super) fn node(name: &str, op: Op, inputs: &[usize]) -> Node {
     }
 }
 
-pub(super) fn conv(filters: usize, kernel: usize, pad: usize, bias: bool) -> Op {
+pub(crate) fn conv(filters: usize, kernel: usize, pad: usize, bias: bool) -> Op {
     Op::Conv {
         filters,
         kernel,

@@ -360,6 +360,7 @@ fn work(world: &World) -> Result<Ending> {
         steps: epochs * per_epoch as u64,
         done: [0, 0],
         check: &|| control.check(),
+        least: 0.0,
         keep: &keep,
         steer: &|| outlet.steers(control),
         memory: world.shelf,

@@ -51,7 +51,7 @@ impl Past {
             return;
         }
         self.said += 1;
-        if let Event::Steered(steer) = &stamped.event {
+        if let Event::Steered(steer) | Event::Refused { steer, .. } = &stamped.event {
             self.steers.push_back((self.said, steer.clone()));
         }
     }

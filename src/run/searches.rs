@@ -43,6 +43,8 @@ pub struct SteerPoint {
     pub after: u64,
     /// What was asked.
     pub steer: Steer,
+    /// Why it was not followed, if it was not.
+    pub refused: Option<String>,
 }
 
 /// ADMM's distances after one of its updates.
@@ -84,9 +86,24 @@ impl SearchState {
         self.measured += 1;
     }
 
+    /// Adds what was asked, and why it was refused, if it was.
+    pub fn asked(&mut self, seq: u64, steer: &Steer, refused: Option<&str>) {
+        self.steered.push(SteerPoint {
+            seq,
+            after: self.measured,
+            steer: steer.clone(),
+            refused: refused.map(str::to_owned),
+        });
+    }
+
+    /// What was asked and followed, in order.
+    fn followed(&self) -> impl DoubleEndedIterator<Item = &SteerPoint> {
+        self.steered.iter().filter(|s| s.refused.is_none())
+    }
+
     /// What must not be exceeded now.
     pub fn budget(&self) -> f64 {
-        let moved = self.steered.iter().rev().find_map(|s| match s.steer {
+        let moved = self.followed().rev().find_map(|s| match s.steer {
             Steer::Budget { most } => Some(most),
             _ => None,
         });
@@ -95,8 +112,9 @@ impl SearchState {
 
     /// Sites that are held, with their densities.
     pub fn locks(&self) -> BTreeMap<usize, f32> {
-        let mut held = BTreeMap::new();
-        for point in &self.steered {
+        let first = self.start.held.iter().enumerate();
+        let mut held: BTreeMap<usize, f32> = first.filter_map(|(i, held)| Some((i, (*held)?))).collect();
+        for point in self.followed() {
             match point.steer {
                 Steer::Lock { site, density } => drop(held.insert(site, density)),
                 Steer::Unlock { site } => drop(held.remove(&site)),
@@ -137,9 +155,10 @@ mod tests {
             whole: 20.0,
             trials: 5,
             images: 100,
+            held: vec![None, Some(0.25)],
         };
         let mut search = SearchState::new(0, Arc::new(start));
-        assert_eq!((search.budget(), search.locks().len()), (10.0, 0));
+        assert_eq!((search.budget(), search.locks()), (10.0, BTreeMap::from([(1, 0.25)])));
         let asked = [
             Steer::Lock { site: 2, density: 0.5 },
             Steer::Budget { most: 8.0 },
@@ -148,12 +167,14 @@ mod tests {
             Steer::Budget { most: 9.0 },
         ];
         for (seq, steer) in asked.into_iter().enumerate() {
-            search.steered.push(SteerPoint {
-                seq: seq as u64,
-                after: 0,
-                steer,
-            });
+            search.asked(seq as u64, &steer, None);
         }
-        assert_eq!((search.budget(), search.locks()), (9.0, BTreeMap::from([(0, 1.0)])));
+        // What was not followed is not in force.
+        search.asked(5, &Steer::Budget { most: 1.0 }, Some("too little"));
+        search.asked(6, &Steer::Unlock { site: 0 }, Some("no such site"));
+        assert_eq!(
+            (search.budget(), search.locks()),
+            (9.0, BTreeMap::from([(0, 1.0), (1, 0.25)]))
+        );
     }
 }

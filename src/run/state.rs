@@ -2,7 +2,7 @@
 
 use super::experiment::Experiment;
 use super::folder::Origin;
-use super::searches::{ResidualPoint, SearchState, SteerPoint, TrialPoint};
+use super::searches::{ResidualPoint, SearchState, TrialPoint};
 use crate::data::Split;
 use crate::event::{Ending, Event, LayerState, Outcome, Stamped};
 use crate::model::{Cost, Density, NetSpec};
@@ -288,9 +288,14 @@ impl RunState {
             }
             Event::Steered(steer) => {
                 if let Some(search) = self.searches.last_mut() {
-                    let (after, steer) = (search.measured, steer.clone());
-                    search.steered.push(SteerPoint { seq, after, steer });
+                    search.asked(seq, steer, None);
                 }
+            }
+            Event::Refused { steer, why } => {
+                if let Some(search) = self.searches.last_mut() {
+                    search.asked(seq, steer, Some(why.as_str()));
+                }
+                self.warn(&format!("not followed: {why}"));
             }
             Event::Residuals { update, layers } => self.residuals.push(ResidualPoint {
                 seq,

@@ -318,6 +318,10 @@ impl Searcher for Amc {
         Measured::keep(&mut self.best, densities, reward)
     }
 
+    fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
     fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {
         self.steering.take(space, steer)?;
         if *steer == Steer::Reheat {

@@ -333,6 +333,10 @@ impl Searcher for Anneal {
         verdict
     }
 
+    fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
     /// A vector made by hand becomes the state under the same rule as any other. Under new limits, the best so far is
     /// kept if it respects them; else it is brought within them and measured again, and the search goes on from there.
     fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {

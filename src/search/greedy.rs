@@ -185,6 +185,10 @@ impl Searcher for Greedy {
         Verdict::Rejected
     }
 
+    fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
     /// The sweep stands under any budget and any lock; only the answer is sought anew.
     fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {
         self.steering.take(space, steer)?;

@@ -9,10 +9,8 @@ pub mod frontier;
 pub mod greedy;
 pub mod mlp;
 pub mod random;
-pub mod rounds;
 pub mod space;
 pub mod steering;
-pub mod strategy;
 #[cfg(test)]
 mod toy;
 
@@ -23,7 +21,6 @@ pub use greedy::Greedy;
 pub use random::Random;
 pub use space::Space;
 pub use steering::Steering;
-pub use strategy::{Search, Strategy};
 
 use crate::event::{Steer, Verdict};
 use anyhow::Result;
@@ -67,6 +64,9 @@ pub trait Searcher {
     /// Says what a proposed vector earned; no number counts as the worst.
     fn settle(&mut self, densities: &[f32], reward: f32) -> Verdict;
 
+    /// What was asked of it and still holds.
+    fn steering(&self) -> &Steering;
+
     /// Takes an intervention; `space` is the one given to [`Searcher::propose`].
     ///
     /// # Errors
@@ -90,5 +90,57 @@ pub trait Searcher {
     /// Something a person should know of how the search goes.
     fn fact(&self) -> Option<&'static str> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::toy::Toy;
+    use serde::de::DeserializeOwned;
+    use std::fmt::Debug;
+
+    const TRIALS: u64 = 30;
+
+    /// One loop drives it to its end within the budget; saved in the middle and read back, it goes on with the same vectors.
+    fn drive<S>(begin: impl Fn() -> S)
+    where
+        S: Searcher + Debug + PartialEq + Serialize + DeserializeOwned,
+    {
+        let toy = Toy::layers();
+        let mut search = begin();
+        let planned = search.trials();
+        let whole = toy.drive(&mut search);
+        assert_eq!(whole.len() as u64, planned);
+        let (best, reward) = search.best().unwrap();
+        assert!(toy.with(|space| space.holds(best)) && reward == toy.reward(best));
+
+        let mut stopped = begin();
+        toy.drive_for(&mut stopped, whole.len() / 2);
+        let mut back: S = serde_json::from_value(serde_json::to_value(&stopped).unwrap()).unwrap();
+        assert_eq!(toy.drive(&mut back), whole[whole.len() / 2..]);
+        assert_eq!(back, search);
+    }
+
+    #[test]
+    fn all_searches_keep_the_budget_and_go_on_where_they_were_saved() {
+        let anneal = AnnealConfig {
+            trials: TRIALS,
+            ..AnnealConfig::default()
+        };
+        drive(|| Anneal::new(anneal.clone(), 7).unwrap());
+        let mut agent: AmcConfig = toml::from_str("agent = { hidden = 16, batch = 8 }").unwrap();
+        agent.trials = TRIALS;
+        let features: Vec<amc::Features> = (0..8).map(|i| [i as f32; 8]).collect();
+        drive(|| Amc::new(agent.clone(), &features, 7).unwrap());
+        drive(|| Greedy::new(TRIALS, 8).unwrap());
+        drive(|| Random::new(TRIALS, 7).unwrap());
+        drive(Random::uniform);
+    }
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        assert!(toml::from_str::<AnnealConfig>("temperature = 100").is_err());
+        assert!(toml::from_str::<AmcConfig>("samples = 8").is_err());
     }
 }

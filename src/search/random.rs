@@ -86,6 +86,10 @@ impl Searcher for Random {
         Measured::keep(&mut self.best, densities, reward)
     }
 
+    fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
     fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {
         self.steering.take(space, steer)?;
         let space = self.steering.over(space);

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod calibrate;
 pub mod config;
 pub mod finish;
+pub mod first_order;
 pub mod fit;
 pub mod measure;
 pub mod memory;
@@ -14,6 +15,7 @@ pub mod optimizer;
 
 pub use config::TrainConfig;
 pub use finish::{check, finish};
+pub use first_order::first_order;
 pub use fit::{Plan, Pull, fit};
 pub use memory::{Memory, Snapshot};
 
@@ -53,6 +55,8 @@ pub struct Ctx<'a> {
     pub done: [u64; 2],
     /// Blocks while the run is paused; an error means: stop now. Asked between layers and batches, so that a stop is prompt.
     pub check: &'a dyn Fn() -> Result<(), Cancelled>,
+    /// Accuracy on validation images below which a cheaper model is no better: a method would take it back.
+    pub least: f32,
     /// Writes a model that is good so far, over the one before; gives its path. A run that is stopped loses no more than what came after.
     pub keep: &'a dyn Fn(&Checkpoint) -> Result<String>,
     /// What somebody asked of a search since last asked, oldest first. Whoever obeys says it as an event.

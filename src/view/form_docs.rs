@@ -214,6 +214,20 @@ const DOCS: &[Doc] = &[
         [1.0, 10_000.0],
         "How many times less than the model it starts from",
     ),
+    choice(
+        "method.score",
+        &["l1", "l2", "norm-scale", "taylor", "geometric-median", "random"],
+        "Which parts a search leaves out first: those of the lowest Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, distance to the others, or by chance",
+    ),
+    text(
+        "method.locks",
+        "Layers that are left alone, e.g. [{ layer = \"conv1\" }]; with `dimension` in that way only, with `density` pruned to that share once",
+    ),
+    choice(
+        "method.reward",
+        &["accuracy", "accuracy-guaranteed"],
+        "AMC: accuracy within the target, or −error · ln(what is spent) without one",
+    ),
     number(
         "method.round",
         "×",

@@ -156,7 +156,11 @@ pub fn search(store: &RunStore, chosen: Chosen, height: Height) -> Option<Search
         steered: search
             .steered
             .iter()
-            .map(|s| (s.after, asked(start, &s.steer)))
+            .map(|s| {
+                let asked = asked(start, &s.steer);
+                let words = s.refused.as_ref().map(|why| format!("not followed: {asked}: {why}"));
+                (s.after, words.unwrap_or(asked))
+            })
             .collect(),
         shown: shown.map(|t| words(t, start.unit)),
         best: best.map(|t| words(t, start.unit)),

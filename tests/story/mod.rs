@@ -385,6 +385,7 @@ pub fn searching(trials: u64) -> Vec<Event> {
     let sites: Vec<Site> = convs.iter().map(site).collect();
     let whole: f64 = sites.iter().map(|s| s.size).sum();
     let mut out = vec![Event::Search(Arc::new(SearchStart {
+        held: Vec::new(),
         name: "round 1".into(),
         sites: sites.clone(),
         unit: Unit::Macs,

@@ -1,0 +1,48 @@
+//! By what the parts of a layer are ranked when a search leaves the least of them out: the scores of [`crate::prune`] as a setting.
+//! Knows nothing of how scores are taken.
+
+use crate::model::Checkpoint;
+use crate::prune::Score;
+use crate::train::{self, Ctx};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Training images that [`Ranking::Taylor`] takes gradients over.
+const IMAGES: usize = 1024;
+
+/// A score by its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ranking {
+    /// Σ|w|.
+    L1,
+    /// ‖w‖₂.
+    #[default]
+    L2,
+    /// Mean |γ| of the norms behind a filter; columns and single weights by ‖w‖₂.
+    NormScale,
+    /// |Σ w·∂loss/∂w| over 1,024 training images.
+    Taylor,
+    /// Σ_j ‖w_i − w_j‖₂ (arXiv 1811.00250); columns and single weights by ‖w‖₂.
+    GeometricMedian,
+    /// By chance, following the run's seed.
+    Random,
+}
+
+impl Ranking {
+    /// The score, with what it needs of this model.
+    ///
+    /// # Errors
+    /// [`crate::event::Cancelled`]; a loss that is not a number.
+    pub fn score(self, ctx: &Ctx, model: &Checkpoint) -> Result<Score> {
+        Ok(match self {
+            Self::L1 => Score::L1,
+            Self::L2 => Score::L2,
+            Self::NormScale => Score::NormScale,
+            Self::Taylor => Score::Taylor(Arc::new(train::first_order(ctx, model, IMAGES)?)),
+            Self::GeometricMedian => Score::GeometricMedian,
+            Self::Random => Score::Random(ctx.seed),
+        })
+    }
+}

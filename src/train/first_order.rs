@@ -1,0 +1,52 @@
+//! How far the loss would move to first order without each weight: w·∂loss/∂w.
+//! Knows nothing of what is left out by it.
+
+use super::Ctx;
+use super::backward::{Lesson, backward};
+use crate::data::{self, batch};
+use crate::model::net::{Net, NormStatistics, Norms, Pass};
+use crate::model::{Checkpoint, Density, Weights};
+use anyhow::Result;
+use std::sync::Arc;
+
+/// w·∂loss/∂w of every array, the loss being the mean cross-entropy of `images` training images spread over all of them,
+/// with norms over each batch, as in training. Nothing is augmented or dropped.
+///
+/// # Errors
+/// [`crate::event::Cancelled`]; a loss that is not a number.
+pub fn first_order(ctx: &Ctx, model: &Checkpoint, images: usize) -> Result<Weights> {
+    let spec = Arc::new(model.spec().clone());
+    let groups = [vec![Density::FULL; spec.gates().len()]];
+    let net = Net::new(spec, &model.weights, &ctx.device)?;
+    let mut sums: Weights = model.weights.clone();
+    sums.values_mut().for_each(|a| a.data.fill(0.0));
+    let indices = data::spread(&ctx.splits.train, images);
+    for chunk in indices.chunks(ctx.train.batch) {
+        let mut pixels = Vec::new();
+        batch::fill(&ctx.data.train, chunk, None, &ctx.normalization, &mut pixels);
+        let label = |&i: &u32| usize::from(ctx.data.train.labels[i as usize]);
+        let labels: Vec<usize> = chunk.iter().map(label).collect();
+        let lesson = Lesson {
+            pixels,
+            labels: &labels,
+            pass: Pass {
+                groups: &groups,
+                norms: Norms::Batch(NormStatistics::All),
+                dropout: None,
+            },
+            label_smoothing: 0.0,
+            lambda: 0.0,
+            check: ctx.check,
+        };
+        let share = chunk.len() as f32 / indices.len() as f32;
+        for (name, gradient) in backward(&net, &model.weights, lesson)?.gradients {
+            let Some(sum) = sums.get_mut(&name) else { continue };
+            sum.data.iter_mut().zip(gradient).for_each(|(s, g)| *s += share * g);
+        }
+    }
+    for (name, sum) in &mut sums {
+        let weights = &model.weights[name].data;
+        sum.data.iter_mut().zip(weights).for_each(|(s, w)| *s *= w);
+    }
+    Ok(sums)
+}
