@@ -449,6 +449,60 @@ fn a_folder_has_one_writer() {
     assert!(text.contains("is being written by another process"), "{text}");
 }
 
+/// What was asked of a search right before it was stopped is asked again when it goes on: what it followed and what it refused.
+#[test]
+fn a_run_that_is_stopped_while_it_is_steered_goes_on_as_it_was_steered() {
+    use secateur::event::Steer;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let experiment = Experiment::load("random-fashion", &{
+        let mut changes = small("smoke");
+        changes.retain(|(key, _)| !key.starts_with("method."));
+        for (key, value) in [
+            ("method.trials", "8"),
+            ("method.images", "60"),
+            ("method.retrain.epochs", "1"),
+        ] {
+            changes.push((key.to_owned(), value.to_owned()));
+        }
+        changes
+    })
+    .expect("preset");
+    let first = Control::default();
+    let ending = execute(&experiment, &place(dir.path()), &first, &mut |s| match &s.event {
+        Event::Trial(t) if t.number == 2 => {
+            first.steer(Steer::Lock { site: 0, density: 1.0 });
+            first.steer(Steer::Budget { most: 1.0 });
+        }
+        Event::Refused { .. } => first.stop(),
+        _ => {}
+    })
+    .expect("runs");
+    assert_eq!(ending.outcome, Outcome::Cancelled, "{ending:?}");
+    let run = PathBuf::from(ending.run);
+    let ending = resume(&run, &place(dir.path()), &Control::default(), &mut |_: &Stamped| {}).expect("goes on");
+    assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+    let work = work(&run);
+    let trials: Vec<(u64, f32)> = work
+        .iter()
+        .filter_map(|e| {
+            if let Event::Trial(t) = e {
+                Some((t.number, t.densities[0]))
+            } else {
+                None
+            }
+        })
+        .collect();
+    let numbers: Vec<u64> = trials.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (0..8).collect::<Vec<u64>>());
+    assert!(trials[3..].iter().all(|(_, d)| *d == 1.0), "{trials:?}");
+    let count = |is: fn(&&Event) -> bool| work.iter().filter(is).count();
+    let asked = (
+        count(|e| matches!(e, Event::Steered(_))),
+        count(|e| matches!(e, Event::Refused { .. })),
+    );
+    assert_eq!(asked, (1, 1));
+}
+
 /// The window's session watches a run of the command line, steers its search and stops it; closing it hurts nothing.
 #[test]
 fn a_run_of_another_process_can_be_watched_steered_and_stopped() {
