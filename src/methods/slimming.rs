@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! repeat:  train with  loss + λ Σ|γ|      (subgradient λ·sign γ)
-//!          cut the channels with the smallest |γ| in all the network: as many as the budget asks for
+//!          cut the channels with the smallest |γ| in all the network, as many as the budget asks for; a layer keeps its floor
 //!          train without the penalty
 //! ```
 
@@ -24,6 +24,8 @@ use serde::{Deserialize, Serialize};
 pub struct SlimmingConfig {
     /// How much is to go in all passes together.
     pub target: Target,
+    /// Least kept share of a layer in one pass. The paper has none; then a layer whose scales are all small becomes a bottleneck.
+    pub floor: f32,
     /// λ, weight of Σ|γ|.
     pub lambda: f32,
     /// Times the whole is repeated; each pass takes its equal share, as a factor.
@@ -38,6 +40,7 @@ impl Default for SlimmingConfig {
     fn default() -> Self {
         Self {
             target: Target::default(),
+            floor: 0.05,
             lambda: 1e-4,
             passes: 1,
             sparse: Stretch::default(),
@@ -58,6 +61,11 @@ impl SlimmingConfig {
     /// One line naming the key, its value and what was expected.
     pub fn check(&self) -> Result<()> {
         self.target.check()?;
+        ensure!(
+            (0.0..=1.0).contains(&self.floor),
+            "method.floor is {}, expected 0 to 1",
+            self.floor
+        );
         ensure!(
             self.lambda >= 0.0 && self.lambda.is_finite(),
             "method.lambda is {}, expected at least 0",
@@ -125,7 +133,7 @@ pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
             Some(&model),
             Some(&mut penalty),
         )?;
-        model = within(&model, &meter, whole / config.times(pass)).map_err(stages::bad_input)?;
+        model = within(&model, (&meter, config.floor), whole / config.times(pass)).map_err(stages::bad_input)?;
         model = stages::retrain(ctx, &format!("{of}retraining"), "slimming", &model, &config.retrain)?;
     }
     meter.say(ctx, &model, whole / config.target.times)?;
@@ -139,36 +147,23 @@ fn spent_by(model: &Checkpoint, meter: &Meter) -> Result<f64> {
 }
 
 /// The model without the fewest channels of smallest |γ| that brings it within a budget.
-fn within(model: &Checkpoint, meter: &Meter, budget: f64) -> Result<Checkpoint> {
+fn within(model: &Checkpoint, (meter, floor): (&Meter, f32), budget: f64) -> Result<Checkpoint> {
     let without = |remove: usize| -> Result<Checkpoint> {
-        let masks = threshold::slimming(model, remove)?;
+        let masks = threshold::slimming(model, floor, remove)?;
         Ok(prune::cut(&prune::apply(model, &masks)?)?.checkpoint)
     };
-    // Cutting more never costs more: bisection over the number of channels.
-    let (mut fits, mut least) = (0, None);
-    let mut step = 1;
-    while spent_by(&without(fits)?, meter)? > budget {
-        least = Some(fits);
-        fits += step;
-        step *= 2;
-        if without(fits).is_err() {
-            let most = (0..step)
-                .rev()
-                .map(|i| fits - step / 2 + i / 2)
-                .find(|&n| without(n).is_ok());
-            let at = spent_by(&without(most.unwrap_or(0))?, meter)?;
-            ensure!(
-                at <= budget,
-                "a budget of {budget:.3} cannot be met: with one channel in each layer {at:.3} is the nearest"
-            );
-            fits = most.unwrap_or(0);
-        }
-    }
-    let mut low = least.unwrap_or(0);
-    while fits - low > 1 {
+    let most = threshold::most(model, floor)?;
+    let least = spent_by(&without(most)?, meter)?;
+    ensure!(
+        least <= budget,
+        "a budget of {budget:.3} cannot be met: with the least that each layer keeps {least:.3} is the nearest"
+    );
+    // Cutting more never costs more: the fewest that fit lie in low..=fits.
+    let (mut low, mut fits) = (0, most);
+    while low < fits {
         let middle = usize::midpoint(low, fits);
         if spent_by(&without(middle)?, meter)? > budget {
-            low = middle;
+            low = middle + 1;
         } else {
             fits = middle;
         }

@@ -1,36 +1,38 @@
 //! Cutting by a threshold: one for all layers on |γ| (Network Slimming, arXiv 1708.06519), one a layer on norms (purification).
 //! Knows nothing of training.
 
-use super::groups::groups;
+use super::groups::{Group, groups};
 use super::saliency::{self, Score};
 use crate::model::mask::LayerMask;
 use crate::model::{Checkpoint, Masks};
 use anyhow::{Result, ensure};
 
 /// Which of many layers' channels stay if the `remove` smallest magnitudes of all together go: by count, so exactly that many.
-/// Every layer keeps its largest. Of equals those of later layers, and in a layer of higher index, go first.
+/// Every layer keeps its largest, max(1, ⌈floor · its channels⌉) of them. Of equals those of later layers, and in a layer of
+/// higher index, go first.
 ///
 /// The authors' code compares with the threshold `sorted[int(total · percent)]` strictly, and so removes one more, and all
 /// that equal it ([`official`]).
 ///
 /// # Errors
-/// More are to be removed than leaves one in each layer.
-pub fn global(layers: &[Vec<f32>], remove: usize) -> Result<Vec<Vec<bool>>> {
+/// More are to be removed than leaves that in each layer.
+pub fn global(layers: &[Vec<f32>], floor: f32, remove: usize) -> Result<Vec<Vec<bool>>> {
     let mut keep: Vec<Vec<bool>> = layers.iter().map(|l| vec![true; l.len()]).collect();
     let mut order = Vec::new();
     for (l, scores) in layers.iter().enumerate() {
         let size = |i: &usize| scores[*i].abs();
-        // The first of the largest: `max_by` would give the last.
-        let largest = (0..scores.len()).rev().max_by(|a, b| size(a).total_cmp(&size(b)));
+        let mut falling: Vec<usize> = (0..scores.len()).collect();
+        falling.sort_by(|a, b| size(b).total_cmp(&size(a)));
         order.extend(
-            (0..scores.len())
-                .filter(|&i| Some(i) != largest)
+            falling
+                .into_iter()
+                .skip(least(scores.len(), floor))
                 .map(|i| (size(&i), l, i)),
         );
     }
     ensure!(
         remove <= order.len(),
-        "{remove} channels cannot go: at most {} of {} can, one stays in each of {} layers",
+        "{remove} channels cannot go: at most {} of {} can, some stay in each of {} layers",
         order.len(),
         layers.iter().map(Vec::len).sum::<usize>(),
         layers.len()
@@ -38,6 +40,11 @@ pub fn global(layers: &[Vec<f32>], remove: usize) -> Result<Vec<Vec<bool>>> {
     order.sort_by(|a, b| a.0.total_cmp(&b.0).then((b.1, b.2).cmp(&(a.1, a.2))));
     order[..remove].iter().for_each(|&(_, l, i)| keep[l][i] = false);
     Ok(keep)
+}
+
+/// What a layer of so many channels keeps.
+fn least(channels: usize, floor: f32) -> usize {
+    (f64::from(floor) * channels as f64 - 1e-6).ceil().max(1.0) as usize
 }
 
 /// The same as Network Slimming's authors count: |γ| > sorted[⌊total · percent⌋] stays. May empty layers.
@@ -59,39 +66,60 @@ pub fn above(scores: &[f32], threshold: f32) -> Vec<bool> {
         .collect()
 }
 
+/// A group with norm scales.
+struct Scaled {
+    group: Group,
+    /// Its channels that are not masked, and their |γ|.
+    alive: Vec<usize>,
+    scales: Vec<f32>,
+}
+
+fn scaled(checkpoint: &Checkpoint) -> Result<Vec<Scaled>> {
+    let spec = checkpoint.spec();
+    let mut found = Vec::new();
+    for group in groups(spec)?.list.into_iter().filter(|g| g.fixed.is_none()) {
+        let Ok(scores) = saliency::filters(spec, &checkpoint.weights, &group, &Score::NormScale) else {
+            continue;
+        };
+        let masks: Vec<LayerMask> = group.producers.iter().map(|&p| mask_of(checkpoint, p)).collect();
+        let alive: Vec<usize> = (0..group.channels)
+            .filter(|&c| masks.iter().any(|m| m.filters[c]))
+            .collect();
+        let scales = alive.iter().map(|&c| scores[c]).collect();
+        found.push(Scaled { group, alive, scales });
+    }
+    ensure!(!found.is_empty(), "network {} has no norm scales γ to go by", spec.name);
+    Ok(found)
+}
+
+fn mask_of(checkpoint: &Checkpoint, node: usize) -> LayerMask {
+    let name = &checkpoint.spec().nodes[node].name;
+    let shape = &checkpoint.weights[&format!("{name}.weight")].shape;
+    let whole = || LayerMask::whole(shape[0], shape[1..].iter().product());
+    checkpoint.masks.get(name).cloned().unwrap_or_else(whole)
+}
+
+/// The most channels that [`slimming`] can remove.
+///
+/// # Errors
+/// A network without norm scales to go by.
+pub fn most(checkpoint: &Checkpoint, floor: f32) -> Result<usize> {
+    let can_go = |s: &Scaled| s.alive.len().saturating_sub(least(s.alive.len(), floor));
+    Ok(scaled(checkpoint)?.iter().map(can_go).sum())
+}
+
 /// Network Slimming: the masks without the `remove` channels of smallest |γ| of all that can be cut; those of the start stay.
 /// Channels that belong together go by the mean of their |γ|.
 ///
 /// # Errors
 /// More than can go, or a network without norm scales to go by.
-pub fn slimming(checkpoint: &Checkpoint, remove: usize) -> Result<Masks> {
+pub fn slimming(checkpoint: &Checkpoint, floor: f32, remove: usize) -> Result<Masks> {
     let spec = checkpoint.spec();
-    let groups = groups(spec)?;
-    let mask_of = |node: usize| {
-        let name = &spec.nodes[node].name;
-        let shape = &checkpoint.weights[&format!("{name}.weight")].shape;
-        let whole = || LayerMask::whole(shape[0], shape[1..].iter().product());
-        checkpoint.masks.get(name).cloned().unwrap_or_else(whole)
-    };
-    let mut found = Vec::new();
-    for group in groups.list.iter().filter(|g| g.fixed.is_none()) {
-        let Ok(scores) = saliency::filters(spec, &checkpoint.weights, group, &Score::NormScale) else {
-            continue;
-        };
-        let masks: Vec<LayerMask> = group.producers.iter().map(|&p| mask_of(p)).collect();
-        let alive: Vec<usize> = (0..group.channels)
-            .filter(|&c| masks.iter().any(|m| m.filters[c]))
-            .collect();
-        found.push((group, alive, scores));
-    }
-    ensure!(!found.is_empty(), "network {} has no norm scales γ to go by", spec.name);
-    let scores: Vec<Vec<f32>> = found
-        .iter()
-        .map(|(_, alive, s)| alive.iter().map(|&c| s[c]).collect())
-        .collect();
-    let keep = global(&scores, remove)?;
+    let found = scaled(checkpoint)?;
+    let scales: Vec<Vec<f32>> = found.iter().map(|s| s.scales.clone()).collect();
+    let keep = global(&scales, floor, remove)?;
     let mut masks = checkpoint.masks.clone();
-    for ((group, alive, _), keep) in found.iter().zip(keep) {
+    for (Scaled { group, alive, .. }, keep) in found.iter().zip(keep) {
         let dead: Vec<usize> = alive
             .iter()
             .zip(keep)
@@ -99,7 +127,9 @@ pub fn slimming(checkpoint: &Checkpoint, remove: usize) -> Result<Masks> {
             .map(|(&c, _)| c)
             .collect();
         for &p in group.producers.iter().filter(|_| !dead.is_empty()) {
-            let mask = masks.entry(spec.nodes[p].name.clone()).or_insert_with(|| mask_of(p));
+            let mask = masks
+                .entry(spec.nodes[p].name.clone())
+                .or_insert_with(|| mask_of(checkpoint, p));
             dead.iter().for_each(|&c| mask.filters[c] = false);
         }
     }
@@ -119,7 +149,7 @@ mod tests {
 
     #[test]
     fn exactly_so_many_go_as_are_asked_for() {
-        let keep = |n| bits(&global(&[GAMMA.to_vec()], n).expect("fits")[0]);
+        let keep = |n| bits(&global(&[GAMMA.to_vec()], 0.0, n).expect("fits")[0]);
         assert_eq!(keep(4), [1, 0, 1, 0, 0, 1, 1, 0, 1, 1]);
         assert_eq!(keep(5), [1, 0, 1, 0, 0, 1, 1, 0, 0, 1]);
         assert_eq!(keep(9), [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -141,17 +171,30 @@ mod tests {
 
     #[test]
     fn no_layer_is_emptied_and_ties_keep_the_first() {
-        let keep = global(&[vec![1.0, 2.0], vec![0.1, 0.1, 0.1]], 3).expect("fits");
+        let keep = global(&[vec![1.0, 2.0], vec![0.1, 0.1, 0.1]], 0.0, 3).expect("fits");
         assert_eq!(keep, [vec![false, true], vec![true, false, false]]);
-        let keep = global(&[vec![0.5, 0.5], vec![0.5, 0.5]], 1).expect("fits");
+        let keep = global(&[vec![0.5, 0.5], vec![0.5, 0.5]], 0.0, 1).expect("fits");
         assert_eq!(keep, [[true, true], [true, false]]);
-        let text = global(&[vec![1.0, 2.0], vec![0.1]], 2)
+        let text = global(&[vec![1.0, 2.0], vec![0.1]], 0.0, 2)
             .expect_err("too many")
             .to_string();
         assert_eq!(
             text,
-            "2 channels cannot go: at most 1 of 3 can, one stays in each of 2 layers"
+            "2 channels cannot go: at most 1 of 3 can, some stay in each of 2 layers"
         );
+    }
+
+    #[test]
+    fn a_layer_of_small_scales_keeps_its_share() {
+        let layers = [vec![1.0, -2.0, 3.0, 4.0], vec![0.1, -0.3, 0.2, 0.05]];
+        let keep = |floor, remove| -> Vec<Vec<u8>> {
+            let kept = global(&layers, floor, remove).expect("fits");
+            kept.iter().map(|layer| bits(layer)).collect()
+        };
+        assert_eq!(keep(0.0, 3), [[1, 1, 1, 1], [0, 1, 0, 0]]);
+        assert_eq!(keep(0.5, 3), [[0, 1, 1, 1], [0, 1, 1, 0]]);
+        assert_eq!(keep(0.51, 2), [[0, 1, 1, 1], [1, 1, 1, 0]]);
+        assert!(global(&layers, 0.5, 5).is_err());
     }
 
     #[test]
@@ -174,13 +217,15 @@ mod tests {
         // stem and the second convolutions of stage 1 are one group: the mean of their three.
         model.weights.get_mut("stem.norm.gamma").expect("there").data[1] = 0.1;
         model.weights.get_mut("stage1.0.conv1.norm.gamma").expect("there").data[2] = -0.2;
-        let masks = slimming(&model, 2).expect("fits");
+        let masks = slimming(&model, 0.0, 2).expect("fits");
+        let all = most(&model, 0.0).expect("scales");
+        assert!(slimming(&model, 0.0, all).is_ok() && slimming(&model, 0.0, all + 1).is_err());
         let names: Vec<&str> = masks.keys().map(String::as_str).collect();
         assert_eq!(names, ["stage1.0.conv1", "stage1.0.conv2", "stage1.1.conv2", "stem"]);
         assert_eq!(masks["stem"].filters, [true, false, true]);
         assert_eq!(masks["stage1.0.conv2"], masks["stage1.1.conv2"]);
         assert_eq!(masks["stage1.0.conv1"].filters, [true, true, false]);
-        let again = slimming(&Checkpoint { masks, ..model }, 1).expect("fits");
+        let again = slimming(&Checkpoint { masks, ..model }, 0.0, 1).expect("fits");
         let dead = |name: &str| again[name].filters.iter().filter(|&&b| !b).count();
         assert_eq!(
             again
