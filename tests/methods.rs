@@ -549,6 +549,31 @@ fn what_is_held_while_a_round_searches_stays_held_and_what_is_refused_changes_no
 }
 
 #[test]
+fn what_is_asked_of_a_search_that_is_over_is_refused() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let changes = [("method.images", "60"), ("method.retrain.epochs", "1")];
+    let control = Control::default();
+    let mut refused = Vec::new();
+    let ending = execute(
+        &small("uniform-fashion", &changes),
+        &place(dir.path(), 2),
+        &control,
+        &mut |s| match &s.event {
+            // Its only one.
+            Event::Trial(_) => control.steer(Steer::Budget { most: 1e6 }),
+            Event::Refused { why, .. } => refused.push(why.clone()),
+            Event::Steered(_) => panic!("followed"),
+            _ => {}
+        },
+    )
+    .expect("runs");
+    assert_eq!(
+        (ending.outcome, refused),
+        (Outcome::Finished, vec!["the search is over".to_owned()])
+    );
+}
+
+#[test]
 fn filters_go_by_the_score_that_is_set() {
     let shared = [("method.trials", "1"), ("method.images", "60")];
     let dir = tempfile::tempdir().expect("temp dir");
@@ -576,12 +601,19 @@ fn filters_go_by_the_score_that_is_set() {
     seen.sort_by(f32::total_cmp);
     seen.dedup();
     assert!(seen.len() >= 3, "{seen:?}");
-    let refused = small(
-        "uniform-fashion",
-        &[("method.score", "\"norm-scale\""), ("model.arch", "\"lenet5\"")],
-    );
+    let changes = [
+        ("method.score", "\"norm-scale\""),
+        ("model.arch", "\"lenet5\""),
+        ("model.width", "1.0"),
+        ("train.epochs", "8"),
+    ];
+    let refused = small("uniform-fashion", &changes);
     let refused = execute(&refused, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
-    assert!(refused.bad_input, "{refused:?}");
+    let text = refused.reason.clone().unwrap_or_default();
+    assert!(
+        refused.bad_input && text.contains("no norm with a scale"),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -774,9 +806,14 @@ fn what_cannot_be_pruned_is_refused_in_one_line() {
         gone.contains("conv9, which m-cifarnet does not have; expected one of conv0,"),
         "{gone}"
     );
-    let nothing = lock("[{ layer = \"conv1\", density = 0.0 }]");
+    let nothing = (
+        "method.locks".to_owned(),
+        "[{ layer = \"conv1\", density = 0.0 }]".to_owned(),
+    );
+    let nothing = Experiment::load("uniform-fashion", &[nothing]).expect_err("no filters");
+    let nothing = format!("{nothing:#}");
     assert!(
-        nothing.contains("site conv1 cannot be held at a density of 0"),
+        nothing.contains("method.locks holds layer conv1 at a density of 0"),
         "{nothing}"
     );
 }

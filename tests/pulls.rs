@@ -5,10 +5,13 @@ use secateur::data::{self, Augment, Normalization, Splits, batch};
 use secateur::event::Cancelled;
 use secateur::infer::{self, Options, Tally};
 use secateur::methods::admm::{Admm, Pulled};
+use secateur::methods::ranking::Ranking;
 use secateur::model::{Checkpoint, NetSpec, Weights, zoo};
-use secateur::prune::{Scope, Sites};
+use secateur::prune::Score;
+use secateur::prune::{Scope, Sites, groups, saliency};
 use secateur::train::memory::Forgetful;
 use secateur::train::{Ctx, Plan, Pull, TrainConfig, first_order, fit};
+use std::cell::Cell;
 
 /// Works on few bundled images, with a narrow network.
 fn with_ctx<T>(work: impl FnOnce(&mut Ctx) -> T) -> T {
@@ -37,7 +40,7 @@ fn with_ctx<T>(work: impl FnOnce(&mut Ctx) -> T) -> T {
         steps: 6,
         done: [0, 0],
         check: &|| Ok::<(), Cancelled>(()),
-        least: 0.0,
+        least: &Cell::new(0.0),
         keep: &|_| Ok(String::new()),
         steer: &Vec::new,
         memory: &Forgetful,
@@ -74,63 +77,99 @@ fn an_admm_without_rho_is_plain_training() {
 }
 
 #[test]
+fn every_ranking_is_its_own_score() {
+    with_ctx(|ctx| {
+        let model = dense(ctx);
+        let mut score = |ranking: Ranking| ranking.score(ctx, "ranking", &model).expect("scores");
+        assert_eq!(score(Ranking::L1), Score::L1);
+        assert_eq!(score(Ranking::L2), Score::L2);
+        assert_eq!(score(Ranking::NormScale), Score::NormScale);
+        assert_eq!(score(Ranking::GeometricMedian), Score::GeometricMedian);
+        assert_eq!(score(Ranking::Random), Score::Random(3));
+        let Score::Taylor(products) = score(Ranking::Taylor) else {
+            panic!("not first order")
+        };
+        assert_eq!(*products, first_order(ctx, &model, 1024).expect("scores"));
+    });
+}
+
+/// Σ w·∂loss/∂w is the slope of the loss as weights are scaled, with norms over each batch.
+#[test]
 fn first_order_scores_are_how_the_loss_moves() {
     with_ctx(|ctx| {
         let model = dense(ctx);
+        ctx.train.batch = 20;
         let products = first_order(ctx, &model, 50).expect("scores");
-        assert_eq!(
-            products.keys().collect::<Vec<_>>(),
-            model.weights.keys().collect::<Vec<_>>()
-        );
-        // Σ w·∂loss/∂w of an array is the slope of the loss as all of it is scaled. The last layer's loss is measured by the
-        // engine, whose norms are those that training left, over the same images: all of them are one batch.
         let indices = data::spread(&ctx.splits.train, 50);
-        let mut pixels = Vec::new();
-        batch::fill(&ctx.data.train, &indices, None, &ctx.normalization, &mut pixels);
-        let batch_norms = |weights: &Weights| {
-            let mut model = model.clone();
-            model.weights.clone_from(weights);
-            let options = Options {
-                batch: 50,
-                ..Options::default()
+        // The engine's loss over the same batches; norms are measured on each.
+        let loss = |weights: &Weights| -> f64 {
+            let of = |chunk: &[u32]| {
+                let mut pixels = Vec::new();
+                batch::fill(&ctx.data.train, chunk, None, &ctx.normalization, &mut pixels);
+                let mut model = model.clone();
+                model.weights.clone_from(weights);
+                let options = Options {
+                    batch: 20,
+                    ..Options::default()
+                };
+                let mut engine = infer::compile(&model, &options).expect("compiles");
+                engine.calibrate(&pixels);
+                let mut tally = Tally::new(model.spec());
+                tally.add(engine.run(&pixels), batch::labels(&ctx.data.train, chunk).into_iter());
+                f64::from(tally.loss()) * chunk.len() as f64
             };
-            let mut engine = infer::compile(&model, &options).expect("compiles");
-            engine.calibrate(&pixels);
-            let mut tally = Tally::new(model.spec());
-            tally.add(
-                engine.run(&pixels),
-                batch::labels(&ctx.data.train, &indices).into_iter(),
-            );
-            f64::from(tally.loss())
+            indices.chunks(20).map(of).sum::<f64>() / indices.len() as f64
         };
-        let scaled = |name: &str, by: f32| {
-            let mut weights = model.weights.clone();
-            weights
-                .get_mut(name)
-                .expect("an array")
-                .data
-                .iter_mut()
-                .for_each(|w| *w *= by);
-            batch_norms(&weights)
+        let slope = |scale: &dyn Fn(&mut Weights, f32)| {
+            let at = |by: f32| {
+                let mut weights = model.weights.clone();
+                scale(&mut weights, by);
+                loss(&weights)
+            };
+            (at(1.02) - at(0.98)) / 0.04
         };
-        let mut steep = 0;
+        let near = |got: f64, measured: f64, what: &str| {
+            let off = (got - measured).abs();
+            assert!(off < 0.03 * measured.abs().max(0.05), "{what}: {got} for {measured}");
+        };
         for name in [
             "classifier.weight",
             "conv7.norm.gamma",
             "conv4.norm.gamma",
             "conv7.norm.beta",
         ] {
-            let Some(array) = products.get(name) else {
-                panic!("no {name} among {:?}", products.keys())
+            let sum: f64 = products[name].data.iter().map(|&p| f64::from(p)).sum();
+            let whole = |weights: &mut Weights, by: f32| {
+                weights
+                    .get_mut(name)
+                    .expect("there")
+                    .data
+                    .iter_mut()
+                    .for_each(|w| *w *= by);
             };
-            let slope: f64 = array.data.iter().map(|&p| f64::from(p)).sum();
-            let measured = (scaled(name, 1.01) - scaled(name, 0.99)) / 0.02;
-            assert!(
-                (slope - measured).abs() < 0.02 * measured.abs().max(0.05),
-                "{name}: {slope} for {measured}"
-            );
-            steep += usize::from(measured.abs() > 0.02);
+            near(sum, slope(&whole), name);
         }
-        assert!(steep >= 2, "all too flat to tell");
+        // A filter behind a norm: its score is the slope as its channel is scaled, though its own weights move nothing.
+        let spec = model.spec();
+        let groups = groups(spec).expect("groups");
+        let group = groups.list.iter().find(|g| g.name == "conv4").expect("there");
+        let score = Score::Taylor(std::sync::Arc::new(products.clone()));
+        let scores = saliency::filters(spec, &model.weights, group, &score).expect("scores");
+        let most = (0..scores.len())
+            .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
+            .expect("filters");
+        for c in [0, most] {
+            let channel = |weights: &mut Weights, by: f32| {
+                for name in ["conv4.norm.gamma", "conv4.norm.beta"] {
+                    weights.get_mut(name).expect("there").data[c] *= by;
+                }
+            };
+            near(
+                f64::from(scores[c]),
+                slope(&channel).abs(),
+                &format!("conv4, filter {c}"),
+            );
+        }
+        assert!(scores[most] > 0.01, "too flat to tell: {scores:?}");
     });
 }

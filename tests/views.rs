@@ -652,14 +652,16 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
                 ]
               ],
               "steered": [
-                [
-                  40,
-                  "conv0 held at 1.00"
-                ],
-                [
-                  60,
-                  "heated again"
-                ]
+                {
+                  "after": 40,
+                  "text": "steered: conv0 held at 1.00",
+                  "is_refused": false
+                },
+                {
+                  "after": 60,
+                  "text": "steered: heated again",
+                  "is_refused": false
+                }
               ],
               "shown": {
                 "number": 64,

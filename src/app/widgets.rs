@@ -40,7 +40,7 @@ pub fn meaning(term: &str) -> &'static str {
         }
         "hypervolume" => {
             "Hypervolume: the area between the trials that no other beats and the whole network at chance, as a share of the \
-             whole box; the sooner it grows, the fewer trials a search needs."
+             whole box, over the images that trials ran; the sooner it grows, the less a search costs."
         }
         "residual" => {
             "Residual: ‖W − Z‖ / ‖W‖, how far a layer's weights W are from their nearest pruned form Z. ADMM draws them \

@@ -208,10 +208,11 @@ pub fn search(view: &SearchView, height: Height) -> Figure {
         rules: view
             .steered
             .iter()
-            .map(|(after, words)| Rule {
-                name: words.clone(),
+            .filter(|asked| !asked.is_refused)
+            .map(|asked| Rule {
+                name: asked.text.clone(),
                 is_level: false,
-                at: *after as f64 - 0.5,
+                at: asked.after as f64 - 0.5,
             })
             .collect(),
     };

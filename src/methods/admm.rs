@@ -10,7 +10,7 @@
 //! ```
 
 use super::hunt::Found;
-use super::locks::{self, Lock};
+use super::locks::{self, Lock, Pruned};
 use super::meter::Meter;
 use super::stages::{self, Stretch, Target, check_dimensions};
 use crate::event::{Dimension, Event, Residual, Unit};
@@ -271,6 +271,7 @@ impl AdmmConfig {
         self.target.check()?;
         check_dimensions(&self.dimensions)?;
         stages::check_floor(self.floor)?;
+        locks::check_densities(&self.locks, self.floor)?;
         self.admm.check()?;
         self.retrain.check("method.retrain")
     }
@@ -290,7 +291,7 @@ pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
     let space = Space {
         sites: &sites.list,
         floor: vec![config.floor; sites.list.len()],
-        locks: locks::over(&config.locks, &sites.list),
+        locks: locks::over(&config.locks, &sites.list, &Pruned::default()),
         budget,
         spent: &|densities| meter.spent(&sites, densities),
     };
@@ -298,7 +299,7 @@ pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
         densities: space.uniform().map_err(stages::bad_input)?,
         sites: sites.list.clone(),
         reward: 0.0,
-        held: Vec::new(),
+        hands: Vec::new(),
     };
     for &dimension in &config.dimensions {
         let stage = format!("{} ADMM", stages::word(dimension));

@@ -13,12 +13,12 @@
 
 use super::admm::{self, Admm};
 use super::hunt::{self, Hunt, Structures, hunt};
-use super::locks::{self, Lock};
+use super::locks::{self, Hand, Lock, Pruned};
 use super::meter::Meter;
 use super::ranking::Ranking;
 use super::stages::{self, Stretch, Target, check_dimensions, retrain};
 use crate::event::{Dimension, Event};
-use crate::model::Checkpoint;
+use crate::model::{Checkpoint, Weights};
 use crate::prune::{self, Scope, Sites};
 use crate::search::{Anneal, AnnealConfig};
 use crate::train::{self, Ctx};
@@ -117,6 +117,7 @@ impl AutoCompressConfig {
         self.target.check()?;
         check_dimensions(&self.dimensions)?;
         stages::check_floor(self.floor)?;
+        locks::check_densities(&self.locks, self.floor)?;
         ensure!(
             self.round > 1.0 && self.round.is_finite(),
             "method.round is {}, expected more than 1",
@@ -158,15 +159,15 @@ impl AutoCompressConfig {
 /// [`crate::event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
     let (mut model, start) = stages::trained(ctx, &config.locks)?;
-    ctx.least = start - config.tolerance;
+    ctx.least.set(start - config.tolerance);
     let meter = Meter::new(ctx, config.target.unit, &model)?;
-    let sites = sites(ctx, config, &model)?;
+    let sites = Sites::new(&model, &scope(config)).map_err(stages::bad_input)?;
     locks::check_sites(&config.locks, &sites.list)?;
     let whole = meter.whole(&sites);
-    let mut locks = config.locks.clone();
+    let mut before = Pruned::default();
     for (i, times) in config.rounds().into_iter().enumerate() {
         let name = format!("round {}", i + 1);
-        let mut next = round(ctx, (config, &meter), &name, &model, (&mut locks, whole / times))?;
+        let (mut next, hands) = round(ctx, (config, &meter), &name, (&model, &before), whole / times)?;
         let top1 = train::check(ctx, &mut next)?;
         if top1 < start - config.tolerance {
             let text = format!(
@@ -179,10 +180,12 @@ pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
         }
         (ctx.keep)(&next)?;
         model = next;
+        before.once = true;
+        before.hands.extend(hands);
     }
     for pass in 1..=config.purify.passes {
         let name = format!("purification {pass}");
-        let mut next = purify(ctx, (config, &meter), &name, &model, &mut locks)?;
+        let (mut next, hands) = purify(ctx, (config, &meter), &name, (&model, &before))?;
         let top1 = train::check(ctx, &mut next)?;
         if top1 < start - config.tolerance {
             let text = format!("{name} ends at {:.2} %: taken back", top1 * 100.0);
@@ -190,33 +193,38 @@ pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
             break;
         }
         model = next;
+        before.hands.extend(hands);
     }
     meter.say(ctx, &model, whole / config.target.times)?;
     Ok(model)
 }
 
-/// What can be decided of a model.
-fn sites(ctx: &Ctx, config: &AutoCompressConfig, model: &Checkpoint) -> Result<Sites> {
-    let score = config.score.score(ctx, model)?;
-    let scope = Scope::new(&config.dimensions, config.floor, config.target.unit).by(score);
-    Sites::new(model, &scope).map_err(stages::bad_input)
+/// What may be decided.
+fn scope(config: &AutoCompressConfig) -> Scope {
+    Scope::new(&config.dimensions, config.floor, config.target.unit)
 }
 
-/// Search, ADMM, retraining: to at most `budget`. What was held in the search is left alone from there.
+/// What can be decided of a model, by the score that is set.
+fn sites(ctx: &mut Ctx, config: &AutoCompressConfig, name: &str, model: &Checkpoint) -> Result<Sites> {
+    let score = config.score.score(ctx, &format!("{name}/ranking"), model)?;
+    Sites::new(model, &scope(config).by(score)).map_err(stages::bad_input)
+}
+
+/// Search, ADMM, retraining: to at most `budget`. Gives what was held and freed by hand, too.
 fn round(
     ctx: &mut Ctx,
     (config, meter): (&AutoCompressConfig, &Meter),
     name: &str,
-    model: &Checkpoint,
-    (locks, budget): (&mut Vec<Lock>, f64),
-) -> Result<Checkpoint> {
-    let sites = sites(ctx, config, model)?;
+    (model, before): (&Checkpoint, &Pruned),
+    budget: f64,
+) -> Result<(Checkpoint, Vec<Hand>)> {
+    let sites = sites(ctx, config, name, model)?;
     let ground = Structures::new(ctx, model, &sites, meter, config.calibration);
     let searched = Hunt {
         name: name.to_owned(),
         ground: &ground,
         floor: config.floor,
-        held: locks::over(locks, &sites.list),
+        held: locks::over(&config.locks, &sites.list, before),
         first: Vec::new(),
         unit: meter.unit,
         budget,
@@ -225,19 +233,16 @@ fn round(
     };
     let anneal = Anneal::new(config.search.clone(), ctx.seed)?;
     let found = hunt(ctx, &format!("{name}/search"), &searched, anneal)?;
-    *locks = locks::after(&found.sites, &found.held);
     let mut near = model.clone();
     for &dimension in &config.dimensions {
         let stage = format!("{name}/{} ADMM", stages::word(dimension));
         near = admm::along(ctx, &stage, "autocompress", &near, &found, dimension, &config.admm)?;
     }
-    retrain(
-        ctx,
-        &format!("{name}/retraining"),
-        "autocompress",
-        &near,
-        &config.retrain,
-    )
+    let stage = format!("{name}/retraining");
+    Ok((
+        retrain(ctx, &stage, "autocompress", &near, &config.retrain)?,
+        found.hands,
+    ))
 }
 
 /// Phase 2: of each site goes what scores below a threshold of its own, so that as much as possible goes while the accuracy
@@ -247,13 +252,14 @@ fn purify(
     ctx: &mut Ctx,
     (config, meter): (&AutoCompressConfig, &Meter),
     name: &str,
-    model: &Checkpoint,
-    locks: &mut Vec<Lock>,
-) -> Result<Checkpoint> {
+    (model, before): (&Checkpoint, &Pruned),
+) -> Result<(Checkpoint, Vec<Hand>)> {
     let purify = &config.purify;
-    let sites = sites(ctx, config, model)?;
-    let below = |t: f32| sites.densities_above(&vec![t; sites.list.len()], &model.weights);
-    let swept: Result<Vec<Vec<f32>>> = THRESHOLDS.into_iter().map(below).collect();
+    let sites = sites(ctx, config, name, model)?;
+    let held = locks::over(&config.locks, &sites.list, before);
+    let mut first = vec![purify.search.first.clone()];
+    first.retain(|given| given.len() == sites.list.len());
+    first.extend(swept(&sites, &model.weights, &held)?);
     let whole = meter.whole(&sites);
     let ground = Structures::new(ctx, model, &sites, meter, config.calibration);
     let least = hunt::whole(ctx, &ground, usize::MAX)? - purify.tolerance;
@@ -261,8 +267,8 @@ fn purify(
         name: name.to_owned(),
         ground: &ground,
         floor: config.floor,
-        held: locks::over(locks, &sites.list),
-        first: swept?,
+        held,
+        first,
         unit: meter.unit,
         budget: f64::INFINITY,
         images: usize::MAX,
@@ -277,7 +283,6 @@ fn purify(
     };
     let anneal = Anneal::new(purify.search.clone(), ctx.seed)?;
     let found = hunt(ctx, &format!("{name}/search"), &searched, anneal)?;
-    *locks = locks::after(&found.sites, &found.held);
     // Where nothing can go without loss, the retraining is still due: rounds end with a short one.
     let pure = if found.reward > 0.0 {
         let masks = sites.masks(&found.densities, &model.weights)?;
@@ -285,19 +290,60 @@ fn purify(
     } else {
         model.clone()
     };
-    retrain(
-        ctx,
-        &format!("{name}/retraining"),
-        "autocompress",
-        &pure,
-        &purify.retrain,
-    )
+    let stage = format!("{name}/retraining");
+    Ok((
+        retrain(ctx, &stage, "autocompress", &pure, &purify.retrain)?,
+        found.hands,
+    ))
+}
+
+/// What [`THRESHOLDS`] leave of each site, one for all that are not held.
+fn swept(sites: &Sites, weights: &Weights, held: &[Option<f32>]) -> Result<Vec<Vec<f32>>> {
+    let mut out = Vec::new();
+    for threshold in THRESHOLDS {
+        let mut densities = sites.densities_above(&vec![threshold; sites.list.len()], weights)?;
+        let fixed = densities
+            .iter_mut()
+            .zip(held)
+            .filter_map(|(d, held)| Some((d, (*held)?)));
+        fixed.for_each(|(d, held)| *d = held);
+        out.push(densities);
+    }
+    // Where nothing lies between two thresholds they leave the same.
+    out.dedup();
+    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::Unit;
+    use crate::model::zoo;
+    use crate::prune::tests::model;
+
+    #[test]
+    fn higher_thresholds_leave_less_of_what_is_not_held() {
+        let mut model = model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.25).expect("builds"), 1);
+        for (name, array) in &mut model.weights {
+            // Filters of norms from nothing to all.
+            let each = array.data.len() / array.shape[0];
+            let share = |i: usize| (i / each) as f32 / array.shape[0] as f32;
+            let of = name.ends_with("weight").then_some(&mut array.data);
+            of.into_iter().flatten().enumerate().for_each(|(i, w)| *w *= share(i));
+        }
+        let config = AutoCompressConfig {
+            dimensions: vec![Dimension::Filter],
+            ..AutoCompressConfig::default()
+        };
+        let sites = Sites::new(&model, &scope(&config)).expect("sites");
+        let mut held = vec![None; sites.list.len()];
+        held[1] = Some(0.75);
+        let swept = swept(&sites, &model.weights, &held).expect("sweeps");
+        assert!(swept.len() >= 3, "{swept:?}");
+        let falls = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| a >= b) && a != b;
+        assert!(swept.windows(2).all(|two| falls(&two[0], &two[1])), "{swept:?}");
+        assert!(swept.iter().all(|d| d[1] == 0.75 && d[0] < 1.0), "{swept:?}");
+    }
 
     #[test]
     fn rounds_double_up_to_the_target() {

@@ -3,7 +3,7 @@
 //! Knows nothing of how gates are computed.
 
 use super::hunt::{Ground, Hunt, hunt};
-use super::locks::{self, Lock};
+use super::locks::{self, Lock, Pruned};
 use super::meter::{self, Meter};
 use super::stages::{self, Target};
 use crate::event::{BadInput, Dimension, Site, Unit};
@@ -55,6 +55,7 @@ impl DensitiesConfig {
             "method.target.unit is weights, expected macs or ms: gates leave all weights where they are"
         );
         ensure!(self.images >= 1, "method.images is 0, expected at least 1");
+        locks::check_densities(&self.locks, 0.0)?;
         self.search.check()
     }
 }
@@ -153,7 +154,7 @@ pub fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint> {
         name: "densities".into(),
         ground: &gates,
         floor: lowest.as_fraction() as f32,
-        held: locks::over(&config.locks, &gates.sites),
+        held: locks::over(&config.locks, &gates.sites, &Pruned::default()),
         first: Vec::new(),
         unit: meter.unit,
         budget,

@@ -1,6 +1,7 @@
 //! The loop that every search runs in: propose, mask, measure norms anew, measure on validation images without retraining, settle.
 //! Knows nothing of how proposals are made, nor of what becomes of the best.
 
+use super::locks::{self, Hand};
 use super::meter::Meter;
 use super::stages::bad_input;
 use crate::data::{self, Split, batch};
@@ -172,8 +173,8 @@ pub struct Found {
     pub sites: Vec<Site>,
     /// Its reward.
     pub reward: f32,
-    /// Densities that sites were held at in the end.
-    pub held: Vec<Option<f32>>,
+    /// What was held and freed by hand while it ran.
+    pub hands: Vec<Hand>,
 }
 
 impl Found {
@@ -201,6 +202,10 @@ where
         let (mut searcher, mut number) = match begun.map(|b| b.facts::<(S, u64, Terms)>()).transpose()? {
             Some((searcher, number, before)) if before == terms => (searcher, number),
             other => {
+                // Whatever was asked since the last trial of a search was asked of one that is over.
+                for steer in (ctx.steer)() {
+                    (ctx.emit)(refused(steer))?;
+                }
                 runner.space(&|d| hunt.ground.spent(d)).check().map_err(bad_input)?;
                 (ctx.emit)(Event::Search(runner.start(&fresh).into()))?;
                 let mut searcher = fresh;
@@ -241,17 +246,23 @@ where
             }
         }
         let best = searcher.best().map(|(densities, reward)| (densities.to_vec(), reward));
-        Snapshot::of_facts(&(best, runner.held(&searcher)))
+        Snapshot::of_facts(&(best, locks::by_hand(hunt.ground.sites(), &searcher.steering().locks)))
     })?;
-    let (best, held): (Option<(Vec<f32>, f32)>, _) = snapshot.facts()?;
+    let (best, hands): (Option<(Vec<f32>, f32)>, _) = snapshot.facts()?;
     let (densities, reward) =
         best.ok_or_else(|| anyhow::anyhow!("search {}: no trial could be measured", hunt.name))?;
     Ok(Found {
         densities,
         sites: hunt.ground.sites().to_vec(),
         reward,
-        held,
+        hands,
     })
+}
+
+/// What was asked too late.
+fn refused(steer: Steer) -> Event {
+    let why = "the search is over".to_owned();
+    Event::Refused { steer, why }
 }
 
 /// What a search set out with: its seed and settings as a fingerprint, its limits, what trials are measured on and worth. A fork
@@ -370,11 +381,6 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Densities that sites are held at now.
-    fn held(&self, searcher: &impl Searcher) -> Vec<Option<f32>> {
-        searcher.steering().over(&self.space(&|_| 0.0)).locks
-    }
-
     fn start(&self, searcher: &impl Searcher) -> SearchStart {
         SearchStart {
             name: self.hunt.name.clone(),
@@ -396,6 +402,10 @@ impl<'a> Runner<'a> {
         let spend = |densities: &[f32]| ground.spent(densities);
         let space = self.space(&spend);
         for steer in (ctx.steer)() {
+            if number >= searcher.trials() {
+                (ctx.emit)(refused(steer))?;
+                continue;
+            }
             (ctx.emit)(match searcher.steer(&space, &steer) {
                 Ok(()) => Event::Steered(steer),
                 Err(e) => Event::Refused {

@@ -3,8 +3,9 @@
 
 use crate::event::{BadInput, Dimension, Site};
 use crate::model::{NetSpec, Op};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A layer that no search may change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,20 @@ impl Lock {
         (self.layer == site.name || site.tied.contains(&self.layer))
             && self.dimension.is_none_or(|d| d == site.dimension)
     }
+}
+
+/// Checks the densities before anything is run.
+///
+/// # Errors
+/// One that leaves a layer nothing, or less than the floor.
+pub fn check_densities(locks: &[Lock], floor: f32) -> Result<()> {
+    for Lock { layer, density, .. } in locks {
+        ensure!(
+            *density > 0.0 && (floor..=1.0).contains(density),
+            "method.locks holds layer {layer} at a density of {density}, expected more than 0, at least {floor} and at most 1"
+        );
+    }
+    Ok(())
 }
 
 /// Checks the names before anything is trained.
@@ -72,21 +87,44 @@ pub fn check_sites(locks: &[Lock], sites: &[Site]) -> Result<()> {
     Ok(())
 }
 
-/// The density that each site is held at; the last lock that names it counts.
-pub fn over(locks: &[Lock], sites: &[Site]) -> Vec<Option<f32>> {
-    let held = |s: &Site| locks.iter().rev().find(|l| l.holds(s)).map(|l| l.density);
-    sites.iter().map(held).collect()
+/// What was done to a run's model before a search: locks say what is held in the first one, hands what somebody changed since.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pruned {
+    /// Whether layers have been brought to their locks' densities: no more of them goes.
+    pub once: bool,
+    /// In the order in which they were told.
+    pub hands: Vec<Hand>,
 }
 
-/// For the searches after one that ended with these: what was held has its density by now, so no more of it goes.
-pub fn after(sites: &[Site], held: &[Option<f32>]) -> Vec<Lock> {
-    let held = sites.iter().zip(held).filter(|(_, held)| held.is_some());
-    let lock = |site: &Site| Lock {
-        layer: site.name.clone(),
-        dimension: Some(site.dimension),
-        density: whole(),
+/// A site that somebody held, or freed, while a search ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hand {
+    layer: String,
+    dimension: Dimension,
+    is_held: bool,
+}
+
+/// What a search's locks by hand say of its sites, for the searches after it.
+pub fn by_hand(sites: &[Site], locks: &BTreeMap<usize, Option<f32>>) -> Vec<Hand> {
+    let hand = |(&i, lock): (&usize, &Option<f32>)| Hand {
+        layer: sites[i].name.clone(),
+        dimension: sites[i].dimension,
+        is_held: lock.is_some(),
     };
-    held.map(|(site, _)| lock(site)).collect()
+    locks.iter().map(hand).collect()
+}
+
+/// The density that each site is held at. The last hand counts, then the last lock.
+pub fn over(locks: &[Lock], sites: &[Site], before: &Pruned) -> Vec<Option<f32>> {
+    let held = |s: &Site| {
+        let is = |h: &&Hand| h.layer == s.name && h.dimension == s.dimension;
+        if let Some(hand) = before.hands.iter().rev().find(is) {
+            return hand.is_held.then_some(1.0);
+        }
+        let lock = locks.iter().rev().find(|l| l.holds(s))?;
+        Some(if before.once { 1.0 } else { lock.density })
+    };
+    sites.iter().map(held).collect()
 }
 
 #[cfg(test)]
@@ -117,15 +155,22 @@ mod tests {
             site("b", Filter, &[]),
             site("c", Column, &[]),
         ];
-        let over = |locks: &[Lock]| super::over(locks, &sites);
+        let over = |locks: &[Lock]| super::over(locks, &sites, &Pruned::default());
         assert_eq!(over(&[]), [None; 4]);
         assert_eq!(over(&[lock("layer = 'a'")]), [Some(1.0), Some(1.0), None, None]);
         let filters = lock("layer = 'c'\ndimension = 'filter'\ndensity = 0.5");
         assert_eq!(over(std::slice::from_ref(&filters)), [Some(0.5), None, None, None]);
-        let both = over(&[lock("layer = 'a'\ndensity = 0.75"), filters]);
+        let both = over(&[lock("layer = 'a'\ndensity = 0.75"), filters.clone()]);
         assert_eq!(both, [Some(0.5), Some(0.75), None, None]);
-        // In the next round what was held stays as it is.
-        assert_eq!(over(&after(&sites, &both)), [Some(1.0), Some(1.0), None, None]);
+        // In the next round what was held stays as it is, but for what was freed and held by hand.
+        let both = [lock("layer = 'a'\ndensity = 0.75"), filters];
+        let mut before = Pruned {
+            once: true,
+            hands: Vec::new(),
+        };
+        assert_eq!(super::over(&both, &sites, &before), [Some(1.0), Some(1.0), None, None]);
+        before.hands = by_hand(&sites, &BTreeMap::from([(1, None), (2, Some(0.5))]));
+        assert_eq!(super::over(&both, &sites, &before), [Some(1.0), None, Some(1.0), None]);
         check_sites(&[lock("layer = 'c'")], &sites).expect("two of them");
         let text = check_sites(&[lock("layer = 'b'\ndimension = 'column'")], &sites)
             .expect_err("no such site")
@@ -150,5 +195,9 @@ mod tests {
             "{text}"
         );
         assert!(toml::from_str::<Lock>("layer = 'a'\nkept = 1").is_err());
+        for density in ["0.0", "0.05", "1.5", "nan"] {
+            let locks = [lock(&format!("layer = 'conv1'\ndensity = {density}"))];
+            assert!(check_densities(&locks, 0.1).is_err(), "{density}");
+        }
     }
 }

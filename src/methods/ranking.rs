@@ -3,7 +3,7 @@
 
 use crate::model::Checkpoint;
 use crate::prune::Score;
-use crate::train::{self, Ctx};
+use crate::train::{self, Ctx, Snapshot};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub enum Ranking {
     L2,
     /// Mean |γ| of the norms behind a filter; columns and single weights by ‖w‖₂.
     NormScale,
-    /// |Σ w·∂loss/∂w| over 1,024 training images.
+    /// |Σ w·∂loss/∂w| over 1,024 training images; of filters behind norms by γ and β.
     Taylor,
     /// Σ_j ‖w_i − w_j‖₂ (arXiv 1811.00250); columns and single weights by ‖w‖₂.
     GeometricMedian,
@@ -31,16 +31,24 @@ pub enum Ranking {
 }
 
 impl Ranking {
-    /// The score, with what it needs of this model.
+    /// The score, with what it needs of this model. What takes gradients is the stage called `stage`.
     ///
     /// # Errors
     /// [`crate::event::Cancelled`]; a loss that is not a number.
-    pub fn score(self, ctx: &Ctx, model: &Checkpoint) -> Result<Score> {
+    pub fn score(self, ctx: &mut Ctx, stage: &str, model: &Checkpoint) -> Result<Score> {
         Ok(match self {
             Self::L1 => Score::L1,
             Self::L2 => Score::L2,
             Self::NormScale => Score::NormScale,
-            Self::Taylor => Score::Taylor(Arc::new(train::first_order(ctx, model, IMAGES)?)),
+            Self::Taylor => {
+                let taken = ctx.stage(stage, |ctx, _| {
+                    Ok(Snapshot {
+                        arrays: train::first_order(ctx, model, IMAGES)?,
+                        ..Snapshot::default()
+                    })
+                })?;
+                Score::Taylor(Arc::new(taken.arrays))
+            }
             Self::GeometricMedian => Score::GeometricMedian,
             Self::Random => Score::Random(ctx.seed),
         })

@@ -3,7 +3,7 @@
 //! Knows nothing of how trials are measured.
 
 use super::hunt::{self, Hunt, Structures, hunt};
-use super::locks::{self, Lock};
+use super::locks::{self, Lock, Pruned};
 use super::meter::Meter;
 use super::ranking::Ranking;
 use super::stages::{self, Stretch, Target, check_dimensions, retrain};
@@ -11,6 +11,7 @@ use crate::event::Dimension;
 use crate::model::Checkpoint;
 use crate::prune::{self, Scope, Sites};
 use crate::search::Searcher;
+use crate::search::clip::reward_macs;
 use crate::train::Ctx;
 use anyhow::{Result, ensure};
 use serde::de::DeserializeOwned;
@@ -65,6 +66,7 @@ impl RivalConfig {
         self.target.check()?;
         check_dimensions(&self.dimensions)?;
         stages::check_floor(self.floor)?;
+        locks::check_densities(&self.locks, self.floor)?;
         ensure!(self.trials >= 1, "method.trials is 0, expected at least 1");
         hunt::check(self.images, self.calibration)?;
         self.retrain.check("method.retrain")
@@ -87,7 +89,7 @@ impl Reward {
     fn of(self, top1: f32, spent: f64) -> f32 {
         match self {
             Self::Accuracy => top1,
-            Self::AccuracyGuaranteed => (f64::from(top1 - 1.0) * spent.ln()) as f32,
+            Self::AccuracyGuaranteed => reward_macs(top1, spent),
         }
     }
 }
@@ -106,7 +108,7 @@ where
     S: Searcher + Clone + Serialize + DeserializeOwned,
 {
     let (model, _) = stages::trained(ctx, &config.locks)?;
-    let score = config.score.score(ctx, &model)?;
+    let score = config.score.score(ctx, "ranking", &model)?;
     let scope = Scope::new(&config.dimensions, config.floor, config.target.unit).by(score);
     let sites = Sites::new(&model, &scope).map_err(stages::bad_input)?;
     locks::check_sites(&config.locks, &sites.list)?;
@@ -120,7 +122,7 @@ where
         name: method.to_owned(),
         ground: &ground,
         floor: config.floor,
-        held: locks::over(&config.locks, &sites.list),
+        held: locks::over(&config.locks, &sites.list, &Pruned::default()),
         first: Vec::new(),
         unit: meter.unit,
         budget,
@@ -134,18 +136,4 @@ where
     let model = retrain(ctx, "retraining", method, &pruned, &config.retrain)?;
     meter.say(ctx, &model, budget)?;
     Ok(model)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_guaranteed_reward_is_that_of_the_paper() {
-        let of = |top1, spent| Reward::AccuracyGuaranteed.of(top1, spent);
-        assert!((of(0.705, 285e6) + 5.743_06).abs() < 1e-5, "{}", of(0.705, 285e6));
-        // A point more of accuracy is worth more than a point's share less of work.
-        assert!(of(0.91, 1e7) > of(0.90, 1e7) && of(0.90, 5e6) > of(0.90, 1e7));
-        assert_eq!(Reward::Accuracy.of(0.9, 1e7), 0.9);
-    }
 }

@@ -22,7 +22,8 @@ pub enum Score {
     L2,
     /// Mean |γ| of the norms on the axis (Network Slimming, arXiv 1708.06519). Columns and single weights go by [`Score::L2`].
     NormScale,
-    /// |Σ w·∂loss/∂w|: how far the loss moves to first order without it. Holds w·∂loss/∂w under the names of the weights.
+    /// |Σ w·∂loss/∂w|: how far the loss moves to first order without it. Holds w·∂loss/∂w under the names of the weights. Of a
+    /// filter behind norms or gates the sum is over their γ and β, or φ and ρ: they carry its scale, its own weights do not.
     Taylor(Arc<Weights>),
     /// Σ_j ‖w_i − w_j‖₂: filters near the geometric median of all can be replaced by others (FPGM, arXiv 1811.00250).
     /// Columns and single weights go by [`Score::L2`].
@@ -43,6 +44,19 @@ pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) 
             Ok(distances(&rows?, group.channels))
         }
         Score::Random(seed) => Ok(uniform(*seed, group.nodes[0], group.channels)),
+        Score::Taylor(products) if scales(spec, group).next().is_some() => {
+            let mut sums = vec![0.0; group.channels];
+            for (node, what) in scales(spec, group) {
+                let Array { shape, data } = array(spec, products, node, what)?;
+                // φ is [features, channels]; of γ, β and ρ a channel has as many as it has features.
+                let channel = |i: usize| match what {
+                    "phi" => i % shape[1] * group.channels / shape[1],
+                    _ => i * group.channels / data.len(),
+                };
+                data.iter().enumerate().for_each(|(i, v)| sums[channel(i)] += v);
+            }
+            Ok(score.finish(sums))
+        }
         _ => {
             let mut sums = vec![0.0; group.channels];
             for &p in &group.producers {
@@ -166,6 +180,17 @@ fn array<'a>(spec: &NetSpec, weights: &'a Weights, node: usize, what: &str) -> R
     weights.get(&name).with_context(|| format!("{name} is missing"))
 }
 
+/// What carries the scale of a group's channels: nodes with the names of their arrays.
+fn scales<'a>(spec: &'a NetSpec, group: &'a Group) -> impl Iterator<Item = (usize, &'static str)> + 'a {
+    let is_affine = |&&n: &&usize| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. });
+    let norms = group
+        .norms
+        .iter()
+        .filter(is_affine)
+        .flat_map(|&n| [(n, "gamma"), (n, "beta")]);
+    norms.chain(group.gates.iter().flat_map(|&g| [(g, "phi"), (g, "rho")]))
+}
+
 fn norm_scales(spec: &NetSpec, weights: &Weights, group: &Group) -> Result<Vec<f32>> {
     let is_affine = |&&n: &&usize| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. });
     let norms: Vec<usize> = group.norms.iter().filter(is_affine).copied().collect();
@@ -268,14 +293,31 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_norm_its_scale_and_shift_tell_what_a_filter_does() {
+        let (spec, mut products) = tied();
+        let mut put = |name: &str, data: [f32; 2]| products.get_mut(name).expect("there").data = data.to_vec();
+        put("norm.gamma", [0.5, -3.0]);
+        put("norm.beta", [1.0, 1.0]);
+        let groups = groups(&spec).expect("groups");
+        let score = Score::Taylor(Arc::new(products));
+        let (_, weights) = tied();
+        assert_eq!(
+            filters(&spec, &weights, &groups.list[1], &score).expect("scores"),
+            [1.5, 2.0]
+        );
+    }
+
+    #[test]
     fn first_order_terms_may_cancel() {
         let (_, weights) = tied();
         let products = weights.iter().map(|(name, a)| {
             let ones = Array::filled(&a.shape, 1.0);
             (name.clone(), if name == "a.weight" { a.clone() } else { ones })
         });
-        // a: 3 and 2; b: 4 each.
-        assert_eq!(of_group(&Score::Taylor(Arc::new(products.collect()))), [7.0, 6.0]);
+        let (spec, own) = tied();
+        let groups = groups(&spec).expect("groups");
+        let score = Score::Taylor(Arc::new(products.collect()));
+        assert_eq!(filters(&spec, &own, &groups.list[2], &score).expect("scores"), [2.0]);
         let (spec, weights) = tied();
         let columns = columns(&spec, &weights, 1, None, &Score::Taylor(Arc::new(weights.clone()))).expect("scores");
         assert_eq!(columns, [4.0, 1.0, 1.0, 1.0]);

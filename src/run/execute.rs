@@ -331,11 +331,14 @@ fn work(world: &World) -> Result<Ending> {
     }
     let best = Checkpoint::load(&run.join(BEST)).ok();
     let best = Cell::new(best.as_ref().and_then(worth));
+    let least = Cell::new(0.0);
     let keep = |checkpoint: &Checkpoint| {
         outlet.write(control, &mut || checkpoint.save(&run.join(LATEST)))?;
         let better = |(macs, top1): (u64, f32)| {
-            best.get()
-                .is_none_or(|(before, of)| macs < before || (macs == before && top1 > of))
+            top1 >= least.get()
+                && best
+                    .get()
+                    .is_none_or(|(before, of)| macs < before || (macs == before && top1 > of))
         };
         if let Some(worth) = worth(checkpoint).filter(|w| better(*w)) {
             outlet.write(control, &mut || checkpoint.save(&run.join(BEST)))?;
@@ -360,7 +363,7 @@ fn work(world: &World) -> Result<Ending> {
         steps: epochs * per_epoch as u64,
         done: [0, 0],
         check: &|| control.check(),
-        least: 0.0,
+        least: &least,
         keep: &keep,
         steer: &|| outlet.steers(control),
         memory: world.shelf,

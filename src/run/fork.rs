@@ -180,6 +180,7 @@ fn allow(old: &Experiment, new: &Experiment) -> Result<()> {
             "method.kind",
             "train.batch",
             "method.dimensions",
+            "method.score",
         ];
         ensure!(
             key == "data.split_seed" || !fixed.iter().any(|f| key.starts_with(f)),

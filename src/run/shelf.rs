@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// The version of the file format.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Newest files, which always stay.
 const KEPT: usize = 2;

@@ -10,8 +10,7 @@ use crate::model::{Checkpoint, Density, Fractions, Weights, cost};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// A quick look on the way: the largest, the middle and the smallest kept density, on validation images. The model is kept, as the
-/// best so far if it is not worse than [`Ctx::least`].
+/// A quick look on the way: the largest, the middle and the smallest kept density, on validation images. The model is kept.
 pub(super) fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, weights: &Weights, epoch: u32) -> Result<()> {
     let kept = &plan.kept;
     let mut looked = vec![kept[0], kept[kept.len() / 2], kept[kept.len() - 1]];
@@ -23,10 +22,7 @@ pub(super) fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, weights: &Weights, epo
         metrics.push(say(ctx, &checkpoint, (density, &[]), Split::Valid, epoch)?);
     }
     let top1 = metrics[0].top1;
-    // Without them it is not held against what was kept before.
-    if top1 >= ctx.least {
-        checkpoint.header.metrics = metrics;
-    }
+    checkpoint.header.metrics = metrics;
     let model = (ctx.keep)(&checkpoint)?;
     let cost = cost::total(
         checkpoint.spec(),

@@ -24,6 +24,7 @@ use crate::event::{Cancelled, Emit, Steer};
 use crate::model::{Checkpoint, NetSpec};
 use anyhow::Result;
 use burn::tensor::Device;
+use std::cell::Cell;
 
 /// What a method is given to work with.
 pub struct Ctx<'a> {
@@ -56,7 +57,7 @@ pub struct Ctx<'a> {
     /// Blocks while the run is paused; an error means: stop now. Asked between layers and batches, so that a stop is prompt.
     pub check: &'a dyn Fn() -> Result<(), Cancelled>,
     /// Accuracy on validation images below which a cheaper model is no better: a method would take it back.
-    pub least: f32,
+    pub least: &'a Cell<f32>,
     /// Writes a model that is good so far, over the one before; gives its path. A run that is stopped loses no more than what came after.
     pub keep: &'a dyn Fn(&Checkpoint) -> Result<String>,
     /// What somebody asked of a search since last asked, oldest first. Whoever obeys says it as an event.

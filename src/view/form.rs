@@ -118,9 +118,7 @@ fn flat(experiment: &Experiment) -> Vec<(String, toml::Value)> {
             };
             match value {
                 toml::Value::Table(inner) => walk(&key, inner, out),
-                // Written as float32, so that 0.1 is not 0.10000000149.
-                toml::Value::Float(v) => out.push((key, toml::Value::Float(shortest(*v)))),
-                value => out.push((key, value.clone())),
+                value => out.push((key, shortened(value.clone()))),
             }
         }
     }
@@ -129,6 +127,19 @@ fn flat(experiment: &Experiment) -> Vec<(String, toml::Value)> {
         walk("", &table, &mut out);
     }
     out
+}
+
+/// Numbers that were written as float32 in their shortest form, so that 0.1 is not 0.10000000149, in lists too.
+fn shortened(value: toml::Value) -> toml::Value {
+    match value {
+        toml::Value::Float(v) => toml::Value::Float(shortest(v)),
+        toml::Value::Array(list) => list.into_iter().map(shortened).collect::<Vec<_>>().into(),
+        toml::Value::Table(table) => {
+            let inner = table.into_iter().map(|(key, value)| (key, shortened(value)));
+            toml::Value::Table(inner.collect())
+        }
+        other => other,
+    }
 }
 
 /// The shortest decimal that is the same float32, if the number is one.

@@ -67,13 +67,24 @@ pub struct SearchView {
     /// Share of proposals that were worse and were taken all the same, by trial.
     pub acceptance: Vec<[f64; 2]>,
     /// What was asked of it: the trial after which, and in words.
-    pub steered: Vec<(u64, String)>,
+    pub steered: Vec<Asked>,
     /// The trial looked at: the chosen one, else the one the search stands on.
     pub shown: Option<TrialWords>,
     /// The best one.
     pub best: Option<TrialWords>,
     /// What is decided, in network order.
     pub sites: Vec<SiteRow>,
+}
+
+/// What was asked of a search.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// The trials that had been measured.
+    pub after: u64,
+    /// In words.
+    pub text: String,
+    /// Whether it was not followed.
+    pub is_refused: bool,
 }
 
 /// Something worth knowing.
@@ -143,7 +154,7 @@ pub fn search(store: &RunStore, chosen: Chosen, height: Height) -> Option<Search
         title: run.title(),
         names: run.searches.iter().map(|s| s.start.name.clone()).collect(),
         index,
-        is_live: run.is_live() && last,
+        is_live: run.is_live() && last && search.measured < start.trials,
         unit: start.unit,
         budget: search.budget(),
         whole: start.whole,
@@ -158,8 +169,14 @@ pub fn search(store: &RunStore, chosen: Chosen, height: Height) -> Option<Search
             .iter()
             .map(|s| {
                 let asked = asked(start, &s.steer);
-                let words = s.refused.as_ref().map(|why| format!("not followed: {asked}: {why}"));
-                (s.after, words.unwrap_or(asked))
+                Asked {
+                    after: s.after,
+                    text: match &s.refused {
+                        Some(why) => format!("not followed: {asked}: {why}"),
+                        None => format!("steered: {asked}"),
+                    },
+                    is_refused: s.refused.is_some(),
+                }
             })
             .collect(),
         shown: shown.map(|t| words(t, start.unit)),

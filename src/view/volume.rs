@@ -41,15 +41,24 @@ fn line(runs: &[&RunState]) -> Option<VolumeLine> {
     let first = runs.first()?;
     let each: Vec<Vec<(u64, f64)>> = runs.iter().filter_map(|run| of_run(run)).collect();
     // A seed that stopped early has no say in what came later, so the band ends with the shortest.
-    let n = each.iter().map(Vec::len).min()?;
-    let after = (0..n).map(|i| {
-        let at = || each.iter().map(|seed| seed[i].1);
+    let ends = each.iter().map(|seed| seed.last().map_or(0, |(images, _)| *images));
+    let end = ends.min()?;
+    let covered = |seed: &[(u64, f64)], images: u64| {
+        let done = seed.partition_point(|(at, _)| *at <= images);
+        done.checked_sub(1).map_or(0.0, |i| seed[i].1)
+    };
+    let steps = each[0]
+        .iter()
+        .map(|(images, _)| *images)
+        .filter(|images| *images <= end);
+    let after = steps.map(|images| {
+        let at = || each.iter().map(|seed| covered(seed, images));
         let mean = at().sum::<f64>() / each.len() as f64;
         let (least, most) = (
             at().fold(f64::INFINITY, f64::min),
             at().fold(f64::NEG_INFINITY, f64::max),
         );
-        (each[0][i].0, [least, mean, most])
+        (images, [least, mean, most])
     });
     let label = match each.len() {
         1 => first.title(),

@@ -141,15 +141,15 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
         });
     let mut steered: Vec<(f32, &str)> = Vec::new();
     let shown = plot.show(ui, |plot| {
-        for (after, words) in &view.steered {
-            let at = *after as f64 - 0.5;
+        for asked in &view.steered {
+            let at = asked.after as f64 - 0.5;
             plot.vline(
                 VLine::new("steered", at)
-                    .color(p.warn)
+                    .color(if asked.is_refused { p.weak } else { p.warn })
                     .width(1.0)
                     .style(LineStyle::dotted_dense()),
             );
-            steered.push((plot.screen_from_plot(PlotPoint::new(at, 0.0)).x, words.as_str()));
+            steered.push((plot.screen_from_plot(PlotPoint::new(at, 0.0)).x, asked.text.as_str()));
         }
         for kind in [Verdict::Rejected, Verdict::Accepted] {
             marks_ui(plot, view, kind, scale, p);
@@ -194,7 +194,7 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
         .iter()
         .find(|(x, _)| pointer.is_some_and(|at| (at.x - x).abs() < 4.0));
     if let Some((_, words)) = said {
-        shown.response.on_hover_text_at_pointer(format!("steered: {words}"));
+        shown.response.on_hover_text_at_pointer(*words);
     }
 }
 
