@@ -77,9 +77,10 @@ pub fn check(locks: &[Lock], spec: &NetSpec) -> Result<()> {
 /// [`BadInput`]: a lock that holds nothing of what is searched.
 pub fn check_sites(locks: &[Lock], sites: &[Site]) -> Result<()> {
     if let Some(idle) = locks.iter().find(|l| !sites.iter().any(|s| l.holds(s))) {
-        let way = idle.dimension.map_or("way", super::stages::word);
+        let word = super::stages::word;
+        let way = idle.dimension.map_or(String::new(), |d| format!(" ({})", word(d)));
         let text = format!(
-            "method.locks holds layer {}, but nothing of it is searched ({way})",
+            "method.locks holds layer {}, but nothing of it is searched{way}",
             idle.layer
         );
         return Err(BadInput(text).into());
@@ -172,6 +173,10 @@ mod tests {
         before.hands = by_hand(&sites, &BTreeMap::from([(1, None), (2, Some(0.5))]));
         assert_eq!(super::over(&both, &sites, &before), [Some(1.0), None, Some(1.0), None]);
         check_sites(&[lock("layer = 'c'")], &sites).expect("two of them");
+        let text = check_sites(&[lock("layer = 'd'")], &sites)
+            .expect_err("none")
+            .to_string();
+        assert_eq!(text, "method.locks holds layer d, but nothing of it is searched");
         let text = check_sites(&[lock("layer = 'b'\ndimension = 'column'")], &sites)
             .expect_err("no such site")
             .to_string();

@@ -24,8 +24,8 @@ pub fn first_order(ctx: &Ctx, model: &Checkpoint, images: usize) -> Result<Weigh
     for chunk in indices.chunks(ctx.train.batch) {
         let mut pixels = Vec::new();
         batch::fill(&ctx.data.train, chunk, None, &ctx.normalization, &mut pixels);
-        let label = |&i: &u32| usize::from(ctx.data.train.labels[i as usize]);
-        let labels: Vec<usize> = chunk.iter().map(label).collect();
+        let labels = batch::labels(&ctx.data.train, chunk).into_iter().map(usize::from);
+        let labels: Vec<usize> = labels.collect();
         let lesson = Lesson {
             pixels,
             labels: &labels,

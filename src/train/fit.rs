@@ -365,8 +365,8 @@ fn one_step(
     let mut pixels = Vec::new();
     let augment = Some((&ctx.augment, epoch));
     batch::fill(&ctx.data.train, indices, augment, &ctx.normalization, &mut pixels);
-    let label = |&i: &u32| usize::from(ctx.data.train.labels[i as usize]);
-    let labels: Vec<usize> = indices.iter().map(label).collect();
+    let labels = batch::labels(&ctx.data.train, indices).into_iter().map(usize::from);
+    let labels: Vec<usize> = labels.collect();
     let lesson = Lesson {
         pixels,
         labels: &labels,
