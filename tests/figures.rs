@@ -154,6 +154,25 @@ fn the_command_line_draws_from_a_run_folder_by_path_or_name() {
         let written = std::fs::metadata(to.as_ref()).expect("written");
         assert!(written.len() > 200);
     }
+    let to = dir.path().join("named.csv");
+    let csv = to.to_string_lossy();
+    let named = ["figure", &name, "--plot", "frontier", "--names", "ours", "--to", &csv];
+    let (code, _, err) = secateur(&named, dir.path());
+    let all = std::fs::read_to_string(&to).expect("written");
+    assert!(
+        code == 0 && all.contains("\nours,") && all.contains("trial 0;") && !all.contains("run 1"),
+        "{err}\n{all}"
+    );
+    let (code, _, err) = secateur(&[&named[..], &["--no-trials"]].concat(), dir.path());
+    let models = std::fs::read_to_string(&to).expect("written");
+    assert!(
+        code == 0 && models.lines().count() < all.lines().count(),
+        "{err}\n{models}"
+    );
+    assert!(
+        all.starts_with("series") && models.lines().all(|l| all.contains(l)),
+        "{models}"
+    );
     let to = dir.path().join("r.html");
     let (code, fact, err) = secateur(&["report", &name, "--to", &to.to_string_lossy(), "--json"], dir.path());
     assert_eq!((code, &fact["runs"]), (0, &serde_json::json!(1)), "{err}");
@@ -179,6 +198,11 @@ fn what_cannot_be_drawn_is_bad_input_and_says_why() {
             vec!["figure", &name, "--plot", "saliency", "--to"],
             to("a.svg"),
             "measured no layers",
+        ),
+        (
+            vec!["figure", &name, "--plot", "curves", "--names", "a,b", "--to"],
+            to("a.svg"),
+            "expected one for each of 1 runs",
         ),
         (vec!["report", &name, "--to"], to("a.txt"), ".html"),
     ];

@@ -6,6 +6,7 @@ use super::layout::LayoutName;
 use super::{App, OpenOptions};
 use crate::event::{Dimension, Event, SearchStart, Site, Stamped, Trial, Unit, Verdict};
 use crate::model::{NetSpec, cost, zoo};
+use crate::run::bench::Memory;
 use crate::run::device::DeviceName;
 use crate::run::execute::Place;
 use crate::run::{Experiment, RunStore};
@@ -194,9 +195,9 @@ impl Bench {
             talker.step(step, planned);
         }
         self.stage.store(TALKING, Ordering::Relaxed);
-        let before = resident_mb();
+        let before = Memory::read();
         let done = talker.talk(self.seconds, self.per_second, planned);
-        let after = resident_mb();
+        let after = Memory::read();
         self.stage.store(RESTING, Ordering::Relaxed);
         std::thread::sleep(SETTLE);
         let cpu = cpu_secs();
@@ -205,7 +206,7 @@ impl Bench {
         {
             let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
             times.idle_cpu_share = share;
-            times.resident_mb = before.zip(after).map(|(a, b)| [a, b]);
+            times.resident_mb = before.zip(after).map(|(a, b)| [a.now_mb, b.now_mb]);
         }
         self.stage.store(OVER, Ordering::Relaxed);
         self.wake.request_repaint();
@@ -334,11 +335,4 @@ fn cpu_secs() -> Option<f64> {
     let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
     Some(ticks as f64 / 100.0)
-}
-
-/// Memory this program holds.
-fn resident_mb() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|l| l.starts_with("VmRSS:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1e3)
 }

@@ -6,7 +6,7 @@ use crate::infer::{BenchInfer, BenchSearch};
 use crate::kernel::Kernel;
 use crate::model::Density;
 use crate::model::net::NormStatistics;
-use crate::run::bench::{Spread, bench_answer};
+use crate::run::bench::{Memory, Spread, bench_answer};
 use crate::run::device::DeviceName;
 use crate::run::execute::Place;
 use crate::run::folder::threads;
@@ -72,6 +72,8 @@ struct Line<'a, R> {
     batch: usize,
     threads: usize,
     density: f64,
+    /// The most memory this process has had until now.
+    peak_mb: Option<f64>,
     #[serde(flatten)]
     row: R,
 }
@@ -152,13 +154,21 @@ pub fn bench(args: &BenchArgs) -> Done {
                     batch,
                     threads,
                     density: density.as_fraction(),
+                    peak_mb: peak_mb(),
                     row,
                 };
                 args.json.say(&line, || {
                     let r = &line.row;
                     format!(
-                        "{} width {width} batch {batch} threads {threads} density {density}: {:.3} ms ({:.3}–{:.3}), {:.0} images/s, {:.1} GMAC/s, {}",
-                        args.task, r.median_ms, r.p10_ms, r.p90_ms, r.images_per_s, r.gmacs_per_s, r.kernel
+                        "{} width {width} batch {batch} threads {threads} density {density}: {:.3} ms ({:.3}–{:.3}), {:.0} images/s, {:.1} GMAC/s, {}{}",
+                        args.task,
+                        r.median_ms,
+                        r.p10_ms,
+                        r.p90_ms,
+                        r.images_per_s,
+                        r.gmacs_per_s,
+                        r.kernel,
+                        line.peak_mb.map_or(String::new(), |mb| format!(", at most {mb:.0} MB until now"))
                     )
                 });
             }
@@ -221,6 +231,7 @@ fn search(args: &BenchArgs, kernel: Kernel, width: f32, batches: &[usize]) -> Do
                 batch,
                 threads,
                 density: 1.0,
+                peak_mb: peak_mb(),
                 row,
             };
             args.json.say(&line, || {
@@ -233,6 +244,10 @@ fn search(args: &BenchArgs, kernel: Kernel, width: f32, batches: &[usize]) -> Do
         }
     }
     Ok(0)
+}
+
+fn peak_mb() -> Option<f64> {
+    Memory::read().map(|m| m.peak_mb)
 }
 
 fn kernel(args: &BenchArgs) -> Result<Kernel> {

@@ -8,7 +8,7 @@ use crate::model::Density;
 use crate::run::replay::{find, replay};
 use crate::run::{RunId, RunState, RunStore};
 use crate::view::curves::{Along, CurveOptions, Curves};
-use crate::view::frontier::{Against, frontier};
+use crate::view::frontier::{Against, FrontierSeries, Source, frontier};
 use crate::view::search::{Chosen, Height, search};
 use crate::view::volume::volume;
 use crate::view::{layers, saliency};
@@ -31,6 +31,12 @@ pub struct FigureArgs {
     /// Folder that holds run folders
     #[arg(long, default_value = "runs")]
     runs: PathBuf,
+    /// What the runs are called in the figure, one name each, in their order
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    names: Vec<String>,
+    /// Frontier: models alone, without what searches tried
+    #[arg(long)]
+    no_trials: bool,
     /// What accuracy is set against in the frontier
     #[arg(long, default_value = "macs")]
     against: Cost,
@@ -86,7 +92,8 @@ enum Cost {
 }
 
 pub fn figure(args: &FigureArgs) -> Done {
-    let store = open(&args.runs_shown, &args.runs).or_bad_input()?;
+    let mut store = open(&args.runs_shown, &args.runs).or_bad_input()?;
+    call(&mut store, &args.names).or_bad_input()?;
     let style = style(args).or_bad_input()?;
     let drawn = draw(args, &store).or_bad_input()?;
     let points = drawn.points();
@@ -105,6 +112,20 @@ pub fn open(shown: &[PathBuf], runs: &Path) -> Result<RunStore> {
         store.runs.push(replay(RunId(i as u32), &find(run, runs)?)?);
     }
     Ok(store)
+}
+
+/// Gives the runs their names.
+fn call(store: &mut RunStore, names: &[String]) -> Result<()> {
+    ensure!(
+        names.is_empty() || names.len() == store.runs.len(),
+        "--names has {}, expected one for each of {} runs",
+        names.len(),
+        store.runs.len()
+    );
+    for (run, name) in store.runs.iter_mut().zip(names) {
+        run.called = Some(name.clone());
+    }
+    Ok(())
 }
 
 fn style(args: &FigureArgs) -> Result<Style> {
@@ -138,7 +159,10 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
                 Cost::Params => Against::Params,
                 Cost::Ms => Against::Millis,
             };
-            figure::frontier(&frontier(store, against), &figure::Colors::new())
+            let mut view = frontier(store, against);
+            let tried = |s: &FrontierSeries| s.points.iter().all(|p| matches!(p.source, Source::Trial(..)));
+            view.series.retain(|s| !(args.no_trials && tried(s)));
+            figure::frontier(&view, &figure::Colors::new())
         }
         Plot::Curves => {
             let options = CurveOptions {

@@ -5,6 +5,7 @@
 use super::{Done, Json, OrFail};
 use crate::disk::Log;
 use crate::event::{Event, Stamped};
+use crate::run::bench::Memory;
 use crate::run::device::DeviceName;
 use crate::run::execute::Place;
 use crate::run::folder::{RunFolder, line};
@@ -89,12 +90,14 @@ fn measure(dir: &Path, events: u64, rate: u32, seconds: f64) -> Result<Line> {
             piece.clear();
         }
     }
-    let before = resident();
+    let before = Memory::read();
     let began = Instant::now();
     let state = replay::replay(RunId(0), &run)?;
     let open_ms = began.elapsed().as_secs_f64() * 1e3;
     ensure!(state.events == events, "{} of {events} events were read", state.events);
-    let held_mb = resident().zip(before).map(|(now, before)| now - before);
+    let held_mb = Memory::read()
+        .zip(before)
+        .map(|(now, before)| now.now_mb - before.now_mb);
     drop(state);
     let bytes = log.metadata()?.len();
 
@@ -109,7 +112,7 @@ fn measure(dir: &Path, events: u64, rate: u32, seconds: f64) -> Result<Line> {
     while session.store().runs.is_empty() && Instant::now() < until {
         session.pump(Duration::from_millis(8));
     }
-    let before = resident();
+    let before = Memory::read();
     let total = events + (f64::from(rate) * seconds) as u64;
     let written = Arc::new(AtomicU64::new(events));
     let tells = written.clone();
@@ -165,13 +168,8 @@ fn measure(dir: &Path, events: u64, rate: u32, seconds: f64) -> Result<Line> {
         rate,
         followed,
         lag_ms,
-        grown_mb: resident().zip(before).map(|(now, before)| now - before),
+        grown_mb: Memory::read()
+            .zip(before)
+            .map(|(now, before)| now.now_mb - before.now_mb),
     })
-}
-
-/// Megabytes of memory the process has now.
-fn resident() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|l| l.starts_with("VmRSS:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1e3)
 }

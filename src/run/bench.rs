@@ -41,6 +41,31 @@ pub struct AnswerTimes {
     pub stop: Spread,
 }
 
+/// Memory of this process, megabytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Memory {
+    /// What it has now.
+    pub now_mb: f64,
+    /// The most it ever had.
+    pub peak_mb: f64,
+}
+
+impl Memory {
+    /// What the system says of this process; nothing where it is not Linux.
+    #[must_use]
+    pub fn read() -> Option<Self> {
+        let text = std::fs::read_to_string("/proc/self/status").ok()?;
+        let mb = |key: &str| {
+            let line = text.lines().find_map(|l| l.strip_prefix(key))?;
+            Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1e3)
+        };
+        Some(Self {
+            now_mb: mb("VmRSS:")?,
+            peak_mb: mb("VmHWM:")?,
+        })
+    }
+}
+
 /// Drags the density `drags` times over the bundled model, alone and beside a training, and stops `stops` trainings.
 ///
 /// # Errors

@@ -126,6 +126,8 @@ pub struct RunState {
     pub id: RunId,
     /// What it does.
     pub experiment: Arc<Experiment>,
+    /// What it is called instead of its number and its experiment's name.
+    pub called: Option<String>,
     /// Where it stands.
     pub status: Status,
     /// The network, once it stands.
@@ -181,6 +183,7 @@ impl RunState {
         Self {
             id,
             experiment,
+            called: None,
             status: Status::Queued,
             spec: None,
             dense: None,
@@ -341,9 +344,15 @@ impl RunState {
         self.warnings.push(text.to_owned());
     }
 
-    /// Number and name as people say it.
+    /// Number and name as people say it, or what it was called.
     pub fn title(&self) -> String {
-        format!("run {} {}", self.id.0 + 1, self.experiment.name)
+        let numbered = || format!("run {} {}", self.id.0 + 1, self.experiment.name);
+        self.called.clone().unwrap_or_else(numbered)
+    }
+
+    /// Its name, which runs with other seeds share.
+    pub fn name(&self) -> &str {
+        self.called.as_deref().unwrap_or(&self.experiment.name)
     }
 
     /// Layers as last measured at a density.

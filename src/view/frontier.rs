@@ -354,7 +354,7 @@ fn of_group(group: &[&RunState], against: Against, mark: usize) -> FrontierSerie
     });
     let label = match group {
         [one] => one.title(),
-        _ => format!("{}, {} seeds", first.experiment.name, group.len()),
+        _ => format!("{}, {} seeds", first.name(), group.len()),
     };
     let about = match all[0].0 {
         Some(epoch) => format!("validation images, epoch {epoch}"),

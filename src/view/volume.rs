@@ -62,7 +62,7 @@ fn line(runs: &[&RunState]) -> Option<VolumeLine> {
     });
     let label = match each.len() {
         1 => first.title(),
-        seeds => format!("{}, {seeds} seeds", first.experiment.name),
+        seeds => format!("{}, {seeds} seeds", first.name()),
     };
     Some(VolumeLine {
         run: first.id,
