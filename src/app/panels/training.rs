@@ -149,6 +149,8 @@ fn frame<'a>(ui: &Ui, name: &'static str, what: &'static str, state: &UiState, h
         .link_axis(egui::Id::unique("curves"), [true, false])
         .link_cursor(egui::Id::unique("curves"), [true, false])
         .include_x(0.0)
+        // One step, epoch or second, so that a run that has said little has an axis.
+        .include_x(1.0)
         .custom_y_axes(vec![widgets::axis(p, Axis::Y, what).min_thickness(34.0)])
         .custom_x_axes(vec![
             widgets::axis(p, Axis::X, below).formatter(move |mark, _| along_text(along, mark.value)),
@@ -203,7 +205,9 @@ fn table(ui: &Ui, shown: egui_plot::PlotResponse<()>, view: &CurvesView, what: W
 fn along_text(along: Along, x: f64) -> String {
     match along {
         _ if x < 0.0 => String::new(),
-        Along::Steps => text::grouped(x as u64),
+        // There is no half a step.
+        Along::Steps if (x - x.round()).abs() > 1e-6 => String::new(),
+        Along::Steps => text::grouped(x.round() as u64),
         Along::Epochs => format!("{x:.1}"),
         Along::Seconds => text::clock(x),
     }
@@ -242,6 +246,9 @@ fn colors(ui: &Ui, view: &CurvesView, state: &UiState) -> Vec<Color32> {
 fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
     let colors = colors(ui, view, state);
     let mut plot = frame(ui, "loss", "loss", state, height).include_y(0.0);
+    if view.runs.iter().all(|r| r.loss.raw.is_empty()) {
+        plot = plot.include_y(1.0);
+    }
     if view.runs.len() > 1 {
         let legend = Legend::default()
             .position(Corner::RightTop)
