@@ -11,12 +11,21 @@ import argparse
 import io
 import itertools
 import json
+import resource
 import statistics
 import time
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+
+def peak_mb():
+    """The most memory this process has had, as Linux counts it, in kB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+
+
+LIBRARIES_MB = peak_mb()
 
 # M-CifarNet (arXiv 1810.05331): filters, stride and padding of its 3x3 convolutions.
 LAYERS = ((64, 1, 0), (64, 1, 1), (128, 2, 1), (128, 1, 1), (128, 1, 1), (192, 2, 1), (192, 1, 1), (192, 1, 1))
@@ -76,7 +85,8 @@ def say(work, seconds, images, **facts):
     tenths = statistics.quantiles(times, n=10)
     median = statistics.median(times)
     rounded = {"median_ms": round(median, 3), "p10_ms": round(tenths[0], 3), "p90_ms": round(tenths[-1], 3)}
-    print(json.dumps({**facts, **rounded, "images_per_s": round(images / median * 1e3, 1)}), flush=True)
+    print(json.dumps({**facts, **rounded, "images_per_s": round(images / median * 1e3, 1),
+                      "peak_mb": peak_mb(), "libraries_mb": LIBRARIES_MB}), flush=True)
 
 
 def infer(args, threads, batch):
