@@ -1,6 +1,5 @@
 //! Parses arguments and hands over to the command line or the window; nothing else.
 
-use secateur::{app, cli};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -5,18 +5,18 @@
 
 mod models;
 
+use data::{Split, cifar, idx};
+use event::{Event, Stamped};
+use formats::{Import, import, onnx_bytes, onnx_model};
+use model::spec::Shift;
+use model::{Checkpoint, Density, cost, zoo};
 use models::torch::{pt_bytes, safetensors_bytes, state_dict};
 use models::{model, odd, percent};
 use prost::Message;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use secateur::data::{Split, cifar, idx};
-use secateur::event::{Event, Stamped};
-use secateur::exchange::{Import, import, onnx_bytes, onnx_model};
-use secateur::model::spec::Shift;
-use secateur::model::{Checkpoint, Density, cost, zoo};
-use secateur::run::experiment::{Experiment, PRESETS};
-use secateur::run::folder::read_events;
+use record::experiment::{Experiment, PRESETS};
+use record::folder::read_events;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,14 +1,17 @@
 //! What can be done from anywhere: words, explanation and keys in one place, over which menu, keys, palette and help iterate.
 //! Knows nothing of where its button stands.
 
-use super::layout::{self, LayoutName};
+use super::layout;
+use super::layout::LayoutName;
 use super::state::{ModelTable, Overlay, Panel, UiState};
 use super::{draft, exporting};
-use crate::model::Density;
-use crate::run::experiment::PRESETS;
-use crate::run::{Command, Experiment, Job, ModelRef, Question, RunStore, Status};
-use crate::view::times;
 use egui::{Key, KeyboardShortcut, Modifiers};
+use lab::{Command, Job, RunStore};
+use measure::{ModelRef, Question};
+use model::Density;
+use record::experiment::PRESETS;
+use record::{Experiment, Status};
+use view::times;
 
 /// Something that can be done from the menu, the palette or by keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,14 @@
 //! Knows nothing of widgets.
 
 use super::state::UiState;
-use crate::event::Unit;
-use crate::methods::Method;
-use crate::methods::stages::Target;
-use crate::run::probe::OpenModel;
-use crate::run::{Command, Experiment, ModelRef, RunState, RunStore};
 use anyhow::{Context, Result, bail};
+use event::Unit;
+use lab::{Command, RunStore};
+use measure::ModelRef;
+use measure::probe::OpenModel;
+use methods::Method;
+use methods::stages::Target;
+use record::{Experiment, RunState};
 use std::path::Path;
 
 /// The preset that searches gate densities, and the one that trains gates.
@@ -51,7 +53,7 @@ pub fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<Experim
     }
     let mut draft = on_its_images(SEARCH, open)?;
     draft.start = Some(start_of(&open.from));
-    let view = crate::view::density::density(store, &state.asked).context("no model is open")?;
+    let view = view::density::density(store, &state.asked).context("no model is open")?;
     let times = view.macs_dense as f64 / view.macs_nominal.max(1) as f64;
     if let Method::Densities(config) = &mut draft.method {
         config.target = Target {

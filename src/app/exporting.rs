@@ -3,11 +3,13 @@
 
 use super::draft::model_of;
 use super::state::{Content, Saving};
-use crate::methods::Method;
-use crate::model::Density;
-use crate::run::{ModelRef, RunState, RunStore};
-use crate::view::frontier::Source;
+use lab::RunStore;
+use measure::ModelRef;
+use methods::Method;
+use model::Density;
+use record::RunState;
 use std::path::PathBuf;
+use view::frontier::Source;
 
 /// The open model at these densities.
 pub fn open_at(store: &RunStore, densities: &[Density]) -> Option<Saving> {

@@ -3,8 +3,8 @@
 
 use super::state::{Content, Saving, UiState};
 use super::widgets;
-use crate::export::{Figure, Style, png, svg, table};
 use egui::{ColorImage, DragValue, Ui};
+use plots::{Figure, Style, png, svg, table};
 
 /// Paints the button with its menu. `figure` is asked for only when something is done with it.
 pub fn figure_menu(ui: &mut Ui, name: &str, state: &mut UiState, figure: impl FnOnce() -> Figure) {

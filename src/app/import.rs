@@ -4,9 +4,9 @@
 use super::state::{ImportEntry, Overlay, UiState};
 use super::theme::palette;
 use super::widgets;
-use crate::model::zoo;
-use crate::run::{Command, Job};
 use egui::{Frame, Key, Margin, RichText, Ui};
+use lab::{Command, Job};
+use model::zoo;
 use std::path::PathBuf;
 
 /// What is asked of this file, as far as its name does not say it.

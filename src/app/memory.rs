@@ -3,9 +3,9 @@
 
 use super::layout::Layouts;
 use super::state::UiState;
-use crate::disk::write_whole;
-use crate::export::Style;
 use anyhow::{Context, Result};
+use disk::write_whole;
+use plots::Style;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -92,8 +92,8 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::layout::LayoutName;
-    use crate::run::device::DeviceName;
+    use crate::layout::LayoutName;
+    use train::device::DeviceName;
 
     #[test]
     fn a_window_is_found_as_it_was_left() {

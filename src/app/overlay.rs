@@ -6,10 +6,11 @@ use super::import::import_ui;
 use super::layout::LayoutName;
 use super::shell::open_path;
 use super::state::{Content, Overlay, Panel, PathEntry, Saving, UiState};
-use super::theme::{self, palette};
+use super::theme;
+use super::theme::palette;
 use super::widgets;
-use crate::run::{Command, RunStore};
 use egui::{Frame, Key, Margin, RichText, Ui};
+use lab::{Command, RunStore};
 use std::path::PathBuf;
 
 /// Actions the palette shows at once.

@@ -3,10 +3,11 @@
 
 use super::panels;
 use super::state::{Panel, UiState};
-use super::theme::{self, palette};
-use crate::run::{Command, RunStore};
+use super::theme;
+use super::theme::palette;
 use egui::{Color32, Rect, RichText, Stroke, Ui, Visuals, vec2};
 use egui_tiles::{Behavior, SimplificationOptions, TabState, TileId, Tiles, UiResponse};
+use lab::{Command, RunStore};
 
 /// Paints tiles.
 pub struct Panes<'a> {

@@ -3,11 +3,13 @@
 
 use super::state::{FIRST_PERCENT, UiState};
 use super::{action, draft};
-use crate::event::Outcome;
-use crate::model::Density;
-use crate::run::{Command, Job, ModelRef, Question, RunStore, Status, probe};
-use crate::view::runs;
+use event::Outcome;
+use lab::{Command, Job, RunStore};
+use measure::{ModelRef, Question, probe};
+use model::Density;
+use record::Status;
 use std::sync::Arc;
+use view::runs;
 
 /// Compares the store with what was seen of it last.
 pub fn react(store: &RunStore, state: &mut UiState) -> Vec<Command> {

@@ -4,12 +4,15 @@
 use super::action::Action;
 use super::panes::Panes;
 use super::state::{Overlay, Panel, UiState};
-use super::theme::{self, palette};
+use super::theme;
+use super::theme::palette;
 use super::{action, import, overlay, react, top_bar};
-use crate::run::jobs;
-use crate::run::pictures::Picture;
-use crate::run::{Command, Experiment, ModelRef, RunStore};
 use egui::{CentralPanel, Frame, Margin, Ui};
+use lab::jobs;
+use lab::{Command, RunStore};
+use measure::ModelRef;
+use measure::pictures::Picture;
+use record::Experiment;
 use std::path::PathBuf;
 
 /// The whole window: reads the store, changes its own state, and says what it asks of the engine.

@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn figures_have_the_windows_colors() {
-        use crate::export::ink;
+        use plots::ink;
         for (p, inks) in [(&LIGHT, &ink::LIGHT), (&DARK, &ink::DARK)] {
             assert_eq!(p.series, inks.series.map(rgb));
             assert_eq!(

@@ -1,7 +1,8 @@
 //! Notices that float above the panels for a while.
 //! Knows nothing of where they come from; the log keeps them all.
 
-use super::theme::{self, palette};
+use super::theme;
+use super::theme::palette;
 use egui::{Align2, Area, Frame, Margin, Order, RichText, Stroke, Ui};
 use std::time::Duration;
 
@@ -19,10 +20,10 @@ pub struct Toast {
 #[derive(Clone, Debug, Default)]
 pub struct Toasts {
     shown: Vec<Toast>,
-    /// Lines of [`crate::run::RunStore::notices_total`] that were shown.
+    /// Lines of [`lab::RunStore::notices_total`] that were shown.
     pub notices_seen: u64,
     /// Runs whose end was shown, and how often each had been resumed before it.
-    pub endings_seen: Vec<(crate::run::RunId, u32)>,
+    pub endings_seen: Vec<(record::RunId, u32)>,
 }
 
 impl Toasts {

@@ -4,12 +4,14 @@
 use super::action::Action;
 use super::layout::LayoutName;
 use super::state::UiState;
-use super::theme::{self, palette};
+use super::theme;
+use super::theme::palette;
 use super::widgets;
-use crate::run::experiment::PRESETS;
-use crate::run::{Command, RunStore, Status};
-use crate::view::runs;
 use egui::{Align, Layout, Rect, RichText, Ui, vec2};
+use lab::{Command, RunStore};
+use record::Status;
+use record::experiment::PRESETS;
+use view::runs;
 
 /// Paints it.
 pub fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {

@@ -1,7 +1,8 @@
 //! The window's few own widgets.
 //! Knows nothing of runs or models.
 
-use super::theme::{self, Palette, palette};
+use super::theme;
+use super::theme::{Palette, palette};
 use egui::{
     Align2, Color32, CornerRadius, Rangef, Rect, Response, RichText, Role, Sense, Ui, Vec2, WidgetInfo, pos2, vec2,
 };

@@ -2,17 +2,17 @@
 //! Knows nothing of data sets.
 
 use super::{Done, Json, OrFail};
-use crate::infer::{BenchInfer, BenchSearch};
-use crate::kernel::Kernel;
-use crate::model::Density;
-use crate::model::net::NormStatistics;
-use crate::run::bench::{Memory, Spread, bench_answer};
-use crate::run::device::DeviceName;
-use crate::run::execute::Place;
-use crate::run::folder::threads;
-use crate::train::bench::BenchTrain;
 use anyhow::{Context, Result, anyhow, ensure};
+use bench::answer::{Memory, Spread, bench_answer};
+use bench::train::BenchTrain;
+use bench::{BenchInfer, BenchSearch};
+use kernel::Kernel;
+use lab::execute::Place;
+use model::Density;
+use record::folder::threads;
 use serde::Serialize;
+use train::device::DeviceName;
+use train::net::NormStatistics;
 
 #[derive(clap::Args)]
 pub struct BenchArgs {

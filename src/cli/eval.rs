@@ -2,20 +2,20 @@
 //! Knows nothing of training.
 
 use super::{Done, Json, OrFail};
-use crate::data::{self, Dataset, Normalization, Split, batch};
-use crate::infer::{self, Engine, GateOut, Latency, Options, Tally};
-use crate::kernel::Kernel;
-use crate::model::net::{Net, Norms, Pass};
-use crate::model::{Checkpoint, Density, Fractions, cost};
-use crate::run::folder::threads;
-use crate::run::probe::valid_split;
 use anyhow::{Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
+use data::{Dataset, Normalization, Split, batch};
+use infer::{Engine, GateOut, Latency, Options, Tally};
+use kernel::Kernel;
+use measure::probe::valid_split;
+use model::{Checkpoint, Density, Fractions, cost};
+use record::folder::threads;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use train::net::{Net, Norms, Pass};
 
 #[derive(clap::Args)]
 pub struct EvalArgs {

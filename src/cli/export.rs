@@ -2,10 +2,10 @@
 //! Knows nothing of formats.
 
 use super::{Done, Json, OrFail};
-use crate::data;
-use crate::exchange::{Export, Format, Probe, export as write};
-use crate::model::{Checkpoint, Density};
+
 use anyhow::ensure;
+use formats::{Export, Format, Probe, export as write};
+use model::{Checkpoint, Density};
 use serde_json::json;
 use std::path::PathBuf;
 

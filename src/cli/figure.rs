@@ -2,20 +2,21 @@
 //! Knows nothing of how it is drawn.
 
 use super::{Done, Json, OrFail};
-use crate::disk::write_whole;
-use crate::export::{Figure, Style, figure, png, svg, table};
-use crate::model::Density;
-use crate::run::replay::{find, replay};
-use crate::run::{RunId, RunState, RunStore};
-use crate::view::curves::{Along, CurveOptions, Curves};
-use crate::view::frontier::{Against, FrontierSeries, Source, frontier};
-use crate::view::search::{Chosen, Height, search};
-use crate::view::volume::volume;
-use crate::view::{layers, saliency};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
+use disk::write_whole;
+use lab::RunStore;
+use model::Density;
+use plots::{Figure, Style, figure, png, svg, table};
+use record::replay::{find, replay};
+use record::{RunId, RunState};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use view::curves::{Along, CurveOptions, Curves};
+use view::frontier::{Against, FrontierSeries, Source, frontier};
+use view::search::{Chosen, Height, search};
+use view::volume::volume;
+use view::{layers, saliency};
 
 #[derive(clap::Args)]
 pub struct FigureArgs {

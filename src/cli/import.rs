@@ -2,11 +2,11 @@
 //! Knows nothing of formats.
 
 use super::{Done, Json, OrFail};
-use crate::data::Normalization;
-use crate::exchange::{Import, import as read};
-use crate::model::cost;
-use crate::model::spec::Shape;
 use anyhow::{Context, Result, ensure};
+use data::Normalization;
+use formats::{Import, import as read};
+use model::cost;
+use model::spec::Shape;
 use serde_json::json;
 use std::path::PathBuf;
 

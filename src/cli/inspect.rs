@@ -2,7 +2,7 @@
 //! Knows nothing of running it.
 
 use super::{Done, Json, OrFail};
-use crate::model::{Checkpoint, Fractions, Op, cost};
+use model::{Checkpoint, Fractions, Op, cost};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

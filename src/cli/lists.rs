@@ -2,14 +2,14 @@
 //! Knows nothing of what they are used for.
 
 use super::{Done, Json, OrFail};
-use crate::data::bundled;
-use crate::event::Outcome;
-use crate::run::device::DeviceName;
-use crate::run::experiment::{Experiment, PRESETS};
-use crate::run::folder::is_written;
-use crate::run::{RunId, replay};
+use data::bundled;
+use event::Outcome;
+use record::experiment::{Experiment, PRESETS};
+use record::folder::is_written;
+use record::{RunId, replay};
 use serde_json::json;
 use std::path::Path;
+use train::device::DeviceName;
 
 pub fn devices(json: Json) -> Done {
     for device in DeviceName::LOCAL {

@@ -3,9 +3,9 @@
 
 use super::figure::open;
 use super::{Done, Json, OrFail};
-use crate::disk::write_whole;
-use crate::export::report::html;
 use anyhow::{Result, ensure};
+use disk::write_whole;
+use plots::report::html;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

@@ -2,16 +2,18 @@
 //! Knows nothing of what methods do.
 
 use super::{Done, Json, OrFail};
-use crate::event::{Cancelled, Ending, Event, Outcome, Stamped, Verdict};
-use crate::run::control::Control;
-use crate::run::device::DeviceName;
-use crate::run::execute::{self, Place, execute};
-use crate::run::experiment::Experiment;
-use crate::run::fork::{self, Fork};
-use crate::run::{replay, sweep};
 use anyhow::anyhow;
+use event::{Cancelled, Ending, Event, Outcome, Stamped, Verdict};
+use lab::execute;
+use lab::execute::{Place, execute};
+use lab::fork;
+use lab::fork::Fork;
+use record::control::Control;
+use record::experiment::Experiment;
+use record::{replay, sweep};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use train::device::DeviceName;
 
 /// Where and on what runs work.
 #[derive(clap::Args)]
@@ -31,7 +33,7 @@ impl PlaceArgs {
         Ok(Place {
             runs: self.runs.clone(),
             device,
-            threads: crate::run::folder::threads(),
+            threads: record::folder::threads(),
         })
     }
 }

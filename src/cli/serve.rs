@@ -2,9 +2,9 @@
 //! Knows nothing of what they do with it.
 
 use super::{Done, Json, OrFail};
-use crate::run::device::DeviceName;
-use crate::run::remote;
 use serde_json::json;
+use train::device::DeviceName;
+use train::remote;
 
 #[derive(clap::Args)]
 pub struct ServeArgs {

@@ -3,14 +3,14 @@
 //! Knows nothing of windows: it is the session that the window stands on.
 
 use super::{Done, Json, OrFail};
-use crate::disk::Log;
-use crate::event::{Event, Stamped};
-use crate::run::bench::Memory;
-use crate::run::device::DeviceName;
-use crate::run::execute::Place;
-use crate::run::folder::{RunFolder, line};
-use crate::run::{Command, Experiment, RunId, Session, replay};
 use anyhow::{Result, ensure};
+use bench::answer::Memory;
+use disk::Log;
+use event::{Event, Stamped};
+use lab::execute::Place;
+use lab::{Command, Session};
+use record::folder::{RunFolder, line};
+use record::{Experiment, RunId, replay};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
+use train::device::DeviceName;
 
 #[derive(Serialize)]
 struct Line {

@@ -125,7 +125,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Shape;
+    use crate::Shape;
     use proptest::prelude::*;
 
     /// Two images of 2×3; normalization leaves pixel values as they are.

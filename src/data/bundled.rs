@@ -86,7 +86,7 @@ fn unpack(packed: Packed) -> Result<Images> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Normalization, Shape};
+    use crate::{Normalization, Shape};
 
     #[test]
     fn all_images_are_there() {

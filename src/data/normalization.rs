@@ -56,7 +56,7 @@ fn mean_and_std(histogram: &[u64; 256]) -> (f32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Shape;
+    use crate::Shape;
 
     #[test]
     fn each_channel_is_measured_on_its_own() {

@@ -122,7 +122,7 @@ pub(super) fn shuffle(seed: u64, items: &mut [u32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::synthetic;
+    use crate::synthetic;
     use proptest::prelude::*;
 
     fn toy(n_train: usize) -> Dataset {

@@ -7,8 +7,8 @@ use super::engine::Engine;
 use super::plane;
 use super::program::{Action, Program};
 use super::walk::{ImageOut, Worker};
-use crate::model::Density;
-use crate::model::checkpoint::NormStats;
+use model::Density;
+use model::checkpoint::NormStats;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An image in the middle of the network.
@@ -106,7 +106,7 @@ impl Engine {
 }
 
 /// Makes a convolution say its bare products; what it is to get back.
-fn bare(conv: &mut Conv) -> (bool, Option<(usize, crate::kernel::Layout)>) {
+fn bare(conv: &mut Conv) -> (bool, Option<(usize, kernel::Layout)>) {
     conv.scale.fill(1.0);
     conv.shift.fill(0.0);
     (std::mem::take(&mut conv.relu), conv.residual.take())

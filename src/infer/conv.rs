@@ -6,12 +6,13 @@
 //! has); all others are absent. A masked filter's channel is dead: absent, its γ and β read as zero.
 
 use super::conv_plan::{Forms, Lists, Run};
-use super::gate::{self, Gate};
+use super::gate;
+use super::gate::Gate;
 use super::kept::Kept;
 use super::plane;
-use crate::kernel::{Epilogue, Layout, Pool, WinogradScratch};
-use crate::model::checkpoint::Moments;
-use crate::model::spec::Shift;
+use kernel::{Epilogue, Layout, Pool, WinogradScratch};
+use model::checkpoint::Moments;
+use model::spec::Shift;
 
 /// A norm's own numbers.
 #[derive(Clone, Debug)]

@@ -6,9 +6,7 @@
 
 use super::grouped::{Rows, RowsCall};
 use super::kept::Kept;
-use crate::kernel::{
-    Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pool, WinogradPlan, WinogradScratch,
-};
+use kernel::{Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pool, WinogradPlan, WinogradScratch};
 
 /// Plans and weights of one convolution.
 #[derive(Clone, Debug)]

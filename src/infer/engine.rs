@@ -7,11 +7,11 @@ use super::plan;
 use super::program::{Action, Program};
 use super::split::Split;
 use super::walk::{ImageOut, Worker};
-use crate::kernel::{Kernel, Pool};
-use crate::model::checkpoint::{Checkpoint, NormStats};
-use crate::model::spec::NetSpec;
-use crate::model::{Density, Masks, Weights};
 use anyhow::{Result, bail};
+use kernel::{Kernel, Pool};
+use model::checkpoint::{Checkpoint, NormStats};
+use model::spec::NetSpec;
+use model::{Density, Masks, Weights};
 use std::sync::{Barrier, Mutex, PoisonError};
 
 /// How to compile.
@@ -45,7 +45,7 @@ pub struct GateOut {
     pub node: usize,
     /// `[n, channels]`, before winners are taken.
     pub saliency: Vec<f32>,
-    /// The channels that were computed. Under [`crate::model::spec::Shift::Eq1`] a winner of saliency 0 gives zeros and is not.
+    /// The channels that were computed. Under [`model::spec::Shift::Eq1`] a winner of saliency 0 gives zeros and is not.
     pub active: ActiveSets,
 }
 
@@ -71,7 +71,7 @@ pub struct Batch {
     pub gates: Vec<GateOut>,
     /// One entry a convolution, in network order.
     pub layers: Vec<LayerOut>,
-    /// MACs over all images, as [`crate::model::cost`] counts them, but of what was really computed:
+    /// MACs over all images, as [`model::cost`] counts them, but of what was really computed:
     /// filters × columns × positions of each convolution, linear layers, predictors, gates.
     pub macs: u64,
     /// Of these, convolutions and linear layers.
@@ -197,7 +197,7 @@ impl Engine {
     }
 
     /// Sets the static masks, in place of those before (at first the checkpoint's); none are none. A masked filter's
-    /// channel is dead, as if [`crate::model::mask::kept_entries`] had zeroed its numbers, and layers that read it go
+    /// channel is dead, as if [`model::mask::kept_entries`] had zeroed its numbers, and layers that read it go
     /// without its columns. Nothing is compiled and no weights are copied, except those of a layer with `elements`.
     ///
     /// # Errors

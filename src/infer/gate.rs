@@ -3,8 +3,8 @@
 
 use super::linear::Matrix;
 use super::plane;
-use crate::kernel::{Kernel, Layout};
-use crate::model::spec::Shift;
+use kernel::{Kernel, Layout};
+use model::spec::Shift;
 
 /// One gate, with its numbers laid out.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Gate {
         }
     }
 
-    /// The k winners of equation (2) into `out`, rising: as [`crate::model::mask::winners`], without allocating.
+    /// The k winners of equation (2) into `out`, rising: as [`model::mask::winners`], without allocating.
     pub fn winners(&self, saliency: &[f32], scratch: &mut Scratch, out: &mut Vec<u32>) {
         out.clear();
         if self.k == 0 {
@@ -138,7 +138,7 @@ impl ActiveSets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::mask;
+    use model::mask;
     use proptest::prelude::*;
 
     fn gate(k: usize) -> Gate {

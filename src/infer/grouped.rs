@@ -2,8 +2,8 @@
 //! of padding as wide as the kernel and more. Knows nothing of norms, gates or of which channels were chosen.
 
 use super::kept::Kept;
-use crate::kernel::{Epilogue, Layout};
-use crate::model::spec::{Op, Pad, Shape};
+use kernel::{Epilogue, Layout};
+use model::spec::{Op, Pad, Shape};
 use std::ops::Range;
 
 /// Such a convolution. Both layouts are contiguous.
@@ -139,7 +139,7 @@ fn finish(y: &mut [f32], f: usize, epilogue: &Epilogue) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::mask::LayerMask;
+    use model::mask::LayerMask;
     use proptest::prelude::*;
 
     /// The definition, pixel by pixel.

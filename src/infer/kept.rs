@@ -1,7 +1,7 @@
 //! The static mask of one layer in the form runs read. Knows nothing of kernels, gates or networks.
 
-use crate::model::mask::LayerMask;
 use anyhow::{Result, ensure};
+use model::mask::LayerMask;
 
 /// What of one layer lives. Setting it again reuses its memory.
 #[derive(Clone, Debug)]

@@ -21,13 +21,9 @@ pub struct Latency {
     pub n: usize,
 }
 
-/// Times runs of one image (`[c, h, w]` normalized) for about `budget`, at the engine's densities and threads.
-pub fn latency(engine: &mut Engine, image: &[f32], budget: Duration) -> Latency {
-    time(engine, image, budget)
-}
-
-/// Times runs of a batch: a tenth of the budget to warm up, the rest to measure.
-pub(super) fn time(engine: &mut Engine, images: &[f32], budget: Duration) -> Latency {
+/// Times runs of a batch (`[n, c, h, w]` normalized) for about `budget`, at the engine's densities and threads:
+/// a tenth of it to warm up, the rest to measure.
+pub fn latency(engine: &mut Engine, images: &[f32], budget: Duration) -> Latency {
     let start = Instant::now();
     while {
         engine.run(images);
@@ -42,9 +38,12 @@ pub(super) fn time(engine: &mut Engine, images: &[f32], budget: Duration) -> Lat
     quantiles(&mut runs)
 }
 
-pub(super) fn quantiles(runs: &mut [f64]) -> Latency {
+/// The quantiles of some runs' milliseconds, which it sorts; between neighbors, as numpy has it.
+///
+/// # Panics
+/// Without runs.
+pub fn quantiles(runs: &mut [f64]) -> Latency {
     runs.sort_unstable_by(f64::total_cmp);
-    // Between neighbors, as numpy has it.
     let at = |share: f64| {
         let place = share * (runs.len() - 1) as f64;
         let (low, high) = (runs[place as usize], runs[place.ceil() as usize]);

@@ -2,7 +2,7 @@
 //! Knows nothing of convolutions.
 
 use super::kept::Kept;
-use crate::kernel::Kernel;
+use kernel::Kernel;
 
 /// A linear layer ready to run.
 #[derive(Clone, Debug)]

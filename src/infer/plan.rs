@@ -10,11 +10,11 @@ use super::kept::Kept;
 use super::linear::{Linear, Matrix};
 use super::plane::Window;
 use super::program::{Action, Program, Tensor, assign};
-use crate::kernel::{ConvShape, Layout};
-use crate::model::checkpoint::Checkpoint;
-use crate::model::spec::{NetSpec, Op, Shape};
-use crate::model::steps::{ConvStep, Step, steps};
 use anyhow::{Context, Result, ensure};
+use kernel::{ConvShape, Layout};
+use model::checkpoint::Checkpoint;
+use model::spec::{NetSpec, Op, Shape};
+use model::steps::{ConvStep, Step, steps};
 
 /// Compiles a checkpoint that has been checked. Norms are not folded and masks not set yet.
 pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Program> {
@@ -154,7 +154,7 @@ impl Planner<'_> {
         })
     }
 
-    fn gate(&self, node: usize, form: crate::model::spec::Shift) -> Result<Gate> {
+    fn gate(&self, node: usize, form: model::spec::Shift) -> Result<Gate> {
         let filters = self.shapes[node][0];
         Ok(Gate {
             kernel: self.options.kernel,

@@ -1,7 +1,7 @@
 //! Single planes in and out of kernel layouts, and the operations on them that are not convolutions.
 //! Knows nothing of networks or of which channels are active.
 
-use crate::kernel::Layout;
+use kernel::Layout;
 
 /// Copies channel `c` out to a contiguous `[h, w]`.
 pub(super) fn load(layout: &Layout, data: &[f32], c: usize, plane: &mut [f32]) {
@@ -109,7 +109,7 @@ pub(super) fn avg_pool(from: &[f32], w: usize, window: Window, to: &mut [f32], o
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{ConvShape, Kernel, Pad, WinogradPlan};
+    use kernel::{ConvShape, Kernel, Pad, WinogradPlan};
 
     #[test]
     fn a_plane_comes_back_from_every_layout_and_padding_stays_zero() {

@@ -5,7 +5,7 @@ use super::conv::{Conv, Norm};
 use super::kept::Kept;
 use super::linear::Linear;
 use super::plane::Window;
-use crate::kernel::Layout;
+use kernel::Layout;
 
 /// One value of the network for one image.
 #[derive(Clone, Debug)]

@@ -1,11 +1,11 @@
 //! How long each layer takes at each width, on this machine: time falls in steps, because kernels work on whole blocks of filters.
 //! Knows nothing of whole networks' time, or of data.
 
-use super::bench::random_model;
 use super::engine::{Options, compile};
-use super::latency::{self, Latency};
-use crate::model::spec::{NetSpec, Node, Op, Shape};
+use super::latency::{Latency, latency};
 use anyhow::{Result, bail};
+use model::random_model;
+use model::spec::{NetSpec, Node, Op, Shape};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -219,13 +219,13 @@ fn time(node: &Node, input: Shape, width: usize, stairs: Stairs) -> Result<Laten
     let pixels: Vec<f32> = (0..image.iter().product())
         .map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0)
         .collect();
-    Ok(latency::time(&mut engine, &pixels, stairs.budget))
+    Ok(latency(&mut engine, &pixels, stairs.budget))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::zoo;
+    use model::zoo;
 
     #[test]
     fn every_layer_is_timed_at_widths_up_to_its_own() {

@@ -2,8 +2,8 @@
 //! Knows nothing of where images come from.
 
 use super::engine::Batch;
-use crate::event::LayerState;
-use crate::model::spec::NetSpec;
+use event::LayerState;
+use model::spec::NetSpec;
 
 /// Sums over images at one gate.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -185,8 +185,8 @@ mod tests {
     use super::super::engine::{GateOut, LayerOut};
     use super::super::gate::ActiveSets;
     use super::*;
-    use crate::model::spec::Shift;
-    use crate::model::zoo;
+    use model::spec::Shift;
+    use model::zoo;
 
     #[test]
     fn means_of_two_batches() {

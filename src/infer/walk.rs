@@ -4,7 +4,7 @@
 use super::conv::{Conv, ConvState, Macs, Scratch, Source, Target};
 use super::plane;
 use super::program::{Action, Program, Tensor};
-use crate::kernel::{Layout, Pool};
+use kernel::{Layout, Pool};
 
 /// All that one image needs while it runs.
 pub(super) struct Worker {

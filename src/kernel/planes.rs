@@ -269,13 +269,13 @@ pub(super) fn kth_largest(keys: &[u32], k: usize) -> u32 {
 /// Defines every pass again with an instruction set's features, and the table of them.
 macro_rules! plane_passes {
     ($($feature:meta),*) => {
-        $crate::kernel::planes::plane_passes!(@each [$($feature),*]
+        $crate::planes::plane_passes!(@each [$($feature),*]
             sum(plane: &[f32]) -> f32;
             sum_abs(plane: &[f32]) -> f32;
             moments(plane: &[f32]) -> (f32, f32);
-            affine(y: &[f32], map: $crate::kernel::planes::Affine, out: &mut [f32]) -> f32;
-            grad_sums(d: &[f32], y: &[f32], of: &$crate::kernel::planes::AffineGrad) -> (f32, f32);
-            grad(d: &[f32], y: &[f32], of: &$crate::kernel::planes::AffineGrad, to: &mut [f32]) -> ();
+            affine(y: &[f32], map: $crate::planes::Affine, out: &mut [f32]) -> f32;
+            grad_sums(d: &[f32], y: &[f32], of: &$crate::planes::AffineGrad) -> (f32, f32);
+            grad(d: &[f32], y: &[f32], of: &$crate::planes::AffineGrad, to: &mut [f32]) -> ();
             add(from: &[f32], to: &mut [f32]) -> ();
             add_rows(x: &[(u32, f32)], rows: &[f32], y: &mut [f32]) -> ();
             kth_largest(keys: &[u32], k: usize) -> u32;
@@ -283,14 +283,14 @@ macro_rules! plane_passes {
     };
     (@each $features:tt $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
         mod planes {
-            $($crate::kernel::planes::plane_passes!(@one $features $name($($arg: $type),*) -> $out);)*
+            $($crate::planes::plane_passes!(@one $features $name($($arg: $type),*) -> $out);)*
         }
-        const PLANES: $crate::kernel::planes::PlanePasses = $crate::kernel::planes::PlanePasses { $($name: planes::$name),* };
+        const PLANES: $crate::planes::PlanePasses = $crate::planes::PlanePasses { $($name: planes::$name),* };
     };
     (@one [$($feature:meta),*] $name:ident($($arg:ident: $type:ty),*) -> $out:ty) => {
         $(#[$feature])*
         pub unsafe fn $name($($arg: $type),*) -> $out {
-            $crate::kernel::planes::$name($($arg),*)
+            $crate::planes::$name($($arg),*)
         }
     };
 }

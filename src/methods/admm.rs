@@ -10,17 +10,19 @@
 //! ```
 
 use super::hunt::Found;
-use super::locks::{self, Lock, Pruned};
+use super::locks;
+use super::locks::{Lock, Pruned};
 use super::meter::Meter;
-use super::stages::{self, Stretch, Target, check_dimensions};
-use crate::event::{Dimension, Event, Residual, Unit};
-use crate::model::{Array, Checkpoint, Weights};
-use crate::prune::{self, Scope, Sites};
-use crate::search::Space;
-use crate::train::optimizer::Gradients;
-use crate::train::{self, Ctx, Plan, Pull};
+use super::stages;
+use super::stages::{Stretch, Target, check_dimensions};
 use anyhow::{Result, ensure};
+use event::{Dimension, Event, Residual, Unit};
+use model::{Array, Checkpoint, Weights};
+use prune::{Scope, Sites};
+use search::Space;
 use serde::{Deserialize, Serialize};
+use train::optimizer::Gradients;
+use train::{Ctx, Plan, Pull};
 
 /// How the W step is done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -280,7 +282,7 @@ impl AdmmConfig {
 /// Prunes with ADMM at uniform densities.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a target that cannot be met.
+/// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
     let (mut model, _) = stages::trained(ctx, &config.locks)?;
     let unit = config.target.unit;
@@ -313,12 +315,13 @@ pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::zoo;
-    use crate::model::{NetSpec, Op};
-    use crate::prune::tests::{conv, model, node};
+    use model::random_model;
+    use model::toy::{conv, node};
+    use model::zoo;
+    use model::{NetSpec, Op};
 
     fn pulled(rho: f32) -> (Pulled, Weights) {
-        let model = model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.1).expect("builds"), 1);
+        let model = random_model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.1).expect("builds"), 1).expect("builds");
         let scope = Scope::new(&[Dimension::Filter], 0.1, Unit::Macs);
         let sites = Sites::new(&model, &scope).expect("sites");
         let densities = vec![0.5; sites.list.len()];
@@ -400,7 +403,7 @@ mod tests {
                 node("last", linear, &[2]),
             ],
         };
-        let mut model = model(spec, 1);
+        let mut model = random_model(spec, 1).expect("builds");
         model.weights.get_mut("m.weight").expect("there").data = M.to_vec();
         let sites = Sites::new(&model, &Scope::new(&[Dimension::Filter], 0.0, Unit::Macs)).expect("sites");
         let how = Admm {

@@ -4,15 +4,16 @@
 
 use super::locks::Lock;
 use super::ranking::Ranking;
-use super::rivals::{self, Reward, RivalConfig};
+use super::rivals;
+use super::rivals::{Reward, RivalConfig};
 use super::stages::{Stretch, Target};
-use crate::event::{Dimension, Site, Unit};
-use crate::model::{Checkpoint, Op, cost};
-use crate::search::amc::Features;
-use crate::search::{self, Amc};
-use crate::train::Ctx;
 use anyhow::{Context, Result, ensure};
+use event::{Dimension, Site, Unit};
+use model::{Checkpoint, Op, cost};
+use search::Amc;
+use search::amc::Features;
 use serde::{Deserialize, Serialize};
+use train::Ctx;
 
 /// Settings of AMC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,7 +88,7 @@ impl AmcConfig {
 /// Prunes with the densities of the best walk.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a target that cannot be met.
+/// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
     let seed = ctx.seed;
     rivals::run(ctx, &config.rival(), ("amc", config.reward), |model, sites| {

@@ -11,19 +11,23 @@
 //! for each pass: thresholds ← sweep, anneal; remove what is below them and all dead paths; retrain
 //! ```
 
-use super::admm::{self, Admm};
-use super::hunt::{self, Hunt, Structures, hunt};
-use super::locks::{self, Hand, Lock, Pruned};
+use super::admm;
+use super::admm::Admm;
+use super::hunt;
+use super::hunt::{Hunt, Structures, hunt};
+use super::locks;
+use super::locks::{Hand, Lock, Pruned};
 use super::meter::Meter;
 use super::ranking::Ranking;
-use super::stages::{self, Stretch, Target, check_dimensions, retrain};
-use crate::event::{Dimension, Event};
-use crate::model::{Checkpoint, Weights};
-use crate::prune::{self, Scope, Sites};
-use crate::search::{Anneal, AnnealConfig};
-use crate::train::{self, Ctx};
+use super::stages;
+use super::stages::{Stretch, Target, check_dimensions, retrain};
 use anyhow::{Result, ensure};
+use event::{Dimension, Event};
+use model::{Checkpoint, Weights};
+use prune::{Scope, Sites};
+use search::{Anneal, AnnealConfig};
 use serde::{Deserialize, Serialize};
+use train::Ctx;
 
 /// Thresholds that purification tries for all sites at once, as shares of a site's mean score.
 const THRESHOLDS: [f32; 5] = [0.05, 0.1, 0.2, 0.3, 0.5];
@@ -156,7 +160,7 @@ impl AutoCompressConfig {
 /// Prunes the network, or the model to start from.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a target that cannot be met.
+/// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
     let (mut model, start) = stages::trained(ctx, &config.locks)?;
     ctx.least.set(start - config.tolerance);
@@ -317,13 +321,14 @@ fn swept(sites: &Sites, weights: &Weights, held: &[Option<f32>]) -> Result<Vec<V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Unit;
-    use crate::model::zoo;
-    use crate::prune::tests::model;
+    use event::Unit;
+    use model::random_model;
+    use model::zoo;
 
     #[test]
     fn higher_thresholds_leave_less_of_what_is_not_held() {
-        let mut model = model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.25).expect("builds"), 1);
+        let mut model =
+            random_model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.25).expect("builds"), 1).expect("builds");
         for (name, array) in &mut model.weights {
             // Filters of norms from nothing to all.
             let each = array.data.len() / array.shape[0];

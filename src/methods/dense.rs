@@ -2,14 +2,14 @@
 //! Knows nothing of pruning.
 
 use super::stages::given;
-use crate::model::Checkpoint;
-use crate::train::{self, Ctx, Plan};
 use anyhow::Result;
+use model::Checkpoint;
+use train::{Ctx, Plan};
 
 /// Trains the network, from random weights; or the model to start from, whatever its network, its masks held.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a loss that is not a number; [`crate::event::BadInput`] for a model that does not fit the images.
+/// [`event::Cancelled`]; a loss that is not a number; [`event::BadInput`] for a model that does not fit the images.
 pub fn run(ctx: &mut Ctx) -> Result<Checkpoint> {
     let start = given(ctx)?;
     let plan = Plan {

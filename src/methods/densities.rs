@@ -3,16 +3,19 @@
 //! Knows nothing of how gates are computed.
 
 use super::hunt::{Ground, Hunt, hunt};
-use super::locks::{self, Lock, Pruned};
-use super::meter::{self, Meter};
-use super::stages::{self, Target};
-use crate::event::{BadInput, Dimension, Site, Unit};
-use crate::infer::Engine;
-use crate::model::{Checkpoint, Density, Fractions, cost};
-use crate::search::{Anneal, AnnealConfig};
-use crate::train::Ctx;
+use super::locks;
+use super::locks::{Lock, Pruned};
+use super::meter;
+use super::meter::Meter;
+use super::stages;
+use super::stages::Target;
 use anyhow::{Result, ensure};
+use event::{BadInput, Dimension, Site, Unit};
+use infer::Engine;
+use model::{Checkpoint, Density, Fractions, cost};
+use search::{Anneal, AnnealConfig};
 use serde::{Deserialize, Serialize};
+use train::Ctx;
 
 /// Settings of the search for densities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,7 +140,7 @@ impl Ground for Gates<'_> {
 /// Searches densities for the gates of the model to start from.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; [`BadInput`] without a gated model to start from; a budget that cannot be met.
+/// [`event::Cancelled`]; [`BadInput`] without a gated model to start from; a budget that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint> {
     let gated = ctx.start.as_ref().is_some_and(Checkpoint::is_gated);
     if !gated {

@@ -1,6 +1,6 @@
 //! Feature Boosting and Suppression (Gao et al., arXiv 1810.05331): beside each convolution a predictor scores the output
 //! channels for each image, and only the ⌈d·C⌉ most salient are computed, scaled by their score.
-//! Knows nothing of how a layer is computed ([`crate::model::net`]) or shown.
+//! Knows nothing of how a layer is computed ([`train::net`]) or shown.
 //!
 //! ```text
 //! gate every convolution; train at d = 1 (gates active, nothing suppressed)
@@ -11,15 +11,15 @@
 //! *Elastic* training is not in the paper: it gives one set of weights that serves every density, so that d can be chosen afterwards.
 
 use super::stages::given;
-use crate::model::net::NormStatistics;
-use crate::model::spec::Shift;
-use crate::model::steps::{ConvStep, Step, steps};
-use crate::model::{Checkpoint, Density, weights, zoo};
-use crate::train::{self, Ctx, Plan};
 use anyhow::{Result, ensure};
+use model::spec::Shift;
+use model::steps::{ConvStep, Step, steps};
+use model::{Checkpoint, Density, weights, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use train::net::NormStatistics;
+use train::{Ctx, Plan};
 
 /// Settings of FBS.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ impl FbsConfig {
 /// Trains FBS: gates on the dense network (or on `ctx.start`), then densities as configured.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a loss that is not a number.
+/// [`event::Cancelled`]; a loss that is not a number.
 pub fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
     let start = given(ctx)?;
     let (spec, start) = match start {

@@ -1,19 +1,20 @@
 //! The loop that every search runs in: propose, mask, measure norms anew, measure on validation images without retraining, settle.
 //! Knows nothing of how proposals are made, nor of what becomes of the best.
 
-use super::locks::{self, Hand};
+use super::locks;
+use super::locks::Hand;
 use super::meter::Meter;
 use super::stages::bad_input;
-use crate::data::{self, Split, batch};
-use crate::event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
-use crate::infer::{self, Engine, Options, Tally};
-use crate::model::{Checkpoint, Density};
-use crate::prune::{self, Sites};
-use crate::search::{Searcher, Space};
-use crate::train::{Ctx, Snapshot};
 use anyhow::{Result, ensure};
+use data::{Split, batch};
+use event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
+use infer::{Engine, Options, Tally};
+use model::{Checkpoint, Density};
+use prune::Sites;
+use search::{Searcher, Space};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use train::{Ctx, Snapshot};
 
 /// Images a run of the engine.
 const BATCH: usize = 64;

@@ -1,9 +1,9 @@
 //! Layers that a run leaves alone or prunes to a given density: as settings, and from one search of a run to the next.
 //! Knows nothing of how searches go.
 
-use crate::event::{BadInput, Dimension, Site};
-use crate::model::{NetSpec, Op};
 use anyhow::{Result, ensure};
+use event::{BadInput, Dimension, Site};
+use model::{NetSpec, Op};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -131,7 +131,7 @@ pub fn over(locks: &[Lock], sites: &[Site], before: &Pruned) -> Vec<Option<f32>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::zoo;
+    use model::zoo;
 
     fn site(name: &str, dimension: Dimension, tied: &[&str]) -> Site {
         Site {

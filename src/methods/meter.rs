@@ -1,14 +1,14 @@
 //! How a budget is counted: in weights, in MACs, or in milliseconds by tables of this machine, measured once a run.
 //! Knows nothing of searches.
 
-use crate::event::{Event, Unit};
-use crate::infer::{self, Options, Stairs, Surface};
-use crate::model::{Checkpoint, Density, Fractions, Op};
-use crate::prune::Sites;
-use crate::train::{Ctx, Snapshot};
 use anyhow::Result;
+use event::{Event, Unit};
+use infer::{Options, Stairs, Surface};
+use model::{Checkpoint, Density, Fractions, Op};
+use prune::Sites;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use train::{Ctx, Snapshot};
 
 /// Widths that each layer is timed at, in both directions.
 const WIDTHS: usize = 4;
@@ -40,7 +40,7 @@ impl Meter {
     /// search counts by the tables it began with.
     ///
     /// # Errors
-    /// [`crate::event::Cancelled`]; the engine cannot run the model.
+    /// [`event::Cancelled`]; the engine cannot run the model.
     pub fn new(ctx: &mut Ctx, unit: Unit, model: &Checkpoint) -> Result<Self> {
         let clock = match unit {
             Unit::Weights | Unit::Macs => Clock::default(),
@@ -186,8 +186,8 @@ fn whole(ctx: &Ctx, model: &Checkpoint, gates: &[Density]) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::zoo;
-    use crate::prune::tests::model;
+    use model::random_model;
+    use model::zoo;
 
     #[test]
     fn time_is_a_line_through_two_measurements_or_follows_work() {
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_closed_gate_leaves_its_layer_fewer_filters_and_the_next_fewer_columns() {
         let spec = zoo::build("lenet5", [1, 28, 28], 10, 1.0).expect("builds");
-        let gated = model(zoo::gated(&spec, crate::model::spec::Shift::Eq1), 1);
+        let gated = random_model(zoo::gated(&spec, model::spec::Shift::Eq1), 1).expect("builds");
         let mut gates = vec![Density::FULL; gated.spec().gates().len()];
         let whole = gated_layers(&gated, &gates).expect("layers");
         gates[0] = Density::percent(50).expect("a density");

@@ -1,12 +1,12 @@
-//! By what the parts of a layer are ranked when a search leaves the least of them out: the scores of [`crate::prune`] as a setting.
+//! By what the parts of a layer are ranked when a search leaves the least of them out: the scores of [`prune`] as a setting.
 //! Knows nothing of how scores are taken.
 
-use crate::model::Checkpoint;
-use crate::prune::Score;
-use crate::train::{self, Ctx, Snapshot};
 use anyhow::Result;
+use model::Checkpoint;
+use prune::Score;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use train::{Ctx, Snapshot};
 
 /// Training images that [`Ranking::Taylor`] takes gradients over.
 const IMAGES: usize = 1024;
@@ -34,7 +34,7 @@ impl Ranking {
     /// The score, with what it needs of this model. What takes gradients is the stage called `stage`.
     ///
     /// # Errors
-    /// [`crate::event::Cancelled`]; a loss that is not a number.
+    /// [`event::Cancelled`]; a loss that is not a number.
     pub fn score(self, ctx: &mut Ctx, stage: &str, model: &Checkpoint) -> Result<Score> {
         Ok(match self {
             Self::L1 => Score::L1,

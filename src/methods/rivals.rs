@@ -2,20 +2,23 @@
 //! everywhere, random densities, and a greedy walk along measured sensitivities. One search, one cut, then retraining.
 //! Knows nothing of how trials are measured.
 
-use super::hunt::{self, Hunt, Structures, hunt};
-use super::locks::{self, Lock, Pruned};
+use super::hunt;
+use super::hunt::{Hunt, Structures, hunt};
+use super::locks;
+use super::locks::{Lock, Pruned};
 use super::meter::Meter;
 use super::ranking::Ranking;
-use super::stages::{self, Stretch, Target, check_dimensions, retrain};
-use crate::event::Dimension;
-use crate::model::Checkpoint;
-use crate::prune::{self, Scope, Sites};
-use crate::search::Searcher;
-use crate::search::clip::reward_macs;
-use crate::train::Ctx;
+use super::stages;
+use super::stages::{Stretch, Target, check_dimensions, retrain};
 use anyhow::{Result, ensure};
+use event::Dimension;
+use model::Checkpoint;
+use prune::{Scope, Sites};
+use search::Searcher;
+use search::clip::reward_macs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use train::Ctx;
 
 /// Settings of a method that searches once, prunes by magnitude and retrains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,7 +100,7 @@ impl Reward {
 /// Prunes with whatever `searcher` finds.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a target that cannot be met.
+/// [`event::Cancelled`]; a target that cannot be met.
 pub fn run<S>(
     ctx: &mut Ctx,
     config: &RivalConfig,

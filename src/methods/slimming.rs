@@ -9,14 +9,15 @@
 //! ```
 
 use super::meter::Meter;
-use super::stages::{self, Stretch, Target};
-use crate::event::{Dimension, Event};
-use crate::model::{Checkpoint, Weights};
-use crate::prune::{self, Scope, Sites, threshold};
-use crate::train::optimizer::Gradients;
-use crate::train::{self, Ctx, Plan, Pull};
+use super::stages;
+use super::stages::{Stretch, Target};
 use anyhow::{Result, ensure};
+use event::{Dimension, Event};
+use model::{Checkpoint, Weights};
+use prune::{Scope, Sites, threshold};
 use serde::{Deserialize, Serialize};
+use train::optimizer::Gradients;
+use train::{Ctx, Plan, Pull};
 
 /// Settings of Network Slimming.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,7 +110,7 @@ impl Pull for Subgradient {
 /// Slims the network, or the model to start from.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a target that cannot be met.
+/// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
     let (model, _) = stages::trained(ctx, &[])?;
     let mut model = train::norms::put(ctx, model)?;
@@ -174,7 +175,7 @@ fn within(model: &Checkpoint, (meter, floor): (&Meter, f32), budget: f64) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Array;
+    use model::Array;
 
     #[test]
     fn passes_take_equal_shares() {

@@ -1,12 +1,13 @@
 //! What pruning methods are put together from: a trained model to begin with, retraining, and what it cost.
 //! Knows nothing of how rates are found.
 
-use super::locks::{self, Lock};
-use crate::event::{BadInput, Dimension, Unit};
-use crate::model::Checkpoint;
-use crate::train::{self, Ctx, Plan, TrainConfig};
+use super::locks;
+use super::locks::Lock;
 use anyhow::{Result, ensure};
+use event::{BadInput, Dimension, Unit};
+use model::Checkpoint;
 use serde::{Deserialize, Serialize};
+use train::{Ctx, Plan, TrainConfig};
 
 /// A stretch of training within a method. Everything else is as in `[train]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,10 +6,11 @@
 
 use super::mask::{Density, LayerMask, Masks};
 use super::spec::{NetSpec, Op};
-use super::weights::{self, Array, Weights};
-use crate::data::Normalization;
-use crate::disk::write_whole;
+use super::weights;
+use super::weights::{Array, Weights};
 use anyhow::{Context, Result, bail, ensure};
+use data::Normalization;
+use disk::write_whole;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -347,7 +348,8 @@ fn blend(a: &Moments, b: &Moments, t: f32) -> Moments {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{spec::Shift, zoo};
+    use super::super::spec::Shift;
+    use super::super::zoo;
     use super::*;
 
     pub(crate) fn sample() -> Checkpoint {

@@ -3,9 +3,9 @@
 
 use super::groups::groups;
 use super::values::constants;
-use crate::model::checkpoint::Checkpoint;
-use crate::model::mask::{LayerMask, Masks, both, kept_entries};
 use anyhow::{Context, Result, ensure};
+use model::checkpoint::Checkpoint;
+use model::mask::{LayerMask, Masks, both, kept_entries};
 
 /// Masks a model: what the masks (and those it has) leave out is zero, dead channels with their norm and gate, and is masked.
 /// Columns that read channels which are zero everywhere are masked too, so that what is counted is what a cut would leave.
@@ -95,8 +95,8 @@ fn close(checkpoint: &mut Checkpoint) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::surgery::cut;
-    use super::super::tests::{chain, filters, without};
     use super::*;
+    use model::toy::{chain, filters, without};
 
     #[test]
     fn applied_masks_zero_the_channel_and_mask_who_reads_it() {

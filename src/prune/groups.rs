@@ -4,8 +4,8 @@
 //! Sums tie both sides; depthwise convolutions tie what they read to what they give; norms, gates, activations and pools
 //! hand the axis on; flatten makes several features of each channel. Convolutions and linear layers begin an axis.
 
-use crate::model::spec::{NetSpec, Op, Shape};
 use anyhow::Result;
+use model::spec::{NetSpec, Op, Shape};
 
 /// A convolution, linear layer or gate that reads an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,11 +199,11 @@ impl Ties {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::node;
     use super::*;
-    use crate::model::spec::{Pad, Shift};
-    use crate::model::zoo;
     use expect_test::expect;
+    use model::spec::{Pad, Shift};
+    use model::toy::node;
+    use model::zoo;
 
     /// A line a group: name, channels, producers, consumers, predictors, why it is fixed.
     fn table(spec: &NetSpec) -> String {

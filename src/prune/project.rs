@@ -4,7 +4,7 @@
 //! Each projection keeps the parts of largest ‖·‖₂, unchanged, and zeroes the rest; always so many as asked, of equals those
 //! of lower index. For filters and columns at once no order is exact: filters first, then columns by what is left.
 
-use crate::model::mask::{LayerMask, winners};
+use model::mask::{LayerMask, winners};
 
 /// A weight matrix, `[filters, channels · taps]`, row-major: column `q·taps + r·kernel + s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

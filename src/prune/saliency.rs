@@ -5,9 +5,9 @@
 //! Weights that are masked are expected to be zero.
 
 use super::groups::Group;
-use crate::model::spec::{NetSpec, Op};
-use crate::model::{Array, Weights};
 use anyhow::{Context, Result, ensure};
+use model::spec::{NetSpec, Op};
+use model::{Array, Weights};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
@@ -240,8 +240,8 @@ fn uniform(seed: u64, stream: usize, n: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::super::groups;
-    use super::super::tests::{conv, node};
     use super::*;
+    use model::toy::{conv, node};
 
     /// image(1) → a (2 filters of 2×2) → norm → sum with b (2 filters) → c
     fn tied() -> (NetSpec, Weights) {

@@ -4,11 +4,11 @@
 use super::groups::{Consumer, groups};
 use super::saliency::Score;
 use super::sites::{Axis, GateOf, Layer, Left, Sites};
-use crate::event::{Dimension, Site, Unit};
-use crate::model::Checkpoint;
-use crate::model::mask::LayerMask;
-use crate::model::spec::{Op, Shape};
 use anyhow::{Result, bail, ensure};
+use event::{Dimension, Site, Unit};
+use model::Checkpoint;
+use model::mask::LayerMask;
+use model::spec::{Op, Shape};
 
 /// What may be decided.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,9 +5,9 @@ use super::project::zero;
 use super::saliency;
 use super::sites::{Layer, Left, Sites, best};
 use super::threshold::above;
-use crate::model::mask::LayerMask;
-use crate::model::{Masks, Weights};
 use anyhow::{Context, Result};
+use model::mask::LayerMask;
+use model::{Masks, Weights};
 
 impl Sites {
     /// The masks of a vector of densities, those of the start included: best scores first, exactly [`Sites::kept`] many.

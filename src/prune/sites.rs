@@ -8,18 +8,18 @@
 use super::groups::Groups;
 use super::saliency;
 use super::scope::Scope;
-use crate::event::Site;
-use crate::model::Weights;
-use crate::model::mask::LayerMask;
-use crate::model::spec::NetSpec;
 use anyhow::Result;
+use event::Site;
+use model::Weights;
+use model::mask::LayerMask;
+use model::spec::NetSpec;
 
 /// What a network costs once everything masked is cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Weights of convolutions and linear layers.
     pub weights: u64,
-    /// MACs an image, as [`crate::model::cost`] counts them, gates at density 1.
+    /// MACs an image, as [`model::cost`] counts them, gates at density 1.
     pub macs: u64,
     /// All trainable numbers.
     pub params: u64,
@@ -288,15 +288,17 @@ pub(super) fn best(scores: &[f32], candidates: &[bool], n: usize) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{conv, model, node};
     use super::super::{apply, cut};
     use super::*;
-    use crate::event::Dimension;
-    use crate::model::Checkpoint;
-    use crate::model::cost::{self, Fractions};
-    use crate::model::mask::Masks;
-    use crate::model::spec::{Op, Shift};
-    use crate::model::zoo;
+    use event::Dimension;
+    use model::Checkpoint;
+    use model::cost;
+    use model::cost::Fractions;
+    use model::mask::Masks;
+    use model::random_model;
+    use model::spec::{Op, Shift};
+    use model::toy::{conv, node};
+    use model::zoo;
     use proptest::prelude::*;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -338,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_pruned_pair_counts_rows_times_columns_that_are_still_fed() {
-        let model = model(pair(), 1);
+        let model = random_model(pair(), 1).expect("builds");
         let sites = Sites::new(&model, &scope(&[Dimension::Filter, Dimension::Column])).expect("sites");
         let names: Vec<(&str, Dimension, usize)> = sites
             .list
@@ -371,7 +373,7 @@ mod tests {
 
     #[test]
     fn the_best_are_kept_and_columns_are_scored_in_rows_that_stay() {
-        let mut model = model(pair(), 1);
+        let mut model = random_model(pair(), 1).expect("builds");
         let set = |model: &mut Checkpoint, name: &str, f: &dyn Fn(usize) -> f32| {
             let data = &mut model.weights.get_mut(name).expect("there").data;
             data.iter_mut().enumerate().for_each(|(i, w)| *w = f(i));
@@ -399,7 +401,7 @@ mod tests {
 
     #[test]
     fn floors_hold_and_shares_round() {
-        let model = model(pair(), 1);
+        let model = random_model(pair(), 1).expect("builds");
         let with = |floor| {
             Sites::new(
                 &model,
@@ -428,7 +430,7 @@ mod tests {
 
     #[test]
     fn tied_layers_are_one_site_and_gates_none() {
-        let model = model(net("resnet18"), 2);
+        let model = random_model(net("resnet18"), 2).expect("builds");
         let sites = Sites::new(&model, &scope(&[Dimension::Filter])).expect("sites");
         assert_eq!(sites.list[0].name, "stem");
         assert_eq!(sites.list[0].tied, ["stage1.0.conv2", "stage1.1.conv2"]);
@@ -443,7 +445,7 @@ mod tests {
 
     #[test]
     fn what_is_masked_is_no_choice_and_stays_masked() {
-        let mut start = model(net("m-cifarnet"), 3);
+        let mut start = random_model(net("m-cifarnet"), 3).expect("builds");
         let mut mask = LayerMask::whole(4, 36);
         mask.filters[1] = false;
         mask.columns[..18].fill(false);
@@ -479,7 +481,7 @@ mod tests {
 
     #[test]
     fn projecting_goes_by_its_argument() {
-        let model = model(pair(), 1);
+        let model = random_model(pair(), 1).expect("builds");
         let sites = Sites::new(&model, &scope(&[Dimension::Filter])).expect("sites");
         let mut z = model.weights.clone();
         let a = &mut z.get_mut("a.weight").expect("there").data;
@@ -495,7 +497,7 @@ mod tests {
 
     #[test]
     fn thresholds_become_densities() {
-        let mut model = model(pair(), 1);
+        let mut model = random_model(pair(), 1).expect("builds");
         let a = &mut model.weights.get_mut("a.weight").expect("there").data;
         // Norms 6, 12, …, 48: mean 27.
         a.iter_mut().enumerate().for_each(|(i, w)| *w = (i / 36 + 1) as f32);
@@ -527,7 +529,7 @@ mod tests {
             if gated {
                 spec = zoo::gated(&spec, Shift::Eq1);
             }
-            let mut start = model(spec, 5);
+            let mut start = random_model(spec, 5).expect("builds");
             if again {
                 // A second round starts from what the first left.
                 let sites = Sites::new(&start, &scope(&[Dimension::Filter, Dimension::Column])).expect("sites");

@@ -9,11 +9,11 @@
 use super::apply::zero;
 use super::groups::{Consumer, Group, Groups, groups};
 use super::values::{acting, constants, is_inside, norm_after};
-use crate::model::checkpoint::Checkpoint;
-use crate::model::mask::LayerMask;
-use crate::model::spec::{NetSpec, Op, Shape};
-use crate::model::{Array, Weights};
 use anyhow::{Context, Result};
+use model::checkpoint::Checkpoint;
+use model::mask::LayerMask;
+use model::spec::{NetSpec, Op, Shape};
+use model::{Array, Weights};
 use std::collections::BTreeMap;
 
 /// A smaller model, and what could not be cut.
@@ -418,11 +418,12 @@ fn smaller(mask: &LayerMask, rows: &[bool], columns: &[bool]) -> LayerMask {
 #[cfg(test)]
 mod tests {
     use super::super::apply::apply;
-    use super::super::tests::{chain, conv, filters, model, node, without};
     use super::*;
-    use crate::model::mask::Masks;
-    use crate::model::spec::Shift;
-    use crate::model::{Density, zoo};
+    use model::mask::Masks;
+    use model::random_model;
+    use model::spec::Shift;
+    use model::toy::{chain, conv, filters, node, without};
+    use model::{Density, zoo};
 
     #[test]
     fn a_constant_is_folded_where_no_border_shows_and_refused_where_one_does() {
@@ -479,7 +480,7 @@ mod tests {
                 node("last", Op::Linear { outputs: 2, bias: true }, &[5]),
             ],
         };
-        let mut model = model(spec, 2);
+        let mut model = random_model(spec, 2).expect("builds");
         let mut set = |name: &str, data: &[f32]| model.weights.get_mut(name).expect("there").data = data.to_vec();
         set("a.bias", &[0.0, -3.0]);
         set("b.weight", &[1.0, 2.0, 0.5, -1.0]);
@@ -509,7 +510,7 @@ mod tests {
     #[test]
     fn dead_paths_go_to_the_end() {
         let spec = zoo::build("m-cifarnet", [3, 16, 16], 4, 0.06).expect("builds");
-        let model = model(spec, 1);
+        let model = random_model(spec, 1).expect("builds");
         // All columns of conv6's channel 3 are masked, so conv5's filter 3 is for nothing.
         let mut mask = LayerMask::whole(12, 108);
         mask.columns[27..36].fill(false);
@@ -531,7 +532,7 @@ mod tests {
     #[test]
     fn a_tied_channel_goes_only_if_all_its_producers_are_dead() {
         let spec = zoo::build("resnet18", [3, 16, 16], 4, 0.06).expect("builds");
-        let model = model(spec, 1);
+        let model = random_model(spec, 1).expect("builds");
         let tied = ["stem", "stage1.0.conv2", "stage1.1.conv2"];
         let mut masks = Masks::new();
         for name in &tied[..2] {
@@ -558,7 +559,7 @@ mod tests {
     #[test]
     fn a_gated_layer_says_that_its_density_is_of_fewer() {
         let plain = zoo::build("m-cifarnet", [3, 16, 16], 4, 0.06).expect("builds");
-        let model = model(zoo::gated(&plain, Shift::Released), 1);
+        let model = random_model(zoo::gated(&plain, Shift::Released), 1).expect("builds");
         let masked = apply(&model, &without(&model, "conv2", &[0, 5])).expect("applies");
         let out = cut(&masked).expect("cuts");
         assert_eq!(

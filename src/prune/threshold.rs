@@ -2,10 +2,11 @@
 //! Knows nothing of training.
 
 use super::groups::{Group, groups};
-use super::saliency::{self, Score};
-use crate::model::mask::LayerMask;
-use crate::model::{Checkpoint, Masks};
+use super::saliency;
+use super::saliency::Score;
 use anyhow::{Result, ensure};
+use model::mask::LayerMask;
+use model::{Checkpoint, Masks};
 
 /// Which of many layers' channels stay if the `remove` smallest magnitudes of all together go: by count, so exactly that many.
 /// Every layer keeps its largest, max(1, ⌈floor · its channels⌉) of them. Of equals those of later layers, and in a layer of
@@ -139,7 +140,7 @@ pub fn slimming(checkpoint: &Checkpoint, floor: f32, remove: usize) -> Result<Ma
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::zoo;
+    use model::zoo;
 
     const GAMMA: [f32; 10] = [0.9, -0.02, 0.3, 0.05, 0.0, 0.6, -0.4, 0.01, 0.2, 0.75];
 
@@ -208,7 +209,7 @@ mod tests {
     #[test]
     fn slimming_masks_the_smallest_scales_of_all_groups() {
         let spec = zoo::build("resnet18", [3, 16, 16], 4, 0.05).expect("builds");
-        let mut model = super::super::tests::model(spec, 1);
+        let mut model = model::random_model(spec, 1).expect("builds");
         for (name, array) in &mut model.weights {
             if name.ends_with("gamma") {
                 array.data.fill(1.0);

@@ -5,10 +5,10 @@
 //! where no border shows: a padded window sees fewer of them. A value that depends on the density is none.
 //! A masked filter's channel is zero, up to the end of its step.
 
-use crate::model::checkpoint::Checkpoint;
-use crate::model::spec::{NetSpec, Op, Shape, Shift};
-use crate::model::steps::{Step, steps};
 use anyhow::Result;
+use model::checkpoint::Checkpoint;
+use model::spec::{NetSpec, Op, Shape, Shift};
+use model::steps::{Step, steps};
 
 /// A layer's weights as they act: what is masked is zero. `[filters, columns]`.
 pub(super) fn acting(checkpoint: &Checkpoint, node: usize) -> Vec<f32> {
@@ -190,8 +190,9 @@ impl LayerOf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{conv, model, node};
     use super::*;
+    use model::random_model;
+    use model::toy::{conv, node};
 
     #[test]
     fn constants_pass_where_no_border_shows() {
@@ -208,7 +209,7 @@ mod tests {
                 node("last", Op::Linear { outputs: 2, bias: true }, &[5]),
             ],
         };
-        let mut model = model(spec, 1);
+        let mut model = random_model(spec, 1).expect("builds");
         let mut set = |name: &str, data: &[f32]| model.weights.get_mut(name).expect("there").data.copy_from_slice(data);
         set("a.weight", &[0.0, 2.0]);
         set("a.bias", &[3.0, 5.0]);
@@ -245,23 +246,21 @@ mod tests {
                 node("relu", Op::Relu, &[2]),
             ],
         };
-        let mut model = model(spec, 1);
+        let mut model = random_model(spec, 1).expect("builds");
         let mut set = |name: &str, data: &[f32]| model.weights.get_mut(name).expect("there").data.copy_from_slice(data);
         set("a.weight", &[0.0, 2.0]);
         set("a.bias", &[9.0, 9.0]);
         set("norm.gamma", &[2.0, 0.0]);
         set("norm.beta", &[1.0, 0.5]);
-        let stats = model.stats.get_mut(&crate::model::Density::FULL).expect("there");
+        let stats = model.stats.get_mut(&model::Density::FULL).expect("there");
         let moments = stats.get_mut("norm").expect("there");
         (moments.mean, moments.var) = (vec![-1.0, 7.0], vec![4.0, 1.0]);
         // The bias is void before a norm: 1 + 2·(0 + 1)/2.
         let c = constants(&model).expect("shapes");
         assert_eq!(c[3], [Some(2.0), Some(0.5)]);
-        let mut other = model.stats[&crate::model::Density::FULL].clone();
+        let mut other = model.stats[&model::Density::FULL].clone();
         other.get_mut("norm").expect("there").mean[0] = 0.0;
-        model
-            .stats
-            .insert(crate::model::Density::percent(50).expect("valid"), other);
+        model.stats.insert(model::Density::percent(50).expect("valid"), other);
         assert_eq!(constants(&model).expect("shapes")[3], [None, Some(0.5)]);
     }
 }

@@ -5,8 +5,8 @@
 use super::clip::densest;
 use super::ddpg::{Ddpg, DdpgConfig, Transition, noise, truncated_normal};
 use super::{Measured, Searcher, Space, Steering};
-use crate::event::{Steer, Verdict};
 use anyhow::{Result, ensure};
+use event::{Steer, Verdict};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -158,7 +158,7 @@ impl<'a> AmcEpisode<'a> {
     /// What is to be seen of the next site; `None` when all are decided.
     pub fn observe(&self) -> Option<Observation> {
         let features = self.features.get(self.at)?;
-        let size = |sites: &[crate::event::Site]| sites.iter().map(|s| s.size).sum::<f64>();
+        let size = |sites: &[event::Site]| sites.iter().map(|s| s.size).sum::<f64>();
         let all = size(self.space.sites).max(f64::MIN_POSITIVE);
         let saved = 1.0 - (self.space.spent)(&self.densities) / self.whole.max(f64::MIN_POSITIVE);
         let mut seen = [0.0; 11];
@@ -341,7 +341,7 @@ impl Searcher for Amc {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::toy::{Toy, sites};
+    use crate::toy::{Toy, sites};
 
     fn small(trials: u64) -> AmcConfig {
         AmcConfig {
@@ -358,7 +358,7 @@ mod tests {
     }
 
     fn features(toy: &Toy) -> Vec<Features> {
-        let of = |(i, site): (usize, &crate::event::Site)| [i as f32, 16.0, 16.0, 8.0, 8.0, 1.0, 3.0, site.size as f32];
+        let of = |(i, site): (usize, &event::Site)| [i as f32, 16.0, 16.0, 8.0, 8.0, 1.0, 3.0, site.size as f32];
         toy.sites.iter().enumerate().map(of).collect()
     }
 

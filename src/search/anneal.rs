@@ -13,8 +13,8 @@
 //! Temperatures are in the reward's own units: on a fixed scale of 100…20 an accuracy in [0, 1] is a random walk.
 
 use super::{Measured, Searcher, Space, Steering};
-use crate::event::{Steer, Verdict};
 use anyhow::{Result, ensure};
+use event::{Steer, Verdict};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -400,8 +400,8 @@ impl Searcher for Anneal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::Random;
-    use crate::search::toy::Toy;
+    use crate::Random;
+    use crate::toy::Toy;
 
     fn close(got: f32, expected: f32) -> bool {
         (got - expected).abs() <= 1e-3 * expected

@@ -50,7 +50,7 @@ pub fn reward_macs(top1: f32, macs: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::toy::sites;
+    use crate::toy::sites;
 
     fn near(got: f64, expected: f64) -> bool {
         (got - expected).abs() < 2e-6
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(density_by_neighbors(300.0, 290.0, 200.0, 0.2, 0.9), 0.2);
     }
 
-    fn space<'a>(sites: &'a [crate::event::Site], spent: &'a dyn Fn(&[f32]) -> f64) -> Space<'a> {
+    fn space<'a>(sites: &'a [event::Site], spent: &'a dyn Fn(&[f32]) -> f64) -> Space<'a> {
         Space {
             sites,
             floor: vec![0.2; sites.len()],

@@ -6,8 +6,8 @@
 //! the sweep's losses are added up as if sites did not mind each other, is within it.
 
 use super::{Measured, Searcher, Space, Steering};
-use crate::event::{Steer, Verdict};
 use anyhow::{Result, ensure};
+use event::{Steer, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// Most levels at which a site is measured.
@@ -209,8 +209,9 @@ impl Searcher for Greedy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::Random;
-    use crate::search::toy::{self, Toy};
+    use crate::Random;
+    use crate::toy;
+    use crate::toy::Toy;
 
     /// Two sites of the same size; the second can lose twice as much for the same price until half, then nothing.
     #[test]

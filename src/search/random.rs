@@ -2,8 +2,8 @@
 //! Knows nothing of networks.
 
 use super::{Measured, Searcher, Space, Steering};
-use crate::event::{Steer, Verdict};
 use anyhow::{Result, ensure};
+use event::{Steer, Verdict};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -106,7 +106,7 @@ impl Searcher for Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::toy::Toy;
+    use crate::toy::Toy;
 
     #[test]
     fn vectors_are_within_the_budget_seeded_and_not_guided() {

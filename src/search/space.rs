@@ -4,8 +4,8 @@
 //! A vector of wishes is met by scaling, never by drawing again: s_i = min(s_max_i, λ·u_i), and λ by bisection, so that
 //! every target down to the floors has an answer. Sampling by rejection would not end for high targets.
 
-use crate::event::{Dimension, Site};
 use anyhow::{Result, ensure};
+use event::{Dimension, Site};
 
 /// Wished sparsities below this are taken as this, so that scaling can prune every site in the end.
 const LEAST_WISH: f64 = 1e-4;
@@ -235,7 +235,7 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::toy::{site, sites};
+    use crate::toy::{site, sites};
     use proptest::prelude::*;
 
     /// Σ size · density, as for columns of independent layers.

@@ -3,8 +3,8 @@
 //! Knows nothing of how a search goes on.
 
 use super::Space;
-use crate::event::Steer;
 use anyhow::{Result, ensure};
+use event::Steer;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -62,7 +62,7 @@ impl Steering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::toy;
+    use crate::toy;
 
     #[test]
     fn what_cannot_be_met_is_refused_and_changes_nothing() {

@@ -2,7 +2,7 @@
 //! Knows nothing of any search.
 
 use super::{Searcher, Space};
-use crate::event::{Dimension, Site};
+use event::{Dimension, Site};
 
 /// A filter site with 16 choices.
 pub fn site(index: usize, size: f64) -> Site {

@@ -2,11 +2,11 @@
 //! Knows nothing of what becomes of gradients.
 
 use super::optimizer::Gradients;
-use crate::event::Cancelled;
-use crate::model::Weights;
-use crate::model::net::{Net, Output, Pass, tensors};
+use crate::net::{Net, Output, Pass, tensors};
 use anyhow::{Result, ensure};
 use burn::tensor::{Tensor, TensorData, activation};
+use event::Cancelled;
+use model::Weights;
 
 /// A batch to learn from.
 pub struct Lesson<'a> {

@@ -3,12 +3,12 @@
 //! Knows nothing of training.
 
 use super::Ctx;
-use crate::data::{self, batch};
-use crate::model::Density;
-use crate::model::checkpoint::{Moments, NormStats};
-use crate::model::net::{Net, NormStatistics, Norms, Pass};
+use crate::net::{Net, NormStatistics, Norms, Pass};
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData};
+use data::batch;
+use model::Density;
+use model::checkpoint::{Moments, NormStats};
 use std::collections::BTreeMap;
 
 /// Images a pass; the statistics of a pass are those of its batch.

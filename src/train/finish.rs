@@ -1,13 +1,15 @@
 //! From weights to a model: norm statistics, and what it is worth, measured on the way and at the end.
 //! Knows nothing of how weights are found.
 
-use super::{Ctx, Plan, calibrate::calibrate, measure::measure};
-use crate::data::Split;
-use crate::event::Event;
-use crate::model::checkpoint::{Header, Metric, SCHEMA};
-use crate::model::net::Net;
-use crate::model::{Checkpoint, Density, Fractions, Weights, cost};
+use super::calibrate::calibrate;
+use super::measure::measure;
+use super::{Ctx, Plan};
+use crate::net::Net;
 use anyhow::Result;
+use data::Split;
+use event::Event;
+use model::checkpoint::{Header, Metric, SCHEMA};
+use model::{Checkpoint, Density, Fractions, Weights, cost};
 use std::collections::BTreeMap;
 
 /// A quick look on the way: the largest, the middle and the smallest kept density, on validation images. The model is kept.
@@ -35,7 +37,7 @@ pub(super) fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, weights: &Weights, epo
 /// Measures a model on the validation images at its highest density, says it and writes it into the model. Gives its accuracy.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`].
+/// [`event::Cancelled`].
 pub fn check(ctx: &mut Ctx, model: &mut Checkpoint) -> Result<f32> {
     let highest = model.header.densities.last().copied().unwrap_or(Density::FULL);
     let epoch = ctx.done[1] as u32;
@@ -49,7 +51,7 @@ pub fn check(ctx: &mut Ctx, model: &mut Checkpoint) -> Result<f32> {
 /// and once on test images.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`].
+/// [`event::Cancelled`].
 pub fn finish(ctx: &mut Ctx, mut model: Checkpoint) -> Result<Checkpoint> {
     (ctx.emit)(Event::Phase {
         name: "measuring".into(),

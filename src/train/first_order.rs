@@ -3,17 +3,17 @@
 
 use super::Ctx;
 use super::backward::{Lesson, backward};
-use crate::data::{self, batch};
-use crate::model::net::{Net, NormStatistics, Norms, Pass};
-use crate::model::{Checkpoint, Density, Weights};
+use crate::net::{Net, NormStatistics, Norms, Pass};
 use anyhow::Result;
+use data::batch;
+use model::{Checkpoint, Density, Weights};
 use std::sync::Arc;
 
 /// w·∂loss/∂w of every array, the loss being the mean cross-entropy of `images` training images spread over all of them,
 /// with norms over each batch, as in training. Nothing is augmented or dropped.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; a loss that is not a number.
+/// [`event::Cancelled`]; a loss that is not a number.
 pub fn first_order(ctx: &Ctx, model: &Checkpoint, images: usize) -> Result<Weights> {
     let spec = Arc::new(model.spec().clone());
     let groups = [vec![Density::FULL; spec.gates().len()]];

@@ -5,11 +5,13 @@ use super::backward::{Learnt, Lesson, backward};
 use super::finish::{look, statistics};
 use super::optimizer::{Gradients, KeptEntries, Rates, Sgd};
 use super::{Ctx, Snapshot, TrainConfig};
-use crate::data::batch::{self, Epoch};
-use crate::event::{BadInput, Cancelled, Event};
-use crate::model::net::{Net, NormStatistics, Norms, Pass};
-use crate::model::{Array, Checkpoint, Density, NetSpec, Weights, mask, mask::Masks, weights};
+use crate::net::{Net, NormStatistics, Norms, Pass};
 use anyhow::{Result, ensure};
+use data::batch;
+use data::batch::Epoch;
+use event::{BadInput, Cancelled, Event};
+use model::mask::Masks;
+use model::{Array, Checkpoint, Density, NetSpec, Weights, mask, weights};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

@@ -2,10 +2,10 @@
 //! Knows nothing of training.
 
 use super::Ctx;
-use crate::data::{Split, batch};
-use crate::infer::{self, Options, Tally};
-use crate::model::{Checkpoint, Density};
 use anyhow::Result;
+use data::{Split, batch};
+use infer::{Options, Tally};
+use model::{Checkpoint, Density};
 
 /// Images a run of the engine; small enough that a stop is noticed at once.
 const BATCH: usize = 64;

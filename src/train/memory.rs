@@ -5,8 +5,8 @@
 //! here and skips them, and the stage that was under way finds where it stood. Everything between stages must be cheap and
 //! depend on nothing but the stages' results; then the second telling says the same events as the first.
 
-use crate::model::{Checkpoint, Weights};
 use anyhow::{Context, Result};
+use model::{Checkpoint, Weights};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -2,13 +2,13 @@
 //! programs often come with their norms folded away. What is computed stays the same. Knows nothing of methods.
 
 use super::Ctx;
-use crate::data::{self, batch};
-use crate::event::Event;
-use crate::model::checkpoint::Moments;
-use crate::model::net::{Net, Norms, Pass};
-use crate::model::spec::{NetSpec, Node, Op};
-use crate::model::{Array, Checkpoint, Weights, weights};
-use crate::prune;
+use crate::net::{Net, Norms, Pass};
+use data::batch;
+use event::Event;
+use model::checkpoint::Moments;
+use model::spec::{NetSpec, Node, Op};
+use model::{Array, Checkpoint, Weights, weights};
+
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ const EPS: f32 = 1e-5;
 /// says what it said, also when statistics are those of a batch, as in training.
 ///
 /// # Errors
-/// [`crate::event::Cancelled`]; the device failed.
+/// [`event::Cancelled`]; the device failed.
 pub fn put(ctx: &mut Ctx, model: Checkpoint) -> Result<Checkpoint> {
     let spec = model.spec();
     let bare: Vec<usize> = spec.convs().into_iter().filter(|&c| !has_norm(spec, c)).collect();
@@ -69,7 +69,7 @@ fn measure(ctx: &Ctx, model: &Checkpoint, conv: usize) -> Result<Moments> {
         .map(|(name, array)| (name.clone(), array.clone()))
         .collect();
     let net = Net::new(Arc::new(spec), &weights, &ctx.device)?;
-    let stats = model.stats_at(crate::model::Density::FULL);
+    let stats = model.stats_at(model::Density::FULL);
     let chosen = data::spread(&ctx.splits.train, IMAGES);
     let mut sums = vec![[0.0f64; 2]; channels];
     let mut pixels = Vec::new();
@@ -157,8 +157,8 @@ fn insert(model: &Checkpoint, measured: &BTreeMap<usize, Moments>) -> Checkpoint
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::infer::{Options, compile};
-    use crate::prune::tests::chain;
+    use infer::{Options, compile};
+    use model::toy::chain;
 
     #[test]
     fn a_norm_takes_the_place_of_a_bias_and_changes_nothing() {

@@ -2,7 +2,7 @@
 //! Our own twenty lines, because pruning needs the loop open: masks that keep zeros zero, penalties added to gradients,
 //! and a state that a checkpoint can hold as plain arrays. Knows nothing of networks.
 
-use crate::model::Weights;
+use model::Weights;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -99,7 +99,7 @@ fn clip_scale(grads: &Gradients, clip_norm: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Array;
+    use model::Array;
 
     fn of(v: &[f32]) -> Gradients {
         Gradients::from([("a.weight".to_owned(), v.to_vec())])

@@ -2,9 +2,10 @@
 //! Knows nothing of plots.
 
 use super::thin::Thinner;
-use crate::data::Split;
-use crate::model::Density;
-use crate::run::{RunId, RunState, RunStore};
+use data::Split;
+use lab::RunStore;
+use model::Density;
+use record::{RunId, RunState};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -223,7 +224,7 @@ fn gates(run: &RunState, along: Along) -> [Vec<[f64; 2]>; 2] {
         return Default::default();
     };
     let of_density = || run.gates.iter().filter(|g| g.density == last.density);
-    let points = |share: &dyn Fn(&crate::run::state::GatePoint) -> f32| {
+    let points = |share: &dyn Fn(&record::state::GatePoint) -> f32| {
         let all = of_density().map(|g| [x_of(run, along, g.step, g.at), f64::from(share(g))]);
         all.collect()
     };

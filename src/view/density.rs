@@ -2,9 +2,10 @@
 //! Knows nothing of layers one by one.
 
 use super::text;
-use crate::model::{Density, Fractions, Masks, cost};
-use crate::run::probe::Answer;
-use crate::run::{Question, RunStore};
+use lab::RunStore;
+use measure::Question;
+use measure::probe::Answer;
+use model::{Density, Fractions, Masks, cost};
 use serde::Serialize;
 
 /// What the density panel shows.

@@ -2,8 +2,8 @@
 //! The fields come from the file's own table, so that a new key is a new field. Knows nothing of widgets.
 
 use super::form_docs::{Doc, doc};
-use crate::run::Experiment;
 use anyhow::{Context, Result};
+use record::Experiment;
 use serde::Serialize;
 
 /// What the form shows.

@@ -1,7 +1,7 @@
 //! What each key of an experiment means: its unit, its range, its choices.
 //! Knows nothing of values; a key without an entry can still be edited.
 
-use crate::model::zoo;
+use model::zoo;
 use serde::Serialize;
 
 /// One key, or all keys that end so.

@@ -3,10 +3,12 @@
 
 use super::density::wilson;
 use super::text;
-use crate::data::Split;
-use crate::model::Density;
-use crate::run::probe::Answer;
-use crate::run::{Experiment, ModelRef, Question, RunId, RunState, RunStore};
+use data::Split;
+use lab::RunStore;
+use measure::probe::Answer;
+use measure::{ModelRef, Question};
+use model::Density;
+use record::{Experiment, RunId, RunState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -369,11 +371,11 @@ fn of_group(group: &[&RunState], against: Against, mark: usize) -> FrontierSerie
 
 /// A series a search.
 fn trials(run: &RunState, against: Against, mark: usize) -> Vec<FrontierSeries> {
-    let of_search = |(i, search): (usize, &crate::run::searches::SearchState)| {
+    let of_search = |(i, search): (usize, &record::searches::SearchState)| {
         let n = search.start.images;
         let points = search.trials.iter().filter_map(|t| {
             let t = &t.trial;
-            let is_timed = search.start.unit == crate::event::Unit::Ms;
+            let is_timed = search.start.unit == event::Unit::Ms;
             let costs = Costs {
                 macs: Some(t.macs),
                 params: Some(t.params),

@@ -2,8 +2,8 @@
 //! Knows nothing of pixels.
 
 use super::text;
-use crate::run::RunStore;
-use crate::run::pictures::{Look, Picture, Seen};
+use lab::RunStore;
+use measure::pictures::{Look, Picture, Seen};
 use serde::{Deserialize, Serialize};
 
 /// What comes first.

@@ -2,8 +2,10 @@
 //! Knows nothing of single channels.
 
 use super::frontier::Source;
-use crate::model::{Density, Fractions, Masks, NetSpec, Op, cost};
-use crate::run::{Question, RunState, RunStore};
+use lab::RunStore;
+use measure::Question;
+use model::{Density, Fractions, Masks, NetSpec, Op, cost};
+use record::RunState;
 use serde::Serialize;
 
 /// What the layers panel shows.

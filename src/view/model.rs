@@ -1,10 +1,10 @@
 //! A network as a table: each layer with its shapes and cost, what is left of what it began as, and what must be cut together.
 //! Knows nothing of time.
 
-use crate::model::{Fractions, Masks, NetSpec, Op, cost};
-use crate::prune::groups::{Groups, groups};
-use crate::run::Experiment;
-use crate::run::probe::OpenModel;
+use measure::probe::OpenModel;
+use model::{Fractions, Masks, NetSpec, Op, cost};
+use prune::groups::{Groups, groups};
+use record::Experiment;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ pub fn model(open: &OpenModel) -> Option<ModelView> {
     let axes = groups(spec).ok();
     let whole = before.as_ref().unwrap_or(spec);
     let filters_before = |name: &str| whole.nodes.iter().find(|n| n.name == name).and_then(|n| filters(&n.op));
-    let row = |(i, node): (usize, &crate::model::spec::Node)| {
+    let row = |(i, node): (usize, &model::spec::Node)| {
         let is_layer = matches!(node.op, Op::Conv { .. } | Op::Linear { .. });
         let (macs, params) = now.get(&node.name).copied().unwrap_or_default();
         let (macs_dense, params_dense) = dense.get(&node.name).copied().unwrap_or_default();

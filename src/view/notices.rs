@@ -1,8 +1,9 @@
 //! What went wrong, in lines that can be copied.
 //! Knows nothing of how long a line was shown.
 
-use crate::event::Outcome;
-use crate::run::{RunStore, Status};
+use event::Outcome;
+use lab::RunStore;
+use record::Status;
 use serde::Serialize;
 
 /// One line of the log.

@@ -2,9 +2,9 @@
 //! Knows nothing of colors.
 
 use super::search::{Chosen, choose, label};
-use crate::event::Verdict;
-use crate::run::RunStore;
-use crate::run::searches::TrialPoint;
+use event::Verdict;
+use lab::RunStore;
+use record::searches::TrialPoint;
 use serde::Serialize;
 
 /// Lines that are shown at most: the best, then the newest.

@@ -2,8 +2,9 @@
 //! Knows nothing of training.
 
 use super::search::Chosen;
-use crate::event::Dimension;
-use crate::run::{RunId, RunState, RunStore};
+use event::Dimension;
+use lab::RunStore;
+use record::{RunId, RunState};
 use serde::Serialize;
 
 /// The residuals of a run.

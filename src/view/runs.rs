@@ -2,8 +2,9 @@
 //! Knows nothing of curves.
 
 use super::text;
-use crate::event::Outcome;
-use crate::run::{Experiment, RunId, RunState, RunStore, Status};
+use event::Outcome;
+use lab::RunStore;
+use record::{Experiment, RunId, RunState, Status};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Which channels matter: mean saliency and how often each was active, layers by channels.
 //! Knows nothing of colors.
 
-use crate::event::LayerState;
-use crate::run::RunStore;
+use event::LayerState;
+use lab::RunStore;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ pub fn by_class(store: &RunStore, layer: &str) -> Option<SaliencyView> {
     // One scale for all classes, or they could not be compared.
     let largest = answer.classes.iter().map(|c| most(&c.saliency[at])).fold(0.0, f32::max);
     let scale = if largest > 0.0 { 1.0 / largest } else { 0.0 };
-    let row = |(class, used): (usize, &crate::run::pictures::ClassUse)| SaliencyRow {
+    let row = |(class, used): (usize, &measure::pictures::ClassUse)| SaliencyRow {
         name: names.get(class).cloned().unwrap_or_else(|| class.to_string()),
         saliency: used.saliency[at].iter().map(|s| s * scale).collect(),
         active: used.active[at].clone(),

@@ -2,9 +2,10 @@
 //! Knows nothing of plots or of how candidates are made.
 
 use super::text;
-use crate::event::{Dimension, SearchStart, Site, Steer, Trial, Unit, Verdict};
-use crate::run::searches::{SearchState, TrialPoint};
-use crate::run::{RunId, RunState, RunStore};
+use event::{Dimension, SearchStart, Site, Steer, Trial, Unit, Verdict};
+use lab::RunStore;
+use record::searches::{SearchState, TrialPoint};
+use record::{RunId, RunState};
 use serde::{Deserialize, Serialize};
 
 /// Accepted and rejected trials that are shown at most, of each; more are thinned evenly.
@@ -299,7 +300,7 @@ fn sites(search: &SearchState, shown: Option<&Trial>, best: Option<&Trial>) -> V
     let locks = search.locks();
     let all: f64 = search.start.sites.iter().map(|s| s.size).sum();
     let at = |t: Option<&Trial>, i: usize| t.and_then(|t| t.densities.get(i)).copied().unwrap_or(1.0);
-    let row = |(i, site): (usize, &crate::event::Site)| SiteRow {
+    let row = |(i, site): (usize, &event::Site)| SiteRow {
         name: site.name.clone(),
         label: label(&search.start.sites, site),
         dimension: site.dimension,

@@ -3,8 +3,9 @@
 //! Knows nothing of how trials are proposed.
 
 use super::frontier::by_seed;
-use crate::run::{RunId, RunState, RunStore};
-use crate::search::frontier::{Point, Reference, hypervolumes};
+use lab::RunStore;
+use record::{RunId, RunState};
+use search::frontier::{Point, Reference, hypervolumes};
 use serde::Serialize;
 
 /// Hypervolumes of all runs that search.

@@ -2,12 +2,12 @@
 
 pub mod torch;
 
+use data::Normalization;
+use model::checkpoint::{Checkpoint, Header, Moments, SCHEMA};
+use model::spec::{NetSpec, Node, Op, Pad};
+use model::{Density, Masks, weights};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use secateur::data::Normalization;
-use secateur::model::checkpoint::{Checkpoint, Header, Moments, SCHEMA};
-use secateur::model::spec::{NetSpec, Node, Op, Pad};
-use secateur::model::{Density, Masks, weights};
 use std::collections::BTreeMap;
 
 /// A density in whole percent.

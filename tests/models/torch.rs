@@ -1,8 +1,8 @@
 //! State dicts as PyTorch writes them, put together by hand.
 
+use model::Density;
+use model::checkpoint::Checkpoint;
 use safetensors::{Dtype, tensor::TensorView};
-use secateur::model::Density;
-use secateur::model::checkpoint::Checkpoint;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 

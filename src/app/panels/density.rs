@@ -1,14 +1,17 @@
 //! The slider, and beside each other what is measured at its density.
 //! Knows nothing of single layers.
 
-use crate::app::action::{self, Action};
-use crate::app::state::UiState;
-use crate::app::theme::{self, palette};
-use crate::app::widgets::{self, bar_row, caption, figure, quiet};
-use crate::run::{Command, RunStore};
-use crate::view::density::{DensityView, Measured, density};
-use crate::view::text;
+use crate::action;
+use crate::action::Action;
+use crate::state::UiState;
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
+use crate::widgets::{bar_row, caption, figure, quiet};
 use egui::{RichText, Ui};
+use lab::{Command, RunStore};
+use view::density::{DensityView, Measured, density};
+use view::text;
 
 /// Paints the panel.
 pub fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {

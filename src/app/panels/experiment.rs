@@ -1,11 +1,13 @@
 //! The draft as a form: every key of its file, what was changed of the preset, and the same as a command or a preset file.
 //! Knows nothing of what keys mean; the view says it.
 
-use crate::app::state::{Content, Saving, UiState};
-use crate::app::theme::{self, palette};
-use crate::app::widgets::quiet;
-use crate::view::form::{self, Field, FormView, Section, Value};
+use crate::state::{Content, Saving, UiState};
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets::quiet;
 use egui::{DragValue, RichText, Ui};
+use view::form;
+use view::form::{Field, FormView, Section, Value};
 
 /// Width of names and of fields.
 const NAME: f32 = 150.0;

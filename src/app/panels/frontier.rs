@@ -1,22 +1,25 @@
 //! Accuracy against cost. Clicking a point shows its layers, dragging a wish chooses a point.
 //! Knows nothing of how points were measured.
 
-use crate::app::action::{self, Action};
-use crate::app::exporting;
-use crate::app::figures::figure_menu;
-use crate::app::state::{Dragged, Panel, UiState};
-use crate::app::theme::{self, Palette, palette};
-use crate::app::widgets;
-use crate::export::figure;
-use crate::run::{Command, ModelRef, Question, RunStore};
-use crate::view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView, NowPoint, Source, frontier};
-use crate::view::text;
+use crate::action;
+use crate::action::Action;
+use crate::exporting;
+use crate::figures::figure_menu;
+use crate::state::{Dragged, Panel, UiState};
+use crate::theme;
+use crate::theme::{Palette, palette};
+use crate::widgets;
 use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
 use egui_plot::{
     Axis, ColorConflictHandling, Corner, HLine, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint,
     PlotPoints, PlotUi, Points, VLine,
 };
+use lab::{Command, RunStore};
+use measure::{ModelRef, Question};
+use plots::figure;
 use std::path::PathBuf;
+use view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView, NowPoint, Source, frontier};
+use view::text;
 
 const NOW: &str = "measured now";
 /// How near the pointer must be to a line or a point, in points of the screen.

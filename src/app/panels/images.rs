@@ -1,16 +1,18 @@
 //! Validation images as a strip: sorted by what was computed, how sure the model is, or how wrong; one of them close up.
 //! Knows nothing of how images are measured.
 
-use crate::app::action::Action;
-use crate::app::state::{Panel, UiState};
-use crate::app::theme::{self, Palette, palette};
-use crate::app::widgets::{self, quiet};
-use crate::run::pictures::{Picture, Strip, Thumb};
-use crate::run::{Command, RunStore};
-use crate::view::images::{Cell, ImagesView, LookView, Order, Which, images, look};
-use crate::view::saliency::Of;
+use crate::action::Action;
+use crate::state::{Panel, UiState};
+use crate::theme;
+use crate::theme::{Palette, palette};
+use crate::widgets;
+use crate::widgets::quiet;
 use egui::{Color32, ColorImage, Rect, Role, Sense, Stroke, StrokeKind, TextureOptions, Ui, WidgetInfo, pos2, vec2};
+use lab::{Command, RunStore};
+use measure::pictures::{Picture, Strip, Thumb};
 use std::sync::Arc;
+use view::images::{Cell, ImagesView, LookView, Order, Which, images, look};
+use view::saliency::Of;
 
 /// Side of a cell on screen, and of a picture in the atlas.
 const CELL: f32 = 44.0;

@@ -1,17 +1,18 @@
 //! Layers as rows: share of channels that run, and MACs. The bars of the open model's gates can be dragged and locked.
 //! Knows nothing of single channels.
 
-use crate::app::action;
-use crate::app::figures::figure_menu;
-use crate::app::share_bar::{Moved, ShareBar, share_bar};
-use crate::app::state::UiState;
-use crate::app::theme::{self, palette};
-use crate::app::widgets;
-use crate::export::figure;
-use crate::run::{Command, RunStore};
-use crate::view::layers::{LayerRow, LayersView, layers, of_source};
-use crate::view::text;
+use crate::action;
+use crate::figures::figure_menu;
+use crate::share_bar::{Moved, ShareBar, share_bar};
+use crate::state::UiState;
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
 use egui::{Align2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
+use lab::{Command, RunStore};
+use plots::figure;
+use view::layers::{LayerRow, LayersView, layers, of_source};
+use view::text;
 
 /// Where the parts of a row are.
 struct Columns {

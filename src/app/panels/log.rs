@@ -1,11 +1,12 @@
 //! Everything that was said of runs and went wrong, to be read and copied.
 //! Knows nothing of what floats above the panels.
 
-use crate::app::theme::{self, palette};
-use crate::app::widgets;
-use crate::run::RunStore;
-use crate::view::notices::{Notice, notices};
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
 use egui::{RichText, Ui};
+use lab::RunStore;
+use view::notices::{Notice, notices};
 
 /// Paints the panel.
 pub fn log_ui(ui: &mut Ui, store: &RunStore) {

@@ -19,8 +19,8 @@ mod training;
 mod volume;
 
 use super::state::{Panel, UiState};
-use crate::run::{Command, RunStore};
 use egui::Ui;
+use lab::{Command, RunStore};
 
 /// Paints one panel.
 pub fn panel_ui(ui: &mut Ui, panel: Panel, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {

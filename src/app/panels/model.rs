@@ -1,15 +1,17 @@
 //! The open network as a table.
 //! Knows nothing of channels.
 
-use crate::app::panels::stairs;
-use crate::app::state::{ModelTable, UiState};
-use crate::app::theme::{self, palette};
-use crate::app::widgets::{self, quiet};
-use crate::run::RunStore;
-use crate::view::model::{ModelView, NodeRow, model};
-use crate::view::text;
+use crate::panels::stairs;
+use crate::state::{ModelTable, UiState};
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
+use crate::widgets::quiet;
 use egui::{RichText, Ui};
+use lab::RunStore;
 use std::sync::Arc;
+use view::model::{ModelView, NodeRow, model};
+use view::text;
 
 /// Paints the panel.
 pub fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {

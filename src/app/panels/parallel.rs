@@ -1,16 +1,18 @@
 //! Trials as lines over sites; hovering names a trial, clicking looks back at it.
 //! Knows nothing of how trials are made.
 
-use crate::app::figures::figure_menu;
-use crate::app::state::UiState;
-use crate::app::theme::{self, Palette, palette};
-use crate::app::widgets::{self, quiet};
-use crate::export::figure;
-use crate::run::RunStore;
-use crate::view::parallel::{ParallelLine, ParallelView, parallel};
-use crate::view::search::choose;
-use crate::view::text;
+use crate::figures::figure_menu;
+use crate::state::UiState;
+use crate::theme;
+use crate::theme::{Palette, palette};
+use crate::widgets;
+use crate::widgets::quiet;
 use egui::{Align2, Color32, Pos2, Rect, Role, Sense, Shape, Stroke, Ui, WidgetInfo, pos2, vec2};
+use lab::RunStore;
+use plots::figure;
+use view::parallel::{ParallelLine, ParallelView, parallel};
+use view::search::choose;
+use view::text;
 
 /// Room for names below and for numbers on the left.
 const NAMES: f32 = 18.0;

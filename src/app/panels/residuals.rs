@@ -1,17 +1,19 @@
 //! ADMM's residuals, a line a layer.
 //! Knows nothing of what ADMM is for.
 
-use crate::app::figures::figure_menu;
-use crate::app::state::UiState;
-use crate::app::theme::{self, palette};
-use crate::app::widgets::{self, caption};
-use crate::export::figure;
-use crate::run::RunStore;
-use crate::view::residuals::residuals;
-use crate::view::search::plural;
-use crate::view::text;
+use crate::figures::figure_menu;
+use crate::state::UiState;
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
+use crate::widgets::caption;
 use egui::{Role, Ui, WidgetInfo};
 use egui_plot::{Axis, HoverPosition, Line, MarkerShape, PlotPoints, Points};
+use lab::RunStore;
+use plots::figure;
+use view::residuals::residuals;
+use view::search::plural;
+use view::text;
 
 /// Paints the panel.
 pub fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {

@@ -1,16 +1,20 @@
 //! Runs of this session and earlier ones: found by words, starred, hidden, noted, opened, gone on with, thrown away.
 //! Knows nothing of curves.
 
-use crate::app::draft::{self, FORK};
-use crate::app::memory::Marks;
-use crate::app::state::{Overlay, UiState};
-use crate::app::theme::{self, palette};
-use crate::app::widgets::{self, quiet};
-use crate::run::replay::Earlier;
-use crate::run::{Command, ModelRef, RunStore};
-use crate::view::runs::{RunRow, runs};
+use crate::draft;
+use crate::draft::FORK;
+use crate::memory::Marks;
+use crate::state::{Overlay, UiState};
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
+use crate::widgets::quiet;
 use egui::{RichText, Sense, Ui, vec2};
+use lab::{Command, RunStore};
+use measure::ModelRef;
+use record::replay::Earlier;
 use std::path::PathBuf;
+use view::runs::{RunRow, runs};
 
 /// Paints the panel.
 pub fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {

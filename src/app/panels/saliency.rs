@@ -1,15 +1,17 @@
 //! Channels of all layers as a heat map, one row a layer, cells stretched over the full width.
 //! Knows nothing of how saliency is computed.
 
-use crate::app::figures::figure_menu;
-use crate::app::state::{Heat, HeatTexture, UiState};
-use crate::app::theme::{self, palette};
-use crate::app::widgets::{self, caption};
-use crate::export::figure;
-use crate::run::{Command, Job, RunStore};
-use crate::view::saliency::{Of, SaliencyRow, SaliencyView, by_class, saliency};
-use crate::view::text;
+use crate::figures::figure_menu;
+use crate::state::{Heat, HeatTexture, UiState};
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
+use crate::widgets::caption;
 use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, WidgetInfo, pos2, vec2};
+use lab::{Command, Job, RunStore};
+use plots::figure;
+use view::saliency::{Of, SaliencyRow, SaliencyView, by_class, saliency};
+use view::text;
 
 /// Texels of a row: divisible by the usual channel counts, and within what old graphics cards take.
 const TEXELS: usize = 1920;

@@ -1,21 +1,24 @@
 //! A search as it goes on: trials, the best so far, temperature and acceptance; and the way back to any trial.
 //! Knows nothing of sites.
 
-use crate::app::draft;
-use crate::app::figures::figure_menu;
-use crate::app::state::UiState;
-use crate::app::theme::{self, Palette, palette};
-use crate::app::widgets::{self, caption, quiet};
-use crate::event::{Steer, Verdict};
-use crate::export::figure;
-use crate::run::{Command, RunStore};
-use crate::view::search::{self, Height, SearchView, search};
-use crate::view::text;
+use crate::draft;
+use crate::figures::figure_menu;
+use crate::state::UiState;
+use crate::theme;
+use crate::theme::{Palette, palette};
+use crate::widgets;
+use crate::widgets::{caption, quiet};
 use egui::{RichText, Role, Ui, WidgetInfo};
 use egui_plot::{
     Axis, ColorConflictHandling, Corner, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints,
     PlotUi, Points, VLine,
 };
+use event::{Steer, Verdict};
+use lab::{Command, RunStore};
+use plots::figure;
+use view::search;
+use view::search::{Height, SearchView, search};
+use view::text;
 
 /// Paints the panel.
 pub fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {

@@ -1,15 +1,17 @@
 //! What a search decides, site by site: bars to drag as a proposal, locks, and the budget.
 //! Knows nothing of trials over time.
 
-use crate::app::share_bar::{Moved, ShareBar, share_bar};
-use crate::app::state::UiState;
-use crate::app::theme::{self, palette};
-use crate::app::widgets::{self, quiet};
-use crate::event::Steer;
-use crate::run::{Command, RunStore};
-use crate::view::search::{SearchView, SiteRow, amount, plural, search};
-use crate::view::text;
+use crate::share_bar::{Moved, ShareBar, share_bar};
+use crate::state::UiState;
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
+use crate::widgets::quiet;
 use egui::{Align2, Rect, Sense, Ui, Vec2, pos2, vec2};
+use event::Steer;
+use lab::{Command, RunStore};
+use view::search::{SearchView, SiteRow, amount, plural, search};
+use view::text;
 
 /// Least width of the sites' names, width of a lock and of a number.
 const NAME: f32 = 92.0;

@@ -1,15 +1,17 @@
 //! Measured time of each layer at each width, a staircase a layer.
 //! Knows nothing of how layers are timed.
 
-use crate::app::action::Action;
-use crate::app::figures::figure_menu;
-use crate::app::state::UiState;
-use crate::app::theme::{self, palette};
-use crate::app::widgets::{self, caption, quiet};
-use crate::export::figure;
-use crate::run::RunStore;
-use crate::view::times::{TimesRow, is_timing, times};
+use crate::action::Action;
+use crate::figures::figure_menu;
+use crate::state::UiState;
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
+use crate::widgets::{caption, quiet};
 use egui::{Align2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
+use lab::RunStore;
+use plots::figure;
+use view::times::{TimesRow, is_timing, times};
 
 /// Width of names and of words, height of a row.
 const NAME: f32 = 62.0;

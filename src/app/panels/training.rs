@@ -1,17 +1,19 @@
 //! The draft's settings, and the curves of all runs.
 //! Knows nothing of the open model.
 
-use crate::app::figures::figure_menu;
-use crate::app::panels::runs::open_button;
-use crate::app::state::{Beside, UiState};
-use crate::app::theme::{self, palette};
-use crate::app::widgets::{self, quiet};
-use crate::export::figure;
-use crate::run::{Command, RunStore};
-use crate::view::curves::{Along, Curve, CurvesView, What};
-use crate::view::{runs, text};
+use crate::figures::figure_menu;
+use crate::panels::runs::open_button;
+use crate::state::{Beside, UiState};
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
+use crate::widgets::quiet;
 use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
 use egui_plot::{Axis, ColorConflictHandling, Corner, Legend, Line, MarkerShape, PlotPoints, PlotUi, Points};
+use lab::{Command, RunStore};
+use plots::figure;
+use view::curves::{Along, Curve, CurvesView, What};
+use view::{runs, text};
 
 /// Paints the panel.
 pub fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {

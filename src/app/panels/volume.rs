@@ -1,15 +1,18 @@
 //! Hypervolume against images run, a line a method with the band of its seeds.
 //! Knows nothing of searches.
 
-use crate::app::figures::figure_menu;
-use crate::app::state::UiState;
-use crate::app::theme::{self, palette};
-use crate::app::widgets::{self, caption};
-use crate::export::figure;
-use crate::run::{RunId, RunStore};
-use crate::view::volume::volume;
+use crate::figures::figure_menu;
+use crate::state::UiState;
+use crate::theme;
+use crate::theme::palette;
+use crate::widgets;
+use crate::widgets::caption;
 use egui::{Role, Ui, WidgetInfo};
 use egui_plot::{Axis, HoverPosition, Line, PlotPoints};
+use lab::RunStore;
+use plots::figure;
+use record::RunId;
+use view::volume::volume;
 
 /// Paints the panel.
 pub fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {

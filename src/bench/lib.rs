@@ -1,0 +1,10 @@
+//! Times this machine: inference, training, searches and answers, each as `secateur bench` prints it.
+//! Knows nothing of how rows are shown.
+
+pub mod answer;
+pub mod infer;
+pub mod search;
+pub mod train;
+
+pub use infer::{BenchInfer, BenchRow};
+pub use search::{BenchSearch, SearchRow};

@@ -1,0 +1,210 @@
+//! One file in: a checkpoint out of whatever holds weights, or one line that says what it lacks.
+//! Knows nothing of formats' insides.
+
+use super::tensors::Tensors;
+use super::{onnx_in, pack, torch_in};
+use anyhow::{Context, Result, bail, ensure};
+use data::Normalization;
+use model::checkpoint::{Header, NormStats, SCHEMA};
+use model::spec::Shape;
+use model::{Checkpoint, Density, Masks, NetSpec, Weights, zoo};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How to import.
+#[derive(Clone, Debug, Default)]
+pub struct Import {
+    /// `.pt`, `.pth`, `.safetensors`, `.onnx` or `.bpk`.
+    pub file: PathBuf,
+    /// Whose weights a state dict holds: one of [`zoo::NAMES`]. Another name for an ONNX net, which says its own graph.
+    pub arch: Option<String>,
+    /// What the class count must be.
+    pub classes: Option<usize>,
+    /// Shape of an image, where the file does not say it.
+    pub input: Option<Shape>,
+    /// What is done to pixels/255 before the network, where the file does not say it.
+    pub normalization: Option<Normalization>,
+}
+
+/// What was imported.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imported {
+    /// The model, at density 1.
+    pub model: Checkpoint,
+    /// What its owner should know: what was assumed, what was left out.
+    pub notes: Vec<String>,
+}
+
+/// What a reader of foreign files finds.
+pub(super) struct Found {
+    pub spec: NetSpec,
+    pub weights: Weights,
+    pub stats: NormStats,
+    pub normalization: Option<Normalization>,
+    pub classes: Option<Vec<String>>,
+    pub notes: Vec<String>,
+}
+
+/// Reads a model from another program's file, or one of ours.
+///
+/// # Errors
+/// One line: the file, what is wrong with it (all of it at once), and what was expected.
+pub fn import(options: &Import) -> Result<Imported> {
+    let file = &options.file;
+    if let Some(input) = options.input {
+        ensure!(
+            input.iter().all(|&n| (1..=1 << 20).contains(&n)),
+            "input {input:?}, expected sizes from 1 to 1048576"
+        );
+    }
+    ensure!(file.is_file(), "cannot read {}: no such file", file.display());
+    let ending = file
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or("")
+        .to_ascii_lowercase();
+    let found = match ending.as_str() {
+        "onnx" => onnx_in::read(file, options.input).with_context(|| file.display().to_string())?,
+        "safetensors" if is_ours(file) => return ours(Checkpoint::load(file)?, options),
+        "bpk" => {
+            let bytes = std::fs::read(file)?;
+            return ours(
+                pack::from_bytes(bytes).with_context(|| file.display().to_string())?,
+                options,
+            );
+        }
+        "pt" | "pth" | "safetensors" => state_dict(options)?,
+        _ => bail!(
+            "{}: expected a name ending in .pt, .pth, .safetensors, .onnx or .bpk",
+            file.display()
+        ),
+    };
+    assemble(found, options).with_context(|| file.display().to_string())
+}
+
+/// Reads an ONNX network from bytes. `options.file` is its name; external data, which lies in other files, is refused.
+///
+/// # Errors
+/// As [`import`].
+pub fn onnx_model(bytes: &[u8], options: &Import) -> Result<Imported> {
+    let name = || options.file.display().to_string();
+    let found = onnx_in::from_bytes(bytes, None, options.input).with_context(name)?;
+    assemble(found, options).with_context(name)
+}
+
+/// Whether a safetensors file carries our header.
+fn is_ours(path: &Path) -> bool {
+    let has_header = |bytes: &[u8]| {
+        let (_, meta) = safetensors::SafeTensors::read_metadata(bytes).ok()?;
+        meta.metadata().as_ref().map(|m| m.contains_key("secateur"))
+    };
+    std::fs::read(path)
+        .ok()
+        .and_then(|bytes| has_header(&bytes))
+        .unwrap_or(false)
+}
+
+fn ours(model: Checkpoint, options: &Import) -> Result<Imported> {
+    check_classes(&model, options)?;
+    if let Some(arch) = &options.arch {
+        let name = &model.spec().name;
+        ensure!(
+            arch == name,
+            "{}: holds {name}, asked for {arch}",
+            options.file.display()
+        );
+    }
+    Ok(Imported { model, notes: vec![] })
+}
+
+fn state_dict(options: &Import) -> Result<Found> {
+    let known = zoo::NAMES.join(", ");
+    let arch = options.arch.as_deref();
+    let arch = arch.with_context(|| {
+        format!(
+            "{}: weights alone do not say their network; name it with --arch: {known}",
+            options.file.display()
+        )
+    })?;
+    ensure!(
+        zoo::NAMES.contains(&arch),
+        "unknown network {arch}, expected one of {known}"
+    );
+    let tensors = Tensors::open(&options.file)?;
+    let read = torch_in::read(arch, &tensors, options.classes, options.input);
+    let torch_in::Read { spec, weights, stats } = read.with_context(|| options.file.display().to_string())?;
+    Ok(Found {
+        spec,
+        weights,
+        stats,
+        normalization: None,
+        classes: None,
+        notes: vec![],
+    })
+}
+
+fn assemble(found: Found, options: &Import) -> Result<Imported> {
+    let Found {
+        mut spec,
+        weights,
+        stats,
+        normalization,
+        classes,
+        mut notes,
+    } = found;
+    if let Some(arch) = &options.arch {
+        spec.name.clone_from(arch);
+    }
+    let count = spec.classes()?;
+    let numbered = || (0..count).map(|i| i.to_string()).collect();
+    let classes = classes.filter(|names| names.len() == count).unwrap_or_else(|| {
+        notes.push("no class names in the file: classes are numbered".into());
+        numbered()
+    });
+    let normalization = options.normalization.clone().or(normalization).unwrap_or_else(|| {
+        notes.push(
+            "no normalization in the file: mean 0, deviation 1 (give --mean and --std if it was trained otherwise)"
+                .into(),
+        );
+        Normalization {
+            mean: vec![0.0; spec.input[0]],
+            std: vec![1.0; spec.input[0]],
+        }
+    });
+    let data = options
+        .file
+        .file_name()
+        .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let model = Checkpoint {
+        weights,
+        masks: Masks::new(),
+        stats: BTreeMap::from([(Density::FULL, stats)]),
+        header: Header {
+            schema: SCHEMA,
+            spec,
+            normalization,
+            classes,
+            method: "imported".into(),
+            data,
+            densities: vec![Density::FULL],
+            gate_densities: Vec::new(),
+            metrics: vec![],
+            recipe: String::new(),
+        },
+    };
+    model.check()?;
+    check_classes(&model, options)?;
+    Ok(Imported { model, notes })
+}
+
+fn check_classes(model: &Checkpoint, options: &Import) -> Result<()> {
+    let count = model.header.classes.len();
+    if let Some(asked) = options.classes {
+        ensure!(
+            asked == count,
+            "{}: is for {count} classes, asked for {asked}",
+            options.file.display()
+        );
+    }
+    Ok(())
+}

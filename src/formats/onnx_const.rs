@@ -1,0 +1,375 @@
+//! Operators on values that are known without an image: shapes put together, weights turned round.
+//! Knows nothing of networks.
+
+use super::onnx_graph::attribute;
+use super::onnx_tensor::{Constant, Ints, constant};
+use anyhow::{Context, Result, bail, ensure};
+use model::Array;
+use std::path::Path;
+use tract_onnx::pb::NodeProto;
+
+/// Stands in shapes for the number of images, which is not known.
+pub(super) const BATCH: i64 = i64::MIN;
+
+/// Most numbers that are joined.
+const LONGEST_SHAPE: usize = 4096;
+
+/// Operators that are done here when all they read is known.
+pub(super) const FOLDED: [&str; 13] = [
+    "Constant",
+    "Identity",
+    "Cast",
+    "Reshape",
+    "Flatten",
+    "Transpose",
+    "Unsqueeze",
+    "Squeeze",
+    "Concat",
+    "Gather",
+    "Add",
+    "Mul",
+    "Div",
+];
+
+/// The result of an operator of [`FOLDED`].
+///
+/// # Errors
+/// A use of it that is not needed for networks.
+pub(super) fn fold(node: &NodeProto, inputs: &[&Constant], folder: Option<&Path>) -> Result<Constant> {
+    if node.op_type == "Constant" {
+        return literal(node, folder);
+    }
+    let first = *inputs.first().context("no input")?;
+    match node.op_type.as_str() {
+        "Identity" => Ok(first.clone()),
+        "Cast" => {
+            let to = attribute(node, "to").map_or(0, |a| a.i);
+            // float32 to itself; whole numbers to whole numbers.
+            let same = matches!((first, to), (Constant::Floats(_), 1) | (Constant::Ints(_), 6 | 7));
+            ensure!(same, "of constants to type {to}");
+            Ok(first.clone())
+        }
+        "Reshape" | "Flatten" | "Unsqueeze" | "Squeeze" => {
+            let shape = new_shape(node, first.shape(), inputs.get(1).copied())?;
+            Ok(with_shape(first.clone(), shape))
+        }
+        "Transpose" => transpose(first),
+        "Concat" => {
+            let parts: Option<Vec<&Ints>> = inputs
+                .iter()
+                .map(|c| if let Constant::Ints(i) = c { Some(i) } else { None })
+                .collect();
+            let parts = parts.context("of numbers that are not whole")?;
+            // Shapes are short; a chain of joins to oneself would double each time.
+            let n = parts.iter().map(|i| i.data.len()).sum::<usize>();
+            ensure!(n <= LONGEST_SHAPE, "of {n} numbers");
+            let data: Vec<i64> = parts.iter().flat_map(|i| i.data.iter().copied()).collect();
+            Ok(Constant::Ints(Ints {
+                shape: vec![data.len()],
+                data,
+            }))
+        }
+        "Gather" => {
+            let (Constant::Ints(from), Some(Constant::Ints(at))) = (first, inputs.get(1)) else {
+                bail!("of numbers that are not whole")
+            };
+            ensure!(
+                from.shape.len() == 1 && attribute(node, "axis").map_or(0, |a| a.i) == 0,
+                "along another axis than the first"
+            );
+            let pick = |&i: &i64| {
+                let i = if i < 0 {
+                    i.checked_add(from.data.len() as i64)?
+                } else {
+                    i
+                };
+                from.data.get(usize::try_from(i).ok()?).copied()
+            };
+            let data = at
+                .data
+                .iter()
+                .map(pick)
+                .collect::<Option<Vec<i64>>>()
+                .context("of a place that is not there")?;
+            Ok(Constant::Ints(Ints {
+                shape: at.shape.clone(),
+                data,
+            }))
+        }
+        op => {
+            let second = *inputs.get(1).context("one input")?;
+            elementwise(op, first, second)
+        }
+    }
+}
+
+fn literal(node: &NodeProto, folder: Option<&Path>) -> Result<Constant> {
+    let one = |v: i64| {
+        Constant::Ints(Ints {
+            shape: vec![],
+            data: vec![v],
+        })
+    };
+    let a = node.attribute.first().context("without a value")?;
+    match a.name.as_str() {
+        "value" => constant(a.t.as_ref().context("without a value")?, folder),
+        "value_int" => Ok(one(a.i)),
+        "value_ints" => Ok(Constant::Ints(Ints {
+            shape: vec![a.ints.len()],
+            data: a.ints.clone(),
+        })),
+        "value_float" => Ok(Constant::Floats(Array {
+            shape: vec![],
+            data: vec![a.f],
+        })),
+        "value_floats" => Ok(Constant::Floats(Array {
+            shape: vec![a.floats.len()],
+            data: a.floats.clone(),
+        })),
+        other => bail!("given as {other}"),
+    }
+}
+
+fn with_shape(constant: Constant, shape: Vec<usize>) -> Constant {
+    match constant {
+        Constant::Floats(a) => Constant::Floats(Array { shape, data: a.data }),
+        Constant::Ints(i) => Constant::Ints(Ints { shape, data: i.data }),
+    }
+}
+
+/// Axes as an operator names them: an attribute before opset 13, then an input; from the end if negative.
+pub(super) fn axes(node: &NodeProto, second: Option<&Constant>, rank: usize) -> Result<Option<Vec<usize>>> {
+    let named = match (attribute(node, "axes"), second) {
+        (Some(a), _) => a.ints.clone(),
+        (None, Some(Constant::Ints(i))) => i.data.clone(),
+        (None, Some(_)) => bail!("axes that are not whole numbers"),
+        (None, None) => return Ok(None),
+    };
+    let place = |axis: i64| {
+        let axis = if axis < 0 { axis.checked_add(rank as i64)? } else { axis };
+        usize::try_from(axis).ok().filter(|&a| a < rank)
+    };
+    let places: Option<Vec<usize>> = named.iter().map(|&a| place(a)).collect();
+    let mut places = places.with_context(|| format!("axes {named:?} of {rank}"))?;
+    places.sort_unstable();
+    places.dedup();
+    Ok(Some(places))
+}
+
+fn new_shape(node: &NodeProto, old: &[usize], second: Option<&Constant>) -> Result<Vec<usize>> {
+    let n: usize = old.iter().product();
+    Ok(match node.op_type.as_str() {
+        "Flatten" => {
+            let axis = attribute(node, "axis").map_or(1, |a| a.i);
+            let axis = usize::try_from(axis)
+                .ok()
+                .filter(|&a| a <= old.len())
+                .with_context(|| format!("axis {axis}"))?;
+            vec![old[..axis].iter().product(), old[axis..].iter().product()]
+        }
+        "Squeeze" => match axes(node, second, old.len())? {
+            Some(axes) => {
+                ensure!(axes.iter().all(|&a| old[a] == 1), "an axis that is not 1");
+                (0..old.len()).filter(|a| !axes.contains(a)).map(|a| old[a]).collect()
+            }
+            None => old.iter().copied().filter(|&d| d != 1).collect(),
+        },
+        "Unsqueeze" => {
+            let count = attribute(node, "axes")
+                .map_or_else(|| second.map_or(0, |c| c.shape().iter().product()), |a| a.ints.len());
+            ensure!(count <= 8, "{count} new axes");
+            let axes = axes(node, second, old.len() + count)?.context("without axes")?;
+            ensure!(axes.len() == count, "an axis twice");
+            let mut rest = old.iter();
+            (0..old.len() + count)
+                .map(|a| {
+                    if axes.contains(&a) {
+                        1
+                    } else {
+                        *rest.next().unwrap_or(&1)
+                    }
+                })
+                .collect()
+        }
+        _ => {
+            let Some(Constant::Ints(to)) = second else {
+                bail!("to a shape that is not known")
+            };
+            let known = |i: usize, d: i64| {
+                if d == 0 {
+                    old.get(i).copied()
+                } else {
+                    usize::try_from(d).ok()
+                }
+            };
+            let sizes: Vec<Option<usize>> = to.data.iter().enumerate().map(|(i, &d)| known(i, d)).collect();
+            let product = sizes
+                .iter()
+                .flatten()
+                .try_fold(1usize, |p, &d| p.checked_mul(d))
+                .filter(|&p| p > 0);
+            let product = product.with_context(|| format!("to {:?}", to.data))?;
+            ensure!(to.data.iter().filter(|&&d| d == -1).count() <= 1, "to {:?}", to.data);
+            let shape: Vec<usize> = sizes.into_iter().map(|d| d.unwrap_or(n / product)).collect();
+            ensure!(
+                shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d)) == Some(n),
+                "to {:?}",
+                to.data
+            );
+            shape
+        }
+    })
+}
+
+/// Rows and columns changed for each other.
+fn transpose(of: &Constant) -> Result<Constant> {
+    let Constant::Floats(Array { shape, data }) = of else {
+        bail!("of whole numbers")
+    };
+    let &[rows, columns] = &shape[..] else {
+        bail!("of {} axes", shape.len())
+    };
+    let data = (0..data.len()).map(|i| data[i % rows * columns + i / rows]).collect();
+    Ok(Constant::Floats(Array {
+        shape: vec![columns, rows],
+        data,
+    }))
+}
+
+fn elementwise(op: &str, a: &Constant, b: &Constant) -> Result<Constant> {
+    let (short, long) = if a.shape().iter().product::<usize>() == 1 {
+        (a, b)
+    } else {
+        (b, a)
+    };
+    let is_one = short.shape().iter().product::<usize>() == 1;
+    ensure!(
+        is_one || a.shape() == b.shape(),
+        "of shapes {:?} and {:?}",
+        a.shape(),
+        b.shape()
+    );
+    let shape = if long.shape().len() >= short.shape().len() {
+        long.shape()
+    } else {
+        short.shape()
+    }
+    .to_vec();
+    let n: usize = long.shape().iter().product();
+    match (a, b) {
+        (Constant::Floats(a), Constant::Floats(b)) => {
+            let at = |x: &[f32], i: usize| x[if x.len() == 1 { 0 } else { i }];
+            let of = |x: f32, y: f32| match op {
+                "Add" => x + y,
+                "Mul" => x * y,
+                _ => x / y,
+            };
+            let data = (0..n).map(|i| of(at(&a.data, i), at(&b.data, i))).collect();
+            Ok(Constant::Floats(Array { shape, data }))
+        }
+        (Constant::Ints(a), Constant::Ints(b)) => {
+            let at = |x: &[i64], i: usize| Some(x[if x.len() == 1 { 0 } else { i }]).filter(|&v| v != BATCH);
+            let of = |i: usize| {
+                let (x, y) = (at(&a.data, i)?, at(&b.data, i)?);
+                match op {
+                    "Add" => x.checked_add(y),
+                    "Mul" => x.checked_mul(y),
+                    _ => x.checked_div(y),
+                }
+            };
+            let data = (0..n)
+                .map(of)
+                .collect::<Option<Vec<i64>>>()
+                .context("of a number that is not known")?;
+            Ok(Constant::Ints(Ints { shape, data }))
+        }
+        _ => bail!("of numbers of two kinds"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto;
+
+    fn ints(data: &[i64]) -> Constant {
+        Constant::Ints(Ints {
+            shape: vec![data.len()],
+            data: data.to_vec(),
+        })
+    }
+
+    fn floats(shape: &[usize], data: &[f32]) -> Constant {
+        Constant::Floats(Array {
+            shape: shape.to_vec(),
+            data: data.to_vec(),
+        })
+    }
+
+    fn run(op: &str, inputs: &[&Constant], axis: i64) -> Result<Constant> {
+        let node = NodeProto {
+            op_type: op.into(),
+            attribute: vec![proto::int("axis", axis)],
+            ..NodeProto::default()
+        };
+        fold(&node, inputs, None)
+    }
+
+    #[test]
+    fn a_shape_is_taken_apart_and_put_together() {
+        let shape = ints(&[BATCH, 3, 4, 5]);
+        let batch = run("Gather", &[&shape, &ints(&[0])], 0).expect("gathers");
+        assert_eq!(batch, ints(&[BATCH]));
+        assert_eq!(
+            run("Concat", &[&batch, &ints(&[-1])], 0).expect("joins"),
+            ints(&[BATCH, -1])
+        );
+        assert_eq!(
+            run("Mul", &[&ints(&[3, 4]), &ints(&[5])], 0).expect("multiplies"),
+            ints(&[15, 20])
+        );
+        assert!(
+            run("Mul", &[&batch, &ints(&[5])], 0).is_err(),
+            "the batch is not a number"
+        );
+        assert!(run("Gather", &[&shape, &ints(&[4])], 0).is_err());
+    }
+
+    #[test]
+    fn weights_are_turned_round() {
+        let w = floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(
+            run("Transpose", &[&w], 0).expect("turns"),
+            floats(&[3, 2], &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0])
+        );
+        assert_eq!(
+            run("Reshape", &[&w, &ints(&[3, -1])], 0).expect("reshapes"),
+            floats(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+        );
+        assert!(run("Reshape", &[&w, &ints(&[4, -1])], 0).is_err());
+        assert_eq!(
+            run("Unsqueeze", &[&floats(&[2], &[1.0, 2.0]), &ints(&[0, -1])], 0)
+                .expect("widens")
+                .shape(),
+            [1, 2, 1]
+        );
+        assert_eq!(
+            run("Squeeze", &[&floats(&[1, 2, 1], &[1.0, 2.0])], 0)
+                .expect("narrows")
+                .shape(),
+            [2]
+        );
+    }
+
+    #[test]
+    fn no_number_makes_it_panic() {
+        for a in [i64::MIN, -1, 0, i64::MAX] {
+            for b in [i64::MIN, -1, 0, i64::MAX] {
+                for op in FOLDED {
+                    drop(run(op, &[&ints(&[a]), &ints(&[b])], b));
+                    drop(run(op, &[&floats(&[1], &[1.0]), &ints(&[a, b])], a));
+                }
+            }
+        }
+    }
+}

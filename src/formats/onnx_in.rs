@@ -1,0 +1,317 @@
+//! An ONNX network as a graph of ours with its numbers.
+//! Knows nothing of single operators.
+
+use super::import::Found;
+use super::onnx_const::{FOLDED, fold};
+use super::onnx_graph::{Graph, is_standard, label, load};
+use super::onnx_ops::{SUPPORTED, convert};
+use super::onnx_tensor::{Constant, constant};
+use anyhow::{Context, Result, bail, ensure};
+use data::Normalization;
+use model::Weights;
+use model::checkpoint::NormStats;
+use model::spec::{NetSpec, Node, Op, Shape, shape_after};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::rc::Rc;
+use tract_onnx::pb::NodeProto;
+
+/// Reads an ONNX file; `input` is the image's shape where the file leaves it open.
+///
+/// # Errors
+/// As [`load`]; a shape that is not known; one line naming every node that has no place here, with its operator.
+pub(super) fn read(path: &Path, input: Option<Shape>) -> Result<Found> {
+    let bytes = std::fs::read(path)?;
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    from_bytes(&bytes, Some(folder), input)
+}
+
+/// As [`read`], from bytes; external data is looked for in `folder`.
+pub(super) fn from_bytes(bytes: &[u8], folder: Option<&Path>, input: Option<Shape>) -> Result<Found> {
+    let graph = load(bytes)?;
+    let mut build = Build::new(&graph, folder, image_shape(&graph, input)?);
+    for node in &graph.nodes {
+        build.node(node);
+    }
+    build.finish()
+}
+
+fn image_shape(graph: &Graph, asked: Option<Shape>) -> Result<Shape> {
+    let [_, fixed @ ..] = graph.shape;
+    let name = &graph.input;
+    let text: Vec<String> = fixed.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect();
+    match asked {
+        Some(asked) => {
+            let fits = fixed.iter().zip(asked).all(|(f, a)| f.is_none_or(|f| f == a));
+            ensure!(fits, "input {name} takes {}, asked for {asked:?}", text.join("×"));
+            Ok(asked)
+        }
+        None => {
+            let all: Option<Vec<usize>> = fixed.into_iter().collect();
+            let all = all.and_then(|d| Shape::try_from(d).ok());
+            all.with_context(|| {
+                format!(
+                    "input {name} leaves its size open ({}); give it with --input C,H,W",
+                    text.join("×")
+                )
+            })
+        }
+    }
+}
+
+/// What a name in the file stands for.
+#[derive(Clone)]
+pub(super) enum Value {
+    /// The result of one of our nodes.
+    Node {
+        id: usize,
+        /// `[batch, features]`; otherwise `[batch, c, h, w]`.
+        flat: bool,
+    },
+    Known(Rc<Constant>),
+    /// Something that could not be expressed, and has been noted.
+    Broken,
+}
+
+/// A network that grows node by node.
+pub(super) struct Build<'a> {
+    pub graph: &'a Graph,
+    folder: Option<&'a Path>,
+    pub spec: NetSpec,
+    pub shapes: Vec<Shape>,
+    pub weights: Weights,
+    pub stats: NormStats,
+    pub notes: Vec<String>,
+    values: BTreeMap<String, Value>,
+    wrong: Vec<String>,
+    names: BTreeSet<String>,
+    /// Numbers that may still be held.
+    room: usize,
+}
+
+/// Most numbers that weights and folded constants may hold together. A small file can name one tensor many times.
+const MOST_NUMBERS: usize = 1 << 28;
+
+impl<'a> Build<'a> {
+    fn new(graph: &'a Graph, folder: Option<&'a Path>, input: Shape) -> Self {
+        let image = Node {
+            name: "image".into(),
+            op: Op::Input,
+            inputs: vec![],
+        };
+        let name = graph.metadata.get("network").cloned().unwrap_or_else(|| "onnx".into());
+        Self {
+            graph,
+            folder,
+            spec: NetSpec {
+                name,
+                input,
+                nodes: vec![image],
+            },
+            shapes: vec![input],
+            weights: Weights::new(),
+            stats: NormStats::new(),
+            notes: vec![],
+            values: BTreeMap::from([(graph.input.clone(), Value::Node { id: 0, flat: false })]),
+            wrong: vec![],
+            names: BTreeSet::from(["image".to_owned()]),
+            room: MOST_NUMBERS,
+        }
+    }
+
+    fn node(&mut self, node: &NodeProto) {
+        let value = self.try_node(node).unwrap_or_else(|e| {
+            self.wrong.push(format!("{} ({}: {e:#})", label(node), node.op_type));
+            Value::Broken
+        });
+        // Other outputs than the first are not expressed; who reads one finds nothing under its name.
+        if let Some(name) = node.output.first() {
+            self.values.insert(name.clone(), value);
+        }
+    }
+
+    fn try_node(&mut self, node: &NodeProto) -> Result<Value> {
+        let op = node.op_type.as_str();
+        ensure!(is_standard(&node.domain), "of {}, not of the standard", node.domain);
+        ensure!(SUPPORTED.contains(&op) || FOLDED.contains(&op), "not supported");
+        let mut known = Vec::new();
+        for name in node.input.iter().filter(|i| !i.is_empty()) {
+            match self.value(name)? {
+                Value::Broken => return Ok(Value::Broken),
+                Value::Known(constant) => known.push(constant),
+                Value::Node { .. } => {}
+            }
+        }
+        let all_known = known.len() == node.input.iter().filter(|i| !i.is_empty()).count();
+        if all_known && FOLDED.contains(&op) {
+            let inputs: Vec<&Constant> = known.iter().map(|c| &**c).collect();
+            let constant = fold(node, &inputs, self.folder)?;
+            self.take_room(constant.shape().iter().product())?;
+            return Ok(Value::Known(Rc::new(constant)));
+        }
+        convert(self, node)
+    }
+
+    /// Counts numbers that will be held.
+    ///
+    /// # Errors
+    /// More than any network has.
+    pub fn take_room(&mut self, n: usize) -> Result<()> {
+        let left = self.room.checked_sub(n);
+        self.room = left.with_context(|| format!("more than {MOST_NUMBERS} numbers"))?;
+        Ok(())
+    }
+
+    /// What a name stands for.
+    pub fn value(&mut self, name: &str) -> Result<Value> {
+        if let Some(value) = self.values.get(name) {
+            return Ok(value.clone());
+        }
+        let tensor = self.graph.initializers.get(name);
+        let tensor = tensor.with_context(|| format!("reads {name}, a further output, which is not supported"))?;
+        let value = Value::Known(Rc::new(
+            constant(tensor, self.folder).with_context(|| format!("tensor {name}"))?,
+        ));
+        self.values.insert(name.to_owned(), value.clone());
+        Ok(value)
+    }
+
+    /// How many names stand for node `id`.
+    pub fn aliases(&self, id: usize) -> usize {
+        self.values
+            .values()
+            .filter(|v| matches!(v, Value::Node { id: of, .. } if *of == id))
+            .count()
+    }
+
+    /// Appends a node that reads `inputs`; gives its place.
+    pub fn push(&mut self, name: &str, op: Op, inputs: Vec<usize>) -> Result<usize> {
+        let mut name = clean(name);
+        while self.names.contains(&name) {
+            name.push('_');
+        }
+        let node = Node {
+            name: name.clone(),
+            op,
+            inputs,
+        };
+        let from: Vec<Shape> = node.inputs.iter().map(|&i| self.shapes[i]).collect();
+        self.shapes.push(shape_after(&node, &from, self.spec.input)?);
+        self.names.insert(name);
+        self.spec.nodes.push(node);
+        Ok(self.spec.nodes.len() - 1)
+    }
+
+    fn finish(mut self) -> Result<Found> {
+        ensure!(self.wrong.is_empty(), "has no place here: {}", self.wrong.join("; "));
+        let Some(Value::Node { id, .. }) = self.values.get(&self.graph.output).cloned() else {
+            bail!("the output does not depend on the image")
+        };
+        let [_, h, w] = self.shapes[id];
+        ensure!(
+            h * w == 1,
+            "the output is a map of {h}×{w}, expected one number a class"
+        );
+        self.keep_only_what_leads_to(id);
+        self.biases_into_norms();
+        if !self.graph.ignored.is_empty() {
+            self.notes.push(format!(
+                "further outputs are left out: {}",
+                self.graph.ignored.join(", ")
+            ));
+        }
+        let normalization = self.normalization();
+        Ok(Found {
+            spec: self.spec,
+            weights: self.weights,
+            stats: self.stats,
+            normalization,
+            classes: self
+                .graph
+                .metadata
+                .get("classes")
+                .and_then(|text| serde_json::from_str(text).ok()),
+            notes: self.notes,
+        })
+    }
+
+    /// Drops nodes that were read for their shape alone, so that the last node gives the logits.
+    fn keep_only_what_leads_to(&mut self, last: usize) {
+        let mut needed = vec![false; self.spec.nodes.len()];
+        (needed[0], needed[last]) = (true, true);
+        for i in (0..=last).rev().filter(|&i| i > 0) {
+            if needed[i] {
+                self.spec.nodes[i].inputs.iter().for_each(|&j| needed[j] = true);
+            }
+        }
+        let place: Vec<usize> = needed
+            .iter()
+            .scan(0, |n, &is| Some(std::mem::replace(n, *n + usize::from(is))))
+            .collect();
+        let nodes = std::mem::take(&mut self.spec.nodes);
+        for (node, _) in nodes.into_iter().zip(&needed).filter(|(_, needed)| **needed) {
+            let inputs = node.inputs.iter().map(|&j| place[j]).collect();
+            self.spec.nodes.push(Node { inputs, ..node });
+        }
+        let kept: BTreeSet<&str> = self.spec.nodes.iter().map(|n| n.name.as_str()).collect();
+        self.weights
+            .retain(|name, _| name.rsplit_once('.').is_some_and(|(node, _)| kept.contains(node)));
+        self.stats.retain(|name, _| kept.contains(name.as_str()));
+    }
+
+    /// A bias before a norm only moves the norm's mean; our layers have none there.
+    fn biases_into_norms(&mut self) {
+        for i in 0..self.spec.nodes.len() {
+            let (Op::Norm { .. }, &[conv]) = (&self.spec.nodes[i].op, &self.spec.nodes[i].inputs[..]) else {
+                continue;
+            };
+            if self.spec.consumers(conv) != [i] {
+                continue;
+            }
+            let Op::Conv { bias: bias @ true, .. } = &mut self.spec.nodes[conv].op else {
+                continue;
+            };
+            *bias = false;
+            let bias = self.weights.remove(&format!("{}.bias", self.spec.nodes[conv].name));
+            let moments = self.stats.get_mut(&self.spec.nodes[i].name);
+            if let (Some(bias), Some(moments)) = (bias, moments) {
+                moments.mean.iter_mut().zip(&bias.data).for_each(|(m, b)| *m -= b);
+            }
+        }
+    }
+
+    fn normalization(&mut self) -> Option<Normalization> {
+        let list = |key: &str| -> Option<Vec<f32>> {
+            let list: Vec<f32> = serde_json::from_str(self.graph.metadata.get(key)?).ok()?;
+            Some(list).filter(|l| l.len() == self.spec.input[0] && l.iter().all(|v| v.is_finite()))
+        };
+        let (mean, std) = (list("mean")?, list("std").filter(|s| s.iter().all(|&v| v > 0.0))?);
+        Some(Normalization { mean, std })
+    }
+}
+
+/// A name that can stand in our files: without the words that our tensors begin with.
+fn clean(name: &str) -> String {
+    let allowed = |c: char| {
+        if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') {
+            c
+        } else {
+            '_'
+        }
+    };
+    let name: String = name
+        .trim_matches('/')
+        .replace('/', ".")
+        .chars()
+        .take(100)
+        .map(allowed)
+        .collect();
+    match name.as_str() {
+        "" => "node".into(),
+        _ if name.starts_with("mask.") => format!("_{name}"),
+        _ => name,
+    }
+}

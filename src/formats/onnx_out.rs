@@ -1,0 +1,358 @@
+//! A checkpoint at one density as an ONNX model of standard operators.
+//! Knows nothing of files or of who will run it.
+//!
+//! Input `image`, float32 `[batch, c, h, w]`, normalized; output `logits`, `[batch, classes]`. Norms that follow a
+//! convolution are folded into it, which is exact: a gate multiplies after its norm. Dropout is left out. Masked weights are
+//! zeros of a dense kernel and masked filters give zeros, so a masked net costs another runtime what the whole one does;
+//! only a cut one is smaller.
+
+use super::onnx_gate;
+use super::proto::{Graph, batch_of, float, int, ints, property};
+use model::checkpoint::{Checkpoint, Moments, NormStats};
+use model::spec::{NetSpec, Op, Pad, Shift};
+use model::steps::{ConvStep, Step, steps};
+use model::{Array, Density};
+
+use anyhow::{Context, Result, bail, ensure};
+use prost::Message;
+use tract_onnx::pb::{ModelProto, OperatorSetIdProto};
+
+/// Operators are meant as this version of the standard has them.
+const OPSET: i64 = 17;
+
+/// Keys of the metadata: JSON lists of class names and of the normalization's means and deviations, then plain text.
+pub const ONNX_KEYS: [&str; 6] = ["classes", "mean", "std", "density", "method", "network"];
+
+/// Protobuf has no larger messages.
+const MOST_BYTES: usize = (2 << 30) - 1;
+
+/// The bytes of an ONNX file that computes what the engine computes at this density.
+///
+/// # Errors
+/// A checkpoint whose parts do not fit, a gate that stands by itself, or 2 GiB and more.
+pub fn onnx_bytes(model: &Checkpoint, density: Density) -> Result<Vec<u8>> {
+    let proto = if model.masks.is_empty() {
+        to_proto(model, density)?
+    } else {
+        let mut zeroed = model.clone();
+        prune::zero(&mut zeroed)?;
+        to_proto(&zeroed, density)?
+    };
+    let bytes = proto.encoded_len();
+    ensure!(
+        bytes <= MOST_BYTES,
+        "the ONNX file would have {bytes} bytes, at most {MOST_BYTES} are possible"
+    );
+    Ok(proto.encode_to_vec())
+}
+
+fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
+    model.check()?;
+    let spec = model.spec();
+    let mut writer = Writer {
+        model,
+        spec,
+        density,
+        stats: model.stats_at(density),
+        values: vec![None; spec.nodes.len()],
+        graph: Graph::with_ends(&["image", "logits"]),
+    };
+    writer.values[0] = Some(Value {
+        name: "image".into(),
+        flat: false,
+    });
+    for step in steps(spec) {
+        let (node, value) = match step {
+            Step::Conv(step) => (step.output, writer.conv(&step)?),
+            Step::Node(i) => (i, writer.node(i)?),
+        };
+        writer.values[node] = Some(value);
+    }
+    let last = spec.nodes.len() - 1;
+    let logits = writer.flat(last, "logits.flat")?;
+    writer.graph.end("Identity", "logits", &logits);
+    let header = &model.header;
+    let numbers = |v: &[f32]| serde_json::to_string(v);
+    let values = [
+        serde_json::to_string(&header.classes)?,
+        numbers(&header.normalization.mean)?,
+        numbers(&header.normalization.std)?,
+        density.to_string(),
+        header.method.clone(),
+        spec.name.clone(),
+    ];
+    let mut graph = writer.graph.proto;
+    graph.name = spec.name.clone();
+    graph.input = vec![batch_of("image", &spec.input)];
+    graph.output = vec![batch_of("logits", &[spec.classes()?])];
+    Ok(ModelProto {
+        ir_version: 8,
+        opset_import: vec![OperatorSetIdProto {
+            domain: String::new(),
+            version: OPSET,
+        }],
+        producer_name: "secateur".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(graph),
+        metadata_props: ONNX_KEYS
+            .iter()
+            .zip(values)
+            .map(|(key, value)| property(key, value))
+            .collect(),
+        ..ModelProto::default()
+    })
+}
+
+/// A node's value in the file.
+#[derive(Clone)]
+struct Value {
+    name: String,
+    /// `[batch, features]`; otherwise `[batch, c, h, w]`.
+    flat: bool,
+}
+
+struct Writer<'a> {
+    model: &'a Checkpoint,
+    spec: &'a NetSpec,
+    density: Density,
+    stats: NormStats,
+    values: Vec<Option<Value>>,
+    graph: Graph,
+}
+
+impl<'a> Writer<'a> {
+    fn value(&self, i: usize) -> Result<&Value> {
+        let name = || format!("node {} is read before it is computed", self.spec.nodes[i].name);
+        self.values[i].as_ref().with_context(name)
+    }
+
+    /// The value of node `i` as `[batch, features]`.
+    fn flat(&mut self, i: usize, name: &str) -> Result<String> {
+        let Value { name: from, flat } = self.value(i)?.clone();
+        if flat {
+            return Ok(from);
+        }
+        Ok(self.graph.node("Flatten", name, [&from], vec![int("axis", 1)]))
+    }
+
+    /// The value of node `i` as `[batch, c, h, w]`.
+    fn planes(&mut self, i: usize, name: &str) -> Result<String> {
+        let Value { name: from, flat } = self.value(i)?.clone();
+        if !flat {
+            return Ok(from);
+        }
+        let axes = self.graph.ints("axes.hw", &[2, 3]);
+        Ok(self.graph.node("Unsqueeze", name, [&from, &axes], vec![]))
+    }
+
+    fn array(&self, node: usize, what: &str) -> Result<&'a Array> {
+        let name = format!("{}.{what}", self.spec.nodes[node].name);
+        let array = self.model.weights.get(&name);
+        array.with_context(|| format!("{name} is missing"))
+    }
+
+    /// γ, β, mean and variance of a norm.
+    fn norm(&self, node: usize) -> Result<[Vec<f32>; 4]> {
+        let name = &self.spec.nodes[node].name;
+        let Moments { mean, var } = self
+            .stats
+            .get(name)
+            .with_context(|| format!("no statistics for {name}"))?;
+        let [gamma, beta] = if let Op::Norm { affine: true, .. } = self.spec.nodes[node].op {
+            [
+                self.array(node, "gamma")?.data.clone(),
+                self.array(node, "beta")?.data.clone(),
+            ]
+        } else {
+            [vec![1.0; mean.len()], vec![0.0; mean.len()]]
+        };
+        Ok([gamma, beta, mean.clone(), var.clone()])
+    }
+
+    /// Factor and addend per channel that do what the norm does.
+    fn folded(&self, node: usize) -> Result<[Vec<f32>; 2]> {
+        let Op::Norm { eps, .. } = self.spec.nodes[node].op else {
+            unreachable!("a norm is a norm")
+        };
+        let [gamma, beta, mean, var] = self.norm(node)?;
+        let scale: Vec<f32> = gamma.iter().zip(var).map(|(g, v)| g / (v + eps).sqrt()).collect();
+        let shift = scale.iter().zip(mean).zip(&beta).map(|((s, m), b)| b - s * m).collect();
+        Ok([scale, shift])
+    }
+
+    fn conv(&mut self, step: &ConvStep) -> Result<Value> {
+        let node = &self.spec.nodes[step.conv];
+        let &Op::Conv {
+            filters,
+            kernel,
+            stride,
+            pad:
+                Pad {
+                    top,
+                    bottom,
+                    left,
+                    right,
+                },
+            bias,
+            groups,
+        } = &node.op
+        else {
+            unreachable!("a conv step begins with a convolution")
+        };
+        let mut weight = self.array(step.conv, "weight")?.clone();
+        let mut shift = match step.norm {
+            Some(norm) => {
+                let [scale, shift] = self.folded(norm)?;
+                let columns = weight.data.len() / filters.max(1);
+                weight
+                    .data
+                    .chunks_exact_mut(columns.max(1))
+                    .zip(&scale)
+                    .for_each(|(row, s)| row.iter_mut().for_each(|w| *w *= s));
+                shift
+            }
+            None if bias => self.array(step.conv, "bias")?.data.clone(),
+            None => vec![0.0; filters],
+        };
+        // π·(norm + β): β moves into the convolution. π·norm + m·β: it stays outside.
+        if let Some((gate, Shift::Eq1)) = step.gate {
+            ensure!(
+                step.norm.is_some(),
+                "node {}: a gate on a convolution without a norm",
+                node.name
+            );
+            let beta = &self.array(gate, "beta")?.data;
+            shift.iter_mut().zip(beta).for_each(|(s, b)| *s += b);
+        }
+        let name = node.name.clone();
+        let x = self.planes(step.input, &format!("{name}.planes"))?;
+        let w = self
+            .graph
+            .floats(&format!("{name}.weight"), &weight.shape, &weight.data);
+        let b = self.graph.floats(&format!("{name}.bias"), &[filters], &shift);
+        let attributes = vec![
+            ints("kernel_shape", &[kernel; 2]),
+            ints("strides", &[stride; 2]),
+            ints("pads", &[top, left, bottom, right]),
+            int("group", groups as i64),
+        ];
+        let mut y = self.graph.node("Conv", &name, [&x, &w, &b], attributes);
+        if let Some((gate, form)) = step.gate {
+            let gate = onnx_gate::Gate {
+                name: &self.spec.nodes[gate].name,
+                signed: is_signed(self.spec, step.input),
+                k: self.density.of(filters),
+                form,
+                phi: self.array(gate, "phi")?,
+                rho: self.array(gate, "rho")?,
+                beta: self.array(gate, "beta")?,
+            };
+            y = onnx_gate::write(&mut self.graph, &gate, &x, &y);
+        }
+        if step.relu {
+            y = self
+                .graph
+                .node("Relu", &self.spec.nodes[step.output].name.clone(), [&y], vec![]);
+        }
+        Ok(Value { name: y, flat: false })
+    }
+
+    fn node(&mut self, i: usize) -> Result<Value> {
+        let node = &self.spec.nodes[i];
+        let first = node.inputs.first().copied().unwrap_or(0);
+        let name = node.name.clone();
+        let Value { name: x, flat } = self.value(first)?.clone();
+        let as_planes = format!("{name}.planes");
+        let done = |name: String, flat: bool| Ok(Value { name, flat });
+        match node.op {
+            Op::Relu => done(self.graph.node("Relu", &name, [&x], vec![]), flat),
+            Op::Relu6 => {
+                let (zero, six) = (
+                    self.graph.floats("zero", &[], &[0.0]),
+                    self.graph.floats("six", &[], &[6.0]),
+                );
+                done(self.graph.node("Clip", &name, [&x, &zero, &six], vec![]), flat)
+            }
+            Op::MaxPool { kernel, stride, pad } => {
+                let x = self.planes(first, &as_planes)?;
+                let window = vec![
+                    ints("kernel_shape", &[kernel; 2]),
+                    ints("strides", &[stride; 2]),
+                    ints("pads", &[pad; 4]),
+                ];
+                done(self.graph.node("MaxPool", &name, [&x], window), false)
+            }
+            Op::AvgPool { kernel, stride } => {
+                let x = self.planes(first, &as_planes)?;
+                let window = vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2])];
+                done(self.graph.node("AveragePool", &name, [&x], window), false)
+            }
+            Op::GlobalAvgPool => {
+                let x = self.planes(first, &as_planes)?;
+                done(self.graph.node("GlobalAveragePool", &name, [&x], vec![]), false)
+            }
+            Op::Add => {
+                let other = self.value(node.inputs[1])?.clone();
+                let [x, z] = if flat == other.flat {
+                    [x, other.name]
+                } else {
+                    [
+                        self.flat(first, &format!("{name}.first"))?,
+                        self.flat(node.inputs[1], &format!("{name}.second"))?,
+                    ]
+                };
+                done(
+                    self.graph.node("Add", &name, [&x, &z], vec![]),
+                    flat && other.flat || flat != other.flat,
+                )
+            }
+            Op::Dropout { .. } => done(x, flat),
+            Op::Flatten => done(self.flat(first, &name)?, true),
+            Op::Linear { bias, .. } => {
+                let x = self.flat(first, &format!("{name}.flat"))?;
+                let weight = self.array(i, "weight")?;
+                let bias = if bias {
+                    self.array(i, "bias")?.data.clone()
+                } else {
+                    vec![0.0; weight.shape[0]]
+                };
+                let w = self
+                    .graph
+                    .floats(&format!("{name}.weight"), &weight.shape, &weight.data);
+                let b = self.graph.floats(&format!("{name}.bias"), &[bias.len()], &bias);
+                done(
+                    self.graph.node("Gemm", &name, [&x, &w, &b], vec![int("transB", 1)]),
+                    true,
+                )
+            }
+            Op::Norm { eps, .. } => {
+                let [gamma, beta, mean, var] = self.norm(i)?;
+                let mut put =
+                    |what: &str, data: &[f32]| self.graph.floats(&format!("{name}.{what}"), &[data.len()], data);
+                let arrays = [
+                    put("gamma", &gamma),
+                    put("beta", &beta),
+                    put("mean", &mean),
+                    put("var", &var),
+                ];
+                let [gamma, beta, mean, var] = arrays.each_ref().map(|a| &**a);
+                let inputs = [&*x, gamma, beta, mean, var];
+                done(
+                    self.graph
+                        .node("BatchNormalization", &name, inputs, vec![float("epsilon", eps)]),
+                    flat,
+                )
+            }
+            Op::Gate { .. } => bail!("node {name}: a gate that does not follow a convolution it reads the input of"),
+            Op::Conv { .. } | Op::Input => unreachable!("{name} is not a step of its own"),
+        }
+    }
+}
+
+/// Whether values of node `i` may be negative. After ReLU the mean magnitude is the mean.
+fn is_signed(spec: &NetSpec, mut i: usize) -> bool {
+    while let Op::Dropout { .. } | Op::MaxPool { .. } | Op::AvgPool { .. } | Op::GlobalAvgPool = spec.nodes[i].op {
+        i = spec.nodes[i].inputs[0];
+    }
+    !matches!(spec.nodes[i].op, Op::Relu | Op::Relu6)
+}

@@ -1,0 +1,249 @@
+//! A new run out of an old one's log and checkpoints: the same up to an event, then on its own way.
+//! Knows nothing of what is searched or trained; the old run's folder is only read.
+//!
+//! What was done stays done. The log is taken over up to the event that was asked for, with the newest checkpoint from before
+//! it. If settings change, what lies between the two is worked through again with the old ones, to the very step or trial;
+//! only then do the new settings hold. Until then the folder has no `config.toml`, and nobody takes it for a run's.
+
+use crate::execute::{Place, catch_up};
+use anyhow::{Context, Result, ensure};
+use disk::write_whole;
+use event::{Event, Outcome, Stamped};
+use record::control::Control;
+use record::experiment::Experiment;
+use record::folder::{Facts, Origin, RunFolder};
+use record::log::read;
+use record::outlet::Past;
+use record::shelf::nearest;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fork {
+    /// The run folder that is taken over.
+    pub origin: PathBuf,
+    /// Its last event that is.
+    pub at: u64,
+    /// With which settings to go on.
+    pub experiment: Experiment,
+}
+
+/// A run's experiment with `KEY=VALUE` changes on top, as a fork may have it. Validation images stay what they were.
+///
+/// # Errors
+/// No run folder; a key that is not known; one that cannot change in the middle of a run.
+pub fn changed(origin: &Path, changes: &[(String, String)]) -> Result<Experiment> {
+    let config = origin.join("config.toml").to_string_lossy().into_owned();
+    let old = Experiment::load(&config, &[])?;
+    settle(&old, Experiment::load(&config, changes)?)
+}
+
+/// What was asked for, as a fork may have it. With another seed, the images stay apart as they were: nothing that was learned
+/// from may validate.
+fn settle(old: &Experiment, mut new: Experiment) -> Result<Experiment> {
+    if new.data.split_seed.is_none() && new.seed != old.split_seed() {
+        new.data.split_seed = Some(old.split_seed());
+    }
+    allow(old, &new)?;
+    Ok(new)
+}
+
+/// The event at which a run's newest whole checkpoint stands.
+///
+/// # Errors
+/// The folder cannot be read; a run that has no checkpoint.
+pub fn newest(run: &Path) -> Result<u64> {
+    let found = nearest(run, u64::MAX)?.with_context(|| format!("{} has no checkpoint", run.display()))?;
+    event_of(run, found.said)?.with_context(|| format!("the log of {} ends before its checkpoint", run.display()))
+}
+
+/// The place in a log of the `said`th event of the work.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn event_of(run: &Path, said: u64) -> Result<Option<u64>> {
+    let (mut past, mut found) = (Past::default(), None);
+    read(&run.join("events.jsonl"), &mut |stamped| {
+        past.see(&stamped);
+        found = (past.said == said).then_some(stamped.seq);
+        found.is_none()
+    })?;
+    Ok(found)
+}
+
+/// Makes the new run's folder, ready to be gone on with. Gives its path.
+///
+/// # Errors
+/// No such run or event; settings that cannot change; a stop; what was worked through again went another way.
+pub fn prepare(fork: &Fork, place: &Place, control: &Control, listen: &mut dyn FnMut(&Stamped)) -> Result<PathBuf> {
+    let config = fork.origin.join("config.toml");
+    let old = Experiment::load(&config.to_string_lossy(), &[])?;
+    let mut fork = fork.clone();
+    fork.experiment = settle(&old, fork.experiment)?;
+    let folder = RunFolder::bare(&place.runs, &fork.experiment.name)?;
+    let path = folder.path.clone();
+    match fill(folder, &fork, &old, place, control, listen) {
+        Ok(()) => Ok(path),
+        Err(e) => {
+            // It is no run yet, so nothing is lost with it.
+            drop(std::fs::remove_dir_all(&path));
+            Err(e)
+        }
+    }
+}
+
+fn fill(
+    mut folder: RunFolder,
+    fork: &Fork,
+    old: &Experiment,
+    place: &Place,
+    control: &Control,
+    listen: &mut dyn FnMut(&Stamped),
+) -> Result<()> {
+    let past = take_over(&mut folder, fork)?;
+    let mut from = 0;
+    if let Some(checkpoint) = nearest(&fork.origin, past.said)? {
+        from = checkpoint.said;
+        let to = folder.path.join("checkpoints");
+        std::fs::create_dir_all(&to)?;
+        let name = checkpoint.path.file_name().unwrap_or_default();
+        std::fs::copy(&checkpoint.path, to.join(name)).with_context(|| format!("cannot copy to {}", to.display()))?;
+    }
+    let changes = differences(old, &fork.experiment)?;
+    if from < past.said && !changes.is_empty() {
+        listen(&Stamped {
+            seq: past.seq,
+            at: past.at,
+            event: Event::Phase {
+                name: format!("working through {} events again", past.said - from),
+                progress: 0.0,
+            },
+        });
+        folder = catch_up(old, place, control, folder, past, listen)?;
+    }
+    let name = std::fs::canonicalize(&fork.origin).unwrap_or_else(|_| fork.origin.clone());
+    folder.origin = Some(Origin {
+        run: name.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        at: fork.at,
+        changes,
+    });
+    let facts = Facts {
+        state: "interrupted",
+        ..Facts::default()
+    };
+    folder.manifest(&fork.experiment, facts)?;
+    write_whole(&folder.path.join("config.toml"), fork.experiment.to_toml()?.as_bytes())
+}
+
+/// Copies the log up to the event.
+fn take_over(folder: &mut RunFolder, fork: &Fork) -> Result<Past> {
+    let (mut past, mut last, mut failed) = (Past::default(), None, None);
+    read(&fork.origin.join("events.jsonl"), &mut |stamped| {
+        if stamped.seq > fork.at {
+            return false;
+        }
+        last = Some(stamped.seq);
+        // The fork has not finished.
+        if matches!(&stamped.event, Event::Ended(e) if e.outcome == Outcome::Finished) {
+            return true;
+        }
+        past.see(&stamped);
+        failed = folder.append(&stamped).err();
+        failed.is_none()
+    })?;
+    if let Some(e) = failed {
+        return Err(e);
+    }
+    let from = fork.origin.display();
+    let last = last.with_context(|| format!("{from} has no events"))?;
+    ensure!(
+        last == fork.at,
+        "{from} has no event {}: its last one is {last}",
+        fork.at
+    );
+    Ok(past)
+}
+
+/// What a fork may not change: checkpoints would not fit, or what was learned would be validated on.
+fn allow(old: &Experiment, new: &Experiment) -> Result<()> {
+    ensure!(
+        old.split_seed() == new.split_seed(),
+        "data.split_seed cannot change in a fork: it would be validated on images it has learned from"
+    );
+    for change in differences(old, new)? {
+        let key = change.split(" = ").next().unwrap_or_default();
+        let fixed = [
+            "model.",
+            "data.",
+            "start",
+            "method.kind",
+            "train.batch",
+            "method.dimensions",
+            "method.score",
+        ];
+        ensure!(
+            key == "data.split_seed" || !fixed.iter().any(|f| key.starts_with(f)),
+            "{key} cannot change in a fork: what the run remembers would not fit"
+        );
+    }
+    Ok(())
+}
+
+/// Keys that are not the same, as `key = value` of the new ones.
+fn differences(old: &Experiment, new: &Experiment) -> Result<Vec<String>> {
+    let (old, new) = (flat(old)?, flat(new)?);
+    let changed = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
+    let mut out: Vec<String> = changed.map(|(key, value)| format!("{key} = {value}")).collect();
+    let gone = old.keys().filter(|key| !new.contains_key(*key));
+    out.extend(gone.map(|key| format!("{key} = not set")));
+    Ok(out)
+}
+
+/// Dotted keys with their values; lists are values.
+fn flat(experiment: &Experiment) -> Result<BTreeMap<String, toml::Value>> {
+    fn walk(prefix: &str, table: toml::Table, out: &mut BTreeMap<String, toml::Value>) {
+        for (key, value) in table {
+            let key = format!("{prefix}{key}");
+            match value {
+                toml::Value::Table(inner) => walk(&format!("{key}."), inner, out),
+                value => drop(out.insert(key, value)),
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    // By way of text, in which float32 numbers are as short as they were written.
+    walk("", experiment.to_toml()?.parse()?, &mut out);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn smoke(changes: &[(&str, &str)]) -> Experiment {
+        let changes: Vec<(String, String)> = changes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        Experiment::load("smoke", &changes).expect("preset")
+    }
+
+    #[test]
+    fn what_cannot_change_in_a_fork_is_named() {
+        let old = smoke(&[]);
+        for (key, value) in [
+            ("model.width", "0.7"),
+            ("data.valid", "9"),
+            ("train.batch", "7"),
+            ("start", "model.safetensors"),
+        ] {
+            let error = allow(&old, &smoke(&[(key, value)])).expect_err(key).to_string();
+            assert!(error.starts_with(key), "{error}");
+        }
+        let error = allow(&old, &smoke(&[("seed", "7")])).expect_err("splits").to_string();
+        assert!(error.starts_with("data.split_seed"), "{error}");
+        let new = smoke(&[("train.lr", "0.05"), ("seed", "7"), ("data.split_seed", "0")]);
+        allow(&old, &new).expect("may change");
+        let expected = ["data.split_seed = 0", "seed = 7", "train.lr = 0.05"];
+        assert_eq!(differences(&old, &new).expect("differ"), expected);
+        assert!(differences(&old, &old).expect("differ").is_empty());
+    }
+}

@@ -1,0 +1,314 @@
+//! Work on model files that takes seconds and is no run: export, import, cutting channels out, timing layers. A thread each.
+//! Knows nothing of windows; what came of it is said in words and, where there is one, as a model to open.
+
+use formats::{Export, Import, Probe};
+use infer::{LayerTimes, Stairs, staircase};
+use measure::ModelRef;
+use measure::probe::BUNDLED;
+use model::mask::LayerMask;
+use model::spec::Shape;
+use model::{Checkpoint, Density, Masks};
+use record::folder::threads;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Widths a layer is timed at, and the time for each.
+const WIDTHS: usize = 8;
+const EACH: Duration = Duration::from_millis(15);
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Job {
+    /// Write a model to a file of another program, or of ours. The ending says which; a second runtime checks it.
+    Export {
+        /// The model.
+        from: ModelRef,
+        /// One density a gate, in network order; empty for a model without gates.
+        densities: Vec<Density>,
+        /// The file.
+        to: PathBuf,
+    },
+    /// Make a model file of ours out of another program's.
+    Import {
+        /// `.pt`, `.pth`, `.safetensors`, `.onnx` or `.bpk`.
+        file: PathBuf,
+        /// Whose weights it holds, where the file does not say so.
+        arch: Option<String>,
+        /// Shape of an image, where the file does not say so.
+        input: Option<Shape>,
+        /// Classes it must have.
+        classes: Option<usize>,
+        /// The images to measure it on.
+        data: String,
+    },
+    /// Make a smaller model without these channels.
+    Cut {
+        /// The model.
+        from: ModelRef,
+        /// By layer.
+        channels: BTreeMap<String, Vec<usize>>,
+    },
+    /// Time each layer at several widths.
+    Time(ModelRef),
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JobDone {
+    /// What was done.
+    pub job: Job,
+    /// In words: what was made, or why it was not.
+    pub said: std::result::Result<String, String>,
+    /// A model file that was made, to be opened.
+    pub model: Option<PathBuf>,
+    /// Times of layers.
+    pub times: Option<Arc<[LayerTimes]>>,
+}
+
+/// Does a job. Files of ours that it makes lie in `runs/models`.
+pub fn work(job: Job, runs: &Path) -> JobDone {
+    let (mut model, mut times) = (None, None);
+    let said = match &job {
+        Job::Export { from, densities, to } => export(from, densities, to),
+        Job::Import { .. } => import(&job, runs).map(|(file, words)| {
+            model = Some(file);
+            words
+        }),
+        Job::Cut { from, channels } => cut(from, channels, runs).map(|(file, words)| {
+            model = Some(file);
+            words
+        }),
+        Job::Time(from) => time(from).map(|found| {
+            let words = format!("Timed {} layers at up to {WIDTHS} widths", found.len());
+            times = Some(found.into());
+            words
+        }),
+    };
+    JobDone {
+        said: said.map_err(|e| format!("{e:#}")),
+        job,
+        model,
+        times,
+    }
+}
+
+/// The model that a reference names.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn load(from: &ModelRef) -> Result<Checkpoint> {
+    match from {
+        ModelRef::Bundled => Checkpoint::from_bytes(BUNDLED).context("the bundled model"),
+        ModelRef::File(path) => Checkpoint::load(path),
+    }
+}
+
+/// Whether a file holds a model of another program, to be imported before it can be opened.
+pub fn is_foreign(path: &Path) -> bool {
+    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    match ending.as_deref() {
+        Some("onnx" | "pt" | "pth" | "bpk") => true,
+        Some("safetensors") => has_no_header_of_ours(path),
+        _ => false,
+    }
+}
+
+/// A safetensors file that can be read and does not say what network it holds.
+fn has_no_header_of_ours(path: &Path) -> bool {
+    use std::io::Read;
+    /// As long as a header of ours may be.
+    const MOST: u64 = 1 << 24;
+    let head = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        let mut head = Vec::new();
+        file.take(u64::from_le_bytes(length).min(MOST)).read_to_end(&mut head)?;
+        Ok(head)
+    };
+    let Ok(head) = head() else { return false };
+    let header: Option<serde_json::Value> = serde_json::from_slice(&head).ok();
+    header.is_some_and(|h| h.pointer("/__metadata__/secateur").is_none())
+}
+
+fn export(from: &ModelRef, densities: &[Density], to: &Path) -> Result<String> {
+    let mut model = load(from)?;
+    let uniform = densities
+        .first()
+        .filter(|first| densities.iter().all(|d| d == *first))
+        .copied();
+    if uniform.is_none() && !densities.is_empty() {
+        ensure!(
+            to.extension().is_none_or(|e| e != "onnx"),
+            "gates stand at different densities, and an ONNX file has one for all: move the slider to one density, or save as .safetensors"
+        );
+        model.header.gate_densities = densities.to_vec();
+    }
+    let probe = Probe::default_for(&model)?;
+    let density = uniform.filter(|_| model.is_gated());
+    let options = Export {
+        to: to.to_path_buf(),
+        density,
+        probe,
+    };
+    let done = formats::export(&model, &options)?;
+    let a = done.agreement;
+    Ok(format!(
+        "Exported {} ({} kB). Read back by a second runtime on {} images: logits differ by at most {:.1e}, same class for {:.1} %",
+        to.display(),
+        done.bytes / 1000,
+        a.n,
+        a.max_abs_diff,
+        a.top1_agreement * 100.0
+    ))
+}
+
+fn import(job: &Job, runs: &Path) -> Result<(PathBuf, String)> {
+    let Job::Import {
+        file,
+        arch,
+        input,
+        classes,
+        data,
+    } = job
+    else {
+        anyhow::bail!("not an import")
+    };
+    let options = Import {
+        file: file.clone(),
+        arch: arch.clone(),
+        classes: *classes,
+        input: *input,
+        normalization: None,
+    };
+    let done = formats::import(&options)?;
+    let mut model = done.model;
+    if !data.is_empty() {
+        model.header.data.clone_from(data);
+    }
+    let name = file.file_stem().map_or_else(|| "model".into(), |n| n.to_string_lossy());
+    let path = place(runs, &name)?;
+    model.save(&path)?;
+    let notes: String = done.notes.iter().map(|n| format!("; {n}")).collect();
+    Ok((path.clone(), format!("Imported as {}{notes}", path.display())))
+}
+
+fn cut(from: &ModelRef, channels: &BTreeMap<String, Vec<usize>>, runs: &Path) -> Result<(PathBuf, String)> {
+    let model = load(from)?;
+    let mut masks = Masks::new();
+    for (layer, gone) in channels {
+        let weight = model.weights.get(&format!("{layer}.weight"));
+        let shape = &weight
+            .with_context(|| format!("{layer} is no layer of this model"))?
+            .shape;
+        let mut mask = LayerMask::whole(shape[0], shape[1..].iter().product());
+        for &c in gone {
+            let kept = mask.filters.get_mut(c);
+            *kept.with_context(|| format!("{layer} has no channel {c}"))? = false;
+        }
+        masks.insert(layer.clone(), mask);
+    }
+    let filters = |m: &Checkpoint| -> usize {
+        let convs = m.spec().convs();
+        let each = convs
+            .iter()
+            .filter_map(|&i| m.weights.get(&format!("{}.weight", m.spec().nodes[i].name)));
+        each.map(|w| w.shape[0]).sum()
+    };
+    let before = filters(&model);
+    let done = prune::cut(&prune::apply(&model, &masks)?)?;
+    let mut small = done.checkpoint;
+    let left = filters(&small);
+    // What was measured was measured of another network.
+    small.header.metrics.clear();
+    let stem = match from {
+        ModelRef::Bundled => "bundled".into(),
+        ModelRef::File(path) => path.file_stem().map_or_else(|| "model".into(), |n| n.to_string_lossy()),
+    };
+    let path = place(runs, &format!("{stem}-cut"))?;
+    small.save(&path)?;
+    let notes: String = done.notes.iter().map(|n| format!("; {n}")).collect();
+    let words = format!("Cut {} of {before} filters: {}{notes}", before - left, path.display());
+    Ok((path, words))
+}
+
+/// A name in `runs/models` that is not taken.
+fn place(runs: &Path, name: &str) -> Result<PathBuf> {
+    let folder = runs.join("models");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let name: String = name.chars().map(plain).collect();
+    let numbered = |i: u32| match i {
+        1 => folder.join(format!("{name}.safetensors")),
+        i => folder.join(format!("{name}-{i}.safetensors")),
+    };
+    let free = (1..10_000).map(numbered).find(|path| !path.exists());
+    free.with_context(|| format!("{} is full of {name}", folder.display()))
+}
+
+fn time(from: &ModelRef) -> Result<Vec<LayerTimes>> {
+    let model = load(from)?;
+    let stairs = Stairs {
+        widths: WIDTHS,
+        budget: EACH,
+        threads: threads(),
+    };
+    staircase(model.spec(), stairs, &mut || Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_cut_into_a_file_of_their_own_and_nothing_is_overwritten() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let channels = BTreeMap::from([("conv1".to_owned(), vec![0, 3])]);
+        let job = Job::Cut {
+            from: ModelRef::Bundled,
+            channels,
+        };
+        let before = load(&ModelRef::Bundled).expect("loads");
+        let first = work(job.clone(), dir.path());
+        assert!(first.said.is_ok(), "{first:?}");
+        let second = work(job, dir.path());
+        assert_ne!(first.model, second.model);
+        let path = first.model.expect("a model");
+        let after = Checkpoint::load(&path).expect("reads");
+        let filters = |m: &Checkpoint| m.weights["conv1.weight"].shape[0];
+        assert_eq!(filters(&after) + 2, filters(&before));
+        assert!(!is_foreign(&path));
+        let unknown = work(
+            Job::Cut {
+                from: ModelRef::Bundled,
+                channels: BTreeMap::from([("conv1".to_owned(), vec![100_000])]),
+            },
+            dir.path(),
+        );
+        assert_eq!(unknown.said, Err("conv1 has no channel 100000".into()));
+    }
+
+    #[test]
+    fn what_another_program_wrote_is_told_from_ours_by_its_header() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let file = dir.path().join("w.safetensors");
+        let header = br#"{"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#;
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header].concat();
+        std::fs::write(&file, bytes).expect("writes");
+        assert!(is_foreign(&file));
+        assert!(is_foreign(Path::new("net.ONNX")));
+        assert!(!is_foreign(Path::new("gone.safetensors")));
+    }
+}

@@ -1,0 +1,15 @@
+//! Experiments as threads: what a front asks, what happens, what is known of it.
+//! Knows nothing of windows; a front hands over a waker and reads the store.
+
+pub mod command;
+pub mod execute;
+pub mod fork;
+pub mod jobs;
+pub mod room;
+pub mod session;
+pub mod store;
+
+pub use command::Command;
+pub use jobs::{Job, JobDone};
+pub use session::Session;
+pub use store::RunStore;

@@ -1,0 +1,157 @@
+//! All that is known of runs and of the open model: the fold of what was said. No clock, no files, no egui.
+
+use crate::jobs::{Job, JobDone};
+use event::Stamped;
+use infer::LayerTimes;
+use measure::ModelRef;
+use measure::pictures::{Look, Strip};
+use measure::probe::{Answer, OpenModel};
+use record::state::{RunId, RunState, Status};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// An answer over all images, kept beside others.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// The model it is about.
+    pub model: Arc<OpenModel>,
+    /// What was measured.
+    pub answer: Answer,
+}
+
+/// Everything a front may show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RunStore {
+    /// Runs of this session, oldest first.
+    pub runs: Vec<RunState>,
+    /// What a run really is, while it is shown as it was.
+    #[serde(skip)]
+    pub present: Option<RunState>,
+    /// The model that questions are about.
+    pub open: Option<Arc<OpenModel>>,
+    /// The newest answer about it.
+    pub answer: Option<Answer>,
+    /// Thumbnails of its validation images, once they are read.
+    #[serde(skip)]
+    pub strip: Option<Arc<Strip>>,
+    /// The image that was looked at last.
+    pub look: Option<Look>,
+    /// What was measured to the end in this session, of whichever model; at most [`RunStore::MEASURED`], oldest first.
+    pub measured: Vec<Measured>,
+    /// What went wrong outside runs, oldest first; at most [`RunStore::NOTICES`].
+    pub notices: Vec<String>,
+    /// All notices ever, so that a front can tell which are new.
+    pub notices_total: u64,
+    /// Jobs that are being done.
+    #[serde(skip)]
+    pub working: Vec<Job>,
+    /// Jobs that are over, oldest first.
+    #[serde(skip)]
+    pub done: Vec<JobDone>,
+}
+
+impl RunStore {
+    /// Notices kept.
+    pub const NOTICES: usize = 200;
+    /// Measurements kept.
+    pub const MEASURED: usize = 100;
+
+    /// A run by number.
+    pub fn run(&self, id: RunId) -> Option<&RunState> {
+        self.runs.iter().find(|r| r.id == id)
+    }
+
+    /// Shows a run as it was, in its place. What it is now is kept.
+    pub fn look_back(&mut self, past: RunState) {
+        if self.present.as_ref().is_some_and(|p| p.id != past.id) {
+            self.come_back();
+        }
+        if let Some(shown) = self
+            .runs
+            .iter_mut()
+            .find(|r| r.id == past.id && r.can_be_looked_back_at())
+        {
+            let past = RunState {
+                status: Status::Past,
+                ..past
+            };
+            let before = std::mem::replace(shown, past);
+            self.present.get_or_insert(before);
+        }
+    }
+
+    /// Shows every run as it is.
+    pub fn come_back(&mut self) {
+        let Some(present) = self.present.take() else { return };
+        if let Some(shown) = self.runs.iter_mut().find(|r| r.id == present.id) {
+            *shown = present;
+        }
+    }
+
+    /// The run that works or is held, if any.
+    pub fn current(&self) -> Option<&RunState> {
+        self.runs.iter().find(|r| r.is_live())
+    }
+
+    /// Runs that wait for another to end.
+    pub fn waiting(&self) -> usize {
+        self.runs.iter().filter(|r| r.status == Status::Queued).count()
+    }
+
+    /// Folds one event of a run in.
+    pub fn apply(&mut self, id: RunId, stamped: &Stamped) {
+        if let Some(run) = self.runs.iter_mut().find(|r| r.id == id) {
+            run.apply(stamped);
+        }
+    }
+
+    /// Another model is open.
+    pub fn opened(&mut self, model: Arc<OpenModel>) {
+        self.open = Some(model);
+        self.answer = None;
+        self.strip = None;
+        self.look = None;
+    }
+
+    /// Takes an answer about the open model. A complete one is kept; a newer one to the same question takes its place.
+    pub fn answered(&mut self, answer: Answer) {
+        if let Some(model) = self.open.clone().filter(|_| answer.n == answer.of) {
+            self.measured
+                .retain(|m| m.model.from != model.from || m.answer.question != answer.question);
+            if self.measured.len() == Self::MEASURED {
+                self.measured.remove(0);
+            }
+            // What is known image by image is of the newest answer alone.
+            let answer = Answer {
+                seen: Arc::default(),
+                classes: Arc::default(),
+                ..answer.clone()
+            };
+            self.measured.push(Measured { model, answer });
+        }
+        self.answer = Some(answer);
+    }
+
+    /// A job is over.
+    pub fn done(&mut self, done: JobDone) {
+        if let Some(at) = self.working.iter().position(|j| *j == done.job) {
+            self.working.remove(at);
+        }
+        self.done.push(done);
+    }
+
+    /// The newest times of a model's layers.
+    pub fn times(&self, of: &ModelRef) -> Option<&Arc<[LayerTimes]>> {
+        let mine = self.done.iter().rev().filter(|d| d.job == Job::Time(of.clone()));
+        mine.filter_map(|d| d.times.as_ref()).next()
+    }
+
+    /// Adds a notice.
+    pub fn notice(&mut self, text: String) {
+        self.notices.push(text);
+        self.notices_total += 1;
+        if self.notices.len() > Self::NOTICES {
+            self.notices.remove(0);
+        }
+    }
+}

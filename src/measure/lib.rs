@@ -1,0 +1,8 @@
+//! Measures an open model while somebody drags a slider: accuracy, time, channels used, one image looked at closely.
+//! Knows nothing of runs that train.
+
+pub mod pictures;
+pub mod probe;
+mod question;
+
+pub use question::{ModelRef, Question};

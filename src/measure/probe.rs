@@ -1,0 +1,427 @@
+//! Measures the open model while somebody drags a slider: the newest question replaces the old one,
+//! a first answer comes at once and is refined until all validation images were measured.
+//! Knows nothing of training.
+
+use crate::pictures;
+use crate::pictures::{ClassSums, ClassUse, Look, Picture, Seen, Strip};
+use crate::{ModelRef, Question};
+use anyhow::{Context, Result};
+use crossbeam_channel::{Receiver, Sender};
+use data::{Dataset, Images, Splits, batch};
+use event::LayerState;
+use infer::{Engine, Latency, Options, Tally, best};
+use model::checkpoint::Header;
+use model::{Checkpoint, Density, Fractions, Masks, cost};
+use record::experiment::Experiment;
+use record::folder::threads;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Time spent measuring between two answers; the first comes sooner.
+const REFINE: Duration = Duration::from_millis(250);
+/// Time to the first answer.
+const FIRST: Duration = Duration::from_millis(50);
+/// Time spent on latency in the first answer and once more at the end.
+const LATENCY: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
+/// Images a run of the engine.
+const BATCH: usize = 32;
+
+/// The model that questions are about.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OpenModel {
+    /// Shown name.
+    pub name: String,
+    /// Where it came from.
+    pub from: ModelRef,
+    /// The model without its numbers.
+    pub header: Header,
+    /// Cost with nothing gated away.
+    pub dense: cost::Cost,
+    /// Its static masks.
+    #[serde(skip)]
+    pub masks: Arc<Masks>,
+    /// Whether it is known which images it did not learn from.
+    pub knows_split: bool,
+}
+
+/// How a model was made, if its file says so in words of today.
+pub fn recipe(header: &Header) -> Option<Experiment> {
+    Experiment::parse(&header.recipe, &[]).ok()
+}
+
+/// The splits a model was made with. Of one that does not say, a twelfth of the training images is for validation, though it may
+/// have learned from them; test images are no answer, since whoever measures often, chooses by what is measured.
+///
+/// # Errors
+/// Too few images.
+pub fn valid_split(header: &Header, dataset: &Dataset) -> Result<Splits> {
+    let most = dataset.train.len() / 2;
+    match recipe(header) {
+        Some(e) if e.data.valid > 0 => data::split(dataset, e.split_seed(), e.data.valid.min(most)),
+        _ => data::split(dataset, 0, dataset.train.len() / 12),
+    }
+}
+
+/// What was measured for a question, so far.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// What was asked.
+    pub question: Question,
+    /// Images measured.
+    pub n: usize,
+    /// Of so many.
+    pub of: usize,
+    /// Of these, classified right.
+    pub right: usize,
+    /// MACs an image, averaged over the images measured.
+    pub macs: u64,
+    /// Bytes of weights and of activations read and written for an image, and the peak, from the measured active fractions.
+    pub traffic: cost::Cost,
+    /// Time for one image.
+    pub latency: Option<Latency>,
+    /// Layers as measured.
+    pub layers: Arc<[LayerState]>,
+    /// Time for one image with every channel running; only with the last answer to a question.
+    pub dense_latency: Option<Latency>,
+    /// Every image, in order; only with the last answer to a question.
+    pub seen: Arc<[Seen]>,
+    /// How each class uses the channels; only with the last answer to a question.
+    pub classes: Arc<[ClassUse]>,
+}
+
+/// What the probe says.
+pub enum Said {
+    /// A model was opened.
+    Opened(Arc<OpenModel>),
+    /// Its validation images were read.
+    Images(Arc<Strip>),
+    /// A question was answered, better than before.
+    Answered(Answer),
+    /// An image was looked at.
+    Looked(Look),
+    /// It did not work; one line.
+    Failed(String),
+}
+
+/// What the probe is asked.
+pub enum Asked {
+    /// Open this.
+    Open(ModelRef),
+    /// Measure this.
+    Ask(Question),
+    /// Look at this.
+    Look(Picture),
+}
+
+struct Subject {
+    engine: Engine,
+    images: Images,
+    indices: Vec<u32>,
+    normalization: data::Normalization,
+    masks: Arc<Masks>,
+    classes: usize,
+    /// The newest question.
+    question: Question,
+    /// An image to be looked at as soon as there is a moment.
+    wants: Option<Picture>,
+    /// What the model says of each image with every channel running, as far as that was measured, and how long one takes.
+    dense: Vec<u16>,
+    dense_latency: Option<Latency>,
+}
+
+/// Where answers go.
+struct Say<'a> {
+    said: &'a Sender<Said>,
+    wake: &'a dyn Fn(),
+}
+
+impl Say<'_> {
+    fn say(&self, said: Said) {
+        drop(self.said.send(said));
+        (self.wake)();
+    }
+}
+
+/// The probe's thread: serves requests until their channel closes.
+pub fn serve(asked: &Receiver<Asked>, said: &Sender<Said>, wake: &dyn Fn()) {
+    let say = Say { said, wake };
+    let mut subject: Option<Subject> = None;
+    let mut next = asked.recv().ok();
+    while let Some(request) = next.take() {
+        let result = match (request, &mut subject) {
+            (Asked::Open(from), _) => open(from, &mut subject, &say).map(|()| None),
+            (Asked::Ask(question), Some(subject)) => answer(subject, question, asked, &say),
+            (Asked::Look(picture), Some(subject)) => look(subject, picture).map(|look| {
+                say.say(Said::Looked(look));
+                None
+            }),
+            (_, None) => Ok(None),
+        };
+        next = match result {
+            Ok(newer) => newer,
+            Err(e) => {
+                say.say(Said::Failed(format!("{e:#}")));
+                None
+            }
+        };
+        if next.is_none() {
+            next = asked.recv().ok();
+        }
+        // Of several waiting questions only the newest matters. A look waits for the question before it.
+        while let (Some(Asked::Ask(_)), Ok(newer)) = (&next, asked.try_recv()) {
+            match (newer, &mut subject) {
+                (Asked::Look(picture), Some(subject)) => subject.wants = Some(picture),
+                (newer, _) => next = Some(newer),
+            }
+        }
+    }
+}
+
+/// The file inside the program.
+pub const BUNDLED: &[u8] = include_bytes!("../../assets/models/fbs-fashion.safetensors");
+
+/// A file that cannot be read leaves the open model as it was.
+fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> {
+    let (checkpoint, name) = match &from {
+        ModelRef::Bundled => (
+            Checkpoint::from_bytes(BUNDLED).context("the bundled model")?,
+            "bundled model".to_owned(),
+        ),
+        ModelRef::File(path) => (
+            Checkpoint::load(path)?,
+            path.file_stem()
+                .map_or_else(String::new, |s| s.to_string_lossy().into_owned()),
+        ),
+    };
+    let masks = Arc::new(checkpoint.masks.clone());
+    let dense = cost::total(checkpoint.spec(), &masks, &Fractions::dense(checkpoint.spec()))?;
+    *subject = None;
+    let recipe = recipe(&checkpoint.header);
+    // What the file says of itself is shown at once; images take a moment.
+    say.say(Said::Opened(Arc::new(OpenModel {
+        name,
+        from,
+        header: checkpoint.header.clone(),
+        dense,
+        masks: masks.clone(),
+        knows_split: recipe.as_ref().is_some_and(|e| e.data.valid > 0),
+    })));
+    let source = recipe.map_or_else(|| checkpoint.header.data.clone(), |e| e.data.source);
+    let dataset = data::open(&source, &mut |_| Ok(())).context("the images this model was trained on")?;
+    // Tuning by hand is tuning: it sees validation images, never test images.
+    // The first answers rest on the first images.
+    let indices = data::mixed(&valid_split(&checkpoint.header, &dataset)?.valid);
+    let images = dataset.train;
+    let engine = infer::compile(
+        &checkpoint,
+        &Options {
+            threads: threads(),
+            batch: BATCH,
+            ..Options::default()
+        },
+    )?;
+    say.say(Said::Images(Arc::new(Strip::of(&images, &indices))));
+    let gates = checkpoint.spec().gates().len();
+    *subject = Some(Subject {
+        engine,
+        images,
+        indices,
+        normalization: checkpoint.header.normalization,
+        masks,
+        classes: checkpoint.header.classes.len(),
+        question: uniform(gates, Density::FULL),
+        wants: None,
+        dense: Vec::new(),
+        dense_latency: None,
+    });
+    Ok(())
+}
+
+/// Answers, better and better, until all images were measured or a newer request arrives (which is returned).
+fn answer(subject: &mut Subject, question: Question, asked: &Receiver<Asked>, say: &Say) -> Result<Option<Asked>> {
+    let gates = subject.engine.spec().gates().len();
+    anyhow::ensure!(
+        question.densities.len() == gates,
+        "a question with {} densities for {gates} gates",
+        question.densities.len()
+    );
+    subject.question = question;
+    subject.engine.set_densities(&subject.question.densities);
+    let mut latency = subject.time(LATENCY[0]);
+    let mut tally = Tally::new(subject.engine.spec());
+    let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
+    let mut pixels = Vec::new();
+    let mut due = Instant::now() + FIRST;
+    let n = subject.indices.len();
+    for start in (0..n).step_by(BATCH) {
+        if let Some(newer) = subject.interrupted(asked, say)? {
+            return Ok(Some(newer));
+        }
+        let chunk = &subject.indices[start..(start + BATCH).min(n)];
+        let labels: Vec<u16> = chunk.iter().map(|&i| subject.images.labels[i as usize]).collect();
+        batch::fill(&subject.images, chunk, None, &subject.normalization, &mut pixels);
+        let run = subject.engine.run(&pixels).clone();
+        tally.add(&run, labels.iter().copied());
+        classes.add(&run, &labels, subject.classes);
+        pictures::seen(&run, &labels, subject.engine.spec(), &subject.masks, &mut seen);
+        if Instant::now() >= due {
+            say.say(Said::Answered(subject.summary(&tally, latency)?));
+            due = Instant::now() + REFINE;
+        }
+    }
+    latency = subject.time(LATENCY[1]);
+    let mut whole = subject.summary(&tally, latency)?;
+    whole.classes = classes.means().into();
+    whole.dense_latency = subject.dense_latency;
+    subject.put_dense(&mut seen);
+    whole.seen = seen.clone().into();
+    say.say(Said::Answered(whole.clone()));
+    // What every channel running would say is measured once, when nobody waits for anything else.
+    if subject.dense.len() < n {
+        if let Some(newer) = subject.measure_dense(asked, say)? {
+            return Ok(Some(newer));
+        }
+        whole.dense_latency = subject.dense_latency;
+        subject.put_dense(&mut seen);
+        whole.seen = seen.into();
+        say.say(Said::Answered(whole));
+    }
+    Ok(None)
+}
+
+impl Subject {
+    /// Time for one image at the engine's densities.
+    fn time(&mut self, budget: Duration) -> Latency {
+        let mut pixels = Vec::new();
+        batch::fill(&self.images, &self.indices[..1], None, &self.normalization, &mut pixels);
+        infer::latency(&mut self.engine, &pixels, budget)
+    }
+
+    /// A newer request; images that are to be looked at are looked at in passing.
+    fn interrupted(&mut self, asked: &Receiver<Asked>, say: &Say) -> Result<Option<Asked>> {
+        match asked.try_recv() {
+            Ok(Asked::Look(picture)) => self.wants = Some(picture),
+            Ok(newer) => return Ok(Some(newer)),
+            Err(_) => {}
+        }
+        if let Some(picture) = self.wants.take() {
+            match look(self, picture) {
+                Ok(look) => say.say(Said::Looked(look)),
+                Err(e) => say.say(Said::Failed(format!("{e:#}"))),
+            }
+        }
+        Ok(None)
+    }
+
+    fn put_dense(&self, seen: &mut [Seen]) {
+        for (one, &dense) in seen.iter_mut().zip(&self.dense) {
+            one.dense = Some(dense);
+        }
+    }
+
+    /// Goes on with what every channel running says, where it was left.
+    fn measure_dense(&mut self, asked: &Receiver<Asked>, say: &Say) -> Result<Option<Asked>> {
+        let gates = self.engine.spec().gates().len();
+        let full = vec![Density::FULL; gates];
+        let mut pixels = Vec::new();
+        let mut newer = None;
+        while self.dense.len() < self.indices.len() && newer.is_none() {
+            let start = self.dense.len();
+            let chunk = &self.indices[start..(start + BATCH).min(self.indices.len())];
+            batch::fill(&self.images, chunk, None, &self.normalization, &mut pixels);
+            self.engine.set_densities(&full);
+            let run = self.engine.run(&pixels);
+            let classes = (run.logits.len() / run.n.max(1)).max(1);
+            let said = run
+                .logits
+                .chunks_exact(classes)
+                .map(|row| best(row).unwrap_or(0) as u16);
+            self.dense.extend(said);
+            newer = self.interrupted(asked, say)?;
+        }
+        if self.dense_latency.is_none() && newer.is_none() {
+            self.engine.set_densities(&full);
+            self.dense_latency = Some(self.time(LATENCY[1]));
+        }
+        let densities = self.question.densities.clone();
+        self.engine.set_densities(&densities);
+        Ok(newer)
+    }
+
+    fn summary(&self, tally: &Tally, latency: Latency) -> Result<Answer> {
+        let spec = self.engine.spec();
+        let layers = tally.layers(spec);
+        let gates = spec.gates();
+        let fraction = |node: usize| {
+            gates
+                .iter()
+                .position(|&g| g == node)
+                .and_then(|i| layers.get(i))
+                .map(|l| f64::from(l.kept))
+        };
+        let traffic = cost::total(spec, &self.masks, &Fractions::propagate(spec, fraction))?;
+        Ok(Answer {
+            question: self.question.clone(),
+            n: tally.n,
+            of: self.indices.len(),
+            right: tally.right,
+            macs: tally.macs(),
+            traffic,
+            latency: Some(latency),
+            layers: layers.into(),
+            dense_latency: None,
+            seen: Arc::default(),
+            classes: Arc::default(),
+        })
+    }
+}
+
+/// One image at the newest question's densities, and with every channel running.
+fn look(subject: &mut Subject, picture: Picture) -> Result<Look> {
+    let (bytes, label) = match &picture {
+        Picture::Valid(i) => {
+            let &index = subject
+                .indices
+                .get(*i)
+                .with_context(|| format!("no validation image {i}, there are {}", subject.indices.len()))?;
+            let label = subject.images.labels[index as usize];
+            (subject.images.image(index).to_vec(), Some(label))
+        }
+        Picture::File(path) => (data::picture(path, subject.images.shape)?, None),
+    };
+    let one = Images {
+        shape: subject.images.shape,
+        pixels: bytes,
+        labels: vec![label.unwrap_or(0)],
+    };
+    let mut pixels = Vec::new();
+    batch::fill(&one, &[0], None, &subject.normalization, &mut pixels);
+    let gates = subject.engine.spec().gates().len();
+    subject.engine.set_densities(&vec![Density::FULL; gates]);
+    let dense = pictures::softmax(&subject.engine.run(&pixels).logits);
+    subject.engine.set_densities(&subject.question.densities);
+    let run = subject.engine.run(&pixels).clone();
+    let active = run.gates.iter().map(|g| {
+        let mut on = vec![false; g.active.channels];
+        g.active.image(0).iter().for_each(|&c| on[c as usize] = true);
+        on
+    });
+    Ok(Look {
+        picture,
+        label,
+        image: Arc::new(pictures::thumb(&one, one.image(0))),
+        gated: pictures::softmax(&run.logits),
+        dense,
+        saliency: run.gates.iter().map(|g| g.saliency.clone()).collect(),
+        active: active.collect(),
+        macs: pictures::macs_of(&run, 0, subject.engine.spec(), &subject.masks),
+    })
+}
+
+/// A question for one density everywhere.
+pub fn uniform(gates: usize, density: Density) -> Question {
+    Question {
+        densities: vec![density; gates],
+    }
+}

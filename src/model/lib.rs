@@ -1,0 +1,19 @@
+//! What a network is: its graph, its weights, what it costs, and the burn module that trains it.
+//! Knows nothing of how networks are pruned or searched.
+
+pub mod checkpoint;
+pub mod cost;
+pub mod mask;
+mod random;
+pub mod spec;
+pub mod steps;
+pub mod toy;
+pub mod weights;
+pub mod zoo;
+
+pub use checkpoint::{Checkpoint, NormStats};
+pub use cost::{Cost, Fractions};
+pub use mask::{Active, Density, Masks};
+pub use random::{random_masks, random_model};
+pub use spec::{NetSpec, Op};
+pub use weights::{Array, Weights};

@@ -1,0 +1,311 @@
+//! Figures from views: what the panels show, on paper.
+//! Knows nothing of drawing.
+
+use super::chart::{Axis, Chart, Figure, Ink, Kind, Point, Rule, Series};
+use event::Verdict;
+use record::RunId;
+use std::collections::BTreeMap;
+use view::curves::{Along, CurvesView};
+use view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView, Source};
+use view::parallel::ParallelView;
+use view::residuals::ResidualsView;
+use view::search::{Height, SearchView};
+use view::volume::VolumeView;
+use view::{LayersView, SaliencyView, TimesView};
+
+fn one(name: &str, chart: Chart) -> Figure {
+    Figure {
+        name: name.to_owned(),
+        panels: vec![chart],
+    }
+}
+
+/// Places in the palette that somebody chose for runs.
+pub type Colors = BTreeMap<RunId, usize>;
+
+/// A run's color: the open model has the first.
+fn ink(colors: &Colors, run: Option<RunId>) -> Ink {
+    Ink::Series(run.map_or(0, |r| colors.get(&r).copied().unwrap_or(r.0 as usize + 1)))
+}
+
+/// Accuracy against cost; non-dominated points joined, the others faint, what is measured now as a dark diamond.
+pub fn frontier(view: &FrontierView, colors: &Colors) -> Figure {
+    let (each, label) = match view.against {
+        Against::Macs => (1e6, "million MACs an image"),
+        Against::Params => (1e3, "thousand parameters"),
+        Against::Millis => (1.0, "ms an image"),
+    };
+    let point = |p: &FrontierPoint| {
+        let what = match &p.source {
+            Source::Recorded(d) | Source::Epoch(_, d) => format!("density {d}"),
+            Source::Measured(q) => format!("mean density {:.2}", q.mean()),
+            Source::Trial(_, _, n) => format!("trial {n}"),
+        };
+        let error = p.spread.map(|sd| sd * 100.0);
+        Point {
+            error,
+            ..Point::at(p.x / each, p.top1 * 100.0).noted(format!("{what}; {} images", p.n))
+        }
+    };
+    let part = |s: &FrontierSeries, beaten: bool| -> Vec<Point> {
+        let of_part = s.points.iter().filter(|p| p.is_beaten == beaten);
+        of_part.map(point).collect()
+    };
+    let mut series = Vec::new();
+    for s in &view.series {
+        let new = |kind| Series::new(&s.label, ink(colors, s.run), kind).marked(s.mark);
+        let beaten = part(s, true);
+        if !beaten.is_empty() {
+            series.push(new(Kind::Marks).faint().with(beaten));
+        }
+        series.push(new(Kind::LineAndMarks).with(part(s, false)));
+    }
+    if let Some(now) = view.now {
+        let now = Point {
+            error: Some((now.interval[1] - now.interval[0]) * 50.0),
+            ..Point::at(now.x / each, now.top1 * 100.0)
+        };
+        let now = now.noted("95 % interval");
+        series.push(
+            Series::new("measured now", Ink::Text, Kind::Marks)
+                .marked(3)
+                .with([now]),
+        );
+    }
+    let dense = view.dense.map(|at| Rule {
+        name: "dense".into(),
+        is_level: false,
+        at: at / each,
+    });
+    let chart = Chart {
+        x: Axis::new(label).including(&[0.0]),
+        y: Axis::new("accuracy, %"),
+        series,
+        rules: dense.into_iter().collect(),
+    };
+    one("frontier", chart)
+}
+
+/// Loss above accuracy.
+pub fn curves(view: &CurvesView, along: Along, colors: &Colors) -> Figure {
+    let below = match along {
+        Along::Steps => "training step",
+        Along::Epochs => "epoch",
+        Along::Seconds => "seconds",
+    };
+    let line = |name: &str, id, points: &[[f64; 2]], scale: f64| {
+        let points = points.iter().map(|[x, y]| Point::at(*x, y * scale));
+        Series::new(name, ink(colors, Some(id)), Kind::Line).with(points)
+    };
+    let both = |out: &mut Vec<Series>, name: &str, id, curve: &view::curves::Curve, scale| {
+        if curve.smooth.is_empty() {
+            out.push(line(name, id, &curve.raw, scale));
+        } else {
+            out.push(line("", id, &curve.raw, scale).faint());
+            out.push(line(name, id, &curve.smooth, scale));
+        }
+    };
+    let (mut loss, mut top1) = (Vec::new(), Vec::new());
+    for run in &view.runs {
+        both(&mut loss, &run.label, run.id, &run.loss, 1.0);
+        both(&mut top1, &format!("{}, train", run.label), run.id, &run.top1, 100.0);
+        for (i, valid) in run.valid.iter().enumerate() {
+            let name = format!("{}, valid at {}", run.label, valid.density);
+            let points = valid.points.iter().map(|[x, y]| Point::at(*x, y * 100.0));
+            let marks = Series::new(name, ink(colors, Some(run.id)), Kind::Marks);
+            top1.push(marks.marked([0, 3, 4][i % 3]).with(points));
+        }
+    }
+    let chart = |label: &str, include: &[f64], series| Chart {
+        x: Axis::new(below).including(&[0.0]),
+        y: Axis::new(label).including(include),
+        series,
+        rules: Vec::new(),
+    };
+    Figure {
+        name: "curves".into(),
+        panels: vec![chart("loss", &[0.0], loss), chart("accuracy, %", &[], top1)],
+    }
+}
+
+/// Share of channels that run above MACs, layer by layer.
+pub fn layers(view: &LayersView) -> Figure {
+    let names: Vec<String> = view.rows.iter().map(|r| r.name.clone()).collect();
+    let bars = |name: &str, ink, of: &dyn Fn(usize) -> f64| {
+        Series::new(name, ink, Kind::Bars).with((0..view.rows.len()).map(|i| Point::at(i as f64, of(i))))
+    };
+    let kept = bars("channels that run", Ink::Series(0), &|i| view.rows[i].kept * 100.0);
+    let chart = |label: &str, series| Chart {
+        x: Axis::of_names("layer", names.clone()),
+        y: Axis::new(label).including(&[0.0]),
+        series,
+        rules: Vec::new(),
+    };
+    let mut panels = vec![chart("channels that run, %", vec![kept])];
+    if view.rows.iter().all(|r| r.macs.is_some()) {
+        let macs = |i: usize| view.rows[i].macs.unwrap_or(0) as f64 / 1e6;
+        let dense = |i: usize| view.rows[i].macs_dense as f64 / 1e6;
+        panels.push(chart(
+            "million MACs",
+            vec![
+                bars("every channel", Ink::Weak, &dense),
+                bars("that run", Ink::Series(2), &macs),
+            ],
+        ));
+    }
+    Figure {
+        name: "layers".into(),
+        panels,
+    }
+}
+
+/// Layers by channels; each row stretched over the full width.
+pub fn saliency(view: &SaliencyView, how_often: bool) -> Figure {
+    let names: Vec<String> = view.rows.iter().map(|r| r.name.clone()).collect();
+    let widest = view.rows.iter().map(|r| r.saliency.len()).max().unwrap_or(1);
+    let row = |(y, row): (usize, &view::saliency::SaliencyRow)| {
+        let values = if how_often { &row.active } else { &row.saliency };
+        let cells = values.iter().enumerate().map(|(x, &v)| Point {
+            value: f64::from(v),
+            ..Point::at(x as f64, y as f64)
+        });
+        Series::new(&row.name, Ink::Heat(1.0), Kind::Cells).with(cells)
+    };
+    let label = if how_often {
+        "channel; dark: always active"
+    } else {
+        "channel; dark: the layer's most salient"
+    };
+    let chart = Chart {
+        x: Axis::of_names(label, vec![String::new(); widest]),
+        y: Axis::of_names("", names).downward(),
+        series: view.rows.iter().enumerate().map(row).collect(),
+        rules: Vec::new(),
+    };
+    one("saliency", chart)
+}
+
+/// Trials with the best so far, above temperature where there is one.
+pub fn search(view: &SearchView, height: Height) -> Figure {
+    let (label, scale) = match height {
+        Height::Top1 => ("accuracy, %", 100.0),
+        Height::Reward => ("reward", 1.0),
+    };
+    let marks = |verdict, name: &str, ink, mark| {
+        let of_kind = view.marks.iter().filter(|m| m.verdict == verdict);
+        Series::new(name, ink, Kind::Marks)
+            .marked(mark)
+            .with(of_kind.map(|m| Point::at(m.number as f64, m.value * scale)))
+    };
+    let best = view.best_so_far.iter().map(|[x, y]| Point::at(*x, y * scale));
+    let line = |name: &str, points: &[[f64; 2]]| {
+        Series::new(name, Ink::Series(0), Kind::Line).with(points.iter().map(|[x, y]| Point::at(*x, *y)))
+    };
+    let chart = |label: &str, include: &[f64], series| Chart {
+        x: Axis::new("trial").including(&[0.0, view.trials[1] as f64]),
+        y: Axis::new(label).including(include),
+        series,
+        rules: view
+            .steered
+            .iter()
+            .filter(|asked| !asked.is_refused)
+            .map(|asked| Rule {
+                name: asked.text.clone(),
+                is_level: false,
+                at: asked.after as f64 - 0.5,
+            })
+            .collect(),
+    };
+    let trials = vec![
+        marks(Verdict::Rejected, "rejected", Ink::Weak, 0).faint(),
+        marks(Verdict::Accepted, "accepted", Ink::Series(1), 0),
+        Series::new("best so far", Ink::Series(0), Kind::Line).with(best),
+        marks(Verdict::Best, "best", Ink::Series(0), 3),
+    ];
+    let mut panels = vec![chart(label, &[], trials)];
+    if view.temperature.iter().any(|t| t[1] > 0.0) {
+        let series = vec![line("temperature", &view.temperature)];
+        panels.push(chart("temperature", &[0.0], series));
+    }
+    Figure {
+        name: "search".into(),
+        panels,
+    }
+}
+
+/// Trials as lines over sites; the darker the better.
+pub fn parallel(view: &ParallelView) -> Figure {
+    let line = |l: &view::parallel::ParallelLine| {
+        let points = l.densities.iter().enumerate();
+        let points = points.map(|(i, &d)| Point::at(i as f64, f64::from(d)).noted(format!("trial {}", l.number)));
+        let ink = if l.is_best {
+            Ink::Series(1)
+        } else {
+            Ink::Heat(0.25 + 0.75 * l.rank)
+        };
+        let series = Series::new(if l.is_best { "best" } else { "" }, ink, Kind::Line).with(points);
+        if l.is_best { series } else { series.faint() }
+    };
+    let chart = Chart {
+        x: Axis::of_names("site", view.sites.clone()),
+        y: Axis::new("density").including(&[0.0, 1.0]),
+        series: view.lines.iter().map(line).collect(),
+        rules: Vec::new(),
+    };
+    one("trials", chart)
+}
+
+/// Time of each layer by its width.
+pub fn times(view: &TimesView) -> Figure {
+    let line = |(i, row): (usize, &view::times::TimesRow)| {
+        let points = row.steps.iter().map(|(w, ms)| Point::at(*w as f64, *ms));
+        Series::new(&row.name, Ink::Series(i), Kind::LineAndMarks).with(points)
+    };
+    let chart = Chart {
+        x: Axis::new("filters").including(&[0.0]),
+        y: Axis::new("ms an image").including(&[0.0]),
+        series: view.rows.iter().enumerate().map(line).collect(),
+        rules: Vec::new(),
+    };
+    one("times", chart)
+}
+
+/// A line a method, and faint ones around it where seeds differ.
+pub fn volume(view: &VolumeView, colors: &Colors) -> Figure {
+    let series = view.lines.iter().flat_map(|line| {
+        let new = |which: usize| {
+            let points = line.after.iter();
+            let points = points.map(move |(images, a)| Point::at(*images as f64, a[which] * 100.0));
+            let name = if which == 1 { line.label.as_str() } else { "" };
+            Series::new(name, ink(colors, Some(line.run)), Kind::Line).with(points)
+        };
+        let differ = line.after.iter().any(|(_, a)| a[0] < a[2]);
+        let band = [0, 2]
+            .into_iter()
+            .filter(move |_| differ)
+            .map(move |which| new(which).faint());
+        band.chain([new(1)]).collect::<Vec<_>>()
+    });
+    let chart = Chart {
+        x: Axis::new("images run in trials").including(&[0.0]),
+        y: Axis::new("hypervolume, % of the box").including(&[0.0]),
+        series: series.collect(),
+        rules: Vec::new(),
+    };
+    one("hypervolume", chart)
+}
+
+/// A line a layer.
+pub fn residuals(view: &ResidualsView) -> Figure {
+    let line = |(i, row): (usize, &view::residuals::ResidualRow)| {
+        let points = row.points.iter().map(|[x, y]| Point::at(*x, *y));
+        Series::new(&row.layer, Ink::Series(i), Kind::Line).with(points)
+    };
+    let chart = Chart {
+        x: Axis::new("ADMM update").including(&[0.0]),
+        y: Axis::new("‖W − Z‖ / ‖W‖").including(&[0.0]),
+        series: view.rows.iter().enumerate().map(line).collect(),
+        rules: Vec::new(),
+    };
+    one("residuals", chart)
+}

@@ -1,0 +1,256 @@
+//! A run's folder: `config.toml`, `manifest.json`, `events.jsonl`, `models/`.
+//! Knows nothing of threads or methods.
+
+use crate::experiment::Experiment;
+use crate::log::read;
+use anyhow::{Context, Result, ensure};
+use disk::{Log, write_whole};
+use event::{Event, Stamped};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+pub use crate::log::read_events;
+
+/// A run's folder, open for writing events. While it is open nobody else can write to it.
+pub struct RunFolder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The run it is a fork of.
+    pub origin: Option<Origin>,
+    /// Of the images it began with, as its manifest has it.
+    pub data_checksum: Option<String>,
+    pub(super) events: Log,
+    _lock: File,
+}
+
+/// What a fork began with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The other run's folder name.
+    pub run: String,
+    /// The other run's event up to which its log was taken over.
+    pub at: u64,
+    /// Settings that differ from the other run's, as `key = value`.
+    pub changes: Vec<String>,
+}
+
+/// What a manifest says besides what the program knows by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts<'a> {
+    /// `running`, `interrupted`, `finished` or `failed`.
+    pub state: &'a str,
+    /// The device it works on.
+    pub device: &'a str,
+    /// Of the images, once they are read.
+    pub data_checksum: Option<u64>,
+}
+
+impl RunFolder {
+    /// Makes `runs/<UTC time>_<name>_<4 hex>/` with its configuration.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written to.
+    pub fn create(runs: &Path, experiment: &Experiment) -> Result<Self> {
+        let folder = Self::bare(runs, &experiment.name)?;
+        write_whole(&folder.path.join("config.toml"), experiment.to_toml()?.as_bytes())?;
+        folder.manifest(
+            experiment,
+            Facts {
+                state: "running",
+                ..Facts::default()
+            },
+        )?;
+        Ok(folder)
+    }
+
+    /// Makes such a folder without its configuration: until that is written, nobody takes it for a run's.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written to.
+    pub fn bare(runs: &Path, name: &str) -> Result<Self> {
+        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let tag: u16 = rand::rng().random();
+        let path = runs.join(format!("{time}_{name}_{tag:04x}"));
+        fs::create_dir_all(path.join("models"))
+            .with_context(|| format!("cannot make run folder {}", path.display()))?;
+        let lock = lock(&path)?;
+        let events = Log::open(&path.join("events.jsonl"), None)?;
+        Ok(Self {
+            path,
+            origin: None,
+            data_checksum: None,
+            events,
+            _lock: lock,
+        })
+    }
+
+    /// Opens the folder of a run that is to go on, and mends what was half written. Shows every event to `see`; gives the
+    /// run's experiment, and what was mended.
+    ///
+    /// # Errors
+    /// No run folder, one that somebody else writes to, or one that is broken beyond its last line.
+    pub fn reopen(path: &Path, see: &mut dyn FnMut(&Stamped)) -> Result<(Self, Experiment, Vec<String>)> {
+        let config = path.join("config.toml");
+        ensure!(
+            config.is_file(),
+            "{} is not a run folder: it has no config.toml",
+            path.display()
+        );
+        let experiment = Experiment::load(&config.to_string_lossy(), &[])?;
+        let lock = lock(path)?;
+        let mut mended = Vec::new();
+        let log = path.join("events.jsonl");
+        let mut logged = None;
+        let mut look = |stamped: Stamped| {
+            if let Event::Forked { from, at, changes, .. } = &stamped.event {
+                logged = Some(Origin {
+                    run: from.clone(),
+                    at: *at,
+                    changes: changes.clone(),
+                });
+            }
+            see(&stamped);
+            true
+        };
+        let whole = if log.is_file() { read(&log, &mut look)? } else { 0 };
+        let len = std::fs::metadata(&log).map_or(0, |m| m.len());
+        if whole < len {
+            mended.push(format!(
+                "{} bytes of a torn last line of events were dropped",
+                len - whole
+            ));
+        }
+        let manifest = std::fs::read(path.join("manifest.json")).ok();
+        let manifest: Option<Value> = manifest.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if manifest.is_none() {
+            mended.push("the missing manifest was written anew".to_owned());
+        }
+        let manifest = manifest.unwrap_or_default();
+        let origin = serde_json::from_value(manifest["origin"].clone()).ok();
+        let folder = Self {
+            path: path.to_path_buf(),
+            origin: origin.or(logged),
+            data_checksum: manifest["data_checksum"].as_str().map(str::to_owned),
+            events: Log::open(&log, Some(whole))?,
+            _lock: lock,
+        };
+        folder.manifest(
+            &experiment,
+            Facts {
+                state: "running",
+                ..Facts::default()
+            },
+        )?;
+        Ok((folder, experiment, mended))
+    }
+
+    /// Writes `manifest.json`. What `facts` leaves out stays as it was.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn manifest(&self, experiment: &Experiment, facts: Facts) -> Result<()> {
+        let path = self.path.join("manifest.json");
+        let before: Value =
+            std::fs::read(&path).map_or(Value::Null, |b| serde_json::from_slice(&b).unwrap_or_default());
+        let checksum = facts.data_checksum.map(|c| json!(format!("{c:016x}")));
+        let device = (!facts.device.is_empty()).then(|| json!(facts.device));
+        let mut manifest = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "seed": experiment.seed,
+            "data": experiment.data.source,
+            "data_checksum": checksum.unwrap_or_else(|| before["data_checksum"].clone()),
+            "machine": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": threads(), "kernel": kernel::Kernel::best().name() },
+            "device": device.unwrap_or_else(|| before["device"].clone()),
+            "state": facts.state,
+        });
+        if let Some(origin) = &self.origin {
+            manifest["origin"] = json!(origin);
+        }
+        write_whole(&path, format!("{manifest:#}\n").as_bytes())
+    }
+
+    /// Appends an event and hands it to the system.
+    ///
+    /// # Errors
+    /// The disk is full or gone.
+    pub fn append(&mut self, event: &Stamped) -> Result<()> {
+        self.events.append(&line(event))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.path
+            .file_name()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+    }
+}
+
+/// An event as the log has it.
+pub fn line(event: &Stamped) -> Vec<u8> {
+    // Plain numbers and text can always be written.
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// The right to write to a run folder, held as long as the file is open.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path.join("lock"));
+    let file = file.with_context(|| format!("cannot write in {}", path.display()))?;
+    // Somebody who only looks whether it is held holds it for a moment.
+    let free = (0..LOOKS).any(|i| {
+        std::thread::park_timeout(LOOK * u32::from(i > 0));
+        file.try_lock().is_ok()
+    });
+    ensure!(
+        free,
+        "run folder {} is being written by another process",
+        path.display()
+    );
+    Ok(file)
+}
+
+/// How often, and how long apart, a lock is asked for.
+const LOOKS: u32 = 5;
+const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// Whether somebody writes to a run folder now.
+pub fn is_written(path: &Path) -> bool {
+    // Shared, so that two who look do not take each other for a writer.
+    File::open(path.join("lock")).is_ok_and(|file| file.try_lock_shared().is_err())
+}
+
+/// Threads to work with: one a core.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_last_line_is_left_out() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let experiment = Experiment::load("smoke", &[]).expect("preset");
+        let mut folder = RunFolder::create(dir.path(), &experiment).expect("creates");
+        let event = |seq| Stamped {
+            seq,
+            at: 0.5,
+            event: Event::Warning { text: "x".into() },
+        };
+        folder.append(&event(0)).expect("writes");
+        folder.append(&event(1)).expect("writes");
+        folder.events.append(b"{\"seq\":2,\"at\":").expect("writes");
+        assert_eq!(read_events(&folder.path).expect("reads"), [event(0), event(1)]);
+        assert_eq!(
+            Experiment::load(&folder.path.join("config.toml").to_string_lossy(), &[]).expect("reads"),
+            experiment
+        );
+        let name = folder.name();
+        assert!(name.contains("Z_smoke_"), "{name}");
+    }
+}

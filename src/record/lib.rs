@@ -1,0 +1,18 @@
+//! What is written of a run and read back: its experiment, folder, log of events, checkpoints, and the state they fold into.
+//! Knows nothing of threads that train, or of windows.
+
+pub mod control;
+pub mod experiment;
+pub mod folder;
+pub mod log;
+pub mod orders;
+pub mod outlet;
+pub mod replay;
+pub mod searches;
+pub mod shelf;
+pub mod state;
+pub mod sweep;
+pub mod tail;
+
+pub use experiment::Experiment;
+pub use state::{RunId, RunState, Status};

@@ -1,0 +1,125 @@
+//! Orders to a run that another process works on, as lines in its folder: the window can steer what the command line makes.
+//! Knows nothing of what is ordered. No port is opened.
+
+use crate::control::Control;
+use anyhow::{Context, Result};
+use event::Steer;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often a worker looks.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Longest order that is read.
+const LONGEST: usize = 1 << 20;
+
+/// What may be asked from outside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Hold at the next event.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End.
+    Stop,
+    /// Ask something of the search.
+    Steer(Steer),
+}
+
+impl Order {
+    fn give(self, control: &Control) {
+        match self {
+            Order::Pause => control.pause(),
+            Order::Resume => control.resume(),
+            Order::Stop => control.stop(),
+            Order::Steer(steer) => control.steer(steer),
+        }
+    }
+}
+
+fn file(run: &Path) -> std::path::PathBuf {
+    run.join("orders.jsonl")
+}
+
+/// Leaves an order in a run's folder.
+///
+/// # Errors
+/// It cannot be written there.
+pub fn send(run: &Path, order: &Order) -> Result<()> {
+    let mut line = serde_json::to_vec(order)?;
+    line.push(b'\n');
+    // One write, so that lines of two senders do not mix.
+    let open = File::options().create(true).append(true).open(file(run));
+    open.and_then(|mut f| f.write_all(&line))
+        .with_context(|| format!("cannot write orders in {}", run.display()))
+}
+
+/// Gives `control` the orders that come from now on, until `over`. What is no order is passed over.
+pub fn obey(run: &Path, control: &Control, over: &AtomicBool) {
+    let mut at = std::fs::metadata(file(run)).map_or(0, |m| m.len());
+    let mut rest = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        at += read_on(run, at, &mut rest);
+        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            if let Ok(order) = serde_json::from_slice::<Order>(&line) {
+                order.give(control);
+            }
+        }
+        if rest.len() > LONGEST {
+            rest.clear();
+        }
+        std::thread::park_timeout(EVERY);
+    }
+}
+
+/// Reads what was added to the file, at most one longest order; gives how many bytes.
+fn read_on(run: &Path, at: u64, rest: &mut Vec<u8>) -> u64 {
+    let mut read = || -> std::io::Result<u64> {
+        let mut file = File::open(file(run))?;
+        file.seek(SeekFrom::Start(at))?;
+        file.take(LONGEST as u64).read_to_end(rest).map(|n| n as u64)
+    };
+    read().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_from_now_on_are_obeyed_and_others_are_not() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let run = dir.path();
+        send(run, &Order::Stop).expect("sends");
+        let (control, over) = (Control::default(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let listener = std::thread::Builder::new()
+                .spawn_scoped(scope, || obey(run, &control, &over))
+                .expect("spawns");
+            // Garbage must not end the listening, and the old stop must not be obeyed.
+            let mut file = File::options().append(true).open(file(run)).expect("opens");
+            let lock = Steer::Lock { site: 1, density: 0.5 };
+            let mut got = Vec::new();
+            while got.is_empty() {
+                file.write_all(b"no order\n").expect("writes");
+                send(run, &Order::Steer(lock.clone())).expect("sends");
+                std::thread::park_timeout(Duration::from_millis(20));
+                got = control.take_steers();
+            }
+            assert!(got.iter().all(|s| *s == lock));
+            assert_eq!(control.check(), Ok(()));
+            send(run, &Order::Stop).expect("sends");
+            while control.check().is_ok() {
+                std::thread::yield_now();
+            }
+            over.store(true, Ordering::Relaxed);
+            listener.join().expect("ends");
+        });
+    }
+}

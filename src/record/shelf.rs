@@ -1,0 +1,445 @@
+//! What a run remembers, in its folder: `checkpoints/NUMBER.safetensors`, each holding all that is needed to go on.
+//! Written beside, synced and renamed; the last two stay, so that one good one is always there, and older ones spread over
+//! the run, so that a fork need not begin at the beginning.
+//! Knows nothing of events' contents or of what stages do.
+
+use anyhow::{Context, Result, ensure};
+use disk::write_whole;
+use model::{Array, Checkpoint, Weights};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use train::{Memory, Snapshot};
+
+/// The version of the file format.
+const SCHEMA: u32 = 2;
+
+/// Newest files, which always stay.
+const KEPT: usize = 2;
+
+/// Older files that stay for forks.
+const OLDER: usize = 14;
+
+/// Bytes of all files beyond which no older ones stay.
+const ROOM: u64 = 512 << 20;
+
+/// A run's memory on disk.
+pub struct Shelf {
+    folder: PathBuf,
+    /// Events of the work that were said, shared with whoever says them.
+    said: Rc<Cell<u64>>,
+    entries: RefCell<BTreeMap<String, Entry>>,
+    number: Cell<u64>,
+    /// What lies in the folder, rising.
+    files: RefCell<Vec<OnDisk>>,
+    saved: Cell<Instant>,
+    every: Duration,
+}
+
+/// A checkpoint file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnDisk {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Events of the work that had been said when it was written.
+    pub said: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    over: bool,
+    snapshot: Snapshot,
+}
+
+/// An entry without its arrays, as the file's header has it.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    stage: String,
+    over: bool,
+    said: u64,
+    done: [u64; 2],
+    facts: serde_json::Value,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    schema: u32,
+    lines: Vec<Line>,
+}
+
+impl Shelf {
+    /// An empty memory that writes to `run`'s folder, at most every so often while a stage is under way.
+    pub fn new(run: &Path, said: Rc<Cell<u64>>, every: Duration) -> Self {
+        Self {
+            folder: run.join("checkpoints"),
+            said,
+            entries: RefCell::default(),
+            number: Cell::new(0),
+            files: RefCell::default(),
+            saved: Cell::new(Instant::now()),
+            every,
+        }
+    }
+
+    /// The memory of an interrupted run: the newest file that is whole. Gives what had to be passed over.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn load(&self) -> Result<Vec<String>> {
+        let (mut passed, mut broken) = (Vec::new(), Vec::new());
+        *self.files.borrow_mut() = on_disk(&self.folder)?;
+        for (number, path) in files(&self.folder)?.into_iter().rev() {
+            self.number.set(self.number.get().max(number));
+            match std::fs::read(&path).map_err(Into::into).and_then(|bytes| parse(&bytes)) {
+                Ok(entries) => {
+                    *self.entries.borrow_mut() = entries;
+                    // This version reads its own files, so those are no use to anybody.
+                    self.files.borrow_mut().retain(|f| !broken.contains(&f.path));
+                    broken.iter().for_each(|path| drop(std::fs::remove_file(path)));
+                    return Ok(passed);
+                }
+                Err(e) => {
+                    passed.push(format!(
+                        "{} is not whole ({e:#}); an older one is taken",
+                        path.display()
+                    ));
+                    broken.push(path);
+                }
+            }
+        }
+        Ok(passed)
+    }
+
+    /// Events said when the newest thing remembered was written.
+    pub fn newest(&self) -> u64 {
+        self.entries
+            .borrow()
+            .values()
+            .map(|e| e.snapshot.said)
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn find(&self, stage: &str, over: bool) -> Option<Snapshot> {
+        let entries = self.entries.borrow();
+        let snapshot = entries.get(stage).filter(|e| e.over == over)?.snapshot.clone();
+        self.said.set(snapshot.said);
+        Some(snapshot)
+    }
+
+    fn write(&self) -> Result<()> {
+        self.number.set(self.number.get() + 1);
+        std::fs::create_dir_all(&self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
+        let path = self.folder.join(format!("{:06}.safetensors", self.number.get()));
+        let bytes = bytes(&self.entries.borrow())?;
+        write_whole(&path, &bytes)?;
+        let files = &mut *self.files.borrow_mut();
+        files.push(OnDisk {
+            path,
+            said: self.newest(),
+            bytes: bytes.len() as u64,
+        });
+        while let Some(at) = spare(files) {
+            let old = files.remove(at).path;
+            std::fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+        }
+        self.saved.set(Instant::now());
+        Ok(())
+    }
+}
+
+/// Which file may go: of the older ones, that which leaves the smallest gap. None while there is room for all.
+fn spare(files: &[OnDisk]) -> Option<usize> {
+    let older = files.len().saturating_sub(KEPT);
+    let bytes: u64 = files.iter().map(|f| f.bytes).sum();
+    if older <= OLDER && bytes <= ROOM {
+        return None;
+    }
+    let before = |i: usize| i.checked_sub(1).map_or(0, |i| files[i].said);
+    let gap = |&i: &usize| files[i + 1].said.saturating_sub(before(i));
+    (0..older).min_by_key(gap)
+}
+
+/// The checkpoints in a run's folder that say what they are, rising.
+fn on_disk(folder: &Path) -> Result<Vec<OnDisk>> {
+    let found = files(folder)?.into_iter().map(|(_, path)| path);
+    Ok(found
+        .filter_map(|path| {
+            let bytes = path.metadata().ok()?.len();
+            let said = said_in(&path).ok()?;
+            Some(OnDisk { path, said, bytes })
+        })
+        .collect())
+}
+
+/// The newest whole checkpoint of a run that was written when no more than `said` events had been said.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn nearest(run: &Path, said: u64) -> Result<Option<OnDisk>> {
+    let fits = |f: &OnDisk| f.said <= said && std::fs::read(&f.path).is_ok_and(|bytes| parse(&bytes).is_ok());
+    Ok(on_disk(&run.join("checkpoints"))?.into_iter().rev().find(fits))
+}
+
+/// Reads a checkpoint's header alone.
+fn said_in(path: &Path) -> Result<u64> {
+    let mut file = std::fs::File::open(path)?;
+    let mut head = vec![0; 8];
+    file.read_exact(&mut head)?;
+    let len = u64::from_le_bytes(head[..].try_into()?);
+    ensure!(len <= ROOM, "a header of {len} bytes");
+    file.take(len).read_to_end(&mut head)?;
+    // Not by `SafeTensors`: it wants the arrays too.
+    let metadata: safetensors::tensor::Metadata =
+        serde_json::from_slice(&head[8..]).context("not a safetensors file")?;
+    Ok(header(&metadata)?.lines.iter().map(|line| line.said).max().unwrap_or(0))
+}
+
+fn header(metadata: &safetensors::tensor::Metadata) -> Result<Header> {
+    let text = metadata.metadata().as_ref().and_then(|m| m.get("secateur-run"));
+    let header: Header =
+        serde_json::from_str(text.context("not a run's memory")?).context("its header does not fit this version")?;
+    ensure!(header.schema == SCHEMA, "schema {}, expected {SCHEMA}", header.schema);
+    Ok(header)
+}
+
+impl Memory for Shelf {
+    fn finished(&self, stage: &str) -> Option<Snapshot> {
+        self.find(stage, true)
+    }
+
+    fn unfinished(&self, stage: &str) -> Option<Snapshot> {
+        self.find(stage, false)
+    }
+
+    fn said(&self) -> u64 {
+        self.said.get()
+    }
+
+    fn is_due(&self) -> bool {
+        self.saved.get().elapsed() >= self.every
+    }
+
+    fn save(&self, stage: &str, snapshot: Snapshot, over: bool) -> Result<()> {
+        let mut entries = self.entries.borrow_mut();
+        if over {
+            let inner = format!("{stage}/");
+            entries.retain(|name, _| !name.starts_with(&inner));
+        }
+        entries.insert(stage.to_owned(), Entry { over, snapshot });
+        drop(entries);
+        match self.write() {
+            // The older memory is whole; the next event waits for room and says so.
+            Err(e) if disk::is_full(&e) => Ok(()),
+            written => written,
+        }
+    }
+}
+
+/// Checkpoint files by number, rising.
+fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let mut out = Vec::new();
+    if !folder.is_dir() {
+        return Ok(out);
+    }
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let whole = path.extension().is_some_and(|e| e == "safetensors");
+        let number = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse().ok());
+        if let Some(number) = number.filter(|_| whole) {
+            out.push((number, path));
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
+fn bytes(entries: &BTreeMap<String, Entry>) -> Result<Vec<u8>> {
+    let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for (i, (stage, Entry { over, snapshot })) in entries.iter().enumerate() {
+        for (name, a) in &snapshot.arrays {
+            let data = a.data.iter().flat_map(|v| v.to_le_bytes()).collect();
+            tensors.insert(format!("{i}/{name}"), (Dtype::F32, a.shape.clone(), data));
+        }
+        if let Some(model) = &snapshot.model {
+            let data = model.to_bytes()?;
+            tensors.insert(format!("{i}"), (Dtype::U8, vec![data.len()], data));
+        }
+        lines.push(Line {
+            stage: stage.clone(),
+            over: *over,
+            said: snapshot.said,
+            done: snapshot.done,
+            facts: snapshot.facts.clone(),
+        });
+    }
+    let header = Header { schema: SCHEMA, lines };
+    let views: Result<Vec<_>, _> = tensors
+        .iter()
+        .map(|(name, (dtype, shape, data))| {
+            Ok::<_, safetensors::SafeTensorError>((name, TensorView::new(*dtype, shape.clone(), data)?))
+        })
+        .collect();
+    let metadata = HashMap::from([("secateur-run".to_owned(), serde_json::to_string(&header)?)]);
+    Ok(safetensors::serialize(views?, Some(metadata))?)
+}
+
+fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).context("not a safetensors file")?;
+    let header = header(&metadata)?;
+    let mut entries: Vec<(String, Entry)> = Vec::new();
+    for line in header.lines {
+        let snapshot = Snapshot {
+            said: line.said,
+            done: line.done,
+            facts: line.facts,
+            arrays: Weights::new(),
+            model: None,
+        };
+        entries.push((
+            line.stage,
+            Entry {
+                over: line.over,
+                snapshot,
+            },
+        ));
+    }
+    for (name, view) in SafeTensors::deserialize(bytes)?.tensors() {
+        let (index, rest) = name
+            .split_once('/')
+            .map_or((name.as_str(), None), |(i, rest)| (i, Some(rest)));
+        let entry = index
+            .parse()
+            .ok()
+            .and_then(|i: usize| entries.get_mut(i))
+            .context("a tensor without a stage")?;
+        let snapshot = &mut entry.1.snapshot;
+        match rest {
+            None => snapshot.model = Some(Checkpoint::from_bytes(view.data())?),
+            Some(rest) => {
+                ensure!(
+                    view.dtype() == Dtype::F32,
+                    "tensor {name} is {:?}, expected F32",
+                    view.dtype()
+                );
+                let data = view
+                    .data()
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect();
+                let shape = view.shape().to_vec();
+                snapshot.arrays.insert(rest.to_owned(), Array { shape, data });
+            }
+        }
+    }
+    Ok(entries.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf(run: &Path) -> Shelf {
+        Shelf::new(run, Rc::default(), Duration::ZERO)
+    }
+
+    fn snapshot(said: u64) -> Snapshot {
+        let array = Array {
+            shape: vec![2, 1],
+            data: vec![0.1, f32::MIN_POSITIVE],
+        };
+        Snapshot {
+            said,
+            done: [3, 1],
+            facts: serde_json::json!({"x": 0.1}),
+            arrays: Weights::from([("w:a/b".to_owned(), array)]),
+            model: None,
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_found_again_and_moves_the_place() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let first = shelf(dir.path());
+        first.save("a", snapshot(4), true).expect("saves");
+        first.save("b/c", snapshot(7), false).expect("saves");
+        let second = shelf(dir.path());
+        assert_eq!(second.load().expect("loads"), Vec::<String>::new());
+        assert_eq!(second.finished("a"), Some(snapshot(4)));
+        assert_eq!((second.said(), second.newest()), (4, 7));
+        assert_eq!(
+            (second.finished("b/c"), second.unfinished("b/c")),
+            (None, Some(snapshot(7)))
+        );
+        assert_eq!(second.said(), 7);
+    }
+
+    #[test]
+    fn inner_stages_are_forgotten_with_their_outer_one() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let shelf = shelf(dir.path());
+        for said in 1..5 {
+            shelf.save("round 1/search", snapshot(said), false).expect("saves");
+        }
+        shelf.save("round 1", snapshot(9), true).expect("saves");
+        assert_eq!(shelf.unfinished("round 1/search"), None);
+    }
+
+    #[test]
+    fn older_files_are_spread_over_the_run_and_the_nearest_is_found() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let shelf = shelf(dir.path());
+        for said in 1..=200 {
+            shelf.save("a", snapshot(said), false).expect("saves");
+        }
+        let there = on_disk(&dir.path().join("checkpoints")).expect("lists");
+        assert_eq!(there, *shelf.files.borrow());
+        assert_eq!(there.len(), KEPT + OLDER);
+        let said: Vec<u64> = there.iter().map(|f| f.said).collect();
+        assert_eq!(said[said.len() - KEPT..], [199, 200]);
+        // Evenly spread, a gap would be 14.
+        let widest = said.windows(2).map(|w| w[1] - w[0]).max();
+        assert!(widest <= Some(32), "{said:?}");
+        let found = nearest(dir.path(), said[5] + 1).expect("lists").expect("one");
+        assert_eq!(found.said, said[5]);
+        std::fs::write(&there[5].path, b"torn").expect("writes");
+        assert_eq!(
+            nearest(dir.path(), said[5] + 1).expect("lists").map(|f| f.said),
+            Some(said[4])
+        );
+        assert_eq!(nearest(dir.path(), 0).expect("lists"), None);
+    }
+
+    #[test]
+    fn older_files_go_when_there_is_no_room_for_them() {
+        let file = |said, bytes| OnDisk {
+            path: PathBuf::new(),
+            said,
+            bytes,
+        };
+        assert_eq!(spare(&[file(1, 10), file(9, 10), file(10, 10)]), None);
+        assert_eq!(spare(&[file(1, ROOM), file(9, 10), file(10, 10)]), Some(0));
+        assert_eq!(spare(&[file(9, ROOM), file(10, ROOM)]), None, "the newest two stay");
+    }
+
+    #[test]
+    fn a_broken_file_is_passed_over() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let first = shelf(dir.path());
+        first.save("a", snapshot(1), true).expect("saves");
+        first.save("a", snapshot(2), true).expect("saves");
+        std::fs::write(dir.path().join("checkpoints/000002.safetensors"), b"torn").expect("writes");
+        let second = shelf(dir.path());
+        assert_eq!(second.load().expect("loads").len(), 1);
+        assert_eq!(second.finished("a"), Some(snapshot(1)));
+        second.save("a", snapshot(3), true).expect("saves");
+        assert!(dir.path().join("checkpoints/000003.safetensors").exists());
+    }
+}

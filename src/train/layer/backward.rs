@@ -1,0 +1,185 @@
+//! The backward pass of a training layer over a batch. Knows nothing of what its gradients are for.
+
+use crate::layer::{LayerCall, LayerGrads, LayerOut, LayerPlan, PARTS, Part, Saved, counts};
+use kernel::{AffineGrad, Layout, Pool, WeightGradCall};
+
+/// Scale and shift, as sums over each filter's images: m1 and m2 of the module's formulas.
+type Means = Vec<(f64, f64)>;
+
+impl LayerPlan {
+    /// Gradients from what comes back and what the forward pass left.
+    pub fn backward(&mut self, pool: &mut Pool, call: &LayerCall, back: LayerOut, saved: &Saved, grads: LayerGrads) {
+        let LayerGrads {
+            x,
+            weight,
+            scale,
+            shift,
+        } = grads;
+        let pass = Pass {
+            plan: self,
+            call,
+            back,
+            saved,
+        };
+        let means = pass.sums(pool, scale, shift);
+        let (all_in, all_out) = (&self.all_in, &self.all_out);
+        if x.is_some() {
+            // Here filters are what is read.
+            let active = counts(call, all_in, all_out).map(|[channels, filters]| [filters, channels]);
+            self.input_grad.set_weights(pool, call.weight, active);
+        }
+        let mut parts = std::mem::take(&mut self.parts);
+        let pass = Pass {
+            plan: self,
+            call,
+            back,
+            saved,
+        };
+        pass.products(pool, &mut parts, &means, x);
+        self.parts = parts;
+        let scratches = self.parts.iter_mut().map(|part| &mut part.weight_grad);
+        // Parts are added in their order, so the sum does not depend on who computed which.
+        self.weight_grad.finish(pool, scratches, weight);
+    }
+}
+
+struct Pass<'a> {
+    plan: &'a LayerPlan,
+    call: &'a LayerCall<'a>,
+    back: LayerOut<'a>,
+    saved: &'a Saved,
+}
+
+impl Pass<'_> {
+    /// The plane of image `n` and filter `f` in tensors like the output.
+    fn plane(&self, n: usize, f: usize) -> std::ops::Range<usize> {
+        let positions = self.plan.positions();
+        let at = (n * self.plan.shape.filters + f) * positions;
+        at..at + positions
+    }
+
+    /// The gradient of one plane but for the norm's part in it.
+    fn gradient(&self, n: usize, f: usize) -> (AffineGrad, f32) {
+        let filters = self.plan.shape.filters;
+        let (affine, mean, inverse) = self.saved.affine(self.call, n, f, filters);
+        // Every pixel of a plane has the same share in its mean.
+        let share = self.back.mean_grad.get(n * filters + f);
+        let share = share.map_or(0.0, |g| g / self.plan.positions() as f32);
+        let of = AffineGrad {
+            affine,
+            share,
+            mean,
+            scale: affine.a,
+            m1: 0.0,
+            m2: 0.0,
+        };
+        (of, inverse)
+    }
+
+    /// Adds up the gradients of scale and shift, and what the norm hands back to every pixel.
+    fn sums(&self, pool: &mut Pool, scale: &mut [f32], shift: &mut [f32]) -> Means {
+        let (call, filters) = (self.call, self.plan.shape.filters);
+        let each = call.n.div_ceil(PARTS);
+        let mut sums = vec![(0.0f32, 0.0f32); call.n * filters];
+        let mut tasks: Vec<_> = sums.chunks_mut(each * filters).collect();
+        pool.run_mut(&mut tasks, &|part, sums| {
+            for (i, sums) in sums.chunks_exact_mut(filters).enumerate() {
+                let n = part * each + i;
+                for &f in call.wanted(n, &self.plan.all_out) {
+                    let (of, inverse) = self.gradient(n, f as usize);
+                    let at = self.plane(n, f as usize);
+                    let kernel = self.plan.kernel;
+                    let (s1, s2) = kernel.affine_grad_sums(&self.back.grad[at.clone()], &self.saved.y[at], &of);
+                    sums[f as usize] = (s1, s2 * inverse);
+                }
+            }
+        });
+        let size = call.n / call.groups;
+        let mut means = vec![(0.0f64, 0.0f64); call.groups * filters];
+        for n in 0..call.n {
+            let row = if scale.len() > filters { n * filters } else { 0 };
+            for f in 0..filters {
+                let (s1, s2) = sums[n * filters + f];
+                shift[row + f] += s1;
+                scale[row + f] += s2;
+                let factor = f64::from(call.scale_at(n, f, filters));
+                let mean = &mut means[n / size * filters + f];
+                *mean = (mean.0 + factor * f64::from(s1), mean.1 + factor * f64::from(s2));
+            }
+        }
+        for (mean, &count) in means.iter_mut().zip(&self.saved.count) {
+            let count = f64::from(count.max(1.0));
+            *mean = (mean.0 / count, mean.1 / count);
+        }
+        means
+    }
+
+    /// dy of every image, and from it the sums of dW, and dx.
+    fn products(&self, pool: &mut Pool, parts: &mut [Part], means: &Means, dx: Option<&mut [f32]>) {
+        let (plan, call) = (self.plan, self.call);
+        let shape = &plan.shape;
+        let positions = shape.in_h * shape.in_w;
+        let image = shape.in_channels * positions;
+        let each = call.n.div_ceil(PARTS);
+        let dx: Vec<Option<&mut [f32]>> = match dx {
+            Some(dx) => dx.chunks_mut(each * image).map(Some).collect(),
+            None => (0..PARTS).map(|_| None).collect(),
+        };
+        let mut tasks: Vec<_> = parts.iter_mut().zip(dx).collect();
+        pool.run_mut(&mut tasks, &|i, (part, dx)| {
+            let first = i * each;
+            for n in first..(first + each).min(call.n) {
+                let channels = call.read(n, &plan.all_in);
+                let computed = call.computed(n, &plan.all_out);
+                self.dy(n, computed, means, part);
+                Layout::input(shape).pack(&call.x[n * image..][..image], channels, &mut part.planes);
+                plan.weight_grad.run(
+                    &WeightGradCall {
+                        input: &part.planes,
+                        dy: &part.grad_planes,
+                        channels,
+                        filters: computed,
+                    },
+                    &mut part.weight_grad,
+                );
+                let Some(dx) = dx else { continue };
+                let dx = &mut dx[(n - first) * image..][..image];
+                let operands = (&part.grad_planes[..], call.weight);
+                plan.input_grad
+                    .run(&mut part.grad_lists, operands, [computed, channels], dx);
+                let mut read = channels.iter().peekable();
+                for (c, plane) in dx.chunks_exact_mut(positions).enumerate() {
+                    if read.next_if(|&&r| r as usize == c).is_none() {
+                        plane.fill(0.0);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Gradients of conv(x) of one image, into padded planes.
+    fn dy(&self, n: usize, computed: &[u32], means: &Means, part: &mut Part) {
+        let (plan, call) = (self.plan, self.call);
+        let (filters, width) = (plan.shape.filters, plan.shape.out_w());
+        let layout = plan.input_grad.input();
+        let mut wanted = call.wanted(n, &plan.all_out).iter().peekable();
+        for &f in computed {
+            let f = f as usize;
+            let (of, inverse) = self.gradient(n, f);
+            let (m1, m2) = means[n / (call.n / call.groups) * filters + f];
+            let is_wanted = wanted.next_if(|&&w| w as usize == f).is_some();
+            let of = AffineGrad {
+                scale: if is_wanted { of.scale } else { 0.0 },
+                m1: m1 as f32 * inverse,
+                m2: m2 as f32 * inverse * inverse,
+                ..of
+            };
+            let at = self.plane(n, f);
+            plan.kernel
+                .affine_grad(&self.back.grad[at.clone()], &self.saved.y[at], &of, &mut part.plane);
+            for (y, row) in part.plane.chunks_exact(width).enumerate() {
+                part.grad_planes[layout.offset(f, y, 0)..][..width].copy_from_slice(row);
+            }
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! The network on burn: forward through a spec's steps, with batch statistics (training) or kept ones (evaluation).
+//! Parameters are flat named tensors, so that optimizers, masks and checkpoints see plain arrays. Knows nothing of loops or losses.
+//!
+//! A batch may hold several *groups* of images that run at different densities (elastic training); each group is normalized by its own statistics.
+
+use crate::conv_step;
+use crate::conv_step::{ConvArgs, Statistics};
+use crate::sparse_conv;
+use crate::sparse_conv::{LayerOf, PlaneMeans};
+use anyhow::{Result, ensure};
+use burn::backend::DispatchDevice;
+use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
+use burn::tensor::{Device, Tensor, TensorData, activation, module};
+use kernel::ConvShape;
+use model::checkpoint::{Moments, NormStats};
+use model::mask::{Active, Density, winners};
+use model::spec::{NetSpec, Op, Shape, Shift};
+use model::steps::{ConvStep, Step, steps};
+use model::weights::Weights;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Which images a channel's batch statistics are taken over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NormStatistics {
+    /// All images, as the paper has it: the whole convolution is computed, then suppressed.
+    #[default]
+    All,
+    /// The images in which the channel won: suppressed channels are never computed.
+    Active,
+}
+
+/// How norms get their statistics in one forward pass.
+pub enum Norms<'a> {
+    /// From the batch; said back in [`Output::moments`].
+    Batch(NormStatistics),
+    /// As kept.
+    Kept(&'a NormStats),
+}
+
+/// What decides one forward pass.
+pub struct Pass<'a> {
+    /// One entry a group of images (equal groups, in batch order), each with one density a gate.
+    pub groups: &'a [Vec<Density>],
+    /// Where norm statistics come from.
+    pub norms: Norms<'a>,
+    /// Seed of dropout; `None` switches it off.
+    pub dropout: Option<u64>,
+}
+
+/// What a gate did to a batch.
+pub struct GateTrace {
+    /// The gate's node.
+    pub node: usize,
+    /// g(x) before the winners are taken: `[images, channels]`.
+    pub saliency: Vec<f32>,
+    /// The winners.
+    pub active: Arc<Active>,
+}
+
+/// What a forward pass gives.
+pub struct Output {
+    /// `[images, classes]`.
+    pub logits: Tensor<2>,
+    /// Σ over gates of the mean over images of ‖g‖₁: what λ multiplies.
+    pub l1: Option<Tensor<1>>,
+    /// One entry a gate.
+    pub gates: Vec<GateTrace>,
+    /// Batch statistics of each norm (over the last group) and how many positions they were taken over, per channel.
+    pub moments: BTreeMap<String, (Moments, Vec<f32>)>,
+}
+
+/// A network ready to run.
+pub struct Net {
+    /// The graph.
+    pub spec: Arc<NetSpec>,
+    /// Parameters by name, flat, without gradient.
+    pub params: BTreeMap<String, Tensor<1>>,
+    steps: Vec<Step>,
+    shapes: Vec<Shape>,
+    device: Device,
+    /// Whether layers skip what is not active ([`crate::sparse_conv`]); otherwise they are computed whole and masked.
+    /// True on the `flex` device.
+    pub sparse: bool,
+}
+
+struct Value {
+    tensor: Tensor<4>,
+    /// Channels that may be non-zero; `None` means all.
+    active: Option<Arc<Active>>,
+    /// Plane means, if the layer that gave the tensor knows them.
+    means: Option<PlaneMeans>,
+}
+
+impl Value {
+    fn new(tensor: Tensor<4>, active: Option<Arc<Active>>) -> Self {
+        Self {
+            tensor,
+            active,
+            means: None,
+        }
+    }
+}
+
+impl Net {
+    /// A network with these weights on a device (given without autodiff).
+    ///
+    /// # Errors
+    /// Weights that do not fit the spec.
+    pub fn new(spec: Arc<NetSpec>, weights: &Weights, device: &Device) -> Result<Self> {
+        model::weights::check(&spec, weights)?;
+        let params = tensors(weights, device);
+        Ok(Self {
+            steps: steps(&spec),
+            shapes: spec.shapes()?,
+            spec,
+            params,
+            device: device.clone(),
+            sparse: matches!(device.as_dispatch(), DispatchDevice::Flex(_)),
+        })
+    }
+
+    /// Takes over other weights of the same shapes.
+    pub fn set(&mut self, weights: &Weights) {
+        self.params = tensors(weights, &self.device);
+    }
+
+    /// The device it runs on, without autodiff.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Runs a batch, `images` `[n, c, h, w]`, with these parameters (tracked ones in training).
+    ///
+    /// # Errors
+    /// Groups that do not divide the batch, or a wrong number of densities.
+    pub fn forward(&self, params: &BTreeMap<String, Tensor<1>>, images: Tensor<4>, pass: &Pass) -> Result<Output> {
+        let n = images.dims()[0];
+        let gates = self.spec.gates();
+        ensure!(
+            !pass.groups.is_empty() && n.is_multiple_of(pass.groups.len()),
+            "{n} images do not make {} equal groups",
+            pass.groups.len()
+        );
+        ensure!(
+            pass.groups.iter().all(|g| g.len() == gates.len()),
+            "a pass needs one density for each of the {} gates",
+            gates.len()
+        );
+        let mut run = Run {
+            net: self,
+            params,
+            pass,
+            gates,
+            l1: None,
+            traces: Vec::new(),
+            moments: BTreeMap::new(),
+        };
+        let mut values: Vec<Option<Value>> = (0..self.spec.nodes.len()).map(|_| None).collect();
+        values[0] = Some(Value {
+            tensor: images,
+            active: None,
+            means: None,
+        });
+        for step in &self.steps {
+            let (output, value) = match step {
+                Step::Conv(step) => (step.output, run.conv(step, &values)),
+                Step::Node(i) => (*i, run.node(*i, &values)),
+            };
+            values[output] = Some(value);
+        }
+        let logits = values.pop().flatten().map(|v| v.tensor.flatten::<2>(1, 3));
+        let Some(logits) = logits else {
+            anyhow::bail!("network {} has no output", self.spec.name)
+        };
+        Ok(Output {
+            logits,
+            l1: run.l1,
+            gates: run.traces,
+            moments: run.moments,
+        })
+    }
+}
+
+/// Every array as a flat tensor on a device.
+pub fn tensors(weights: &Weights, device: &Device) -> BTreeMap<String, Tensor<1>> {
+    let tensor = |data: &[f32]| Tensor::from_data(TensorData::new(data.to_vec(), [data.len()]), device);
+    weights
+        .iter()
+        .map(|(name, a)| (name.clone(), tensor(&a.data)))
+        .collect()
+}
+
+struct Run<'a> {
+    net: &'a Net,
+    params: &'a BTreeMap<String, Tensor<1>>,
+    pass: &'a Pass<'a>,
+    gates: Vec<usize>,
+    l1: Option<Tensor<1>>,
+    traces: Vec<GateTrace>,
+    moments: BTreeMap<String, (Moments, Vec<f32>)>,
+}
+
+impl Run<'_> {
+    fn param(&self, node: usize, what: &str) -> Tensor<1> {
+        self.params[&format!("{}.{what}", self.net.spec.nodes[node].name)].clone()
+    }
+
+    fn conv(&mut self, step: &ConvStep, values: &[Option<Value>]) -> Value {
+        let x = value(values, step.input);
+        let Op::Conv {
+            filters,
+            kernel,
+            stride,
+            pad,
+            bias,
+            groups,
+        } = self.net.spec.nodes[step.conv].op
+        else {
+            unreachable!("a conv step begins with a convolution")
+        };
+        let channels = self.net.shapes[step.input][0];
+        let weight = self
+            .param(step.conv, "weight")
+            .reshape([filters, channels / groups, kernel, kernel]);
+        let Some(norm) = step.norm else {
+            let mut y = conv_step::convolve(x.tensor.clone(), weight, unpadded(stride, groups), pad);
+            if bias {
+                y = y + self.param(step.conv, "bias").reshape([1, filters, 1, 1]);
+            }
+            return Value::new(if step.relu { activation::relu(y) } else { y }, None);
+        };
+        let Op::Norm { eps, affine } = self.net.spec.nodes[norm].op else {
+            unreachable!("the norm of a conv step is a norm")
+        };
+        // Every kind of layer is relu(scale · norm(conv(x)) + shift), scale and shift [1 or images, filters].
+        let (scale, shift, active) = match step.gate {
+            Some((gate, form)) => self.gate(gate, form, x),
+            None if affine => (
+                self.param(norm, "gamma").reshape([1, filters]),
+                self.param(norm, "beta").reshape([1, filters]),
+                None,
+            ),
+            None => (
+                Tensor::ones([1, filters], &x.tensor.device()),
+                Tensor::zeros([1, filters], &x.tensor.device()),
+                None,
+            ),
+        };
+        let name = &self.net.spec.nodes[norm].name;
+        let (tensor, moments, means) = match &self.pass.norms {
+            &Norms::Batch(kind) if self.net.sparse && groups == 1 && stride <= 2 && pad.is_below(kernel) => {
+                let [_, in_h, in_w] = self.net.shapes[step.input];
+                let shape = ConvShape {
+                    in_channels: channels,
+                    filters,
+                    in_h,
+                    in_w,
+                    kernel: [kernel; 2],
+                    stride,
+                    pad: pad.into(),
+                };
+                let layer = LayerOf {
+                    shape,
+                    groups: self.pass.groups.len(),
+                    kind,
+                    eps,
+                    relu: step.relu,
+                };
+                sparse_conv::run(
+                    x.tensor.clone(),
+                    weight,
+                    scale,
+                    shift,
+                    layer.with(x.active.clone(), active.clone()),
+                )
+            }
+            norms => {
+                let statistics = match norms {
+                    &Norms::Batch(kind) => Statistics::Batch {
+                        groups: self.pass.groups.len(),
+                        kind,
+                    },
+                    Norms::Kept(stats) => Statistics::Kept(&stats[name]),
+                };
+                let args = ConvArgs {
+                    options: unpadded(stride, groups),
+                    pad,
+                    eps,
+                    relu: step.relu,
+                    active_out: active.clone(),
+                    statistics,
+                };
+                let (tensor, moments) = conv_step::run(x.tensor.clone(), weight, scale, shift, &args);
+                (tensor, moments, None)
+            }
+        };
+        if let Some(moments) = moments {
+            self.moments.insert(name.clone(), moments);
+        }
+        Value { tensor, active, means }
+    }
+
+    /// Equations (2)–(4): saliency from the input, winners by image, scale π and the shift.
+    fn gate(&mut self, gate: usize, form: Shift, x: &Value) -> (Tensor<2>, Tensor<2>, Option<Arc<Active>>) {
+        let [n, channels, _, _] = x.tensor.dims();
+        let filters = self.net.shapes[gate][0];
+        let ss = match &x.means {
+            Some(means) => sparse_conv::plane_means(x.tensor.clone(), means.clone()),
+            None => {
+                // The image is signed; after ReLU the L1 norm is the mean.
+                let signed = self.is_signed(self.net.spec.nodes[gate].inputs[1]);
+                let magnitudes = if signed {
+                    x.tensor.clone().abs()
+                } else {
+                    x.tensor.clone()
+                };
+                magnitudes.mean_dims(&[2, 3]).reshape([n, channels])
+            }
+        };
+        let phi = self.param(gate, "phi").reshape([channels, filters]);
+        let g = activation::relu(ss.matmul(phi) + self.param(gate, "rho").reshape([1, filters]));
+        let saliency: Vec<f32> = g.to_data().try_to_vec().unwrap_or_default();
+        let position = self.gates.iter().position(|&i| i == gate).unwrap_or(0);
+        let mut active = Active::new(filters);
+        for (image, row) in saliency.chunks_exact(filters).enumerate() {
+            let density = self.pass.groups[image * self.pass.groups.len() / n][position];
+            active.push(winners(row, density.of(filters)));
+        }
+        let active = Arc::new(active);
+        let l1 = g.clone().sum().div_scalar(n as f32);
+        self.l1 = Some(match self.l1.take() {
+            Some(sum) => sum + l1,
+            None => l1,
+        });
+        // The winner mask takes no gradient: losers' filters, shifts and predictor columns stay as they are.
+        let mask = Tensor::<2>::from_data(TensorData::new(active.as_mask(), [n, filters]), &g.device());
+        let pi = g * mask.clone();
+        let beta = self.param(gate, "beta").reshape([1, filters]);
+        let shift = match form {
+            Shift::Eq1 => pi.clone() * beta,
+            Shift::Released => mask * beta,
+        };
+        self.traces.push(GateTrace {
+            node: gate,
+            saliency,
+            active: active.clone(),
+        });
+        (pi, shift, Some(active))
+    }
+
+    fn is_signed(&self, mut node: usize) -> bool {
+        let nodes = &self.net.spec.nodes;
+        while matches!(
+            nodes[node].op,
+            Op::Dropout { .. } | Op::MaxPool { .. } | Op::AvgPool { .. } | Op::GlobalAvgPool
+        ) {
+            node = nodes[node].inputs[0];
+        }
+        !matches!(nodes[node].op, Op::Relu | Op::Relu6)
+    }
+
+    fn node(&mut self, i: usize, values: &[Option<Value>]) -> Value {
+        let node = &self.net.spec.nodes[i];
+        let from = |k: usize| value(values, node.inputs[k]);
+        let [channels, ..] = self.net.shapes[node.inputs.first().copied().unwrap_or(0)];
+        let Value { tensor, active, means } = from(0);
+        let (x, same) = (tensor.clone(), active.clone());
+        match node.op {
+            Op::Relu => Value::new(activation::relu(x), same),
+            Op::Relu6 => Value::new(x.clamp(0.0, 6.0), same),
+            Op::MaxPool { kernel, stride, pad } => {
+                let options = MaxPoolOptions::new([kernel; 2])
+                    .with_stride([stride; 2])
+                    .with_padding([pad; 2]);
+                Value::new(module::max_pool2d(x, options), same)
+            }
+            Op::AvgPool { kernel, stride } => {
+                let options = AvgPoolOptions::new([kernel; 2]).with_stride([stride; 2]);
+                Value::new(module::avg_pool2d(x, options), same)
+            }
+            Op::GlobalAvgPool => Value::new(x.mean_dims(&[2, 3]), same),
+            Op::Add => {
+                let other = from(1);
+                let active = match (same, &other.active) {
+                    (Some(a), Some(b)) => Some(Arc::new(a.union(b))),
+                    _ => None,
+                };
+                Value::new(x + other.tensor.clone(), active)
+            }
+            Op::Dropout { rate } => match self.pass.dropout.filter(|_| rate > 0.0) {
+                Some(seed) => Value::new(dropout(seed, i, rate, x), same),
+                None => Value {
+                    tensor: x,
+                    active: same,
+                    means: means.clone(),
+                },
+            },
+            Op::Flatten => {
+                let [n, c, h, w] = x.dims();
+                Value::new(x.reshape([n, c * h * w, 1, 1]), if h * w == 1 { same } else { None })
+            }
+            Op::Linear { outputs, bias } => {
+                let n = x.dims()[0];
+                let weight = self.param(i, "weight").reshape([outputs, channels]);
+                let mut y = x.reshape([n, channels]).matmul(weight.transpose());
+                if bias {
+                    y = y + self.param(i, "bias").reshape([1, outputs]);
+                }
+                Value::new(y.reshape([n, outputs, 1, 1]), None)
+            }
+            // A norm or gate that does not follow a convolution directly.
+            Op::Norm { eps, affine } => Value::new(self.lone_norm(i, eps, affine, x), None),
+            Op::Gate { .. } | Op::Conv { .. } | Op::Input => unreachable!("{} is part of a conv step", node.name),
+        }
+    }
+
+    fn lone_norm(&mut self, i: usize, eps: f32, affine: bool, x: Tensor<4>) -> Tensor<4> {
+        let channels = x.dims()[1];
+        let (scale, shift) = if affine {
+            (
+                self.param(i, "gamma").reshape([1, channels]),
+                self.param(i, "beta").reshape([1, channels]),
+            )
+        } else {
+            (
+                Tensor::ones([1, channels], &x.device()),
+                Tensor::zeros([1, channels], &x.device()),
+            )
+        };
+        let name = &self.net.spec.nodes[i].name;
+        let statistics = match &self.pass.norms {
+            Norms::Batch(_) => Statistics::Batch {
+                groups: self.pass.groups.len(),
+                kind: NormStatistics::All,
+            },
+            Norms::Kept(stats) => Statistics::Kept(&stats[name]),
+        };
+        let (y, moments) = conv_step::normalize(x, scale, shift, eps, &statistics, None);
+        if let Some(moments) = moments {
+            self.moments.insert(name.clone(), moments);
+        }
+        y
+    }
+}
+
+/// Bits drawn on the host from (seed, node), so that a step can be repeated exactly on any device.
+fn dropout(seed: u64, node: usize, rate: f32, x: Tensor<4>) -> Tensor<4> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(node as u64);
+    let mut bytes = vec![0u8; x.dims().iter().product()];
+    rng.fill_bytes(&mut bytes);
+    let limit = (rate * 256.0).round() as u16;
+    let keep = 256.0 / f32::from(256 - limit);
+    let mask: Vec<f32> = bytes
+        .iter()
+        .map(|&b| if u16::from(b) < limit { 0.0 } else { keep })
+        .collect();
+    let mask = Tensor::<4>::from_data(TensorData::new(mask, x.dims()), &x.device());
+    x * mask
+}
+
+fn value(values: &[Option<Value>], i: usize) -> &Value {
+    match &values[i] {
+        Some(v) => v,
+        None => unreachable!("node {i} is computed before it is read"),
+    }
+}
+
+/// Options of a convolution whose padding was already added.
+fn unpadded(stride: usize, groups: usize) -> ConvOptions<2> {
+    ConvOptions::new([stride, stride], [0, 0], [1, 1], groups)
+}

@@ -1,0 +1,437 @@
+//! The training layer as one burn operation with its own backward pass, so that training through burn's autodiff skips
+//! what is not active, and norm, gate and ReLU cost no extra passes over memory. For the `flex` backend;
+//! other devices compute the whole layer and mask it ([`crate::conv_step`]).
+//! Knows nothing of networks.
+
+use crate::conv_step::BatchMoments;
+use crate::layer::{LayerCall, LayerGrads, LayerOut, LayerPlan, Saved};
+use crate::net::NormStatistics;
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::{Autodiff, Dispatch, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
+use burn::tensor::{Tensor, TensorData};
+use burn_flex::FlexTensor;
+use kernel::{ConvShape, Kernel, Pool};
+use model::checkpoint::Moments;
+use model::mask::Active;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// All of a layer but its tensors.
+#[derive(Clone, Debug)]
+pub struct SparseArgs {
+    /// The convolution.
+    pub shape: ConvShape,
+    /// Equal groups of images.
+    pub groups: usize,
+    /// Over which images statistics are taken.
+    pub kind: NormStatistics,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Whether ReLU ends the layer.
+    pub relu: bool,
+    /// Input channels that may be non-zero.
+    pub active_in: Option<Arc<Active>>,
+    /// Filters that are wanted.
+    pub active_out: Option<Arc<Active>>,
+    /// Where the forward pass leaves what the backward pass and the caller need.
+    saved: Arc<Mutex<Saved>>,
+    /// Where the next gate leaves the gradient of this layer's plane means.
+    mean_grad: Arc<Mutex<Vec<f32>>>,
+}
+
+/// The plane means of a layer's output, known since its forward pass, and the way back for their gradient.
+/// A gate reads them through [`plane_means`] at no cost: the gradient is added while the layer's own backward pass
+/// reads its planes anyway, instead of being spread over a tensor of the output's size.
+#[derive(Clone, Debug)]
+pub struct PlaneMeans {
+    saved: Arc<Mutex<Saved>>,
+    mean_grad: Arc<Mutex<Vec<f32>>>,
+}
+
+impl SparseArgs {
+    fn call<'a>(&'a self, x: &'a [f32], weight: &'a [f32], scale: &'a [f32], shift: &'a [f32]) -> LayerCall<'a> {
+        let image = self.shape.in_channels * self.shape.in_h * self.shape.in_w;
+        LayerCall {
+            x,
+            weight,
+            scale,
+            shift,
+            n: x.len() / image,
+            groups: self.groups,
+            kind: self.kind,
+            eps: self.eps,
+            relu: self.relu,
+            active_in: self.active_in.as_deref(),
+            active_out: self.active_out.as_deref(),
+        }
+    }
+}
+
+/// Plans and threads of this OS thread: all tensor work of a run stays on one.
+struct Workshop {
+    kernel: Kernel,
+    pool: Pool,
+    plans: HashMap<ConvShape, LayerPlan>,
+    spare: Spare,
+}
+
+/// Memory of tensors that are no longer read: new pages cost more than what is computed into them.
+#[derive(Default)]
+struct Spare(Vec<Vec<f32>>);
+
+impl Spare {
+    /// Buffers kept at most: those of a step of a deep network. The oldest go first.
+    const MOST: usize = 256;
+
+    /// Memory of this length that may hold anything.
+    fn take(&mut self, len: usize) -> Vec<f32> {
+        let at = self.0.iter().rposition(|v| v.len() == len);
+        at.map_or_else(|| vec![0.0; len], |i| self.0.swap_remove(i))
+    }
+
+    fn put(&mut self, memory: Vec<f32>) {
+        if self.0.len() == Self::MOST {
+            self.0.remove(0);
+        }
+        self.0.push(memory);
+    }
+
+    /// Takes a tensor's memory, unless somebody else still reads it.
+    fn put_tensor(&mut self, tensor: FlexTensor) {
+        if tensor.is_unique()
+            && let Ok(memory) = tensor.into_data().try_into_vec::<f32>()
+        {
+            self.put(memory);
+        }
+    }
+}
+
+thread_local! {
+    static WORKSHOP: RefCell<Option<Workshop>> = const { RefCell::new(None) };
+    static STOPPING: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// Once `flag` is true, layers on this OS thread give zeros at once: a training step in flight ends within one layer's time.
+/// Whoever set the flag must not use what comes out.
+pub fn stop_when(flag: Arc<AtomicBool>) {
+    STOPPING.set(Some(flag));
+}
+
+fn is_stopping() -> bool {
+    STOPPING.with_borrow(|flag| flag.as_ref().is_some_and(|f| f.load(Ordering::Relaxed)))
+}
+
+/// Chooses kernel and threads for layers computed on this OS thread from now on.
+pub fn configure(kernel: Kernel, threads: usize) {
+    WORKSHOP.set(Some(Workshop {
+        kernel,
+        pool: Pool::new(threads),
+        plans: HashMap::new(),
+        spare: Spare::default(),
+    }));
+}
+
+fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &mut Spare) -> R) -> R {
+    WORKSHOP.with_borrow_mut(|workshop| {
+        let workshop = workshop.get_or_insert_with(|| {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            Workshop {
+                kernel: Kernel::best(),
+                pool: Pool::new(threads),
+                plans: HashMap::new(),
+                spare: Spare::default(),
+            }
+        });
+        let kernel = workshop.kernel;
+        let plan = workshop
+            .plans
+            .entry(shape)
+            .or_insert_with(|| LayerPlan::new(kernel, shape));
+        work(plan, &mut workshop.pool, &mut workshop.spare)
+    })
+}
+
+/// The operation, as burn dispatches it.
+#[backend_extension(Flex, Autodiff)]
+pub trait SparseBackend: burn::backend::Backend {
+    /// relu(scale · norm(conv(x)) + shift).
+    fn sparse_layer(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        args: SparseArgs,
+    ) -> FloatTensor<Self>;
+
+    /// The plane means of `x`, `[n, c]`.
+    fn plane_means(x: FloatTensor<Self>, means: PlaneMeans) -> FloatTensor<Self>;
+}
+
+/// Runs a layer on the `flex` device: `x` `[n, c, h, w]`, `weight` `[filters, c, k, k]`, `scale` and `shift` `[1 or n, filters]`.
+pub fn run(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    scale: Tensor<2>,
+    shift: Tensor<2>,
+    mut args: SparseArgs,
+) -> (Tensor<4>, BatchMoments, Option<PlaneMeans>) {
+    let means = PlaneMeans {
+        saved: Arc::default(),
+        mean_grad: Arc::default(),
+    };
+    (args.saved, args.mean_grad) = (means.saved.clone(), means.mean_grad.clone());
+    let (filters, relu) = (args.shape.filters, args.relu);
+    let y = Dispatch::sparse_layer(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        args,
+    );
+    let moments = {
+        let saved = lock(&means.saved);
+        let last = saved.mean.len() - filters;
+        let moments = Moments {
+            mean: saved.mean[last..].to_vec(),
+            var: saved.var[last..].to_vec(),
+        };
+        (moments, saved.count[last..].to_vec())
+    };
+    // Without ReLU a plane's mean is not that of its magnitudes.
+    (Tensor::from_dispatch(y), Some(moments), relu.then_some(means))
+}
+
+/// Mean of each plane of `x`, `[n, c]`. `means` must come from the layer that gave `x`, and `x` must also be read by an
+/// operation that gives it a gradient in the ordinary way (a gate's convolution does), or its layer is never gone back through.
+pub fn plane_means(x: Tensor<4>, means: PlaneMeans) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::plane_means(x.into_dispatch(), means))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Arguments of a layer; what the forward pass leaves is filled in by [`run`].
+#[derive(Clone, Debug)]
+pub struct LayerOf {
+    /// The convolution.
+    pub shape: ConvShape,
+    /// Equal groups of images.
+    pub groups: usize,
+    /// Over which images statistics are taken.
+    pub kind: NormStatistics,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Whether ReLU ends the layer.
+    pub relu: bool,
+}
+
+impl LayerOf {
+    /// With its active lists.
+    pub fn with(self, active_in: Option<Arc<Active>>, active_out: Option<Arc<Active>>) -> SparseArgs {
+        let Self {
+            shape,
+            groups,
+            kind,
+            eps,
+            relu,
+        } = self;
+        SparseArgs {
+            shape,
+            groups,
+            kind,
+            eps,
+            relu,
+            active_in,
+            active_out,
+            saved: Arc::default(),
+            mean_grad: Arc::default(),
+        }
+    }
+}
+
+fn floats(tensor: &FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() {
+        tensor.clone()
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
+fn slice(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice::<f32>().unwrap_or(&[])
+}
+
+fn tensor(data: Vec<f32>, shape: impl Into<Vec<usize>>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(data, shape.into()))
+}
+
+impl SparseBackend for Flex {
+    fn sparse_layer(
+        x: FlexTensor,
+        weight: FlexTensor,
+        scale: FlexTensor,
+        shift: FlexTensor,
+        args: SparseArgs,
+    ) -> FlexTensor {
+        let [x, weight, scale, shift] = [&x, &weight, &scale, &shift].map(floats);
+        let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
+        let shape = [call.n, args.shape.filters, args.shape.out_h(), args.shape.out_w()];
+        let len = shape.iter().product();
+        let (out, saved) = if is_stopping() {
+            let none = vec![0.0; args.groups * args.shape.filters];
+            let saved = Saved {
+                y: Vec::new(),
+                mean: none.clone(),
+                var: none.clone(),
+                count: none,
+                out_mean: vec![0.0; call.n * args.shape.filters],
+            };
+            (vec![0.0; len], saved)
+        } else {
+            with_plan(args.shape, |plan, pool, spare| {
+                let (mut out, y) = (spare.take(len), spare.take(len));
+                let saved = plan.forward(pool, &call, &mut out, y);
+                (out, saved)
+            })
+        };
+        *lock(&args.saved) = saved;
+        tensor(out, shape)
+    }
+
+    fn plane_means(x: FlexTensor, means: PlaneMeans) -> FlexTensor {
+        let shape = x.shape().to_vec();
+        tensor(lock(&means.saved).out_mean.clone(), [shape[0], shape[1]])
+    }
+}
+
+#[derive(Clone, Debug)]
+struct LayerState {
+    x: FlexTensor,
+    weight: FlexTensor,
+    scale: FlexTensor,
+    shift: FlexTensor,
+    args: SparseArgs,
+}
+
+#[derive(Debug)]
+struct LayerBackward;
+
+impl Backward<Flex, 4> for LayerBackward {
+    type State = LayerState;
+
+    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let dout = floats(&grads.consume::<Flex>(&ops.node));
+        let LayerState {
+            x,
+            weight,
+            scale,
+            shift,
+            args,
+        } = ops.state;
+        let [px, pw, ps, pb] = ops.parents;
+        let dims = |t: &FlexTensor| t.shape().to_vec();
+        let zeros = |t: &FlexTensor| vec![0.0f32; t.shape().num_elements()];
+        let (mut dw, mut ds, mut db) = (zeros(&weight), zeros(&scale), zeros(&shift));
+        let saved = std::mem::take(&mut *lock(&args.saved));
+        // A forward pass that was cut short left nothing to go back through.
+        if is_stopping() || saved.y.is_empty() {
+            if let Some(node) = px {
+                grads.register::<Flex>(node.id, tensor(zeros(&x), dims(&x)));
+            }
+        } else {
+            with_plan(args.shape, |plan, pool, spare| {
+                let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
+                let mut dx = px.as_ref().map(|_| spare.take(call.x.len()));
+                let mean_grad = std::mem::take(&mut *lock(&args.mean_grad));
+                let back = LayerOut {
+                    grad: slice(&dout),
+                    mean_grad: &mean_grad,
+                };
+                let to = LayerGrads {
+                    x: dx.as_deref_mut(),
+                    weight: &mut dw,
+                    scale: &mut ds,
+                    shift: &mut db,
+                };
+                plan.backward(pool, &call, back, &saved, to);
+                spare.put(saved.y);
+                spare.put_tensor(dout);
+                if let (Some(node), Some(dx)) = (px, dx) {
+                    grads.register::<Flex>(node.id, tensor(dx, dims(&x)));
+                    // What this layer read is what another gave.
+                    spare.put_tensor(x);
+                }
+            });
+        }
+        for (node, data, like) in [(pw, dw, &weight), (ps, ds, &scale), (pb, db, &shift)] {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, tensor(data, dims(like)));
+            }
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> SparseBackend for Autodiff<Flex, C> {
+    fn sparse_layer(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        args: SparseArgs,
+    ) -> FloatTensor<Self> {
+        let (x, guard_x) = x.into_parts();
+        let (weight, guard_w) = weight.into_parts();
+        let (scale, guard_s) = scale.into_parts();
+        let (shift, guard_b) = shift.into_parts();
+        // Contiguous once, here: forward and backward read the same copy.
+        let [x, weight, scale, shift] = [&x, &weight, &scale, &shift].map(floats);
+        let out = Flex::sparse_layer(x.clone(), weight.clone(), scale.clone(), shift.clone(), args.clone());
+        match LayerBackward
+            .prepare::<C>([guard_x, guard_w, guard_s, guard_b])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish(
+                LayerState {
+                    x,
+                    weight,
+                    scale,
+                    shift,
+                    args,
+                },
+                out,
+            ),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
+    fn plane_means(x: FloatTensor<Self>, means: PlaneMeans) -> FloatTensor<Self> {
+        let (x, guard) = x.into_parts();
+        let mean_grad = means.mean_grad.clone();
+        let out = Flex::plane_means(x, means);
+        match MeansBackward.prepare::<C>([guard]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(mean_grad, out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+}
+
+/// Leaves its gradient with the layer that gave the planes, whose own backward pass comes later, as its node lies below.
+#[derive(Debug)]
+struct MeansBackward;
+
+impl Backward<Flex, 1> for MeansBackward {
+    type State = Arc<Mutex<Vec<f32>>>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let grad = floats(&grads.consume::<Flex>(&ops.node));
+        let mut sum = lock(&ops.state);
+        sum.resize(slice(&grad).len(), 0.0);
+        sum.iter_mut().zip(slice(&grad)).for_each(|(sum, g)| *sum += g);
+    }
+}

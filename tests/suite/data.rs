@@ -1,0 +1,786 @@
+//! Every kind of data set, whole and broken, through `data::open` as users reach it.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use data::{Dataset, Progress, Shape, bundled, idx};
+use flate2::{Compression, write::GzEncoder};
+use proptest::prelude::*;
+use tempfile::{TempDir, tempdir};
+
+fn open(path: &Path) -> Result<Dataset> {
+    data::open(path.to_str().expect("a UTF-8 path"), &mut |_| Ok(()))
+}
+
+/// The error of opening `path`, in one line, with the path to the folder cut away.
+fn error(path: &Path, folder: &TempDir) -> String {
+    let error = match open(path) {
+        Ok(dataset) => panic!("{} was opened", dataset.name),
+        Err(error) => format!("{error:#}"),
+    };
+    assert!(!error.contains('\n'), "{error}");
+    error.replace(&folder.path().display().to_string(), "DIR")
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+mod idx_files {
+    use super::*;
+
+    const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
+    const TRAIN_LABELS: &str = "train-labels-idx1-ubyte";
+    const TEST_IMAGES: &str = "t10k-images-idx3-ubyte";
+    const TEST_LABELS: &str = "t10k-labels-idx1-ubyte";
+
+    fn header(kind: u8, dimensions: &[u32]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 8, kind];
+        dimensions.iter().for_each(|d| bytes.extend(d.to_be_bytes()));
+        bytes
+    }
+
+    fn images(n: u32) -> Vec<u8> {
+        let mut bytes = header(3, &[n, 2, 3]);
+        bytes.extend((0..n * 6).map(|at| at as u8));
+        bytes
+    }
+
+    fn labels(labels: &[u8]) -> Vec<u8> {
+        [header(1, &[labels.len() as u32]), labels.to_vec()].concat()
+    }
+
+    /// Three training and two test images of 2×3, three classes.
+    fn good() -> TempDir {
+        let folder = tempdir().unwrap();
+        for (name, bytes) in [
+            (TRAIN_IMAGES, images(3)),
+            (TRAIN_LABELS, labels(&[2, 0, 1])),
+            (TEST_IMAGES, images(2)),
+            (TEST_LABELS, labels(&[1, 2])),
+        ] {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        folder
+    }
+
+    fn error_with(name: &str, bytes: &[u8]) -> String {
+        let folder = good();
+        fs::write(folder.path().join(name), bytes).unwrap();
+        error(folder.path(), &folder)
+    }
+
+    #[test]
+    fn raw_files_are_read() {
+        let folder = good();
+        let dataset = open(folder.path()).unwrap();
+        let shape = Shape {
+            channels: 1,
+            height: 2,
+            width: 3,
+        };
+        assert_eq!(dataset.shape(), shape);
+        assert_eq!(dataset.train.pixels, (0..18).collect::<Vec<u8>>());
+        assert_eq!(dataset.train.labels, [2, 0, 1]);
+        assert_eq!(dataset.test.labels, [1, 2]);
+        assert_eq!(dataset.classes, ["0", "1", "2"]);
+    }
+
+    #[test]
+    fn packed_files_give_the_same_data() {
+        let folder = good();
+        let raw = open(folder.path()).unwrap();
+        for name in [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS] {
+            let path = folder.path().join(name);
+            let packed = gzip(&fs::read(&path).unwrap());
+            fs::write(folder.path().join(format!("{name}.gz")), packed).unwrap();
+            fs::remove_file(path).unwrap();
+        }
+        let packed = open(folder.path()).unwrap();
+        assert_eq!(packed.checksum, raw.checksum);
+        assert_eq!(packed.test, raw.test);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let folder = good();
+        fs::remove_file(folder.path().join(TEST_LABELS)).unwrap();
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR: t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz expected, not found"
+        );
+    }
+
+    #[test]
+    fn a_file_cut_short_is_refused() {
+        let bytes = images(3);
+        assert_eq!(
+            error_with(TRAIN_IMAGES, &bytes[..bytes.len() - 1]),
+            "DIR/train-images-idx3-ubyte: its header promises 18 bytes, found 17"
+        );
+        assert_eq!(
+            error_with(TRAIN_IMAGES, &bytes[..9]),
+            "DIR/train-images-idx3-ubyte: ends within its header after 9 bytes, expected 12 or more"
+        );
+        assert_eq!(
+            error_with(TEST_LABELS, &[]),
+            "DIR/t10k-labels-idx1-ubyte: ends within its header after 0 bytes, expected 4 or more"
+        );
+    }
+
+    #[test]
+    fn a_file_with_bytes_to_spare_is_refused() {
+        let mut bytes = images(2);
+        bytes.push(0);
+        assert_eq!(
+            error_with(TEST_IMAGES, &bytes),
+            "DIR/t10k-images-idx3-ubyte: its header promises 12 bytes, found 13"
+        );
+        assert_eq!(
+            error_with(TEST_IMAGES, &gzip(&bytes)),
+            "DIR/t10k-images-idx3-ubyte: its header promises 12 bytes, found more after them"
+        );
+    }
+
+    #[test]
+    fn a_packed_file_with_less_than_promised_is_refused() {
+        let bytes = images(3);
+        assert_eq!(
+            error_with(TRAIN_IMAGES, &gzip(&bytes[..bytes.len() - 5])),
+            "DIR/train-images-idx3-ubyte: its header promises 18 bytes, found 13: the file is cut short"
+        );
+    }
+
+    #[test]
+    fn a_packed_file_cut_short_is_refused_wherever_it_is_cut() {
+        let packed = gzip(&images(3));
+        for end in 2..packed.len() {
+            let error = error_with(TRAIN_IMAGES, &packed[..end]);
+            assert!(error.starts_with("DIR/train-images-idx3-ubyte: "), "{end}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_packed_file_with_a_wrong_checksum_is_refused() {
+        let mut packed = gzip(&images(3));
+        let at = packed.len() - 6;
+        packed[at] ^= 1;
+        let error = error_with(TRAIN_IMAGES, &packed);
+        let start = "DIR/train-images-idx3-ubyte: damaged after its 18 bytes of data";
+        assert!(error.starts_with(start), "{error}");
+    }
+
+    #[test]
+    fn a_count_that_promises_too_much_is_refused_before_reading() {
+        let huge = header(3, &[3, 4096, 4096]);
+        assert_eq!(
+            error_with(TRAIN_IMAGES, &huge),
+            "DIR/train-images-idx3-ubyte: its header promises 50331648 bytes, found 0"
+        );
+        let error = error_with(TRAIN_IMAGES, &gzip(&huge));
+        let start = "DIR/train-images-idx3-ubyte: its header promises 50331648 bytes, more than the packed \
+                     file can hold (found at most ";
+        assert!(error.starts_with(start), "{error}");
+        assert_eq!(
+            error_with(TRAIN_LABELS, &header(1, &[u32::MAX])),
+            "DIR/train-labels-idx1-ubyte: its header promises 4294967295 bytes, found 0"
+        );
+        assert_eq!(
+            error_with(TRAIN_IMAGES, &header(3, &[3, 0, 4097])),
+            "DIR/train-images-idx3-ubyte: images of 0×4097 pixels, expected sides from 1 to 4096"
+        );
+    }
+
+    #[test]
+    fn files_of_the_wrong_kind_are_refused() {
+        assert_eq!(
+            error_with(TRAIN_LABELS, &images(3)),
+            "DIR/train-labels-idx1-ubyte: starts with IDX images (00000803), expected IDX labels (00000801)"
+        );
+        assert_eq!(
+            error_with(TEST_IMAGES, &gzip(&labels(&[1, 2]))),
+            "DIR/t10k-images-idx3-ubyte: starts with IDX labels (00000801), expected IDX images (00000803)"
+        );
+        assert_eq!(
+            error_with(TEST_IMAGES, b"\x89PNG...."),
+            "DIR/t10k-images-idx3-ubyte: starts with 89504e47, expected IDX images (00000803)"
+        );
+    }
+
+    #[test]
+    fn files_that_do_not_fit_each_other_are_refused() {
+        assert_eq!(
+            error_with(TRAIN_LABELS, &labels(&[0, 1])),
+            "DIR/train-labels-idx1-ubyte: 2 labels, expected 3, one for each image of DIR/train-images-idx3-ubyte"
+        );
+        assert_eq!(
+            error_with(TEST_LABELS, &labels(&[1, 3])),
+            "DIR/t10k-labels-idx1-ubyte: label 3 at position 1, expected less than 3 as in the training labels"
+        );
+        let wider = [header(3, &[2, 2, 4]), vec![0; 16]].concat();
+        assert_eq!(
+            error_with(TEST_IMAGES, &wider),
+            "DIR/t10k-images-idx3-ubyte: images are 1×2×4, expected 1×2×3 like the training images"
+        );
+    }
+
+    #[test]
+    fn fashion_mnist_is_known_again_in_a_folder() {
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/fashion-mnist");
+        let dataset = open(&assets).unwrap();
+        assert_eq!(dataset.checksum, bundled::CHECKSUM);
+        assert_eq!(dataset.classes, bundled::CLASSES);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            dimensions: [u32; 3],
+            with_header: bool,
+            pack: bool,
+        ) {
+            let start = if with_header { header(3, &dimensions) } else { Vec::new() };
+            let mut bytes = [start, bytes].concat();
+            if pack {
+                bytes = gzip(&bytes);
+            }
+            let n = dimensions[0];
+            let claims = header(1, &[n]);
+            let input = |name: &str, bytes: &'static [u8]| idx::Input {
+                name: name.into(),
+                bytes: bytes.len() as u64,
+                reader: bytes,
+            };
+            // As images beside labels of three, as labels, and beside labels that promise the same huge count.
+            let bytes: &'static [u8] = bytes.leak();
+            let claims: &'static [u8] = claims.leak();
+            let three: &'static [u8] = labels(&[0, 1, 2]).leak();
+            for (images, labels) in [(bytes, three), (three, bytes), (bytes, bytes), (bytes, claims)] {
+                if let Ok(read) = idx::read_pair(input("i", images), input("l", labels), &mut |_| Ok(())) {
+                    prop_assert_eq!(read.pixels.len(), read.len() * read.shape.bytes());
+                }
+            }
+        }
+    }
+}
+
+mod cifar_files {
+    use super::*;
+
+    /// `n` records whose pixels are all `10 · file + at`.
+    fn records(label_bytes: usize, file: u8, labels: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (at, &label) in (0..).zip(labels) {
+            bytes.extend(vec![19; label_bytes - 1]);
+            bytes.push(label);
+            bytes.extend([10 * file + at; 3072]);
+        }
+        bytes
+    }
+
+    type Files = Vec<(&'static str, Vec<u8>)>;
+
+    /// In the order of the official archive, which is not that of the names.
+    fn cifar10() -> Files {
+        let names = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
+        vec![
+            ("data_batch_4.bin", records(1, 4, &[3])),
+            ("readme.html", b"hello".to_vec()),
+            ("test_batch.bin", records(1, 6, &[9, 8])),
+            ("data_batch_3.bin", records(1, 3, &[2])),
+            ("batches.meta.txt", names.into()),
+            ("data_batch_2.bin", records(1, 2, &[1])),
+            ("data_batch_5.bin", records(1, 5, &[4])),
+            ("data_batch_1.bin", records(1, 1, &[5, 0])),
+        ]
+    }
+
+    fn cifar100() -> Files {
+        vec![
+            ("train.bin", records(2, 1, &[99, 0, 50])),
+            ("test.bin", records(2, 2, &[42])),
+        ]
+    }
+
+    fn folder(files: &Files) -> TempDir {
+        let folder = tempdir().unwrap();
+        for (name, bytes) in files {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        folder
+    }
+
+    fn tar(inside: &str, files: &Files) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            let path = format!("{inside}/{name}");
+            tar.append_data(&mut header, path, &bytes[..]).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    fn archive(bytes: &[u8]) -> (TempDir, std::path::PathBuf) {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("cifar.tar.gz");
+        fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn replace(mut files: Files, name: &'static str, bytes: Vec<u8>) -> Files {
+        files.retain(|(other, _)| *other != name);
+        files.push((name, bytes));
+        files
+    }
+
+    fn error_of(files: &Files) -> String {
+        let folder = folder(files);
+        error(folder.path(), &folder)
+    }
+
+    fn archive_error(bytes: &[u8]) -> String {
+        let (folder, path) = archive(bytes);
+        error(&path, &folder)
+    }
+
+    #[test]
+    fn a_cifar10_folder_is_read_in_the_order_of_names() {
+        let dataset = open(folder(&cifar10()).path()).unwrap();
+        assert_eq!(dataset.name, "cifar-10");
+        assert_eq!(
+            dataset.shape(),
+            Shape {
+                channels: 3,
+                height: 32,
+                width: 32
+            }
+        );
+        assert_eq!(dataset.train.labels, [5, 0, 1, 2, 3, 4]);
+        let firsts: Vec<u8> = (0..6).map(|at| dataset.train.image(at)[3071]).collect();
+        assert_eq!(firsts, [10, 11, 20, 30, 40, 50]);
+        assert_eq!(dataset.test.labels, [9, 8]);
+        assert_eq!((dataset.classes.len(), dataset.classes[9].as_str()), (10, "truck"));
+        assert!(dataset.notes.is_empty());
+    }
+
+    #[test]
+    fn an_archive_gives_the_same_data() {
+        for files in [cifar10(), cifar100()] {
+            let (_folder, path) = archive(&gzip(&tar("some-folder", &files)));
+            let (packed, plain) = (open(&path).unwrap(), open(folder(&files).path()).unwrap());
+            assert_eq!(packed.checksum, plain.checksum);
+            assert_eq!(packed.classes, plain.classes);
+        }
+    }
+
+    #[test]
+    fn cifar100_takes_the_fine_label() {
+        let dataset = open(folder(&cifar100()).path()).unwrap();
+        assert_eq!(dataset.name, "cifar-100");
+        assert_eq!(dataset.train.labels, [99, 0, 50]);
+        assert_eq!(dataset.classes[99], "99");
+    }
+
+    #[test]
+    fn missing_training_files_are_noted() {
+        let mut files = cifar10();
+        files.retain(|(name, _)| *name != "data_batch_4.bin");
+        let dataset = open(folder(&files).path()).unwrap();
+        assert_eq!(dataset.notes, ["4 of the usual 5 training files were found"]);
+    }
+
+    #[test]
+    fn a_missing_test_file_is_named() {
+        let mut files = cifar10();
+        files.retain(|(name, _)| *name != "test_batch.bin");
+        assert_eq!(error_of(&files), "DIR: test_batch.bin expected, not found");
+    }
+
+    #[test]
+    fn a_part_of_a_record_is_refused() {
+        let mut bytes = records(1, 1, &[1, 2]);
+        bytes.pop();
+        assert_eq!(
+            error_of(&replace(cifar10(), "data_batch_1.bin", bytes)),
+            "DIR: data_batch_1.bin: 6145 bytes, expected a multiple of 3073 (1 label and 3072 pixel bytes a record)"
+        );
+        assert_eq!(
+            error_of(&replace(cifar100(), "test.bin", Vec::new())),
+            "DIR: test.bin: 0 bytes, expected a multiple of 3074 (2 label and 3072 pixel bytes a record)"
+        );
+    }
+
+    #[test]
+    fn a_label_without_a_class_is_refused() {
+        assert_eq!(
+            error_of(&replace(cifar10(), "test_batch.bin", records(1, 1, &[1, 10]))),
+            "DIR: test_batch.bin: label 10 in record 1, expected less than 10"
+        );
+        assert_eq!(
+            error_of(&replace(cifar100(), "train.bin", records(2, 1, &[100]))),
+            "DIR: train.bin: label 100 in record 0, expected less than 100"
+        );
+    }
+
+    #[test]
+    fn class_names_must_be_as_many_as_classes() {
+        assert_eq!(
+            error_of(&replace(cifar10(), "batches.meta.txt", b"cat\ndog\n".to_vec())),
+            "DIR: batches.meta.txt: 2 class names, expected 10"
+        );
+    }
+
+    #[test]
+    fn two_data_sets_in_one_place_are_refused() {
+        let mixed = [cifar10(), cifar100()].concat();
+        let error = error_of(&mixed);
+        assert_eq!(
+            error,
+            "DIR: test.bin: belongs to cifar-100, expected files of cifar-10 only"
+        );
+    }
+
+    #[test]
+    fn an_archive_that_has_a_file_twice_is_refused() {
+        let twice = [cifar10(), cifar10()].concat();
+        assert_eq!(
+            archive_error(&gzip(&tar("x", &twice))),
+            "DIR/cifar.tar.gz: data_batch_4.bin: found twice, expected once"
+        );
+    }
+
+    #[test]
+    fn an_archive_cut_short_is_refused_wherever_it_is_cut() {
+        let whole = gzip(&tar("x", &cifar100()));
+        for end in 0..whole.len() {
+            let error = archive_error(&whole[..end]);
+            assert!(error.starts_with("DIR/cifar.tar.gz: "), "{end}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_promises_more_than_the_archive_holds_is_refused() {
+        let tar = tar("x", &cifar10());
+        assert_eq!(
+            archive_error(&gzip(&tar[..512 + 1000])),
+            "DIR/cifar.tar.gz: data_batch_4.bin: 1000 bytes, expected 3073: the file is cut short"
+        );
+    }
+
+    #[test]
+    fn the_python_version_and_other_archives_are_told_apart() {
+        let python = vec![("data_batch_1", vec![0; 10])];
+        assert_eq!(
+            archive_error(&gzip(&tar("cifar-10-batches-py", &python))),
+            "DIR/cifar.tar.gz: holds the Python version of CIFAR, expected the binary version"
+        );
+        assert_eq!(
+            archive_error(&gzip(&tar("photos", &python))),
+            "DIR/cifar.tar.gz: no CIFAR binary files, expected data_batch_1.bin or train.bin, and test_batch.bin \
+             or test.bin"
+        );
+        let error = archive_error(b"no archive at all");
+        let start = "DIR/cifar.tar.gz: cannot be read as .tar.gz, damaged or cut short";
+        assert!(error.starts_with(start), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..3000), size: u64, pack: bool) {
+            // A tar header of the right name and any size, then any bytes.
+            let mut header = tar::Header::new_gnu();
+            header.set_path("x/train.bin").unwrap();
+            header.set_size(size);
+            header.set_cksum();
+            let entry = [header.as_bytes().to_vec(), bytes.clone()].concat();
+            for content in [bytes, entry] {
+                let content = if pack { gzip(&content) } else { content };
+                let (_folder, path) = archive(&content);
+                prop_assert!(open(&path).is_err());
+            }
+        }
+    }
+}
+
+mod image_folders {
+    use super::*;
+    use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
+
+    fn gray(width: u32, height: u32, value: u8) -> DynamicImage {
+        GrayImage::from_pixel(width, height, Luma([value])).into()
+    }
+
+    fn save(folder: &TempDir, name: &str, picture: &DynamicImage) {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        picture.save(path).unwrap();
+    }
+
+    fn write(folder: &TempDir, name: &str, bytes: &[u8]) {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Classes `ant` and `bee`; three training and two test pictures, gray, 4 wide and 2 high.
+    fn good() -> TempDir {
+        let folder = tempdir().unwrap();
+        save(&folder, "train/bee/2.png", &gray(4, 2, 30));
+        save(&folder, "train/bee/1.png", &gray(4, 2, 20));
+        save(&folder, "train/ant/9.PNG", &gray(4, 2, 10));
+        save(&folder, "test/ant/1.png", &gray(4, 2, 40));
+        save(&folder, "test/bee/1.png", &gray(4, 2, 50));
+        folder
+    }
+
+    #[test]
+    fn classes_and_pictures_are_sorted_by_name() {
+        let dataset = open(good().path()).unwrap();
+        assert_eq!(dataset.classes, ["ant", "bee"]);
+        assert_eq!(
+            dataset.shape(),
+            Shape {
+                channels: 1,
+                height: 2,
+                width: 4
+            }
+        );
+        assert_eq!(dataset.train.labels, [0, 1, 1]);
+        assert_eq!(dataset.train.pixels, [[10; 8], [20; 8], [30; 8]].concat());
+        assert_eq!(dataset.test.pixels, [[40; 8], [50; 8]].concat());
+        assert!(dataset.notes.is_empty());
+    }
+
+    #[test]
+    fn one_colored_picture_makes_all_rgb_in_planes() {
+        let folder = good();
+        let mut picture = RgbImage::from_pixel(4, 2, Rgb([1, 2, 3]));
+        picture.put_pixel(3, 1, Rgb([7, 8, 9]));
+        save(&folder, "test/bee/2.png", &picture.into());
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(dataset.shape().channels, 3);
+        assert_eq!(dataset.train.image(0), [10; 24]);
+        let planes = [1, 1, 1, 1, 1, 1, 1, 7, 2, 2, 2, 2, 2, 2, 2, 8, 3, 3, 3, 3, 3, 3, 3, 9];
+        assert_eq!(dataset.test.image(2), planes);
+    }
+
+    #[test]
+    fn every_format_is_decoded() {
+        let folder = good();
+        let picture = DynamicImage::from(RgbImage::from_pixel(4, 2, Rgb([90, 90, 90])));
+        for name in ["3.jpg", "4.jpeg", "5.webp"] {
+            save(&folder, &format!("train/ant/{name}"), &picture);
+        }
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(dataset.train.len(), 6);
+        for at in 0..3 {
+            let near = dataset.train.image(at).iter().all(|pixel| pixel.abs_diff(90) <= 2);
+            assert!(near, "{at}: {:?}", dataset.train.image(at));
+        }
+    }
+
+    #[test]
+    fn other_sizes_are_scaled_to_the_most_common_one_and_counted() {
+        let folder = good();
+        save(&folder, "train/ant/small.png", &gray(1, 1, 60));
+        save(&folder, "test/ant/large.png", &gray(8, 8, 70));
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!((dataset.shape().height, dataset.shape().width), (2, 4));
+        assert_eq!(dataset.train.image(1), [60; 8]);
+        assert_eq!(dataset.test.image(1), [70; 8]);
+        assert_eq!(dataset.notes, ["2 pictures scaled to 2×4, the most common size"]);
+    }
+
+    #[test]
+    fn an_unreadable_picture_is_named_skipped_and_counted() {
+        let folder = good();
+        write(&folder, "train/ant/broken.jpg", b"\xff\xd8\xff nothing more");
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(dataset.train.labels, [0, 1, 1]);
+        let [note] = &dataset.notes[..] else {
+            panic!("{:?}", dataset.notes)
+        };
+        assert!(
+            note.starts_with("1 picture skipped, unreadable: train/ant/broken.jpg ("),
+            "{note}"
+        );
+    }
+
+    #[test]
+    fn a_picture_whose_pixels_are_damaged_is_skipped_too() {
+        let folder = good();
+        let path = folder.path().join("train/bee/1.png");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 20]).unwrap();
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(dataset.train.pixels, [[10; 8], [30; 8]].concat());
+        assert_eq!(dataset.train.labels, [0, 1]);
+        assert!(dataset.notes[0].contains("train/bee/1.png"), "{:?}", dataset.notes);
+    }
+
+    #[test]
+    fn a_picture_that_claims_a_huge_size_is_skipped() {
+        let folder = good();
+        let mut bytes = fs::read(folder.path().join("train/bee/1.png")).unwrap();
+        bytes[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+        write(&folder, "train/bee/huge.png", &bytes);
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(dataset.train.len(), 3);
+        assert!(dataset.notes[0].contains("train/bee/huge.png"), "{:?}", dataset.notes);
+    }
+
+    #[test]
+    fn after_twenty_names_only_the_count_goes_on() {
+        let folder = good();
+        for at in 0..23 {
+            write(&folder, &format!("train/ant/x{at:02}.png"), b"");
+        }
+        let dataset = open(folder.path()).unwrap();
+        let note = &dataset.notes[0];
+        assert!(
+            note.starts_with("23 pictures skipped, unreadable: train/ant/x00.png ("),
+            "{note}"
+        );
+        assert!(note.contains("x19.png") && !note.contains("x20.png"), "{note}");
+        assert!(note.ends_with(", and 3 more"), "{note}");
+    }
+
+    #[test]
+    fn other_files_are_counted_and_hidden_ones_are_not() {
+        let folder = good();
+        write(&folder, "train/ant/readme.txt", b"");
+        write(&folder, "train/ant/.hidden.png", b"");
+        write(&folder, "train/.cache/x", b"");
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(dataset.classes, ["ant", "bee"]);
+        assert_eq!(
+            dataset.notes,
+            ["1 other entry passed over, not .png, .jpg, .jpeg or .webp"]
+        );
+    }
+
+    #[test]
+    fn an_empty_class_is_named() {
+        let folder = good();
+        fs::create_dir(folder.path().join("train/cat")).unwrap();
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR/train/cat: class `cat` is empty, expected at least one .png, .jpg, .jpeg or .webp"
+        );
+        save(&folder, "train/cat/1.png", &gray(4, 2, 0));
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR/test/cat: class `cat` is empty, expected at least one .png, .jpg, .jpeg or .webp"
+        );
+        write(&folder, "test/cat/1.png", b"");
+        let error = error(folder.path(), &folder);
+        let start = "DIR/test/cat: class `cat` has no readable picture, expected at least one (1 picture skipped, \
+                     unreadable: test/cat/1.png (";
+        assert!(error.starts_with(start), "{error}");
+    }
+
+    #[test]
+    fn a_test_class_that_train_lacks_is_named() {
+        let folder = good();
+        save(&folder, "test/cat/1.png", &gray(4, 2, 0));
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR/test/cat: a class that `train` does not have, expected one of its 2"
+        );
+    }
+
+    #[test]
+    fn a_missing_test_folder_is_named() {
+        let folder = good();
+        fs::remove_dir_all(folder.path().join("test")).unwrap();
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR: no `test` folder, expected test/<class>/*.png, .jpg, .jpeg or .webp"
+        );
+    }
+
+    #[test]
+    fn a_train_folder_without_classes_is_named() {
+        let folder = tempdir().unwrap();
+        write(&folder, "train/1.png", b"");
+        write(&folder, "test/1.png", b"");
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR/train: no class folders, expected train/<class>/*.png, .jpg, .jpeg or .webp"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_bytes_as_a_picture_are_skipped(start in 0_usize..4, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let magic: [&[u8]; 4] = [b"", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xd8\xff\xe0", b"RIFF\xff\xff\xff\xffWEBPVP8L"];
+            let folder = good();
+            write(&folder, "train/ant/any.png", &[magic[start], &bytes].concat());
+            let dataset = open(folder.path()).unwrap();
+            let skipped = dataset.notes.iter().any(|note| note.contains("train/ant/any.png"));
+            prop_assert_eq!(dataset.train.len(), if skipped { 3 } else { 4 });
+        }
+    }
+}
+
+#[test]
+fn what_is_no_data_set_is_told_what_would_be() {
+    let folder = tempdir().unwrap();
+    let expected = "expected `fashion-mnist`, a folder of IDX files (train-images-idx3-ubyte, raw or .gz), a CIFAR binary \
+                    folder (data_batch_1.bin or train.bin) or its .tar.gz, or a folder of images \
+                    (train/<class>/*.png, .jpg, .jpeg, .webp, and test)";
+    assert_eq!(
+        error(folder.path(), &folder),
+        format!("DIR: not a data set, {expected}")
+    );
+    let file = folder.path().join("data.zip");
+    fs::write(&file, "").unwrap();
+    assert_eq!(
+        error(&file, &folder),
+        format!("DIR/data.zip: not a data set, {expected}")
+    );
+    let nowhere = folder.path().join("nowhere");
+    assert_eq!(
+        error(&nowhere, &folder),
+        format!("DIR/nowhere: no such file or folder, {expected}")
+    );
+}
+
+#[test]
+fn progress_rises_to_one() {
+    let assets = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/fashion-mnist");
+    for source in [bundled::NAME, assets] {
+        let mut fractions = Vec::new();
+        data::open(source, &mut |progress: Progress| {
+            fractions.push(progress.fraction);
+            Ok(())
+        })
+        .unwrap();
+        assert!(fractions.is_sorted(), "{fractions:?}");
+        assert_eq!(fractions.last(), Some(&1.0));
+    }
+}
+
+#[test]
+fn the_caller_can_cancel() {
+    let assets = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/fashion-mnist");
+    let mut calls = 0;
+    let error = data::open(assets, &mut |_| {
+        calls += 1;
+        if calls == 3 {
+            bail!("canceled");
+        }
+        Ok(())
+    })
+    .unwrap_err();
+    assert_eq!((error.to_string().as_str(), calls), ("canceled", 3));
+}

@@ -1,0 +1,21 @@
+//! All that is tested across crates, in one program: sixteen of them would link sixteen times.
+
+mod cli;
+mod data;
+mod figures;
+mod formats;
+mod formats_cli;
+mod gui;
+mod kernel;
+mod methods;
+mod pulls;
+mod resume;
+mod soft_renderer;
+mod story;
+mod surgery;
+mod tidy;
+mod training;
+mod views;
+
+#[path = "../models/mod.rs"]
+mod models;

@@ -1,0 +1,819 @@
+//! Every method on few images and a narrow network, through the same door as the command line: what it promises of budgets,
+//! masks and events. How well it prunes is measured on real data, not here.
+
+use burn::tensor::{Tensor, TensorData};
+use data::batch;
+use event::{Dimension, Event, Outcome, Site, Steer, Trial, Unit, Verdict};
+use infer::Options;
+use model::{Checkpoint, Density, Fractions, cost, zoo};
+use train::net::{Net, Norms, Pass};
+
+use lab::execute::{Place, execute};
+use measure::probe::valid_split;
+use record::control::Control;
+use record::experiment::Experiment;
+use std::path::Path;
+use std::sync::Arc;
+use train::device::DeviceName;
+
+struct Told {
+    events: Vec<Event>,
+    model: Checkpoint,
+}
+
+impl Told {
+    fn trials(&self) -> Vec<Trial> {
+        let trial = |e: &Event| if let Event::Trial(t) = e { Some(t.clone()) } else { None };
+        self.events.iter().filter_map(trial).collect()
+    }
+}
+
+fn place(runs: &Path, threads: usize) -> Place {
+    Place {
+        runs: runs.to_path_buf(),
+        device: DeviceName::Flex,
+        threads,
+    }
+}
+
+/// A preset on few images and a narrow network.
+fn small(preset: &str, changes: &[(&str, &str)]) -> Experiment {
+    let common = [
+        ("data.limit", "300"),
+        ("data.valid", "100"),
+        ("train.epochs", "2"),
+        ("train.batch", "50"),
+        ("model.width", "0.12"),
+    ];
+    let all = common.iter().chain(changes);
+    let all: Vec<(String, String)> = all.map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    Experiment::load(preset, &all).expect("preset")
+}
+
+fn tell(preset: &str, changes: &[(&str, &str)], threads: usize) -> Told {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let experiment = small(preset, &[&[("method.retrain.epochs", "1")], changes].concat());
+    let mut events = Vec::new();
+    let ending = execute(
+        &experiment,
+        &place(dir.path(), threads),
+        &Control::default(),
+        &mut |s| {
+            events.push(s.event.clone());
+        },
+    )
+    .expect("runs");
+    assert_eq!(ending.outcome, Outcome::Finished, "{preset}: {ending:?}");
+    let model = Checkpoint::load(Path::new(&ending.model.expect("a model"))).expect("loads");
+    Told { events, model }
+}
+
+/// MACs of a model, as it would be cut.
+fn macs(model: &Checkpoint) -> u64 {
+    cost::total(model.spec(), &model.masks, &Fractions::dense(model.spec()))
+        .expect("cost")
+        .macs
+}
+
+fn dense_macs(told: &Told) -> u64 {
+    let started = told.events.iter().find_map(|e| {
+        if let Event::Started { dense, .. } = e {
+            Some(dense.macs)
+        } else {
+            None
+        }
+    });
+    started.expect("started")
+}
+
+#[test]
+fn rivals_meet_their_budget_with_the_densities_they_found() {
+    for (preset, trials) in [
+        ("uniform-fashion", 1),
+        ("random-fashion", 6),
+        ("amc-fashion", 6),
+        ("greedy-fashion", 26),
+    ] {
+        let trials_key = if preset == "amc-fashion" {
+            "method.search.trials"
+        } else {
+            "method.trials"
+        };
+        let told = tell(preset, &[(trials_key, &trials.to_string()), ("method.images", "60")], 2);
+        let kept = macs(&told.model) as f64 / dense_macs(&told) as f64;
+        assert!(kept <= 0.25 && kept > 0.15, "{preset} keeps {kept}");
+        assert!(told.model.masks.is_empty(), "{preset}: filters are cut, not masked");
+        let seen = told.trials();
+        assert!(
+            !seen.is_empty() && seen.len() <= trials,
+            "{preset}: {} trials",
+            seen.len()
+        );
+        infer::compile(&told.model, &Options::default()).expect("runs on the engine");
+    }
+}
+
+#[test]
+fn densities_that_were_found_are_what_the_run_is_worth() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let run = |preset: &str, changes: &[(&str, &str)]| {
+        let experiment = small(preset, changes);
+        let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {});
+        ending.expect("runs")
+    };
+    let own = [("method.grid", "[0.2, 0.5, 1.0]"), ("seed", "3")];
+    let gated = run("fbs-fashion", &own).model.expect("a model");
+    let ending = run(
+        "densities-fashion",
+        &[
+            ("start", &gated),
+            ("method.search.trials", "12"),
+            ("method.images", "50"),
+        ],
+    );
+    let model = ending.model.clone().expect("a model");
+    let header = Checkpoint::load(Path::new(&model)).expect("loads").header;
+    let config = format!("{}/config.toml", ending.run);
+    let config = Experiment::load(&config, &[]).expect("an experiment");
+    assert_eq!(
+        (config.seed, config.split_seed()),
+        (0, 3),
+        "what the gates have not learned from is searched on"
+    );
+    let found = header.gate_densities;
+    assert_eq!(found.len(), 8, "{found:?}");
+    assert_eq!(
+        header.metrics.len(),
+        2 * 3 + 2,
+        "three densities and those found, on two splits"
+    );
+    let of = |split: &str| {
+        let mut metrics = header.metrics.iter().filter(|m| m.split == split);
+        metrics.find(|m| m.gates == found).expect("measured")
+    };
+    assert_eq!(
+        (ending.valid_top1, ending.test_top1, ending.macs),
+        (Some(of("valid").top1), Some(of("test").top1), Some(of("valid").macs))
+    );
+    // Measured again by the command line: the same numbers.
+    let eval = std::process::Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .args(["eval", &model, "--density", "found", "--json"])
+        .output()
+        .expect("starts");
+    let line: serde_json::Value = serde_json::from_slice(&eval.stdout).expect("one line");
+    assert_eq!(line["density"], "found");
+    assert_eq!(line["gates"].as_array().map(Vec::len), Some(8));
+    assert_eq!(line["top1"].as_f64().map(|v| v as f32), ending.test_top1);
+    assert_eq!(line["macs"].as_u64(), Some(of("test").macs));
+}
+
+#[test]
+fn a_budget_in_milliseconds_is_met_by_tables_and_the_result_is_timed() {
+    let changes = [
+        ("method.target", "{ unit = \"ms\", times = 1.2 }"),
+        ("method.trials", "3"),
+        ("method.images", "60"),
+        ("model.width", "0.25"),
+    ];
+    let told = tell("random-fashion", &changes, 1);
+    let search = told.events.iter().find_map(|e| match e {
+        Event::Search(start) => Some(start.clone()),
+        _ => None,
+    });
+    let search = search.expect("searches");
+    assert_eq!(search.unit, Unit::Ms);
+    assert!((search.budget * 1.2 - search.whole).abs() < 1e-9 * search.whole);
+    assert!(
+        told.trials()
+            .iter()
+            .all(|t| t.spent > 0.0 && t.spent <= search.budget * (1.0 + 1e-9))
+    );
+    assert!(macs(&told.model) < dense_macs(&told));
+    let timed = |e: &Event| matches!(e, Event::Phase { name, .. } if name.starts_with("timed: "));
+    assert_eq!(told.events.iter().filter(|e| timed(e)).count(), 1);
+}
+
+#[test]
+fn a_search_that_is_stopped_keeps_its_best_as_it_was_judged() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let changes = [("method.images", "80"), ("method.calibration", "20")];
+    let experiment = small("random-fashion", &changes);
+    let control = Control::default();
+    let mut best = None;
+    let ending = execute(&experiment, &place(dir.path(), 2), &control, &mut |s| {
+        if let Event::Trial(t) = &s.event {
+            if t.verdict == Verdict::Best {
+                best = Some(t.top1);
+            }
+            if t.number == 6 {
+                control.stop();
+            }
+        }
+    })
+    .expect("runs");
+    assert_eq!(ending.outcome, Outcome::Cancelled, "{ending:?}");
+    let kept = Path::new(&ending.run).join("models/latest.safetensors");
+    let model = Checkpoint::load(&kept).expect("the best so far");
+    assert!(model.header.metrics.is_empty(), "what was recorded is of another model");
+    let dataset = data::open("fashion-mnist", &mut |_| Ok(())).expect("bundled");
+    let valid = valid_split(&model.header, &dataset).expect("splits").valid;
+    let indices = data::spread(&valid, 80);
+    let mut pixels = Vec::new();
+    batch::fill(&dataset.train, &indices, None, &model.header.normalization, &mut pixels);
+    let mut engine = infer::compile(
+        &model,
+        &Options {
+            batch: 80,
+            ..Options::default()
+        },
+    )
+    .expect("compiles");
+    let mut tally = infer::Tally::new(model.spec());
+    tally.add(engine.run(&pixels), batch::labels(&dataset.train, &indices).into_iter());
+    assert_eq!(Some(tally.top1()), best);
+}
+
+#[test]
+fn a_search_that_accepts_everything_is_said_in_the_log() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let changes = [
+        ("start", "bundled"),
+        ("method.search.trials", "60"),
+        ("method.search.start_acceptance", "0.99"),
+        ("method.search.cooling_floor", "1.0"),
+        ("method.search.window", "4"),
+        ("method.images", "20"),
+    ];
+    let experiment = small("densities-fashion", &changes);
+    let control = Control::default();
+    let mut said = Vec::new();
+    execute(&experiment, &place(dir.path(), 2), &control, &mut |s| match &s.event {
+        Event::Warning { text } => said.push(text.clone()),
+        Event::Trial(t) if t.number == 50 => control.stop(),
+        _ => {}
+    })
+    .expect("runs");
+    assert_eq!(said, ["search densities: accepts everything"]);
+}
+
+#[test]
+fn a_stop_in_a_later_round_leaves_the_model_of_the_round_before() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let changes = [
+        ("method.search.trials", "10"),
+        ("method.images", "50"),
+        ("method.tolerance", "1.0"),
+    ];
+    let experiment = small("autocompress-macs-fashion", &changes);
+    let control = Control::default();
+    let (mut searches, mut round) = (0, None);
+    let ending = execute(&experiment, &place(dir.path(), 2), &control, &mut |s| match &s.event {
+        Event::Search(_) => searches += 1,
+        Event::Epoch { top1, macs, .. } if searches == 1 => round = Some((*macs, *top1)),
+        Event::Trial(_) if searches == 2 => control.stop(),
+        _ => {}
+    })
+    .expect("runs");
+    assert_eq!((ending.outcome, searches), (Outcome::Cancelled, 2), "{ending:?}");
+    let best = Path::new(&ending.run).join("models/best.safetensors");
+    let model = Checkpoint::load(&best).expect("the round's model");
+    let [metric] = &model.header.metrics[..] else {
+        panic!("{:?}", model.header.metrics)
+    };
+    assert_eq!(Some((metric.macs, metric.top1)), round);
+    assert_eq!(macs(&model), metric.macs);
+}
+
+#[test]
+fn slimming_cuts_the_smallest_scales_to_the_budget() {
+    let told = tell(
+        "slimming-fashion",
+        &[("method.sparse.epochs", "1"), ("method.passes", "2")],
+        2,
+    );
+    let kept = macs(&told.model) as f64 / dense_macs(&told) as f64;
+    assert!(kept <= 0.25 && kept > 0.15, "{kept}");
+    assert!(told.model.masks.is_empty());
+}
+
+#[test]
+fn admm_prunes_one_dimension_after_the_other_to_the_budget() {
+    let told = tell(
+        "admm-fashion",
+        &[("method.admm.epochs", "3"), ("method.admm.every", "1")],
+        2,
+    );
+    let kept = macs(&told.model) as f64 / dense_macs(&told) as f64;
+    assert!(kept <= 0.26 && kept > 0.12, "{kept}");
+    let residuals = |e: &Event| match e {
+        Event::Residuals { update, layers } => {
+            Some((*update, layers[0].dimension, layers.iter().all(|l| l.value.is_finite())))
+        }
+        _ => None,
+    };
+    let said: Vec<_> = told.events.iter().filter_map(residuals).collect();
+    let expected = [Dimension::Filter, Dimension::Column]
+        .map(|d| [1, 2, 3].map(|update| (update, d, true)))
+        .concat();
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn autocompress_rounds_rise_to_the_target_and_trials_do_not_depend_on_threads() {
+    let changes = [
+        ("method.target", "{ unit = \"weights\", times = 3.0 }"),
+        ("method.round", "2.0"),
+        ("method.tolerance", "1.0"),
+        ("method.images", "60"),
+        ("method.search.trials", "10"),
+        ("method.search.samples", "3"),
+        ("method.admm.epochs", "1"),
+        ("method.purify.passes", "0"),
+    ];
+    let told = tell("autocompress-fashion", &changes, 1);
+    let searches: Vec<_> = told
+        .events
+        .iter()
+        .filter_map(|e| if let Event::Search(s) = e { Some(s) } else { None })
+        .collect();
+    assert_eq!(searches.len(), 2, "2, then 3 times less");
+    assert!(searches.iter().all(|s| s.unit == Unit::Weights));
+    assert!((searches[0].budget / searches[0].whole - 0.5).abs() < 1e-6);
+    for trial in told.trials() {
+        assert!(trial.densities.iter().all(|d| *d > 0.0 && *d <= 1.0));
+    }
+    let first: Vec<Trial> = told.trials().into_iter().take(10).collect();
+    assert!(
+        first.iter().all(|t| t.spent <= searches[0].budget),
+        "no trial exceeds its round's budget"
+    );
+    assert!(first.iter().any(|t| t.verdict == Verdict::Best));
+    let weights = |model: &Checkpoint| -> usize {
+        let masked = model.masks.iter().map(|(name, m)| (name, m.count()));
+        let masked: std::collections::BTreeMap<_, _> = masked.collect();
+        let arrays = model
+            .weights
+            .iter()
+            .filter_map(|(name, a)| Some((name.strip_suffix(".weight")?.to_owned(), a)));
+        arrays
+            .map(|(name, a)| masked.get(&name).copied().unwrap_or(a.data.len()))
+            .sum()
+    };
+    assert!(
+        weights(&told.model) as f64 <= searches[0].whole / 3.0 * 1.001,
+        "{}",
+        weights(&told.model)
+    );
+    for (name, mask) in &told.model.masks {
+        let data = &told.model.weights[&format!("{name}.weight")].data;
+        let columns = mask.columns.len();
+        let dead = (0..data.len()).filter(|i| !mask.keeps(i / columns, i % columns));
+        assert!(
+            dead.into_iter().all(|i| data[i] == 0.0),
+            "{name}: zeros stayed zero in retraining"
+        );
+    }
+    assert_eq!(tell("autocompress-fashion", &changes, 2).trials(), told.trials());
+}
+
+/// Presets with their shortest settings, one for each way of pruning.
+const WAYS: [(&str, &[(&str, &str)]); 8] = [
+    ("uniform-fashion", &[("method.dimensions", "[\"filter\", \"column\"]")]),
+    (
+        "random-fashion",
+        &[("method.trials", "3"), ("method.dimensions", "[\"channel\"]")],
+    ),
+    ("greedy-fashion", &[("method.trials", "26")]),
+    ("amc-fashion", &[("method.search.trials", "4")]),
+    ("slimming-fashion", &[("method.sparse.epochs", "1")]),
+    ("admm-fashion", &[("method.admm.epochs", "1")]),
+    ("autocompress-fashion", ROUNDS),
+    ("autocompress-elements-fashion", ROUNDS),
+];
+
+const ROUNDS: &[(&str, &str)] = &[
+    ("method.target", "{ unit = \"weights\", times = 3.0 }"),
+    ("method.round", "2.0"),
+    ("method.tolerance", "1.0"),
+    ("method.search.trials", "6"),
+    ("method.search.samples", "3"),
+    ("method.admm.epochs", "1"),
+    ("method.purify.search.trials", "8"),
+    ("method.purify.retrain.epochs", "1"),
+];
+
+#[test]
+fn what_every_method_leaves_says_the_same_masked_and_cut_in_burn_and_in_the_engine() {
+    for (preset, changes) in WAYS {
+        let few = [("method.images", "60")];
+        let few = if ["slimming-fashion", "admm-fashion"].contains(&preset) {
+            &few[..0]
+        } else {
+            &few
+        };
+        let model = tell(preset, &[few, changes].concat(), 2).model;
+        let cut = prune::cut(&model).expect("cuts").checkpoint;
+        let x: Vec<f32> = (0..2 * 28 * 28).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+        let engine = |m: &Checkpoint| {
+            let options = Options {
+                batch: 2,
+                ..Options::default()
+            };
+            let mut engine = infer::compile(m, &options).expect("compiles");
+            engine.run(&x).logits.to_vec()
+        };
+        let want = burn(&model, &x);
+        let size = want.iter().fold(1.0f32, |most, v| most.max(v.abs()));
+        for (what, got) in [
+            ("masked, engine", engine(&model)),
+            ("cut, engine", engine(&cut)),
+            ("cut, burn", burn(&cut, &x)),
+        ] {
+            let worst = want
+                .iter()
+                .zip(&got)
+                .fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+            assert!(worst <= 1e-5 * size, "{preset}, {what}: {worst} of {size}");
+        }
+    }
+}
+
+/// Logits by burn, with the norms that were kept.
+fn burn(model: &Checkpoint, x: &[f32]) -> Vec<f32> {
+    let device = DeviceName::Flex.open().expect("opens");
+    let net = Net::new(Arc::new(model.spec().clone()), &model.weights, &device).expect("a net");
+    let [c, h, w] = model.spec().input;
+    let input = Tensor::<4>::from_data(TensorData::new(x.to_vec(), [x.len() / (c * h * w), c, h, w]), &device);
+    let pass = Pass {
+        groups: &[vec![]],
+        norms: Norms::Kept(&model.stats_at(Density::FULL)),
+        dropout: None,
+    };
+    let out = net.forward(&net.params, input, &pass).expect("forward");
+    out.logits.to_data().try_to_vec().expect("floats")
+}
+
+#[test]
+fn locks_hold_in_every_round_and_in_purification() {
+    let locks = "[{ layer = \"conv2\" }, { layer = \"conv3\", dimension = \"filter\", density = 0.5 }]";
+    let told = tell(
+        "autocompress-fashion",
+        &[ROUNDS, &[("method.images", "60"), ("method.locks", locks)]].concat(),
+        2,
+    );
+    let mut searches = Vec::new();
+    for event in &told.events {
+        match event {
+            Event::Search(start) => searches.push((start.clone(), Vec::new())),
+            Event::Trial(trial) => searches.last_mut().expect("a search").1.push(trial.clone()),
+            _ => {}
+        }
+    }
+    assert_eq!(searches.len(), 3, "two rounds and purification");
+    for (round, (start, trials)) in searches.iter().enumerate() {
+        for (i, site) in start.sites.iter().enumerate() {
+            let held = match (site.name.as_str(), site.dimension) {
+                ("conv2", _) => Some(1.0),
+                // It was brought there in the first round.
+                ("conv3", Dimension::Filter) => Some(if round == 0 { 0.5 } else { 1.0 }),
+                _ => None,
+            };
+            assert_eq!(start.held[i], held, "{}: {}", start.name, site.name);
+            let is = |t: &Trial| held.is_none_or(|held| t.densities[i] == held);
+            assert!(trials.iter().all(is), "{}: {}", start.name, site.name);
+        }
+    }
+    let filters = |name: &str| told.model.weights[&format!("{name}.weight")].shape[0];
+    let dense = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.12).expect("builds");
+    let whole = |name: &str| dense.shapes().expect("shapes")[dense.find(name).expect("there")][0];
+    assert_eq!(filters("conv2"), whole("conv2"));
+    assert_eq!(filters("conv3"), whole("conv3").div_ceil(2));
+}
+
+#[test]
+fn what_is_held_while_a_round_searches_stays_held_and_what_is_refused_changes_nothing() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let all = [ROUNDS, &[("method.images", "60"), ("method.retrain.epochs", "1")]].concat();
+    let experiment = small("autocompress-fashion", &all);
+    let control = Control::default();
+    let mut events = Vec::new();
+    execute(&experiment, &place(dir.path(), 2), &control, &mut |s| {
+        let begun = events.iter().any(|e| matches!(e, Event::Search(_)));
+        if let Event::Trial(t) = &s.event
+            && t.number == 1
+            && events.iter().filter(|e| matches!(e, Event::Search(_))).count() == 1
+        {
+            control.steer(Steer::Budget { most: 1.0 });
+            control.steer(Steer::Lock { site: 2, density: 0.75 });
+        }
+        if begun && matches!(&s.event, Event::Search(_)) {
+            control.stop();
+        }
+        events.push(s.event.clone());
+    })
+    .expect("runs");
+    let why = events.iter().find_map(|e| match e {
+        Event::Refused { steer, why } => Some((steer.clone(), why.clone())),
+        _ => None,
+    });
+    let (refused, why) = why.expect("refused");
+    assert_eq!(refused, Steer::Budget { most: 1.0 });
+    assert!(why.contains("nearest that can"), "{why}");
+    let steered: Vec<_> = events.iter().filter(|e| matches!(e, Event::Steered(_))).collect();
+    assert_eq!(steered, [&Event::Steered(Steer::Lock { site: 2, density: 0.75 })]);
+    let starts: Vec<_> = events
+        .iter()
+        .filter_map(|e| if let Event::Search(s) = e { Some(s) } else { None })
+        .collect();
+    let [first, second] = &starts[..] else {
+        panic!("{}", starts.len())
+    };
+    assert_eq!(first.held, []);
+    let same = |s: &Site| (&s.name, s.dimension) == (&first.sites[2].name, first.sites[2].dimension);
+    let held: Vec<Option<f32>> = second.sites.iter().map(|s| same(s).then_some(1.0)).collect();
+    assert_eq!(second.held, held);
+    let line = serde_json::to_string(&Event::Refused {
+        steer: refused,
+        why: "x".into(),
+    })
+    .expect("writes");
+    assert_eq!(line, r#"{"event":"refused","steer":"budget","most":1.0,"why":"x"}"#);
+    let back: Event = serde_json::from_str(&line).expect("reads");
+    assert!(matches!(
+        back,
+        Event::Refused {
+            steer: Steer::Budget { most: 1.0 },
+            ..
+        }
+    ));
+}
+
+#[test]
+fn what_is_asked_of_a_search_that_is_over_is_refused() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let changes = [("method.images", "60"), ("method.retrain.epochs", "1")];
+    let control = Control::default();
+    let mut refused = Vec::new();
+    let ending = execute(
+        &small("uniform-fashion", &changes),
+        &place(dir.path(), 2),
+        &control,
+        &mut |s| match &s.event {
+            // Its only one.
+            Event::Trial(_) => control.steer(Steer::Budget { most: 1e6 }),
+            Event::Refused { why, .. } => refused.push(why.clone()),
+            Event::Steered(_) => panic!("followed"),
+            _ => {}
+        },
+    )
+    .expect("runs");
+    assert_eq!(
+        (ending.outcome, refused),
+        (Outcome::Finished, vec!["the search is over".to_owned()])
+    );
+}
+
+#[test]
+fn filters_go_by_the_score_that_is_set() {
+    let shared = [("method.trials", "1"), ("method.images", "60")];
+    let dir = tempfile::tempdir().expect("temp dir");
+    let start = tell(
+        "uniform-fashion",
+        &[&shared[..], &[("method.target.times", "1.2")]].concat(),
+        2,
+    )
+    .model;
+    let path = dir.path().join("start.safetensors");
+    start.save(&path).expect("saves");
+    let mut seen = Vec::new();
+    for score in ["l1", "l2", "norm-scale", "taylor", "geometric-median", "random"] {
+        let quoted = format!("{score:?}");
+        let changes = [
+            ("start", path.to_str().expect("a path")),
+            ("method.score", &quoted),
+            ("method.target.times", "2.0"),
+        ];
+        let told = tell("uniform-fashion", &[&shared[..], &changes].concat(), 2);
+        assert!(macs(&told.model) <= dense_macs(&told) / 2, "{score}");
+        seen.push(told.trials()[0].top1);
+    }
+    // One network, one density for all: what differs is which filters are left.
+    seen.sort_by(f32::total_cmp);
+    seen.dedup();
+    assert!(seen.len() >= 3, "{seen:?}");
+    let changes = [
+        ("method.score", "\"norm-scale\""),
+        ("model.arch", "\"lenet5\""),
+        ("model.width", "1.0"),
+        ("train.epochs", "8"),
+    ];
+    let refused = small("uniform-fashion", &changes);
+    let refused = execute(&refused, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
+    let text = refused.reason.clone().unwrap_or_default();
+    assert!(
+        refused.bad_input && text.contains("no norm with a scale"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn an_agent_with_the_guaranteed_reward_has_no_budget_and_weighs_error_by_work() {
+    let changes = [
+        ("method.reward", "\"accuracy-guaranteed\""),
+        ("method.search.trials", "6"),
+        ("method.images", "60"),
+    ];
+    let told = tell("amc-fashion", &changes, 2);
+    for t in told.trials() {
+        let expected = -(1.0 - f64::from(t.top1)) * (t.macs as f64).ln();
+        assert!((f64::from(t.reward) - expected).abs() < 1e-4, "{t:?}");
+    }
+    assert!(told.trials().iter().any(|t| t.macs > dense_macs(&told) / 4));
+}
+
+#[test]
+fn densities_are_searched_within_milliseconds_too() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let changes = [
+        ("start", "bundled"),
+        ("method.target", "{ unit = \"ms\", times = 1.5 }"),
+        ("method.search.trials", "4"),
+        ("method.search.samples", "2"),
+        ("method.images", "20"),
+        ("method.locks", "[{ layer = \"conv0\" }]"),
+    ];
+    let timed = |e: &Event| matches!(e, Event::Phase { name, .. } if name.starts_with("timed: "));
+    let control = Control::default();
+    let mut events = Vec::new();
+    execute(
+        &small("densities-fashion", &changes),
+        &place(dir.path(), 1),
+        &control,
+        &mut |s| {
+            // What follows measures all densities on all images.
+            if timed(&s.event) {
+                control.stop();
+            }
+            events.push(s.event.clone());
+        },
+    )
+    .expect("runs");
+    assert!(events.iter().any(timed), "the result is timed");
+    let start = events.iter().find_map(|e| {
+        if let Event::Search(s) = e {
+            Some(s.clone())
+        } else {
+            None
+        }
+    });
+    let start = start.expect("a search");
+    assert_eq!(start.unit, Unit::Ms);
+    assert!((start.budget * 1.5 - start.whole).abs() < 1e-9 * start.whole);
+    for event in &events {
+        if let Event::Trial(t) = event {
+            assert!(t.spent > 0.0 && t.spent <= start.budget * (1.0 + 1e-9), "{t:?}");
+            assert_eq!(t.densities[0], 1.0);
+        }
+    }
+}
+
+#[test]
+fn a_round_that_is_taken_back_leaves_the_best_model_alone() {
+    let changes = [
+        // Training that changes nothing: what is cut off is lost.
+        ("method.admm.lr", "1e-9"),
+        ("method.retrain", "{ epochs = 2, lr = 1e-9 }"),
+        ("method.target", "{ unit = \"macs\", times = 20.0 }"),
+        ("method.round", "1.2"),
+        ("method.tolerance", "0.05"),
+        ("method.images", "60"),
+        ("method.search.trials", "4"),
+        ("method.search.samples", "2"),
+        ("method.purify.passes", "0"),
+        ("train.epochs", "4"),
+    ];
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut events = Vec::new();
+    let ending = execute(
+        &small("autocompress-macs-fashion", &changes),
+        &place(dir.path(), 2),
+        &Control::default(),
+        &mut |s| events.push(s.event.clone()),
+    )
+    .expect("runs");
+    let back = |e: &&Event| matches!(e, Event::Warning { text } if text.contains("taken back"));
+    assert_eq!(events.iter().filter(back).count(), 1, "{ending:?}");
+    let best = Checkpoint::load(&Path::new(&ending.run).join("models/best.safetensors")).expect("the best");
+    assert_eq!(
+        Some(macs(&best)),
+        ending.macs,
+        "as many as the last round that was good"
+    );
+}
+
+#[test]
+fn single_weights_are_pruned_to_the_count() {
+    let changes = [
+        ("method.target", "{ unit = \"weights\", times = 4.0 }"),
+        ("method.round", "4.0"),
+        ("method.purify.passes", "0"),
+        ("method.tolerance", "1.0"),
+        ("method.images", "60"),
+        ("method.search.trials", "6"),
+        ("method.search.samples", "2"),
+        ("method.admm.epochs", "1"),
+    ];
+    let told = tell("autocompress-elements-fashion", &changes, 2);
+    // What fell off whole was cut, so the share is of the network it began with.
+    let whole = told
+        .events
+        .iter()
+        .find_map(|e| if let Event::Search(s) = e { Some(s.whole) } else { None });
+    let weights = told.model.weights.iter().filter(|(name, _)| name.ends_with(".weight"));
+    let alive: usize = weights.map(|(_, a)| a.data.iter().filter(|w| **w != 0.0).count()).sum();
+    let kept = alive as f64 / whole.expect("a search");
+    assert!(kept <= 0.25 && kept > 0.2, "{kept}");
+}
+
+#[test]
+fn gates_on_a_slimmed_network_leave_its_cuts_alone() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let slim = tell("uniform-fashion", &[("method.trials", "1"), ("method.images", "60")], 2).model;
+    let path = dir.path().join("slim.safetensors");
+    slim.save(&path).expect("saves");
+    let changes = [
+        ("start", path.to_str().expect("a path")),
+        ("method.kind", "fbs"),
+        ("method.grid", "[0.5, 1.0]"),
+        ("method.calibration", "100"),
+    ];
+    let all: Vec<(String, String)> = changes
+        .iter()
+        .chain(&[
+            ("data.limit", "300"),
+            ("data.valid", "100"),
+            ("train.epochs", "1"),
+            ("train.batch", "50"),
+            ("train.lr", "0.0001"),
+        ])
+        .map(|(k, v)| ((*k).into(), (*v).into()))
+        .collect();
+    let experiment = Experiment::load("smoke", &all).expect("preset");
+    let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
+    assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+    let gated = Checkpoint::load(Path::new(&ending.model.expect("a model"))).expect("loads");
+    assert!(gated.is_gated());
+    for (name, array) in slim.weights.iter().filter(|(name, _)| name.ends_with(".weight")) {
+        assert_eq!(gated.weights[name].shape, array.shape, "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_pruned_is_refused_in_one_line() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let refuse = |preset: &str, changes: &[(&str, &str)]| {
+        let experiment = small(preset, changes);
+        let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
+        assert_eq!(
+            (ending.outcome, ending.bad_input),
+            (Outcome::Failed, true),
+            "{ending:?}"
+        );
+        ending.reason.expect("a reason")
+    };
+    let untrained = refuse(
+        "uniform-fashion",
+        &[("train.lr", "1e-12"), ("model.width", "0.06"), ("train.epochs", "1")],
+    );
+    assert!(untrained.contains("hardly better than chance"), "{untrained}");
+    let other = tell("uniform-fashion", &[("method.trials", "1"), ("method.images", "60")], 2).model;
+    let path = dir.path().join("other.safetensors");
+    other.save(&path).expect("saves");
+    let start = path.to_str().expect("a path").to_owned();
+    let times = ("method.target", "{ unit = \"macs\", times = 1e6 }");
+    for preset in ["uniform-fashion", "greedy-fashion"] {
+        let far = refuse(preset, &[("start", &start), times]);
+        assert!(far.contains("cannot be met") && far.contains("nearest"), "{far}");
+    }
+    let lock = |text: &str| {
+        refuse(
+            "uniform-fashion",
+            &[("start", &start), ("method.images", "60"), ("method.locks", text)],
+        )
+    };
+    let gone = lock("[{ layer = \"conv9\" }]");
+    assert!(
+        gone.contains("conv9, which m-cifarnet does not have; expected one of conv0,"),
+        "{gone}"
+    );
+    let nothing = (
+        "method.locks".to_owned(),
+        "[{ layer = \"conv1\", density = 0.0 }]".to_owned(),
+    );
+    let nothing = Experiment::load("uniform-fashion", &[nothing]).expect_err("no filters");
+    let nothing = format!("{nothing:#}");
+    assert!(
+        nothing.contains("method.locks holds layer conv1 at a density of 0"),
+        "{nothing}"
+    );
+}
