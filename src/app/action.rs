@@ -63,8 +63,7 @@ pub enum Action {
 pub struct Words {
     /// On the button and in the menu.
     pub label: String,
-    /// On hover.
-    pub tooltip: String,
+    pub(crate) tooltip: String,
 }
 
 impl Action {
@@ -194,7 +193,7 @@ impl Action {
     }
 
     /// Whether it can be done now.
-    pub fn is_possible(self, store: &RunStore, state: &UiState) -> bool {
+    pub(crate) fn is_possible(self, store: &RunStore, state: &UiState) -> bool {
         let status = store.current().map(|r| r.status);
         match self {
             Self::Train => state.draft.check().is_ok(),
@@ -208,7 +207,7 @@ impl Action {
     }
 
     /// Does it: changes the window's state, or asks the engine.
-    pub fn perform(self, ctx: &egui::Context, store: &RunStore, state: &mut UiState) -> Option<Command> {
+    pub(crate) fn perform(self, ctx: &egui::Context, store: &RunStore, state: &mut UiState) -> Option<Command> {
         if !self.is_possible(store, state) {
             return None;
         }
@@ -290,7 +289,7 @@ pub fn set_density(store: &RunStore, state: &mut UiState, percent: u32) -> Optio
 }
 
 /// Moves one gate to a percentage within the open model's range, and asks about that.
-pub fn set_gate(store: &RunStore, state: &mut UiState, gate: usize, percent: u32) -> Option<Command> {
+pub(crate) fn set_gate(store: &RunStore, state: &mut UiState, gate: usize, percent: u32) -> Option<Command> {
     let [low, high] = range(store)?;
     let density = Density::percent(percent.clamp(1, 100)).ok()?.clamp(low, high);
     let mut asked = state.asked.clone();
@@ -299,7 +298,7 @@ pub fn set_gate(store: &RunStore, state: &mut UiState, gate: usize, percent: u32
 }
 
 /// Moves all gates to what was asked before, and the slider to their mean.
-pub fn set_question(store: &RunStore, state: &mut UiState, question: Question) -> Option<Command> {
+pub(crate) fn set_question(store: &RunStore, state: &mut UiState, question: Question) -> Option<Command> {
     let [low, high] = range(store)?;
     state.density = Density::percent((question.mean() * 100.0).round() as u32)
         .ok()?

@@ -9,28 +9,22 @@ use std::time::{Duration, Instant};
 /// A busy machine takes its time to find out; who cancels faster than this gets a field to type a path into, and can leave it.
 const TOO_SOON: Duration = Duration::from_millis(800);
 
-/// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Chosen {
-    /// A file.
+pub(crate) enum Chosen {
     File(PathBuf),
-    /// Closed without one.
     Nothing,
-    /// There is no dialog here.
     NoDialog,
 }
 
-/// What it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// To choose a file that is there.
     Open,
     /// To choose where to save, with a name to begin with.
     Save(String),
 }
 
-/// A dialog that is open.
-pub struct Dialog {
+pub(crate) struct Dialog {
     answer: Receiver<Chosen>,
 }
 
@@ -39,7 +33,7 @@ impl Dialog {
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub fn open(purpose: Purpose, wake: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+    pub(crate) fn open(purpose: Purpose, wake: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let (say, answer) = bounded(1);
         std::thread::Builder::new().name("file dialog".into()).spawn(move || {
             let began = Instant::now();
@@ -78,7 +72,7 @@ impl Dialog {
     }
 
     /// The answer, once there is one.
-    pub fn answer(&self) -> Option<Chosen> {
+    pub(crate) fn answer(&self) -> Option<Chosen> {
         match self.answer.try_recv() {
             Ok(chosen) => Some(chosen),
             Err(crossbeam_channel::TryRecvError::Empty) => None,

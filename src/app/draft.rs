@@ -25,7 +25,7 @@ fn start_of(from: &ModelRef) -> String {
 }
 
 /// The model that an experiment starts from.
-pub fn model_of(start: &str) -> ModelRef {
+pub(crate) fn model_of(start: &str) -> ModelRef {
     match start {
         "bundled" => ModelRef::Bundled,
         path => ModelRef::File(path.into()),
@@ -46,7 +46,7 @@ fn on_its_images(preset: &str, open: &OpenModel) -> Result<Experiment> {
 ///
 /// # Errors
 /// No model is open, or it has no gates.
-pub fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<Experiment> {
+pub(crate) fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<Experiment> {
     let open = store.open.as_ref().context("no model is open")?;
     if open.header.spec.gates().is_empty() {
         bail!("the open model has no gates: choose a preset that searches weights instead");
@@ -67,7 +67,8 @@ pub fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<Experim
 }
 
 /// What a fork from the window does.
-pub const FORK: &str = "Go on from here in a new run, with a seed of its own; `secateur fork` takes other settings too";
+pub(crate) const FORK: &str =
+    "Go on from here in a new run, with a seed of its own; `secateur fork` takes other settings too";
 
 /// Another way on from an event of a run: the same settings, other draws.
 pub fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experiment) -> Command {
@@ -87,7 +88,7 @@ pub fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experiment) -
 ///
 /// # Errors
 /// No model is open.
-pub fn gates_on(cut: &Path, store: &RunStore, state: &mut UiState) -> Result<()> {
+pub(crate) fn gates_on(cut: &Path, store: &RunStore, state: &mut UiState) -> Result<()> {
     let open = store.open.as_ref().context("no model is open")?;
     let mut draft = on_its_images(GATES, open)?;
     draft.start = Some(cut.to_string_lossy().into_owned());

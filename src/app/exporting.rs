@@ -12,13 +12,13 @@ use std::path::PathBuf;
 use view::frontier::Source;
 
 /// The open model at these densities.
-pub fn open_at(store: &RunStore, densities: &[Density]) -> Option<Saving> {
+pub(crate) fn open_at(store: &RunStore, densities: &[Density]) -> Option<Saving> {
     let open = store.open.as_ref()?;
     Some(saving(&open.name, open.from.clone(), densities.to_vec()))
 }
 
 /// The model of a point of the frontier, if there is one to be had.
-pub fn of_source(store: &RunStore, source: &Source) -> Option<Saving> {
+pub(crate) fn of_source(store: &RunStore, source: &Source) -> Option<Saving> {
     match source {
         Source::Recorded(density) => open_at(store, &[*density]),
         Source::Measured(question) => open_at(store, &question.densities),
@@ -37,7 +37,7 @@ pub fn of_source(store: &RunStore, source: &Source) -> Option<Saving> {
 }
 
 /// The model and the gates' densities of a trial that decides nothing else.
-pub fn gates_of(run: &RunState, search: usize, number: u64) -> Option<(ModelRef, Vec<Density>)> {
+pub(crate) fn gates_of(run: &RunState, search: usize, number: u64) -> Option<(ModelRef, Vec<Density>)> {
     let start = run.experiment.start.as_deref()?;
     if !matches!(run.experiment.method, Method::Densities(_)) {
         return None;

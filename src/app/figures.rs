@@ -7,7 +7,7 @@ use egui::{ColorImage, DragValue, Ui};
 use plots::{Figure, Style, png, svg, table};
 
 /// Paints the button with its menu. `figure` is asked for only when something is done with it.
-pub fn figure_menu(ui: &mut Ui, name: &str, state: &mut UiState, figure: impl FnOnce() -> Figure) {
+pub(crate) fn figure_menu(ui: &mut Ui, name: &str, state: &mut UiState, figure: impl FnOnce() -> Figure) {
     let button = egui::Button::new("…")
         .min_size(egui::vec2(22.0, 22.0))
         .frame_when_inactive(false);

@@ -50,7 +50,6 @@ pub struct FrameTimes {
     pub resident_mb: Option<[f64; 2]>,
 }
 
-/// Where the bench stands.
 const LOADING: u8 = 0;
 const TALKING: u8 = 1;
 const RESTING: u8 = 2;
@@ -68,7 +67,7 @@ struct Times {
 }
 
 /// Times frames until it is over.
-pub struct Stopwatch {
+pub(crate) struct Stopwatch {
     made: Instant,
     began: Instant,
     stage: Arc<AtomicU8>,
@@ -76,13 +75,12 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// A frame begins.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.began = Instant::now();
     }
 
     /// A frame ends. True when there is nothing more to time.
-    pub fn stop(&mut self, store: &RunStore) -> bool {
+    pub(crate) fn stop(&mut self, store: &RunStore) -> bool {
         let now = Instant::now();
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         times

@@ -41,7 +41,7 @@ fn shape(typed: &str) -> Result<Option<[usize; 3]>, String> {
 }
 
 /// Paints the form. It closes by importing or by being left.
-pub fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState, commands: &mut Vec<Command>) {
     let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
     let mut done = false;
     let input = shape(&entry.input);

@@ -123,7 +123,7 @@ impl Layouts {
     }
 
     /// The layout on screen as it was at first.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.tree = self.now.tree();
     }
 }

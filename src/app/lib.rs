@@ -2,24 +2,24 @@
 //! Knows nothing of tensors or kernels; the only files it writes are those its user saves, and where panels stood.
 
 pub mod action;
-pub mod dialog;
+pub(crate) mod dialog;
 pub mod draft;
-pub mod exporting;
+pub(crate) mod exporting;
 pub mod figures;
-pub mod frame_times;
+pub(crate) mod frame_times;
 pub mod import;
 pub mod layout;
 pub mod memory;
 pub mod overlay;
 pub mod panels;
-pub mod panes;
-pub mod react;
-pub mod share_bar;
+pub(crate) mod panes;
+pub(crate) mod react;
+pub(crate) mod share_bar;
 pub mod shell;
 pub mod state;
 pub mod theme;
 pub mod toasts;
-pub mod top_bar;
+pub(crate) mod top_bar;
 pub mod widgets;
 
 pub use frame_times::{FrameTimes, bench_frame};
@@ -66,7 +66,6 @@ pub fn open(options: OpenOptions) -> Result<()> {
     }))
 }
 
-/// Earlier runs that are listed.
 const EARLIER: usize = 60;
 
 /// Makes the app once the window stands.
@@ -98,15 +97,13 @@ fn run(make: Make) -> Result<()> {
         .map_err(|e| anyhow!("cannot open a window: {e}; is there a display, and libGL?"))
 }
 
-/// The window's side of everything.
-pub struct App {
+pub(crate) struct App {
     session: Session,
     state: UiState,
     /// An open file dialog, and what is to be saved with it.
     dialog: Option<(Dialog, Option<Saving>)>,
     /// How long a wake may wait, in milliseconds; shared with the threads that wake.
     patience: Arc<AtomicU64>,
-    /// Where the window is remembered.
     memory: Option<PathBuf>,
     is_dark: bool,
     bench: Option<frame_times::Stopwatch>,
@@ -117,7 +114,7 @@ impl App {
     ///
     /// # Errors
     /// The system gives no more threads, or a built-in preset cannot be read.
-    pub fn new(ctx: &egui::Context, options: &OpenOptions) -> Result<Self> {
+    pub(crate) fn new(ctx: &egui::Context, options: &OpenOptions) -> Result<Self> {
         theme::apply(ctx);
         let patience = Arc::new(AtomicU64::new(EAGER_MILLIS));
         let (ring, wait) = (ctx.clone(), patience.clone());

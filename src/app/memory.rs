@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Marks {
-    /// Starred.
-    pub stars: BTreeSet<String>,
+    pub(crate) stars: BTreeSet<String>,
     /// Left out of plots.
     pub hidden: BTreeSet<String>,
     /// Notes.
@@ -32,12 +31,11 @@ pub struct Memory {
     pub layouts: Layouts,
     /// Marks of runs.
     pub marks: Marks,
-    /// How figures are saved.
-    pub figure_style: Style,
+    pub(crate) figure_style: Style,
     /// On a dark surface; none follows the system.
     pub dark: Option<bool>,
     /// Whether the opening card was seen.
-    pub welcomed: bool,
+    pub(crate) welcomed: bool,
 }
 
 /// Where it is kept: the system's folder for settings. None where there is no home.

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 const SHOWN: usize = 12;
 
 /// Paints whatever lies over the window.
-pub fn overlay_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn overlay_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     match state.overlay.take() {
         Some(Overlay::Palette(typed, at)) => palette_ui(ui, typed, at, store, state, commands),
         Some(Overlay::Help) => help_ui(ui, state),

@@ -9,8 +9,7 @@ use egui::{Color32, Rect, RichText, Stroke, Ui, Visuals, vec2};
 use egui_tiles::{Behavior, SimplificationOptions, TabState, TileId, Tiles, UiResponse};
 use lab::{Command, RunStore};
 
-/// Paints tiles.
-pub struct Panes<'a> {
+pub(crate) struct Panes<'a> {
     /// What is known.
     pub store: &'a RunStore,
     /// What the window remembers.

@@ -7,9 +7,8 @@ use super::widgets;
 use egui::accesskit::{Action, ActionData};
 use egui::{EventFilter, Key, Rect, Response, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
 
-/// What it shows.
 #[derive(Clone, Copy, Debug)]
-pub struct ShareBar<'a> {
+pub(crate) struct ShareBar<'a> {
     /// Its name for those who cannot see it.
     pub name: &'a str,
     /// What can be moved, 0 to 1.
@@ -18,26 +17,21 @@ pub struct ShareBar<'a> {
     pub filled: f32,
     /// Another share to compare with, as a tick.
     pub tick: Option<f32>,
-    /// Whether it can be moved.
-    pub is_movable: bool,
+    pub(crate) is_movable: bool,
     /// The color of the filled part.
     pub fill: egui::Color32,
 }
 
-/// Where it was moved.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Moved {
-    /// While it is being dragged.
+pub(crate) enum Moved {
     On(f32),
-    /// Let go, or stepped.
     To(f32),
 }
 
 /// The least share it can be dragged to.
 const LEAST: f32 = 0.01;
 
-/// Paints it within `rect`.
-pub fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> (Response, Option<Moved>) {
+pub(crate) fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> (Response, Option<Moved>) {
     let p = palette(ui);
     let sense = if bar.is_movable {
         Sense::click_and_drag()

@@ -33,7 +33,7 @@ use view::volume::VolumeView;
 use view::{Curves, ModelView};
 
 /// Density asked for when a model opens, in percent.
-pub const FIRST_PERCENT: u32 = 50;
+pub(crate) const FIRST_PERCENT: u32 = 50;
 
 /// A panel of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -176,8 +176,7 @@ pub struct FrontierUi {
 }
 
 impl FrontierUi {
-    /// Moves a wish's line.
-    pub fn set_wish(&mut self, kind: Dragged, value: f64) {
+    pub(crate) fn set_wish(&mut self, kind: Dragged, value: f64) {
         match kind {
             Dragged::Below => self.wish.below = Some(value),
             Dragged::Most => self.wish.most = Some(value),
@@ -262,13 +261,10 @@ pub struct ImportEntry {
     pub data: String,
 }
 
-/// What the model panel shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ModelTable {
-    /// Shapes and costs.
+pub(crate) enum ModelTable {
     #[default]
     Shapes,
-    /// Measured times by width.
     Times,
 }
 
@@ -277,24 +273,23 @@ pub enum ModelTable {
 pub struct RunsUi {
     /// Words that a run must have.
     pub filter: String,
-    /// Only starred ones.
-    pub only_starred: bool,
+    pub(crate) only_starred: bool,
     /// Also those that are left out of plots.
-    pub shows_hidden: bool,
+    pub(crate) shows_hidden: bool,
     /// Stars, hidden ones, notes, colors.
     pub marks: Marks,
     /// The chosen colors again, by number, for those that draw.
     pub colors: BTreeMap<RunId, usize>,
     /// The run whose note is being written.
-    pub noting: Option<String>,
+    pub(crate) noting: Option<String>,
     /// Run folders of earlier days, newest first.
     pub earlier: Vec<Earlier>,
     /// Run folders that were thrown away.
     pub gone: BTreeSet<PathBuf>,
     /// The run whose log has a slider, and the event where that stands.
-    pub looking_back: Option<(RunId, u64)>,
+    pub(crate) looking_back: Option<(RunId, u64)>,
     /// A folder that the system shall show; whoever does it takes it.
-    pub to_open: Option<PathBuf>,
+    pub(crate) to_open: Option<PathBuf>,
     /// A folder that shall be moved to the trash; whoever does it takes it.
     pub to_trash: Option<PathBuf>,
 }
@@ -345,7 +340,7 @@ pub enum Overlay {
 }
 
 /// The heat map as it lies on the graphics card, and what it was made from.
-pub struct HeatTexture {
+pub(crate) struct HeatTexture {
     /// The values it shows, row by row.
     pub cells: Vec<Vec<f32>>,
     /// On a dark surface.
@@ -377,11 +372,9 @@ pub struct UiState {
     /// What the heat map shows.
     pub heat: Heat,
     /// Channels by falling value instead of by number.
-    pub sort_channels: bool,
-    /// The heat map's picture.
-    pub heat_texture: Option<HeatTexture>,
-    /// How curves are shown.
-    pub curve_options: CurveOptions,
+    pub(crate) sort_channels: bool,
+    pub(crate) heat_texture: Option<HeatTexture>,
+    pub(crate) curve_options: CurveOptions,
     /// Which curve stands beside the loss.
     pub beside: Beside,
     /// Thinned curves.
@@ -392,16 +385,13 @@ pub struct UiState {
     pub frontier: FrontierUi,
     /// How validation images are shown.
     pub images: ImageOptions,
-    /// Their pictures.
-    pub atlas: Option<Atlas>,
+    pub(crate) atlas: Option<Atlas>,
     /// The picture of the image that is looked at.
-    pub look_texture: Option<(Arc<Thumb>, egui::TextureHandle)>,
-    /// What saliency is shown of.
-    pub saliency_of: Of,
-    /// The open model's table.
-    pub model_table: Option<(Arc<OpenModel>, ModelView)>,
+    pub(crate) look_texture: Option<(Arc<Thumb>, egui::TextureHandle)>,
+    pub(crate) saliency_of: Of,
+    pub(crate) model_table: Option<(Arc<OpenModel>, ModelView)>,
     /// Whether it leaves out what has no weights.
-    pub only_layers: bool,
+    pub(crate) only_layers: bool,
     /// The point of the frontier whose layers are shown instead of the open model's.
     pub pick: Option<Source>,
     /// The layer that was clicked, in whichever panel.
@@ -419,25 +409,22 @@ pub struct UiState {
     /// A path being typed, if any.
     pub path_entry: Option<PathEntry>,
     /// Set when a file dialog is wanted; whoever shows it resets it.
-    pub wants_dialog: bool,
+    pub(crate) wants_dialog: bool,
     /// What shall be saved, wherever its user says; whoever asks takes it.
     pub saving: Option<Saving>,
     /// What shall be written where; whoever writes takes it.
     pub writing: Option<(PathBuf, Content)>,
-    /// Jobs whose end was said.
-    pub jobs_seen: usize,
+    pub(crate) jobs_seen: usize,
     /// Channels that are active in a smaller share of images can be cut.
     pub rare: f32,
     /// What searches cover, and the trials it was counted from.
     pub volume: (Vec<(RunId, u64)>, Option<VolumeView>),
     /// Whether the heat map shows the chosen layer class by class.
     pub by_class: bool,
-    /// What the model panel shows.
-    pub model_shows: ModelTable,
-    /// How figures are saved.
-    pub figure_style: Style,
+    pub(crate) model_shows: ModelTable,
+    pub(crate) figure_style: Style,
     /// Set when the window shall close.
-    pub wants_quit: bool,
+    pub(crate) wants_quit: bool,
 }
 
 impl UiState {
@@ -499,7 +486,7 @@ impl UiState {
 
 impl UiState {
     /// Takes an experiment as the new draft.
-    pub fn take_draft(&mut self, draft: Experiment, preset: String) {
+    pub(crate) fn take_draft(&mut self, draft: Experiment, preset: String) {
         self.base = draft.clone();
         self.draft = draft;
         self.preset = preset;
@@ -510,7 +497,7 @@ impl UiState {
     ///
     /// # Errors
     /// There is no such preset.
-    pub fn take_changed(&mut self, draft: Experiment, preset: &str) -> anyhow::Result<()> {
+    pub(crate) fn take_changed(&mut self, draft: Experiment, preset: &str) -> anyhow::Result<()> {
         self.take_draft(Experiment::load(preset, &[])?, preset.to_owned());
         self.draft = draft;
         Ok(())

@@ -15,17 +15,16 @@ pub struct Palette {
     /// Hairlines and outlines.
     pub edge: Color32,
     /// Empty part of a bar, and what stands behind a field.
-    pub trough: Color32,
+    pub(crate) trough: Color32,
     /// Text.
     pub text: Color32,
     /// Captions and units.
     pub weak: Color32,
     /// What can be changed, and what is measured now.
-    pub accent: Color32,
+    pub(crate) accent: Color32,
     /// The accent as a wash behind text.
-    pub accent_soft: Color32,
-    /// Text on the accent.
-    pub on_accent: Color32,
+    pub(crate) accent_soft: Color32,
+    pub(crate) on_accent: Color32,
     /// Lines of a plot's grid.
     pub grid: Color32,
     /// Went well.
@@ -106,33 +105,28 @@ const DARK: Palette = Palette {
     ],
 };
 
-/// Corner radius of panels.
-pub const TILE_RADIUS: u8 = 6;
+pub(crate) const TILE_RADIUS: u8 = 6;
 /// Corner radius of widgets and bars.
-pub const RADIUS: u8 = 4;
+pub(crate) const RADIUS: u8 = 4;
 /// Space between panels and around them.
-pub const GAP: f32 = 6.0;
-/// Space inside a panel.
-pub const PAD: i8 = 12;
+pub(crate) const GAP: f32 = 6.0;
+pub(crate) const PAD: i8 = 12;
 /// Height of the bar at the top.
-pub const TOP_BAR: f32 = 46.0;
-/// Height of a panel's title.
-pub const TAB_BAR: f32 = 30.0;
+pub(crate) const TOP_BAR: f32 = 46.0;
+pub(crate) const TAB_BAR: f32 = 30.0;
 /// Side of a cell of small text: rows of tables and heat maps.
-pub const ROW: f32 = 20.0;
+pub(crate) const ROW: f32 = 20.0;
 /// The window's size when it opens.
 pub const WINDOW: [f32; 2] = [1400.0, 900.0];
 /// The window never gets smaller.
 pub const WINDOW_LEAST: [f32; 2] = [1120.0, 680.0];
-/// Seconds a notice stays.
-pub const TOAST_SECS: f64 = 12.0;
-/// Width of a notice.
-pub const TOAST_WIDTH: f32 = 380.0;
+pub(crate) const TOAST_SECS: f64 = 12.0;
+pub(crate) const TOAST_WIDTH: f32 = 380.0;
 /// Width of a line in a plot.
-pub const LINE: f32 = 1.8;
+pub(crate) const LINE: f32 = 1.8;
 
 /// How much of its color a line keeps that stands behind its smoothed self.
-pub const FAINT: f32 = 0.28;
+pub(crate) const FAINT: f32 = 0.28;
 
 /// The colors of the surface that `ui` is on.
 pub fn palette(ui: &Ui) -> &'static Palette {

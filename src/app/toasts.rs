@@ -21,7 +21,7 @@ pub struct Toast {
 pub struct Toasts {
     shown: Vec<Toast>,
     /// Lines of [`lab::RunStore::notices_total`] that were shown.
-    pub notices_seen: u64,
+    pub(crate) notices_seen: u64,
     /// Runs whose end was shown, and how often each had been resumed before it.
     pub endings_seen: Vec<(record::RunId, u32)>,
 }
@@ -75,7 +75,6 @@ impl Toasts {
     }
 }
 
-/// True when it was dismissed.
 fn toast_ui(ui: &mut Ui, toast: &Toast) -> bool {
     let p = palette(ui);
     let color = if toast.is_error { p.bad } else { p.good };

@@ -13,8 +13,7 @@ use record::Status;
 use record::experiment::PRESETS;
 use view::runs;
 
-/// Paints it.
-pub fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     menu(ui, store, state, commands);
     ui.add_space(4.0);
     layouts(ui, state);

@@ -93,8 +93,7 @@ pub fn caption(ui: &mut Ui, text: &str, term: &str) -> Response {
     }
 }
 
-/// Small, quiet text.
-pub fn quiet(ui: &mut Ui, text: impl Into<String>) -> Response {
+pub(crate) fn quiet(ui: &mut Ui, text: impl Into<String>) -> Response {
     let weak = palette(ui).weak;
     ui.label(RichText::new(text).font(theme::small()).color(weak))
 }
@@ -111,7 +110,7 @@ pub fn widest<'a>(ui: &Ui, words: impl Iterator<Item = &'a str>) -> f32 {
 }
 
 /// Small, quiet text that never takes a second line; hovering shows what was cut off.
-pub fn quiet_line(ui: &mut Ui, text: &str) -> Response {
+pub(crate) fn quiet_line(ui: &mut Ui, text: &str) -> Response {
     let weak = palette(ui).weak;
     ui.add(egui::Label::new(RichText::new(text).font(theme::small()).color(weak)).truncate())
 }
@@ -138,7 +137,7 @@ pub fn bar(ui: &Ui, rect: Rect, share: f32, fill: Color32, trough: Color32) {
 }
 
 /// A row: what it is, a bar, and the number in words. Hovering explains it.
-pub fn bar_row(ui: &mut Ui, name: &str, term: &str, share: f32, words: &str) -> Response {
+pub(crate) fn bar_row(ui: &mut Ui, name: &str, term: &str, share: f32, words: &str) -> Response {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, format!("{name}: {words}")));
@@ -195,7 +194,7 @@ pub fn empty(ui: &mut Ui, what: &str, todo: &str) {
 }
 
 /// A button that begins something: filled with the accent.
-pub fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
+pub(crate) fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
     let p = palette(ui);
     let button = egui::Button::new(RichText::new(text).color(p.on_accent))
         .fill(p.accent)
@@ -214,7 +213,7 @@ pub fn choice<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, options: &[(T, &s
 }
 
 /// The heat scale with words at its ends, the lower end on the left whichever way the row runs.
-pub fn heat_legend(ui: &mut Ui, low: &str, high: &str) {
+pub(crate) fn heat_legend(ui: &mut Ui, low: &str, high: &str) {
     let ends = if ui.layout().prefer_right_to_left() {
         [high, low]
     } else {
@@ -242,7 +241,7 @@ pub fn dot(ui: &mut Ui, color: Color32) {
 }
 
 /// A star to click: filled or not.
-pub fn star(ui: &mut Ui, is_filled: bool) -> Response {
+pub(crate) fn star(ui: &mut Ui, is_filled: bool) -> Response {
     let (rect, response) = ui.allocate_exact_size(vec2(18.0, 18.0), Sense::click());
     let p = palette(ui);
     let color = if is_filled || response.hovered() || response.has_focus() {
@@ -270,7 +269,7 @@ pub fn star(ui: &mut Ui, is_filled: bool) -> Response {
 }
 
 /// A round patch of color that can be chosen.
-pub fn swatch(ui: &mut Ui, color: Color32, is_chosen: bool) -> Response {
+pub(crate) fn swatch(ui: &mut Ui, color: Color32, is_chosen: bool) -> Response {
     let (rect, response) = ui.allocate_exact_size(vec2(18.0, 18.0), Sense::click());
     ui.painter().circle_filled(rect.center(), 6.0, color);
     if is_chosen || response.hovered() || response.has_focus() {

@@ -18,7 +18,6 @@ const IMAGE: [usize; 3] = [1, 28, 28];
 const IMAGES: usize = 1000;
 const CLASSES: usize = 10;
 
-/// Different trials that take turns.
 const TRIALS: u64 = 8;
 
 /// What to time.

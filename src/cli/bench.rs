@@ -15,7 +15,7 @@ use train::device::DeviceName;
 use train::net::NormStatistics;
 
 #[derive(clap::Args)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// infer, train, search, frame, stream or answer
     pub task: String,
     /// A network of the zoo
@@ -78,7 +78,7 @@ struct Line<'a, R> {
     row: R,
 }
 
-pub fn bench(args: &BenchArgs) -> Done {
+pub(crate) fn bench(args: &BenchArgs) -> Done {
     let kernel = kernel(args).or_bad_input()?;
     if args.task == "stream" {
         return super::stream::stream(args.events, args.events_per_second, args.seconds, args.json);

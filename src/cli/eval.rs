@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use train::net::{Net, Norms, Pass};
 
 #[derive(clap::Args)]
-pub struct EvalArgs {
+pub(crate) struct EvalArgs {
     /// A model file
     model: PathBuf,
     /// fashion-mnist, or a path to images
@@ -160,7 +160,7 @@ struct Measured {
     images_per_s: f64,
 }
 
-pub fn eval(args: &EvalArgs) -> Done {
+pub(crate) fn eval(args: &EvalArgs) -> Done {
     let model = Checkpoint::load(&args.model).or_bad_input()?;
     let densities = densities(args, &model).or_bad_input()?;
     let split = [Split::Train, Split::Valid, Split::Test]

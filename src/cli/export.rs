@@ -10,7 +10,7 @@ use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
-pub struct ExportArgs {
+pub(crate) struct ExportArgs {
     /// A model file
     model: PathBuf,
     /// The file to write: .onnx, .safetensors or .bpk
@@ -26,7 +26,7 @@ pub struct ExportArgs {
     json: Json,
 }
 
-pub fn export(args: &ExportArgs) -> Done {
+pub(crate) fn export(args: &ExportArgs) -> Done {
     Format::of(&args.to).or_bad_input()?;
     let model = Checkpoint::load(&args.model).or_bad_input()?;
     let density = args.density.map(Density::fraction).transpose().or_bad_input()?;

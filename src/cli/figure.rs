@@ -19,7 +19,7 @@ use view::volume::volume;
 use view::{layers, saliency};
 
 #[derive(clap::Args)]
-pub struct FigureArgs {
+pub(crate) struct FigureArgs {
     /// Run folders, or their names under --runs
     #[arg(required = true, value_name = "RUN")]
     runs_shown: Vec<PathBuf>,
@@ -92,7 +92,7 @@ enum Cost {
     Ms,
 }
 
-pub fn figure(args: &FigureArgs) -> Done {
+pub(crate) fn figure(args: &FigureArgs) -> Done {
     let mut store = open(&args.runs_shown, &args.runs).or_bad_input()?;
     call(&mut store, &args.names).or_bad_input()?;
     let style = style(args).or_bad_input()?;
@@ -107,7 +107,7 @@ pub fn figure(args: &FigureArgs) -> Done {
 }
 
 /// The runs in these folders as a store.
-pub fn open(shown: &[PathBuf], runs: &Path) -> Result<RunStore> {
+pub(crate) fn open(shown: &[PathBuf], runs: &Path) -> Result<RunStore> {
     let mut store = RunStore::default();
     for (i, run) in shown.iter().enumerate() {
         store.runs.push(replay(RunId(i as u32), &find(run, runs)?)?);

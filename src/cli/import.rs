@@ -11,7 +11,7 @@ use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
-pub struct ImportArgs {
+pub(crate) struct ImportArgs {
     /// .pt, .pth or .safetensors weights, an .onnx network, or a .bpk pack
     file: PathBuf,
     /// Whose weights a state dict holds: lenet5, m-cifarnet, vgg16, resnet18 or resnet50
@@ -36,7 +36,7 @@ pub struct ImportArgs {
     json: Json,
 }
 
-pub fn import(args: &ImportArgs) -> Done {
+pub(crate) fn import(args: &ImportArgs) -> Done {
     let options = Import {
         file: args.file.clone(),
         arch: args.arch.clone(),

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// A model file
     model: PathBuf,
     #[command(flatten)]
     json: Json,
 }
 
-pub fn inspect(args: &InspectArgs) -> Done {
+pub(crate) fn inspect(args: &InspectArgs) -> Done {
     let model = Checkpoint::load(&args.model).or_bad_input()?;
     let spec = model.spec();
     let shapes = spec.shapes().or_bad_input()?;

@@ -11,7 +11,7 @@ use serde_json::json;
 use std::path::Path;
 use train::device::DeviceName;
 
-pub fn devices(json: Json) -> Done {
+pub(crate) fn devices(json: Json) -> Done {
     for device in DeviceName::LOCAL {
         let line = device.probe();
         json.say(&line, || {
@@ -26,7 +26,7 @@ pub fn devices(json: Json) -> Done {
     Ok(0)
 }
 
-pub fn presets(json: Json) -> Done {
+pub(crate) fn presets(json: Json) -> Done {
     for (name, text) in PRESETS {
         let e = Experiment::parse(text, &[]).or_failed()?;
         let fact = json!({ "preset": name, "about": e.about, "method": e.method.kind(), "arch": e.model.arch, "width": e.model.width, "data": e.data.source });
@@ -35,7 +35,7 @@ pub fn presets(json: Json) -> Done {
     Ok(0)
 }
 
-pub fn runs(folder: &Path, json: Json) -> Done {
+pub(crate) fn runs(folder: &Path, json: Json) -> Done {
     for path in replay::list(folder).or_failed()? {
         let run = match replay::replay(RunId(0), &path) {
             Ok(run) => run,
@@ -66,7 +66,7 @@ pub fn runs(folder: &Path, json: Json) -> Done {
     Ok(0)
 }
 
-pub fn datasets(json: Json) -> Done {
+pub(crate) fn datasets(json: Json) -> Done {
     let fact = json!({ "dataset": bundled::NAME, "bundled": true, "train": 60_000, "test": 10_000, "classes": bundled::CLASSES.len(), "shape": [1, 28, 28] });
     json.say(&fact, || {
         format!(

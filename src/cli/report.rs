@@ -10,7 +10,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// Run folders, or their names under --runs
     #[arg(required = true, value_name = "RUN")]
     runs_shown: Vec<PathBuf>,
@@ -24,7 +24,7 @@ pub struct ReportArgs {
     json: Json,
 }
 
-pub fn report(args: &ReportArgs) -> Done {
+pub(crate) fn report(args: &ReportArgs) -> Done {
     check(&args.to).or_bad_input()?;
     let store = open(&args.runs_shown, &args.runs).or_bad_input()?;
     let text = html(&store);

@@ -39,7 +39,7 @@ impl PlaceArgs {
 }
 
 #[derive(clap::Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// A preset's name (see `secateur presets`) or file
     #[arg(required_unless_present = "sweep")]
     preset: Option<String>,
@@ -64,7 +64,7 @@ pub struct RunArgs {
     json: Json,
 }
 
-pub fn run(args: &RunArgs) -> Done {
+pub(crate) fn run(args: &RunArgs) -> Done {
     let mut changes = pairs(&args.set)?;
     if let Some(data) = &args.data {
         // Quoted, so that a path is never read as a number or a date.
@@ -101,7 +101,7 @@ pub fn run(args: &RunArgs) -> Done {
 }
 
 #[derive(clap::Args)]
-pub struct ResumeArgs {
+pub(crate) struct ResumeArgs {
     /// A run folder, or its name in --runs
     run: PathBuf,
     #[command(flatten)]
@@ -110,7 +110,7 @@ pub struct ResumeArgs {
     json: Json,
 }
 
-pub fn resume(args: &ResumeArgs) -> Done {
+pub(crate) fn resume(args: &ResumeArgs) -> Done {
     let place = args.place.open()?;
     let path = find(&args.run, &args.place.runs);
     let control = stoppable()?;
@@ -120,7 +120,7 @@ pub fn resume(args: &ResumeArgs) -> Done {
 }
 
 #[derive(clap::Args)]
-pub struct ForkArgs {
+pub(crate) struct ForkArgs {
     /// A run folder, or its name in --runs
     run: PathBuf,
     /// The last event that is taken over, by its `seq`; if not given, where the newest checkpoint stands
@@ -138,7 +138,7 @@ pub struct ForkArgs {
     json: Json,
 }
 
-pub fn fork(args: &ForkArgs) -> Done {
+pub(crate) fn fork(args: &ForkArgs) -> Done {
     let origin = replay::find(&args.run, &args.place.runs).or_bad_input()?;
     let mut changes = pairs(&args.set)?;
     if let Some(seed) = args.seed {
@@ -165,7 +165,7 @@ fn pairs(set: &[String]) -> Result<Vec<(String, String)>, super::Failure> {
 }
 
 /// A run folder by path, or by name in the folder of runs.
-pub fn find(run: &Path, runs: &Path) -> PathBuf {
+pub(crate) fn find(run: &Path, runs: &Path) -> PathBuf {
     let named = runs.join(run);
     if !run.exists() && named.is_dir() {
         named

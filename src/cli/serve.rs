@@ -7,7 +7,7 @@ use train::device::DeviceName;
 use train::remote;
 
 #[derive(clap::Args)]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Address to listen on; this machine alone unless told otherwise
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7171")]
     listen: String,
@@ -18,7 +18,7 @@ pub struct ServeArgs {
     json: Json,
 }
 
-pub fn serve(args: &ServeArgs) -> Done {
+pub(crate) fn serve(args: &ServeArgs) -> Done {
     let device = DeviceName::parse(&args.device).or_bad_input()?;
     let token = remote::token(|name| std::env::var(name).ok()).or_bad_input()?;
     let served = remote::Served::open(&device, &args.listen, token).or_bad_input()?;

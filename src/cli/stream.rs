@@ -42,7 +42,7 @@ struct Line {
     grown_mb: Option<f64>,
 }
 
-pub fn stream(events: u64, rate: u32, seconds: f64, json: Json) -> Done {
+pub(crate) fn stream(events: u64, rate: u32, seconds: f64, json: Json) -> Done {
     let dir = std::env::temp_dir().join(format!("secateur-stream-{}", std::process::id()));
     let done = measure(&dir, events, rate, seconds);
     drop(std::fs::remove_dir_all(&dir));

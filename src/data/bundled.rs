@@ -27,7 +27,6 @@ pub const CLASSES: [&str; 10] = [
 /// [`Dataset::checksum`] of these images: knows them again when they come from a folder.
 pub const CHECKSUM: u64 = 0x1e2e_04bb_9e91_c10b;
 
-/// Pairs of name and content.
 type Packed = [(&'static str, &'static [u8]); 2];
 
 const TRAIN: Packed = [

@@ -89,7 +89,7 @@ fn role(name: &str) -> Option<(&'static Layout, Role)> {
 }
 
 /// Whether a file of this name holds CIFAR training images.
-pub(super) fn is_train_name(name: &str) -> bool {
+pub(crate) fn is_train_name(name: &str) -> bool {
     matches!(role(name), Some((_, Role::Train)))
 }
 

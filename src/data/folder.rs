@@ -26,7 +26,6 @@ const MAX_NAMED: usize = 20;
 /// Longest side of a picture, in pixels: what a damaged header may claim at most.
 const MAX_SIDE: u32 = 16_384;
 
-/// One picture on disk.
 struct Picture {
     path: PathBuf,
     /// Relative to the data set's folder, with `/`: what messages call it.
@@ -34,7 +33,6 @@ struct Picture {
     label: u16,
 }
 
-/// What a picture's header says.
 #[derive(Clone, Copy, PartialEq)]
 struct Header {
     width: u32,

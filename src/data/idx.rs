@@ -14,7 +14,7 @@ use super::stream::{Content, Tick};
 use super::{Dataset, Images, OnProgress, Progress, Shape, numbered_classes};
 
 /// Whether a file of this name belongs to an IDX data set.
-pub(super) fn is_idx_name(name: &str) -> bool {
+pub(crate) fn is_idx_name(name: &str) -> bool {
     name.ends_with("-ubyte") || name.ends_with("-ubyte.gz")
 }
 

@@ -24,7 +24,7 @@ pub use open::open;
 pub use split::{Split, Splits, mixed, split, spread};
 
 /// The most pixel bytes one data set may hold in memory; more is refused before anything is allocated.
-pub const MAX_BYTES: u64 = 4 << 30;
+pub(crate) const MAX_BYTES: u64 = 4 << 30;
 
 /// Size of one image, in the order in which its bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ pub struct Progress {
 }
 
 /// Is told the progress. An error stops the work and comes back from it unchanged: this is how a caller cancels.
-pub type OnProgress<'a> = dyn FnMut(Progress) -> Result<()> + 'a;
+pub(crate) type OnProgress<'a> = dyn FnMut(Progress) -> Result<()> + 'a;
 
 /// Names for classes that have none: "0", "1", …
 pub(crate) fn numbered_classes(n: usize) -> Vec<String> {

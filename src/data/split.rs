@@ -92,14 +92,14 @@ pub fn split(dataset: &Dataset, seed: u64, n_valid: usize) -> Result<Splits> {
 
 /// Keeps draws with one seed but different ends apart.
 #[derive(Clone, Copy)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Valid = 1,
     Order = 2,
     Augment = 3,
 }
 
 /// One well-mixed number from three: the finalizer of SplitMix64 (Steele, Lea, Flood 2014), applied in a chain.
-pub(super) fn mix(words: [u64; 3]) -> u64 {
+pub(crate) fn mix(words: [u64; 3]) -> u64 {
     words.into_iter().fold(0, |hash, word| {
         let mut z = (hash ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -110,7 +110,7 @@ pub(super) fn mix(words: [u64; 3]) -> u64 {
 
 /// Fisher–Yates over a ChaCha stream. Written out because a library's shuffle may draw differently in its next version,
 /// and then a resumed run would not see the images it would have seen.
-pub(super) fn shuffle(seed: u64, items: &mut [u32]) {
+pub(crate) fn shuffle(seed: u64, items: &mut [u32]) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for last in (1..items.len()).rev() {
         let below = last as u128 + 1;

@@ -15,10 +15,10 @@ const CHUNK: usize = 1 << 20;
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
 /// Is told the fraction of one file that has been read; an error stops the reading.
-pub type Tick<'a> = dyn FnMut(f32) -> Result<()> + 'a;
+pub(crate) type Tick<'a> = dyn FnMut(f32) -> Result<()> + 'a;
 
 /// A file's content, unpacked if it is packed with gzip (told by its first bytes, not by its name).
-pub struct Content<'a> {
+pub(crate) struct Content<'a> {
     /// The file, as errors call it.
     pub name: &'a str,
     reader: Box<dyn Read + 'a>,
@@ -37,7 +37,7 @@ impl<'a> Content<'a> {
     ///
     /// # Errors
     /// When the first bytes cannot be read.
-    pub fn new(name: &'a str, mut input: impl BufRead + 'a, stored_bytes: u64) -> Result<Self> {
+    pub(crate) fn new(name: &'a str, mut input: impl BufRead + 'a, stored_bytes: u64) -> Result<Self> {
         let start = input.fill_buf().with_context(|| format!("{name}: cannot be read"))?;
         let packed = start.starts_with(&[0x1f, 0x8b]);
         let (reader, length): (Box<dyn Read>, _) = if packed {
@@ -58,7 +58,7 @@ impl<'a> Content<'a> {
     ///
     /// # Errors
     /// When the content ends before.
-    pub fn header<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub(crate) fn header<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut bytes = [0; N];
         let got = fill(&mut self.reader, &mut bytes, self.name)?;
         ensure!(
@@ -77,7 +77,7 @@ impl<'a> Content<'a> {
     ///
     /// # Errors
     /// When the content has fewer or more bytes, is damaged, or would not fit into memory; and those of `tick`.
-    pub fn rest(mut self, promised: u64, tick: &mut Tick) -> Result<Vec<u8>> {
+    pub(crate) fn rest(mut self, promised: u64, tick: &mut Tick) -> Result<Vec<u8>> {
         let name = self.name;
         ensure!(
             promised <= MAX_BYTES,
@@ -110,7 +110,7 @@ impl<'a> Content<'a> {
 ///
 /// # Errors
 /// When `reader` ends before or fails; and those of `tick`.
-pub fn exactly(reader: &mut dyn Read, promised: u64, name: &str, tick: &mut Tick) -> Result<Vec<u8>> {
+pub(crate) fn exactly(reader: &mut dyn Read, promised: u64, name: &str, tick: &mut Tick) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(first_capacity(promised));
     while (bytes.len() as u64) < promised {
         let start = bytes.len();
@@ -134,7 +134,7 @@ fn first_capacity(promised: u64) -> usize {
 }
 
 /// Fills `bytes` as far as the reader has some; returns how many. A packed stream that breaks off counts as its end.
-pub fn fill(reader: &mut dyn Read, bytes: &mut [u8], name: &str) -> Result<usize> {
+pub(crate) fn fill(reader: &mut dyn Read, bytes: &mut [u8], name: &str) -> Result<usize> {
     let mut got = 0;
     while got < bytes.len() {
         match reader.read(&mut bytes[got..]) {

@@ -14,11 +14,10 @@ use super::{Dataset, Images, Shape};
 /// Directions, half a turn in equal steps.
 const DIRECTIONS: u16 = 5;
 
-/// Thin and thick.
 const THICKNESSES: u16 = 2;
 
 /// Classes of every synthetic data set.
-pub const N_CLASSES: usize = (DIRECTIONS * THICKNESSES) as usize;
+pub(crate) const N_CLASSES: usize = (DIRECTIONS * THICKNESSES) as usize;
 
 /// What to draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,10 +26,8 @@ pub struct SyntheticConfig {
     pub seed: u64,
     /// 1 or 3 channels; sides of at least 8 pixels, so that directions can be told apart.
     pub shape: Shape,
-    /// Training images, labels in turn.
-    pub n_train: usize,
-    /// Test images, labels in turn.
-    pub n_test: usize,
+    pub(crate) n_train: usize,
+    pub(crate) n_test: usize,
     /// Half the width of the uniform noise on every pixel, of 255.
     pub noise: f32,
 }

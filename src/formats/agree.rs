@@ -34,7 +34,6 @@ impl Agreement {
     }
 }
 
-/// Images a run of either.
 const BATCH: usize = 8;
 
 /// Compares `onnx` to the engine at a density.

@@ -36,7 +36,7 @@ pub struct Imported {
 }
 
 /// What a reader of foreign files finds.
-pub(super) struct Found {
+pub(crate) struct Found {
     pub spec: NetSpec,
     pub weights: Weights,
     pub stats: NormStats,

@@ -9,13 +9,12 @@ use std::path::Path;
 use tract_onnx::pb::NodeProto;
 
 /// Stands in shapes for the number of images, which is not known.
-pub(super) const BATCH: i64 = i64::MIN;
+pub(crate) const BATCH: i64 = i64::MIN;
 
-/// Most numbers that are joined.
 const LONGEST_SHAPE: usize = 4096;
 
 /// Operators that are done here when all they read is known.
-pub(super) const FOLDED: [&str; 13] = [
+pub(crate) const FOLDED: [&str; 13] = [
     "Constant",
     "Identity",
     "Cast",
@@ -35,7 +34,7 @@ pub(super) const FOLDED: [&str; 13] = [
 ///
 /// # Errors
 /// A use of it that is not needed for networks.
-pub(super) fn fold(node: &NodeProto, inputs: &[&Constant], folder: Option<&Path>) -> Result<Constant> {
+pub(crate) fn fold(node: &NodeProto, inputs: &[&Constant], folder: Option<&Path>) -> Result<Constant> {
     if node.op_type == "Constant" {
         return literal(node, folder);
     }
@@ -138,7 +137,7 @@ fn with_shape(constant: Constant, shape: Vec<usize>) -> Constant {
 }
 
 /// Axes as an operator names them: an attribute before opset 13, then an input; from the end if negative.
-pub(super) fn axes(node: &NodeProto, second: Option<&Constant>, rank: usize) -> Result<Option<Vec<usize>>> {
+pub(crate) fn axes(node: &NodeProto, second: Option<&Constant>, rank: usize) -> Result<Option<Vec<usize>>> {
     let named = match (attribute(node, "axes"), second) {
         (Some(a), _) => a.ints.clone(),
         (None, Some(Constant::Ints(i))) => i.data.clone(),

@@ -7,9 +7,8 @@ use super::proto::{Graph, int, ints, one_float};
 use model::Array;
 use model::spec::Shift;
 
-/// One gate at one density.
 #[derive(Clone)]
-pub(super) struct Gate<'a> {
+pub(crate) struct Gate<'a> {
     pub name: &'a str,
     /// Whether the input may be negative.
     pub signed: bool,
@@ -25,7 +24,7 @@ pub(super) struct Gate<'a> {
 }
 
 /// Writes the gate: reads `x`, multiplies `y` (norm already done; with [`Shift::Eq1`] also β added). Returns the result's name.
-pub(super) fn write(graph: &mut Graph, gate: &Gate, x: &str, y: &str) -> String {
+pub(crate) fn write(graph: &mut Graph, gate: &Gate, x: &str, y: &str) -> String {
     let name = gate.name;
     let of = |what: &str| format!("{name}.{what}");
     let channels = gate.rho.data.len();

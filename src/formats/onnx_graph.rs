@@ -11,10 +11,10 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorPr
 const OLDEST_OPSET: i64 = 7;
 
 /// What the first output of a file needs.
-pub(super) struct Graph {
+pub(crate) struct Graph {
     /// In order.
     pub nodes: Vec<NodeProto>,
-    pub initializers: BTreeMap<String, TensorProto>,
+    pub(crate) initializers: BTreeMap<String, TensorProto>,
     pub input: String,
     /// Batch, channels, height, width, where they are fixed.
     pub shape: [Option<usize>; 4],
@@ -30,7 +30,7 @@ pub(super) struct Graph {
 ///
 /// # Errors
 /// Not ONNX, cut short, not one image in, a cycle, or a value that nothing gives.
-pub(super) fn load(bytes: &[u8]) -> Result<Graph> {
+pub(crate) fn load(bytes: &[u8]) -> Result<Graph> {
     let model = ModelProto::decode(bytes).context("not an ONNX file, or cut short")?;
     let graph = model.graph.context("not an ONNX file: it holds no graph")?;
     let opset = model
@@ -78,18 +78,17 @@ pub(super) fn load(bytes: &[u8]) -> Result<Graph> {
 }
 
 /// Whether operators of a domain are those of the standard.
-pub(super) fn is_standard(domain: &str) -> bool {
+pub(crate) fn is_standard(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
 }
 
 /// What a node is called: its name, or what it gives.
-pub(super) fn label(node: &NodeProto) -> &str {
+pub(crate) fn label(node: &NodeProto) -> &str {
     let output = node.output.first().map_or("?", String::as_str);
     if node.name.is_empty() { output } else { &node.name }
 }
 
-/// An attribute by name.
-pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+pub(crate) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|a| a.name == name)
 }
 

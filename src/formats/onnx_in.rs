@@ -20,7 +20,7 @@ use tract_onnx::pb::NodeProto;
 ///
 /// # Errors
 /// As [`load`]; a shape that is not known; one line naming every node that has no place here, with its operator.
-pub(super) fn read(path: &Path, input: Option<Shape>) -> Result<Found> {
+pub(crate) fn read(path: &Path, input: Option<Shape>) -> Result<Found> {
     let bytes = std::fs::read(path)?;
     let folder = path
         .parent()
@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path, input: Option<Shape>) -> Result<Found> {
 }
 
 /// As [`read`], from bytes; external data is looked for in `folder`.
-pub(super) fn from_bytes(bytes: &[u8], folder: Option<&Path>, input: Option<Shape>) -> Result<Found> {
+pub(crate) fn from_bytes(bytes: &[u8], folder: Option<&Path>, input: Option<Shape>) -> Result<Found> {
     let graph = load(bytes)?;
     let mut build = Build::new(&graph, folder, image_shape(&graph, input)?);
     for node in &graph.nodes {
@@ -64,7 +64,7 @@ fn image_shape(graph: &Graph, asked: Option<Shape>) -> Result<Shape> {
 
 /// What a name in the file stands for.
 #[derive(Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// The result of one of our nodes.
     Node {
         id: usize,
@@ -77,7 +77,7 @@ pub(super) enum Value {
 }
 
 /// A network that grows node by node.
-pub(super) struct Build<'a> {
+pub(crate) struct Build<'a> {
     pub graph: &'a Graph,
     folder: Option<&'a Path>,
     pub spec: NetSpec,
@@ -159,14 +159,13 @@ impl<'a> Build<'a> {
     ///
     /// # Errors
     /// More than any network has.
-    pub fn take_room(&mut self, n: usize) -> Result<()> {
+    pub(crate) fn take_room(&mut self, n: usize) -> Result<()> {
         let left = self.room.checked_sub(n);
         self.room = left.with_context(|| format!("more than {MOST_NUMBERS} numbers"))?;
         Ok(())
     }
 
-    /// What a name stands for.
-    pub fn value(&mut self, name: &str) -> Result<Value> {
+    pub(crate) fn value(&mut self, name: &str) -> Result<Value> {
         if let Some(value) = self.values.get(name) {
             return Ok(value.clone());
         }
@@ -180,7 +179,7 @@ impl<'a> Build<'a> {
     }
 
     /// How many names stand for node `id`.
-    pub fn aliases(&self, id: usize) -> usize {
+    pub(crate) fn aliases(&self, id: usize) -> usize {
         self.values
             .values()
             .filter(|v| matches!(v, Value::Node { id: of, .. } if *of == id))
@@ -188,7 +187,7 @@ impl<'a> Build<'a> {
     }
 
     /// Appends a node that reads `inputs`; gives its place.
-    pub fn push(&mut self, name: &str, op: Op, inputs: Vec<usize>) -> Result<usize> {
+    pub(crate) fn push(&mut self, name: &str, op: Op, inputs: Vec<usize>) -> Result<usize> {
         let mut name = clean(name);
         while self.names.contains(&name) {
             name.push('_');

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use tract_onnx::pb::NodeProto;
 
 /// Operators on images that have a place here.
-pub(super) const SUPPORTED: [&str; 24] = [
+pub(crate) const SUPPORTED: [&str; 24] = [
     "Conv",
     "BatchNormalization",
     "Relu",
@@ -44,7 +44,7 @@ pub(super) const SUPPORTED: [&str; 24] = [
 ///
 /// # Errors
 /// Why it cannot be expressed.
-pub(super) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
+pub(crate) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
     let name = label(node).to_owned();
     let (id, flat) = match node.op_type.as_str() {
         "Add" => return add(build, node),
@@ -194,7 +194,6 @@ fn bound(build: &mut Build, node: &NodeProto, at: usize, name: &str) -> Result<O
     Ok(value.filter(|v| v.abs() < f32::MAX))
 }
 
-/// One number for both axes.
 fn both(node: &NodeProto, name: &str, default: Option<usize>) -> Result<usize> {
     let Some(a) = attribute(node, name) else {
         return default.with_context(|| format!("without {name}"));

@@ -23,7 +23,6 @@ const OPSET: i64 = 17;
 /// Keys of the metadata: JSON lists of class names and of the normalization's means and deviations, then plain text.
 pub const ONNX_KEYS: [&str; 6] = ["classes", "mean", "std", "density", "method", "network"];
 
-/// Protobuf has no larger messages.
 const MOST_BYTES: usize = (2 << 30) - 1;
 
 /// The bytes of an ONNX file that computes what the engine computes at this density.

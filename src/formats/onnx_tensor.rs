@@ -11,20 +11,19 @@ use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 
 /// A value that is known without an image.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Constant {
+pub(crate) enum Constant {
     Floats(Array),
     Ints(Ints),
 }
 
-/// Whole numbers: shapes, axes, positions.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Ints {
+pub(crate) struct Ints {
     pub shape: Vec<usize>,
     pub data: Vec<i64>,
 }
 
 impl Constant {
-    pub fn shape(&self) -> &[usize] {
+    pub(crate) fn shape(&self) -> &[usize] {
         match self {
             Constant::Floats(a) => &a.shape,
             Constant::Ints(i) => &i.shape,
@@ -36,7 +35,7 @@ impl Constant {
 ///
 /// # Errors
 /// A kind of number that is not needed, a length that is not that of its shape, external data that is missing or elsewhere.
-pub(super) fn constant(tensor: &TensorProto, folder: Option<&Path>) -> Result<Constant> {
+pub(crate) fn constant(tensor: &TensorProto, folder: Option<&Path>) -> Result<Constant> {
     let dims = tensor.dims.iter().map(|&d| usize::try_from(d).ok());
     let shape: Option<Vec<usize>> = dims.collect();
     let shape = shape.with_context(|| format!("shape {:?}", tensor.dims))?;

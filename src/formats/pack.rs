@@ -14,7 +14,7 @@ const HEADER: &str = "secateur";
 ///
 /// # Errors
 /// As [`Checkpoint::to_bytes`].
-pub(super) fn to_bytes(model: &Checkpoint) -> Result<Vec<u8>> {
+pub(crate) fn to_bytes(model: &Checkpoint) -> Result<Vec<u8>> {
     let file = model.to_bytes()?;
     let (_, meta) = SafeTensors::read_metadata(&file)?;
     let header = meta
@@ -41,7 +41,7 @@ pub(super) fn to_bytes(model: &Checkpoint) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// Not a pack, not ours, or as [`Checkpoint::from_bytes`].
-pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint> {
+pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint> {
     let reader = Reader::from_bytes(Bytes::from_bytes_vec(bytes)).context("not a burn pack")?;
     let header = reader.metadata().get(HEADER).cloned();
     let header = header.context("a burn pack without the `secateur` header")?;

@@ -20,7 +20,7 @@ const LEGACY_PICKLES: usize = 5;
 ///
 /// # Errors
 /// One line with all such names; or a file that is cut short, or not from `torch.save`.
-pub(super) fn refuse_code(path: &Path) -> Result<()> {
+pub(crate) fn refuse_code(path: &Path) -> Result<()> {
     let mut file = BufReader::new(File::open(path)?);
     let called = if file.fill_buf()?.starts_with(b"PK") {
         of_zip(file)?
@@ -202,7 +202,6 @@ fn byte(from: &mut impl BufRead) -> Result<u8> {
     Ok(number(from, 1)? as u8)
 }
 
-/// A little-endian number.
 fn number(from: &mut impl BufRead, bytes: usize) -> Result<u64> {
     let mut buffer = [0; 8];
     from.read_exact(&mut buffer[..bytes])

@@ -10,14 +10,14 @@ use tract_onnx::pb::{StringStringEntryProto, type_proto};
 
 /// A graph that grows. Names that are taken get a mark, so use those that are returned.
 #[derive(Default)]
-pub(super) struct Graph {
+pub(crate) struct Graph {
     pub proto: GraphProto,
     taken: BTreeSet<String>,
 }
 
 impl Graph {
     /// An empty graph whose inputs and outputs will have these names.
-    pub fn with_ends(ends: &[&str]) -> Self {
+    pub(crate) fn with_ends(ends: &[&str]) -> Self {
         Self {
             taken: ends.iter().map(|&e| e.to_owned()).collect(),
             ..Self::default()
@@ -33,13 +33,13 @@ impl Graph {
     }
 
     /// A float32 constant.
-    pub fn floats(&mut self, name: &str, dims: &[usize], data: &[f32]) -> String {
+    pub(crate) fn floats(&mut self, name: &str, dims: &[usize], data: &[f32]) -> String {
         let raw = data.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(tensor(name, dims, DataType::Float, raw))
     }
 
     /// An int64 constant of one axis.
-    pub fn ints(&mut self, name: &str, data: &[i64]) -> String {
+    pub(crate) fn ints(&mut self, name: &str, data: &[i64]) -> String {
         let raw = data.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(tensor(name, &[data.len()], DataType::Int64, raw))
     }
@@ -54,7 +54,7 @@ impl Graph {
     }
 
     /// A node; returns the name of its output.
-    pub fn node<const N: usize>(
+    pub(crate) fn node<const N: usize>(
         &mut self,
         op: &str,
         name: &str,
@@ -67,7 +67,7 @@ impl Graph {
     }
 
     /// A node of several outputs; returns their names.
-    pub fn node_of<const N: usize, const M: usize>(
+    pub(crate) fn node_of<const N: usize, const M: usize>(
         &mut self,
         op: &str,
         name: &str,
@@ -81,7 +81,7 @@ impl Graph {
     }
 
     /// The node that gives an output of the graph.
-    pub fn end(&mut self, op: &str, output: &str, input: &str) {
+    pub(crate) fn end(&mut self, op: &str, output: &str, input: &str) {
         self.push(op, output, &[input], &[output.to_owned()], vec![]);
     }
 
@@ -107,8 +107,7 @@ fn tensor(name: &str, dims: &[usize], kind: DataType, raw_data: Vec<u8>) -> Tens
     }
 }
 
-/// An integer attribute.
-pub(super) fn int(name: &str, i: i64) -> AttributeProto {
+pub(crate) fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Int as i32,
@@ -117,8 +116,7 @@ pub(super) fn int(name: &str, i: i64) -> AttributeProto {
     }
 }
 
-/// A number as an attribute.
-pub(super) fn float(name: &str, f: f32) -> AttributeProto {
+pub(crate) fn float(name: &str, f: f32) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Float as i32,
@@ -128,7 +126,7 @@ pub(super) fn float(name: &str, f: f32) -> AttributeProto {
 }
 
 /// A list of integers as an attribute.
-pub(super) fn ints(name: &str, ints: &[usize]) -> AttributeProto {
+pub(crate) fn ints(name: &str, ints: &[usize]) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Ints as i32,
@@ -138,7 +136,7 @@ pub(super) fn ints(name: &str, ints: &[usize]) -> AttributeProto {
 }
 
 /// A tensor of one float as an attribute.
-pub(super) fn one_float(name: &str, v: f32) -> AttributeProto {
+pub(crate) fn one_float(name: &str, v: f32) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Tensor as i32,
@@ -148,7 +146,7 @@ pub(super) fn one_float(name: &str, v: f32) -> AttributeProto {
 }
 
 /// A float32 value of a graph, its first axis the batch, of any size.
-pub(super) fn batch_of(name: &str, dims: &[usize]) -> ValueInfoProto {
+pub(crate) fn batch_of(name: &str, dims: &[usize]) -> ValueInfoProto {
     let dim = |value| Dimension {
         denotation: String::new(),
         value: Some(value),
@@ -173,7 +171,7 @@ pub(super) fn batch_of(name: &str, dims: &[usize]) -> ValueInfoProto {
 }
 
 /// A line of a model's metadata.
-pub(super) fn property(key: &str, value: String) -> StringStringEntryProto {
+pub(crate) fn property(key: &str, value: String) -> StringStringEntryProto {
     StringStringEntryProto {
         key: key.to_owned(),
         value,

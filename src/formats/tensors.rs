@@ -20,7 +20,7 @@ const WRAPPERS: [&str; 6] = [
 ];
 
 /// One tensor, its numbers perhaps still in the file.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub shape: Vec<usize>,
     data: Data,
 }
@@ -31,7 +31,7 @@ enum Data {
 }
 
 /// The tensors of a file by name.
-pub(super) struct Tensors {
+pub(crate) struct Tensors {
     pub entries: BTreeMap<String, Entry>,
     /// Bytes of the file: no set of tensors can honestly hold more.
     file_bytes: u64,
@@ -42,7 +42,7 @@ impl Tensors {
     ///
     /// # Errors
     /// A damaged file, or one with pickled code.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let is_safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
         let entries = if is_safetensors {
             of_safetensors(path)
@@ -69,8 +69,7 @@ impl Tensors {
         self
     }
 
-    /// Shape of a tensor.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.entries.get(name).map(|e| &e.shape[..])
     }
 
@@ -78,7 +77,7 @@ impl Tensors {
     ///
     /// # Errors
     /// The named tensors are larger than the file.
-    pub fn check_size<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<()> {
+    pub(crate) fn check_size<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<()> {
         let mut bytes = 0u64;
         for entry in names.filter_map(|name| self.entries.get(name)) {
             bytes = bytes.saturating_add(match &entry.data {
@@ -98,7 +97,7 @@ impl Tensors {
     ///
     /// # Errors
     /// No such tensor, numbers that are not floating point, or a file that cannot be read.
-    pub fn floats(&self, name: &str) -> Result<Vec<f32>> {
+    pub(crate) fn floats(&self, name: &str) -> Result<Vec<f32>> {
         let entry = self.entries.get(name).with_context(|| format!("{name} is missing"))?;
         let (kind, bytes) = match &entry.data {
             Data::Bytes(dtype, bytes) => (*dtype, bytes.clone()),

@@ -12,8 +12,7 @@ use model::spec::{NetSpec, Op, Shape};
 use model::{Array, Weights, weights};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A network with its numbers.
-pub(super) struct Read {
+pub(crate) struct Read {
     pub spec: NetSpec,
     pub weights: Weights,
     pub stats: NormStats,
@@ -23,7 +22,7 @@ pub(super) struct Read {
 ///
 /// # Errors
 /// As [`spec_of`]; one line naming every tensor that is missing, of another shape, or not part of the network.
-pub(super) fn read(arch: &str, tensors: &Tensors, classes: Option<usize>, input: Option<Shape>) -> Result<Read> {
+pub(crate) fn read(arch: &str, tensors: &Tensors, classes: Option<usize>, input: Option<Shape>) -> Result<Read> {
     let spec = spec_of(arch, tensors, classes, input)?;
     let modules = modules(&spec, tensors);
     let mut find = Find {

@@ -12,7 +12,7 @@ use model::spec::{NetSpec, Op};
 use std::collections::BTreeMap;
 
 /// By node: the module its tensors are under. The first of the known names that is there; torchvision's if none is.
-pub(super) fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, String> {
+pub(crate) fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, String> {
     let mut feature = 0;
     let mut classifiers = numbered_classifiers(tensors).into_iter();
     let mut out = BTreeMap::new();
@@ -44,7 +44,7 @@ pub(super) fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, Str
 }
 
 /// Modules `classifier.N` that hold a matrix, in order.
-pub(super) fn numbered_classifiers(tensors: &Tensors) -> Vec<String> {
+pub(crate) fn numbered_classifiers(tensors: &Tensors) -> Vec<String> {
     let mut numbers: Vec<usize> = tensors
         .entries
         .iter()

@@ -16,7 +16,7 @@ fn stem_filters(arch: &str) -> usize {
 }
 
 /// The first convolution's names: torchvision's, then ours.
-pub(super) fn stem_names(arch: &str) -> [&'static str; 2] {
+pub(crate) fn stem_names(arch: &str) -> [&'static str; 2] {
     match arch {
         "vgg16" => ["features.0", "conv1_1"],
         "resnet18" | "resnet50" => ["conv1", "stem"],
@@ -28,7 +28,7 @@ pub(super) fn stem_names(arch: &str) -> [&'static str; 2] {
 ///
 /// # Errors
 /// No first convolution or no last linear layer by a known name, a class count or input other than asked for.
-pub(super) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, input: Option<Shape>) -> Result<NetSpec> {
+pub(crate) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, input: Option<Shape>) -> Result<NetSpec> {
     let weight = |name: &str| Some(format!("{name}.weight")).filter(|n| tensors.entries.contains_key(n));
     let stem = stem_names(arch).into_iter().find_map(weight);
     let stem = stem.with_context(|| {

@@ -12,7 +12,7 @@ use model::checkpoint::NormStats;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An image in the middle of the network.
-pub(super) type Walker = Mutex<(Worker, ImageOut)>;
+pub(crate) type Walker = Mutex<(Worker, ImageOut)>;
 
 fn open(walker: &Walker) -> MutexGuard<'_, (Worker, ImageOut)> {
     walker.lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,7 +82,6 @@ impl Engine {
         stats
     }
 
-    /// One action on every image.
     fn step(&mut self, n: usize, index: usize) {
         let (program, walkers) = (&self.program, &self.walkers);
         let action = &program.actions[index];

@@ -14,9 +14,8 @@ use kernel::{Epilogue, Layout, Pool, WinogradScratch};
 use model::checkpoint::Moments;
 use model::spec::Shift;
 
-/// A norm's own numbers.
 #[derive(Clone, Debug)]
-pub(super) struct Norm {
+pub(crate) struct Norm {
     pub name: String,
     pub eps: f32,
     /// γ and β, if it has them.
@@ -25,7 +24,7 @@ pub(super) struct Norm {
 
 impl Norm {
     /// Scale and shift that do what the norm does with these statistics.
-    pub fn fold(&self, moments: &Moments) -> [Vec<f32>; 2] {
+    pub(crate) fn fold(&self, moments: &Moments) -> [Vec<f32>; 2] {
         let inverse = moments.var.iter().map(|v| 1.0 / (v + self.eps).sqrt());
         let gamma = |f: usize| self.affine.as_ref().map_or(1.0, |[gamma, _]| gamma[f]);
         let beta = |f: usize| self.affine.as_ref().map_or(0.0, |[_, beta]| beta[f]);
@@ -40,9 +39,8 @@ impl Norm {
     }
 }
 
-/// A convolution ready to run.
 #[derive(Clone, Debug)]
-pub(super) struct Conv {
+pub(crate) struct Conv {
     /// Its node.
     pub node: usize,
     /// Its place among the convolutions of the network.
@@ -63,7 +61,7 @@ pub(super) struct Conv {
 
 /// What a convolution keeps between images on one worker.
 #[derive(Debug)]
-pub(super) struct ConvState {
+pub(crate) struct ConvState {
     pub lists: Lists,
     /// Filters that are computed.
     pub live: Vec<u32>,
@@ -73,9 +71,8 @@ pub(super) struct ConvState {
     pub saliency: Vec<f32>,
 }
 
-/// Scratch that convolutions share.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     pub gate: gate::Scratch,
     winners: Vec<u32>,
     present: Vec<bool>,
@@ -83,7 +80,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub fn new(channels: usize) -> Self {
+    pub(crate) fn new(channels: usize) -> Self {
         Self {
             gate: gate::Scratch::new(channels),
             winners: Vec::with_capacity(channels),
@@ -95,20 +92,20 @@ impl Scratch {
 
 /// A tensor and the channels of it that are there.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     pub data: &'a [f32],
     pub active: &'a [u32],
 }
 
 /// A tensor to be written, and where to say which channels of it are there.
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     pub data: &'a mut [f32],
     pub active: &'a mut Vec<u32>,
 }
 
 /// MACs of one image in one layer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Macs {
+pub(crate) struct Macs {
     /// The convolution.
     pub conv: u64,
     /// Predictor and gate.
@@ -117,7 +114,7 @@ pub(super) struct Macs {
 
 impl ConvState {
     /// Takes over newly folded numbers and a new mask.
-    pub fn refold(&mut self, conv: &Conv) {
+    pub(crate) fn refold(&mut self, conv: &Conv) {
         self.scale.copy_from_slice(&conv.scale);
         self.shift.copy_from_slice(&conv.shift);
         for f in (0..conv.filters()).filter(|&f| !conv.kept.filter(f)) {
@@ -128,11 +125,11 @@ impl ConvState {
 }
 
 impl Conv {
-    pub fn filters(&self) -> usize {
+    pub(crate) fn filters(&self) -> usize {
         self.forms.output().channels
     }
 
-    pub fn state(&self) -> ConvState {
+    pub(crate) fn state(&self) -> ConvState {
         let filters = self.filters();
         ConvState {
             lists: self.forms.lists(),
@@ -145,14 +142,14 @@ impl Conv {
     }
 
     /// Decides which channels of one image are computed. Nothing is computed yet.
-    pub fn choose(&self, x: Source, state: &mut ConvState, scratch: &mut Scratch) {
+    pub(crate) fn choose(&self, x: Source, state: &mut ConvState, scratch: &mut Scratch) {
         self.list_filters(x, state, scratch);
         self.forms
             .list(x.active, state.live.len(), &self.kept, &mut state.lists);
     }
 
     /// Makes both sides of a residual sum hold the union of their channels: `residual` gets zero planes, `state` more constant channels.
-    pub fn meet(
+    pub(crate) fn meet(
         &self,
         layout: &Layout,
         residual: &mut [f32],
@@ -178,7 +175,7 @@ impl Conv {
     }
 
     /// Computes what was chosen; with a pool, on all its threads. `active` receives the channels that are there afterwards.
-    pub fn compute(
+    pub(crate) fn compute(
         &self,
         x: Source,
         residual: Option<&[f32]>,

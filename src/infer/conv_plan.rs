@@ -10,7 +10,7 @@ use kernel::{Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, P
 
 /// Plans and weights of one convolution.
 #[derive(Clone, Debug)]
-pub(super) struct Forms {
+pub(crate) struct Forms {
     way: Way,
     /// `[filters, columns]`.
     weights: Vec<f32>,
@@ -32,14 +32,12 @@ enum Way {
 struct Plans {
     direct: ConvPlan,
     winograd: Option<(WinogradPlan, Vec<f32>)>,
-    /// No column at all.
     none: Columns,
 }
 
 /// The columns of one image, for the form it takes. Made anew only when its channels change.
 #[derive(Debug)]
-pub(super) struct Lists {
-    /// Absent where rows follow channels.
+pub(crate) struct Lists {
     direct: Option<Columns>,
     winograd: Option<Columns>,
     by_winograd: bool,
@@ -53,7 +51,7 @@ pub(super) struct Lists {
 
 /// What does not depend on the form.
 #[derive(Clone, Copy)]
-pub(super) struct Run<'a> {
+pub(crate) struct Run<'a> {
     pub input: &'a [f32],
     pub filters: &'a [u32],
     pub kept: &'a Kept,
@@ -62,7 +60,7 @@ pub(super) struct Run<'a> {
 
 impl Forms {
     /// Winograd's form is there if it is allowed and pays with all channels.
-    pub fn new(
+    pub(crate) fn new(
         (kernel, winograd): (Kernel, bool),
         shape: &ConvShape,
         weights: Vec<f32>,
@@ -90,7 +88,7 @@ impl Forms {
     }
 
     /// Of a convolution that the kernels do not have.
-    pub fn by_rows(rows: Rows, weights: Vec<f32>) -> Self {
+    pub(crate) fn by_rows(rows: Rows, weights: Vec<f32>) -> Self {
         Self {
             taps: rows.taps(),
             way: Way::Rows(Box::new(rows)),
@@ -100,16 +98,14 @@ impl Forms {
         }
     }
 
-    /// The layout it reads.
-    pub fn input(&self) -> &Layout {
+    pub(crate) fn input(&self) -> &Layout {
         match &self.way {
             Way::Kernel(plans) => plans.direct.input(),
             Way::Rows(rows) => &rows.input,
         }
     }
 
-    /// The layout it writes.
-    pub fn output(&self) -> &Layout {
+    pub(crate) fn output(&self) -> &Layout {
         match &self.way {
             Way::Kernel(plans) => plans.direct.output(),
             Way::Rows(rows) => &rows.output,
@@ -124,12 +120,12 @@ impl Forms {
     }
 
     #[cfg(test)]
-    pub fn has_winograd(&self) -> bool {
+    pub(crate) fn has_winograd(&self) -> bool {
         self.winograd().is_some()
     }
 
     /// Takes over a mask: what lives, and single weights, one entry a weight (none if empty), which are read as zeros.
-    pub fn mask(&mut self, kept: &Kept, elements: &[bool]) {
+    pub(crate) fn mask(&mut self, kept: &Kept, elements: &[bool]) {
         self.masked.clear();
         let pairs = || self.weights.iter().zip(elements);
         if pairs().any(|(&w, &lives)| w != 0.0 && !lives) {
@@ -145,7 +141,7 @@ impl Forms {
     }
 
     /// Empty lists, with room for all columns.
-    pub fn lists(&self) -> Lists {
+    pub(crate) fn lists(&self) -> Lists {
         let channels = self.input().channels;
         Lists {
             direct: match &self.way {
@@ -163,14 +159,14 @@ impl Forms {
     }
 
     /// Makes `scratch` large enough for its calls.
-    pub fn make_room(&self, scratch: &mut WinogradScratch) {
+    pub(crate) fn make_room(&self, scratch: &mut WinogradScratch) {
         if let Some((plan, _)) = self.winograd() {
             plan.make_room(scratch);
         }
     }
 
     /// Chooses the form for one image and lists its columns: those of `channels`, less what is masked.
-    pub fn list(&self, channels: &[u32], filters: usize, kept: &Kept, lists: &mut Lists) {
+    pub(crate) fn list(&self, channels: &[u32], filters: usize, kept: &Kept, lists: &mut Lists) {
         if lists.is_made && lists.made_for == channels && lists.filters == filters {
             return;
         }
@@ -202,7 +198,7 @@ impl Forms {
 
     /// Computes the listed filters into `output`; with a pool, kernels run on all its threads, to the same bits.
     /// Gives the weights it read: MACs of one position.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         run: Run,
         lists: &Lists,
@@ -234,7 +230,7 @@ impl Forms {
     }
 
     /// The same as if no column lived: scale, shift and residual alone.
-    pub fn run_without_columns(&self, run: Run, output: &mut [f32]) {
+    pub(crate) fn run_without_columns(&self, run: Run, output: &mut [f32]) {
         match &self.way {
             Way::Kernel(plans) => plans.direct.run(&run.call(self.weights(), &plans.none), output),
             Way::Rows(rows) => {
@@ -278,12 +274,12 @@ impl<'a> Run<'a> {
 impl Lists {
     /// Whether the image takes Winograd's form.
     #[cfg(test)]
-    pub fn by_winograd(&self) -> bool {
+    pub(crate) fn by_winograd(&self) -> bool {
         self.by_winograd
     }
 
     /// Makes them anew for the next image.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.is_made = false;
     }
 }

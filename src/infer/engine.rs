@@ -80,14 +80,14 @@ pub struct Batch {
 
 /// A network ready to run.
 pub struct Engine {
-    pub(super) program: Program,
+    pub(crate) program: Program,
     /// All of the model but its weights.
-    pub(super) model: Checkpoint,
+    pub(crate) model: Checkpoint,
     kernel: Kernel,
-    pub(super) pool: Pool,
-    pub(super) workers: Vec<Worker>,
+    pub(crate) pool: Pool,
+    pub(crate) workers: Vec<Worker>,
     /// Images side by side, while norms are measured.
-    pub(super) walkers: Vec<Walker>,
+    pub(crate) walkers: Vec<Walker>,
     images: Vec<Mutex<ImageOut>>,
     split: Split,
     batch: Batch,
@@ -270,7 +270,7 @@ impl Engine {
     }
 
     /// After folded numbers or masks have changed.
-    pub(super) fn refold(&mut self) {
+    pub(crate) fn refold(&mut self) {
         self.workers.iter_mut().for_each(|w| w.refold(&self.program));
         self.split = Split::default();
     }

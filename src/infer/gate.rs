@@ -8,7 +8,7 @@ use model::spec::Shift;
 
 /// One gate, with its numbers laid out.
 #[derive(Clone, Debug)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     pub kernel: Kernel,
     /// Its node.
     pub node: usize,
@@ -26,16 +26,15 @@ pub(super) struct Gate {
     pub k: usize,
 }
 
-/// Room for one decision.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     means: Vec<(u32, f32)>,
     keys: Vec<u32>,
 }
 
 impl Scratch {
     /// For at most so many channels, on either side.
-    pub fn new(channels: usize) -> Self {
+    pub(crate) fn new(channels: usize) -> Self {
         Self {
             means: Vec::with_capacity(channels),
             keys: Vec::with_capacity(channels),
@@ -46,7 +45,7 @@ impl Scratch {
 impl Gate {
     /// g = relu(ss·φ + ρ), ss the mean magnitude of each active channel of `x`.
     /// Padding is zero, so the sum runs over whole padded planes.
-    pub fn saliency(&self, x: &[f32], layout: &Layout, active: &[u32], scratch: &mut Scratch, g: &mut [f32]) {
+    pub(crate) fn saliency(&self, x: &[f32], layout: &Layout, active: &[u32], scratch: &mut Scratch, g: &mut [f32]) {
         let share = 1.0 / (layout.height * layout.width) as f32;
         scratch.means.clear();
         scratch.means.extend(
@@ -65,7 +64,7 @@ impl Gate {
     }
 
     /// The k winners of equation (2) into `out`, rising: as [`model::mask::winners`], without allocating.
-    pub fn winners(&self, saliency: &[f32], scratch: &mut Scratch, out: &mut Vec<u32>) {
+    pub(crate) fn winners(&self, saliency: &[f32], scratch: &mut Scratch, out: &mut Vec<u32>) {
         out.clear();
         if self.k == 0 {
             return;

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// Such a convolution. Both layouts are contiguous.
 #[derive(Clone, Debug)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     pub input: Layout,
     pub output: Layout,
     kernel: usize,
@@ -18,9 +18,8 @@ pub(super) struct Rows {
     group: [usize; 2],
 }
 
-/// The operands of one run.
 #[derive(Clone, Copy)]
-pub(super) struct RowsCall<'a> {
+pub(crate) struct RowsCall<'a> {
     pub input: &'a [f32],
     /// Input channels that are there, rising.
     pub present: &'a [u32],
@@ -36,7 +35,7 @@ pub(super) struct RowsCall<'a> {
 
 impl Rows {
     /// The convolution `op` from `input` to `output`.
-    pub fn new(op: &Op, input: Shape, output: Shape) -> Self {
+    pub(crate) fn new(op: &Op, input: Shape, output: Shape) -> Self {
         let &Op::Conv {
             filters,
             kernel,
@@ -59,13 +58,12 @@ impl Rows {
         }
     }
 
-    /// Columns of one input channel.
-    pub fn taps(&self) -> usize {
+    pub(crate) fn taps(&self) -> usize {
         self.kernel * self.kernel
     }
 
     /// Computes the listed filters; gives the weights it read.
-    pub fn run(&self, call: &RowsCall, output: &mut [f32]) -> u64 {
+    pub(crate) fn run(&self, call: &RowsCall, output: &mut [f32]) -> u64 {
         let plane = self.output.height * self.output.width;
         let size = self.input.height * self.input.width;
         let [channels, filters] = self.group;
@@ -142,7 +140,6 @@ mod tests {
     use model::mask::LayerMask;
     use proptest::prelude::*;
 
-    /// The definition, pixel by pixel.
     fn oracle(op: &Op, [c, h, w]: Shape, [filters, out_h, out_w]: Shape, x: &[f32], weights: &[f32]) -> Vec<f32> {
         let &Op::Conv {
             kernel,

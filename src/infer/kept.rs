@@ -5,22 +5,17 @@ use model::mask::LayerMask;
 
 /// What of one layer lives. Setting it again reuses its memory.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
-    /// Columns of one input channel.
+pub(crate) struct Kept {
     taps: usize,
-    /// By filter.
     filters: Vec<bool>,
     /// By input channel (of a group): whether any of its columns lives.
     channels: Vec<bool>,
-    /// By column.
     columns: Vec<bool>,
-    /// Some channel lives in part.
     splits_channels: bool,
 }
 
 impl Kept {
-    /// All of a layer.
-    pub fn whole(filters: usize, channels: usize, taps: usize) -> Self {
+    pub(crate) fn whole(filters: usize, channels: usize, taps: usize) -> Self {
         Self {
             taps,
             filters: vec![true; filters],
@@ -32,7 +27,7 @@ impl Kept {
 
     /// # Errors
     /// A mask of another layer's size.
-    pub fn check(&self, name: &str, mask: &LayerMask) -> Result<()> {
+    pub(crate) fn check(&self, name: &str, mask: &LayerMask) -> Result<()> {
         let (filters, columns) = (self.filters.len(), self.columns.len());
         ensure!(
             mask.filters.len() == filters && mask.columns.len() == columns,
@@ -50,7 +45,7 @@ impl Kept {
     }
 
     /// Takes over a checked mask; `None` is all of the layer.
-    pub fn set(&mut self, mask: Option<&LayerMask>) {
+    pub(crate) fn set(&mut self, mask: Option<&LayerMask>) {
         match mask {
             Some(mask) => {
                 self.filters.copy_from_slice(&mask.filters);
@@ -68,28 +63,26 @@ impl Kept {
         }
     }
 
-    /// Whether filter `f` lives.
-    pub fn filter(&self, f: usize) -> bool {
+    pub(crate) fn filter(&self, f: usize) -> bool {
         self.filters[f]
     }
 
     /// Whether input channel `c` is read at all.
-    pub fn channel(&self, c: u32) -> bool {
+    pub(crate) fn channel(&self, c: u32) -> bool {
         self.channels[c as usize]
     }
 
     /// Whether some channel is read in part only.
-    pub fn splits_channels(&self) -> bool {
+    pub(crate) fn splits_channels(&self) -> bool {
         self.splits_channels
     }
 
-    /// Whether a column lives.
-    pub fn column(&self, column: usize) -> bool {
+    pub(crate) fn column(&self, column: usize) -> bool {
         self.columns[column]
     }
 
     /// The columns of channel `c` that live.
-    pub fn columns_of(&self, c: u32) -> impl Iterator<Item = u32> {
+    pub(crate) fn columns_of(&self, c: u32) -> impl Iterator<Item = u32> {
         let all = c * self.taps as u32..(c + 1) * self.taps as u32;
         all.filter(|&column| self.columns[column as usize])
     }

@@ -6,7 +6,7 @@ use kernel::Kernel;
 
 /// A linear layer ready to run.
 #[derive(Clone, Debug)]
-pub(super) struct Linear {
+pub(crate) struct Linear {
     pub kernel: Kernel,
     /// Its node.
     pub node: usize,
@@ -19,7 +19,7 @@ pub(super) struct Linear {
 
 impl Linear {
     /// y = W·x + b over (input, x) pairs. What dead outputs get means nothing.
-    pub fn run(&self, x: &[(u32, f32)], y: &mut [f32]) {
+    pub(crate) fn run(&self, x: &[(u32, f32)], y: &mut [f32]) {
         match &self.bias {
             Some(bias) => y.copy_from_slice(bias),
             None => y.fill(0.0),
@@ -29,7 +29,7 @@ impl Linear {
     }
 
     /// Masks single weights, one entry a weight of `[outputs, inputs]`; none if empty.
-    pub fn mask_weights(&mut self, elements: &[bool]) {
+    pub(crate) fn mask_weights(&mut self, elements: &[bool]) {
         self.masked = (!elements.is_empty()).then(|| {
             let mut masked = self.matrix.clone();
             let outputs = masked.outputs;
@@ -46,14 +46,14 @@ impl Linear {
 
 /// A matrix as `[inputs, outputs]`, so that an input that is not listed is a row that is not read.
 #[derive(Clone, Debug)]
-pub(super) struct Matrix {
+pub(crate) struct Matrix {
     pub outputs: usize,
     pub data: Vec<f32>,
 }
 
 impl Matrix {
     /// From `[outputs, inputs]`.
-    pub fn transposed(weight: &[f32], outputs: usize) -> Self {
+    pub(crate) fn transposed(weight: &[f32], outputs: usize) -> Self {
         let inputs = weight.len() / outputs.max(1);
         let data = (0..weight.len())
             .map(|i| weight[i % outputs * inputs + i / outputs])

@@ -17,7 +17,7 @@ use model::spec::{NetSpec, Op, Shape};
 use model::steps::{ConvStep, Step, steps};
 
 /// Compiles a checkpoint that has been checked. Norms are not folded and masks not set yet.
-pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Program> {
+pub(crate) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Program> {
     let spec = checkpoint.spec();
     let shapes = spec.shapes()?;
     let mut planner = Planner {

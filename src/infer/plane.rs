@@ -4,7 +4,7 @@
 use kernel::Layout;
 
 /// Copies channel `c` out to a contiguous `[h, w]`.
-pub(super) fn load(layout: &Layout, data: &[f32], c: usize, plane: &mut [f32]) {
+pub(crate) fn load(layout: &Layout, data: &[f32], c: usize, plane: &mut [f32]) {
     let stride = layout.stride();
     for (y, row) in plane.chunks_exact_mut(layout.width).take(layout.height).enumerate() {
         if stride == 1 {
@@ -21,7 +21,7 @@ pub(super) fn load(layout: &Layout, data: &[f32], c: usize, plane: &mut [f32]) {
 }
 
 /// Copies a contiguous `[h, w]` to channel `c`. Writes pixels only, so the zeros around them stay.
-pub(super) fn store(layout: &Layout, plane: &[f32], c: usize, data: &mut [f32]) {
+pub(crate) fn store(layout: &Layout, plane: &[f32], c: usize, data: &mut [f32]) {
     let stride = layout.stride();
     for (y, row) in plane.chunks_exact(layout.width).take(layout.height).enumerate() {
         if stride == 1 {
@@ -38,19 +38,18 @@ pub(super) fn store(layout: &Layout, plane: &[f32], c: usize, data: &mut [f32]) 
 }
 
 /// All of channel `c`, padding included: a stretch whose other entries are zero.
-pub(super) fn padded<'a>(layout: &Layout, data: &'a [f32], c: usize) -> &'a [f32] {
+pub(crate) fn padded<'a>(layout: &Layout, data: &'a [f32], c: usize) -> &'a [f32] {
     let len = layout.offset(1, 0, 0) - layout.offset(0, 0, 0);
     &data[c * len..(c + 1) * len]
 }
 
-/// Makes channel `c` zero.
-pub(super) fn clear(layout: &Layout, data: &mut [f32], c: usize) {
+pub(crate) fn clear(layout: &Layout, data: &mut [f32], c: usize) {
     let len = layout.offset(1, 0, 0) - layout.offset(0, 0, 0);
     data[c * len..(c + 1) * len].fill(0.0);
 }
 
 /// Σ `of(x)` over a stretch, in 32 strands: an order that depends on the length alone.
-pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut strands = [0.0f32; 32];
     let (chunks, rest) = x.as_chunks::<32>();
     for chunk in chunks {
@@ -61,16 +60,15 @@ pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     strands.iter().sum::<f32>() + rest.iter().map(|&v| of(v)).sum::<f32>()
 }
 
-/// A pool's window.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     pub kernel: usize,
     pub stride: usize,
     pub pad: usize,
 }
 
 /// Maximum over windows of `[h, w]`; padding is never chosen.
-pub(super) fn max_pool(from: &[f32], [h, w]: [usize; 2], window: Window, to: &mut [f32], out_w: usize) {
+pub(crate) fn max_pool(from: &[f32], [h, w]: [usize; 2], window: Window, to: &mut [f32], out_w: usize) {
     let Window { kernel, stride, pad } = window;
     if (kernel, stride, pad) == (2, 2, 0) {
         for (rows, out) in from.chunks_exact(2 * w).zip(to.chunks_exact_mut(out_w)) {
@@ -93,7 +91,7 @@ pub(super) fn max_pool(from: &[f32], [h, w]: [usize; 2], window: Window, to: &mu
 }
 
 /// Mean over windows of a plane of width `w`.
-pub(super) fn avg_pool(from: &[f32], w: usize, window: Window, to: &mut [f32], out_w: usize) {
+pub(crate) fn avg_pool(from: &[f32], w: usize, window: Window, to: &mut [f32], out_w: usize) {
     let Window { kernel, stride, .. } = window;
     let share = 1.0 / (kernel * kernel) as f32;
     for (y, row) in to.chunks_exact_mut(out_w).enumerate() {

@@ -9,15 +9,14 @@ use kernel::Layout;
 
 /// One value of the network for one image.
 #[derive(Clone, Debug)]
-pub(super) struct Tensor {
+pub(crate) struct Tensor {
     pub layout: Layout,
-    /// The buffer it lives in.
-    pub slot: usize,
+    pub(crate) slot: usize,
 }
 
 /// One thing to do. Numbers are tensors.
 #[derive(Clone, Debug)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Conv(Box<Conv>),
     /// The same values in another layout.
     Repack {
@@ -69,7 +68,7 @@ pub(super) enum Action {
 
 impl Action {
     /// The node that masks are given for, and its mask.
-    pub fn kept(&self) -> Option<(usize, &Kept)> {
+    pub(crate) fn kept(&self) -> Option<(usize, &Kept)> {
         match self {
             Action::Conv(conv) => Some((conv.node, &conv.kept)),
             Action::Linear { linear, .. } => Some((linear.node, &linear.kept)),
@@ -94,9 +93,8 @@ impl Action {
     }
 }
 
-/// A compiled network.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub(crate) struct Program {
     pub actions: Vec<Action>,
     pub tensors: Vec<Tensor>,
     /// A layout each; tensors that share one have exactly that, so its padding stays zero.
@@ -107,8 +105,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// The convolutions, in network order.
-    pub fn convs(&self) -> impl Iterator<Item = &Conv> {
+    pub(crate) fn convs(&self) -> impl Iterator<Item = &Conv> {
         self.actions
             .iter()
             .filter_map(|a| if let Action::Conv(c) = a { Some(&**c) } else { None })
@@ -116,7 +113,7 @@ impl Program {
 }
 
 /// Gives tensors that are never alive together one buffer, if their layouts are equal.
-pub(super) fn assign(tensors: &mut [Tensor], actions: &[Action], ends: [usize; 2]) -> Vec<Layout> {
+pub(crate) fn assign(tensors: &mut [Tensor], actions: &[Action], ends: [usize; 2]) -> Vec<Layout> {
     let mut last = vec![0; tensors.len()];
     for (at, action) in actions.iter().enumerate() {
         let (reads, _) = action.touches();

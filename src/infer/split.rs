@@ -19,7 +19,7 @@ const LONG: f32 = 256.0;
 
 /// Remembers how long both ways take.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Split {
+pub(crate) struct Split {
     /// Seconds an image on one thread and on all; none until tried.
     secs: [Option<f32>; 2],
     /// Place in `secs` of the way of this turn.
@@ -32,7 +32,7 @@ pub(super) struct Split {
 
 impl Split {
     /// Runs one image the way that is due, told whether to split it, and takes in how long that took.
-    pub fn time(&mut self, run: impl FnOnce(bool)) {
+    pub(crate) fn time(&mut self, run: impl FnOnce(bool)) {
         let (is_split, start) = (self.next(), Instant::now());
         run(is_split);
         self.learn(start.elapsed().as_secs_f32());

@@ -34,12 +34,11 @@ pub struct Tally {
     pub n: usize,
     /// Images classified right.
     pub right: usize,
-    /// Σ cross-entropy.
-    pub loss_sum: f64,
+    pub(crate) loss_sum: f64,
     /// Σ MACs.
     pub macs_sum: u64,
     /// Σ MACs of convolutions and linear layers.
-    pub macs_conv_sum: u64,
+    pub(crate) macs_conv_sum: u64,
     /// One entry a gate, in network order.
     pub gates: Vec<GateSums>,
     /// One entry a convolution, in network order.

@@ -7,22 +7,19 @@ use super::program::{Action, Program, Tensor};
 use kernel::{Layout, Pool};
 
 /// All that one image needs while it runs.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     /// A buffer a slot of the program.
     slots: Vec<Vec<f32>>,
     /// The channels of each tensor that are there, rising. What other planes hold means nothing.
     active: Vec<Vec<u32>>,
-    /// By convolution.
     convs: Vec<ConvState>,
     scratch: Scratch,
-    /// Room for two contiguous planes.
     planes: [Vec<f32>; 2],
     pairs: Vec<(u32, f32)>,
 }
 
-/// What one image gave.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ImageOut {
+pub(crate) struct ImageOut {
     pub logits: Vec<f32>,
     /// By gate: saliencies, then the channels that were computed.
     pub gates: Vec<(Vec<f32>, Vec<u32>)>,
@@ -33,7 +30,7 @@ pub(super) struct ImageOut {
 }
 
 impl ImageOut {
-    pub fn new(program: &Program) -> Self {
+    pub(crate) fn new(program: &Program) -> Self {
         let (mut gates, mut convs) = (Vec::new(), Vec::new());
         for conv in program.convs() {
             convs.push(Default::default());
@@ -51,7 +48,7 @@ impl ImageOut {
 }
 
 impl Worker {
-    pub fn new(program: &Program) -> Self {
+    pub(crate) fn new(program: &Program) -> Self {
         let channels = program.tensors.iter().map(|t| t.layout.channels).max().unwrap_or(0);
         let plane = program
             .tensors
@@ -77,31 +74,30 @@ impl Worker {
         }
     }
 
-    /// Memory of the tensors.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.slots.iter().map(|slot| slot.len() * size_of::<f32>()).sum()
     }
 
     /// Forgets what depends on the program's folded numbers.
-    pub fn refold(&mut self, program: &Program) {
+    pub(crate) fn refold(&mut self, program: &Program) {
         for (state, conv) in self.convs.iter_mut().zip(program.convs()) {
             state.refold(conv);
         }
     }
 
     /// Forgets what depends on one convolution's folded numbers.
-    pub fn refold_one(&mut self, conv: &Conv) {
+    pub(crate) fn refold_one(&mut self, conv: &Conv) {
         self.convs[conv.index].refold(conv);
     }
 
     /// A tensor's layout, its numbers, and the channels of it that are there.
-    pub fn tensor<'a>(&'a self, program: &'a Program, tensor: usize) -> (&'a Layout, &'a [f32], &'a [u32]) {
+    pub(crate) fn tensor<'a>(&'a self, program: &'a Program, tensor: usize) -> (&'a Layout, &'a [f32], &'a [u32]) {
         let Tensor { layout, slot } = &program.tensors[tensor];
         (layout, &self.slots[*slot], &self.active[tensor])
     }
 
     /// Runs one image, `[c, h, w]` normalized. With a pool, convolutions are split over its threads.
-    pub fn run(&mut self, program: &Program, image: &[f32], out: &mut ImageOut, mut pool: Option<&mut Pool>) {
+    pub(crate) fn run(&mut self, program: &Program, image: &[f32], out: &mut ImageOut, mut pool: Option<&mut Pool>) {
         self.load(program, image);
         out.linear = 0;
         for action in &program.actions {
@@ -115,7 +111,7 @@ impl Worker {
     }
 
     /// Takes an image, `[c, h, w]` normalized.
-    pub fn load(&mut self, program: &Program, image: &[f32]) {
+    pub(crate) fn load(&mut self, program: &Program, image: &[f32]) {
         let input = &program.tensors[program.input];
         self.active[program.input].clear();
         self.active[program.input].extend(0..input.layout.channels as u32);
@@ -124,8 +120,7 @@ impl Worker {
             .pack(image, &self.active[program.input], &mut self.slots[input.slot]);
     }
 
-    /// Does one action.
-    pub fn step(&mut self, program: &Program, action: &Action, out: &mut ImageOut, pool: Option<&mut Pool>) {
+    pub(crate) fn step(&mut self, program: &Program, action: &Action, out: &mut ImageOut, pool: Option<&mut Pool>) {
         match action {
             Action::Conv(conv) => self.conv(program, conv, out, pool),
             other => self.act(program, other, out),

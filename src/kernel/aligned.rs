@@ -9,13 +9,13 @@ struct Line([f32; 16]);
 
 /// A zeroed buffer of a fixed length.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Aligned {
+pub(crate) struct Aligned {
     lines: Vec<Line>,
     len: usize,
 }
 
 impl Aligned {
-    pub fn zeros(len: usize) -> Self {
+    pub(crate) fn zeros(len: usize) -> Self {
         Self {
             lines: vec![Line([0.0; 16]); len.div_ceil(16)],
             len,

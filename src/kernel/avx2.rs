@@ -7,7 +7,7 @@ use super::tile::{Tiles, by_m, instantiate};
 use super::vector::{Piece, Vector};
 
 #[derive(Clone, Copy)]
-pub(super) struct Avx2(pub __m256);
+pub(crate) struct Avx2(pub __m256);
 
 // SAFETY (all blocks below): `TILES` is reachable only through a `Kernel`, which exists only where
 // the processor has AVX2 and FMA; pointers are the callers' duty.

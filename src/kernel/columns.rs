@@ -6,9 +6,9 @@ use super::conv_tile::Column;
 
 /// Where each kernel position of channel 0 starts, and in which sweep it takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TapTable {
+pub(crate) struct TapTable {
     pub channels: usize,
-    pub channel_len: usize,
+    pub(crate) channel_len: usize,
     pub sweeps: usize,
     /// By kernel position: (sweep, offset).
     pub taps: Vec<(u32, u32)>,
@@ -17,12 +17,12 @@ pub(super) struct TapTable {
 /// The active columns of one plan. Setting it again reuses its memory.
 #[derive(Clone, Debug)]
 pub struct Columns {
-    pub(super) table: TapTable,
-    pub(super) lists: Vec<Vec<Column>>,
+    pub(crate) table: TapTable,
+    pub(crate) lists: Vec<Vec<Column>>,
 }
 
 impl Columns {
-    pub(super) fn new(table: &TapTable) -> Self {
+    pub(crate) fn new(table: &TapTable) -> Self {
         let lists = (0..table.sweeps)
             .map(|s| {
                 let taps = table.taps.iter().filter(|t| t.0 as usize == s).count();

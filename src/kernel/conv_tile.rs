@@ -24,44 +24,44 @@ use super::vector::Vector;
 
 /// One entry of an active list: where its input starts and which weight of the row it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Column {
+pub(crate) struct Column {
     pub offset: u32,
     pub weight: u32,
 }
 
 /// What all tiles of one convolution share.
-pub(super) struct ConvTask<'a> {
+pub(crate) struct ConvTask<'a> {
     pub input: *const f32,
     pub columns: &'a [Column],
     pub weights: *const f32,
-    pub weight_row: usize,
+    pub(crate) weight_row: usize,
     /// Floats from one vector of positions to the next.
     pub step: usize,
-    pub pitch: usize,
+    pub(crate) pitch: usize,
     pub scale: Option<&'a [f32]>,
     pub shift: Option<&'a [f32]>,
     pub relu: bool,
     pub output: *mut f32,
-    pub output_plane: usize,
-    pub lanes: &'a LaneMap,
+    pub(crate) output_plane: usize,
+    pub(crate) lanes: &'a LaneMap,
     pub residual: Option<Residual<'a>>,
 }
 
 /// What is added before the relu, and where its lanes are.
 #[derive(Clone, Copy)]
-pub(super) struct Residual<'a> {
+pub(crate) struct Residual<'a> {
     pub data: *const f32,
     pub plane: usize,
-    pub lanes: &'a LaneMap,
+    pub(crate) lanes: &'a LaneMap,
 }
 
-pub(super) type ConvTile = unsafe fn(&ConvTask, &[u32], usize);
+pub(crate) type ConvTile = unsafe fn(&ConvTask, &[u32], usize);
 
 /// # Safety
 /// `filters` has `M` entries; all offsets of the task, from vector `first` to `first + N` (and the
 /// first half of the next, with `TAIL`), are in bounds.
 #[inline(always)]
-pub(super) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const ROWS: bool, const TAIL: bool>(
+pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const ROWS: bool, const TAIL: bool>(
     task: &ConvTask,
     filters: &[u32],
     first: usize,
@@ -201,7 +201,7 @@ unsafe fn store_vector<V: Vector, const M: usize>(
 /// # Safety
 /// All places of the vector are in bounds of `plane`.
 #[inline(always)]
-pub(super) unsafe fn gather<V: Vector>(plane: *const f32, map: &LaneMap, vector: usize) -> V {
+pub(crate) unsafe fn gather<V: Vector>(plane: *const f32, map: &LaneMap, vector: usize) -> V {
     // SAFETY: as above; sixteen floats are the widest vector.
     unsafe {
         let head = map.heads[vector];

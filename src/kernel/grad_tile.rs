@@ -12,23 +12,23 @@ use super::conv_tile::Column;
 use super::vector::{Piece, Vector};
 
 /// What all tiles of one weight gradient along positions share.
-pub(super) struct DotTask<'a> {
+pub(crate) struct DotTask<'a> {
     pub input: *const f32,
     pub columns: &'a [Column],
     pub dy: *const f32,
-    pub dy_plane: usize,
+    pub(crate) dy_plane: usize,
     pub vectors: usize,
     /// Rows of sums, by filter.
     pub sums: *mut f32,
-    pub sums_row: usize,
+    pub(crate) sums_row: usize,
 }
 
-pub(super) type DotTile = unsafe fn(&DotTask, &[u32], usize);
+pub(crate) type DotTile = unsafe fn(&DotTask, &[u32], usize);
 
 /// # Safety
 /// `filters` has `M` entries, `columns` has `N` from `first`; planes hold `vectors` whole vectors.
 #[inline(always)]
-pub(super) unsafe fn dot_tile<V: Vector, const M: usize, const N: usize>(
+pub(crate) unsafe fn dot_tile<V: Vector, const M: usize, const N: usize>(
     task: &DotTask,
     filters: &[u32],
     first: usize,
@@ -68,27 +68,27 @@ pub(super) unsafe fn dot_tile<V: Vector, const M: usize, const N: usize>(
 }
 
 /// What all tiles of one channels-last weight gradient share.
-pub(super) struct OuterTask<'a> {
+pub(crate) struct OuterTask<'a> {
     /// `[positions, lanes]`.
     pub input: *const f32,
-    pub lanes: usize,
+    pub(crate) lanes: usize,
     /// Where in `input` a tap and block of lanes starts, and where its sums do in their row.
     pub starts: &'a [OuterStart],
     /// Where a block's lanes go.
     pub pieces: &'a [Piece],
     pub dy: *const f32,
-    pub dy_plane: usize,
+    pub(crate) dy_plane: usize,
     pub rows: usize,
     pub width: usize,
-    pub pitch: usize,
+    pub(crate) pitch: usize,
     /// Rows of sums, by filter: `[taps, channels]`.
     pub sums: *mut f32,
-    pub sums_row: usize,
+    pub(crate) sums_row: usize,
 }
 
 /// One vector of a channels-last tile: a kernel position and a block of listed channels.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OuterStart {
+pub(crate) struct OuterStart {
     pub input: u32,
     pub sums: u32,
     /// Its block's range in `pieces`.
@@ -97,13 +97,13 @@ pub(super) struct OuterStart {
     pub whole: bool,
 }
 
-pub(super) type OuterTile = unsafe fn(&OuterTask, &[u32], usize);
+pub(crate) type OuterTile = unsafe fn(&OuterTask, &[u32], usize);
 
 /// # Safety
 /// `filters` has `M` entries, `starts` has `N` from `first`; all positions, sums and pieces (whole
 /// vectors of sums) are in bounds.
 #[inline(always)]
-pub(super) unsafe fn outer_tile<V: Vector, const M: usize, const N: usize>(
+pub(crate) unsafe fn outer_tile<V: Vector, const M: usize, const N: usize>(
     task: &OuterTask,
     filters: &[u32],
     first: usize,
@@ -160,14 +160,14 @@ pub(super) unsafe fn outer_tile<V: Vector, const M: usize, const N: usize>(
 }
 
 /// From rows of planes (plane length, list, plane length used) to `[positions, lanes]`.
-pub(super) type TransposeRows = unsafe fn(*const f32, usize, &[u32], usize, *mut f32, usize);
+pub(crate) type TransposeRows = unsafe fn(*const f32, usize, &[u32], usize, *mut f32, usize);
 
 /// Copies the listed planes channels-last; lanes past the list hold copies of the last block's first channel.
 ///
 /// # Safety
 /// Planes hold `len` floats, a multiple of `LANES`; `to` holds `len * lanes`.
 #[inline(always)]
-pub(super) unsafe fn transpose_rows<V: Vector>(
+pub(crate) unsafe fn transpose_rows<V: Vector>(
     from: *const f32,
     plane: usize,
     channels: &[u32],

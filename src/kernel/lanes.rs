@@ -5,7 +5,7 @@ use super::vector::Piece;
 
 /// The part of a vector that needs no permutation: lane i belongs to `at + i` where `mask` says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Head {
+pub(crate) struct Head {
     pub at: i32,
     pub mask: u16,
     /// Lanes that fall on padding, which is zero and may be written as such.
@@ -14,7 +14,7 @@ pub(super) struct Head {
 
 /// By vector: its head, and the pieces of the lanes that fall elsewhere.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LaneMap {
+pub(crate) struct LaneMap {
     pub heads: Vec<Head>,
     /// Where a vector's pieces start; one more than vectors.
     pub starts: Vec<u32>,
@@ -23,19 +23,19 @@ pub(super) struct LaneMap {
 
 impl LaneMap {
     #[inline(always)]
-    pub fn pieces(&self, vector: usize) -> &[Piece] {
+    pub(crate) fn pieces(&self, vector: usize) -> &[Piece] {
         &self.pieces[self.starts[vector] as usize..self.starts[vector + 1] as usize]
     }
 
     /// Whether vectors `first .. end` are heads alone.
     #[inline(always)]
-    pub fn is_plain(&self, first: usize, end: usize) -> bool {
+    pub(crate) fn is_plain(&self, first: usize, end: usize) -> bool {
         self.starts[first] == self.starts[end]
     }
 
     /// `at(vector, lane)` is a lane's place in the plane, if it has one; places differ.
     /// `padding[i]` says that place i is padding of that plane.
-    pub fn new(
+    pub(crate) fn new(
         vectors: usize,
         lanes: usize,
         mut padding: Vec<bool>,

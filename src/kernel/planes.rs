@@ -43,12 +43,12 @@ type AddRows = unsafe fn(&[(u32, f32)], &[f32], &mut [f32]);
 
 /// The functions of one instruction set.
 #[derive(Debug)]
-pub(super) struct PlanePasses {
+pub(crate) struct PlanePasses {
     pub sum: unsafe fn(&[f32]) -> f32,
     pub sum_abs: unsafe fn(&[f32]) -> f32,
     pub moments: unsafe fn(&[f32]) -> (f32, f32),
     pub affine: unsafe fn(&[f32], Affine, &mut [f32]) -> f32,
-    pub grad_sums: GradSums,
+    pub(crate) grad_sums: GradSums,
     pub grad: unsafe fn(&[f32], &[f32], &AffineGrad, &mut [f32]),
     pub add: unsafe fn(&[f32], &mut [f32]),
     pub add_rows: AddRows,
@@ -145,17 +145,17 @@ fn strands(plane: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 }
 
 #[inline(always)]
-pub(super) fn sum(plane: &[f32]) -> f32 {
+pub(crate) fn sum(plane: &[f32]) -> f32 {
     strands(plane, |v| v)
 }
 
 #[inline(always)]
-pub(super) fn sum_abs(plane: &[f32]) -> f32 {
+pub(crate) fn sum_abs(plane: &[f32]) -> f32 {
     strands(plane, f32::abs)
 }
 
 #[inline(always)]
-pub(super) fn moments(plane: &[f32]) -> (f32, f32) {
+pub(crate) fn moments(plane: &[f32]) -> (f32, f32) {
     let mean = sum(plane) / plane.len() as f32;
     (mean, strands(plane, |v| (v - mean) * (v - mean)))
 }
@@ -180,7 +180,7 @@ impl AffineGrad {
 }
 
 #[inline(always)]
-pub(super) fn affine(y: &[f32], map: Affine, out: &mut [f32]) -> f32 {
+pub(crate) fn affine(y: &[f32], map: Affine, out: &mut [f32]) -> f32 {
     let (chunks, rest) = y.as_chunks::<STRANDS>();
     let (out_chunks, out_rest) = out.as_chunks_mut::<STRANDS>();
     let mut strands = [0.0f32; STRANDS];
@@ -198,7 +198,7 @@ pub(super) fn affine(y: &[f32], map: Affine, out: &mut [f32]) -> f32 {
 }
 
 #[inline(always)]
-pub(super) fn grad_sums(d: &[f32], y: &[f32], of: &AffineGrad) -> (f32, f32) {
+pub(crate) fn grad_sums(d: &[f32], y: &[f32], of: &AffineGrad) -> (f32, f32) {
     let (mut s1, mut s2) = ([0.0f32; STRANDS], [0.0f32; STRANDS]);
     let mut add = |lane: usize, d: f32, y: f32| {
         let dz = of.dz(d, y);
@@ -218,21 +218,21 @@ pub(super) fn grad_sums(d: &[f32], y: &[f32], of: &AffineGrad) -> (f32, f32) {
 }
 
 #[inline(always)]
-pub(super) fn grad(d: &[f32], y: &[f32], of: &AffineGrad, to: &mut [f32]) {
+pub(crate) fn grad(d: &[f32], y: &[f32], of: &AffineGrad, to: &mut [f32]) {
     for ((to, &d), &y) in to.iter_mut().zip(d).zip(y) {
         *to = of.scale * of.dz(d, y) - of.m1 - (y - of.mean) * of.m2;
     }
 }
 
 #[inline(always)]
-pub(super) fn add(from: &[f32], to: &mut [f32]) {
+pub(crate) fn add(from: &[f32], to: &mut [f32]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to += from;
     }
 }
 
 #[inline(always)]
-pub(super) fn add_rows(x: &[(u32, f32)], rows: &[f32], y: &mut [f32]) {
+pub(crate) fn add_rows(x: &[(u32, f32)], rows: &[f32], y: &mut [f32]) {
     let len = y.len();
     let row = |i: u32| &rows[i as usize * len..][..len];
     let (fours, rest) = x.as_chunks::<4>();
@@ -251,7 +251,7 @@ pub(super) fn add_rows(x: &[(u32, f32)], rows: &[f32], y: &mut [f32]) {
 
 /// Bit by bit from the highest: the largest limit that at least `k` keys reach.
 #[inline(always)]
-pub(super) fn kth_largest(keys: &[u32], k: usize) -> u32 {
+pub(crate) fn kth_largest(keys: &[u32], k: usize) -> u32 {
     let mut limit = 0;
     for bit in (0..31).rev() {
         let higher = limit | 1 << bit;
@@ -289,12 +289,12 @@ macro_rules! plane_passes {
     };
     (@one [$($feature:meta),*] $name:ident($($arg:ident: $type:ty),*) -> $out:ty) => {
         $(#[$feature])*
-        pub unsafe fn $name($($arg: $type),*) -> $out {
+        pub(super) unsafe fn $name($($arg: $type),*) -> $out {
             $crate::planes::$name($($arg),*)
         }
     };
 }
-pub(super) use plane_passes;
+pub(crate) use plane_passes;
 
 #[cfg(test)]
 mod tests {

@@ -91,7 +91,7 @@ impl ConvShape {
         })
     }
 
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         let [kh, kw] = self.kernel;
         let p = self.pad;
         assert!(self.stride == 1 || self.stride == 2, "stride must be 1 or 2");
@@ -159,13 +159,13 @@ pub struct Layout {
     pub height: usize,
     /// Columns of the image.
     pub width: usize,
-    pub(super) stride: usize,
-    pub(super) top: usize,
-    pub(super) left: usize,
-    pub(super) pitch: usize,
-    pub(super) phase_len: usize,
-    pub(super) channel_len: usize,
-    pub(super) slack: usize,
+    pub(crate) stride: usize,
+    pub(crate) top: usize,
+    pub(crate) left: usize,
+    pub(crate) pitch: usize,
+    pub(crate) phase_len: usize,
+    pub(crate) channel_len: usize,
+    pub(crate) slack: usize,
 }
 
 impl Layout {
@@ -253,7 +253,7 @@ impl Layout {
     }
 
     /// Which places of a channel's planes hold no pixel.
-    pub(super) fn padding(&self) -> Vec<bool> {
+    pub(crate) fn padding(&self) -> Vec<bool> {
         let mut padding = vec![true; self.channel_len];
         for y in 0..self.height {
             for x in 0..self.width {
@@ -264,7 +264,7 @@ impl Layout {
     }
 
     /// Index within a channel of a position of the padded image.
-    pub(super) fn padded_offset(&self, y: usize, x: usize) -> usize {
+    pub(crate) fn padded_offset(&self, y: usize, x: usize) -> usize {
         let s = self.stride;
         let phase = (y % s) * s + x % s;
         phase * self.phase_len + (y / s) * self.pitch + x / s

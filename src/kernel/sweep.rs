@@ -10,7 +10,7 @@ use super::tile::Tiles;
 
 /// A forward convolution has one sweep, an input gradient one per output phase.
 #[derive(Clone, Debug)]
-pub(super) struct Sweep {
+pub(crate) struct Sweep {
     /// Whole vectors of positions.
     pub vectors: usize,
     /// Half a vector follows.
@@ -19,25 +19,23 @@ pub(super) struct Sweep {
     pub by_rows: bool,
     /// Floats from one vector to the next.
     pub step: usize,
-    pub lanes: LaneMap,
+    pub(crate) lanes: LaneMap,
     pub residual: LaneMap,
     /// Parts that positions are cut into, by number of filters.
     parts: Vec<u32>,
 }
 
-/// Which positions a sweep visits.
-pub(super) struct Positions {
+pub(crate) struct Positions {
     pub rows: usize,
     pub width: usize,
-    /// Of the planes read.
-    pub pitch: usize,
+    pub(crate) pitch: usize,
     /// Position (y, x) is pixel (y · stride + phase[0], x · stride + phase[1]) of the planes written.
     pub stride: usize,
     pub phase: [usize; 2],
 }
 
 /// Half vectors that cover all positions, and whether they are made of rows of eight.
-pub(super) fn cover(tiles: &Tiles, rows: usize, width: usize, pitch: usize) -> (usize, bool) {
+pub(crate) fn cover(tiles: &Tiles, rows: usize, width: usize, pitch: usize) -> (usize, bool) {
     if rows * width == 0 {
         return (0, false);
     }
@@ -55,7 +53,7 @@ pub(super) fn cover(tiles: &Tiles, rows: usize, width: usize, pitch: usize) -> (
 }
 
 impl Sweep {
-    pub fn new(tiles: &Tiles, positions: &Positions, output: &Layout, residual: Option<&Layout>) -> Self {
+    pub(crate) fn new(tiles: &Tiles, positions: &Positions, output: &Layout, residual: Option<&Layout>) -> Self {
         let &Positions {
             rows,
             width,
@@ -92,14 +90,14 @@ impl Sweep {
     }
 
     /// Decides once how to cut for up to so many filters, if about this many columns are active.
-    pub fn plan_grids(&mut self, tiles: &Tiles, filters: usize, columns: usize) {
+    pub(crate) fn plan_grids(&mut self, tiles: &Tiles, filters: usize, columns: usize) {
         self.parts = (0..=filters)
             .map(|filters| self.best_grid(tiles, filters, columns).n_parts as u32)
             .collect();
     }
 
     /// Floats from the first position to the end of the last load.
-    pub fn span(&self) -> usize {
+    pub(crate) fn span(&self) -> usize {
         if self.vectors == 0 {
             return 0;
         }
@@ -107,7 +105,7 @@ impl Sweep {
     }
 
     /// How it is cut for so many filters.
-    pub fn grid(&self, filters: usize) -> Grid {
+    pub(crate) fn grid(&self, filters: usize) -> Grid {
         Grid {
             filters,
             vectors: self.vectors,
@@ -150,7 +148,7 @@ impl Sweep {
     ///
     /// # Safety
     /// All offsets of the task are in bounds for all vectors of the sweep and all filters.
-    pub unsafe fn run(&self, tiles: &Tiles, grid: &Grid, range: Range<usize>, task: &ConvTask, filters: &[u32]) {
+    pub(crate) unsafe fn run(&self, tiles: &Tiles, grid: &Grid, range: Range<usize>, task: &ConvTask, filters: &[u32]) {
         let mut tile = 0;
         for part in 0..grid.n_parts {
             let (vectors, tail) = grid.part(part);
@@ -173,7 +171,7 @@ impl Sweep {
 
 /// Parts of positions, each cut into parts of filters.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Grid {
+pub(crate) struct Grid {
     filters: usize,
     vectors: usize,
     tail: bool,
@@ -181,7 +179,7 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    pub fn tiles(&self, tiles: &Tiles) -> usize {
+    pub(crate) fn tiles(&self, tiles: &Tiles) -> usize {
         (0..self.n_parts).map(|part| self.m_parts(tiles, part)).sum()
     }
 
@@ -203,7 +201,6 @@ impl Grid {
         self.filters.div_ceil(most[vectors.len() - 1])
     }
 
-    /// In quarters of a multiply-add.
     fn part_cost(&self, tiles: &Tiles, part: usize, columns: usize) -> usize {
         let (vectors, tail) = self.part(part);
         let (n, half) = (vectors.len(), usize::from(tail));

@@ -6,38 +6,38 @@ use super::winograd_tile::{InputTransform, OutputTransform, SplitRows};
 use super::winograd_weights::WeightsTransform;
 
 /// By `[n - 1][m - 1]`.
-pub(super) type ConvTable = [[ConvTile; 8]; 6];
+pub(crate) type ConvTable = [[ConvTile; 8]; 6];
 
 /// The tiles of one instruction set.
 #[derive(Debug)]
-pub(super) struct Tiles {
-    pub lanes: usize,
+pub(crate) struct Tiles {
+    pub(crate) lanes: usize,
     pub conv: ConvTable,
     /// With vectors made of rows of eight; `None` where vectors are shorter than that.
-    pub conv_rows: Option<ConvTable>,
+    pub(crate) conv_rows: Option<ConvTable>,
     /// With half a vector more; `None` where halves are no cheaper.
-    pub conv_tail: Option<ConvTable>,
+    pub(crate) conv_tail: Option<ConvTable>,
     /// Filters a tile of n vectors can hold in registers, by n - 1; 0 where n does not fit.
-    pub conv_filters: [usize; 6],
+    pub(crate) conv_filters: [usize; 6],
     /// The same with half a vector more.
-    pub conv_tail_filters: [usize; 6],
+    pub(crate) conv_tail_filters: [usize; 6],
     pub dot: [[DotTile; 3]; 9],
     /// The largest (filters, columns) of a dot tile.
-    pub dot_max: (usize, usize),
+    pub(crate) dot_max: (usize, usize),
     pub outer: [[OuterTile; 8]; 3],
     /// With half vectors; `None` where halves are no cheaper.
-    pub outer_half: Option<[[OuterTile; 8]; 3]>,
+    pub(crate) outer_half: Option<[[OuterTile; 8]; 3]>,
     /// The largest (filters, vectors) of an outer tile.
-    pub outer_max: (usize, usize),
+    pub(crate) outer_max: (usize, usize),
     pub transpose: TransposeRows,
     /// For tiles of 2×2 and of 4×4 outputs.
-    pub winograd_split: [SplitRows; 2],
-    pub winograd_input: [InputTransform; 2],
-    pub winograd_output: [OutputTransform; 2],
-    pub winograd_weights: [WeightsTransform; 2],
+    pub(crate) winograd_split: [SplitRows; 2],
+    pub(crate) winograd_input: [InputTransform; 2],
+    pub(crate) winograd_output: [OutputTransform; 2],
+    pub(crate) winograd_weights: [WeightsTransform; 2],
     pub planes: super::planes::PlanePasses,
     /// What transforming an element of a vector of tiles costs in multiply-adds of a vector: in, out.
-    pub winograd_costs: [usize; 2],
+    pub(crate) winograd_costs: [usize; 2],
 }
 
 /// Writes out the table of a function's instances: `by_m!(8: tile, 3; true)` is `[tile::<1, 3, true>, ..]`.
@@ -135,7 +135,7 @@ macro_rules! instantiate {
 
         super::planes::plane_passes!($($feature),*);
 
-        pub(super) static TILES: Tiles = Tiles {
+        pub(crate) static TILES: Tiles = Tiles {
             lanes: <$vector as Vector>::LANES,
             conv: by_m!(conv: false, false),
             conv_rows: if $rows { Some(by_m!(conv: true, false)) } else { None },
@@ -160,4 +160,4 @@ macro_rules! instantiate {
         };
     };
 }
-pub(super) use {by_m, instantiate};
+pub(crate) use {by_m, instantiate};

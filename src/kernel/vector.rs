@@ -5,7 +5,7 @@
 /// Some lanes of a vector and the neighboring floats they belong to: where bit i of `mask` is set,
 /// lane `index[i]` belongs to `at + i`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     pub at: i32,
     pub mask: u16,
     pub index: [u8; 16],
@@ -15,7 +15,7 @@ pub(super) struct Piece {
 ///
 /// # Safety
 /// For all functions: the machine has the instructions, and pointers cover the lanes touched.
-pub(super) trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     const LANES: usize;
     /// Half as many lanes at half the cost; where there is no such thing, `Self`, and never used.
     type Half: Vector;

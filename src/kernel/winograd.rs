@@ -48,13 +48,10 @@ pub struct WinogradPlan {
 struct Block {
     /// Where it starts in a plane.
     first: usize,
-    /// Padded rows it reads.
     rows: usize,
-    /// Vectors of tiles, close together.
     vectors: usize,
     sweep: Sweep,
     identity: LaneMap,
-    /// By pixel of the tile.
     output: Vec<LaneMap>,
     residual: Vec<LaneMap>,
 }

@@ -8,7 +8,7 @@ use super::tile::Tiles;
 const MOST_WEIGHTS: usize = 9 << 19;
 
 /// The cheapest size for so many active channels and filters, unless the direct convolution is cheaper.
-pub(super) fn best(tiles: &Tiles, shape: &ConvShape, active: [usize; 2]) -> Option<usize> {
+pub(crate) fn best(tiles: &Tiles, shape: &ConvShape, active: [usize; 2]) -> Option<usize> {
     let size = [2, 4]
         .into_iter()
         .filter(|&size| fits(tiles, shape, size))
@@ -18,7 +18,7 @@ pub(super) fn best(tiles: &Tiles, shape: &ConvShape, active: [usize; 2]) -> Opti
 }
 
 /// Whether tiles of this size should be faster than the direct convolution of so many columns.
-pub(super) fn pays(tiles: &Tiles, shape: &ConvShape, size: usize, active: [usize; 2], columns: usize) -> bool {
+pub(crate) fn pays(tiles: &Tiles, shape: &ConvShape, size: usize, active: [usize; 2], columns: usize) -> bool {
     let (rows, width) = (shape.out_h(), shape.out_w());
     let (halves, _) = cover(tiles, rows, width, Layout::input(shape).pitch);
     let direct = (columns + 8) * active[1] * halves;
@@ -34,12 +34,12 @@ fn cost(tiles: &Tiles, shape: &ConvShape, size: usize, [channels, filters]: [usi
 }
 
 /// Whether there is such a transform and a block can hold a row of tiles.
-pub(super) fn fits(tiles: &Tiles, shape: &ConvShape, size: usize) -> bool {
+pub(crate) fn fits(tiles: &Tiles, shape: &ConvShape, size: usize) -> bool {
     let is_known = shape.kernel == [3, 3] && shape.stride == 1 && (size == 2 || size == 4);
     is_known && shape.out_w().div_ceil(size) <= most_vectors(tiles) * tiles.lanes
 }
 
 /// Vectors of tiles in a block: as many as leave room for a few filters in registers.
-pub(super) fn most_vectors(tiles: &Tiles) -> usize {
+pub(crate) fn most_vectors(tiles: &Tiles) -> usize {
     (1..=3).filter(|n| tiles.conv_filters[n - 1] >= 2).max().unwrap_or(1)
 }

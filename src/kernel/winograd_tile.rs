@@ -9,21 +9,21 @@ use super::lanes::LaneMap;
 use super::vector::Vector;
 
 /// What sorting the pixels of one block of tiles into phases needs, for any channel.
-pub(super) struct SplitTask {
+pub(crate) struct SplitTask {
     /// The block's first padded row in channel 0.
     pub input: *const f32,
-    pub channel_len: usize,
-    pub pitch: usize,
+    pub(crate) channel_len: usize,
+    pub(crate) pitch: usize,
     /// Padded rows that are there.
     pub rows: usize,
     /// Columns from the left padding to the last pixel.
     pub width: usize,
     pub output: *mut f32,
-    pub phase_len: usize,
-    pub output_pitch: usize,
+    pub(crate) phase_len: usize,
+    pub(crate) output_pitch: usize,
 }
 
-pub(super) type SplitRows = unsafe fn(&SplitTask, usize);
+pub(crate) type SplitRows = unsafe fn(&SplitTask, usize);
 
 /// Pixel (y, x) of the padded block to phase (y mod S, x mod S), where the same pixel of neighboring tiles
 /// lies side by side. What is right of `width` becomes zero; rows that are not there are not touched.
@@ -31,7 +31,7 @@ pub(super) type SplitRows = unsafe fn(&SplitTask, usize);
 /// # Safety
 /// Rows are in bounds; phases hold all their rows and a vector more.
 #[inline(always)]
-pub(super) unsafe fn split_rows<V: Vector, const S: usize>(task: &SplitTask, channel: usize) {
+pub(crate) unsafe fn split_rows<V: Vector, const S: usize>(task: &SplitTask, channel: usize) {
     // SAFETY: the caller vouches for the offsets.
     unsafe {
         let input = task.input.add(channel * task.channel_len);
@@ -64,31 +64,31 @@ pub(super) unsafe fn split_rows<V: Vector, const S: usize>(task: &SplitTask, cha
 }
 
 /// What all input transforms of one block of tiles share.
-pub(super) struct InputTask<'a> {
+pub(crate) struct InputTask<'a> {
     /// One channel's block, in phases.
     pub input: *const f32,
     /// Offsets of the N · N elements of tile 0.
     pub elements: &'a [u32],
-    pub pitch: usize,
+    pub(crate) pitch: usize,
     pub by_rows: bool,
     /// Floats from one vector of tiles to the next.
     pub step: usize,
     /// Where tiles go within a channel's row of `output`.
-    pub lanes: &'a LaneMap,
+    pub(crate) lanes: &'a LaneMap,
     /// `[N · N, channels, row]`.
     pub output: *mut f32,
-    pub output_row: usize,
-    pub output_element: usize,
+    pub(crate) output_row: usize,
+    pub(crate) output_element: usize,
 }
 
-pub(super) type InputTransform = unsafe fn(&InputTask, usize, usize);
+pub(crate) type InputTransform = unsafe fn(&InputTask, usize, usize);
 
 /// Bᵀ d B of one vector of tiles of one channel.
 ///
 /// # Safety
 /// All offsets of the task are in bounds for this channel and vector.
 #[inline(always)]
-pub(super) unsafe fn input_transform<V: Vector, const N: usize>(task: &InputTask, channel: usize, vector: usize) {
+pub(crate) unsafe fn input_transform<V: Vector, const N: usize>(task: &InputTask, channel: usize, vector: usize) {
     // SAFETY: the caller vouches for the offsets.
     unsafe {
         let input = task.input.add(vector * task.step);
@@ -125,7 +125,6 @@ pub(super) unsafe fn input_transform<V: Vector, const N: usize>(task: &InputTask
     }
 }
 
-/// Bᵀ d of one line.
 #[inline(always)]
 unsafe fn input_line<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
     // SAFETY: no memory is touched.
@@ -155,36 +154,36 @@ unsafe fn input_line<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
 }
 
 /// What all output transforms of one block of tiles share.
-pub(super) struct OutputTask<'a> {
+pub(crate) struct OutputTask<'a> {
     /// `[N · N, filters, row]`.
     pub input: *const f32,
-    pub input_row: usize,
-    pub input_element: usize,
+    pub(crate) input_row: usize,
+    pub(crate) input_element: usize,
     pub scale: Option<&'a [f32]>,
     pub shift: Option<&'a [f32]>,
     pub relu: bool,
     pub output: *mut f32,
-    pub output_plane: usize,
+    pub(crate) output_plane: usize,
     /// Where tiles' pixels go, by row and column in the tile.
-    pub lanes: &'a [LaneMap],
+    pub(crate) lanes: &'a [LaneMap],
     pub residual: Option<TileResidual<'a>>,
 }
 
 /// What is added before the relu, and where its lanes are, by row and column in the tile.
-pub(super) struct TileResidual<'a> {
+pub(crate) struct TileResidual<'a> {
     pub data: *const f32,
     pub plane: usize,
-    pub lanes: &'a [LaneMap],
+    pub(crate) lanes: &'a [LaneMap],
 }
 
-pub(super) type OutputTransform = unsafe fn(&OutputTask, usize, usize);
+pub(crate) type OutputTransform = unsafe fn(&OutputTask, usize, usize);
 
 /// relu(scale · Aᵀ m A + shift + residual) of one vector of tiles of one filter.
 ///
 /// # Safety
 /// All offsets of the task are in bounds for this filter and vector.
 #[inline(always)]
-pub(super) unsafe fn output_transform<V: Vector, const N: usize>(task: &OutputTask, filter: usize, vector: usize) {
+pub(crate) unsafe fn output_transform<V: Vector, const N: usize>(task: &OutputTask, filter: usize, vector: usize) {
     // SAFETY: the caller vouches for the offsets.
     unsafe {
         let input = task.input.add(filter * task.input_row + vector * V::LANES);

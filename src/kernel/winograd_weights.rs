@@ -13,19 +13,19 @@ pub enum WeightOrder {
 
 /// Floats from one filter's weights to the next: an odd number of cache lines, so that the rows of a tile do
 /// not fall on the same cache sets.
-pub(super) fn row_len(channels: usize, size: usize) -> usize {
+pub(crate) fn row_len(channels: usize, size: usize) -> usize {
     (((size + 2) * (size + 2) * channels).div_ceil(16) * 16) | 16
 }
 
 /// What the transforms of all rows share.
-pub(super) struct WeightsTask<'a> {
+pub(crate) struct WeightsTask<'a> {
     pub weights: &'a [f32],
     pub order: WeightOrder,
     pub channels: usize,
     pub filters: usize,
 }
 
-pub(super) type WeightsTransform = unsafe fn(&WeightsTask, usize, &mut [f32]);
+pub(crate) type WeightsTransform = unsafe fn(&WeightsTask, usize, &mut [f32]);
 
 /// Kernels that are transformed side by side.
 const LANES: usize = 8;
@@ -34,7 +34,7 @@ type Lanes = [f64; LANES];
 
 /// G g Gᵀ of one filter's 3×3 kernels: `[N · N, channels]`. In f64: what is lost here no tile can bring back.
 #[inline(always)]
-pub(super) fn transform_row<const N: usize>(task: &WeightsTask, filter: usize, row: &mut [f32]) {
+pub(crate) fn transform_row<const N: usize>(task: &WeightsTask, filter: usize, row: &mut [f32]) {
     let channels = task.channels;
     for first in (0..channels).step_by(LANES) {
         let n = LANES.min(channels - first);
@@ -63,7 +63,6 @@ pub(super) fn transform_row<const N: usize>(task: &WeightsTask, filter: usize, r
     }
 }
 
-/// G g of one line.
 #[inline(always)]
 fn line<const N: usize>(g: [Lanes; 3]) -> [Lanes; N] {
     let mut t = [[0.0; LANES]; N];

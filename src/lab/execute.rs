@@ -114,7 +114,7 @@ pub fn branch(
 ///
 /// # Errors
 /// [`Cancelled`]; the work did not come to the log's end.
-pub(super) fn catch_up(
+pub(crate) fn catch_up(
     experiment: &Experiment,
     place: &Place,
     control: &Control,
@@ -242,7 +242,6 @@ fn worth(checkpoint: &Checkpoint) -> Option<(u64, f32)> {
     measured.map(|m| (m.macs, m.top1)).max_by_key(|(macs, _)| *macs)
 }
 
-/// The model to start from.
 fn start_of(experiment: &Experiment) -> Result<Option<Checkpoint>> {
     let load = |path: &str| match path {
         "bundled" => Checkpoint::from_bytes(probe::BUNDLED),
@@ -280,7 +279,6 @@ fn flattered(start: &Checkpoint, experiment: &Experiment) -> Option<String> {
     })
 }
 
-/// What a run stands on.
 struct World<'a, 'b> {
     experiment: &'a Experiment,
     place: &'a Place,
@@ -469,8 +467,7 @@ fn ended(run: &Path, outcome: Outcome, reason: Option<String>) -> Ending {
     }
 }
 
-/// What a panic said.
-pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .map(|s| (*s).to_owned())

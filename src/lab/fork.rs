@@ -62,7 +62,7 @@ pub fn newest(run: &Path) -> Result<u64> {
 ///
 /// # Errors
 /// The log cannot be read.
-pub fn event_of(run: &Path, said: u64) -> Result<Option<u64>> {
+pub(crate) fn event_of(run: &Path, said: u64) -> Result<Option<u64>> {
     let (mut past, mut found) = (Past::default(), None);
     read(&run.join("events.jsonl"), &mut |stamped| {
         past.see(&stamped);

@@ -31,25 +31,21 @@ use std::time::{Duration, Instant};
 const EVENTS: usize = 65_536;
 
 /// Called from any thread when the session has something new.
-pub type Wake = Arc<dyn Fn() + Send + Sync>;
+pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
 
 enum Arrival {
     Event(RunId, Stamped),
-    /// A run folder was read.
     Replayed(Box<RunState>),
     /// A fork stands ready, with what it took over.
     Branched(Box<RunState>),
-    /// A run as it was.
     Past((RunId, u64), Option<Box<RunState>>),
     /// A run of this session has its folder.
     Made(RunId, PathBuf),
-    /// Another process logged an event.
     Logged(PathBuf, Stamped),
     /// Another process no longer writes to a run folder.
     Left(PathBuf),
     /// Something outside runs did not work.
     Failed(String),
-    /// A job is over.
     Done(Box<JobDone>),
     /// The run could not even begin, or its thread is gone.
     Broken(RunId, String),

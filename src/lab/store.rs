@@ -51,10 +51,8 @@ pub struct RunStore {
 }
 
 impl RunStore {
-    /// Notices kept.
-    pub const NOTICES: usize = 200;
-    /// Measurements kept.
-    pub const MEASURED: usize = 100;
+    pub(crate) const NOTICES: usize = 200;
+    pub(crate) const MEASURED: usize = 100;
 
     /// A run by number.
     pub fn run(&self, id: RunId) -> Option<&RunState> {

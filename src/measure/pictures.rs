@@ -156,13 +156,12 @@ type Sums = (usize, Vec<Vec<f64>>, Vec<Vec<u64>>);
 
 /// Sums over the images of each class.
 #[derive(Clone, Debug, Default)]
-pub struct ClassSums {
+pub(crate) struct ClassSums {
     each: Vec<Sums>,
 }
 
 impl ClassSums {
-    /// Adds a batch.
-    pub fn add(&mut self, batch: &Batch, labels: &[u16], classes: usize) {
+    pub(crate) fn add(&mut self, batch: &Batch, labels: &[u16], classes: usize) {
         let zeros = || {
             let channels = |of: &dyn Fn(usize) -> usize| batch.gates.iter().map(|g| of(g.active.channels)).collect();
             let sizes: Vec<usize> = channels(&|n| n);
@@ -192,8 +191,7 @@ impl ClassSums {
         }
     }
 
-    /// Means, class by class.
-    pub fn means(&self) -> Vec<ClassUse> {
+    pub(crate) fn means(&self) -> Vec<ClassUse> {
         let mean = |(n, saliency, active): &Sums| {
             let by = |v: f64| (v / (*n).max(1) as f64) as f32;
             ClassUse {

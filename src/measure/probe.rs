@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 
 /// Time spent measuring between two answers; the first comes sooner.
 const REFINE: Duration = Duration::from_millis(250);
-/// Time to the first answer.
 const FIRST: Duration = Duration::from_millis(50);
 /// Time spent on latency in the first answer and once more at the end.
 const LATENCY: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
@@ -121,7 +120,6 @@ struct Subject {
     normalization: data::Normalization,
     masks: Arc<Masks>,
     classes: usize,
-    /// The newest question.
     question: Question,
     /// An image to be looked at as soon as there is a moment.
     wants: Option<Picture>,
@@ -130,7 +128,6 @@ struct Subject {
     dense_latency: Option<Latency>,
 }
 
-/// Where answers go.
 struct Say<'a> {
     said: &'a Sender<Said>,
     wake: &'a dyn Fn(),

@@ -203,7 +203,6 @@ pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
     Ok(model)
 }
 
-/// What may be decided.
 fn scope(config: &AutoCompressConfig) -> Scope {
     Scope::new(&config.dimensions, config.floor, config.target.unit)
 }

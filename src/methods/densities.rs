@@ -63,7 +63,6 @@ impl DensitiesConfig {
     }
 }
 
-/// The gates of a network.
 struct Gates<'a> {
     model: &'a Checkpoint,
     meter: &'a Meter,

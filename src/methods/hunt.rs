@@ -20,7 +20,7 @@ use train::{Ctx, Snapshot};
 const BATCH: usize = 64;
 
 /// What is searched over: sites of a model, what densities there cost, and how a compiled model takes them.
-pub trait Ground {
+pub(crate) trait Ground {
     /// The model whose parts are left out in turn.
     fn model(&self) -> &Checkpoint;
 
@@ -51,14 +51,12 @@ pub trait Ground {
     }
 }
 
-/// Weights pruned by magnitude.
-pub struct Structures<'a> {
+pub(crate) struct Structures<'a> {
     /// The model.
     pub model: &'a Checkpoint,
     /// What is decided.
     pub sites: &'a Sites,
-    /// What the budget counts.
-    pub meter: &'a Meter,
+    pub(crate) meter: &'a Meter,
     /// Training images that norms are measured on anew under the masks of each trial, `[n, c, h, w]` normalized.
     fit: Vec<f32>,
 }
@@ -66,7 +64,13 @@ pub struct Structures<'a> {
 impl<'a> Structures<'a> {
     /// Trials are judged with norms measured anew on `calibration` training images. None leaves norms as they are, as the
     /// papers do; then most of what is cut deeply says the same as chance, and nothing can be told apart.
-    pub fn new(ctx: &Ctx, model: &'a Checkpoint, sites: &'a Sites, meter: &'a Meter, calibration: usize) -> Self {
+    pub(crate) fn new(
+        ctx: &Ctx,
+        model: &'a Checkpoint,
+        sites: &'a Sites,
+        meter: &'a Meter,
+        calibration: usize,
+    ) -> Self {
         let indices = data::spread(&ctx.splits.train, calibration);
         let mut fit = Vec::new();
         batch::fill(&ctx.data.train, &indices, None, &ctx.normalization, &mut fit);
@@ -126,7 +130,7 @@ impl Ground for Structures<'_> {
 ///
 /// # Errors
 /// One line naming the key, its value and what was expected.
-pub fn check(images: usize, calibration: usize) -> Result<()> {
+pub(crate) fn check(images: usize, calibration: usize) -> Result<()> {
     ensure!(images >= 1, "method.images is 0, expected at least 1");
     ensure!(
         calibration <= 4096,
@@ -135,8 +139,7 @@ pub fn check(images: usize, calibration: usize) -> Result<()> {
     Ok(())
 }
 
-/// A search to be run.
-pub struct Hunt<'a> {
+pub(crate) struct Hunt<'a> {
     /// Shown, e.g. `round 2`.
     pub name: String,
     /// What is searched over.
@@ -193,7 +196,7 @@ impl Found {
 ///
 /// # Errors
 /// [`Cancelled`], after the best so far was kept as a model; a budget that cannot be met.
-pub fn hunt<S>(ctx: &mut Ctx, stage: &str, hunt: &Hunt, fresh: S) -> Result<Found>
+pub(crate) fn hunt<S>(ctx: &mut Ctx, stage: &str, hunt: &Hunt, fresh: S) -> Result<Found>
 where
     S: Searcher + Clone + Serialize + DeserializeOwned,
 {
@@ -260,7 +263,6 @@ where
     })
 }
 
-/// What was asked too late.
 fn refused(steer: Steer) -> Event {
     let why = "the search is over".to_owned();
     Event::Refused { steer, why }
@@ -277,7 +279,6 @@ struct Terms {
     images: usize,
     calibrated: usize,
     floor: f32,
-    /// Empty if nothing is.
     held: Vec<Option<f32>>,
     /// What nothing right and all right are worth.
     rewards: [f32; 2],
@@ -341,11 +342,10 @@ impl Judge {
 ///
 /// # Errors
 /// [`Cancelled`]; the engine cannot run the model.
-pub fn whole(ctx: &Ctx, ground: &dyn Ground, images: usize) -> Result<f32> {
+pub(crate) fn whole(ctx: &Ctx, ground: &dyn Ground, images: usize) -> Result<f32> {
     Judge::new(ctx, ground, images)?.measure(ctx, ground, &vec![1.0; ground.sites().len()])
 }
 
-/// A search as it runs.
 struct Runner<'a> {
     hunt: &'a Hunt<'a>,
     judge: Judge,

@@ -7,11 +7,11 @@ pub mod autocompress;
 pub mod dense;
 pub mod densities;
 pub mod fbs;
-pub mod hunt;
+pub(crate) mod hunt;
 pub mod locks;
-pub mod meter;
+pub(crate) mod meter;
 pub mod ranking;
-pub mod rivals;
+pub(crate) mod rivals;
 pub mod slimming;
 pub mod stages;
 

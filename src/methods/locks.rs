@@ -36,7 +36,7 @@ impl Lock {
 ///
 /// # Errors
 /// One that leaves a layer nothing, or less than the floor.
-pub fn check_densities(locks: &[Lock], floor: f32) -> Result<()> {
+pub(crate) fn check_densities(locks: &[Lock], floor: f32) -> Result<()> {
     for Lock { layer, density, .. } in locks {
         ensure!(
             *density > 0.0 && (floor..=1.0).contains(density),
@@ -75,7 +75,7 @@ pub fn check(locks: &[Lock], spec: &NetSpec) -> Result<()> {
 ///
 /// # Errors
 /// [`BadInput`]: a lock that holds nothing of what is searched.
-pub fn check_sites(locks: &[Lock], sites: &[Site]) -> Result<()> {
+pub(crate) fn check_sites(locks: &[Lock], sites: &[Site]) -> Result<()> {
     if let Some(idle) = locks.iter().find(|l| !sites.iter().any(|s| l.holds(s))) {
         let word = super::stages::word;
         let way = idle.dimension.map_or(String::new(), |d| format!(" ({})", word(d)));
@@ -106,7 +106,7 @@ pub struct Hand {
 }
 
 /// What a search's locks by hand say of its sites, for the searches after it.
-pub fn by_hand(sites: &[Site], locks: &BTreeMap<usize, Option<f32>>) -> Vec<Hand> {
+pub(crate) fn by_hand(sites: &[Site], locks: &BTreeMap<usize, Option<f32>>) -> Vec<Hand> {
     let hand = |(&i, lock): (&usize, &Option<f32>)| Hand {
         layer: sites[i].name.clone(),
         dimension: sites[i].dimension,

@@ -16,9 +16,8 @@ const WIDTHS: usize = 4;
 const POINT: Duration = Duration::from_millis(8);
 const WHOLE: Duration = Duration::from_millis(200);
 
-/// Counts what densities spend.
 #[derive(Clone, Debug)]
-pub struct Meter {
+pub(crate) struct Meter {
     /// In what.
     pub unit: Unit,
     clock: Clock,
@@ -41,7 +40,7 @@ impl Meter {
     ///
     /// # Errors
     /// [`event::Cancelled`]; the engine cannot run the model.
-    pub fn new(ctx: &mut Ctx, unit: Unit, model: &Checkpoint) -> Result<Self> {
+    pub(crate) fn new(ctx: &mut Ctx, unit: Unit, model: &Checkpoint) -> Result<Self> {
         let clock = match unit {
             Unit::Weights | Unit::Macs => Clock::default(),
             Unit::Ms => {
@@ -53,7 +52,7 @@ impl Meter {
     }
 
     /// What is spent at these densities.
-    pub fn spent(&self, sites: &Sites, densities: &[f32]) -> f64 {
+    pub(crate) fn spent(&self, sites: &Sites, densities: &[f32]) -> f64 {
         match self.unit {
             Unit::Weights => sites.cost(densities).weights as f64,
             Unit::Macs => sites.cost(densities).macs as f64,
@@ -62,12 +61,12 @@ impl Meter {
     }
 
     /// Milliseconds of layers with so many filters and columns.
-    pub fn ms(&self, layers: &[(&str, usize, usize)]) -> f64 {
+    pub(crate) fn ms(&self, layers: &[(&str, usize, usize)]) -> f64 {
         self.clock.ms(layers)
     }
 
     /// What is spent with nothing cut.
-    pub fn whole(&self, sites: &Sites) -> f64 {
+    pub(crate) fn whole(&self, sites: &Sites) -> f64 {
         self.spent(sites, &vec![1.0; sites.list.len()])
     }
 
@@ -75,7 +74,7 @@ impl Meter {
     ///
     /// # Errors
     /// As [`Meter::new`].
-    pub fn say(&self, ctx: &mut Ctx, model: &Checkpoint, budget: f64) -> Result<()> {
+    pub(crate) fn say(&self, ctx: &mut Ctx, model: &Checkpoint, budget: f64) -> Result<()> {
         if self.unit != Unit::Ms {
             return Ok(());
         }
@@ -141,7 +140,7 @@ fn line([[sum, whole], [part, less]]: [[f64; 2]; 2]) -> (f64, f64) {
 ///
 /// # Errors
 /// A network whose shapes do not fit.
-pub fn gated_layers<'a>(model: &'a Checkpoint, gates: &[Density]) -> Result<Vec<(&'a str, usize, usize)>> {
+pub(crate) fn gated_layers<'a>(model: &'a Checkpoint, gates: &[Density]) -> Result<Vec<(&'a str, usize, usize)>> {
     let spec = model.spec();
     let shapes = spec.shapes()?;
     let Fractions(active) = Fractions::nominal(spec, gates)?;

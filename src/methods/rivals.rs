@@ -101,7 +101,7 @@ impl Reward {
 ///
 /// # Errors
 /// [`event::Cancelled`]; a target that cannot be met.
-pub fn run<S>(
+pub(crate) fn run<S>(
     ctx: &mut Ctx,
     config: &RivalConfig,
     (method, reward): (&'static str, Reward),

@@ -93,7 +93,7 @@ impl Target {
 ///
 /// # Errors
 /// An empty list, one dimension twice, gates, or single weights together with structures.
-pub fn check_dimensions(dimensions: &[Dimension]) -> Result<()> {
+pub(crate) fn check_dimensions(dimensions: &[Dimension]) -> Result<()> {
     ensure!(
         !dimensions.is_empty(),
         "method.dimensions is empty, expected e.g. [\"filter\", \"column\"]"
@@ -115,7 +115,7 @@ pub fn check_dimensions(dimensions: &[Dimension]) -> Result<()> {
 ///
 /// # Errors
 /// One line naming the key, its value and what was expected.
-pub fn check_floor(floor: f32) -> Result<()> {
+pub(crate) fn check_floor(floor: f32) -> Result<()> {
     ensure!(
         floor > 0.0 && floor <= 1.0,
         "method.floor is {floor}, expected more than 0 and at most 1"

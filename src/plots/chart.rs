@@ -38,12 +38,10 @@ pub struct Chart {
 pub struct Axis {
     /// What is counted, with its unit.
     pub label: String,
-    /// Values that must be seen.
-    pub include: Vec<f64>,
+    pub(crate) include: Vec<f64>,
     /// Names of the values 0, 1, 2…; empty for numbers.
     pub names: Vec<String>,
-    /// Whether values rise downward.
-    pub is_downward: bool,
+    pub(crate) is_downward: bool,
 }
 
 impl Axis {
@@ -62,13 +60,12 @@ impl Axis {
     }
 
     /// The same, with values that rise downward.
-    pub fn downward(mut self) -> Self {
+    pub(crate) fn downward(mut self) -> Self {
         self.is_downward = true;
         self
     }
 
-    /// An axis of names.
-    pub fn of_names(label: impl Into<String>, names: Vec<String>) -> Self {
+    pub(crate) fn of_names(label: impl Into<String>, names: Vec<String>) -> Self {
         Self {
             names,
             ..Self::new(label)
@@ -115,8 +112,7 @@ pub struct Series {
     pub kind: Kind,
     /// The number of its mark.
     pub mark: usize,
-    /// Behind the others.
-    pub is_faint: bool,
+    pub(crate) is_faint: bool,
     /// Its points.
     pub points: Vec<Point>,
 }
@@ -191,7 +187,7 @@ pub struct Rule {
     /// What it marks.
     pub name: String,
     /// From side to side; otherwise from bottom to top.
-    pub is_level: bool,
+    pub(crate) is_level: bool,
     /// Where.
     pub at: f64,
 }

@@ -92,7 +92,6 @@ fn put(out: &mut String, line: std::fmt::Arguments) {
     out.push('\n');
 }
 
-/// At most two decimals.
 fn num(v: f64) -> String {
     let text = format!("{v:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
@@ -100,7 +99,7 @@ fn num(v: f64) -> String {
 }
 
 /// Text as XML may hold it.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -85,7 +85,6 @@ pub(crate) fn is_depthwise(op: &Op, channels: usize) -> bool {
     matches!(*op, Op::Conv { filters, groups, .. } if groups > 1 && groups == channels && filters == channels)
 }
 
-/// Union-find over nodes.
 struct Ties {
     parent: Vec<usize>,
     positions: Vec<usize>,

@@ -75,7 +75,7 @@ pub fn project(weights: &mut [f32], shape: Matrix, kept: Kept) -> LayerMask {
 
 /// Projects layers whose filters must be the same: keeps the `kept` channels whose rows in all `layers` together
 /// have the largest norm. Each of `layers` is `[channels, its columns]`.
-pub fn project_tied(layers: &mut [&mut [f32]], channels: usize, kept: usize) -> Vec<bool> {
+pub(crate) fn project_tied(layers: &mut [&mut [f32]], channels: usize, kept: usize) -> Vec<bool> {
     let views: Vec<&[f32]> = layers.iter().map(|l| &**l).collect();
     let keep = filters_of(&views, channels, kept);
     for layer in layers {

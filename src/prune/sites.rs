@@ -30,17 +30,17 @@ pub struct Spent {
 pub struct Sites {
     /// In network order.
     pub list: Vec<Site>,
-    pub(super) scope: Scope,
-    pub(super) spec: NetSpec,
-    pub(super) groups: Groups,
-    pub(super) axes: Vec<Axis>,
-    pub(super) layers: Vec<Layer>,
-    pub(super) gates: Vec<GateOf>,
+    pub(crate) scope: Scope,
+    pub(crate) spec: NetSpec,
+    pub(crate) groups: Groups,
+    pub(crate) axes: Vec<Axis>,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) gates: Vec<GateOf>,
 }
 
 /// A group as it is counted.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Axis {
+pub(crate) struct Axis {
     pub site: Option<usize>,
     /// Channels that are not masked at the start.
     pub alive: Vec<bool>,
@@ -49,14 +49,14 @@ pub(super) struct Axis {
     /// Place of each channel in the order of scores; `u32::MAX` if it is masked.
     pub rank: Vec<u32>,
     /// So many of the first in rank are what keeps a reader with masked columns fed; they are never cut.
-    pub pinned: usize,
+    pub(crate) pinned: usize,
     /// Biases, γ, β and ρ of one channel.
-    pub params_each: u64,
+    pub(crate) params_each: u64,
 }
 
 /// A convolution or linear layer as it is counted.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Layer {
+pub(crate) struct Layer {
     pub node: usize,
     /// Its filters' group.
     pub axis: usize,
@@ -69,7 +69,7 @@ pub(super) struct Layer {
     /// Unmasked columns of each input channel.
     pub live: Vec<usize>,
     /// Scores of its input channels, with a channel site.
-    pub channel_scores: Vec<f32>,
+    pub(crate) channel_scores: Vec<f32>,
     pub channel: Option<usize>,
     pub column: Option<usize>,
     pub element: Option<usize>,
@@ -77,7 +77,7 @@ pub(super) struct Layer {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct GateOf {
+pub(crate) struct GateOf {
     pub axis: usize,
     pub reads: usize,
     pub positions: usize,
@@ -85,13 +85,13 @@ pub(super) struct GateOf {
 }
 
 /// What a vector of densities leaves of a layer.
-pub(super) struct Left {
+pub(crate) struct Left {
     pub rows: Vec<bool>,
     pub channels: Vec<bool>,
     /// Input channels to choose from, and chosen.
-    pub channel_counts: [usize; 2],
-    pub column_counts: [usize; 2],
-    pub weight_counts: [usize; 2],
+    pub(crate) channel_counts: [usize; 2],
+    pub(crate) column_counts: [usize; 2],
+    pub(crate) weight_counts: [usize; 2],
 }
 
 impl Sites {
@@ -200,8 +200,7 @@ impl Sites {
         self.cost(&vec![0.0; self.list.len()])
     }
 
-    /// Channels that each group keeps.
-    pub(super) fn axis_counts(&self, densities: &[f32]) -> Vec<usize> {
+    pub(crate) fn axis_counts(&self, densities: &[f32]) -> Vec<usize> {
         assert_eq!(densities.len(), self.list.len(), "one density a site");
         let alive = |a: &Axis| a.alive.iter().filter(|&&b| b).count();
         self.axes
@@ -211,7 +210,7 @@ impl Sites {
     }
 
     /// How many of `n` a site keeps; all without a site.
-    pub(super) fn count(&self, site: Option<usize>, densities: &[f32], n: usize) -> usize {
+    pub(crate) fn count(&self, site: Option<usize>, densities: &[f32], n: usize) -> usize {
         let Some(site) = site else { return n };
         let of = |share: f64| share * n as f64;
         // In floating point ⌈0.1 · 10⌉ may be 2.
@@ -219,11 +218,11 @@ impl Sites {
         (of(f64::from(densities[site])).round() as usize).max(least).min(n)
     }
 
-    pub(super) fn keeps(&self, axis: usize, channel: usize, counts: &[usize]) -> bool {
+    pub(crate) fn keeps(&self, axis: usize, channel: usize, counts: &[usize]) -> bool {
         (self.axes[axis].rank[channel] as usize) < counts[axis]
     }
 
-    pub(super) fn left(&self, layer: &Layer, counts: &[usize], densities: &[f32]) -> Left {
+    pub(crate) fn left(&self, layer: &Layer, counts: &[usize], densities: &[f32]) -> Left {
         let keeps = |axis: usize, c: usize| self.keeps(axis, c, counts);
         let rows: Vec<bool> = layer
             .mask
@@ -265,7 +264,7 @@ impl Sites {
 
 impl Layer {
     /// For every weight, whether it is left by the masks of the start, in these rows and input channels.
-    pub fn elements<'a>(&'a self, rows: &'a [bool], channels: &'a [bool]) -> impl Iterator<Item = bool> + 'a {
+    pub(crate) fn elements<'a>(&'a self, rows: &'a [bool], channels: &'a [bool]) -> impl Iterator<Item = bool> + 'a {
         let columns = self.mask.columns.len();
         (0..rows.len() * columns).map(move |i| {
             let (f, c) = (i / columns, i % columns);
@@ -275,7 +274,7 @@ impl Layer {
 }
 
 /// Of the candidates the `n` of highest score, of equals those of lower index.
-pub(super) fn best(scores: &[f32], candidates: &[bool], n: usize) -> Vec<bool> {
+pub(crate) fn best(scores: &[f32], candidates: &[bool], n: usize) -> Vec<bool> {
     let mut order: Vec<usize> = (0..candidates.len()).filter(|&i| candidates[i]).collect();
     let by_score = |&a: &usize, &b: &usize| scores[b].total_cmp(&scores[a]).then(a.cmp(&b));
     if n > 0 && n < order.len() {

@@ -59,7 +59,6 @@ struct Surgeon<'a> {
     weights: Vec<Vec<f32>>,
     values: Vec<Vec<Option<f32>>>,
     norms: Vec<Option<usize>>,
-    /// By group, by channel.
     kept: Vec<Vec<bool>>,
 }
 
@@ -137,7 +136,6 @@ impl<'a> Surgeon<'a> {
         None
     }
 
-    /// Columns of one feature.
     fn taps(&self, node: usize) -> usize {
         match self.spec.nodes[node].op {
             Op::Conv { kernel, .. } => kernel * kernel,

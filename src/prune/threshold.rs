@@ -67,7 +67,6 @@ pub fn above(scores: &[f32], threshold: f32) -> Vec<bool> {
         .collect()
 }
 
-/// A group with norm scales.
 struct Scaled {
     group: Group,
     /// Its channels that are not masked, and their |γ|.

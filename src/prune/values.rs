@@ -11,7 +11,7 @@ use model::spec::{NetSpec, Op, Shape, Shift};
 use model::steps::{Step, steps};
 
 /// A layer's weights as they act: what is masked is zero. `[filters, columns]`.
-pub(super) fn acting(checkpoint: &Checkpoint, node: usize) -> Vec<f32> {
+pub(crate) fn acting(checkpoint: &Checkpoint, node: usize) -> Vec<f32> {
     let name = &checkpoint.spec().nodes[node].name;
     let mut weight = checkpoint.weights[&format!("{name}.weight")].data.clone();
     if let Some(mask) = checkpoint.masks.get(name) {
@@ -21,7 +21,7 @@ pub(super) fn acting(checkpoint: &Checkpoint, node: usize) -> Vec<f32> {
 }
 
 /// For each node the norm that makes its bias void, where it has one: a bias before a norm does nothing.
-pub(super) fn norm_after(spec: &NetSpec) -> Vec<Option<usize>> {
+pub(crate) fn norm_after(spec: &NetSpec) -> Vec<Option<usize>> {
     let mut out = vec![None; spec.nodes.len()];
     for step in steps(spec) {
         if let Step::Conv(step) = step {
@@ -32,7 +32,7 @@ pub(super) fn norm_after(spec: &NetSpec) -> Vec<Option<usize>> {
 }
 
 /// Whether a tap (ky, kx) of a convolution meets the image in every window, never its padding.
-pub(super) fn is_inside(op: &Op, input: Shape, output: Shape, tap: usize) -> bool {
+pub(crate) fn is_inside(op: &Op, input: Shape, output: Shape, tap: usize) -> bool {
     let Op::Conv {
         kernel, stride, pad, ..
     } = *op
@@ -65,7 +65,7 @@ fn masked_by(spec: &NetSpec) -> Vec<usize> {
 ///
 /// # Errors
 /// As [`NetSpec::shapes`].
-pub(super) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>> {
+pub(crate) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>> {
     let spec = checkpoint.spec();
     let shapes = spec.shapes()?;
     let norms = norm_after(spec);
@@ -146,9 +146,7 @@ pub(super) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
     Ok(out)
 }
 
-/// Where a layer's columns read.
 struct LayerOf {
-    /// Columns of one input channel.
     taps: usize,
     /// Filters that read the same channels, and channels they read.
     rows: usize,

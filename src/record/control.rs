@@ -55,7 +55,7 @@ impl Control {
     }
 
     /// What was asked since last taken, oldest first.
-    pub fn take_steers(&self) -> Vec<Steer> {
+    pub(crate) fn take_steers(&self) -> Vec<Steer> {
         std::mem::take(&mut *self.steers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

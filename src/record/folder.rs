@@ -22,7 +22,7 @@ pub struct RunFolder {
     pub origin: Option<Origin>,
     /// Of the images it began with, as its manifest has it.
     pub data_checksum: Option<String>,
-    pub(super) events: Log,
+    pub(crate) events: Log,
     _lock: File,
 }
 

@@ -122,7 +122,6 @@ fn split(mut lines: &[u8], parts: usize) -> Vec<&[u8]> {
     out
 }
 
-/// An event in little room.
 enum Parsed {
     Step {
         seq: u64,

@@ -11,10 +11,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How often a worker looks.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Longest order that is read.
 const LONGEST: usize = 1 << 20;
 
 /// What may be asked from outside.

@@ -19,7 +19,6 @@ use train::{Memory, Snapshot};
 /// The version of the file format.
 const SCHEMA: u32 = 2;
 
-/// Newest files, which always stay.
 const KEPT: usize = 2;
 
 /// Older files that stay for forks.
@@ -187,7 +186,6 @@ pub fn nearest(run: &Path, said: u64) -> Result<Option<OnDisk>> {
     Ok(on_disk(&run.join("checkpoints"))?.into_iter().rev().find(fits))
 }
 
-/// Reads a checkpoint's header alone.
 fn said_in(path: &Path) -> Result<u64> {
     let mut file = std::fs::File::open(path)?;
     let mut head = vec![0; 8];
@@ -242,7 +240,6 @@ impl Memory for Shelf {
     }
 }
 
-/// Checkpoint files by number, rising.
 fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut out = Vec::new();
     if !folder.is_dir() {

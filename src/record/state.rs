@@ -174,9 +174,8 @@ pub struct RunState {
 
 impl RunState {
     /// Points of the training curve kept.
-    pub const STEPS: usize = 1 << 20;
-    /// Warnings kept.
-    pub const WARNINGS: usize = 1000;
+    pub(crate) const STEPS: usize = 1 << 20;
+    pub(crate) const WARNINGS: usize = 1000;
 
     /// A run of which nothing was said yet.
     pub fn new(id: RunId, experiment: Arc<Experiment>) -> Self {

@@ -6,14 +6,12 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::path::Path;
 
-/// Most runs of one sweep.
 const MOST: usize = 100_000;
 
 /// A sweep as its file has it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    /// A preset's name or file.
     preset: String,
     /// Keys, each with the values it takes.
     set: toml::Table,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub type Features = [f32; 8];
 
 /// What the agent sees of a site: its features, what is saved so far, what is still to come, its last action.
-pub type Observation = [f32; 11];
+pub(crate) type Observation = [f32; 11];
 
 /// Episodes of the released code, of which [`PAPER_WARMUP`] are warm-up.
 const PAPER_EPISODES: f32 = 800.0;
@@ -123,7 +123,7 @@ pub fn normalized(features: &[Features]) -> Vec<Features> {
 }
 
 /// One walk over the sites, in their order; locked ones are passed by.
-pub struct AmcEpisode<'a> {
+pub(crate) struct AmcEpisode<'a> {
     space: &'a Space<'a>,
     features: &'a [Features],
     /// Decided up to `at`; 1 or locked from there.
@@ -135,7 +135,7 @@ pub struct AmcEpisode<'a> {
 
 impl<'a> AmcEpisode<'a> {
     /// At the first free site. `features` are normalized and as many as the sites.
-    pub fn new(space: &'a Space<'a>, features: &'a [Features]) -> Self {
+    pub(crate) fn new(space: &'a Space<'a>, features: &'a [Features]) -> Self {
         let densities: Vec<f32> = space.locks.iter().map(|lock| lock.unwrap_or(1.0)).collect();
         let mut walk = Self {
             whole: (space.spent)(&densities),
@@ -156,7 +156,7 @@ impl<'a> AmcEpisode<'a> {
     }
 
     /// What is to be seen of the next site; `None` when all are decided.
-    pub fn observe(&self) -> Option<Observation> {
+    pub(crate) fn observe(&self) -> Option<Observation> {
         let features = self.features.get(self.at)?;
         let size = |sites: &[event::Site]| sites.iter().map(|s| s.size).sum::<f64>();
         let all = size(self.space.sites).max(f64::MIN_POSITIVE);
@@ -170,7 +170,7 @@ impl<'a> AmcEpisode<'a> {
     }
 
     /// Decides a site: the density applied where `action` was asked for, such that the budget can still be met.
-    pub fn act(&mut self, action: f32) -> f32 {
+    pub(crate) fn act(&mut self, action: f32) -> f32 {
         let floor = self.space.floor[self.at];
         let density = action
             .min(densest(self.space, &self.densities, self.at))
@@ -183,7 +183,6 @@ impl<'a> AmcEpisode<'a> {
     }
 }
 
-/// An episode out for measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Pending {
     densities: Vec<f32>,

@@ -122,7 +122,6 @@ impl AnnealConfig {
     }
 }
 
-/// What became of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Move {
@@ -183,7 +182,6 @@ impl Anneal {
         done.min(1.0)
     }
 
-    /// The next vector's wishes.
     fn wishes(&mut self, space: &Space) -> Vec<f32> {
         if self.number == 0 {
             return space.level();

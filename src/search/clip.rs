@@ -7,7 +7,7 @@ use super::Space;
 /// The densest a site may be, with `densities` decided before it and all after it at their floors or locks; at least its
 /// floor. Stands for both forms below: it meets them where spending is a sum over layers ([`sparsity_by_sum`]) and where
 /// neighbors multiply ([`density_by_neighbors`]), and holds for any unit.
-pub fn densest(space: &Space, densities: &[f32], site: usize) -> f32 {
+pub(crate) fn densest(space: &Space, densities: &[f32], site: usize) -> f32 {
     let mut vector = densities.to_vec();
     for (later, density) in vector.iter_mut().enumerate().skip(site + 1) {
         *density = space.locks[later].unwrap_or(space.floor[later]);
@@ -29,7 +29,7 @@ pub fn densest(space: &Space, densities: &[f32], site: usize) -> f32 {
 
 /// The paper's algorithm: the sparsity applied where `action` was asked for, in a sum of `weights` of which the share
 /// `target` must go, with `reduced` gone before layer `at` and no layer pruned by more than `most`.
-pub fn sparsity_by_sum(weights: &[f64], at: usize, reduced: f64, target: f64, most: f64, action: f64) -> f64 {
+pub(crate) fn sparsity_by_sum(weights: &[f64], at: usize, reduced: f64, target: f64, most: f64, action: f64) -> f64 {
     let all: f64 = weights.iter().sum();
     let rest: f64 = weights[at + 1..].iter().sum();
     let duty = target * all - most * rest - reduced;
@@ -38,7 +38,7 @@ pub fn sparsity_by_sum(weights: &[f64], at: usize, reduced: f64, target: f64, mo
 
 /// The released code's form: the density applied where `action` was asked for, if `this` is what the layer and its
 /// neighbor spend for each unit of it, `other` what all others spend with the undecided at `least`.
-pub fn density_by_neighbors(target: f64, other: f64, this: f64, least: f64, action: f64) -> f64 {
+pub(crate) fn density_by_neighbors(target: f64, other: f64, this: f64, least: f64, action: f64) -> f64 {
     action.min((target - other) / this).max(least)
 }
 

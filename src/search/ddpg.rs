@@ -76,9 +76,8 @@ impl DdpgConfig {
 
 /// One step of an episode. The action is the agent's own, before anything limited it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Transition {
-    /// What was seen.
-    pub observation: Vec<f32>,
+pub(crate) struct Transition {
+    pub(crate) observation: Vec<f32>,
     /// What was done.
     pub action: f32,
     /// What was seen next; `None` at the end.
@@ -90,7 +89,6 @@ pub struct Transition {
 struct Replay {
     n_seen: usize,
     most: usize,
-    /// Transitions ever stored.
     stored: usize,
     /// Rows of observation, next, action, reward, and 1 where there is a next.
     #[serde(with = "bits")]
@@ -130,7 +128,7 @@ impl Replay {
 
 /// The agent, whole: saved and read back it goes on in the same way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ddpg {
+pub(crate) struct Ddpg {
     config: DdpgConfig,
     n_seen: usize,
     actor: Mlp,
@@ -140,13 +138,12 @@ pub struct Ddpg {
     actor_steps: Adam,
     critic_steps: Adam,
     replay: Replay,
-    /// Moving average of the rewards.
     baseline: Option<f32>,
 }
 
 impl Ddpg {
     /// An agent that has seen nothing, for observations of `n_seen` numbers and a memory of `replay` transitions.
-    pub fn new(config: DdpgConfig, n_seen: usize, replay: usize, rng: &mut ChaCha8Rng) -> Self {
+    pub(crate) fn new(config: DdpgConfig, n_seen: usize, replay: usize, rng: &mut ChaCha8Rng) -> Self {
         let actor = Mlp::new(n_seen, config.hidden, rng);
         let critic = Mlp::new(n_seen + 1, config.hidden, rng);
         Self {
@@ -169,17 +166,17 @@ impl Ddpg {
     }
 
     /// What it would do without noise.
-    pub fn act(&self, observation: &[f32]) -> f32 {
+    pub(crate) fn act(&self, observation: &[f32]) -> f32 {
         sigmoid(self.actor.run(observation).out[0])
     }
 
     /// Stores a transition with its episode's final reward.
-    pub fn remember(&mut self, transition: &Transition, reward: f32) {
+    pub(crate) fn remember(&mut self, transition: &Transition, reward: f32) {
         self.replay.push(transition, reward);
     }
 
     /// One step of critic and actor on a batch drawn from memory, with replacement.
-    pub fn update(&mut self, rng: &mut ChaCha8Rng) {
+    pub(crate) fn update(&mut self, rng: &mut ChaCha8Rng) {
         if self.replay.len() == 0 {
             return;
         }
@@ -245,12 +242,12 @@ fn sigmoid(x: f32) -> f32 {
 }
 
 /// Noise of an episode, counted from the end of the warm-up: `sigma` · `decay`^episode.
-pub fn noise(sigma: f32, decay: f32, episode: u64) -> f32 {
+pub(crate) fn noise(sigma: f32, decay: f32, episode: u64) -> f32 {
     sigma * decay.powi(episode.min(1_000_000) as i32)
 }
 
 /// A normal number cut off at 0 and 1, for a mean between them.
-pub fn truncated_normal(mean: f32, sigma: f32, rng: &mut ChaCha8Rng) -> f32 {
+pub(crate) fn truncated_normal(mean: f32, sigma: f32, rng: &mut ChaCha8Rng) -> f32 {
     // A draw is within [0, 1] about every third time at the least, so the last resort is one in billions.
     for _ in 0..64 {
         let (u, v): (f32, f32) = (1.0 - rng.random::<f32>(), rng.random());

@@ -144,7 +144,6 @@ mod tests {
         assert_eq!(hypervolumes(&trials, reference), [5.0, 5.0, 5.0, 6.25]);
     }
 
-    /// By definition: all pairs.
     fn naive(points: &[Point]) -> Vec<Point> {
         let beaten = |i: usize, p: &Point| {
             points.iter().enumerate().any(|(j, q)| {

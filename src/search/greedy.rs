@@ -27,9 +27,7 @@ enum Purpose {
     Whole,
     /// One more level of this site.
     Level(usize),
-    /// The answer.
     Answer,
-    /// Made by hand.
     Hand,
 }
 

@@ -4,10 +4,10 @@
 pub mod amc;
 pub mod anneal;
 pub mod clip;
-pub mod ddpg;
+pub(crate) mod ddpg;
 pub mod frontier;
 pub mod greedy;
-pub mod mlp;
+pub(crate) mod mlp;
 pub mod random;
 pub mod space;
 pub mod steering;

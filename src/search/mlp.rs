@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Inputs → hidden → hidden → 1. Parameters lie in one list: the weights of each layer, a row an input, then its biases.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Mlp {
+pub(crate) struct Mlp {
     n_in: usize,
     hidden: usize,
     #[serde(with = "bits")]
@@ -15,7 +15,7 @@ pub struct Mlp {
 }
 
 /// What a batch left in each layer.
-pub struct Trace {
+pub(crate) struct Trace {
     first: Vec<f32>,
     second: Vec<f32>,
     /// One number a sample, without an activation.
@@ -24,7 +24,7 @@ pub struct Trace {
 
 impl Mlp {
     /// Parameters uniform in ±1/√(inputs of the layer).
-    pub fn new(n_in: usize, hidden: usize, rng: &mut ChaCha8Rng) -> Self {
+    pub(crate) fn new(n_in: usize, hidden: usize, rng: &mut ChaCha8Rng) -> Self {
         let mut params = Vec::new();
         for (rows, columns) in [(n_in, hidden), (hidden, hidden), (hidden, 1)] {
             let bound = 1.0 / (rows as f32).sqrt();
@@ -40,13 +40,12 @@ impl Mlp {
         [0, first, second, second + self.hidden + 1]
     }
 
-    /// Parameters.
-    pub fn n_params(&self) -> usize {
+    pub(crate) fn n_params(&self) -> usize {
         self.params.len()
     }
 
     /// Outputs of a batch; `inputs` has a row a sample.
-    pub fn run(&self, inputs: &[f32]) -> Trace {
+    pub(crate) fn run(&self, inputs: &[f32]) -> Trace {
         let [a, b, c, d] = self.layout();
         let mut first = linear(&self.params[a..b], inputs, self.n_in, self.hidden);
         rectify(&mut first);
@@ -57,7 +56,7 @@ impl Mlp {
     }
 
     /// Gradients of the inputs for gradients `d_out` of the outputs; those of the parameters are added to `grads`.
-    pub fn back(&self, inputs: &[f32], trace: &Trace, d_out: &[f32], grads: Option<&mut [f32]>) -> Vec<f32> {
+    pub(crate) fn back(&self, inputs: &[f32], trace: &Trace, d_out: &[f32], grads: Option<&mut [f32]>) -> Vec<f32> {
         let [a, b, c, d] = self.layout();
         let mut parts = grads.map(|grads| {
             let (first, rest) = grads.split_at_mut(b);
@@ -78,7 +77,7 @@ impl Mlp {
     }
 
     /// Moves by the share `tau` towards another of the same shape.
-    pub fn follow(&mut self, other: &Mlp, tau: f32) {
+    pub(crate) fn follow(&mut self, other: &Mlp, tau: f32) {
         for (own, other) in self.params.iter_mut().zip(&other.params) {
             *own += tau * (other - *own);
         }
@@ -160,7 +159,7 @@ fn stop_at_zero(grads: &mut [f32], values: &[f32]) {
 
 /// Adam (arXiv 1412.6980) with β = 0.9, 0.999 and ε = 1e-8.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Adam {
+pub(crate) struct Adam {
     lr: f32,
     steps: i32,
     #[serde(with = "bits")]
@@ -170,8 +169,7 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// For so many parameters.
-    pub fn new(lr: f32, n_params: usize) -> Self {
+    pub(crate) fn new(lr: f32, n_params: usize) -> Self {
         Self {
             lr,
             steps: 0,
@@ -180,8 +178,7 @@ impl Adam {
         }
     }
 
-    /// One step down the gradient.
-    pub fn step(&mut self, net: &mut Mlp, grads: &[f32]) {
+    pub(crate) fn step(&mut self, net: &mut Mlp, grads: &[f32]) {
         self.steps += 1;
         let unbias_mean = 1.0 / (1.0 - 0.9f32.powi(self.steps));
         let unbias_square = 1.0 / (1.0 - 0.999f32.powi(self.steps));
@@ -195,11 +192,11 @@ impl Adam {
 }
 
 /// Numbers as the hexadecimal digits of their bits: exact, and shorter than decimals.
-pub(super) mod bits {
+pub(crate) mod bits {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use std::fmt::Write;
 
-    pub fn serialize<S: Serializer>(values: &[f32], to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(values: &[f32], to: S) -> Result<S::Ok, S::Error> {
         let mut text = String::with_capacity(8 * values.len());
         for value in values {
             write!(text, "{:08x}", value.to_bits()).map_err(serde::ser::Error::custom)?;
@@ -207,7 +204,7 @@ pub(super) mod bits {
         to.serialize_str(&text)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
         let text = String::deserialize(from)?;
         let digits = text.as_bytes().chunks(8);
         digits

@@ -93,7 +93,7 @@ impl Space<'_> {
     ///
     /// # Errors
     /// As [`Space::fit`].
-    pub fn fit_free(&self, u: &[f32]) -> Result<Vec<f32>> {
+    pub(crate) fn fit_free(&self, u: &[f32]) -> Result<Vec<f32>> {
         self.check_wishes(u)?;
         self.scale(u, false)
     }
@@ -107,7 +107,7 @@ impl Space<'_> {
     }
 
     /// The same wish for all; nothing pruned where there is no budget.
-    pub(super) fn level(&self) -> Vec<f32> {
+    pub(crate) fn level(&self) -> Vec<f32> {
         vec![if self.budget.is_finite() { 1.0 } else { 0.0 }; self.sites.len()]
     }
 
@@ -165,7 +165,6 @@ impl Space<'_> {
         Ok(())
     }
 
-    /// Densities of min(s_max, λ·u).
     fn scaled(&self, u: &[f32], lambda: f64) -> Vec<f32> {
         (0..u.len())
             .map(|i| {
@@ -206,7 +205,7 @@ impl Space<'_> {
 
     /// Gives back what rounding left of the budget: one more choice to each site that can have it, the smallest first,
     /// so that the guide still holds.
-    pub(super) fn fill(&self, densities: &mut [f32], guided: bool) {
+    pub(crate) fn fill(&self, densities: &mut [f32], guided: bool) {
         for sites in self.by_size() {
             for (rank, &i) in sites.iter().enumerate() {
                 let before = densities[i];

@@ -16,7 +16,7 @@ pub struct Steering {
     /// In place of the space's, by site; `None` frees it.
     pub locks: BTreeMap<usize, Option<f32>>,
     /// Vectors to try next, as they were given.
-    pub queue: VecDeque<Vec<f32>>,
+    pub(crate) queue: VecDeque<Vec<f32>>,
 }
 
 impl Steering {

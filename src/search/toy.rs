@@ -5,7 +5,7 @@ use super::{Searcher, Space};
 use event::{Dimension, Site};
 
 /// A filter site with 16 choices.
-pub fn site(index: usize, size: f64) -> Site {
+pub(crate) fn site(index: usize, size: f64) -> Site {
     Site {
         name: format!("s{index}"),
         dimension: Dimension::Filter,
@@ -15,21 +15,19 @@ pub fn site(index: usize, size: f64) -> Site {
     }
 }
 
-/// One a size.
-pub fn sites(sizes: &[f64]) -> Vec<Site> {
+pub(crate) fn sites(sizes: &[f64]) -> Vec<Site> {
     sizes.iter().enumerate().map(|(i, size)| site(i, *size)).collect()
 }
 
 /// Layers in a chain, with rounding, whose accuracy falls by a known law: bigger layers bear more, but one bigger than
 /// its neighbors bears less than the guide thinks.
-pub struct Toy {
+pub(crate) struct Toy {
     /// Eight sites.
     pub sites: Vec<Site>,
     /// Share of the whole that may be spent.
     pub target: f64,
 }
 
-/// Convolutions' MACs of M-CifarNet's shape.
 const SIZES: [f64; 8] = [1.6, 33.2, 16.6, 33.1, 33.3, 14.2, 21.2, 21.3];
 
 /// Loss of accuracy at sparsity 1.
@@ -37,7 +35,7 @@ const LOSS: [f32; 8] = [1.5, 0.5, 0.9, 0.3, 0.25, 0.5, 0.35, 0.2];
 
 impl Toy {
     /// A quarter of what M-CifarNet spends.
-    pub fn layers() -> Self {
+    pub(crate) fn layers() -> Self {
         Self {
             sites: sites(&SIZES),
             target: 0.25,
@@ -54,21 +52,19 @@ impl Toy {
     }
 
     /// MACs: each layer's own share times that of the one before it.
-    pub fn spent(&self, densities: &[f32]) -> f64 {
+    pub(crate) fn spent(&self, densities: &[f32]) -> f64 {
         let kept = self.kept(densities);
         let share = |i: usize| f64::from(kept[i]) * if i == 0 { 1.0 } else { f64::from(kept[i - 1]) };
         (0..kept.len()).map(|i| SIZES[i] * share(i)).sum()
     }
 
-    /// Accuracy.
-    pub fn reward(&self, densities: &[f32]) -> f32 {
+    pub(crate) fn reward(&self, densities: &[f32]) -> f32 {
         let kept = self.kept(densities);
         let loss: f32 = kept.iter().zip(LOSS).map(|(k, loss)| loss * (1.0 - k).powi(3)).sum();
         0.1 + 0.8 * (-loss).exp()
     }
 
-    /// Asks within its space.
-    pub fn with<T>(&self, ask: impl FnOnce(&Space) -> T) -> T {
+    pub(crate) fn with<T>(&self, ask: impl FnOnce(&Space) -> T) -> T {
         let spent = |d: &[f32]| self.spent(d);
         ask(&Space {
             sites: &self.sites,
@@ -80,12 +76,12 @@ impl Toy {
     }
 
     /// Runs a search to its end; what it tried.
-    pub fn drive(&self, search: &mut dyn Searcher) -> Vec<Vec<f32>> {
+    pub(crate) fn drive(&self, search: &mut dyn Searcher) -> Vec<Vec<f32>> {
         self.drive_for(search, usize::MAX)
     }
 
     /// Runs a search for so many trials; what it tried.
-    pub fn drive_for(&self, search: &mut dyn Searcher, trials: usize) -> Vec<Vec<f32>> {
+    pub(crate) fn drive_for(&self, search: &mut dyn Searcher, trials: usize) -> Vec<Vec<f32>> {
         self.with(|space| {
             let mut tried = Vec::new();
             while tried.len() < trials

@@ -95,7 +95,7 @@ impl TrainConfig {
     }
 
     /// Learning rate of step `step` of `steps`: linear up, cosine down.
-    pub fn lr_at(&self, step: u64, steps: u64) -> f32 {
+    pub(crate) fn lr_at(&self, step: u64, steps: u64) -> f32 {
         let t = (step as f32 + 0.5) / steps.max(1) as f32;
         if t < self.warmup {
             return self.lr * t / self.warmup;

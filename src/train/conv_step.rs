@@ -35,13 +35,13 @@ pub struct ConvArgs<'a> {
     /// Whether ReLU ends the layer.
     pub relu: bool,
     /// Output channels that are wanted; the others' scale and shift are 0.
-    pub active_out: Option<Arc<Active>>,
+    pub(crate) active_out: Option<Arc<Active>>,
     /// Norm statistics.
     pub statistics: Statistics<'a>,
 }
 
 /// Batch moments of the last group, and positions they were taken over, per channel.
-pub type BatchMoments = Option<(Moments, Vec<f32>)>;
+pub(crate) type BatchMoments = Option<(Moments, Vec<f32>)>;
 
 /// Runs the layer: `x` `[n, c, h, w]`, `weight` `[filters, c, k, k]`, `scale` and `shift` `[1 or n, filters]`.
 pub fn run(
@@ -57,7 +57,7 @@ pub fn run(
 }
 
 /// A plain convolution with padding on each side as asked.
-pub fn convolve(x: Tensor<4>, weight: Tensor<4>, options: ConvOptions<2>, pad: Pad) -> Tensor<4> {
+pub(crate) fn convolve(x: Tensor<4>, weight: Tensor<4>, options: ConvOptions<2>, pad: Pad) -> Tensor<4> {
     let x = if pad == Pad::VALID {
         x
     } else {
@@ -67,7 +67,7 @@ pub fn convolve(x: Tensor<4>, weight: Tensor<4>, options: ConvOptions<2>, pad: P
 }
 
 /// scale · (y − mean)/√(var + ε) + shift, with statistics by group.
-pub fn normalize(
+pub(crate) fn normalize(
     y: Tensor<4>,
     scale: Tensor<2>,
     shift: Tensor<2>,

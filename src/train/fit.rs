@@ -76,7 +76,6 @@ pub trait Pull {
 /// Where a training stands after a step.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Place {
-    /// Steps done in this stage.
     steps: u64,
     /// Sums since the last `step` event.
     loss: f64,
@@ -324,7 +323,7 @@ fn after(ctx: &mut Ctx, plan: &Plan, net: &mut Net, state: &mut State, pull: &mu
 ///
 /// # Errors
 /// [`BadInput`]: `start` has an array of another shape, or shares none.
-pub fn starting_weights(seed: u64, spec: &NetSpec, start: Option<&Checkpoint>) -> Result<Weights> {
+pub(crate) fn starting_weights(seed: u64, spec: &NetSpec, start: Option<&Checkpoint>) -> Result<Weights> {
     let mut weights = weights::init(spec, seed)?;
     let Some(from) = start else { return Ok(weights) };
     let mut taken = 0;

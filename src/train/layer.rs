@@ -28,7 +28,7 @@ const PARTS: usize = 8;
 
 /// What a layer does to a batch.
 #[derive(Clone, Copy)]
-pub struct LayerCall<'a> {
+pub(crate) struct LayerCall<'a> {
     /// `[n, in_channels, h, w]`.
     pub x: &'a [f32],
     /// `[filters, in_channels, kh, kw]`.
@@ -48,9 +48,9 @@ pub struct LayerCall<'a> {
     /// Whether ReLU ends the layer.
     pub relu: bool,
     /// Input channels that may be non-zero; `None` means all.
-    pub active_in: Option<&'a Active>,
+    pub(crate) active_in: Option<&'a Active>,
     /// Filters that are wanted; `None` means all.
-    pub active_out: Option<&'a Active>,
+    pub(crate) active_out: Option<&'a Active>,
 }
 
 /// What the backward pass needs of the forward pass.
@@ -65,7 +65,7 @@ pub struct Saved {
     /// Positions the statistics were taken over, `[groups, filters]`.
     pub count: Vec<f32>,
     /// Mean of each output plane, `[n, filters]`: what the next gate reads. Zero where not wanted.
-    pub out_mean: Vec<f32>,
+    pub(crate) out_mean: Vec<f32>,
 }
 
 /// What comes back to a layer.
@@ -74,11 +74,11 @@ pub struct LayerOut<'a> {
     /// Gradient of the output, `[n, filters, positions]`.
     pub grad: &'a [f32],
     /// Gradient of the mean of each output plane, `[n, filters]`; empty when nothing read the means. Needs ReLU.
-    pub mean_grad: &'a [f32],
+    pub(crate) mean_grad: &'a [f32],
 }
 
 /// Gradients of a layer, to be written; what they held does not matter where not said otherwise.
-pub struct LayerGrads<'a> {
+pub(crate) struct LayerGrads<'a> {
     /// `[n, in_channels, h, w]`; `None` for the first layer.
     pub x: Option<&'a mut [f32]>,
     /// `[filters, in_channels, kh, kw]`.
@@ -90,7 +90,7 @@ pub struct LayerGrads<'a> {
 }
 
 /// A layer of one shape, ready to run; owns all scratch.
-pub struct LayerPlan {
+pub(crate) struct LayerPlan {
     kernel: Kernel,
     shape: ConvShape,
     forward: Product,
@@ -107,13 +107,11 @@ struct Part {
     grad_planes: Vec<f32>,
     grad_lists: Lists,
     weight_grad: GradScratch,
-    /// One plane of dy.
     plane: Vec<f32>,
 }
 
 impl LayerPlan {
-    /// Plans for one shape.
-    pub fn new(kernel: Kernel, shape: ConvShape) -> Self {
+    pub(crate) fn new(kernel: Kernel, shape: ConvShape) -> Self {
         let (forward, input_grad) = (Product::forward(kernel, &shape), Product::input_grad(kernel, &shape));
         let weight_grad = WeightGradPlan::new(kernel, &shape);
         let part = || Part {

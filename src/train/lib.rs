@@ -15,7 +15,7 @@ pub mod memory;
 pub mod net;
 pub mod norms;
 pub mod optimizer;
-pub mod proxy;
+pub(crate) mod proxy;
 pub mod remote;
 pub mod sparse_conv;
 

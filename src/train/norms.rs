@@ -18,7 +18,6 @@ use std::sync::Arc;
 const IMAGES: usize = 256;
 const BATCH: usize = 64;
 
-/// ε of the new norms.
 const EPS: f32 = 1e-5;
 
 /// Puts a norm behind every convolution that has none. Its statistics are measured, and its γ and β undo them: the network

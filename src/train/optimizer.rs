@@ -12,7 +12,6 @@ pub type Gradients = BTreeMap<String, Vec<f32>>;
 /// For arrays that masks touch, which entries live.
 pub type KeptEntries = BTreeMap<String, Vec<bool>>;
 
-/// Numbers handled by one task.
 const CHUNK: usize = 16_384;
 
 /// The numbers of one update.

@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// What is let through.
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub(crate) struct Gate {
     /// The server.
     pub inner: SocketAddr,
     /// The request line that a session begins with.
@@ -23,7 +22,6 @@ pub struct Gate {
     pub patience: Duration,
 }
 
-/// Longest head of a request.
 const HEAD: usize = 8 << 10;
 /// Bytes after the head that are let through before the server has answered with more than its own head.
 const BEFORE: usize = 64 << 10;
@@ -33,7 +31,7 @@ impl Gate {
     ///
     /// # Errors
     /// The system takes no more connections.
-    pub fn serve(self, listener: &TcpListener) -> Result<()> {
+    pub(crate) fn serve(self, listener: &TcpListener) -> Result<()> {
         let open = Arc::new(AtomicUsize::new(0));
         for stranger in listener.incoming() {
             let stranger = match stranger {

@@ -19,9 +19,8 @@ use std::time::{Duration, Instant};
 pub const PORT: u16 = 7171;
 
 /// Where the token is found: itself, or a file that holds it. Never on a command line, which everybody on a machine can read.
-pub const TOKEN: [&str; 2] = ["SECATEUR_TOKEN", "SECATEUR_TOKEN_FILE"];
+pub(crate) const TOKEN: [&str; 2] = ["SECATEUR_TOKEN", "SECATEUR_TOKEN_FILE"];
 
-/// Fewest characters of a token.
 const SHORTEST: usize = 16;
 
 /// `HOST:PORT` from `HOST[:PORT]`.
@@ -67,9 +66,9 @@ pub fn token(get: impl Fn(&str) -> Option<String>) -> Result<String> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
     /// Milliseconds until a number sent there is back, median.
-    pub round_trip_ms: f64,
+    pub(crate) round_trip_ms: f64,
     /// Milliseconds of a training step, the faster of two.
-    pub step_ms: f64,
+    pub(crate) step_ms: f64,
 }
 
 /// Times a device on random images: a round trip, and forward and backward of one batch.
@@ -211,11 +210,11 @@ pub fn open(host: &str) -> Result<Device> {
 mod backend {
     use super::{Device, Result, TcpListener, WITHOUT, bail};
 
-    pub fn connect(_host: &str, _token: String) -> Result<Device> {
+    pub(crate) fn connect(_host: &str, _token: String) -> Result<Device> {
         bail!(WITHOUT)
     }
 
-    pub fn serve(_device: Device, _listener: TcpListener, _token: &str) -> Result<()> {
+    pub(super) fn serve(_device: Device, _listener: TcpListener, _token: &str) -> Result<()> {
         bail!(WITHOUT)
     }
 }
@@ -226,7 +225,7 @@ mod backend {
     use burn::server::{RemoteServer, TokenAuthorizer, WebSocketTransport};
     use burn::tensor::remote::RemoteHost;
 
-    pub fn connect(host: &str, token: String) -> Result<Device> {
+    pub(crate) fn connect(host: &str, token: String) -> Result<Device> {
         let remote = RemoteHost::websocket(&format!("ws://{host}")).with_credential(token);
         Ok(Device::remote_options(&remote).init()?)
     }

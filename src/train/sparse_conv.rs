@@ -34,9 +34,8 @@ pub struct SparseArgs {
     /// Whether ReLU ends the layer.
     pub relu: bool,
     /// Input channels that may be non-zero.
-    pub active_in: Option<Arc<Active>>,
-    /// Filters that are wanted.
-    pub active_out: Option<Arc<Active>>,
+    pub(crate) active_in: Option<Arc<Active>>,
+    pub(crate) active_out: Option<Arc<Active>>,
     /// Where the forward pass leaves what the backward pass and the caller need.
     saved: Arc<Mutex<Saved>>,
     /// Where the next gate leaves the gradient of this layer's plane means.
@@ -157,7 +156,7 @@ fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &
 
 /// The operation, as burn dispatches it.
 #[backend_extension(Flex, Autodiff)]
-pub trait SparseBackend: burn::backend::Backend {
+pub(crate) trait SparseBackend: burn::backend::Backend {
     /// relu(scale · norm(conv(x)) + shift).
     fn sparse_layer(
         x: FloatTensor<Self>,
@@ -207,7 +206,7 @@ pub fn run(
 
 /// Mean of each plane of `x`, `[n, c]`. `means` must come from the layer that gave `x`, and `x` must also be read by an
 /// operation that gives it a gradient in the ordinary way (a gate's convolution does), or its layer is never gone back through.
-pub fn plane_means(x: Tensor<4>, means: PlaneMeans) -> Tensor<2> {
+pub(crate) fn plane_means(x: Tensor<4>, means: PlaneMeans) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::plane_means(x.into_dispatch(), means))
 }
 

@@ -326,7 +326,6 @@ fn valid(run: &RunState, along: Along) -> Vec<ValidCurve> {
     often.map(|(density, points)| ValidCurve { density, points }).collect()
 }
 
-/// When a step was done.
 fn seconds_at(run: &RunState, step: u64) -> f64 {
     let at = run.steps.partition_point(|s| s.step < step);
     run.steps.get(at).or(run.steps.last()).map_or(0.0, |s| s.at)

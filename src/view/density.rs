@@ -136,7 +136,7 @@ fn no_gain(answer: &Answer, dense: &cost::Cost) -> Option<String> {
 }
 
 /// Wilson's 95 % score interval for `right` of `n`. All of [0, 1] if nothing was measured.
-pub fn wilson(right: usize, n: usize) -> [f64; 2] {
+pub(crate) fn wilson(right: usize, n: usize) -> [f64; 2] {
     if n == 0 {
         return [0.0, 1.0];
     }

@@ -412,7 +412,7 @@ const DOCS: &[Doc] = &[
 ];
 
 /// What is known of a key; an empty entry if nothing is.
-pub fn doc(key: &str) -> &'static Doc {
+pub(crate) fn doc(key: &str) -> &'static Doc {
     let fits = |d: &&Doc| {
         let end = key.strip_suffix(d.key);
         end.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))

@@ -292,7 +292,7 @@ fn costs_of(answer: &Answer) -> Costs {
 
 /// Runs that differ in nothing but their seed (also the one that chose their validation images), and have ended, belong together;
 /// every other run stands alone.
-pub(super) fn by_seed<'a>(runs: &[&'a RunState]) -> Vec<Vec<&'a RunState>> {
+pub(crate) fn by_seed<'a>(runs: &[&'a RunState]) -> Vec<Vec<&'a RunState>> {
     let recipe = |run: &RunState| {
         let mut recipe = (*run.experiment).clone();
         (recipe.seed, recipe.data.split_seed) = (0, None);
@@ -313,7 +313,6 @@ pub(super) fn by_seed<'a>(runs: &[&'a RunState]) -> Vec<Vec<&'a RunState>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// By density: cost, accuracy, images.
 type Measured = BTreeMap<Density, (Costs, f64, usize)>;
 
 /// What a run last measured on validation images.
@@ -369,7 +368,6 @@ fn of_group(group: &[&RunState], against: Against, mark: usize) -> FrontierSerie
     }
 }
 
-/// A series a search.
 fn trials(run: &RunState, against: Against, mark: usize) -> Vec<FrontierSeries> {
     let of_search = |(i, search): (usize, &record::searches::SearchState)| {
         let n = search.start.images;

@@ -4,7 +4,7 @@
 pub mod curves;
 pub mod density;
 pub mod form;
-pub mod form_docs;
+pub(crate) mod form_docs;
 pub mod frontier;
 pub mod images;
 pub mod layers;

@@ -103,7 +103,6 @@ fn origin(open: &OpenModel) -> Option<NetSpec> {
     recipe.model.build(shapes[0], open.header.classes.len()).ok()
 }
 
-/// MACs and parameters by name.
 fn costs(spec: &NetSpec, masks: &Masks) -> BTreeMap<String, (u64, u64)> {
     let layers = cost::by_layer(spec, masks, &Fractions::dense(spec)).unwrap_or_default();
     let each = layers.into_iter().map(|l| (l.name, (l.cost.macs, l.cost.params)));

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 const MOST_OTHERS: usize = 1500;
 /// Trials that facts about acceptance look back on.
 const WINDOW: usize = 50;
-/// Fewer say nothing.
 const FEWEST: usize = 20;
 
 /// Which search is looked at. Nothing chosen means the newest, as it goes on.

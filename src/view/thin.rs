@@ -29,7 +29,7 @@ impl Column {
 
 /// A curve being thinned. Points come with rising x.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Thinner {
+pub(crate) struct Thinner {
     most: usize,
     each: usize,
     in_last: usize,
@@ -39,7 +39,7 @@ pub struct Thinner {
 
 impl Thinner {
     /// Keeps between `columns` and twice as many columns once there are enough points.
-    pub fn new(columns: usize) -> Self {
+    pub(crate) fn new(columns: usize) -> Self {
         Self {
             most: columns.max(1) * 2,
             each: 1,
@@ -50,7 +50,7 @@ impl Thinner {
     }
 
     /// Adds a point. Values that are not numbers are left out.
-    pub fn push(&mut self, point: [f64; 2]) {
+    pub(crate) fn push(&mut self, point: [f64; 2]) {
         if !point[1].is_finite() {
             return;
         }
@@ -81,7 +81,7 @@ impl Thinner {
     }
 
     /// The thinned curve: both extremes of each column by rising x, and the newest point.
-    pub fn points(&self) -> Vec<[f64; 2]> {
+    pub(crate) fn points(&self) -> Vec<[f64; 2]> {
         let mut out = Vec::with_capacity(self.columns.len() * 2 + 1);
         for column in &self.columns {
             let (a, b) = if column.low[0] <= column.high[0] {

@@ -1,6 +1,6 @@
 //! Models for tests: small, and with no number that hides a mistake.
 
-pub mod torch;
+pub(crate) mod torch;
 
 use data::Normalization;
 use model::checkpoint::{Checkpoint, Header, Moments, SCHEMA};
@@ -10,13 +10,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 
-/// A density in whole percent.
-pub fn percent(p: u32) -> Density {
+/// A density in whole pepub(crate)nt.
+pub(crate) fn percent(p: u32) -> Density {
     Density::percent(p).expect("valid")
 }
 
-/// A model in which no number is one that hides a mistake.
-pub fn model(spec: NetSpec, seed: u64) -> Checkpoint {
+/// A model in which no number is one that hidpub(crate)a mistake.
+pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let shapes = spec.shapes().expect("shapes");
     let mut weights = weights::init(&spec, seed).expect("init");
@@ -72,8 +72,8 @@ pub fn model(spec: NetSpec, seed: u64) -> Checkpoint {
     }
 }
 
-/// Groups, ReLU6, a lone norm, a bias without a norm, pools of every kind, a sum of flat values.
-pub fn odd() -> NetSpec {
+/// Groups, ReLU6, a lone norm, a bias without a norm, pools of every kind, apub(crate)m of flat values.
+pub(crate) fn odd() -> NetSpec {
     let conv = |filters, kernel, stride, pad, groups| Op::Conv {
         filters,
         kernel,

@@ -13,8 +13,7 @@ use lab::{Command, RunStore};
 use view::density::{DensityView, Measured, density};
 use view::text;
 
-/// Paints the panel.
-pub fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let Some(view) = density(store, &state.asked) else {
         return widgets::empty(
             ui,

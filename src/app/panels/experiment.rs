@@ -13,8 +13,7 @@ use view::form::{Field, FormView, Section, Value};
 const NAME: f32 = 150.0;
 const FIELD: f32 = 150.0;
 
-/// Paints the panel.
-pub fn experiment_ui(ui: &mut Ui, state: &mut UiState) {
+pub(crate) fn experiment_ui(ui: &mut Ui, state: &mut UiState) {
     let view = form::form(&state.draft, &state.base, &state.preset);
     head(ui, &view, state);
     let mut set = None;

@@ -33,8 +33,7 @@ struct Did {
     grabs: Option<Dragged>,
 }
 
-/// Paints the panel.
-pub fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let mut view = frontier(store, state.frontier.against);
     let is_hidden = |s: &FrontierSeries| s.run.and_then(|id| store.run(id)).is_some_and(|r| state.hides(r));
     view.series.retain(|s| !is_hidden(s));
@@ -119,7 +118,6 @@ fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState) {
     });
 }
 
-/// How an axis is counted.
 struct Unit {
     each: f64,
     axis: &'static str,

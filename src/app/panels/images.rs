@@ -19,18 +19,16 @@ const CELL: f32 = 44.0;
 const TEXELS: usize = 32;
 /// Pictures a row of the atlas, and rows.
 const ATLAS: [usize; 2] = [24, 20];
-/// Width of the close-up.
 const CLOSE: f32 = 250.0;
 
 /// Pictures as they lie on the graphics card, and which they are.
-pub struct Atlas {
+pub(crate) struct Atlas {
     of: Arc<Strip>,
     numbers: Vec<usize>,
     texture: egui::TextureHandle,
 }
 
-/// Paints the panel.
-pub fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let room = ui.available_size();
     let has_look = store.look.is_some() && room.x > CLOSE * 1.8;
     let across = ((room.x - if has_look { CLOSE } else { 0.0 }) / CELL).floor().max(1.0) as usize;

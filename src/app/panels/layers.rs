@@ -43,8 +43,7 @@ impl Columns {
     }
 }
 
-/// Paints the panel.
-pub fn layers_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn layers_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let picked = state.pick.as_ref().and_then(|pick| of_source(store, pick));
     let is_picked = picked.is_some();
     let Some(view) = picked.or_else(|| layers(store, &state.asked)) else {

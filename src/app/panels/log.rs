@@ -8,8 +8,7 @@ use egui::{RichText, Ui};
 use lab::RunStore;
 use view::notices::{Notice, notices};
 
-/// Paints the panel.
-pub fn log_ui(ui: &mut Ui, store: &RunStore) {
+pub(crate) fn log_ui(ui: &mut Ui, store: &RunStore) {
     let lines = notices(store);
     if lines.is_empty() {
         return widgets::empty(

@@ -22,8 +22,7 @@ use super::state::{Panel, UiState};
 use egui::Ui;
 use lab::{Command, RunStore};
 
-/// Paints one panel.
-pub fn panel_ui(ui: &mut Ui, panel: Panel, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn panel_ui(ui: &mut Ui, panel: Panel, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     match panel {
         Panel::Density => density::density_ui(ui, store, state, commands),
         Panel::Frontier => frontier::frontier_ui(ui, store, state, commands),

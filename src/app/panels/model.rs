@@ -13,8 +13,7 @@ use std::sync::Arc;
 use view::model::{ModelView, NodeRow, model};
 use view::text;
 
-/// Paints the panel.
-pub fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub(crate) fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let Some(open) = &store.open else {
         return widgets::empty(
             ui,

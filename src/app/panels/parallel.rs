@@ -18,8 +18,7 @@ use view::text;
 const NAMES: f32 = 18.0;
 const NUMBERS: f32 = 30.0;
 
-/// Paints the panel.
-pub fn parallel_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub(crate) fn parallel_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let Some(view) = parallel(store, state.search.chosen) else {
         return widgets::empty(
             ui,

@@ -15,8 +15,7 @@ use view::residuals::residuals;
 use view::search::plural;
 use view::text;
 
-/// Paints the panel.
-pub fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub(crate) fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let Some(view) = residuals(store, state.search.chosen) else {
         return widgets::empty(
             ui,

@@ -16,8 +16,7 @@ use record::replay::Earlier;
 use std::path::PathBuf;
 use view::runs::{RunRow, runs};
 
-/// Paints the panel.
-pub fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let rows: Vec<RunRow> = runs(store)
         .into_iter()
         .filter(|r| r.folder.as_ref().is_none_or(|f| !state.runs.gone.contains(f)))
@@ -171,7 +170,6 @@ fn past(
     }
 }
 
-/// The palette to choose from.
 fn colors(ui: &mut Ui, row: &RunRow, state: &mut UiState) {
     let p = palette(ui);
     ui.horizontal(|ui| {
@@ -291,8 +289,7 @@ fn earlier_ui(ui: &mut Ui, one: &Earlier, state: &mut UiState, commands: &mut Ve
     });
 }
 
-/// Opens a finished run's model.
-pub fn open_button(ui: &mut Ui, row: &RunRow, commands: &mut Vec<Command>) {
+pub(crate) fn open_button(ui: &mut Ui, row: &RunRow, commands: &mut Vec<Command>) {
     let Some(model) = &row.model else { return };
     let label = format!("Open model of run {}", row.id.0 + 1);
     if ui

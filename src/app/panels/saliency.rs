@@ -19,8 +19,7 @@ const TEXELS: usize = 1920;
 const NAMES: f32 = 58.0;
 const COUNTS: f32 = 42.0;
 
-/// Paints the panel.
-pub fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let classes = state
         .layer
         .as_deref()
@@ -141,7 +140,6 @@ fn values(row: &SaliencyRow, heat: Heat) -> &[f32] {
     }
 }
 
-/// Which channel stands where.
 fn order(values: &[f32], sorted: bool) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     if sorted {

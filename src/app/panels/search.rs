@@ -20,8 +20,7 @@ use view::search;
 use view::search::{Height, SearchView, search};
 use view::text;
 
-/// Paints the panel.
-pub fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let Some(view) = search(store, state.search.chosen, state.search.height) else {
         return widgets::empty(
             ui,

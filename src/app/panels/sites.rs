@@ -18,8 +18,7 @@ const NAME: f32 = 92.0;
 const LOCK: f32 = 52.0;
 const NUMBER: f32 = 46.0;
 
-/// Paints the panel.
-pub fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let Some(view) = search(store, state.search.chosen, state.search.height) else {
         return widgets::empty(
             ui,

@@ -19,7 +19,7 @@ const WORDS: f32 = 230.0;
 const HEIGHT: f32 = 46.0;
 
 /// Paints the table, or offers to measure it.
-pub fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub(crate) fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let Some(view) = times(store) else {
         if is_timing(store) {
             return widgets::empty(ui, "Timing layers…", "Each layer alone, at eight widths; a few seconds");

@@ -15,8 +15,7 @@ use plots::figure;
 use view::curves::{Along, Curve, CurvesView, What};
 use view::{runs, text};
 
-/// Paints the panel.
-pub fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     settings(ui, state);
     let mut view = state.curves.view(store, state.curve_options);
     view.runs

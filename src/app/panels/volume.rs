@@ -14,8 +14,7 @@ use plots::figure;
 use record::RunId;
 use view::volume::volume;
 
-/// Paints the panel.
-pub fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub(crate) fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     // Areas over all trials are not for every frame.
     let measured = store
         .runs

@@ -8,7 +8,14 @@ type Means = Vec<(f64, f64)>;
 
 impl LayerPlan {
     /// Gradients from what comes back and what the forward pass left.
-    pub fn backward(&mut self, pool: &mut Pool, call: &LayerCall, back: LayerOut, saved: &Saved, grads: LayerGrads) {
+    pub(crate) fn backward(
+        &mut self,
+        pool: &mut Pool,
+        call: &LayerCall,
+        back: LayerOut,
+        saved: &Saved,
+        grads: LayerGrads,
+    ) {
         let LayerGrads {
             x,
             weight,

@@ -5,7 +5,7 @@ use kernel::Pool;
 
 impl LayerPlan {
     /// Runs the layer into `out` `[n, filters, out_h, out_w]`, all of which is written. `y` is memory that may be used.
-    pub fn forward(&mut self, pool: &mut Pool, call: &LayerCall, out: &mut [f32], mut y: Vec<f32>) -> Saved {
+    pub(crate) fn forward(&mut self, pool: &mut Pool, call: &LayerCall, out: &mut [f32], mut y: Vec<f32>) -> Saved {
         let (filters, positions, kernel) = (self.shape.filters, self.positions(), self.kernel);
         let image = self.shape.in_channels * self.shape.in_h * self.shape.in_w;
         let each = call.n.div_ceil(PARTS);

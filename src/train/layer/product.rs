@@ -6,8 +6,7 @@ use kernel::{
     transpose_weights,
 };
 
-/// One of the two.
-pub(super) struct Product {
+pub(crate) struct Product {
     direct: ConvPlan,
     winograd: Option<WinogradPlan>,
     order: WeightOrder,
@@ -18,14 +17,14 @@ pub(super) struct Product {
 }
 
 /// Lists and memory of one part of the batch.
-pub(super) struct Lists {
+pub(crate) struct Lists {
     direct: Columns,
     winograd: Option<(Columns, WinogradScratch)>,
 }
 
 impl Product {
     /// y from x: reads [`Layout::input`], writes contiguous planes.
-    pub fn forward(kernel: Kernel, shape: &ConvShape) -> Self {
+    pub(super) fn forward(kernel: Kernel, shape: &ConvShape) -> Self {
         let output = Layout::contiguous(shape.filters, shape.out_h(), shape.out_w());
         Self {
             direct: ConvPlan::forward(kernel, shape, output, None),
@@ -38,7 +37,7 @@ impl Product {
     }
 
     /// dx from dy: reads [`Layout::output_grad`], writes contiguous planes.
-    pub fn input_grad(kernel: Kernel, shape: &ConvShape) -> Self {
+    pub(super) fn input_grad(kernel: Kernel, shape: &ConvShape) -> Self {
         let output = Layout::contiguous(shape.in_channels, shape.in_h, shape.in_w);
         let back = shape.input_grad();
         Self {
@@ -51,12 +50,11 @@ impl Product {
         }
     }
 
-    /// The layout it reads.
-    pub fn input(&self) -> &Layout {
+    pub(super) fn input(&self) -> &Layout {
         self.direct.input()
     }
 
-    pub fn lists(&self) -> Lists {
+    pub(super) fn lists(&self) -> Lists {
         Lists {
             direct: self.direct.columns(),
             winograd: self.winograd.as_ref().map(|plan| (plan.columns(), plan.scratch())),
@@ -65,7 +63,12 @@ impl Product {
 
     /// Brings `[filters, in_channels, kh, kw]` into the forms that images with as many channels and filters as
     /// `active` says will take.
-    pub fn set_weights(&mut self, pool: &mut Pool, weights: &[f32], active: impl IntoIterator<Item = [usize; 2]>) {
+    pub(crate) fn set_weights(
+        &mut self,
+        pool: &mut Pool,
+        weights: &[f32],
+        active: impl IntoIterator<Item = [usize; 2]>,
+    ) {
         let (mut direct, mut transform) = (false, false);
         for counts in active {
             let pays = self.winograd.as_ref().is_some_and(|plan| plan.pays(counts));
@@ -82,7 +85,7 @@ impl Product {
     }
 
     /// Reads the planes of `channels`, writes those of `rows`. `weights` are those of [`Self::set_weights`].
-    pub fn run(
+    pub(super) fn run(
         &self,
         lists: &mut Lists,
         (input, weights): (&[f32], &[f32]),

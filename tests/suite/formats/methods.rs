@@ -16,7 +16,7 @@ use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
 use train::device::DeviceName;
 
 /// A little MobileNet for bundled images, without norms: depthwise and grouped convolutions with strides, ReLU6.
-pub fn mobile() -> NetSpec {
+pub(super) fn mobile() -> NetSpec {
     let conv = |filters, kernel, stride, groups| Op::Conv {
         filters,
         kernel,

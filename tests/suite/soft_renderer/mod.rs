@@ -15,7 +15,7 @@ struct Texture {
 
 /// The renderer for a test harness.
 #[derive(Default)]
-pub struct SoftRenderer {
+pub(crate) struct SoftRenderer {
     textures: BTreeMap<u64, Texture>,
     free: Vec<TextureId>,
 }

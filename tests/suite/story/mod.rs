@@ -15,11 +15,11 @@ use model::{Density, Fractions, Masks, NetSpec, cost, zoo};
 use record::{Experiment, RunId, RunState};
 use std::sync::Arc;
 
-pub fn density(percent: u32) -> Density {
+pub(crate) fn density(percent: u32) -> Density {
     Density::percent(percent).expect("a density")
 }
 
-pub fn spec() -> NetSpec {
+pub(crate) fn spec() -> NetSpec {
     let dense = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.5).expect("builds");
     zoo::gated(&dense, Shift::Eq1)
 }
@@ -39,7 +39,7 @@ fn nominal_macs(spec: &NetSpec, d: Density) -> u64 {
     cost::total(spec, &Masks::new(), &fractions).expect("fits").macs
 }
 
-pub fn open_model() -> OpenModel {
+pub(crate) fn open_model() -> OpenModel {
     let spec = spec();
     let grid: Vec<Density> = (4..=20).map(|i| density(i * 5)).collect();
     let metric = |&d: &Density| Metric {
@@ -91,7 +91,7 @@ pub fn open_model() -> OpenModel {
 }
 
 /// An answer about `n` of 5000 images; `percent` of all channels run in every layer.
-pub fn answer(percent: u32, n: usize) -> Answer {
+pub(crate) fn answer(percent: u32, n: usize) -> Answer {
     let (spec, d) = (spec(), density(percent));
     let shapes = spec.shapes().expect("fits");
     let fractions = Fractions::nominal(&spec, &vec![d; spec.gates().len()]).expect("fits");
@@ -150,7 +150,7 @@ pub fn answer(percent: u32, n: usize) -> Answer {
 }
 
 /// What a complete answer says besides: each of 40 images, and how classes use channels.
-pub fn complete(percent: u32) -> Answer {
+pub(crate) fn complete(percent: u32) -> Answer {
     let whole = answer(percent, 5000);
     let one = |i: usize| {
         let label = (i % 10) as u16;
@@ -186,7 +186,7 @@ pub fn complete(percent: u32) -> Answer {
 }
 
 /// Times of the open model's layers: in proportion to their filters.
-pub fn timed() -> JobDone {
+pub(crate) fn timed() -> JobDone {
     let spec = spec();
     let shapes = spec.shapes().expect("fits");
     let layer = |(i, &conv): (usize, &usize)| {
@@ -217,7 +217,7 @@ pub fn timed() -> JobDone {
 }
 
 /// Small pictures for the images of [`complete`].
-pub fn strip() -> Strip {
+pub(crate) fn strip() -> Strip {
     let thumb = |i: usize| Thumb {
         size: [28, 28],
         rgb: (0..28 * 28)
@@ -234,7 +234,7 @@ pub fn strip() -> Strip {
 }
 
 /// Image 3 looked at: gated and dense disagree.
-pub fn look() -> Look {
+pub(crate) fn look() -> Look {
     let answer = answer(50, 5000);
     let spread = |most: usize| -> Vec<f32> { (0..10).map(|c| if c == most { 0.64 } else { 0.04 }).collect() };
     Look {
@@ -254,7 +254,7 @@ pub fn look() -> Look {
 }
 
 /// The story with everything that is known of images.
-pub fn with_images() -> RunStore {
+pub(crate) fn with_images() -> RunStore {
     let mut store = store();
     store.answered(complete(50));
     store.strip = Some(Arc::new(strip()));
@@ -263,12 +263,12 @@ pub fn with_images() -> RunStore {
 }
 
 /// A run's events as its log would hold them, up to `steps` of 120.
-pub fn events(steps: u64) -> Vec<Event> {
+pub(crate) fn events(steps: u64) -> Vec<Event> {
     events_at_pace(steps, 1.0)
 }
 
 /// The same of a run that learns at another pace.
-pub fn events_at_pace(steps: u64, pace: f64) -> Vec<Event> {
+pub(crate) fn events_at_pace(steps: u64, pace: f64) -> Vec<Event> {
     let spec = Arc::new(spec());
     let dense = cost::dense(&spec).expect("fits");
     let mut out = vec![
@@ -321,7 +321,7 @@ pub fn events_at_pace(steps: u64, pace: f64) -> Vec<Event> {
 }
 
 /// How a finished run ends.
-pub fn finished() -> Event {
+pub(crate) fn finished() -> Event {
     Event::Ended(Ending {
         outcome: Outcome::Finished,
         reason: None,
@@ -339,7 +339,7 @@ pub fn finished() -> Event {
 }
 
 /// Adds a run of these events, half a second apart.
-pub fn add_run(store: &mut RunStore, name: &str, events: &[Event]) {
+pub(crate) fn add_run(store: &mut RunStore, name: &str, events: &[Event]) {
     let id = RunId(store.runs.len() as u32);
     let mut experiment = Experiment::load("smoke", &[]).expect("preset");
     experiment.name = name.into();
@@ -357,7 +357,7 @@ pub fn add_run(store: &mut RunStore, name: &str, events: &[Event]) {
 }
 
 /// The whole story: model, answer at 0.5, a finished run and one that works.
-pub fn store() -> RunStore {
+pub(crate) fn store() -> RunStore {
     let mut store = RunStore {
         open: Some(Arc::new(open_model())),
         answer: Some(answer(50, 5000)),
@@ -371,7 +371,7 @@ pub fn store() -> RunStore {
 }
 
 /// A search over the convolutions of [`spec`], of so many trials: warm at first, cold at the end.
-pub fn searching(trials: u64) -> Vec<Event> {
+pub(crate) fn searching(trials: u64) -> Vec<Event> {
     let spec = spec();
     let by_node = cost::by_layer(&spec, &Masks::new(), &Fractions::dense(&spec)).expect("fits");
     let macs = |conv: usize| by_node.iter().find(|c| c.node == conv).map_or(0, |c| c.cost.macs);
@@ -444,7 +444,7 @@ pub fn searching(trials: u64) -> Vec<Event> {
 }
 
 /// ADMM's way over the first four convolutions, so many updates of it.
-pub fn residuals(updates: u32) -> Vec<Event> {
+pub(crate) fn residuals(updates: u32) -> Vec<Event> {
     let layer = |update: u32, i: u32| Residual {
         layer: format!("conv{i}"),
         dimension: Dimension::Filter,
@@ -458,7 +458,7 @@ pub fn residuals(updates: u32) -> Vec<Event> {
 }
 
 /// The story with a third run that searches: 80 of 120 trials, steered twice.
-pub fn searched() -> RunStore {
+pub(crate) fn searched() -> RunStore {
     let mut store = store();
     let mut said = searching(80);
     said.insert(41, Event::Steered(Steer::Lock { site: 0, density: 1.0 }));
