@@ -3,7 +3,7 @@
 
 use super::layout;
 use super::layout::LayoutName;
-use super::state::{ModelTable, Overlay, Panel, UiState};
+use super::state::{ModelTable, Overlay, PanelName, UiState};
 use super::{draft, exporting};
 use egui::{Key, KeyboardShortcut, Modifiers};
 use lab::{Command, Job, RunStore};
@@ -15,7 +15,7 @@ use view::times;
 
 /// Something that can be done from the menu, the palette or by keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum UiAction {
     /// Begin a run of the draft.
     Train,
     /// Hold the run, or let it go on.
@@ -53,7 +53,7 @@ pub enum Action {
     /// Go to a ready layout.
     Layout(LayoutName),
     /// Bring a panel to the front.
-    Show(Panel),
+    Show(PanelName),
     /// Take a built-in preset as the draft, by its place in [`PRESETS`].
     Preset(usize),
 }
@@ -66,7 +66,7 @@ pub struct Words {
     pub(crate) tooltip: String,
 }
 
-impl Action {
+impl UiAction {
     /// What stands in the menu itself, in its order.
     pub const MENU: [Self; 17] = [
         Self::Train,
@@ -91,7 +91,7 @@ impl Action {
     /// All there are: the menu, layouts, panels, presets.
     pub fn all() -> impl Iterator<Item = Self> {
         let layouts = LayoutName::ALL.into_iter().map(Self::Layout);
-        let panels = Panel::ALL.into_iter().map(Self::Show);
+        let panels = PanelName::ALL.into_iter().map(Self::Show);
         let presets = (0..PRESETS.len()).map(Self::Preset);
         Self::MENU.into_iter().chain(layouts).chain(panels).chain(presets)
     }
@@ -236,7 +236,7 @@ impl Action {
             Self::TimeLayers => {
                 let from = store.open.as_ref()?.from.clone();
                 state.model_shows = ModelTable::Times;
-                layout::show(&mut state.layouts.tree, Panel::Model);
+                layout::show(&mut state.layouts.tree, PanelName::Model);
                 return (!times::is_timing(store)).then_some(Command::Work(Job::Time(from)));
             }
             Self::LowerDensity => {
@@ -314,11 +314,11 @@ pub fn ask(state: &mut UiState, question: Question) -> Option<Command> {
 
 /// Does what was asked for by keys.
 pub fn keys(ctx: &egui::Context, store: &RunStore, state: &mut UiState) -> Vec<Command> {
-    let pressed = |action: &Action| {
+    let pressed = |action: &UiAction| {
         let keys = action.keys()?;
         ctx.input_mut(|i| i.consume_shortcut(&keys)).then_some(*action)
     };
-    let actions: Vec<Action> = Action::all().filter(|a| pressed(a).is_some()).collect();
+    let actions: Vec<UiAction> = UiAction::all().filter(|a| pressed(a).is_some()).collect();
     actions
         .into_iter()
         .filter_map(|a| a.perform(ctx, store, state))
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn no_two_actions_share_keys_or_words() {
-        let all: Vec<Action> = Action::all().collect();
+        let all: Vec<UiAction> = UiAction::all().collect();
         for (i, a) in all.iter().enumerate() {
             for b in &all[i + 1..] {
                 assert_ne!(a.words().label, b.words().label);

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 const TOO_SOON: Duration = Duration::from_millis(800);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Chosen {
+pub(crate) enum DialogAnswer {
     File(PathBuf),
-    Nothing,
+    Cancelled,
     NoDialog,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum FileRequest {
     /// To choose a file that is there.
     Open,
     /// To choose where to save, with a name to begin with.
@@ -25,7 +25,7 @@ pub(crate) enum Purpose {
 }
 
 pub(crate) struct Dialog {
-    answer: Receiver<Chosen>,
+    answer: Receiver<DialogAnswer>,
 }
 
 impl Dialog {
@@ -33,13 +33,13 @@ impl Dialog {
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub(crate) fn open(purpose: Purpose, wake: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+    pub(crate) fn open(purpose: FileRequest, wake: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let (say, answer) = bounded(1);
         std::thread::Builder::new().name("file dialog".into()).spawn(move || {
             let began = Instant::now();
             let dialog = rfd::FileDialog::new();
             let chosen = match purpose {
-                Purpose::Open => dialog
+                FileRequest::Open => dialog
                     .set_title("Open")
                     .add_filter(
                         "Models, pictures and presets",
@@ -58,12 +58,12 @@ impl Dialog {
                     )
                     .add_filter("All files", &["*"])
                     .pick_file(),
-                Purpose::Save(name) => dialog.set_title("Save").set_file_name(name).save_file(),
+                FileRequest::Save(name) => dialog.set_title("Save").set_file_name(name).save_file(),
             };
             let chosen = match chosen {
-                Some(path) => Chosen::File(path),
-                None if began.elapsed() < TOO_SOON => Chosen::NoDialog,
-                None => Chosen::Nothing,
+                Some(path) => DialogAnswer::File(path),
+                None if began.elapsed() < TOO_SOON => DialogAnswer::NoDialog,
+                None => DialogAnswer::Cancelled,
             };
             drop(say.send(chosen));
             wake();
@@ -72,11 +72,11 @@ impl Dialog {
     }
 
     /// The answer, once there is one.
-    pub(crate) fn answer(&self) -> Option<Chosen> {
+    pub(crate) fn answer(&self) -> Option<DialogAnswer> {
         match self.answer.try_recv() {
             Ok(chosen) => Some(chosen),
             Err(crossbeam_channel::TryRecvError::Empty) => None,
-            Err(crossbeam_channel::TryRecvError::Disconnected) => Some(Chosen::NoDialog),
+            Err(crossbeam_channel::TryRecvError::Disconnected) => Some(DialogAnswer::NoDialog),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Knows nothing of formats.
 
 use super::draft::model_of;
-use super::state::{Content, Saving};
+use super::state::{SaveContent, Saving};
 use lab::RunStore;
 use measure::ModelRef;
 use methods::Method;
@@ -71,6 +71,6 @@ fn saving(name: &str, from: ModelRef, densities: Vec<Density>) -> Saving {
     let ending = if is_uniform { "onnx" } else { "safetensors" };
     Saving {
         name: format!("{plain}{at}.{ending}"),
-        content: Content::Model { from, densities },
+        content: SaveContent::Model { from, densities },
     }
 }

@@ -1,7 +1,7 @@
 //! The menu every plot has: copy its image or its data, or save it as SVG, PNG or CSV in the size chosen.
 //! Knows nothing of what is plotted; it is drawn from the view that is on screen.
 
-use super::state::{Content, Saving, UiState};
+use super::state::{SaveContent, Saving, UiState};
 use super::widgets;
 use egui::{ColorImage, DragValue, Ui};
 use plots::{Figure, Style, png, svg, table};
@@ -91,7 +91,7 @@ fn serve(ctx: &egui::Context, wanted: Wanted, figure: &Figure, state: &mut UiSta
             };
             state.saving = Some(Saving {
                 name: format!("{}.{kind}", figure.name),
-                content: Content::Bytes(bytes),
+                content: SaveContent::Bytes(bytes),
             });
         }
     }

@@ -126,7 +126,7 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
         };
         let mut app = App::new(ctx, &OpenOptions { what: None, place })?;
         app.state.layouts.go(LayoutName::Watch);
-        super::layout::show(&mut app.state.layouts.tree, super::state::Panel::Training);
+        super::layout::show(&mut app.state.layouts.tree, super::state::PanelName::Training);
         let experiment = Experiment::load("smoke", &[])?;
         let training = app.session.feed(experiment.clone());
         let search = app.session.feed(experiment);
@@ -137,7 +137,7 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
             began: Instant::now(),
             closed: over,
         };
-        let bench = Bench {
+        let bench = FrameBench {
             seconds,
             per_second: events_per_second,
             stage: stage.clone(),
@@ -177,7 +177,7 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
 }
 
 /// What is timed, in order.
-struct Bench {
+struct FrameBench {
     seconds: f64,
     per_second: f64,
     stage: Arc<AtomicU8>,
@@ -185,7 +185,7 @@ struct Bench {
     wake: egui::Context,
 }
 
-impl Bench {
+impl FrameBench {
     fn run(&self, mut talker: Talker) -> Result<()> {
         let spec = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.25)?;
         let planned = LOADED + (self.seconds * self.per_second) as u64;

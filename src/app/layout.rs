@@ -1,7 +1,7 @@
 //! The four ready layouts, and where panels stand in each until somebody moves them.
 //! Knows nothing of what panels show.
 
-use super::state::Panel;
+use super::state::PanelName;
 use egui_tiles::{Container, Linear, LinearDir, Tabs, Tile, TileId, Tiles, Tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,12 +45,12 @@ impl LayoutName {
     }
 
     /// Its panels as they stand at first.
-    pub fn tree(self) -> Tree<Panel> {
-        use Panel::{
+    pub fn tree(self) -> Tree<PanelName> {
+        use PanelName::{
             Density, Experiment, Frontier, Images, Layers, Log, Model, Parallel, Residuals, Runs, Saliency, Search,
             Sites, Training, Volume,
         };
-        let mut b = Builder(Tiles::default());
+        let mut b = TreeBuilder(Tiles::default());
         let root = match self {
             Self::Tune => {
                 let left = [b.tabs(&[Density]), b.tabs(&[Layers])];
@@ -96,8 +96,8 @@ pub struct Layouts {
     /// Which one is on screen.
     pub now: LayoutName,
     /// Its panels.
-    pub tree: Tree<Panel>,
-    left: BTreeMap<LayoutName, Tree<Panel>>,
+    pub tree: Tree<PanelName>,
+    left: BTreeMap<LayoutName, Tree<PanelName>>,
 }
 
 impl Default for Layouts {
@@ -128,10 +128,10 @@ impl Layouts {
     }
 }
 
-struct Builder(Tiles<Panel>);
+struct TreeBuilder(Tiles<PanelName>);
 
-impl Builder {
-    fn tabs(&mut self, panels: &[Panel]) -> TileId {
+impl TreeBuilder {
+    fn tabs(&mut self, panels: &[PanelName]) -> TileId {
         let panes: Vec<TileId> = panels.iter().map(|&p| self.0.insert_pane(p)).collect();
         let mut tabs = Tabs::new(panes.clone());
         tabs.active = panes.first().copied();
@@ -145,7 +145,7 @@ impl Builder {
 }
 
 /// Brings a panel to the front: its tab if it stands somewhere, else as a tab beside the first panel.
-pub fn show(tree: &mut Tree<Panel>, panel: Panel) {
+pub fn show(tree: &mut Tree<PanelName>, panel: PanelName) {
     let found = tree.tiles.find_pane(&panel);
     if let Some(id) = found {
         tree.make_active(|tile, _| tile == id);
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn every_panel_can_be_reached_in_every_layout() {
         for name in LayoutName::ALL {
-            for panel in Panel::ALL {
+            for panel in PanelName::ALL {
                 let mut tree = name.tree();
                 show(&mut tree, panel);
                 let id = tree.tiles.find_pane(&panel).expect("stands somewhere");
@@ -187,7 +187,7 @@ mod tests {
     fn a_layout_is_found_as_it_was_left_also_after_it_was_written_down() {
         let mut layouts = Layouts::default();
         layouts.go(LayoutName::Watch);
-        show(&mut layouts.tree, Panel::Saliency);
+        show(&mut layouts.tree, PanelName::Saliency);
         let moved = layouts.tree.clone();
         layouts.go(LayoutName::Tune);
         let text = serde_json::to_string(&layouts).expect("writes");

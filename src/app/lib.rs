@@ -9,11 +9,11 @@ pub mod figures;
 pub(crate) mod frame_times;
 pub mod import;
 pub mod layout;
-pub mod memory;
+pub(crate) mod on_store_change;
 pub mod overlay;
 pub mod panels;
 pub(crate) mod panes;
-pub(crate) mod react;
+pub mod saved_window;
 pub(crate) mod share_bar;
 pub mod shell;
 pub mod state;
@@ -25,14 +25,14 @@ pub mod widgets;
 pub use frame_times::{FrameTimes, bench_frame};
 
 use anyhow::{Result, anyhow};
-use dialog::{Chosen, Dialog, Purpose};
+use dialog::{Dialog, DialogAnswer, FileRequest};
 use disk::write_whole;
 use lab::execute::Place;
 use lab::{Command, Job, Session};
 use measure::ModelRef;
-use memory::Memory;
 use record::replay;
-use state::{Content, Overlay, PathEntry, Saving, UiState};
+use saved_window::SavedWindow;
+use state::{Overlay, PathEntry, SaveContent, Saving, UiState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -137,8 +137,8 @@ impl App {
 
     /// Puts the window back to how it was left; on the first day it opens with a card. Lists earlier runs.
     fn remember(&mut self, ctx: &egui::Context) {
-        self.memory = memory::place();
-        match self.memory.as_deref().and_then(Memory::read) {
+        self.memory = saved_window::place();
+        match self.memory.as_deref().and_then(SavedWindow::read) {
             Some(memory) => {
                 if let Some(dark) = memory.dark {
                     ctx.set_theme(if dark { egui::Theme::Dark } else { egui::Theme::Light });
@@ -181,8 +181,8 @@ impl App {
     fn file_dialog(&mut self, ctx: &egui::Context) {
         if self.dialog.is_none() {
             let purpose = match &self.state.saving {
-                Some(saving) => Some(Purpose::Save(saving.name.clone())),
-                None => std::mem::take(&mut self.state.wants_dialog).then_some(Purpose::Open),
+                Some(saving) => Some(FileRequest::Save(saving.name.clone())),
+                None => std::mem::take(&mut self.state.wants_dialog).then_some(FileRequest::Open),
             };
             let Some(purpose) = purpose else { return };
             let (ctx, saving) = (ctx.clone(), self.state.saving.take());
@@ -196,16 +196,16 @@ impl App {
         };
         let saving = self.dialog.take().and_then(|(_, saving)| saving);
         match (chosen, saving) {
-            (Chosen::File(path), Some(saving)) => self.state.writing = Some((path, saving.content)),
-            (Chosen::File(path), None) => {
+            (DialogAnswer::File(path), Some(saving)) => self.state.writing = Some((path, saving.content)),
+            (DialogAnswer::File(path), None) => {
                 if let Some(command) = shell::open_path(path, &mut self.state) {
                     self.session.submit(command);
                 }
             }
-            (Chosen::NoDialog, saving) => {
+            (DialogAnswer::NoDialog, saving) => {
                 self.state.path_entry = Some(PathEntry::instead_of_a_dialog(saving));
             }
-            (Chosen::Nothing, _) => {}
+            (DialogAnswer::Cancelled, _) => {}
         }
     }
 
@@ -222,8 +222,8 @@ pub fn write(session: &mut Session, state: &mut UiState) {
         return;
     };
     let bytes = match content {
-        Content::Bytes(bytes) => bytes,
-        Content::Model { from, densities } => {
+        SaveContent::Bytes(bytes) => bytes,
+        SaveContent::Model { from, densities } => {
             let to = path;
             state.toasts.say(false, format!("Exporting {}…", to.display()));
             return session.submit(Command::Work(Job::Export { from, densities, to }));
@@ -295,7 +295,7 @@ impl eframe::App for App {
 
     fn on_exit(&mut self, _: Option<&eframe::glow::Context>) {
         if let Some(file) = &self.memory {
-            let memory = Memory::of(&self.state, self.is_dark);
+            let memory = SavedWindow::of(&self.state, self.is_dark);
             // The window is gone: there is nobody to tell.
             drop(memory.write(file));
         }

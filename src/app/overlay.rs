@@ -1,11 +1,11 @@
 //! What lies over the window until it is left: the palette, the list of keys, a path being typed.
 //! Knows nothing of what actions do.
 
-use super::action::Action;
+use super::action::UiAction;
 use super::import::import_ui;
 use super::layout::LayoutName;
 use super::shell::open_path;
-use super::state::{Content, Overlay, Panel, PathEntry, Saving, UiState};
+use super::state::{Overlay, PanelName, PathEntry, SaveContent, Saving, UiState};
 use super::theme;
 use super::theme::palette;
 use super::widgets;
@@ -30,16 +30,16 @@ pub(crate) fn overlay_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, com
 }
 
 /// Actions whose words contain all that was typed.
-fn matches(typed: &str) -> Vec<Action> {
+fn matches(typed: &str) -> Vec<UiAction> {
     let typed = typed.to_lowercase();
     let parts: Vec<&str> = typed.split_whitespace().collect();
-    let has_all = |action: &Action| {
+    let has_all = |action: &UiAction| {
         let words = action.words();
         let text = format!("{} {}", words.label, words.tooltip).to_lowercase();
         parts.iter().all(|part| text.contains(part))
     };
-    let mut found: Vec<Action> = Action::all()
-        .filter(|a| *a != Action::Palette)
+    let mut found: Vec<UiAction> = UiAction::all()
+        .filter(|a| *a != UiAction::Palette)
         .filter(has_all)
         .collect();
     // Those that say it in their label come first.
@@ -130,7 +130,7 @@ fn help_ui(ui: &mut Ui, state: &mut UiState) {
         );
         egui::ScrollArea::vertical().max_height(most - 60.0).show(ui, |ui| {
             egui::Grid::new("help").num_columns(3).striped(true).show(ui, |ui| {
-                for action in Action::all() {
+                for action in UiAction::all() {
                     let words = action.words();
                     let keys = action.keys().map(|k| ui.ctx().format_shortcut(&k));
                     ui.label(RichText::new(words.label).color(p.text));
@@ -152,33 +152,36 @@ fn help_ui(ui: &mut Ui, state: &mut UiState) {
 
 /// Three things to try, each a click away.
 fn welcome_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
-    let steps: [(&str, &str, &str, &[Action]); 3] = [
+    let steps: [(&str, &str, &str, &[UiAction]); 3] = [
         (
             "Drag the density",
             "The bundled network runs with fewer channels the further left the slider is; accuracy, MACs and measured time follow.",
             "Show the slider",
-            &[Action::Layout(LayoutName::Tune), Action::Show(Panel::Density)],
+            &[UiAction::Layout(LayoutName::Tune), UiAction::Show(PanelName::Density)],
         ),
         (
             "Train a small network",
             "About a minute on two cores. Curves grow as it learns, and its points appear on the frontier.",
             "Train it",
             &[
-                Action::Preset(0),
-                Action::Layout(LayoutName::Tune),
-                Action::Show(Panel::Training),
-                Action::Train,
+                UiAction::Preset(0),
+                UiAction::Layout(LayoutName::Tune),
+                UiAction::Show(PanelName::Training),
+                UiAction::Train,
             ],
         ),
         (
             "Choose from the frontier",
             "Tick “Limit loss” to choose the cheapest point that is good enough; its menu saves the plot for a paper.",
             "Show the frontier",
-            &[Action::Layout(LayoutName::Compare), Action::Show(Panel::Frontier)],
+            &[
+                UiAction::Layout(LayoutName::Compare),
+                UiAction::Show(PanelName::Frontier),
+            ],
         ),
     ];
     let frame = Frame::popup(ui.style()).inner_margin(Margin::same(22));
-    let mut done: Option<&[Action]> = None;
+    let mut done: Option<&[UiAction]> = None;
     let modal = egui::Modal::new(egui::Id::unique("welcome")).frame(frame);
     let shown = modal.show(ui.ctx(), |ui| {
         ui.set_width(560.0);
@@ -251,7 +254,7 @@ fn path_entry(ui: &mut Ui, state: &mut UiState, commands: &mut Vec<Command>) {
     };
     let (title, about, verb) = match &entry.saving {
         Some(Saving {
-            content: Content::Model { .. },
+            content: SaveContent::Model { .. },
             ..
         }) => (
             "Export a model",

@@ -2,7 +2,7 @@
 //! Knows nothing of what panels show.
 
 use super::panels;
-use super::state::{Panel, UiState};
+use super::state::{PanelName, UiState};
 use super::theme;
 use super::theme::palette;
 use egui::{Color32, Rect, RichText, Stroke, Ui, Visuals, vec2};
@@ -18,8 +18,8 @@ pub(crate) struct Panes<'a> {
     pub commands: &'a mut Vec<Command>,
 }
 
-impl Behavior<Panel> for Panes<'_> {
-    fn pane_ui(&mut self, ui: &mut Ui, _: TileId, panel: &mut Panel) -> UiResponse {
+impl Behavior<PanelName> for Panes<'_> {
+    fn pane_ui(&mut self, ui: &mut Ui, _: TileId, panel: &mut PanelName) -> UiResponse {
         let p = palette(ui);
         let rect = ui.max_rect();
         let round = egui::CornerRadius {
@@ -37,7 +37,7 @@ impl Behavior<Panel> for Panes<'_> {
         UiResponse::None
     }
 
-    fn tab_title_for_pane(&mut self, panel: &Panel) -> egui::WidgetText {
+    fn tab_title_for_pane(&mut self, panel: &PanelName) -> egui::WidgetText {
         RichText::new(panel.title()).font(theme::body()).into()
     }
 
@@ -57,7 +57,7 @@ impl Behavior<Panel> for Panes<'_> {
         theme::of(visuals.dark_mode).ground
     }
 
-    fn tab_bg_color(&self, visuals: &Visuals, _: &Tiles<Panel>, _: TileId, state: &TabState) -> Color32 {
+    fn tab_bg_color(&self, visuals: &Visuals, _: &Tiles<PanelName>, _: TileId, state: &TabState) -> Color32 {
         if state.active {
             theme::of(visuals.dark_mode).tile
         } else {
@@ -65,7 +65,7 @@ impl Behavior<Panel> for Panes<'_> {
         }
     }
 
-    fn tab_outline_stroke(&self, _: &Visuals, _: &Tiles<Panel>, _: TileId, _: &TabState) -> Stroke {
+    fn tab_outline_stroke(&self, _: &Visuals, _: &Tiles<PanelName>, _: TileId, _: &TabState) -> Stroke {
         Stroke::NONE
     }
 
@@ -73,7 +73,7 @@ impl Behavior<Panel> for Panes<'_> {
         Stroke::NONE
     }
 
-    fn tab_text_color(&self, visuals: &Visuals, _: &Tiles<Panel>, _: TileId, state: &TabState) -> Color32 {
+    fn tab_text_color(&self, visuals: &Visuals, _: &Tiles<PanelName>, _: TileId, state: &TabState) -> Color32 {
         let p = theme::of(visuals.dark_mode);
         if state.active { p.text } else { p.weak }
     }

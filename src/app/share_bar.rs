@@ -23,15 +23,15 @@ pub(crate) struct ShareBar<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Moved {
-    On(f32),
-    To(f32),
+pub(crate) enum BarChange {
+    Dragging(f32),
+    Released(f32),
 }
 
 /// The least share it can be dragged to.
 const LEAST: f32 = 0.01;
 
-pub(crate) fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> (Response, Option<Moved>) {
+pub(crate) fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> (Response, Option<BarChange>) {
     let p = palette(ui);
     let sense = if bar.is_movable {
         Sense::click_and_drag()
@@ -68,7 +68,7 @@ pub(crate) fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> (Response, Op
     (response, moved)
 }
 
-fn moved(ui: &Ui, response: &Response, track: Rect, value: f32) -> Option<Moved> {
+fn moved(ui: &Ui, response: &Response, track: Rect, value: f32) -> Option<BarChange> {
     let at = |x: f32| {
         let share = ((x - track.left()) / track.width()).clamp(LEAST, 1.0);
         (share * 100.0).round() / 100.0
@@ -82,17 +82,17 @@ fn moved(ui: &Ui, response: &Response, track: Rect, value: f32) -> Option<Moved>
         node.add_action(Action::Decrement);
     });
     if response.dragged() {
-        return response.interact_pointer_pos().map(|p| Moved::On(at(p.x)));
+        return response.interact_pointer_pos().map(|p| BarChange::Dragging(at(p.x)));
     }
     if response.drag_stopped() {
         // What it was last dragged to is the value shown.
-        return Some(Moved::To(value));
+        return Some(BarChange::Released(value));
     }
     if response.clicked()
         && let Some(p) = response.interact_pointer_pos()
     {
         response.request_focus();
-        return Some(Moved::To(at(p.x)));
+        return Some(BarChange::Released(at(p.x)));
     }
     let asked = ui.input(|i| {
         let requests = i.accesskit_action_requests(response.id, Action::SetValue);
@@ -103,10 +103,10 @@ fn moved(ui: &Ui, response: &Response, track: Rect, value: f32) -> Option<Moved>
         values.last()
     });
     if let Some(v) = asked {
-        return Some(Moved::To(v.clamp(LEAST, 1.0)));
+        return Some(BarChange::Released(v.clamp(LEAST, 1.0)));
     }
     let steps = steps(ui, response);
-    (steps != 0.0).then(|| Moved::To(((value * 100.0).round() + steps).clamp(1.0, 100.0) / 100.0))
+    (steps != 0.0).then(|| BarChange::Released(((value * 100.0).round() + steps).clamp(1.0, 100.0) / 100.0))
 }
 
 /// Percent asked for with the arrow keys.

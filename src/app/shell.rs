@@ -1,12 +1,12 @@
 //! The frame around the panels: top bar, tiles, keys, what lies over them, notices.
 //! Knows nothing of what panels show.
 
-use super::action::Action;
+use super::action::UiAction;
 use super::panes::Panes;
-use super::state::{Overlay, Panel, UiState};
+use super::state::{Overlay, PanelName, UiState};
 use super::theme;
 use super::theme::palette;
-use super::{action, import, overlay, react, top_bar};
+use super::{action, import, on_store_change, overlay, top_bar};
 use egui::{CentralPanel, Frame, Margin, Ui};
 use lab::jobs;
 use lab::{Command, RunStore};
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 /// The whole window: reads the store, changes its own state, and says what it asks of the engine.
 pub fn window_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) -> Vec<Command> {
-    let mut commands = react::react(store, state);
+    let mut commands = on_store_change::on_store_change(store, state);
     commands.extend(action::keys(ui.ctx(), store, state));
     dropped(ui, state, &mut commands);
     let p = palette(ui);
@@ -71,7 +71,7 @@ pub fn open_path(path: PathBuf, state: &mut UiState) -> Option<Command> {
     }
     let kind = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     if kind.is_some_and(|k| ["png", "jpg", "jpeg", "webp"].contains(&k.as_str())) {
-        state.later.push(Action::Show(Panel::Images));
+        state.later.push(UiAction::Show(PanelName::Images));
         return Some(Command::Look(Picture::File(path)));
     }
     if jobs::is_foreign(&path) {

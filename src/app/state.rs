@@ -1,10 +1,10 @@
 //! What the window itself remembers: selection, layout, drafts. Nothing that the store could tell; it may be thrown away at any time.
 //! Knows nothing of files or threads.
 
-use super::action::Action;
+use super::action::UiAction;
 use super::layout::Layouts;
-use super::memory::Marks;
 use super::panels::images::Atlas;
+use super::saved_window::Marks;
 use super::theme;
 use super::theme::Palette;
 use super::toasts::Toasts;
@@ -37,7 +37,7 @@ pub(crate) const FIRST_PERCENT: u32 = 50;
 
 /// A panel of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Panel {
+pub enum PanelName {
     /// The slider and what is measured at its density.
     Density,
     /// Accuracy against MACs.
@@ -70,7 +70,7 @@ pub enum Panel {
     Log,
 }
 
-impl Panel {
+impl PanelName {
     /// All, in the order of the menu.
     pub const ALL: [Self; 15] = [
         Self::Density,
@@ -93,49 +93,49 @@ impl Panel {
     /// Its title.
     pub fn title(self) -> &'static str {
         match self {
-            Panel::Density => "Density",
-            Panel::Frontier => "Frontier",
-            Panel::Layers => "Layers",
-            Panel::Saliency => "Saliency",
-            Panel::Search => "Search",
-            Panel::Sites => "Sites",
-            Panel::Parallel => "Trials over sites",
-            Panel::Residuals => "Residuals",
-            Panel::Volume => "Hypervolume",
-            Panel::Training => "Training",
-            Panel::Experiment => "Experiment",
-            Panel::Model => "Model",
-            Panel::Images => "Images",
-            Panel::Runs => "Runs",
-            Panel::Log => "Log",
+            PanelName::Density => "Density",
+            PanelName::Frontier => "Frontier",
+            PanelName::Layers => "Layers",
+            PanelName::Saliency => "Saliency",
+            PanelName::Search => "Search",
+            PanelName::Sites => "Sites",
+            PanelName::Parallel => "Trials over sites",
+            PanelName::Residuals => "Residuals",
+            PanelName::Volume => "Hypervolume",
+            PanelName::Training => "Training",
+            PanelName::Experiment => "Experiment",
+            PanelName::Model => "Model",
+            PanelName::Images => "Images",
+            PanelName::Runs => "Runs",
+            PanelName::Log => "Log",
         }
     }
 
     /// What it shows, in a sentence.
     pub fn about(self) -> &'static str {
         match self {
-            Panel::Density => "The slider, and what is measured at its density",
-            Panel::Frontier => "Accuracy against cost: models, runs, trials",
-            Panel::Layers => "How much of each layer runs, and what it costs",
-            Panel::Saliency => "Which channels matter, and how often each was active",
-            Panel::Search => "Trials of a search as they come",
-            Panel::Sites => "What a search decides, site by site; drag to propose, tick to hold",
-            Panel::Parallel => "Trials as lines over sites",
-            Panel::Volume => "How much of the frontier each search covers, against the trials it spent",
-            Panel::Residuals => "How near ADMM's weights are to their pruned targets",
-            Panel::Training => "The settings people change most, and curves of all runs",
-            Panel::Experiment => "Every setting of the preset; as a command, as a preset of your own",
-            Panel::Model => "The network as a table: shapes, costs, what is tied",
-            Panel::Images => "Validation images: what was computed for each, and what the model says",
-            Panel::Runs => "Runs of this session",
-            Panel::Log => "Everything that went wrong",
+            PanelName::Density => "The slider, and what is measured at its density",
+            PanelName::Frontier => "Accuracy against cost: models, runs, trials",
+            PanelName::Layers => "How much of each layer runs, and what it costs",
+            PanelName::Saliency => "Which channels matter, and how often each was active",
+            PanelName::Search => "Trials of a search as they come",
+            PanelName::Sites => "What a search decides, site by site; drag to propose, tick to hold",
+            PanelName::Parallel => "Trials as lines over sites",
+            PanelName::Volume => "How much of the frontier each search covers, against the trials it spent",
+            PanelName::Residuals => "How near ADMM's weights are to their pruned targets",
+            PanelName::Training => "The settings people change most, and curves of all runs",
+            PanelName::Experiment => "Every setting of the preset; as a command, as a preset of your own",
+            PanelName::Model => "The network as a table: shapes, costs, what is tied",
+            PanelName::Images => "Validation images: what was computed for each, and what the model says",
+            PanelName::Runs => "Runs of this session",
+            PanelName::Log => "Everything that went wrong",
         }
     }
 }
 
 /// What the cells of the heat map show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Heat {
+pub enum HeatValue {
     /// Mean saliency.
     #[default]
     Saliency,
@@ -145,7 +145,7 @@ pub enum Heat {
 
 /// Which curve stands beside the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Beside {
+pub enum SidePlot {
     /// Accuracy.
     #[default]
     Accuracy,
@@ -157,11 +157,11 @@ pub enum Beside {
 
 /// A wish's line in the frontier that can be dragged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dragged {
+pub enum LimitLine {
     /// At most so much accuracy below the reference.
-    Below,
+    Loss,
     /// At most so much cost.
-    Most,
+    Cost,
 }
 
 /// What the frontier panel shows, and what is wished for in it.
@@ -172,14 +172,14 @@ pub struct FrontierUi {
     /// What is wished for.
     pub wish: Wish,
     /// The line under the pointer, held or not.
-    pub dragged: Option<Dragged>,
+    pub dragged: Option<LimitLine>,
 }
 
 impl FrontierUi {
-    pub(crate) fn set_wish(&mut self, kind: Dragged, value: f64) {
+    pub(crate) fn set_wish(&mut self, kind: LimitLine, value: f64) {
         match kind {
-            Dragged::Below => self.wish.below = Some(value),
-            Dragged::Most => self.wish.most = Some(value),
+            LimitLine::Loss => self.wish.below = Some(value),
+            LimitLine::Cost => self.wish.most = Some(value),
         }
     }
 }
@@ -231,12 +231,12 @@ pub struct Saving {
     /// The name that is suggested.
     pub name: String,
     /// What is saved.
-    pub content: Content,
+    pub content: SaveContent,
 }
 
 /// What is saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum SaveContent {
     /// These bytes, as they are.
     Bytes(Vec<u8>),
     /// A model: the file's ending says the format, and the engine writes and checks it.
@@ -370,13 +370,13 @@ pub struct UiState {
     /// What is half done in its form.
     pub form: FormUi,
     /// What the heat map shows.
-    pub heat: Heat,
+    pub heat: HeatValue,
     /// Channels by falling value instead of by number.
     pub(crate) sort_channels: bool,
     pub(crate) heat_texture: Option<HeatTexture>,
     pub(crate) curve_options: CurveOptions,
     /// Which curve stands beside the loss.
-    pub beside: Beside,
+    pub beside: SidePlot,
     /// Thinned curves.
     pub curves: Curves,
     /// What the search panels look at.
@@ -401,7 +401,7 @@ pub struct UiState {
     /// Where panels are.
     pub layouts: Layouts,
     /// What panels want done once they are drawn.
-    pub later: Vec<Action>,
+    pub later: Vec<UiAction>,
     /// What lies over the window, if anything.
     pub overlay: Option<Overlay>,
     /// Notices being shown.
@@ -413,7 +413,7 @@ pub struct UiState {
     /// What shall be saved, wherever its user says; whoever asks takes it.
     pub saving: Option<Saving>,
     /// What shall be written where; whoever writes takes it.
-    pub writing: Option<(PathBuf, Content)>,
+    pub writing: Option<(PathBuf, SaveContent)>,
     pub(crate) jobs_seen: usize,
     /// Channels that are active in a smaller share of images can be cut.
     pub rare: f32,
@@ -445,14 +445,14 @@ impl UiState {
             draft,
             preset: preset.to_owned(),
             form: FormUi::default(),
-            heat: Heat::default(),
+            heat: HeatValue::default(),
             sort_channels: false,
             heat_texture: None,
             curve_options: CurveOptions {
                 smoothing: 0.6,
                 ..CurveOptions::default()
             },
-            beside: Beside::default(),
+            beside: SidePlot::default(),
             curves: Curves::default(),
             search: SearchUi::default(),
             frontier: FrontierUi::default(),

@@ -1,7 +1,7 @@
 //! The bar at the top: menu, layouts, the open model, the preset with its data and device, run controls with progress and time left.
 //! Knows nothing of panels.
 
-use super::action::Action;
+use super::action::UiAction;
 use super::layout::LayoutName;
 use super::state::UiState;
 use super::theme;
@@ -19,10 +19,10 @@ pub(crate) fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, com
     layouts(ui, state);
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         let dark = ui.visuals().dark_mode;
-        let words = Action::SwitchTheme.words();
+        let words = UiAction::SwitchTheme.words();
         let label = if dark { "Light" } else { "Dark" };
         if ui.button(label).on_hover_text(words.tooltip).clicked() {
-            commands.extend(Action::SwitchTheme.perform(ui.ctx(), store, state));
+            commands.extend(UiAction::SwitchTheme.perform(ui.ctx(), store, state));
         }
         run_controls(ui, store, state, commands);
         ui.add_space(8.0);
@@ -35,7 +35,7 @@ fn layouts(ui: &mut Ui, state: &mut UiState) {
     for name in LayoutName::ALL {
         let is_now = state.layouts.now == name;
         let button = ui.selectable_label(is_now, name.title());
-        if button.on_hover_text(tooltip(ui, Action::Layout(name))).clicked() {
+        if button.on_hover_text(tooltip(ui, UiAction::Layout(name))).clicked() {
             state.layouts.go(name);
         }
     }
@@ -67,15 +67,15 @@ fn model(ui: &mut Ui, store: &RunStore) {
 
 /// Right to left: what is outermost comes first.
 fn run_controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
-    let act = |ui: &Ui, action: Action, state: &mut UiState, commands: &mut Vec<Command>| {
+    let act = |ui: &Ui, action: UiAction, state: &mut UiState, commands: &mut Vec<Command>| {
         commands.extend(action.perform(ui.ctx(), store, state));
     };
     if let Some(run) = store.current() {
         let row = runs::row(run);
-        let can = Action::Stop.is_possible(store, state);
-        let stop = ui.add_enabled(can, egui::Button::new(Action::Stop.words().label));
-        if stop.on_hover_text(tooltip(ui, Action::Stop)).clicked() {
-            act(ui, Action::Stop, state, commands);
+        let can = UiAction::Stop.is_possible(store, state);
+        let stop = ui.add_enabled(can, egui::Button::new(UiAction::Stop.words().label));
+        if stop.on_hover_text(tooltip(ui, UiAction::Stop)).clicked() {
+            act(ui, UiAction::Stop, state, commands);
         }
         let label = if run.status == Status::Paused {
             "Resume"
@@ -83,19 +83,19 @@ fn run_controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &m
             "Pause"
         };
         let hold = ui.add_enabled(can, egui::Button::new(label).min_size(vec2(70.0, 0.0)));
-        if hold.on_hover_text(tooltip(ui, Action::PauseOrResume)).clicked() {
-            act(ui, Action::PauseOrResume, state, commands);
+        if hold.on_hover_text(tooltip(ui, UiAction::PauseOrResume)).clicked() {
+            act(ui, UiAction::PauseOrResume, state, commands);
         }
         progress(ui, &row, store.waiting());
         return;
     }
     let train = widgets::primary(
         ui,
-        Action::Train.is_possible(store, state),
-        &Action::Train.words().label,
+        UiAction::Train.is_possible(store, state),
+        &UiAction::Train.words().label,
     );
-    if train.on_hover_text(tooltip(ui, Action::Train)).clicked() {
-        act(ui, Action::Train, state, commands);
+    if train.on_hover_text(tooltip(ui, UiAction::Train)).clicked() {
+        act(ui, UiAction::Train, state, commands);
     }
     let place = format!("{} · {}", state.draft.data.source, state.device);
     let shown = short(&place);
@@ -167,13 +167,13 @@ fn preset_chooser(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         .width(150.0);
     let shown = combo.show_ui(ui, |ui| {
         for (i, (name, _)) in PRESETS.iter().enumerate() {
-            let about = Action::Preset(i).words().tooltip;
+            let about = UiAction::Preset(i).words().tooltip;
             if ui
                 .selectable_label(*name == chosen, *name)
                 .on_hover_text(about)
                 .clicked()
             {
-                Action::Preset(i).perform(ui.ctx(), store, state);
+                UiAction::Preset(i).perform(ui.ctx(), store, state);
             }
         }
     });
@@ -185,10 +185,10 @@ fn preset_chooser(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
 fn menu(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     ui.menu_button("Menu", |ui| {
         ui.set_min_width(260.0);
-        for action in Action::MENU {
+        for action in UiAction::MENU {
             if matches!(
                 action,
-                Action::OpenModel | Action::LowerDensity | Action::Palette | Action::Quit
+                UiAction::OpenModel | UiAction::LowerDensity | UiAction::Palette | UiAction::Quit
             ) {
                 ui.separator();
             }
@@ -198,16 +198,16 @@ fn menu(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<C
         submenu(
             ui,
             "Layouts",
-            |a| matches!(a, Action::Layout(_)),
+            |a| matches!(a, UiAction::Layout(_)),
             store,
             state,
             commands,
         );
-        submenu(ui, "Panels", |a| matches!(a, Action::Show(_)), store, state, commands);
+        submenu(ui, "Panels", |a| matches!(a, UiAction::Show(_)), store, state, commands);
         submenu(
             ui,
             "Presets",
-            |a| matches!(a, Action::Preset(_)),
+            |a| matches!(a, UiAction::Preset(_)),
             store,
             state,
             commands,
@@ -218,20 +218,20 @@ fn menu(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<C
 fn submenu(
     ui: &mut Ui,
     title: &str,
-    belongs: impl Fn(&Action) -> bool,
+    belongs: impl Fn(&UiAction) -> bool,
     store: &RunStore,
     state: &mut UiState,
     commands: &mut Vec<Command>,
 ) {
     ui.menu_button(title, |ui| {
         ui.set_min_width(220.0);
-        for action in Action::all().filter(belongs) {
+        for action in UiAction::all().filter(belongs) {
             entry(ui, action, store, state, commands);
         }
     });
 }
 
-fn entry(ui: &mut Ui, action: Action, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+fn entry(ui: &mut Ui, action: UiAction, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
     let words = action.words();
     let mut button = egui::Button::new(words.label);
     if let Some(keys) = action.keys() {
@@ -244,7 +244,7 @@ fn entry(ui: &mut Ui, action: Action, store: &RunStore, state: &mut UiState, com
     }
 }
 
-fn tooltip(ui: &Ui, action: Action) -> String {
+fn tooltip(ui: &Ui, action: UiAction) -> String {
     let keys = action.keys().map(|k| format!("  ({})", ui.ctx().format_shortcut(&k)));
     format!("{}{}", action.words().tooltip, keys.unwrap_or_default())
 }

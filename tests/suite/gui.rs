@@ -3,9 +3,9 @@
 use crate::soft_renderer::SoftRenderer;
 use crate::story;
 use crate::story::density;
-use app::action::Action;
+use app::action::UiAction;
 use app::layout::LayoutName;
-use app::state::{Content, Overlay, Panel, PathEntry, Saving, UiState};
+use app::state::{Overlay, PanelName, PathEntry, SaveContent, Saving, UiState};
 use app::{layout, shell, theme};
 use egui::accesskit::Role;
 use egui_kittest::{
@@ -180,7 +180,7 @@ fn an_image_that_is_clicked_is_looked_at() {
 #[test]
 fn any_key_can_be_edited_copied_as_a_command_and_put_back() {
     let mut harness = still(story::store(), egui::Theme::Light, theme::WINDOW);
-    layout::show(&mut harness.state_mut().state.layouts.tree, Panel::Experiment);
+    layout::show(&mut harness.state_mut().state.layouts.tree, PanelName::Experiment);
     harness.run_ok();
     harness
         .get_by_role_and_label(Role::SpinButton, "width")
@@ -198,7 +198,7 @@ fn any_key_can_be_edited_copied_as_a_command_and_put_back() {
     harness.run_ok();
     let saving = harness.state_mut().state.saving.take().expect("to be saved");
     assert_eq!(saving.name, "smoke.toml");
-    let Content::Bytes(bytes) = saving.content else {
+    let SaveContent::Bytes(bytes) = saving.content else {
         panic!("{saving:?}")
     };
     let text = String::from_utf8(bytes).expect("text");
@@ -222,7 +222,7 @@ fn a_plot_is_saved_from_its_menu() {
         harness.run_ok();
         let saving = harness.state_mut().state.saving.take().expect("to be saved");
         assert_eq!(saving.name, name);
-        let Content::Bytes(bytes) = saving.content else {
+        let SaveContent::Bytes(bytes) = saving.content else {
             panic!("{name}")
         };
         assert!(bytes.starts_with(head), "{name}");
@@ -237,7 +237,7 @@ fn a_path_is_typed_for_saving_too() {
         note: String::new(),
         saving: Some(Saving {
             name: "a.csv".into(),
-            content: Content::Bytes(vec![1, 2]),
+            content: SaveContent::Bytes(vec![1, 2]),
         }),
     });
     harness.run_ok();
@@ -245,7 +245,7 @@ fn a_path_is_typed_for_saving_too() {
     harness.run_ok();
     assert_eq!(
         harness.state().state.writing,
-        Some(("a.csv".into(), Content::Bytes(vec![1, 2])))
+        Some(("a.csv".into(), SaveContent::Bytes(vec![1, 2])))
     );
 }
 
@@ -435,7 +435,7 @@ fn every_action_stands_in_the_menu() {
     let mut harness = settled(still(story::store(), egui::Theme::Dark, theme::WINDOW));
     harness.get_by_label("Menu").click();
     harness.run_ok();
-    for action in Action::MENU {
+    for action in UiAction::MENU {
         let label = action.words().label;
         assert!(harness.query_all_by_label_contains(&label).next().is_some(), "{label}");
     }
@@ -880,7 +880,7 @@ fn both_themes_are_a_button_away_and_the_layout_can_be_reset() {
     let first = harness.get_by_label("Saliency").rect();
     harness.state_mut().state.layouts.tree = egui_tiles::Tree::new_tabs(
         egui::Id::unique("panels"),
-        vec![app::state::Panel::Log, app::state::Panel::Saliency],
+        vec![app::state::PanelName::Log, app::state::PanelName::Saliency],
     );
     harness.run_ok();
     assert_ne!(harness.get_by_label("Saliency").rect(), first);

@@ -2,7 +2,7 @@
 //! Knows nothing of single layers.
 
 use crate::action;
-use crate::action::Action;
+use crate::action::UiAction;
 use crate::state::UiState;
 use crate::theme;
 use crate::theme::palette;
@@ -89,7 +89,7 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
 /// What can be done with what the slider stands at.
 fn use_it(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     ui.horizontal_wrapped(|ui| {
-        for action in [Action::SearchFromHere, Action::ExportModel] {
+        for action in [UiAction::SearchFromHere, UiAction::ExportModel] {
             let words = action.words();
             let button = ui.add_enabled(action.is_possible(store, state), egui::Button::new(words.label).small());
             if button.on_hover_text(words.tooltip).clicked() {

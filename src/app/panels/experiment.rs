@@ -1,7 +1,7 @@
 //! The draft as a form: every key of its file, what was changed of the preset, and the same as a command or a preset file.
 //! Knows nothing of what keys mean; the view says it.
 
-use crate::state::{Content, Saving, UiState};
+use crate::state::{SaveContent, Saving, UiState};
 use crate::theme;
 use crate::theme::palette;
 use crate::widgets::quiet;
@@ -58,7 +58,7 @@ fn head(ui: &mut Ui, view: &FormView, state: &mut UiState) {
                 Ok(text) => {
                     state.saving = Some(Saving {
                         name: format!("{}.toml", state.draft.name),
-                        content: Content::Bytes(text.into_bytes()),
+                        content: SaveContent::Bytes(text.into_bytes()),
                     });
                 }
                 Err(e) => state.toasts.say(true, format!("{e:#}")),

@@ -2,10 +2,10 @@
 //! Knows nothing of how points were measured.
 
 use crate::action;
-use crate::action::Action;
+use crate::action::UiAction;
 use crate::exporting;
 use crate::figures::figure_menu;
-use crate::state::{Dragged, Panel, UiState};
+use crate::state::{LimitLine, PanelName, UiState};
 use crate::theme;
 use crate::theme::{Palette, palette};
 use crate::widgets;
@@ -27,10 +27,10 @@ const NEAR: f32 = 7.0;
 
 /// What somebody did in the plot.
 #[derive(Default)]
-struct Did {
+struct Interaction {
     clicked: Option<(usize, usize)>,
-    wish: Option<(Dragged, f64)>,
-    grabs: Option<Dragged>,
+    wish: Option<(LimitLine, f64)>,
+    grabs: Option<LimitLine>,
 }
 
 pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
@@ -97,7 +97,7 @@ fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState) {
                 *below = points / 100.0;
             }
         }
-        let unit = Unit::of(view.against);
+        let unit = CostAxis::of(view.against);
         let mut wants = wish.most.is_some();
         let tick = ui.checkbox(&mut wants, "Limit cost");
         if tick
@@ -118,13 +118,13 @@ fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState) {
     });
 }
 
-struct Unit {
+struct CostAxis {
     each: f64,
     axis: &'static str,
     short: &'static str,
 }
 
-impl Unit {
+impl CostAxis {
     fn of(against: Against) -> Self {
         let unit = |each, axis, short| Self { each, axis, short };
         match against {
@@ -138,9 +138,15 @@ impl Unit {
 /// Height of one line of the legend.
 const LEGEND_LINE: f32 = 19.0;
 
-fn plot_ui(ui: &mut Ui, view: &FrontierView, state: &UiState, chosen: Option<(usize, usize)>, height: f32) -> Did {
+fn plot_ui(
+    ui: &mut Ui,
+    view: &FrontierView,
+    state: &UiState,
+    chosen: Option<(usize, usize)>,
+    height: f32,
+) -> Interaction {
     let p = palette(ui);
-    let unit = Unit::of(view.against);
+    let unit = CostAxis::of(view.against);
     let legend = Legend::default()
         .position(Corner::RightBottom)
         .background_alpha(0.9)
@@ -190,8 +196,8 @@ fn plot_ui(ui: &mut Ui, view: &FrontierView, state: &UiState, chosen: Option<(us
         .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Frontier plot"));
     if let Some(kind) = shown.inner.grabs {
         let icon = match kind {
-            Dragged::Below => egui::CursorIcon::ResizeVertical,
-            Dragged::Most => egui::CursorIcon::ResizeHorizontal,
+            LimitLine::Loss => egui::CursorIcon::ResizeVertical,
+            LimitLine::Cost => egui::CursorIcon::ResizeHorizontal,
         };
         ui.set_cursor_icon(icon);
     }
@@ -276,27 +282,27 @@ fn now_ui(plot: &mut PlotUi, now: NowPoint, reach: [f64; 2], each: f64, p: &Pale
 }
 
 /// Where a wish's line lies, in the plot's units.
-fn wish_at(view: &FrontierView, state: &UiState, kind: Dragged, each: f64) -> Option<f64> {
+fn wish_at(view: &FrontierView, state: &UiState, kind: LimitLine, each: f64) -> Option<f64> {
     let wish = state.frontier.wish;
     match kind {
-        Dragged::Below => Some((view.reference.as_ref()?.0 - wish.below?) * 100.0),
-        Dragged::Most => wish.most.map(|most| most / each),
+        LimitLine::Loss => Some((view.reference.as_ref()?.0 - wish.below?) * 100.0),
+        LimitLine::Cost => wish.most.map(|most| most / each),
     }
 }
 
 fn wishes_ui(plot: &mut PlotUi, view: &FrontierView, state: &UiState, each: f64, p: &Palette) {
     let style = LineStyle::dashed_loose();
-    if let Some(y) = wish_at(view, state, Dragged::Below, each) {
+    if let Some(y) = wish_at(view, state, LimitLine::Loss, each) {
         plot.hline(HLine::new("accurate enough", y).color(p.good).width(2.0).style(style));
     }
-    if let Some(x) = wish_at(view, state, Dragged::Most, each) {
+    if let Some(x) = wish_at(view, state, LimitLine::Cost, each) {
         plot.vline(VLine::new("cheap enough", x).color(p.good).width(2.0).style(style));
     }
 }
 
 /// What the pointer did: hold a wish's line, or click a point.
-fn did(plot: &PlotUi, view: &FrontierView, state: &UiState, each: f64) -> Did {
-    let mut did = Did::default();
+fn did(plot: &PlotUi, view: &FrontierView, state: &UiState, each: f64) -> Interaction {
+    let mut did = Interaction::default();
     let response = plot.response();
     let Some(at) = response.hover_pos().or(response.interact_pointer_pos()) else {
         return did;
@@ -307,21 +313,21 @@ fn did(plot: &PlotUi, view: &FrontierView, state: &UiState, each: f64) -> Did {
     {
         did.grabs = Some(kind);
         did.wish = match kind {
-            Dragged::Below => view
+            LimitLine::Loss => view
                 .reference
                 .as_ref()
                 .map(|(reference, _)| (kind, (reference - here.y / 100.0).clamp(0.0, 1.0))),
-            Dragged::Most => Some((kind, (here.x * each).max(0.0))),
+            LimitLine::Cost => Some((kind, (here.x * each).max(0.0))),
         };
         return did;
     }
-    let is_near = |kind: &Dragged| {
+    let is_near = |kind: &LimitLine| {
         wish_at(view, state, *kind, each).is_some_and(|v| match kind {
-            Dragged::Below => (plot.screen_from_plot(PlotPoint::new(here.x, v)).y - at.y).abs() < NEAR,
-            Dragged::Most => (plot.screen_from_plot(PlotPoint::new(v, here.y)).x - at.x).abs() < NEAR,
+            LimitLine::Loss => (plot.screen_from_plot(PlotPoint::new(here.x, v)).y - at.y).abs() < NEAR,
+            LimitLine::Cost => (plot.screen_from_plot(PlotPoint::new(v, here.y)).x - at.x).abs() < NEAR,
         })
     };
-    did.grabs = [Dragged::Below, Dragged::Most].into_iter().find(is_near);
+    did.grabs = [LimitLine::Loss, LimitLine::Cost].into_iter().find(is_near);
     if response.clicked() {
         did.clicked = nearest(plot, view, each, at);
     }
@@ -385,7 +391,7 @@ fn chosen_ui(
         };
         if ui.button(label).clicked() {
             pick(&source, store, state, commands);
-            state.later.push(Action::Show(Panel::Layers));
+            state.later.push(UiAction::Show(PanelName::Layers));
         }
         if let Some(saving) = exporting::of_source(store, &source) {
             let about =

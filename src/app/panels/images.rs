@@ -1,8 +1,8 @@
 //! Validation images as a strip: sorted by what was computed, how sure the model is, or how wrong; one of them close up.
 //! Knows nothing of how images are measured.
 
-use crate::action::Action;
-use crate::state::{Panel, UiState};
+use crate::action::UiAction;
+use crate::state::{PanelName, UiState};
 use crate::theme;
 use crate::theme::{Palette, palette};
 use crate::widgets;
@@ -237,7 +237,7 @@ fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState)
         state.saliency_of = if is_alone { Of::All } else { Of::Image };
         if !is_alone {
             state.by_class = false;
-            state.later.push(Action::Show(Panel::Saliency));
+            state.later.push(UiAction::Show(PanelName::Saliency));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::action;
 use crate::figures::figure_menu;
-use crate::share_bar::{Moved, ShareBar, share_bar};
+use crate::share_bar::{BarChange, ShareBar, share_bar};
 use crate::state::UiState;
 use crate::theme;
 use crate::theme::palette;
@@ -15,7 +15,7 @@ use view::layers::{LayerRow, LayersView, layers, of_source};
 use view::text;
 
 /// Where the parts of a row are.
-struct Columns {
+struct RowLayout {
     kept: [f32; 2],
     kept_words: f32,
     lock: f32,
@@ -26,7 +26,7 @@ struct Columns {
 /// Width of names, of a share in words, of a lock, and of MACs in words.
 const WIDTHS: [f32; 4] = [62.0, 40.0, 26.0, 52.0];
 
-impl Columns {
+impl RowLayout {
     fn of(rect: Rect) -> Self {
         let names = rect.left() + WIDTHS[0];
         let bars = (rect.width() - WIDTHS.iter().sum::<f32>() - 14.0).max(40.0);
@@ -72,7 +72,7 @@ pub(crate) fn layers_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, comm
 fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState) {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
-    let at = Columns::of(rect);
+    let at = RowLayout::of(rect);
     let put = |x: f32, words: &str| {
         ui.painter().text(
             pos2(x, rect.center().y),
@@ -138,7 +138,7 @@ fn row_ui(
         ui.painter()
             .rect_filled(rect, theme::RADIUS, ui.visuals().faint_bg_color);
     }
-    let (at, mid) = (Columns::of(rect), rect.center().y);
+    let (at, mid) = (RowLayout::of(rect), rect.center().y);
     ui.painter().text(
         pos2(rect.left(), mid),
         Align2::LEFT_CENTER,
@@ -166,7 +166,7 @@ fn row_ui(
     };
     let (_, moved) = share_bar(ui, place, bar);
     let Some(gate) = row.gate else { return };
-    if let Some(Moved::On(share) | Moved::To(share)) = moved {
+    if let Some(BarChange::Dragging(share) | BarChange::Released(share)) = moved {
         let percent = (share * 100.0).round() as u32;
         commands.extend(action::set_gate(store, state, gate, percent));
     }
@@ -200,7 +200,7 @@ fn lock_ui(ui: &mut Ui, name: &str, gate: usize, place: Rect, state: &mut UiStat
 
 fn macs_ui(ui: &Ui, row: &LayerRow, most: u64, rect: Rect, height: f32) {
     let p = palette(ui);
-    let (at, mid) = (Columns::of(rect), rect.center().y);
+    let (at, mid) = (RowLayout::of(rect), rect.center().y);
     let Some(macs) = row.macs else { return };
     let thick = (height * 0.45).min(11.0);
     let scale = |n: u64| n as f32 / most as f32;

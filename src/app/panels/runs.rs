@@ -3,7 +3,7 @@
 
 use crate::draft;
 use crate::draft::FORK;
-use crate::memory::Marks;
+use crate::saved_window::Marks;
 use crate::state::{Overlay, UiState};
 use crate::theme;
 use crate::theme::palette;

@@ -2,7 +2,7 @@
 //! Knows nothing of how saliency is computed.
 
 use crate::figures::figure_menu;
-use crate::state::{Heat, HeatTexture, UiState};
+use crate::state::{HeatTexture, HeatValue, UiState};
 use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
@@ -38,7 +38,10 @@ pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, co
         widgets::choice(
             ui,
             &mut state.heat,
-            &[(Heat::Saliency, "Mean saliency"), (Heat::Active, "How often active")],
+            &[
+                (HeatValue::Saliency, "Mean saliency"),
+                (HeatValue::Active, "How often active"),
+            ],
         );
         if !is_by_class {
             of_ui(ui, store, state);
@@ -47,7 +50,7 @@ pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, co
         ui.checkbox(&mut state.sort_channels, "Sort channels")
             .on_hover_text("By falling value instead of by number");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            let how_often = state.heat == Heat::Active;
+            let how_often = state.heat == HeatValue::Active;
             figure_menu(ui, "saliency", state, || figure::saliency(&view, how_often));
             legend(ui, state.heat, &view)
         });
@@ -133,10 +136,10 @@ fn of_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Saliency of"));
 }
 
-fn values(row: &SaliencyRow, heat: Heat) -> &[f32] {
+fn values(row: &SaliencyRow, heat: HeatValue) -> &[f32] {
     match heat {
-        Heat::Saliency => &row.saliency,
-        Heat::Active => &row.active,
+        HeatValue::Saliency => &row.saliency,
+        HeatValue::Active => &row.active,
     }
 }
 
@@ -245,10 +248,10 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
 }
 
 /// Right to left: the scale, what it means, and how many images it stands on.
-fn legend(ui: &mut Ui, heat: Heat, view: &SaliencyView) {
+fn legend(ui: &mut Ui, heat: HeatValue, view: &SaliencyView) {
     let [low, high] = match heat {
-        Heat::Saliency => ["0", "layer's largest"],
-        Heat::Active => ["never", "always"],
+        HeatValue::Saliency => ["0", "layer's largest"],
+        HeatValue::Active => ["never", "always"],
     };
     widgets::heat_legend(ui, low, high);
     ui.add_space(10.0);

@@ -1,7 +1,7 @@
 //! What a search decides, site by site: bars to drag as a proposal, locks, and the budget.
 //! Knows nothing of trials over time.
 
-use crate::share_bar::{Moved, ShareBar, share_bar};
+use crate::share_bar::{BarChange, ShareBar, share_bar};
 use crate::state::UiState;
 use crate::theme;
 use crate::theme::palette;
@@ -126,8 +126,8 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
         all
     };
     match moved {
-        Some(Moved::On(_)) => state.search.proposal = Some(all()),
-        Some(Moved::To(_)) => {
+        Some(BarChange::Dragging(_)) => state.search.proposal = Some(all()),
+        Some(BarChange::Released(_)) => {
             state.search.proposal = None;
             let densities = all();
             commands.push(Command::Steer(view.run, Steer::Propose { densities }));
@@ -137,8 +137,8 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
     lock_ui(ui, view, i, rect, value, commands);
 }
 
-fn share(moved: Moved) -> f32 {
-    let (Moved::On(v) | Moved::To(v)) = moved;
+fn share(moved: BarChange) -> f32 {
+    let (BarChange::Dragging(v) | BarChange::Released(v)) = moved;
     v
 }
 

@@ -1,7 +1,7 @@
 //! Measured time of each layer at each width, a staircase a layer.
 //! Knows nothing of how layers are timed.
 
-use crate::action::Action;
+use crate::action::UiAction;
 use crate::figures::figure_menu;
 use crate::state::UiState;
 use crate::theme;
@@ -24,7 +24,7 @@ pub(crate) fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         if is_timing(store) {
             return widgets::empty(ui, "Timing layers…", "Each layer alone, at eight widths; a few seconds");
         }
-        let words = Action::TimeLayers.words();
+        let words = UiAction::TimeLayers.words();
         ui.vertical_centered(|ui| {
             ui.add_space((ui.available_height() * 0.3).min(120.0));
             ui.label("Not measured yet");
@@ -33,7 +33,7 @@ pub(crate) fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
                 .on_hover_text(words.tooltip)
                 .clicked()
             {
-                state.later.push(Action::TimeLayers);
+                state.later.push(UiAction::TimeLayers);
             }
         });
         return;
@@ -47,7 +47,7 @@ pub(crate) fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
             figure_menu(ui, "times", state, || figure::times(&view));
             let again = ui.add_enabled(!is_timing(store), egui::Button::new("Again").small());
             if again.on_hover_text("Measure once more").clicked() {
-                state.later.push(Action::TimeLayers);
+                state.later.push(UiAction::TimeLayers);
             }
         });
     });

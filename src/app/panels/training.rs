@@ -3,7 +3,7 @@
 
 use crate::figures::figure_menu;
 use crate::panels::runs::open_button;
-use crate::state::{Beside, UiState};
+use crate::state::{SidePlot, UiState};
 use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
@@ -29,9 +29,9 @@ pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, co
     let below = if finished.is_some() { 34.0 } else { 0.0 };
     let room = (ui.available_height() - below - 6.0).max(90.0);
     let other = |ui: &mut Ui, height: f32| match state.beside {
-        Beside::Accuracy => accuracy_plot(ui, &view, state, height),
-        Beside::Rate => rate_plot(ui, &view, state, height),
-        Beside::Gates => gates_plot(ui, &view, state, height),
+        SidePlot::Accuracy => accuracy_plot(ui, &view, state, height),
+        SidePlot::Rate => rate_plot(ui, &view, state, height),
+        SidePlot::Gates => gates_plot(ui, &view, state, height),
     };
     // In a low and wide panel two plots beside each other show more than two above each other.
     if room < 300.0 && ui.available_width() > 2.0 * room {
@@ -113,9 +113,9 @@ fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState) {
             ui,
             &mut state.beside,
             &[
-                (Beside::Accuracy, "Accuracy"),
-                (Beside::Rate, "Rate"),
-                (Beside::Gates, "Gates"),
+                (SidePlot::Accuracy, "Accuracy"),
+                (SidePlot::Rate, "Rate"),
+                (SidePlot::Gates, "Gates"),
             ],
         );
         widgets::choice(

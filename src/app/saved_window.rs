@@ -26,7 +26,7 @@ pub struct Marks {
 /// All that is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memory {
+pub struct SavedWindow {
     /// Where panels are.
     pub layouts: Layouts,
     /// Marks of runs.
@@ -51,7 +51,7 @@ pub fn place() -> Option<PathBuf> {
     folder.map(|f| f.join("secateur").join("window.json"))
 }
 
-impl Memory {
+impl SavedWindow {
     /// What is in the file, if it can be read.
     pub fn read(file: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(file).ok()?).ok()
@@ -100,10 +100,10 @@ mod tests {
         let mut state = UiState::new(DeviceName::Flex).expect("presets");
         state.layouts.go(LayoutName::Compare);
         state.runs.marks.notes.insert("a".into(), "good".into());
-        let memory = Memory::of(&state, true);
+        let memory = SavedWindow::of(&state, true);
         memory.write(&file).expect("writes");
         let mut fresh = UiState::new(DeviceName::Flex).expect("presets");
-        let read = Memory::read(&file).expect("reads");
+        let read = SavedWindow::read(&file).expect("reads");
         assert_eq!(read, memory);
         read.restore(&mut fresh);
         assert_eq!(
@@ -111,6 +111,6 @@ mod tests {
             (LayoutName::Compare, state.runs.marks)
         );
         std::fs::write(&file, b"{broken").expect("writes");
-        assert_eq!(Memory::read(&file), None);
+        assert_eq!(SavedWindow::read(&file), None);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use view::runs;
 
 /// Compares the store with what was seen of it last.
-pub(crate) fn react(store: &RunStore, state: &mut UiState) -> Vec<Command> {
+pub(crate) fn on_store_change(store: &RunStore, state: &mut UiState) -> Vec<Command> {
     color_runs(store, state);
     say_notices(store, state);
     say_endings(store, state);
