@@ -8,7 +8,7 @@ use lab::{Command, RunStore};
 use measure::ModelRef;
 use measure::probe::OpenModel;
 use methods::Method;
-use methods::stages::Target;
+use methods::pipeline::PruningTarget;
 use record::{Experiment, RunState};
 use std::path::Path;
 
@@ -56,7 +56,7 @@ pub(crate) fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<
     let view = view::density::density(store, &state.asked).context("no model is open")?;
     let times = view.macs_dense as f64 / view.macs_nominal.max(1) as f64;
     if let Method::Densities(config) = &mut draft.method {
-        config.target = Target {
+        config.target = PruningTarget {
             unit: Unit::Macs,
             times: times.max(1.02),
         };

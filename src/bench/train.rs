@@ -10,9 +10,9 @@ use model::{Density, Fractions, cost, weights, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::time::Instant;
-use train::backward::{Lesson, backward};
-use train::net::{Net, NormStatistics, Norms, Pass};
-use train::optimizer::{KeptEntries, Rates, Sgd};
+use train::backward::{TrainingBatch, backward};
+use train::net::{ForwardOptions, Net, NormStatistics, Norms};
+use train::optimizer::{EntryMasks, Rates, Sgd};
 use train::sparse_conv;
 
 /// What to time.
@@ -68,10 +68,10 @@ impl BenchTrain {
         let labels: Vec<usize> = (0..self.batch).map(|i| i % 10).collect();
         let groups = [densities];
         let mut step = |number: u64| -> Result<()> {
-            let lesson = Lesson {
+            let lesson = TrainingBatch {
                 pixels: images.clone(),
                 labels: &labels,
-                pass: Pass {
+                pass: ForwardOptions {
                     groups: &groups,
                     norms: Norms::Batch(self.norm_statistics),
                     dropout: None,
@@ -81,7 +81,7 @@ impl BenchTrain {
                 check: &|| Ok(()),
             };
             let learnt = backward(&net, &weights, lesson).with_context(|| format!("step {number}"))?;
-            sgd.step(&mut weights, &learnt.gradients, &KeptEntries::new(), rates);
+            sgd.step(&mut weights, &learnt.gradients, &EntryMasks::new(), rates);
             Ok(())
         };
         step(0)?;

@@ -15,7 +15,7 @@ use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use train::net::{Net, Norms, Pass};
+use train::net::{ForwardOptions, Net, Norms};
 
 #[derive(clap::Args)]
 pub(crate) struct EvalArgs {
@@ -365,9 +365,9 @@ fn by_burn(bench: &Bench, density: Density, put: Put) -> Result<Measured> {
         net.forward(
             &net.params,
             x,
-            &Pass {
+            &ForwardOptions {
                 groups: &groups,
-                norms: Norms::Kept(&stats),
+                norms: Norms::Stored(&stats),
                 dropout: None,
             },
         )

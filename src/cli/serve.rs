@@ -21,7 +21,7 @@ pub(crate) struct ServeArgs {
 pub(crate) fn serve(args: &ServeArgs) -> Done {
     let device = DeviceName::parse(&args.device).or_bad_input()?;
     let token = remote::token(|name| std::env::var(name).ok()).or_bad_input()?;
-    let served = remote::Served::open(&device, &args.listen, token).or_bad_input()?;
+    let served = remote::DeviceServer::open(&device, &args.listen, token).or_bad_input()?;
     let address = served.address;
     if !address.ip().is_loopback() {
         eprintln!("secateur: {address} can be reached from other machines, and what is sent is not encrypted");

@@ -13,7 +13,7 @@ use model::{Checkpoint, Density, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
-use train::net::{Net, NormStatistics, Norms, Output, Pass};
+use train::net::{ForwardOptions, Net, NormStatistics, Norms, Output};
 
 mod masks;
 mod odd;
@@ -114,9 +114,9 @@ fn burn(model: &Checkpoint, images: &[f32], density: Density) -> Output {
     net.forward(
         &net.params,
         x,
-        &Pass {
+        &ForwardOptions {
             groups: &groups,
-            norms: Norms::Kept(&stats),
+            norms: Norms::Stored(&stats),
             dropout: None,
         },
     )

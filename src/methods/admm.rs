@@ -9,12 +9,12 @@
 //! W ← Π(W); retrain with what is zero held zero
 //! ```
 
-use super::hunt::Found;
+use super::budget::Budget;
 use super::locks;
-use super::locks::{Lock, Pruned};
-use super::meter::Meter;
-use super::stages;
-use super::stages::{Stretch, Target, check_dimensions};
+use super::locks::{EarlierSearches, Lock};
+use super::pipeline;
+use super::pipeline::{PruningTarget, TrainingStage, check_dimensions};
+use super::search_loop::SearchResult;
 use anyhow::{Result, ensure};
 use event::{Dimension, Event, Residual, Unit};
 use model::{Array, Checkpoint, Weights};
@@ -22,12 +22,12 @@ use prune::{Scope, Sites};
 use search::Space;
 use serde::{Deserialize, Serialize};
 use train::optimizer::Gradients;
-use train::{Ctx, Plan, Pull};
+use train::{Ctx, Penalty, TrainingPlan};
 
 /// How the W step is done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Admm {
+pub struct AdmmSchedule {
     /// Epochs of training for each dimension.
     pub epochs: u32,
     /// Highest learning rate.
@@ -40,7 +40,7 @@ pub struct Admm {
     pub growth: f32,
 }
 
-impl Default for Admm {
+impl Default for AdmmSchedule {
     fn default() -> Self {
         Self {
             epochs: 3,
@@ -52,7 +52,7 @@ impl Default for Admm {
     }
 }
 
-impl Admm {
+impl AdmmSchedule {
     /// Checks what types cannot.
     ///
     /// # Errors
@@ -73,8 +73,8 @@ impl Admm {
         Ok(())
     }
 
-    fn stretch(&self) -> Stretch {
-        Stretch {
+    fn stretch(&self) -> TrainingStage {
+        TrainingStage {
             epochs: self.epochs,
             lr: self.lr,
         }
@@ -83,7 +83,7 @@ impl Admm {
 
 /// ADMM's state along one dimension, as a pull on the weights.
 #[derive(Clone, Debug)]
-pub struct Pulled {
+pub struct AdmmState {
     sites: Sites,
     densities: Vec<f32>,
     dimension: Dimension,
@@ -97,12 +97,12 @@ pub struct Pulled {
     updates: u32,
 }
 
-impl Pulled {
+impl AdmmState {
     /// Towards these densities of `sites`, all of one dimension: Z = Π(W), U = 0.
     ///
     /// # Errors
     /// An array that is missing.
-    pub fn new(sites: Sites, densities: Vec<f32>, weights: &Weights, how: &Admm) -> Result<Self> {
+    pub fn new(sites: Sites, densities: Vec<f32>, weights: &Weights, how: &AdmmSchedule) -> Result<Self> {
         let mut target = weights.clone();
         let masks = sites.project(&densities, &mut target)?;
         let names = masks.keys().map(|layer| format!("{layer}.weight"));
@@ -152,7 +152,7 @@ impl Pulled {
     }
 }
 
-impl Pull for Pulled {
+impl Penalty for AdmmState {
     /// ρ (W − Z + U).
     fn add(&self, weights: &Weights, gradients: &mut Gradients) {
         for (name, u) in &self.dual {
@@ -213,20 +213,20 @@ pub fn along(
     stage: &str,
     method: &'static str,
     model: &Checkpoint,
-    found: &Found,
+    found: &SearchResult,
     dimension: Dimension,
-    how: &Admm,
+    how: &AdmmSchedule,
 ) -> Result<Checkpoint> {
     // Floors held when the densities were found; sites may be smaller by now.
     let sites = Sites::new(model, &Scope::new(&[dimension], 0.0, Unit::Macs))?;
     let densities: Vec<f32> = sites.list.iter().map(|s| found.at(&s.name, dimension)).collect();
-    let mut pulled = Pulled::new(sites.clone(), densities.clone(), &model.weights, how)?;
+    let mut pulled = AdmmState::new(sites.clone(), densities.clone(), &model.weights, how)?;
     if pulled.dual.is_empty() {
         return Ok(model.clone());
     }
-    let plan = Plan {
+    let plan = TrainingPlan {
         masks: model.masks.clone(),
-        ..Plan::plain(method, model.spec().clone(), how.stretch().over(&ctx.train))
+        ..TrainingPlan::plain(method, model.spec().clone(), how.stretch().over(&ctx.train))
     };
     let near = train::fit(ctx, stage, &plan, Some(model), Some(&mut pulled))?;
     let masks = sites.project(&densities, &mut near.weights.clone())?;
@@ -238,7 +238,7 @@ pub fn along(
 #[serde(deny_unknown_fields, default)]
 pub struct AdmmConfig {
     /// How much is to go.
-    pub target: Target,
+    pub target: PruningTarget,
     /// In which ways, one after the other.
     pub dimensions: Vec<Dimension>,
     /// Least kept share of a layer.
@@ -246,20 +246,20 @@ pub struct AdmmConfig {
     /// Layers that are left alone.
     pub locks: Vec<Lock>,
     /// Training towards sparse weights.
-    pub admm: Admm,
+    pub admm: AdmmSchedule,
     /// Training afterwards, with zeros held.
-    pub retrain: Stretch,
+    pub retrain: TrainingStage,
 }
 
 impl Default for AdmmConfig {
     fn default() -> Self {
         Self {
-            target: Target::default(),
+            target: PruningTarget::default(),
             dimensions: vec![Dimension::Filter, Dimension::Column],
             floor: 0.05,
             locks: Vec::new(),
-            admm: Admm::default(),
-            retrain: Stretch::default(),
+            admm: AdmmSchedule::default(),
+            retrain: TrainingStage::default(),
         }
     }
 }
@@ -272,7 +272,7 @@ impl AdmmConfig {
     pub fn check(&self) -> Result<()> {
         self.target.check()?;
         check_dimensions(&self.dimensions)?;
-        stages::check_floor(self.floor)?;
+        pipeline::check_floor(self.floor)?;
         locks::check_densities(&self.locks, self.floor)?;
         self.admm.check()?;
         self.retrain.check("method.retrain")
@@ -284,30 +284,30 @@ impl AdmmConfig {
 /// # Errors
 /// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
-    let (mut model, _) = stages::trained(ctx, &config.locks)?;
+    let (mut model, _) = pipeline::trained(ctx, &config.locks)?;
     let unit = config.target.unit;
-    let sites = Sites::new(&model, &Scope::new(&config.dimensions, config.floor, unit)).map_err(stages::bad_input)?;
+    let sites = Sites::new(&model, &Scope::new(&config.dimensions, config.floor, unit)).map_err(pipeline::bad_input)?;
     locks::check_sites(&config.locks, &sites.list)?;
-    let meter = Meter::new(ctx, unit, &model)?;
+    let meter = Budget::new(ctx, unit, &model)?;
     let budget = meter.whole(&sites) / config.target.times;
     let space = Space {
         sites: &sites.list,
         floor: vec![config.floor; sites.list.len()],
-        locks: locks::over(&config.locks, &sites.list, &Pruned::default()),
+        locks: locks::over(&config.locks, &sites.list, &EarlierSearches::default()),
         budget,
         spent: &|densities| meter.spent(&sites, densities),
     };
-    let found = Found {
-        densities: space.uniform().map_err(stages::bad_input)?,
+    let found = SearchResult {
+        densities: space.uniform().map_err(pipeline::bad_input)?,
         sites: sites.list.clone(),
         reward: 0.0,
         hands: Vec::new(),
     };
     for &dimension in &config.dimensions {
-        let stage = format!("{} ADMM", stages::word(dimension));
+        let stage = format!("{} ADMM", pipeline::word(dimension));
         model = along(ctx, &stage, "admm", &model, &found, dimension, &config.admm)?;
     }
-    let model = stages::retrain(ctx, "retraining", "admm", &model, &config.retrain)?;
+    let model = pipeline::retrain(ctx, "retraining", "admm", &model, &config.retrain)?;
     meter.say(ctx, &model, budget)?;
     Ok(model)
 }
@@ -320,17 +320,17 @@ mod tests {
     use model::zoo;
     use model::{NetSpec, Op};
 
-    fn pulled(rho: f32) -> (Pulled, Weights) {
+    fn pulled(rho: f32) -> (AdmmState, Weights) {
         let model = random_model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.1).expect("builds"), 1).expect("builds");
         let scope = Scope::new(&[Dimension::Filter], 0.1, Unit::Macs);
         let sites = Sites::new(&model, &scope).expect("sites");
         let densities = vec![0.5; sites.list.len()];
-        let how = Admm {
+        let how = AdmmSchedule {
             rho,
             growth: 1.0,
-            ..Admm::default()
+            ..AdmmSchedule::default()
         };
-        let pulled = Pulled::new(sites, densities, &model.weights, &how).expect("projects");
+        let pulled = AdmmState::new(sites, densities, &model.weights, &how).expect("projects");
         (pulled, model.weights)
     }
 
@@ -406,12 +406,12 @@ mod tests {
         let mut model = random_model(spec, 1).expect("builds");
         model.weights.get_mut("m.weight").expect("there").data = M.to_vec();
         let sites = Sites::new(&model, &Scope::new(&[Dimension::Filter], 0.0, Unit::Macs)).expect("sites");
-        let how = Admm {
+        let how = AdmmSchedule {
             rho: 0.1,
             growth: 1.0,
-            ..Admm::default()
+            ..AdmmSchedule::default()
         };
-        let mut pulled = Pulled::new(sites, vec![0.5], &model.weights, &how).expect("projects");
+        let mut pulled = AdmmState::new(sites, vec![0.5], &model.weights, &how).expect("projects");
         let mut gradients = Gradients::from([("m.weight".to_owned(), vec![0.2; 16])]);
         pulled.add(&model.weights, &mut gradients);
         let w = &mut model.weights.get_mut("m.weight").expect("there").data;
@@ -443,7 +443,7 @@ mod tests {
             (&other.dual, other.rho, other.updates),
             (&one.dual, one.rho, one.updates)
         );
-        let projected = |p: &Pulled| p.dual.keys().map(|name| p.target[name].clone()).collect::<Vec<_>>();
+        let projected = |p: &AdmmState| p.dual.keys().map(|name| p.target[name].clone()).collect::<Vec<_>>();
         assert_eq!(projected(&other), projected(&one));
     }
 }

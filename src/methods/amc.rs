@@ -2,11 +2,11 @@
 //! much of it stays; it learns from the accuracy that the whole walk earned.
 //! Knows nothing of how the agent learns or how trials are measured.
 
+use super::baselines;
+use super::baselines::{BaselineConfig, Reward};
 use super::locks::Lock;
+use super::pipeline::{PruningTarget, TrainingStage};
 use super::ranking::Ranking;
-use super::rivals;
-use super::rivals::{Reward, RivalConfig};
-use super::stages::{Stretch, Target};
 use anyhow::{Context, Result, ensure};
 use event::{Dimension, Site, Unit};
 use model::{Checkpoint, Op, cost};
@@ -20,7 +20,7 @@ use train::Ctx;
 #[serde(deny_unknown_fields, default)]
 pub struct AmcConfig {
     /// How much is to go; with the accuracy-guaranteed reward, in what is counted.
-    pub target: Target,
+    pub target: PruningTarget,
     /// What the agent learns from.
     pub reward: Reward,
     /// Which filters go first: those of the lowest score. The released code takes `l1`.
@@ -32,25 +32,25 @@ pub struct AmcConfig {
     /// Training images that norms are measured on anew before each trial; 0 leaves them as they are, as the papers do.
     pub calibration: usize,
     /// Training afterwards.
-    pub retrain: Stretch,
+    pub retrain: TrainingStage,
     /// The walk and its agent.
-    pub search: search::AmcConfig,
+    pub search: search::AmcAgentConfig,
 }
 
 impl Default for AmcConfig {
     fn default() -> Self {
-        let RivalConfig {
+        let BaselineConfig {
             images, calibration, ..
-        } = RivalConfig::default();
+        } = BaselineConfig::default();
         Self {
-            target: Target::default(),
+            target: PruningTarget::default(),
             reward: Reward::default(),
             score: Ranking::default(),
             locks: Vec::new(),
             images,
             calibration,
-            retrain: Stretch::default(),
-            search: search::AmcConfig::default(),
+            retrain: TrainingStage::default(),
+            search: search::AmcAgentConfig::default(),
         }
     }
 }
@@ -70,8 +70,8 @@ impl AmcConfig {
     }
 
     /// What all rivals have. The paper prunes channels; a filter cut is the next layer's channel cut.
-    fn rival(&self) -> RivalConfig {
-        RivalConfig {
+    fn rival(&self) -> BaselineConfig {
+        BaselineConfig {
             target: self.target,
             dimensions: vec![Dimension::Filter],
             score: self.score,
@@ -80,7 +80,7 @@ impl AmcConfig {
             images: self.images,
             calibration: self.calibration,
             retrain: self.retrain.clone(),
-            ..RivalConfig::default()
+            ..BaselineConfig::default()
         }
     }
 }
@@ -91,7 +91,7 @@ impl AmcConfig {
 /// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
     let seed = ctx.seed;
-    rivals::run(ctx, &config.rival(), ("amc", config.reward), |model, sites| {
+    baselines::run(ctx, &config.rival(), ("amc", config.reward), |model, sites| {
         let features: Result<Vec<Features>> = sites
             .list
             .iter()

@@ -12,15 +12,15 @@
 //! ```
 
 use super::admm;
-use super::admm::Admm;
-use super::hunt;
-use super::hunt::{Hunt, Structures, hunt};
+use super::admm::AdmmSchedule;
+use super::budget::Budget;
 use super::locks;
-use super::locks::{Hand, Lock, Pruned};
-use super::meter::Meter;
+use super::locks::{EarlierSearches, Lock, ManualLock};
+use super::pipeline;
+use super::pipeline::{PruningTarget, TrainingStage, check_dimensions, retrain};
 use super::ranking::Ranking;
-use super::stages;
-use super::stages::{Stretch, Target, check_dimensions, retrain};
+use super::search_loop;
+use super::search_loop::{SearchLoop, Structures, hunt};
 use anyhow::{Result, ensure};
 use event::{Dimension, Event};
 use model::{Checkpoint, Weights};
@@ -37,7 +37,7 @@ const THRESHOLDS: [f32; 5] = [0.05, 0.1, 0.2, 0.3, 0.5];
 #[serde(deny_unknown_fields, default)]
 pub struct AutoCompressConfig {
     /// How much is to go in the end.
-    pub target: Target,
+    pub target: PruningTarget,
     /// Each round aims at so many times less than the round before.
     pub round: f64,
     /// In which ways, one after the other. `["element"]` prunes single weights.
@@ -57,9 +57,9 @@ pub struct AutoCompressConfig {
     /// Annealing of pruning rates.
     pub search: AnnealConfig,
     /// Training towards sparse weights.
-    pub admm: Admm,
+    pub admm: AdmmSchedule,
     /// Training after each round, with zeros held.
-    pub retrain: Stretch,
+    pub retrain: TrainingStage,
     /// Purification.
     pub purify: Purify,
 }
@@ -75,13 +75,13 @@ pub struct Purify {
     /// Annealing of thresholds.
     pub search: AnnealConfig,
     /// Training after each pass, with zeros held.
-    pub retrain: Stretch,
+    pub retrain: TrainingStage,
 }
 
 impl Default for AutoCompressConfig {
     fn default() -> Self {
         Self {
-            target: Target::default(),
+            target: PruningTarget::default(),
             round: 2.0,
             dimensions: vec![Dimension::Filter, Dimension::Column],
             floor: 0.1,
@@ -91,8 +91,8 @@ impl Default for AutoCompressConfig {
             images: 1000,
             calibration: 64,
             search: AnnealConfig::default(),
-            admm: Admm::default(),
-            retrain: Stretch::default(),
+            admm: AdmmSchedule::default(),
+            retrain: TrainingStage::default(),
             purify: Purify::default(),
         }
     }
@@ -107,7 +107,7 @@ impl Default for Purify {
                 guided: false,
                 ..AnnealConfig::default()
             },
-            retrain: Stretch::default(),
+            retrain: TrainingStage::default(),
         }
     }
 }
@@ -120,7 +120,7 @@ impl AutoCompressConfig {
     pub fn check(&self) -> Result<()> {
         self.target.check()?;
         check_dimensions(&self.dimensions)?;
-        stages::check_floor(self.floor)?;
+        pipeline::check_floor(self.floor)?;
         locks::check_densities(&self.locks, self.floor)?;
         ensure!(
             self.round > 1.0 && self.round.is_finite(),
@@ -133,7 +133,7 @@ impl AutoCompressConfig {
         ] {
             ensure!((0.0..=1.0).contains(&value), "method.{key} is {value}, expected 0 to 1");
         }
-        hunt::check(self.images, self.calibration)?;
+        search_loop::check(self.images, self.calibration)?;
         self.search.check()?;
         self.admm.check()?;
         self.retrain.check("method.retrain")?;
@@ -162,13 +162,13 @@ impl AutoCompressConfig {
 /// # Errors
 /// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
-    let (mut model, start) = stages::trained(ctx, &config.locks)?;
+    let (mut model, start) = pipeline::trained(ctx, &config.locks)?;
     ctx.least.set(start - config.tolerance);
-    let meter = Meter::new(ctx, config.target.unit, &model)?;
-    let sites = Sites::new(&model, &scope(config)).map_err(stages::bad_input)?;
+    let meter = Budget::new(ctx, config.target.unit, &model)?;
+    let sites = Sites::new(&model, &scope(config)).map_err(pipeline::bad_input)?;
     locks::check_sites(&config.locks, &sites.list)?;
     let whole = meter.whole(&sites);
-    let mut before = Pruned::default();
+    let mut before = EarlierSearches::default();
     for (i, times) in config.rounds().into_iter().enumerate() {
         let name = format!("round {}", i + 1);
         let (mut next, hands) = round(ctx, (config, &meter), &name, (&model, &before), whole / times)?;
@@ -210,20 +210,20 @@ fn scope(config: &AutoCompressConfig) -> Scope {
 /// What can be decided of a model, by the score that is set.
 fn sites(ctx: &mut Ctx, config: &AutoCompressConfig, name: &str, model: &Checkpoint) -> Result<Sites> {
     let score = config.score.score(ctx, &format!("{name}/ranking"), model)?;
-    Sites::new(model, &scope(config).by(score)).map_err(stages::bad_input)
+    Sites::new(model, &scope(config).by(score)).map_err(pipeline::bad_input)
 }
 
 /// Search, ADMM, retraining: to at most `budget`. Gives what was held and freed by hand, too.
 fn round(
     ctx: &mut Ctx,
-    (config, meter): (&AutoCompressConfig, &Meter),
+    (config, meter): (&AutoCompressConfig, &Budget),
     name: &str,
-    (model, before): (&Checkpoint, &Pruned),
+    (model, before): (&Checkpoint, &EarlierSearches),
     budget: f64,
-) -> Result<(Checkpoint, Vec<Hand>)> {
+) -> Result<(Checkpoint, Vec<ManualLock>)> {
     let sites = sites(ctx, config, name, model)?;
     let ground = Structures::new(ctx, model, &sites, meter, config.calibration);
-    let searched = Hunt {
+    let searched = SearchLoop {
         name: name.to_owned(),
         ground: &ground,
         floor: config.floor,
@@ -238,7 +238,7 @@ fn round(
     let found = hunt(ctx, &format!("{name}/search"), &searched, anneal)?;
     let mut near = model.clone();
     for &dimension in &config.dimensions {
-        let stage = format!("{name}/{} ADMM", stages::word(dimension));
+        let stage = format!("{name}/{} ADMM", pipeline::word(dimension));
         near = admm::along(ctx, &stage, "autocompress", &near, &found, dimension, &config.admm)?;
     }
     let stage = format!("{name}/retraining");
@@ -253,10 +253,10 @@ fn round(
 /// which says the same as a threshold. Dead paths fall with the cut.
 fn purify(
     ctx: &mut Ctx,
-    (config, meter): (&AutoCompressConfig, &Meter),
+    (config, meter): (&AutoCompressConfig, &Budget),
     name: &str,
-    (model, before): (&Checkpoint, &Pruned),
-) -> Result<(Checkpoint, Vec<Hand>)> {
+    (model, before): (&Checkpoint, &EarlierSearches),
+) -> Result<(Checkpoint, Vec<ManualLock>)> {
     let purify = &config.purify;
     let sites = sites(ctx, config, name, model)?;
     let held = locks::over(&config.locks, &sites.list, before);
@@ -265,8 +265,8 @@ fn purify(
     first.extend(swept(&sites, &model.weights, &held)?);
     let whole = meter.whole(&sites);
     let ground = Structures::new(ctx, model, &sites, meter, config.calibration);
-    let least = hunt::whole(ctx, &ground, usize::MAX)? - purify.tolerance;
-    let searched = Hunt {
+    let least = search_loop::whole(ctx, &ground, usize::MAX)? - purify.tolerance;
+    let searched = SearchLoop {
         name: name.to_owned(),
         ground: &ground,
         floor: config.floor,
@@ -353,7 +353,7 @@ mod tests {
     fn rounds_double_up_to_the_target() {
         let rounds = |times: f64| {
             AutoCompressConfig {
-                target: Target {
+                target: PruningTarget {
                     unit: Unit::Weights,
                     times,
                 },

@@ -1,10 +1,10 @@
 //! Plain training: the network as it is, the baseline of every comparison.
 //! Knows nothing of pruning.
 
-use super::stages::given;
+use super::pipeline::given;
 use anyhow::Result;
 use model::Checkpoint;
-use train::{Ctx, Plan};
+use train::{Ctx, TrainingPlan};
 
 /// Trains the network, from random weights; or the model to start from, whatever its network, its masks held.
 ///
@@ -12,9 +12,9 @@ use train::{Ctx, Plan};
 /// [`event::Cancelled`]; a loss that is not a number; [`event::BadInput`] for a model that does not fit the images.
 pub fn run(ctx: &mut Ctx) -> Result<Checkpoint> {
     let start = given(ctx)?;
-    let plan = Plan {
+    let plan = TrainingPlan {
         masks: start.as_ref().map(|s| s.masks.clone()).unwrap_or_default(),
-        ..Plan::plain("dense", ctx.spec.clone(), ctx.train.clone())
+        ..TrainingPlan::plain("dense", ctx.spec.clone(), ctx.train.clone())
     };
     train::fit(ctx, "training", &plan, start.as_ref(), None)
 }

@@ -2,13 +2,13 @@
 //! Nothing is trained; the paper (arXiv 1810.05331) gives all layers the same density.
 //! Knows nothing of how gates are computed.
 
-use super::hunt::{Ground, Hunt, hunt};
+use super::budget;
+use super::budget::Budget;
 use super::locks;
-use super::locks::{Lock, Pruned};
-use super::meter;
-use super::meter::Meter;
-use super::stages;
-use super::stages::Target;
+use super::locks::{EarlierSearches, Lock};
+use super::pipeline;
+use super::pipeline::PruningTarget;
+use super::search_loop::{SearchLoop, SearchTarget, hunt};
 use anyhow::{Result, ensure};
 use event::{BadInput, Dimension, Site, Unit};
 use infer::Engine;
@@ -22,7 +22,7 @@ use train::Ctx;
 #[serde(deny_unknown_fields, default)]
 pub struct DensitiesConfig {
     /// How much less than at density 1.
-    pub target: Target,
+    pub target: PruningTarget,
     /// Validation images a trial is measured on.
     pub images: usize,
     /// Layers whose gates are left alone.
@@ -34,7 +34,7 @@ pub struct DensitiesConfig {
 impl Default for DensitiesConfig {
     fn default() -> Self {
         Self {
-            target: Target::default(),
+            target: PruningTarget::default(),
             images: 1000,
             locks: Vec::new(),
             search: AnnealConfig {
@@ -65,12 +65,12 @@ impl DensitiesConfig {
 
 struct Gates<'a> {
     model: &'a Checkpoint,
-    meter: &'a Meter,
+    meter: &'a Budget,
     sites: Vec<Site>,
 }
 
 impl<'a> Gates<'a> {
-    fn new(model: &'a Checkpoint, meter: &'a Meter) -> Result<Self> {
+    fn new(model: &'a Checkpoint, meter: &'a Budget) -> Result<Self> {
         let spec = model.spec();
         let shapes = spec.shapes()?;
         let layers = cost::by_layer(spec, &model.masks, &Fractions::dense(spec))?;
@@ -97,7 +97,7 @@ impl<'a> Gates<'a> {
     }
 }
 
-impl Ground for Gates<'_> {
+impl SearchTarget for Gates<'_> {
     fn model(&self) -> &Checkpoint {
         self.model
     }
@@ -109,7 +109,7 @@ impl Ground for Gates<'_> {
     fn spent(&self, densities: &[f32]) -> f64 {
         match self.meter.unit {
             Unit::Ms => {
-                let layers = meter::gated_layers(self.model, &Self::densities(densities));
+                let layers = budget::gated_layers(self.model, &Self::densities(densities));
                 self.meter.ms(&layers.unwrap_or_default())
             }
             _ => self.cost(densities)[0] as f64,
@@ -146,17 +146,17 @@ pub fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint> {
         let text = "densities are searched for a model with gates: expected one as `start`";
         return Err(BadInput(text.into()).into());
     }
-    let (model, _) = stages::trained(ctx, &config.locks)?;
-    let meter = Meter::new(ctx, config.target.unit, &model)?;
+    let (model, _) = pipeline::trained(ctx, &config.locks)?;
+    let meter = Budget::new(ctx, config.target.unit, &model)?;
     let gates = Gates::new(&model, &meter)?;
     locks::check_sites(&config.locks, &gates.sites)?;
     let budget = gates.spent(&vec![1.0; gates.sites.len()]) / config.target.times;
     let lowest = model.header.densities.first().copied().unwrap_or(Density::FULL);
-    let searched = Hunt {
+    let searched = SearchLoop {
         name: "densities".into(),
         ground: &gates,
         floor: lowest.as_fraction() as f32,
-        held: locks::over(&config.locks, &gates.sites, &Pruned::default()),
+        held: locks::over(&config.locks, &gates.sites, &EarlierSearches::default()),
         first: Vec::new(),
         unit: meter.unit,
         budget,

@@ -10,7 +10,7 @@
 //! ```
 //! *Elastic* training is not in the paper: it gives one set of weights that serves every density, so that d can be chosen afterwards.
 
-use super::stages::given;
+use super::pipeline::given;
 use anyhow::{Result, ensure};
 use model::spec::Shift;
 use model::steps::{ConvStep, Step, steps};
@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use train::net::NormStatistics;
-use train::{Ctx, Plan};
+use train::{Ctx, TrainingPlan};
 
 /// Settings of FBS.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,14 +151,14 @@ pub fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
         None => (zoo::gated(&ctx.spec, config.shift), None),
     };
     let seed = ctx.seed;
-    let plan = Plan {
+    let plan = TrainingPlan {
         masks: start.as_ref().map(|s| s.masks.clone()).unwrap_or_default(),
         lambda: config.lambda,
         norm_statistics: config.norm_statistics,
         densities: &|step, steps| config.draw(seed, step, steps),
         kept: config.kept(),
         calibration: config.calibration,
-        ..Plan::plain("fbs", spec, ctx.train.clone())
+        ..TrainingPlan::plain("fbs", spec, ctx.train.clone())
     };
     train::fit(ctx, "training", &plan, start.as_ref(), None)
 }

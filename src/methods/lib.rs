@@ -4,20 +4,20 @@
 pub mod admm;
 pub mod amc;
 pub mod autocompress;
+pub(crate) mod baselines;
+pub(crate) mod budget;
 pub mod dense;
 pub mod densities;
 pub mod fbs;
-pub(crate) mod hunt;
 pub mod locks;
-pub(crate) mod meter;
+pub mod pipeline;
 pub mod ranking;
-pub(crate) mod rivals;
+pub(crate) mod search_loop;
 pub mod slimming;
-pub mod stages;
 
 use anyhow::{Context, Result};
+use baselines::Reward;
 use model::Checkpoint;
-use rivals::Reward;
 use search::{Greedy, Random};
 use serde::{Deserialize, Serialize};
 use train::{Ctx, TrainConfig};
@@ -42,11 +42,11 @@ pub enum Method {
     /// AMC, arXiv 1802.03494.
     Amc(amc::AmcConfig),
     /// One density everywhere.
-    Uniform(rivals::RivalConfig),
+    Uniform(baselines::BaselineConfig),
     /// Random densities.
-    Random(rivals::RivalConfig),
+    Random(baselines::BaselineConfig),
     /// The cheapest next cut, by measured sensitivity.
-    Greedy(rivals::RivalConfig),
+    Greedy(baselines::BaselineConfig),
 }
 
 impl Method {
@@ -113,12 +113,12 @@ impl Method {
             Method::AutoCompress(config) => autocompress::run(ctx, config),
             Method::Amc(config) => amc::run(ctx, config),
             Method::Uniform(config) => {
-                rivals::run(ctx, config, ("uniform", Reward::Accuracy), |_, _| Ok(Random::uniform()))
+                baselines::run(ctx, config, ("uniform", Reward::Accuracy), |_, _| Ok(Random::uniform()))
             }
-            Method::Random(config) => rivals::run(ctx, config, ("random", Reward::Accuracy), |_, _| {
+            Method::Random(config) => baselines::run(ctx, config, ("random", Reward::Accuracy), |_, _| {
                 Random::new(config.trials, seed)
             }),
-            Method::Greedy(config) => rivals::run(ctx, config, ("greedy", Reward::Accuracy), |_, sites| {
+            Method::Greedy(config) => baselines::run(ctx, config, ("greedy", Reward::Accuracy), |_, sites| {
                 Greedy::new(config.trials, sites.list.len())
             }),
         }

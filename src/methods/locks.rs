@@ -77,7 +77,7 @@ pub fn check(locks: &[Lock], spec: &NetSpec) -> Result<()> {
 /// [`BadInput`]: a lock that holds nothing of what is searched.
 pub(crate) fn check_sites(locks: &[Lock], sites: &[Site]) -> Result<()> {
     if let Some(idle) = locks.iter().find(|l| !sites.iter().any(|s| l.holds(s))) {
-        let word = super::stages::word;
+        let word = super::pipeline::word;
         let way = idle.dimension.map_or(String::new(), |d| format!(" ({})", word(d)));
         let text = format!(
             "method.locks holds layer {}, but nothing of it is searched{way}",
@@ -90,24 +90,24 @@ pub(crate) fn check_sites(locks: &[Lock], sites: &[Site]) -> Result<()> {
 
 /// What was done to a run's model before a search: locks say what is held in the first one, hands what somebody changed since.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pruned {
+pub struct EarlierSearches {
     /// Whether layers have been brought to their locks' densities: no more of them goes.
     pub once: bool,
     /// In the order in which they were told.
-    pub hands: Vec<Hand>,
+    pub hands: Vec<ManualLock>,
 }
 
 /// A site that somebody held, or freed, while a search ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Hand {
+pub struct ManualLock {
     layer: String,
     dimension: Dimension,
     is_held: bool,
 }
 
 /// What a search's locks by hand say of its sites, for the searches after it.
-pub(crate) fn by_hand(sites: &[Site], locks: &BTreeMap<usize, Option<f32>>) -> Vec<Hand> {
-    let hand = |(&i, lock): (&usize, &Option<f32>)| Hand {
+pub(crate) fn by_hand(sites: &[Site], locks: &BTreeMap<usize, Option<f32>>) -> Vec<ManualLock> {
+    let hand = |(&i, lock): (&usize, &Option<f32>)| ManualLock {
         layer: sites[i].name.clone(),
         dimension: sites[i].dimension,
         is_held: lock.is_some(),
@@ -116,9 +116,9 @@ pub(crate) fn by_hand(sites: &[Site], locks: &BTreeMap<usize, Option<f32>>) -> V
 }
 
 /// The density that each site is held at. The last hand counts, then the last lock.
-pub fn over(locks: &[Lock], sites: &[Site], before: &Pruned) -> Vec<Option<f32>> {
+pub fn over(locks: &[Lock], sites: &[Site], before: &EarlierSearches) -> Vec<Option<f32>> {
     let held = |s: &Site| {
-        let is = |h: &&Hand| h.layer == s.name && h.dimension == s.dimension;
+        let is = |h: &&ManualLock| h.layer == s.name && h.dimension == s.dimension;
         if let Some(hand) = before.hands.iter().rev().find(is) {
             return hand.is_held.then_some(1.0);
         }
@@ -156,7 +156,7 @@ mod tests {
             site("b", Filter, &[]),
             site("c", Column, &[]),
         ];
-        let over = |locks: &[Lock]| super::over(locks, &sites, &Pruned::default());
+        let over = |locks: &[Lock]| super::over(locks, &sites, &EarlierSearches::default());
         assert_eq!(over(&[]), [None; 4]);
         assert_eq!(over(&[lock("layer = 'a'")]), [Some(1.0), Some(1.0), None, None]);
         let filters = lock("layer = 'c'\ndimension = 'filter'\ndensity = 0.5");
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(both, [Some(0.5), Some(0.75), None, None]);
         // In the next round what was held stays as it is, but for what was freed and held by hand.
         let both = [lock("layer = 'a'\ndensity = 0.75"), filters];
-        let mut before = Pruned {
+        let mut before = EarlierSearches {
             once: true,
             hands: Vec::new(),
         };

@@ -8,23 +8,23 @@
 //!          train without the penalty
 //! ```
 
-use super::meter::Meter;
-use super::stages;
-use super::stages::{Stretch, Target};
+use super::budget::Budget;
+use super::pipeline;
+use super::pipeline::{PruningTarget, TrainingStage};
 use anyhow::{Result, ensure};
 use event::{Dimension, Event};
 use model::{Checkpoint, Weights};
 use prune::{Scope, Sites, threshold};
 use serde::{Deserialize, Serialize};
 use train::optimizer::Gradients;
-use train::{Ctx, Plan, Pull};
+use train::{Ctx, Penalty, TrainingPlan};
 
 /// Settings of Network Slimming.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SlimmingConfig {
     /// How much is to go in all passes together.
-    pub target: Target,
+    pub target: PruningTarget,
     /// Least kept share of a layer in one pass. The paper has none; then a layer whose scales are all small becomes a bottleneck.
     pub floor: f32,
     /// λ, weight of Σ|γ|.
@@ -32,20 +32,20 @@ pub struct SlimmingConfig {
     /// Times the whole is repeated; each pass takes its equal share, as a factor.
     pub passes: u32,
     /// Training with the penalty, in each pass.
-    pub sparse: Stretch,
+    pub sparse: TrainingStage,
     /// Training afterwards, in each pass.
-    pub retrain: Stretch,
+    pub retrain: TrainingStage,
 }
 
 impl Default for SlimmingConfig {
     fn default() -> Self {
         Self {
-            target: Target::default(),
+            target: PruningTarget::default(),
             floor: 0.05,
             lambda: 1e-4,
             passes: 1,
-            sparse: Stretch::default(),
-            retrain: Stretch::default(),
+            sparse: TrainingStage::default(),
+            retrain: TrainingStage::default(),
         }
     }
 }
@@ -85,7 +85,7 @@ impl SlimmingConfig {
 /// λ·sign γ on every norm scale; sign 0 = 0.
 struct Subgradient(f32);
 
-impl Pull for Subgradient {
+impl Penalty for Subgradient {
     fn add(&self, weights: &Weights, gradients: &mut Gradients) {
         for (name, g) in gradients.iter_mut().filter(|(name, _)| name.ends_with(".gamma")) {
             for (g, gamma) in g.iter_mut().zip(&weights[name].data) {
@@ -112,9 +112,9 @@ impl Pull for Subgradient {
 /// # Errors
 /// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
-    let (model, _) = stages::trained(ctx, &[])?;
+    let (model, _) = pipeline::trained(ctx, &[])?;
     let mut model = train::norms::put(ctx, model)?;
-    let meter = Meter::new(ctx, config.target.unit, &model)?;
+    let meter = Budget::new(ctx, config.target.unit, &model)?;
     let whole = spent_by(&model, &meter)?;
     for pass in 1..=config.passes {
         let of = if config.passes > 1 {
@@ -122,9 +122,9 @@ pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
         } else {
             String::new()
         };
-        let plan = Plan {
+        let plan = TrainingPlan {
             masks: model.masks.clone(),
-            ..Plan::plain("slimming", model.spec().clone(), config.sparse.over(&ctx.train))
+            ..TrainingPlan::plain("slimming", model.spec().clone(), config.sparse.over(&ctx.train))
         };
         let mut penalty = Subgradient(config.lambda);
         model = train::fit(
@@ -134,21 +134,21 @@ pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
             Some(&model),
             Some(&mut penalty),
         )?;
-        model = within(&model, (&meter, config.floor), whole / config.times(pass)).map_err(stages::bad_input)?;
-        model = stages::retrain(ctx, &format!("{of}retraining"), "slimming", &model, &config.retrain)?;
+        model = within(&model, (&meter, config.floor), whole / config.times(pass)).map_err(pipeline::bad_input)?;
+        model = pipeline::retrain(ctx, &format!("{of}retraining"), "slimming", &model, &config.retrain)?;
     }
     meter.say(ctx, &model, whole / config.target.times)?;
     Ok(model)
 }
 
-fn spent_by(model: &Checkpoint, meter: &Meter) -> Result<f64> {
+fn spent_by(model: &Checkpoint, meter: &Budget) -> Result<f64> {
     // Where each layer has one channel left there are no filters to choose, but still something to be paid.
     let sites = Sites::new(model, &Scope::new(&[Dimension::Element], 0.0, meter.unit))?;
     Ok(meter.whole(&sites))
 }
 
 /// The model without the fewest channels of smallest |γ| that brings it within a budget.
-fn within(model: &Checkpoint, (meter, floor): (&Meter, f32), budget: f64) -> Result<Checkpoint> {
+fn within(model: &Checkpoint, (meter, floor): (&Budget, f32), budget: f64) -> Result<Checkpoint> {
     let without = |remove: usize| -> Result<Checkpoint> {
         let masks = threshold::slimming(model, floor, remove)?;
         Ok(prune::cut(&prune::apply(model, &masks)?)?.checkpoint)
@@ -182,9 +182,9 @@ mod tests {
         // Sparsity 0.8 and 0.9 in three rounds.
         for (times, totals) in [(5.0, [0.415_196, 0.658_005, 0.8]), (10.0, [0.535_841, 0.784_557, 0.9])] {
             let config = SlimmingConfig {
-                target: Target {
+                target: PruningTarget {
                     times,
-                    ..Target::default()
+                    ..PruningTarget::default()
                 },
                 passes: 3,
                 ..SlimmingConfig::default()

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use train::{Memory, Snapshot};
+use train::{Snapshot, StageMemory};
 
 /// The version of the file format.
 const SCHEMA: u32 = 2;
@@ -207,7 +207,7 @@ fn header(metadata: &safetensors::tensor::Metadata) -> Result<Header> {
     Ok(header)
 }
 
-impl Memory for Shelf {
+impl StageMemory for Shelf {
     fn finished(&self, stage: &str) -> Option<Snapshot> {
         self.find(stage, true)
     }

@@ -30,7 +30,7 @@ const PAPER_DECAY: f32 = 0.95;
 /// How to search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct AmcConfig {
+pub struct AmcAgentConfig {
     /// Episodes.
     pub trials: u64,
     /// Episodes of random actions before the agent is asked; the released code's share of `trials` if not given.
@@ -47,7 +47,7 @@ pub struct AmcConfig {
     pub agent: DdpgConfig,
 }
 
-impl Default for AmcConfig {
+impl Default for AmcAgentConfig {
     fn default() -> Self {
         Self {
             trials: 120,
@@ -61,7 +61,7 @@ impl Default for AmcConfig {
     }
 }
 
-impl AmcConfig {
+impl AmcAgentConfig {
     /// Checks what types cannot.
     ///
     /// # Errors
@@ -193,7 +193,7 @@ struct Pending {
 /// The state of an AMC search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Amc {
-    config: AmcConfig,
+    config: AmcAgentConfig,
     rng: ChaCha8Rng,
     agent: Ddpg,
     features: Vec<Features>,
@@ -209,8 +209,8 @@ impl Amc {
     /// A search that has not begun, over sites with these features (in any units; in the order in which they are walked).
     ///
     /// # Errors
-    /// As [`AmcConfig::check`], or if there is no site or a feature is no number.
-    pub fn new(config: AmcConfig, features: &[Features], seed: u64) -> Result<Self> {
+    /// As [`AmcAgentConfig::check`], or if there is no site or a feature is no number.
+    pub fn new(config: AmcAgentConfig, features: &[Features], seed: u64) -> Result<Self> {
         config.check()?;
         ensure!(!features.is_empty(), "no site to search over");
         ensure!(
@@ -342,8 +342,8 @@ mod tests {
     use super::*;
     use crate::toy::{Toy, sites};
 
-    fn small(trials: u64) -> AmcConfig {
-        AmcConfig {
+    fn small(trials: u64) -> AmcAgentConfig {
+        AmcAgentConfig {
             trials,
             agent: DdpgConfig {
                 hidden: 24,
@@ -352,7 +352,7 @@ mod tests {
                 lr_critic: 1e-2,
                 ..DdpgConfig::default()
             },
-            ..AmcConfig::default()
+            ..AmcAgentConfig::default()
         }
     }
 
@@ -367,9 +367,9 @@ mod tests {
 
     #[test]
     fn warmup_and_decay_are_the_codes_and_shrink_with_the_trials() {
-        let of = |trials| AmcConfig {
+        let of = |trials| AmcAgentConfig {
             trials,
-            ..AmcConfig::default()
+            ..AmcAgentConfig::default()
         };
         assert_eq!((of(800).warmup(), of(800).decay()), (100, 0.95));
         assert_eq!(of(80).warmup(), 10);
@@ -501,7 +501,7 @@ mod tests {
 
     #[test]
     fn settings_are_checked_by_name() {
-        let config: AmcConfig = toml::from_str("trials = 9\nagent.batch = 0").unwrap();
+        let config: AmcAgentConfig = toml::from_str("trials = 9\nagent.batch = 0").unwrap();
         let text = Amc::new(config, &[[1.0; 8]], 1).unwrap_err().to_string();
         assert!(text.starts_with("search.agent.batch is 0"), "{text}");
     }

@@ -14,7 +14,7 @@ pub mod steering;
 #[cfg(test)]
 mod toy;
 
-pub use amc::{Amc, AmcConfig};
+pub use amc::{Amc, AmcAgentConfig};
 pub use anneal::{Anneal, AnnealConfig};
 pub use frontier::Frontier;
 pub use greedy::Greedy;
@@ -129,7 +129,7 @@ mod tests {
             ..AnnealConfig::default()
         };
         drive(|| Anneal::new(anneal.clone(), 7).unwrap());
-        let mut agent: AmcConfig = toml::from_str("agent = { hidden = 16, batch = 8 }").unwrap();
+        let mut agent: AmcAgentConfig = toml::from_str("agent = { hidden = 16, batch = 8 }").unwrap();
         agent.trials = TRIALS;
         let features: Vec<amc::Features> = (0..8).map(|i| [i as f32; 8]).collect();
         drive(|| Amc::new(agent.clone(), &features, 7).unwrap());
@@ -141,6 +141,6 @@ mod tests {
     #[test]
     fn unknown_settings_are_refused() {
         assert!(toml::from_str::<AnnealConfig>("temperature = 100").is_err());
-        assert!(toml::from_str::<AmcConfig>("samples = 8").is_err());
+        assert!(toml::from_str::<AmcAgentConfig>("samples = 8").is_err());
     }
 }

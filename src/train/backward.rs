@@ -2,20 +2,20 @@
 //! Knows nothing of what becomes of gradients.
 
 use super::optimizer::Gradients;
-use crate::net::{Net, Output, Pass, tensors};
+use crate::net::{ForwardOptions, Net, Output, tensors};
 use anyhow::{Result, ensure};
 use burn::tensor::{Tensor, TensorData, activation};
 use event::Cancelled;
 use model::Weights;
 
 /// A batch to learn from.
-pub struct Lesson<'a> {
+pub struct TrainingBatch<'a> {
     /// `[n, c, h, w]`, normalized.
     pub pixels: Vec<f32>,
     /// One class an image.
     pub labels: &'a [usize],
     /// Densities, statistics, dropout.
-    pub pass: Pass<'a>,
+    pub pass: ForwardOptions<'a>,
     /// Share of the target spread evenly over all classes.
     pub label_smoothing: f32,
     /// λ of the saliency term.
@@ -25,7 +25,7 @@ pub struct Lesson<'a> {
 }
 
 /// What a batch taught.
-pub struct Learnt {
+pub struct BatchGradients {
     /// Cross-entropy + λ·L1, mean over images.
     pub loss: f32,
     /// Images classified right.
@@ -38,7 +38,7 @@ pub struct Learnt {
 ///
 /// # Errors
 /// [`Cancelled`]; a loss that is not a number or beyond all measure.
-pub fn backward(net: &Net, weights: &Weights, lesson: Lesson) -> Result<Learnt> {
+pub fn backward(net: &Net, weights: &Weights, lesson: TrainingBatch) -> Result<BatchGradients> {
     let device = net.device().clone().autodiff();
     let [c, h, w] = net.spec.input;
     let x = Tensor::<4>::from_data(TensorData::new(lesson.pixels, [lesson.labels.len(), c, h, w]), &device);
@@ -64,7 +64,7 @@ pub fn backward(net: &Net, weights: &Weights, lesson: Lesson) -> Result<Learnt> 
             gradients.insert(name, g.into_data().try_to_vec()?);
         }
     }
-    Ok(Learnt {
+    Ok(BatchGradients {
         loss: value,
         right,
         gradients,

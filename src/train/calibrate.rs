@@ -3,7 +3,7 @@
 //! Knows nothing of training.
 
 use super::Ctx;
-use crate::net::{Net, NormStatistics, Norms, Pass};
+use crate::net::{ForwardOptions, Net, NormStatistics, Norms};
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData};
 use data::batch;
@@ -27,13 +27,13 @@ pub fn calibrate(
 ) -> Result<NormStats> {
     let chosen = data::spread(&ctx.splits.train, images);
     let [c, h, w] = net.spec.input;
-    let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
+    let mut sums: BTreeMap<String, MomentSums> = BTreeMap::new();
     let mut pixels = Vec::new();
     for indices in chosen.chunks(BATCH) {
         (ctx.check)()?;
         batch::fill(&ctx.data.train, indices, None, &ctx.normalization, &mut pixels);
         let x = Tensor::<4>::from_data(TensorData::new(pixels.clone(), [indices.len(), c, h, w]), net.device());
-        let pass = Pass {
+        let pass = ForwardOptions {
             groups: &[densities.to_vec()],
             norms: Norms::Batch(kind),
             dropout: None,
@@ -47,13 +47,13 @@ pub fn calibrate(
 
 /// Σ n, Σ n·mean, Σ n·(var + mean²) per channel.
 #[derive(Default)]
-struct Sums {
+struct MomentSums {
     n: Vec<f64>,
     first: Vec<f64>,
     second: Vec<f64>,
 }
 
-impl Sums {
+impl MomentSums {
     fn add(&mut self, m: &Moments, positions: &[f32]) {
         for v in [&mut self.n, &mut self.first, &mut self.second] {
             v.resize(positions.len(), 0.0);
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn batches_of_different_size_add_up_to_the_whole() {
         // Channel values 1, 3 | 5: mean 3, variance 8/3. The second channel never won.
-        let mut sums = Sums::default();
+        let mut sums = MomentSums::default();
         let moments = |mean: f32, var: f32| Moments {
             mean: vec![mean, 0.0],
             var: vec![var, 0.0],

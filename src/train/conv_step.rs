@@ -21,7 +21,7 @@ pub enum Statistics<'a> {
         kind: NormStatistics,
     },
     /// Given.
-    Kept(&'a Moments),
+    Stored(&'a Moments),
 }
 
 /// All of a layer but its tensors.
@@ -82,7 +82,7 @@ pub(crate) fn normalize(
         t.reshape([rows, c, 1, 1])
     };
     let (norm, moments) = match statistics {
-        Statistics::Kept(m) => {
+        Statistics::Stored(m) => {
             let row = |v: Vec<f32>| Tensor::<4>::from_data(TensorData::new(v, [1, c, 1, 1]), &device);
             let inverse = row(m.var.iter().map(|v| 1.0 / (v + eps).sqrt()).collect());
             ((y - row(m.mean.clone())) * inverse, None)

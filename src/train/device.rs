@@ -33,7 +33,7 @@ impl std::fmt::Display for DeviceName {
 
 /// A line of the list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DeviceLine {
+pub struct DeviceStatus {
     /// Its name.
     pub device: String,
     /// Whether it can be used.
@@ -61,7 +61,7 @@ impl DeviceName {
     }
 
     /// Whether it can be used, and what it is.
-    pub fn probe(&self) -> DeviceLine {
+    pub fn probe(&self) -> DeviceStatus {
         let found = match self {
             Self::Flex => Ok(format!("CPU, {} kernels", kernel::Kernel::best().name())),
             Self::Ndarray if cfg!(feature = "ndarray") => Ok("CPU, dense and masked; much slower than flex".to_owned()),
@@ -70,7 +70,7 @@ impl DeviceName {
             Self::Remote(_) => Ok("another machine's device".to_owned()),
         };
         let available = found.is_ok();
-        DeviceLine {
+        DeviceStatus {
             device: self.to_string(),
             available,
             detail: found.unwrap_or_else(|reason| reason),

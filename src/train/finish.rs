@@ -3,7 +3,7 @@
 
 use super::calibrate::calibrate;
 use super::measure::measure;
-use super::{Ctx, Plan};
+use super::{Ctx, TrainingPlan};
 use crate::net::Net;
 use anyhow::Result;
 use data::Split;
@@ -13,7 +13,7 @@ use model::{Checkpoint, Density, Fractions, Weights, cost};
 use std::collections::BTreeMap;
 
 /// A quick look on the way: the largest, the middle and the smallest kept density, on validation images. The model is kept.
-pub(crate) fn look(ctx: &mut Ctx, plan: &Plan, net: &Net, weights: &Weights, epoch: u32) -> Result<()> {
+pub(crate) fn look(ctx: &mut Ctx, plan: &TrainingPlan, net: &Net, weights: &Weights, epoch: u32) -> Result<()> {
     let kept = &plan.kept;
     let mut looked = vec![kept[0], kept[kept.len() / 2], kept[kept.len() - 1]];
     looked.dedup();
@@ -74,7 +74,7 @@ pub fn finish(ctx: &mut Ctx, mut model: Checkpoint) -> Result<Checkpoint> {
 /// A model with norm statistics at these densities.
 pub(crate) fn statistics(
     ctx: &mut Ctx,
-    plan: &Plan,
+    plan: &TrainingPlan,
     net: &Net,
     weights: Weights,
     densities: Vec<Density>,

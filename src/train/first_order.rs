@@ -2,8 +2,8 @@
 //! Knows nothing of what is left out by it.
 
 use super::Ctx;
-use super::backward::{Lesson, backward};
-use crate::net::{Net, NormStatistics, Norms, Pass};
+use super::backward::{TrainingBatch, backward};
+use crate::net::{ForwardOptions, Net, NormStatistics, Norms};
 use anyhow::Result;
 use data::batch;
 use model::{Checkpoint, Density, Weights};
@@ -26,10 +26,10 @@ pub fn first_order(ctx: &Ctx, model: &Checkpoint, images: usize) -> Result<Weigh
         batch::fill(&ctx.data.train, chunk, None, &ctx.normalization, &mut pixels);
         let labels = batch::labels(&ctx.data.train, chunk).into_iter().map(usize::from);
         let labels: Vec<usize> = labels.collect();
-        let lesson = Lesson {
+        let lesson = TrainingBatch {
             pixels,
             labels: &labels,
-            pass: Pass {
+            pass: ForwardOptions {
                 groups: &groups,
                 norms: Norms::Batch(NormStatistics::All),
                 dropout: None,

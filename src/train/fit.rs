@@ -1,11 +1,11 @@
 //! The training loop, in a screenful.
 //! Knows nothing of where densities, masks and penalties come from or who listens.
 
-use super::backward::{Learnt, Lesson, backward};
+use super::backward::{BatchGradients, TrainingBatch, backward};
 use super::finish::{look, statistics};
-use super::optimizer::{Gradients, KeptEntries, Rates, Sgd};
+use super::optimizer::{EntryMasks, Gradients, Rates, Sgd};
 use super::{Ctx, Snapshot, TrainConfig};
-use crate::net::{Net, NormStatistics, Norms, Pass};
+use crate::net::{ForwardOptions, Net, NormStatistics, Norms};
 use anyhow::{Result, ensure};
 use data::batch;
 use data::batch::Epoch;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// What a method asks of the loop.
 #[derive(Clone)]
-pub struct Plan<'a> {
+pub struct TrainingPlan<'a> {
     /// Name kept with the model.
     pub method: &'static str,
     /// The network to train.
@@ -38,7 +38,7 @@ pub struct Plan<'a> {
     pub calibration: usize,
 }
 
-impl Plan<'_> {
+impl TrainingPlan<'_> {
     /// Plain training of a network without gates.
     pub fn plain(method: &'static str, spec: NetSpec, train: TrainConfig) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Plan<'_> {
 }
 
 /// A force on the weights beside the loss: a penalty's gradient.
-pub trait Pull {
+pub trait Penalty {
     /// Adds its gradient to the loss's.
     fn add(&self, weights: &Weights, gradients: &mut Gradients);
 
@@ -69,13 +69,13 @@ pub trait Pull {
     /// Its own state, to be remembered.
     fn save(&self) -> Weights;
 
-    /// Takes back what [`Pull::save`] gave.
+    /// Takes back what [`Penalty::save`] gave.
     fn restore(&mut self, saved: Weights);
 }
 
 /// Where a training stands after a step.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Place {
+struct TrainingProgress {
     steps: u64,
     /// Sums since the last `step` event.
     loss: f64,
@@ -91,9 +91,9 @@ struct Place {
 pub fn fit(
     ctx: &mut Ctx,
     stage: &str,
-    plan: &Plan,
+    plan: &TrainingPlan,
     start: Option<&Checkpoint>,
-    mut pull: Option<&mut dyn Pull>,
+    mut pull: Option<&mut dyn Penalty>,
 ) -> Result<Checkpoint> {
     ctx.stage(stage, |ctx, begun| {
         let model = learn(ctx, stage, plan, start, &mut pull, begun)?;
@@ -108,9 +108,9 @@ pub fn fit(
 fn learn(
     ctx: &mut Ctx,
     stage: &str,
-    plan: &Plan,
+    plan: &TrainingPlan,
     start: Option<&Checkpoint>,
-    pull: &mut Option<&mut dyn Pull>,
+    pull: &mut Option<&mut dyn Penalty>,
     begun: Option<Snapshot>,
 ) -> Result<Checkpoint> {
     let train = &plan.train;
@@ -121,8 +121,8 @@ fn learn(
     }
     let per_epoch = (n / train.batch) as u64;
     let steps = per_epoch * u64::from(train.epochs);
-    let mut state = State {
-        place: Place::default(),
+    let mut state = TrainingState {
+        place: TrainingProgress::default(),
         weights: starting_weights(ctx.seed, &plan.spec, start)?,
         kept: mask::kept_entries(&plan.spec, &plan.masks)?,
         sgd: Sgd::default(),
@@ -135,7 +135,7 @@ fn learn(
     let mut order = Vec::new();
     loop {
         // Whatever follows a step may be told again after an interruption, so the place is marked before it.
-        let mark = Mark {
+        let mark = ResumePoint {
             said: ctx.memory.said(),
             place: state.place.clone(),
             pulled: pull
@@ -165,14 +165,14 @@ fn learn(
 }
 
 /// All that changes while a network learns.
-struct State {
-    place: Place,
+struct TrainingState {
+    place: TrainingProgress,
     weights: Weights,
-    kept: KeptEntries,
+    kept: EntryMasks,
     sgd: Sgd,
 }
 
-impl State {
+impl TrainingState {
     fn clear_dead(&mut self) {
         for (name, kept) in &self.kept {
             let Some(array) = self.weights.get_mut(name) else {
@@ -187,7 +187,7 @@ impl State {
         }
     }
 
-    fn save(&self, mark: &Mark, done: [u64; 2], pull: &Option<&mut dyn Pull>) -> Snapshot {
+    fn save(&self, mark: &ResumePoint, done: [u64; 2], pull: &Option<&mut dyn Penalty>) -> Snapshot {
         let mut arrays = Weights::new();
         let mut put = |kind: &str, name: &str, array: Array| arrays.insert(format!("{kind}:{name}"), array);
         for (name, array) in &self.weights {
@@ -210,7 +210,7 @@ impl State {
         }
     }
 
-    fn restore(&mut self, snapshot: Snapshot, pull: &mut Option<&mut dyn Pull>) -> Result<()> {
+    fn restore(&mut self, snapshot: Snapshot, pull: &mut Option<&mut dyn Penalty>) -> Result<()> {
         self.place = snapshot.facts()?;
         let mut pulled = Weights::new();
         for (key, array) in snapshot.arrays {
@@ -236,9 +236,9 @@ impl State {
 }
 
 /// The state at a step's end, before anything was said of it. Weights and velocities do not change until the next step's end.
-struct Mark {
+struct ResumePoint {
     said: u64,
-    place: Place,
+    place: TrainingProgress,
     /// At the end of an epoch, when it is about to change.
     pulled: Option<Weights>,
 }
@@ -247,10 +247,10 @@ struct Mark {
 fn on(
     ctx: &mut Ctx,
     stage: &str,
-    plan: &Plan,
+    plan: &TrainingPlan,
     net: &mut Net,
-    state: &mut State,
-    pull: &mut Option<&mut dyn Pull>,
+    state: &mut TrainingState,
+    pull: &mut Option<&mut dyn Penalty>,
     order: &mut Vec<u32>,
 ) -> Result<bool> {
     let train = &plan.train;
@@ -287,7 +287,13 @@ fn on(
 }
 
 /// What is said after a step, and done after an epoch.
-fn after(ctx: &mut Ctx, plan: &Plan, net: &mut Net, state: &mut State, pull: &mut Option<&mut dyn Pull>) -> Result<()> {
+fn after(
+    ctx: &mut Ctx,
+    plan: &TrainingPlan,
+    net: &mut Net,
+    state: &mut TrainingState,
+    pull: &mut Option<&mut dyn Penalty>,
+) -> Result<()> {
     let train = &plan.train;
     let per_epoch = (ctx.splits.train.len() / train.batch) as u64;
     let (done, steps) = (state.place.steps, per_epoch * u64::from(train.epochs));
@@ -299,9 +305,9 @@ fn after(ctx: &mut Ctx, plan: &Plan, net: &mut Net, state: &mut State, pull: &mu
             top1: (state.place.right as f64 / images) as f32,
             lr: train.lr_at(done - 1, steps),
         })?;
-        state.place = Place {
+        state.place = TrainingProgress {
             steps: done,
-            ..Place::default()
+            ..TrainingProgress::default()
         };
     }
     if done.is_multiple_of(per_epoch) {
@@ -348,10 +354,10 @@ pub(crate) fn starting_weights(seed: u64, spec: &NetSpec, start: Option<&Checkpo
 /// Densities, a batch, gradients, the pull, the update.
 fn one_step(
     ctx: &Ctx,
-    plan: &Plan,
+    plan: &TrainingPlan,
     net: &Net,
-    state: &mut State,
-    pull: &Option<&mut dyn Pull>,
+    state: &mut TrainingState,
+    pull: &Option<&mut dyn Penalty>,
     epoch: Epoch,
     indices: &[u32],
 ) -> Result<()> {
@@ -368,10 +374,10 @@ fn one_step(
     batch::fill(&ctx.data.train, indices, augment, &ctx.normalization, &mut pixels);
     let labels = batch::labels(&ctx.data.train, indices).into_iter().map(usize::from);
     let labels: Vec<usize> = labels.collect();
-    let lesson = Lesson {
+    let lesson = TrainingBatch {
         pixels,
         labels: &labels,
-        pass: Pass {
+        pass: ForwardOptions {
             groups: &groups,
             norms: Norms::Batch(plan.norm_statistics),
             dropout: Some(ctx.seed ^ ((ctx.done[0] + number) << 20)),
@@ -380,7 +386,7 @@ fn one_step(
         lambda: plan.lambda,
         check: ctx.check,
     };
-    let Learnt {
+    let BatchGradients {
         loss,
         right,
         mut gradients,

@@ -21,7 +21,7 @@ mod product;
 use crate::net::NormStatistics;
 use kernel::{Affine, ConvShape, GradScratch, Kernel, Layout, WeightGradPlan};
 use model::mask::Active;
-use product::{Lists, Product};
+use product::{LayerProduct, ProductScratch};
 
 /// Parts a batch is split into, whatever the number of threads.
 const PARTS: usize = 8;
@@ -55,7 +55,7 @@ pub(crate) struct LayerCall<'a> {
 
 /// What the backward pass needs of the forward pass.
 #[derive(Clone, Debug, Default)]
-pub struct Saved {
+pub struct ForwardState {
     /// conv(x), `[n, filters, positions]`; only computed planes mean anything.
     pub y: Vec<f32>,
     /// `[groups, filters]`.
@@ -70,7 +70,7 @@ pub struct Saved {
 
 /// What comes back to a layer.
 #[derive(Clone, Copy)]
-pub struct LayerOut<'a> {
+pub struct OutputGradients<'a> {
     /// Gradient of the output, `[n, filters, positions]`.
     pub grad: &'a [f32],
     /// Gradient of the mean of each output plane, `[n, filters]`; empty when nothing read the means. Needs ReLU.
@@ -93,28 +93,31 @@ pub(crate) struct LayerGrads<'a> {
 pub(crate) struct LayerPlan {
     kernel: Kernel,
     shape: ConvShape,
-    forward: Product,
-    input_grad: Product,
+    forward: LayerProduct,
+    input_grad: LayerProduct,
     weight_grad: WeightGradPlan,
     all_in: Vec<u32>,
     all_out: Vec<u32>,
-    parts: Vec<Part>,
+    parts: Vec<BatchPart>,
 }
 
-struct Part {
+struct BatchPart {
     planes: Vec<f32>,
-    lists: Lists,
+    lists: ProductScratch,
     grad_planes: Vec<f32>,
-    grad_lists: Lists,
+    grad_lists: ProductScratch,
     weight_grad: GradScratch,
     plane: Vec<f32>,
 }
 
 impl LayerPlan {
     pub(crate) fn new(kernel: Kernel, shape: ConvShape) -> Self {
-        let (forward, input_grad) = (Product::forward(kernel, &shape), Product::input_grad(kernel, &shape));
+        let (forward, input_grad) = (
+            LayerProduct::forward(kernel, &shape),
+            LayerProduct::input_grad(kernel, &shape),
+        );
         let weight_grad = WeightGradPlan::new(kernel, &shape);
-        let part = || Part {
+        let part = || BatchPart {
             planes: Layout::input(&shape).alloc(),
             lists: forward.lists(),
             grad_planes: Layout::output_grad(&shape).alloc(),
@@ -172,7 +175,7 @@ impl LayerCall<'_> {
     }
 }
 
-impl Saved {
+impl ForwardState {
     /// What filter `f` does to a plane of image `n`, and the mean and 1/σ it is normalized by.
     fn affine(&self, call: &LayerCall, n: usize, f: usize, filters: usize) -> (Affine, f32, f32) {
         let (mean, inverse) = self.norm(call, n, f, filters);

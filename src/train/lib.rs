@@ -11,19 +11,19 @@ pub mod first_order;
 pub mod fit;
 pub mod layer;
 pub mod measure;
-pub mod memory;
 pub mod net;
 pub mod norms;
 pub mod optimizer;
 pub(crate) mod proxy;
 pub mod remote;
 pub mod sparse_conv;
+pub mod stage_memory;
 
 pub use config::TrainConfig;
 pub use finish::{check, finish};
 pub use first_order::first_order;
-pub use fit::{Plan, Pull, fit};
-pub use memory::{Memory, Snapshot};
+pub use fit::{Penalty, TrainingPlan, fit};
+pub use stage_memory::{Snapshot, StageMemory};
 
 use anyhow::Result;
 use burn::tensor::Device;
@@ -69,7 +69,7 @@ pub struct Ctx<'a> {
     /// What somebody asked of a search since last asked, oldest first. Whoever obeys says it as an event.
     pub steer: &'a dyn Fn() -> Vec<Steer>,
     /// What the run remembers of its stages.
-    pub memory: &'a dyn Memory,
+    pub memory: &'a dyn StageMemory,
     /// Say something; an error means: stop now.
     pub emit: Emit<'a>,
 }

@@ -39,11 +39,11 @@ pub enum Norms<'a> {
     /// From the batch; said back in [`Output::moments`].
     Batch(NormStatistics),
     /// As kept.
-    Kept(&'a NormStats),
+    Stored(&'a NormStats),
 }
 
 /// What decides one forward pass.
-pub struct Pass<'a> {
+pub struct ForwardOptions<'a> {
     /// One entry a group of images (equal groups, in batch order), each with one density a gate.
     pub groups: &'a [Vec<Density>],
     /// Where norm statistics come from.
@@ -88,7 +88,7 @@ pub struct Net {
     pub sparse: bool,
 }
 
-struct Value {
+struct NodeOutput {
     tensor: Tensor<4>,
     /// Channels that may be non-zero; `None` means all.
     active: Option<Arc<Active>>,
@@ -96,7 +96,7 @@ struct Value {
     means: Option<PlaneMeans>,
 }
 
-impl Value {
+impl NodeOutput {
     fn new(tensor: Tensor<4>, active: Option<Arc<Active>>) -> Self {
         Self {
             tensor,
@@ -138,7 +138,12 @@ impl Net {
     ///
     /// # Errors
     /// Groups that do not divide the batch, or a wrong number of densities.
-    pub fn forward(&self, params: &BTreeMap<String, Tensor<1>>, images: Tensor<4>, pass: &Pass) -> Result<Output> {
+    pub fn forward(
+        &self,
+        params: &BTreeMap<String, Tensor<1>>,
+        images: Tensor<4>,
+        pass: &ForwardOptions,
+    ) -> Result<Output> {
         let n = images.dims()[0];
         let gates = self.spec.gates();
         ensure!(
@@ -151,7 +156,7 @@ impl Net {
             "a pass needs one density for each of the {} gates",
             gates.len()
         );
-        let mut run = Run {
+        let mut run = ForwardPass {
             net: self,
             params,
             pass,
@@ -160,8 +165,8 @@ impl Net {
             traces: Vec::new(),
             moments: BTreeMap::new(),
         };
-        let mut values: Vec<Option<Value>> = (0..self.spec.nodes.len()).map(|_| None).collect();
-        values[0] = Some(Value {
+        let mut values: Vec<Option<NodeOutput>> = (0..self.spec.nodes.len()).map(|_| None).collect();
+        values[0] = Some(NodeOutput {
             tensor: images,
             active: None,
             means: None,
@@ -195,22 +200,22 @@ pub fn tensors(weights: &Weights, device: &Device) -> BTreeMap<String, Tensor<1>
         .collect()
 }
 
-struct Run<'a> {
+struct ForwardPass<'a> {
     net: &'a Net,
     params: &'a BTreeMap<String, Tensor<1>>,
-    pass: &'a Pass<'a>,
+    pass: &'a ForwardOptions<'a>,
     gates: Vec<usize>,
     l1: Option<Tensor<1>>,
     traces: Vec<GateTrace>,
     moments: BTreeMap<String, (Moments, Vec<f32>)>,
 }
 
-impl Run<'_> {
+impl ForwardPass<'_> {
     fn param(&self, node: usize, what: &str) -> Tensor<1> {
         self.params[&format!("{}.{what}", self.net.spec.nodes[node].name)].clone()
     }
 
-    fn conv(&mut self, step: &ConvStep, values: &[Option<Value>]) -> Value {
+    fn conv(&mut self, step: &ConvStep, values: &[Option<NodeOutput>]) -> NodeOutput {
         let x = value(values, step.input);
         let Op::Conv {
             filters,
@@ -232,7 +237,7 @@ impl Run<'_> {
             if bias {
                 y = y + self.param(step.conv, "bias").reshape([1, filters, 1, 1]);
             }
-            return Value::new(if step.relu { activation::relu(y) } else { y }, None);
+            return NodeOutput::new(if step.relu { activation::relu(y) } else { y }, None);
         };
         let Op::Norm { eps, affine } = self.net.spec.nodes[norm].op else {
             unreachable!("the norm of a conv step is a norm")
@@ -285,7 +290,7 @@ impl Run<'_> {
                         groups: self.pass.groups.len(),
                         kind,
                     },
-                    Norms::Kept(stats) => Statistics::Kept(&stats[name]),
+                    Norms::Stored(stats) => Statistics::Stored(&stats[name]),
                 };
                 let args = ConvArgs {
                     options: unpadded(stride, groups),
@@ -302,11 +307,11 @@ impl Run<'_> {
         if let Some(moments) = moments {
             self.moments.insert(name.clone(), moments);
         }
-        Value { tensor, active, means }
+        NodeOutput { tensor, active, means }
     }
 
     /// Equations (2)–(4): saliency from the input, winners by image, scale π and the shift.
-    fn gate(&mut self, gate: usize, form: Shift, x: &Value) -> (Tensor<2>, Tensor<2>, Option<Arc<Active>>) {
+    fn gate(&mut self, gate: usize, form: Shift, x: &NodeOutput) -> (Tensor<2>, Tensor<2>, Option<Arc<Active>>) {
         let [n, channels, _, _] = x.tensor.dims();
         let filters = self.net.shapes[gate][0];
         let ss = match &x.means {
@@ -364,37 +369,37 @@ impl Run<'_> {
         !matches!(nodes[node].op, Op::Relu | Op::Relu6)
     }
 
-    fn node(&mut self, i: usize, values: &[Option<Value>]) -> Value {
+    fn node(&mut self, i: usize, values: &[Option<NodeOutput>]) -> NodeOutput {
         let node = &self.net.spec.nodes[i];
         let from = |k: usize| value(values, node.inputs[k]);
         let [channels, ..] = self.net.shapes[node.inputs.first().copied().unwrap_or(0)];
-        let Value { tensor, active, means } = from(0);
+        let NodeOutput { tensor, active, means } = from(0);
         let (x, same) = (tensor.clone(), active.clone());
         match node.op {
-            Op::Relu => Value::new(activation::relu(x), same),
-            Op::Relu6 => Value::new(x.clamp(0.0, 6.0), same),
+            Op::Relu => NodeOutput::new(activation::relu(x), same),
+            Op::Relu6 => NodeOutput::new(x.clamp(0.0, 6.0), same),
             Op::MaxPool { kernel, stride, pad } => {
                 let options = MaxPoolOptions::new([kernel; 2])
                     .with_stride([stride; 2])
                     .with_padding([pad; 2]);
-                Value::new(module::max_pool2d(x, options), same)
+                NodeOutput::new(module::max_pool2d(x, options), same)
             }
             Op::AvgPool { kernel, stride } => {
                 let options = AvgPoolOptions::new([kernel; 2]).with_stride([stride; 2]);
-                Value::new(module::avg_pool2d(x, options), same)
+                NodeOutput::new(module::avg_pool2d(x, options), same)
             }
-            Op::GlobalAvgPool => Value::new(x.mean_dims(&[2, 3]), same),
+            Op::GlobalAvgPool => NodeOutput::new(x.mean_dims(&[2, 3]), same),
             Op::Add => {
                 let other = from(1);
                 let active = match (same, &other.active) {
                     (Some(a), Some(b)) => Some(Arc::new(a.union(b))),
                     _ => None,
                 };
-                Value::new(x + other.tensor.clone(), active)
+                NodeOutput::new(x + other.tensor.clone(), active)
             }
             Op::Dropout { rate } => match self.pass.dropout.filter(|_| rate > 0.0) {
-                Some(seed) => Value::new(dropout(seed, i, rate, x), same),
-                None => Value {
+                Some(seed) => NodeOutput::new(dropout(seed, i, rate, x), same),
+                None => NodeOutput {
                     tensor: x,
                     active: same,
                     means: means.clone(),
@@ -402,7 +407,7 @@ impl Run<'_> {
             },
             Op::Flatten => {
                 let [n, c, h, w] = x.dims();
-                Value::new(x.reshape([n, c * h * w, 1, 1]), if h * w == 1 { same } else { None })
+                NodeOutput::new(x.reshape([n, c * h * w, 1, 1]), if h * w == 1 { same } else { None })
             }
             Op::Linear { outputs, bias } => {
                 let n = x.dims()[0];
@@ -411,10 +416,10 @@ impl Run<'_> {
                 if bias {
                     y = y + self.param(i, "bias").reshape([1, outputs]);
                 }
-                Value::new(y.reshape([n, outputs, 1, 1]), None)
+                NodeOutput::new(y.reshape([n, outputs, 1, 1]), None)
             }
             // A norm or gate that does not follow a convolution directly.
-            Op::Norm { eps, affine } => Value::new(self.lone_norm(i, eps, affine, x), None),
+            Op::Norm { eps, affine } => NodeOutput::new(self.lone_norm(i, eps, affine, x), None),
             Op::Gate { .. } | Op::Conv { .. } | Op::Input => unreachable!("{} is part of a conv step", node.name),
         }
     }
@@ -438,7 +443,7 @@ impl Run<'_> {
                 groups: self.pass.groups.len(),
                 kind: NormStatistics::All,
             },
-            Norms::Kept(stats) => Statistics::Kept(&stats[name]),
+            Norms::Stored(stats) => Statistics::Stored(&stats[name]),
         };
         let (y, moments) = conv_step::normalize(x, scale, shift, eps, &statistics, None);
         if let Some(moments) = moments {
@@ -464,7 +469,7 @@ fn dropout(seed: u64, node: usize, rate: f32, x: Tensor<4>) -> Tensor<4> {
     x * mask
 }
 
-fn value(values: &[Option<Value>], i: usize) -> &Value {
+fn value(values: &[Option<NodeOutput>], i: usize) -> &NodeOutput {
     match &values[i] {
         Some(v) => v,
         None => unreachable!("node {i} is computed before it is read"),

@@ -2,7 +2,7 @@
 //! programs often come with their norms folded away. What is computed stays the same. Knows nothing of methods.
 
 use super::Ctx;
-use crate::net::{Net, Norms, Pass};
+use crate::net::{ForwardOptions, Net, Norms};
 use data::batch;
 use event::Event;
 use model::checkpoint::Moments;
@@ -78,9 +78,9 @@ fn measure(ctx: &Ctx, model: &Checkpoint, conv: usize) -> Result<Moments> {
         let [c, height, width] = whole.input;
         let shape = [indices.len(), c, height, width];
         let x = Tensor::<4>::from_data(TensorData::new(pixels.clone(), shape), net.device());
-        let pass = Pass {
+        let pass = ForwardOptions {
             groups: &[Vec::new()],
-            norms: Norms::Kept(&stats),
+            norms: Norms::Stored(&stats),
             dropout: None,
         };
         let planes = net.forward(&net.params, x, &pass)?.logits.into_data();

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub type Gradients = BTreeMap<String, Vec<f32>>;
 
 /// For arrays that masks touch, which entries live.
-pub type KeptEntries = BTreeMap<String, Vec<bool>>;
+pub type EntryMasks = BTreeMap<String, Vec<bool>>;
 
 const CHUNK: usize = 16_384;
 
@@ -37,7 +37,7 @@ pub struct Sgd {
 impl Sgd {
     /// One step: v ← μv + g, w ← w − lr·(g + μv), with g including the penalty. Entries that masks leave out stay zero,
     /// whatever momentum and penalty say.
-    pub fn step(&mut self, weights: &mut Weights, grads: &Gradients, kept: &KeptEntries, rates: Rates) {
+    pub fn step(&mut self, weights: &mut Weights, grads: &Gradients, kept: &EntryMasks, rates: Rates) {
         let scale = clip_scale(grads, rates.clip_norm);
         for (name, array) in weights {
             let Some(g) = grads.get(name) else { continue };
@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn two_steps_follow_the_formula() {
         let (mut sgd, mut params) = (Sgd::default(), weights(&[1.0, -2.0]));
-        sgd.step(&mut params, &of(&[0.4, 0.0]), &KeptEntries::new(), RATES);
+        sgd.step(&mut params, &of(&[0.4, 0.0]), &EntryMasks::new(), RATES);
         // g = [0.5, -0.2], v = g, w -= 0.1 * 1.5 g
-        sgd.step(&mut params, &of(&[0.0, 0.0]), &KeptEntries::new(), RATES);
+        sgd.step(&mut params, &of(&[0.0, 0.0]), &EntryMasks::new(), RATES);
         // g = 0.1 w = [0.0925, -0.197], v = 0.5 v + g = [0.3425, -0.297], w -= 0.1 (g + 0.5 v)
         let w = &params["a.weight"].data;
         assert!(
@@ -136,8 +136,8 @@ mod tests {
     #[test]
     fn zeros_stay_zero_under_momentum_and_decay() {
         let (mut sgd, mut params) = (Sgd::default(), weights(&[1.0, -2.0]));
-        sgd.step(&mut params, &of(&[0.4, 0.3]), &KeptEntries::new(), RATES);
-        let kept = KeptEntries::from([("a.weight".to_owned(), vec![true, false])]);
+        sgd.step(&mut params, &of(&[0.4, 0.3]), &EntryMasks::new(), RATES);
+        let kept = EntryMasks::from([("a.weight".to_owned(), vec![true, false])]);
         for _ in 0..3 {
             sgd.step(&mut params, &of(&[0.4, 0.3]), &kept, RATES);
             assert_eq!(params["a.weight"].data[1], 0.0);

@@ -11,7 +11,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Gate {
+pub(crate) struct Proxy {
     /// The server.
     pub inner: SocketAddr,
     /// The request line that a session begins with.
@@ -26,7 +26,7 @@ const HEAD: usize = 8 << 10;
 /// Bytes after the head that are let through before the server has answered with more than its own head.
 const BEFORE: usize = 64 << 10;
 
-impl Gate {
+impl Proxy {
     /// Serves whoever comes, for ever.
     ///
     /// # Errors
@@ -173,7 +173,7 @@ mod tests {
     /// A gate before a server that answers each session with `answer`, then echoes. Its door.
     fn door(answer: &'static [u8], sessions: usize) -> SocketAddr {
         let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let gate = Gate {
+        let gate = Proxy {
             inner: server.local_addr().expect("an address"),
             opening: "GET /session ",
             sessions,
@@ -258,7 +258,7 @@ mod tests {
     /// A gate before a server that never answers a first message; how many bytes of it came there.
     fn silent() -> (SocketAddr, std::sync::mpsc::Receiver<usize>) {
         let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let gate = Gate {
+        let gate = Proxy {
             inner: server.local_addr().expect("an address"),
             opening: "GET /session ",
             sessions: 1,

@@ -4,10 +4,10 @@
 //! What is sent is not encrypted. A server listens on this machine alone unless told otherwise; from elsewhere it is best
 //! reached through an SSH tunnel. Nothing but the addresses given is connected to: no relays, no discovery.
 
-use crate::backward::{Lesson, backward};
+use crate::backward::{TrainingBatch, backward};
 use crate::device::DeviceName;
-use crate::net::{Net, NormStatistics, Norms, Pass};
-use crate::proxy::Gate;
+use crate::net::{ForwardOptions, Net, NormStatistics, Norms};
+use crate::proxy::Proxy;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor};
 use model::{Density, NetSpec, weights};
@@ -64,7 +64,7 @@ pub fn token(get: impl Fn(&str) -> Option<String>) -> Result<String> {
 
 /// How fast a device is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
+pub struct DeviceSpeed {
     /// Milliseconds until a number sent there is back, median.
     pub(crate) round_trip_ms: f64,
     /// Milliseconds of a training step, the faster of two.
@@ -75,7 +75,7 @@ pub struct Pace {
 ///
 /// # Errors
 /// The network cannot be built or does not learn.
-pub fn pace(spec: &NetSpec, batch: usize, device: &Device) -> Result<Pace> {
+pub fn pace(spec: &NetSpec, batch: usize, device: &Device) -> Result<DeviceSpeed> {
     let mut trips: Vec<f64> = (0..9)
         .map(|i| {
             let began = Instant::now();
@@ -95,10 +95,10 @@ pub fn pace(spec: &NetSpec, batch: usize, device: &Device) -> Result<Pace> {
     let labels: Vec<usize> = (0..batch).map(|i| i % 2).collect();
     let groups = [vec![Density::FULL; spec.gates().len()]];
     let step = || -> Result<f64> {
-        let lesson = Lesson {
+        let lesson = TrainingBatch {
             pixels: pixels.clone(),
             labels: &labels,
-            pass: Pass {
+            pass: ForwardOptions {
                 groups: &groups,
                 norms: Norms::Batch(NormStatistics::All),
                 dropout: None,
@@ -113,14 +113,14 @@ pub fn pace(spec: &NetSpec, batch: usize, device: &Device) -> Result<Pace> {
     };
     // The first one pays for what is done once.
     step()?;
-    Ok(Pace {
+    Ok(DeviceSpeed {
         round_trip_ms: trips[trips.len() / 2],
         step_ms: step()?.min(step()?),
     })
 }
 
 /// Whether another machine's device pays, in a line.
-pub fn verdict(there: Pace, here: Pace) -> String {
+pub fn verdict(there: DeviceSpeed, here: DeviceSpeed) -> String {
     let times = here.step_ms / there.step_ms;
     let pays = if times >= 1.0 {
         format!("pays: {times:.1} times as fast")
@@ -134,7 +134,7 @@ pub fn verdict(there: Pace, here: Pace) -> String {
 }
 
 /// A device of this machine with a port to it.
-pub struct Served {
+pub struct DeviceServer {
     /// Where it is reached.
     pub address: SocketAddr,
     listener: TcpListener,
@@ -142,7 +142,7 @@ pub struct Served {
     token: String,
 }
 
-impl Served {
+impl DeviceServer {
     /// Opens device and port. Nothing is served yet.
     ///
     /// # Errors
@@ -169,7 +169,7 @@ impl Served {
     /// No port is free.
     pub fn serve(self) -> Result<()> {
         let inner = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
-        let gate = Gate {
+        let gate = Proxy {
             inner: inner.local_addr()?,
             opening: "GET /session ",
             sessions: 16,
@@ -276,7 +276,7 @@ mod tests {
         let spec = zoo::build("lenet5", [1, 28, 28], 2, 0.2).expect("builds");
         let pace = pace(&spec, 4, &Device::flex()).expect("times");
         assert!(pace.round_trip_ms >= 0.0 && pace.step_ms > 0.0);
-        let of = |step_ms| Pace {
+        let of = |step_ms| DeviceSpeed {
             round_trip_ms: 0.5,
             step_ms,
         };

@@ -4,7 +4,7 @@
 //! Knows nothing of networks.
 
 use crate::conv_step::BatchMoments;
-use crate::layer::{LayerCall, LayerGrads, LayerOut, LayerPlan, Saved};
+use crate::layer::{ForwardState, LayerCall, LayerGrads, LayerPlan, OutputGradients};
 use crate::net::NormStatistics;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -37,7 +37,7 @@ pub struct SparseArgs {
     pub(crate) active_in: Option<Arc<Active>>,
     pub(crate) active_out: Option<Arc<Active>>,
     /// Where the forward pass leaves what the backward pass and the caller need.
-    saved: Arc<Mutex<Saved>>,
+    saved: Arc<Mutex<ForwardState>>,
     /// Where the next gate leaves the gradient of this layer's plane means.
     mean_grad: Arc<Mutex<Vec<f32>>>,
 }
@@ -47,7 +47,7 @@ pub struct SparseArgs {
 /// reads its planes anyway, instead of being spread over a tensor of the output's size.
 #[derive(Clone, Debug)]
 pub struct PlaneMeans {
-    saved: Arc<Mutex<Saved>>,
+    saved: Arc<Mutex<ForwardState>>,
     mean_grad: Arc<Mutex<Vec<f32>>>,
 }
 
@@ -71,18 +71,18 @@ impl SparseArgs {
 }
 
 /// Plans and threads of this OS thread: all tensor work of a run stays on one.
-struct Workshop {
+struct ThreadPlans {
     kernel: Kernel,
     pool: Pool,
     plans: HashMap<ConvShape, LayerPlan>,
-    spare: Spare,
+    spare: BufferPool,
 }
 
 /// Memory of tensors that are no longer read: new pages cost more than what is computed into them.
 #[derive(Default)]
-struct Spare(Vec<Vec<f32>>);
+struct BufferPool(Vec<Vec<f32>>);
 
-impl Spare {
+impl BufferPool {
     /// Buffers kept at most: those of a step of a deep network. The oldest go first.
     const MOST: usize = 256;
 
@@ -110,7 +110,7 @@ impl Spare {
 }
 
 thread_local! {
-    static WORKSHOP: RefCell<Option<Workshop>> = const { RefCell::new(None) };
+    static PLANS: RefCell<Option<ThreadPlans>> = const { RefCell::new(None) };
     static STOPPING: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
@@ -126,23 +126,23 @@ fn is_stopping() -> bool {
 
 /// Chooses kernel and threads for layers computed on this OS thread from now on.
 pub fn configure(kernel: Kernel, threads: usize) {
-    WORKSHOP.set(Some(Workshop {
+    PLANS.set(Some(ThreadPlans {
         kernel,
         pool: Pool::new(threads),
         plans: HashMap::new(),
-        spare: Spare::default(),
+        spare: BufferPool::default(),
     }));
 }
 
-fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &mut Spare) -> R) -> R {
-    WORKSHOP.with_borrow_mut(|workshop| {
+fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &mut BufferPool) -> R) -> R {
+    PLANS.with_borrow_mut(|workshop| {
         let workshop = workshop.get_or_insert_with(|| {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            Workshop {
+            ThreadPlans {
                 kernel: Kernel::best(),
                 pool: Pool::new(threads),
                 plans: HashMap::new(),
-                spare: Spare::default(),
+                spare: BufferPool::default(),
             }
         });
         let kernel = workshop.kernel;
@@ -283,7 +283,7 @@ impl SparseBackend for Flex {
         let len = shape.iter().product();
         let (out, saved) = if is_stopping() {
             let none = vec![0.0; args.groups * args.shape.filters];
-            let saved = Saved {
+            let saved = ForwardState {
                 y: Vec::new(),
                 mean: none.clone(),
                 var: none.clone(),
@@ -309,7 +309,7 @@ impl SparseBackend for Flex {
 }
 
 #[derive(Clone, Debug)]
-struct LayerState {
+struct SavedForBackward {
     x: FlexTensor,
     weight: FlexTensor,
     scale: FlexTensor,
@@ -321,11 +321,11 @@ struct LayerState {
 struct LayerBackward;
 
 impl Backward<Flex, 4> for LayerBackward {
-    type State = LayerState;
+    type State = SavedForBackward;
 
     fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let dout = floats(&grads.consume::<Flex>(&ops.node));
-        let LayerState {
+        let SavedForBackward {
             x,
             weight,
             scale,
@@ -347,7 +347,7 @@ impl Backward<Flex, 4> for LayerBackward {
                 let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
                 let mut dx = px.as_ref().map(|_| spare.take(call.x.len()));
                 let mean_grad = std::mem::take(&mut *lock(&args.mean_grad));
-                let back = LayerOut {
+                let back = OutputGradients {
                     grad: slice(&dout),
                     mean_grad: &mean_grad,
                 };
@@ -396,7 +396,7 @@ impl<C: CheckpointStrategy> SparseBackend for Autodiff<Flex, C> {
             .stateful()
         {
             OpsKind::Tracked(prep) => prep.finish(
-                LayerState {
+                SavedForBackward {
                     x,
                     weight,
                     scale,

@@ -8,7 +8,7 @@ mod formats_cli;
 mod gui;
 mod kernel;
 mod methods;
-mod pulls;
+mod penalties;
 mod resume;
 mod soft_renderer;
 mod story;

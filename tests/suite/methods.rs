@@ -6,7 +6,7 @@ use data::batch;
 use event::{Dimension, Event, Outcome, Site, Steer, Trial, Unit, Verdict};
 use infer::Options;
 use model::{Checkpoint, Density, Fractions, cost, zoo};
-use train::net::{Net, Norms, Pass};
+use train::net::{ForwardOptions, Net, Norms};
 
 use lab::execute::{Place, execute};
 use measure::probe::valid_split;
@@ -444,9 +444,9 @@ fn burn(model: &Checkpoint, x: &[f32]) -> Vec<f32> {
     let net = Net::new(Arc::new(model.spec().clone()), &model.weights, &device).expect("a net");
     let [c, h, w] = model.spec().input;
     let input = Tensor::<4>::from_data(TensorData::new(x.to_vec(), [x.len() / (c * h * w), c, h, w]), &device);
-    let pass = Pass {
+    let pass = ForwardOptions {
         groups: &[vec![]],
-        norms: Norms::Kept(&model.stats_at(Density::FULL)),
+        norms: Norms::Stored(&model.stats_at(Density::FULL)),
         dropout: None,
     };
     let out = net.forward(&net.params, input, &pass).expect("forward");

@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use train::net::{Net, Norms, Pass};
+use train::net::{ForwardOptions, Net, Norms};
 
 fn percent(p: u32) -> Density {
     Density::percent(p).expect("valid")
@@ -299,9 +299,9 @@ fn burn(model: &Checkpoint, images: &[f32]) -> Vec<f64> {
         TensorData::new(images.to_vec(), [images.len() / (c * h * w), c, h, w]),
         &device,
     );
-    let pass = Pass {
+    let pass = ForwardOptions {
         groups: &[vec![Density::FULL; spec.gates().len()]],
-        norms: Norms::Kept(&model.stats[&Density::FULL]),
+        norms: Norms::Stored(&model.stats[&Density::FULL]),
         dropout: None,
     };
     let logits = net.forward(&net.params, x, &pass).expect("runs").logits;

@@ -8,7 +8,7 @@ use model::{Density, zoo};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use train::net::{Net, NormStatistics, Norms, Pass};
+use train::net::{ForwardOptions, Net, NormStatistics, Norms};
 
 struct Grads {
     logits: Vec<f32>,
@@ -30,7 +30,7 @@ fn gradients(net: &Net, images: &[f32], n: usize, groups: &[Vec<Density>], kind:
         .forward(
             &params,
             x,
-            &Pass {
+            &ForwardOptions {
                 groups,
                 norms: Norms::Batch(kind),
                 dropout: None,
@@ -291,9 +291,9 @@ fn the_published_reference_vectors_come_out() {
         let device = net.device().clone().autodiff();
         let image = Tensor::<4>::from_data(TensorData::new(x.to_vec(), [1, 2, 2, 2]), &device);
         let groups = [percents(&[50])];
-        let pass = Pass {
+        let pass = ForwardOptions {
             groups: &groups,
-            norms: Norms::Kept(&stats),
+            norms: Norms::Stored(&stats),
             dropout: None,
         };
         let out = net.forward(&params, image, &pass).expect("forward");
@@ -478,9 +478,9 @@ fn gating_before_or_after_relu_is_the_same_for_the_paper_and_not_for_the_release
     let run = |spec: NetSpec, weights: &Weights, gates: usize| -> Vec<f32> {
         let net = Net::new(spec.into(), weights, &Device::flex()).expect("net");
         let image = Tensor::<4>::from_data(TensorData::new(x.clone(), [1, 2, 2, 2]), &Device::flex());
-        let pass = Pass {
+        let pass = ForwardOptions {
             groups: &[vec![Density::fraction(0.5).expect("valid"); gates]],
-            norms: Norms::Kept(&stats),
+            norms: Norms::Stored(&stats),
             dropout: None,
         };
         let out = net.forward(&net.params, image, &pass).expect("forward");

@@ -141,7 +141,7 @@ fn norms_measured_anew_are_those_of_the_batch_under_any_masks() {
             let net = Net::new(spec.clone(), &zeroed(&masked).weights, &Device::flex()).expect("fits");
             let [c, h, w] = spec.input;
             let batch = Tensor::from_data(TensorData::new(fit.clone(), [7, c, h, w]), &Device::flex());
-            let pass = Pass {
+            let pass = ForwardOptions {
                 groups: &[Vec::new()],
                 norms: Norms::Batch(NormStatistics::All),
                 dropout: None,

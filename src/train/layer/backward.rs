@@ -1,6 +1,6 @@
 //! The backward pass of a training layer over a batch. Knows nothing of what its gradients are for.
 
-use crate::layer::{LayerCall, LayerGrads, LayerOut, LayerPlan, PARTS, Part, Saved, counts};
+use crate::layer::{BatchPart, ForwardState, LayerCall, LayerGrads, LayerPlan, OutputGradients, PARTS, counts};
 use kernel::{AffineGrad, Layout, Pool, WeightGradCall};
 
 /// Scale and shift, as sums over each filter's images: m1 and m2 of the module's formulas.
@@ -12,8 +12,8 @@ impl LayerPlan {
         &mut self,
         pool: &mut Pool,
         call: &LayerCall,
-        back: LayerOut,
-        saved: &Saved,
+        back: OutputGradients,
+        saved: &ForwardState,
         grads: LayerGrads,
     ) {
         let LayerGrads {
@@ -22,7 +22,7 @@ impl LayerPlan {
             scale,
             shift,
         } = grads;
-        let pass = Pass {
+        let pass = BackwardPass {
             plan: self,
             call,
             back,
@@ -36,7 +36,7 @@ impl LayerPlan {
             self.input_grad.set_weights(pool, call.weight, active);
         }
         let mut parts = std::mem::take(&mut self.parts);
-        let pass = Pass {
+        let pass = BackwardPass {
             plan: self,
             call,
             back,
@@ -50,14 +50,14 @@ impl LayerPlan {
     }
 }
 
-struct Pass<'a> {
+struct BackwardPass<'a> {
     plan: &'a LayerPlan,
     call: &'a LayerCall<'a>,
-    back: LayerOut<'a>,
-    saved: &'a Saved,
+    back: OutputGradients<'a>,
+    saved: &'a ForwardState,
 }
 
-impl Pass<'_> {
+impl BackwardPass<'_> {
     /// The plane of image `n` and filter `f` in tensors like the output.
     fn plane(&self, n: usize, f: usize) -> std::ops::Range<usize> {
         let positions = self.plan.positions();
@@ -122,7 +122,7 @@ impl Pass<'_> {
     }
 
     /// dy of every image, and from it the sums of dW, and dx.
-    fn products(&self, pool: &mut Pool, parts: &mut [Part], means: &Means, dx: Option<&mut [f32]>) {
+    fn products(&self, pool: &mut Pool, parts: &mut [BatchPart], means: &Means, dx: Option<&mut [f32]>) {
         let (plan, call) = (self.plan, self.call);
         let shape = &plan.shape;
         let positions = shape.in_h * shape.in_w;
@@ -165,7 +165,7 @@ impl Pass<'_> {
     }
 
     /// Gradients of conv(x) of one image, into padded planes.
-    fn dy(&self, n: usize, computed: &[u32], means: &Means, part: &mut Part) {
+    fn dy(&self, n: usize, computed: &[u32], means: &Means, part: &mut BatchPart) {
         let (plan, call) = (self.plan, self.call);
         let (filters, width) = (plan.shape.filters, plan.shape.out_w());
         let layout = plan.input_grad.input();

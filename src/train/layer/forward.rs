@@ -1,11 +1,17 @@
 //! The forward pass of a training layer over a batch. Knows nothing of gradients.
 
-use crate::layer::{LayerCall, LayerPlan, PARTS, Saved, counts};
+use crate::layer::{ForwardState, LayerCall, LayerPlan, PARTS, counts};
 use kernel::Pool;
 
 impl LayerPlan {
     /// Runs the layer into `out` `[n, filters, out_h, out_w]`, all of which is written. `y` is memory that may be used.
-    pub(crate) fn forward(&mut self, pool: &mut Pool, call: &LayerCall, out: &mut [f32], mut y: Vec<f32>) -> Saved {
+    pub(crate) fn forward(
+        &mut self,
+        pool: &mut Pool,
+        call: &LayerCall,
+        out: &mut [f32],
+        mut y: Vec<f32>,
+    ) -> ForwardState {
         let (filters, positions, kernel) = (self.shape.filters, self.positions(), self.kernel);
         let image = self.shape.in_channels * self.shape.in_h * self.shape.in_w;
         let each = call.n.div_ceil(PARTS);
@@ -41,7 +47,10 @@ impl LayerPlan {
                 }
             }
         });
-        let mut saved = Saved { y, ..Saved::default() };
+        let mut saved = ForwardState {
+            y,
+            ..ForwardState::default()
+        };
         self.combine(call, &moments, &mut saved);
         let mut out_mean = vec![0.0; call.n * filters];
         let saved_ref = &saved;
@@ -75,7 +84,7 @@ impl LayerPlan {
     }
 
     /// Mean and variance of each filter in each group, from those of each plane, in image order.
-    fn combine(&self, call: &LayerCall, moments: &[(f32, f32)], saved: &mut Saved) {
+    fn combine(&self, call: &LayerCall, moments: &[(f32, f32)], saved: &mut ForwardState) {
         let (filters, positions) = (self.shape.filters, self.positions() as f64);
         let size = call.n / call.groups;
         let mut sums = vec![(0.0f64, 0.0f64, 0.0f64); call.groups * filters];

@@ -6,7 +6,7 @@ use kernel::{
     transpose_weights,
 };
 
-pub(crate) struct Product {
+pub(crate) struct LayerProduct {
     direct: ConvPlan,
     winograd: Option<WinogradPlan>,
     order: WeightOrder,
@@ -17,12 +17,12 @@ pub(crate) struct Product {
 }
 
 /// Lists and memory of one part of the batch.
-pub(crate) struct Lists {
+pub(crate) struct ProductScratch {
     direct: Columns,
     winograd: Option<(Columns, WinogradScratch)>,
 }
 
-impl Product {
+impl LayerProduct {
     /// y from x: reads [`Layout::input`], writes contiguous planes.
     pub(super) fn forward(kernel: Kernel, shape: &ConvShape) -> Self {
         let output = Layout::contiguous(shape.filters, shape.out_h(), shape.out_w());
@@ -54,8 +54,8 @@ impl Product {
         self.direct.input()
     }
 
-    pub(super) fn lists(&self) -> Lists {
-        Lists {
+    pub(super) fn lists(&self) -> ProductScratch {
+        ProductScratch {
             direct: self.direct.columns(),
             winograd: self.winograd.as_ref().map(|plan| (plan.columns(), plan.scratch())),
         }
@@ -87,7 +87,7 @@ impl Product {
     /// Reads the planes of `channels`, writes those of `rows`. `weights` are those of [`Self::set_weights`].
     pub(super) fn run(
         &self,
-        lists: &mut Lists,
+        lists: &mut ProductScratch,
         (input, weights): (&[f32], &[f32]),
         [channels, rows]: [&[u32]; 2],
         output: &mut [f32],

@@ -17,16 +17,16 @@ const POINT: Duration = Duration::from_millis(8);
 const WHOLE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Debug)]
-pub(crate) struct Meter {
+pub(crate) struct Budget {
     /// In what.
     pub unit: Unit,
-    clock: Clock,
+    clock: LatencyModel,
 }
 
 /// Times of layers alone, and what makes their sum the measured time of the whole network: at density 1, and with gates at the
 /// lowest one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Clock {
+struct LatencyModel {
     surfaces: Vec<Surface>,
     factor: f64,
     /// Milliseconds that follow no layer's width: what gates take to choose.
@@ -34,7 +34,7 @@ struct Clock {
     besides: f64,
 }
 
-impl Meter {
+impl Budget {
     /// For a model and all that will be cut from it. With milliseconds its layers are timed, as a stage of the run: a resumed
     /// search counts by the tables it began with.
     ///
@@ -42,9 +42,11 @@ impl Meter {
     /// [`event::Cancelled`]; the engine cannot run the model.
     pub(crate) fn new(ctx: &mut Ctx, unit: Unit, model: &Checkpoint) -> Result<Self> {
         let clock = match unit {
-            Unit::Weights | Unit::Macs => Clock::default(),
+            Unit::Weights | Unit::Macs => LatencyModel::default(),
             Unit::Ms => {
-                let timed = ctx.stage("timing layers", |ctx, _| Snapshot::of_facts(&Clock::new(ctx, model)?))?;
+                let timed = ctx.stage("timing layers", |ctx, _| {
+                    Snapshot::of_facts(&LatencyModel::new(ctx, model)?)
+                })?;
                 timed.facts()?
             }
         };
@@ -73,7 +75,7 @@ impl Meter {
     /// With milliseconds, times the model as it became, at the densities that were found for its gates, and says it beside the budget.
     ///
     /// # Errors
-    /// As [`Meter::new`].
+    /// As [`Budget::new`].
     pub(crate) fn say(&self, ctx: &mut Ctx, model: &Checkpoint, budget: f64) -> Result<()> {
         if self.unit != Unit::Ms {
             return Ok(());
@@ -88,7 +90,7 @@ impl Meter {
     }
 }
 
-impl Clock {
+impl LatencyModel {
     fn new(ctx: &Ctx, model: &Checkpoint) -> Result<Self> {
         let stairs = Stairs {
             widths: WIDTHS,

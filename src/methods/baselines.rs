@@ -2,14 +2,14 @@
 //! everywhere, random densities, and a greedy walk along measured sensitivities. One search, one cut, then retraining.
 //! Knows nothing of how trials are measured.
 
-use super::hunt;
-use super::hunt::{Hunt, Structures, hunt};
+use super::budget::Budget;
 use super::locks;
-use super::locks::{Lock, Pruned};
-use super::meter::Meter;
+use super::locks::{EarlierSearches, Lock};
+use super::pipeline;
+use super::pipeline::{PruningTarget, TrainingStage, check_dimensions, retrain};
 use super::ranking::Ranking;
-use super::stages;
-use super::stages::{Stretch, Target, check_dimensions, retrain};
+use super::search_loop;
+use super::search_loop::{SearchLoop, Structures, hunt};
 use anyhow::{Result, ensure};
 use event::Dimension;
 use model::Checkpoint;
@@ -23,9 +23,9 @@ use train::Ctx;
 /// Settings of a method that searches once, prunes by magnitude and retrains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct RivalConfig {
+pub struct BaselineConfig {
     /// How much is to go.
-    pub target: Target,
+    pub target: PruningTarget,
     /// In which ways.
     pub dimensions: Vec<Dimension>,
     /// Least kept share of a layer.
@@ -41,13 +41,13 @@ pub struct RivalConfig {
     /// Training images that norms are measured on anew before each trial; 0 leaves them as they are, as the papers do.
     pub calibration: usize,
     /// Training afterwards.
-    pub retrain: Stretch,
+    pub retrain: TrainingStage,
 }
 
-impl Default for RivalConfig {
+impl Default for BaselineConfig {
     fn default() -> Self {
         Self {
-            target: Target::default(),
+            target: PruningTarget::default(),
             dimensions: vec![Dimension::Filter],
             floor: 0.05,
             score: Ranking::default(),
@@ -55,12 +55,12 @@ impl Default for RivalConfig {
             trials: 120,
             images: 1000,
             calibration: 64,
-            retrain: Stretch::default(),
+            retrain: TrainingStage::default(),
         }
     }
 }
 
-impl RivalConfig {
+impl BaselineConfig {
     /// Checks what types cannot.
     ///
     /// # Errors
@@ -68,10 +68,10 @@ impl RivalConfig {
     pub fn check(&self) -> Result<()> {
         self.target.check()?;
         check_dimensions(&self.dimensions)?;
-        stages::check_floor(self.floor)?;
+        pipeline::check_floor(self.floor)?;
         locks::check_densities(&self.locks, self.floor)?;
         ensure!(self.trials >= 1, "method.trials is 0, expected at least 1");
-        hunt::check(self.images, self.calibration)?;
+        search_loop::check(self.images, self.calibration)?;
         self.retrain.check("method.retrain")
     }
 }
@@ -103,36 +103,36 @@ impl Reward {
 /// [`event::Cancelled`]; a target that cannot be met.
 pub(crate) fn run<S>(
     ctx: &mut Ctx,
-    config: &RivalConfig,
+    config: &BaselineConfig,
     (method, reward): (&'static str, Reward),
     searcher: impl FnOnce(&Checkpoint, &Sites) -> Result<S>,
 ) -> Result<Checkpoint>
 where
     S: Searcher + Clone + Serialize + DeserializeOwned,
 {
-    let (model, _) = stages::trained(ctx, &config.locks)?;
+    let (model, _) = pipeline::trained(ctx, &config.locks)?;
     let score = config.score.score(ctx, "ranking", &model)?;
     let scope = Scope::new(&config.dimensions, config.floor, config.target.unit).by(score);
-    let sites = Sites::new(&model, &scope).map_err(stages::bad_input)?;
+    let sites = Sites::new(&model, &scope).map_err(pipeline::bad_input)?;
     locks::check_sites(&config.locks, &sites.list)?;
-    let meter = Meter::new(ctx, config.target.unit, &model)?;
+    let meter = Budget::new(ctx, config.target.unit, &model)?;
     let budget = match reward {
         Reward::Accuracy => meter.whole(&sites) / config.target.times,
         Reward::AccuracyGuaranteed => f64::INFINITY,
     };
     let ground = Structures::new(ctx, &model, &sites, &meter, config.calibration);
-    let searched = Hunt {
+    let searched = SearchLoop {
         name: method.to_owned(),
         ground: &ground,
         floor: config.floor,
-        held: locks::over(&config.locks, &sites.list, &Pruned::default()),
+        held: locks::over(&config.locks, &sites.list, &EarlierSearches::default()),
         first: Vec::new(),
         unit: meter.unit,
         budget,
         images: config.images,
         reward: &|top1, spent| reward.of(top1, spent),
     };
-    let searcher = searcher(&model, &sites).map_err(stages::bad_input)?;
+    let searcher = searcher(&model, &sites).map_err(pipeline::bad_input)?;
     let found = hunt(ctx, "search", &searched, searcher)?;
     let masks = sites.masks(&found.densities, &model.weights)?;
     let pruned = prune::cut(&prune::apply(&model, &masks)?)?.checkpoint;

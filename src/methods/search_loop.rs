@@ -1,10 +1,10 @@
 //! The loop that every search runs in: propose, mask, measure norms anew, measure on validation images without retraining, settle.
 //! Knows nothing of how proposals are made, nor of what becomes of the best.
 
+use super::budget::Budget;
 use super::locks;
-use super::locks::Hand;
-use super::meter::Meter;
-use super::stages::bad_input;
+use super::locks::ManualLock;
+use super::pipeline::bad_input;
 use anyhow::{Result, ensure};
 use data::{Split, batch};
 use event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
@@ -20,7 +20,7 @@ use train::{Ctx, Snapshot};
 const BATCH: usize = 64;
 
 /// What is searched over: sites of a model, what densities there cost, and how a compiled model takes them.
-pub(crate) trait Ground {
+pub(crate) trait SearchTarget {
     /// The model whose parts are left out in turn.
     fn model(&self) -> &Checkpoint;
 
@@ -56,7 +56,7 @@ pub(crate) struct Structures<'a> {
     pub model: &'a Checkpoint,
     /// What is decided.
     pub sites: &'a Sites,
-    pub(crate) meter: &'a Meter,
+    pub(crate) meter: &'a Budget,
     /// Training images that norms are measured on anew under the masks of each trial, `[n, c, h, w]` normalized.
     fit: Vec<f32>,
 }
@@ -68,7 +68,7 @@ impl<'a> Structures<'a> {
         ctx: &Ctx,
         model: &'a Checkpoint,
         sites: &'a Sites,
-        meter: &'a Meter,
+        meter: &'a Budget,
         calibration: usize,
     ) -> Self {
         let indices = data::spread(&ctx.splits.train, calibration);
@@ -83,7 +83,7 @@ impl<'a> Structures<'a> {
     }
 }
 
-impl Ground for Structures<'_> {
+impl SearchTarget for Structures<'_> {
     fn model(&self) -> &Checkpoint {
         self.model
     }
@@ -139,11 +139,11 @@ pub(crate) fn check(images: usize, calibration: usize) -> Result<()> {
     Ok(())
 }
 
-pub(crate) struct Hunt<'a> {
+pub(crate) struct SearchLoop<'a> {
     /// Shown, e.g. `round 2`.
     pub name: String,
     /// What is searched over.
-    pub ground: &'a dyn Ground,
+    pub ground: &'a dyn SearchTarget,
     /// Least density of a site.
     pub floor: f32,
     /// Densities that sites are held at, unless somebody frees them.
@@ -160,7 +160,7 @@ pub(crate) struct Hunt<'a> {
     pub reward: &'a dyn Fn(f32, f64) -> f32,
 }
 
-impl Hunt<'_> {
+impl SearchLoop<'_> {
     /// What is held; empty if nothing is.
     fn held(&self) -> Vec<Option<f32>> {
         let any = self.held.iter().any(Option::is_some);
@@ -170,7 +170,7 @@ impl Hunt<'_> {
 
 /// The best vector of a search.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct SearchResult {
     /// Kept share of each site.
     pub densities: Vec<f32>,
     /// The sites.
@@ -178,10 +178,10 @@ pub struct Found {
     /// Its reward.
     pub reward: f32,
     /// What was held and freed by hand while it ran.
-    pub hands: Vec<Hand>,
+    pub hands: Vec<ManualLock>,
 }
 
-impl Found {
+impl SearchResult {
     /// The density of a site by its name; 1 if there is none.
     pub fn at(&self, name: &str, dimension: Dimension) -> f32 {
         let site = self
@@ -196,14 +196,14 @@ impl Found {
 ///
 /// # Errors
 /// [`Cancelled`], after the best so far was kept as a model; a budget that cannot be met.
-pub(crate) fn hunt<S>(ctx: &mut Ctx, stage: &str, hunt: &Hunt, fresh: S) -> Result<Found>
+pub(crate) fn hunt<S>(ctx: &mut Ctx, stage: &str, hunt: &SearchLoop, fresh: S) -> Result<SearchResult>
 where
     S: Searcher + Clone + Serialize + DeserializeOwned,
 {
     let snapshot = ctx.stage(stage, |ctx, begun| {
-        let mut runner = Runner::new(ctx, hunt)?;
-        let terms = Terms::new(&fresh, hunt)?;
-        let (mut searcher, mut number) = match begun.map(|b| b.facts::<(S, u64, Terms)>()).transpose()? {
+        let mut runner = TrialRunner::new(ctx, hunt)?;
+        let terms = SearchFingerprint::new(&fresh, hunt)?;
+        let (mut searcher, mut number) = match begun.map(|b| b.facts::<(S, u64, SearchFingerprint)>()).transpose()? {
             Some((searcher, number, before)) if before == terms => (searcher, number),
             other => {
                 // Whatever was asked since the last trial of a search was asked of one that is over.
@@ -255,7 +255,7 @@ where
     let (best, hands): (Option<(Vec<f32>, f32)>, _) = snapshot.facts()?;
     let (densities, reward) =
         best.ok_or_else(|| anyhow::anyhow!("search {}: no trial could be measured", hunt.name))?;
-    Ok(Found {
+    Ok(SearchResult {
         densities,
         sites: hunt.ground.sites().to_vec(),
         reward,
@@ -272,7 +272,7 @@ fn refused(steer: Steer) -> Event {
 /// that changes them searches anew.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct Terms {
+struct SearchFingerprint {
     searcher: u64,
     /// In the hunt's unit; none if there is no bound.
     budget: Option<f64>,
@@ -284,8 +284,8 @@ struct Terms {
     rewards: [f32; 2],
 }
 
-impl Terms {
-    fn new(fresh: &impl Serialize, hunt: &Hunt) -> Result<Self> {
+impl SearchFingerprint {
+    fn new(fresh: &impl Serialize, hunt: &SearchLoop) -> Result<Self> {
         // FNV-1a: the same in every build.
         let bytes = serde_json::to_vec(fresh)?;
         let mix = |h: u64, b: &u8| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
@@ -302,14 +302,14 @@ impl Terms {
 }
 
 /// A compiled model and the validation images that trials are measured on.
-struct Judge {
+struct Evaluator {
     engine: Engine,
     pixels: Vec<f32>,
     labels: Vec<u16>,
 }
 
-impl Judge {
-    fn new(ctx: &Ctx, ground: &dyn Ground, images: usize) -> Result<Self> {
+impl Evaluator {
+    fn new(ctx: &Ctx, ground: &dyn SearchTarget, images: usize) -> Result<Self> {
         let options = Options {
             threads: ctx.threads,
             batch: BATCH,
@@ -326,7 +326,7 @@ impl Judge {
         })
     }
 
-    fn measure(&mut self, ctx: &Ctx, ground: &dyn Ground, densities: &[f32]) -> Result<f32> {
+    fn measure(&mut self, ctx: &Ctx, ground: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
         ground.set(&mut self.engine, densities)?;
         let mut tally = Tally::new(ground.model().spec());
         let image = self.pixels.len() / self.labels.len();
@@ -342,20 +342,20 @@ impl Judge {
 ///
 /// # Errors
 /// [`Cancelled`]; the engine cannot run the model.
-pub(crate) fn whole(ctx: &Ctx, ground: &dyn Ground, images: usize) -> Result<f32> {
-    Judge::new(ctx, ground, images)?.measure(ctx, ground, &vec![1.0; ground.sites().len()])
+pub(crate) fn whole(ctx: &Ctx, ground: &dyn SearchTarget, images: usize) -> Result<f32> {
+    Evaluator::new(ctx, ground, images)?.measure(ctx, ground, &vec![1.0; ground.sites().len()])
 }
 
-struct Runner<'a> {
-    hunt: &'a Hunt<'a>,
-    judge: Judge,
+struct TrialRunner<'a> {
+    hunt: &'a SearchLoop<'a>,
+    judge: Evaluator,
     whole: f64,
 }
 
-impl<'a> Runner<'a> {
-    fn new(ctx: &Ctx, hunt: &'a Hunt<'a>) -> Result<Self> {
+impl<'a> TrialRunner<'a> {
+    fn new(ctx: &Ctx, hunt: &'a SearchLoop<'a>) -> Result<Self> {
         Ok(Self {
-            judge: Judge::new(ctx, hunt.ground, hunt.images)?,
+            judge: Evaluator::new(ctx, hunt.ground, hunt.images)?,
             whole: hunt.ground.spent(&vec![1.0; hunt.ground.sites().len()]),
             hunt,
         })

@@ -55,7 +55,7 @@ impl Snapshot {
 }
 
 /// Keeps snapshots by stage name. A stage's inner stages are called `STAGE/INNER`, and are forgotten when it is over.
-pub trait Memory {
+pub trait StageMemory {
     /// What a finished stage left. Finding it moves the run's place to the stage's end.
     fn finished(&self, stage: &str) -> Option<Snapshot>;
 
@@ -77,9 +77,9 @@ pub trait Memory {
 
 /// Remembers nothing: for tests and benchmarks.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Forgetful;
+pub struct NoMemory;
 
-impl Memory for Forgetful {
+impl StageMemory for NoMemory {
     fn finished(&self, _stage: &str) -> Option<Snapshot> {
         None
     }

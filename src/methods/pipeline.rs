@@ -7,25 +7,25 @@ use anyhow::{Result, ensure};
 use event::{BadInput, Dimension, Unit};
 use model::Checkpoint;
 use serde::{Deserialize, Serialize};
-use train::{Ctx, Plan, TrainConfig};
+use train::{Ctx, TrainConfig, TrainingPlan};
 
 /// A stretch of training within a method. Everything else is as in `[train]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Stretch {
+pub struct TrainingStage {
     /// Times each training image is seen.
     pub epochs: u32,
     /// Highest learning rate.
     pub lr: f32,
 }
 
-impl Default for Stretch {
+impl Default for TrainingStage {
     fn default() -> Self {
         Self { epochs: 4, lr: 0.03 }
     }
 }
 
-impl Stretch {
+impl TrainingStage {
     /// With the run's other settings. It begins with trained weights, so the rate need not rise for long.
     pub fn over(&self, train: &TrainConfig) -> TrainConfig {
         TrainConfig {
@@ -58,14 +58,14 @@ impl Stretch {
 /// How much is to go, counted in what.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Target {
+pub struct PruningTarget {
     /// What is counted.
     pub unit: Unit,
     /// How many times less than the model to start from.
     pub times: f64,
 }
 
-impl Default for Target {
+impl Default for PruningTarget {
     fn default() -> Self {
         Self {
             unit: Unit::Macs,
@@ -74,7 +74,7 @@ impl Default for Target {
     }
 }
 
-impl Target {
+impl PruningTarget {
     /// Checks what types cannot.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ pub fn trained(ctx: &mut Ctx, locks: &[Lock]) -> Result<(Checkpoint, f32)> {
     let mut model = match given(ctx)? {
         Some(start) => start,
         None => {
-            let plan = Plan::plain("dense", ctx.spec.clone(), ctx.train.clone());
+            let plan = TrainingPlan::plain("dense", ctx.spec.clone(), ctx.train.clone());
             train::fit(ctx, "training", &plan, None, None)?
         }
     };
@@ -196,11 +196,11 @@ pub fn retrain(
     stage: &str,
     method: &'static str,
     model: &Checkpoint,
-    how: &Stretch,
+    how: &TrainingStage,
 ) -> Result<Checkpoint> {
-    let plan = Plan {
+    let plan = TrainingPlan {
         masks: model.masks.clone(),
-        ..Plan::plain(method, model.spec().clone(), how.over(&ctx.train))
+        ..TrainingPlan::plain(method, model.spec().clone(), how.over(&ctx.train))
     };
     train::fit(ctx, stage, &plan, Some(model), None)
 }

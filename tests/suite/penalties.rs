@@ -4,14 +4,14 @@
 use data::{Augment, Normalization, Splits, batch};
 use event::Cancelled;
 use infer::{Options, Tally};
-use methods::admm::{Admm, Pulled};
+use methods::admm::{AdmmSchedule, AdmmState};
 use methods::ranking::Ranking;
 use model::{Checkpoint, NetSpec, Weights, zoo};
 use prune::Score;
 use prune::{Scope, Sites, groups, saliency};
 use std::cell::Cell;
-use train::memory::Forgetful;
-use train::{Ctx, Plan, Pull, TrainConfig, first_order, fit};
+use train::stage_memory::NoMemory;
+use train::{Ctx, Penalty, TrainConfig, TrainingPlan, first_order, fit};
 
 /// Works on few bundled images, with a narrow network.
 fn with_ctx<T>(work: impl FnOnce(&mut Ctx) -> T) -> T {
@@ -43,14 +43,14 @@ fn with_ctx<T>(work: impl FnOnce(&mut Ctx) -> T) -> T {
         least: &Cell::new(0.0),
         keep: &|_| Ok(String::new()),
         steer: &Vec::new,
-        memory: &Forgetful,
+        memory: &NoMemory,
         emit: &mut |_| Ok(()),
     };
     work(&mut ctx)
 }
 
 fn dense(ctx: &mut Ctx) -> Checkpoint {
-    let plan = Plan::plain("dense", ctx.spec.clone(), ctx.train.clone());
+    let plan = TrainingPlan::plain("dense", ctx.spec.clone(), ctx.train.clone());
     fit(ctx, "training", &plan, None, None).expect("trains")
 }
 
@@ -59,16 +59,19 @@ fn an_admm_without_rho_is_plain_training() {
     with_ctx(|ctx| {
         let model = dense(ctx);
         let sites = Sites::new(&model, &Scope::default()).expect("sites");
-        let train = |ctx: &mut Ctx, pull: Option<&mut dyn Pull>| {
-            let plan = Plan::plain("admm", model.spec().clone(), ctx.train.clone());
+        let train = |ctx: &mut Ctx, pull: Option<&mut dyn Penalty>| {
+            let plan = TrainingPlan::plain("admm", model.spec().clone(), ctx.train.clone());
             ctx.done = [0, 0];
             fit(ctx, "again", &plan, Some(&model), pull).expect("trains").weights
         };
         let plain = train(ctx, None);
         let pulled = |rho: f32| {
-            let how = Admm { rho, ..Admm::default() };
+            let how = AdmmSchedule {
+                rho,
+                ..AdmmSchedule::default()
+            };
             let halves = vec![0.5; sites.list.len()];
-            Pulled::new(sites.clone(), halves, &model.weights, &how).expect("projects")
+            AdmmState::new(sites.clone(), halves, &model.weights, &how).expect("projects")
         };
         assert_eq!(train(ctx, Some(&mut pulled(0.0))), plain);
         // The same with something to pull is another training.
