@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 other=${1:-wgpu}
-features=(); [ "$other" = wgpu ] && features=(--features gpu)
+features=(--features "$([ "$other" = wgpu ] && echo gpu || echo ndarray)")
 out=$(mktemp -d); trap 'rm -rf "$out"' EXIT
 export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$out}
 cargo build --release "${features[@]}"

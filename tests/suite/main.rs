@@ -6,7 +6,6 @@ mod figures;
 mod formats;
 mod formats_cli;
 mod gui;
-mod kernel;
 mod methods;
 mod penalties;
 mod resume;
