@@ -1,7 +1,7 @@
 //! One file out: what is masked cut out or zeroed, written beside its place, read back, compared by a second runtime, then named.
 //! Knows nothing of formats' insides.
 
-use super::{Agreement, Probe, TOLERANCE, agree, onnx_bytes, pack};
+use super::{Agreement, Probe, TOLERANCE, burn_pack, onnx_bytes, second_runtime};
 
 use model::mask::LayerMask;
 use model::{Checkpoint, Density, Fractions, cost};
@@ -121,7 +121,7 @@ pub fn export(model: &Checkpoint, options: &Export) -> Result<Exported> {
     let bytes = match format {
         Format::Onnx => onnx_bytes(&whole, density)?,
         Format::Safetensors => whole.to_bytes()?,
-        Format::Pack => pack::to_bytes(&whole)?,
+        Format::Pack => burn_pack::to_bytes(&whole)?,
     };
     let dense = cost::dense(whole.spec())?;
     let densities = vec![density; whole.spec().gates().len()];
@@ -148,9 +148,9 @@ pub fn export(model: &Checkpoint, options: &Export) -> Result<Exported> {
         let onnx = match format {
             Format::Onnx => back,
             Format::Safetensors => onnx_bytes(&Checkpoint::from_bytes(&back)?, density)?,
-            Format::Pack => onnx_bytes(&pack::from_bytes(back)?, density)?,
+            Format::Pack => onnx_bytes(&burn_pack::from_bytes(back)?, density)?,
         };
-        let agreement = agree::compare(model, density, &onnx, &options.probe)?;
+        let agreement = second_runtime::compare(model, density, &onnx, &options.probe)?;
         ensure!(
             agreement.holds(),
             "{} computes something else: logits differ by up to {} of {} on {} images ({} ties), at most {TOLERANCE} of the largest is expected; nothing was written",

@@ -1,13 +1,14 @@
 //! One file in: a checkpoint out of whatever holds weights, or one line that says what it lacks.
 //! Knows nothing of formats' insides.
 
+use super::foreign::ForeignModel;
 use super::tensors::Tensors;
-use super::{onnx_in, pack, torch_in};
+use super::{burn_pack, onnx_import, torch_import};
 use anyhow::{Context, Result, bail, ensure};
 use data::Normalization;
-use model::checkpoint::{Header, NormStats, SCHEMA};
+use model::checkpoint::{Header, SCHEMA};
 use model::spec::Shape;
-use model::{Checkpoint, Density, Masks, NetSpec, Weights, zoo};
+use model::{Checkpoint, Density, Masks, zoo};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -35,16 +36,6 @@ pub struct Imported {
     pub notes: Vec<String>,
 }
 
-/// What a reader of foreign files finds.
-pub(crate) struct Found {
-    pub spec: NetSpec,
-    pub weights: Weights,
-    pub stats: NormStats,
-    pub normalization: Option<Normalization>,
-    pub classes: Option<Vec<String>>,
-    pub notes: Vec<String>,
-}
-
 /// Reads a model from another program's file, or one of ours.
 ///
 /// # Errors
@@ -64,12 +55,12 @@ pub fn import(options: &Import) -> Result<Imported> {
         .unwrap_or("")
         .to_ascii_lowercase();
     let found = match ending.as_str() {
-        "onnx" => onnx_in::read(file, options.input).with_context(|| file.display().to_string())?,
+        "onnx" => onnx_import::read(file, options.input).with_context(|| file.display().to_string())?,
         "safetensors" if is_ours(file) => return ours(Checkpoint::load(file)?, options),
         "bpk" => {
             let bytes = std::fs::read(file)?;
             return ours(
-                pack::from_bytes(bytes).with_context(|| file.display().to_string())?,
+                burn_pack::from_bytes(bytes).with_context(|| file.display().to_string())?,
                 options,
             );
         }
@@ -88,7 +79,7 @@ pub fn import(options: &Import) -> Result<Imported> {
 /// As [`import`].
 pub fn onnx_model(bytes: &[u8], options: &Import) -> Result<Imported> {
     let name = || options.file.display().to_string();
-    let found = onnx_in::from_bytes(bytes, None, options.input).with_context(name)?;
+    let found = onnx_import::from_bytes(bytes, None, options.input).with_context(name)?;
     assemble(found, options).with_context(name)
 }
 
@@ -117,7 +108,7 @@ fn ours(model: Checkpoint, options: &Import) -> Result<Imported> {
     Ok(Imported { model, notes: vec![] })
 }
 
-fn state_dict(options: &Import) -> Result<Found> {
+fn state_dict(options: &Import) -> Result<ForeignModel> {
     let known = zoo::NAMES.join(", ");
     let arch = options.arch.as_deref();
     let arch = arch.with_context(|| {
@@ -131,20 +122,12 @@ fn state_dict(options: &Import) -> Result<Found> {
         "unknown network {arch}, expected one of {known}"
     );
     let tensors = Tensors::open(&options.file)?;
-    let read = torch_in::read(arch, &tensors, options.classes, options.input);
-    let torch_in::Read { spec, weights, stats } = read.with_context(|| options.file.display().to_string())?;
-    Ok(Found {
-        spec,
-        weights,
-        stats,
-        normalization: None,
-        classes: None,
-        notes: vec![],
-    })
+    let read = torch_import::read(arch, &tensors, options.classes, options.input);
+    read.with_context(|| options.file.display().to_string())
 }
 
-fn assemble(found: Found, options: &Import) -> Result<Imported> {
-    let Found {
+fn assemble(found: ForeignModel, options: &Import) -> Result<Imported> {
+    let ForeignModel {
         mut spec,
         weights,
         stats,

@@ -3,12 +3,12 @@
 //!
 //! Values under the gate's name, for whoever wants to look inside: `.means` (ss), `.saliency` (g), `.pi` (π).
 
-use super::proto::{Graph, int, ints, one_float};
+use super::onnx_proto::{GraphBuilder, int, ints, one_float};
 use model::Array;
 use model::spec::Shift;
 
 #[derive(Clone)]
-pub(crate) struct Gate<'a> {
+pub(crate) struct OnnxGate<'a> {
     pub name: &'a str,
     /// Whether the input may be negative.
     pub signed: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Gate<'a> {
 }
 
 /// Writes the gate: reads `x`, multiplies `y` (norm already done; with [`Shift::Eq1`] also β added). Returns the result's name.
-pub(crate) fn write(graph: &mut Graph, gate: &Gate, x: &str, y: &str) -> String {
+pub(crate) fn write(graph: &mut GraphBuilder, gate: &OnnxGate, x: &str, y: &str) -> String {
     let name = gate.name;
     let of = |what: &str| format!("{name}.{what}");
     let channels = gate.rho.data.len();
@@ -63,7 +63,7 @@ pub(crate) fn write(graph: &mut Graph, gate: &Gate, x: &str, y: &str) -> String 
 
 /// π: the k largest saliencies in their places, zeros elsewhere. TopK gives equal entries in the order of their indices,
 /// which is our rule for ties. For the released form also the 0/1 mask.
-fn winners(graph: &mut Graph, gate: &Gate, saliency: &str) -> (String, Option<String>) {
+fn winners(graph: &mut GraphBuilder, gate: &OnnxGate, saliency: &str) -> (String, Option<String>) {
     let of = |what: &str| format!("{}.{what}", gate.name);
     let k = graph.ints(&of("k"), &[gate.k as i64]);
     let order = vec![int("axis", 1), int("largest", 1), int("sorted", 1)];

@@ -11,7 +11,7 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorPr
 const OLDEST_OPSET: i64 = 7;
 
 /// What the first output of a file needs.
-pub(crate) struct Graph {
+pub(crate) struct OnnxGraph {
     /// In order.
     pub nodes: Vec<NodeProto>,
     pub(crate) initializers: BTreeMap<String, TensorProto>,
@@ -30,7 +30,7 @@ pub(crate) struct Graph {
 ///
 /// # Errors
 /// Not ONNX, cut short, not one image in, a cycle, or a value that nothing gives.
-pub(crate) fn load(bytes: &[u8]) -> Result<Graph> {
+pub(crate) fn load(bytes: &[u8]) -> Result<OnnxGraph> {
     let model = ModelProto::decode(bytes).context("not an ONNX file, or cut short")?;
     let graph = model.graph.context("not an ONNX file: it holds no graph")?;
     let opset = model
@@ -65,7 +65,7 @@ pub(crate) fn load(bytes: &[u8]) -> Result<Graph> {
     for name in nodes.iter().flat_map(|n| &n.input) {
         *reads.entry(name.clone()).or_insert(0) += 1;
     }
-    Ok(Graph {
+    Ok(OnnxGraph {
         nodes,
         initializers,
         input: image.name.clone(),
@@ -128,19 +128,19 @@ fn order(
         .get(output)
         .with_context(|| format!("no node gives the output {output}"))?;
     #[derive(Clone, Copy, PartialEq)]
-    enum State {
+    enum Visit {
         New,
         Open,
         Done,
     }
-    let mut state = vec![State::New; nodes.len()];
+    let mut state = vec![Visit::New; nodes.len()];
     let mut out = Vec::new();
     // Node, and which of its inputs is next.
     let mut stack = vec![(last, 0)];
-    state[last] = State::Open;
+    state[last] = Visit::Open;
     while let Some((node, next)) = stack.pop() {
         let Some(name) = nodes[node].input.get(next) else {
-            state[node] = State::Done;
+            state[node] = Visit::Done;
             out.push(node);
             continue;
         };
@@ -151,12 +151,12 @@ fn order(
         let from = giver.get(name.as_str()).copied();
         let from = from.with_context(|| format!("node {} reads {name}, which nothing gives", label(&nodes[node])))?;
         match state[from] {
-            State::New => {
-                state[from] = State::Open;
+            Visit::New => {
+                state[from] = Visit::Open;
                 stack.push((from, 0));
             }
-            State::Open => bail!("a cycle: node {} needs its own result", label(&nodes[from])),
-            State::Done => {}
+            Visit::Open => bail!("a cycle: node {} needs its own result", label(&nodes[from])),
+            Visit::Done => {}
         }
     }
     Ok(out)

@@ -1,9 +1,9 @@
 //! Single ONNX operators as nodes of ours.
 //! Knows nothing of files.
 
-use super::onnx_const::{BATCH, axes};
+use super::onnx_builder::{NetBuilder, Operand};
+use super::onnx_fold::{BATCH, axes};
 use super::onnx_graph::{attribute, label};
-use super::onnx_in::{Build, Value};
 use super::onnx_tensor::{Constant, Ints};
 use anyhow::{Context, Result, bail, ensure};
 use model::Array;
@@ -44,14 +44,14 @@ pub(crate) const SUPPORTED: [&str; 24] = [
 ///
 /// # Errors
 /// Why it cannot be expressed.
-pub(crate) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
+pub(crate) fn convert(build: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
     let name = label(node).to_owned();
     let (id, flat) = match node.op_type.as_str() {
         "Add" => return add(build, node),
         _ => data(build, node, 0)?,
     };
-    let one = |build: &mut Build, op: Op, flat: bool| {
-        Ok(Value::Node {
+    let one = |build: &mut NetBuilder, op: Op, flat: bool| {
+        Ok(Operand::Node {
             id: build.push(&name, op, vec![id])?,
             flat,
         })
@@ -107,7 +107,7 @@ pub(crate) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
                 axes.as_deref() == Some(&[2, 3]) && h * w == 1 && flat != is_squeeze,
                 "of axes {axes:?}, expected height and width of a single pixel"
             );
-            Ok(Value::Node { id, flat: is_squeeze })
+            Ok(Operand::Node { id, flat: is_squeeze })
         }
         "Dropout" => {
             let ratio = match known(build, node, 1)?.as_deref() {
@@ -118,19 +118,19 @@ pub(crate) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
             ensure!((0.0..0.99).contains(&rate), "of {rate}");
             one(build, Op::Dropout { rate }, flat)
         }
-        "Identity" => Ok(Value::Node { id, flat }),
+        "Identity" => Ok(Operand::Node { id, flat }),
         "Cast" => {
             ensure!(
                 attribute(node, "to").is_some_and(|a| a.i == 1),
                 "to another type than float32"
             );
-            Ok(Value::Node { id, flat })
+            Ok(Operand::Node { id, flat })
         }
         "Shape" => {
             ensure!(node.attribute.is_empty(), "of a part");
             let [c, h, w] = build.shapes[id].map(|d| d as i64);
             let data = if flat { vec![BATCH, c] } else { vec![BATCH, c, h, w] };
-            Ok(Value::Known(Rc::new(Constant::Ints(Ints {
+            Ok(Operand::Constant(Rc::new(Constant::Ints(Ints {
                 shape: vec![data.len()],
                 data,
             }))))
@@ -140,37 +140,37 @@ pub(crate) fn convert(build: &mut Build, node: &NodeProto) -> Result<Value> {
                 "{name} ({}) at the end is left out: models here give logits",
                 node.op_type
             ));
-            Ok(Value::Node { id, flat })
+            Ok(Operand::Node { id, flat })
         }
         _ => bail!("of the image, not supported"),
     }
 }
 
 /// The `at`th input as one of our nodes.
-fn data(build: &mut Build, node: &NodeProto, at: usize) -> Result<(usize, bool)> {
+fn data(build: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<(usize, bool)> {
     let name = node
         .input
         .get(at)
         .filter(|n| !n.is_empty())
         .with_context(|| format!("input {at} is missing"))?;
     match build.value(name)? {
-        Value::Node { id, flat } => Ok((id, flat)),
+        Operand::Node { id, flat } => Ok((id, flat)),
         _ => bail!("input {at} ({name}) does not depend on the image"),
     }
 }
 
 /// The `at`th input as a constant, if it is given.
-fn known(build: &mut Build, node: &NodeProto, at: usize) -> Result<Option<Rc<Constant>>> {
+fn known(build: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<Option<Rc<Constant>>> {
     match node.input.get(at).filter(|n| !n.is_empty()) {
         None => Ok(None),
         Some(name) => match build.value(name)? {
-            Value::Known(constant) => Ok(Some(constant)),
+            Operand::Constant(constant) => Ok(Some(constant)),
             _ => bail!("input {at} ({name}) depends on the image, expected a constant"),
         },
     }
 }
 
-fn floats(build: &mut Build, node: &NodeProto, at: usize) -> Result<Array> {
+fn floats(build: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<Array> {
     match known(build, node, at)?.as_deref() {
         Some(Constant::Floats(array)) => Ok(array.clone()),
         Some(_) => bail!("input {at} is of whole numbers"),
@@ -185,7 +185,7 @@ fn layer_name(node: &NodeProto, endings: &[&str]) -> String {
     of_weight.filter(|n| !n.is_empty()).unwrap_or(label(node)).to_owned()
 }
 
-fn bound(build: &mut Build, node: &NodeProto, at: usize, name: &str) -> Result<Option<f32>> {
+fn bound(build: &mut NetBuilder, node: &NodeProto, at: usize, name: &str) -> Result<Option<f32>> {
     let value = match known(build, node, at)?.as_deref() {
         Some(Constant::Floats(a)) => a.data.first().copied(),
         Some(_) => bail!("{name} is a whole number"),
@@ -204,7 +204,7 @@ fn both(node: &NodeProto, name: &str, default: Option<usize>) -> Result<usize> {
     }
 }
 
-fn pads(build: &Build, node: &NodeProto, id: usize, [kernel, stride]: [usize; 2]) -> Result<Pad> {
+fn pads(build: &NetBuilder, node: &NodeProto, id: usize, [kernel, stride]: [usize; 2]) -> Result<Pad> {
     let auto = attribute(node, "auto_pad").map_or(String::new(), |a| String::from_utf8_lossy(&a.s).into_owned());
     let [_, h, w] = build.shapes[id];
     match auto.as_str() {
@@ -242,7 +242,7 @@ fn pads(build: &Build, node: &NodeProto, id: usize, [kernel, stride]: [usize; 2]
     }
 }
 
-fn conv(build: &mut Build, node: &NodeProto, id: usize) -> Result<Value> {
+fn conv(build: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
     let weight = floats(build, node, 1)?;
     let &[filters, each, kernel, width] = &weight.shape[..] else {
         bail!("a weight of {} axes, expected 4 (two dimensions)", weight.shape.len())
@@ -283,10 +283,10 @@ fn conv(build: &mut Build, node: &NodeProto, id: usize) -> Result<Value> {
     };
     let id = build.push(&layer_name(node, &[".weight"]), op, vec![id])?;
     put_layer(build, id, weight, bias)?;
-    Ok(Value::Node { id, flat: false })
+    Ok(Operand::Node { id, flat: false })
 }
 
-fn put_layer(build: &mut Build, id: usize, weight: Array, bias: Option<Array>) -> Result<()> {
+fn put_layer(build: &mut NetBuilder, id: usize, weight: Array, bias: Option<Array>) -> Result<()> {
     build.take_room(weight.data.len())?;
     let name = &build.spec.nodes[id].name;
     build.weights.insert(format!("{name}.weight"), weight);
@@ -296,7 +296,7 @@ fn put_layer(build: &mut Build, id: usize, weight: Array, bias: Option<Array>) -
     Ok(())
 }
 
-fn norm(build: &mut Build, node: &NodeProto, id: usize, flat: bool) -> Result<Value> {
+fn norm(build: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result<Operand> {
     ensure!(
         attribute(node, "training_mode").is_none_or(|a| a.i == 0),
         "in training mode"
@@ -330,10 +330,10 @@ fn norm(build: &mut Build, node: &NodeProto, id: usize, flat: bool) -> Result<Va
             var: var.data,
         },
     );
-    Ok(Value::Node { id, flat })
+    Ok(Operand::Node { id, flat })
 }
 
-fn pool(build: &mut Build, node: &NodeProto, id: usize) -> Result<Op> {
+fn pool(build: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Op> {
     let kernel = both(node, "kernel_shape", None)?;
     let stride = both(node, "strides", Some(1))?;
     ensure!(both(node, "dilations", Some(1))? == 1, "dilated");
@@ -369,7 +369,7 @@ fn pool(build: &mut Build, node: &NodeProto, id: usize) -> Result<Op> {
     Ok(Op::AvgPool { kernel, stride })
 }
 
-fn linear(build: &mut Build, node: &NodeProto, id: usize) -> Result<Value> {
+fn linear(build: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
     let weight = floats(build, node, 1)?;
     let &[rows, columns] = &weight.shape[..] else {
         bail!("a weight of {} axes, expected 2", weight.shape.len())
@@ -415,7 +415,7 @@ fn linear(build: &mut Build, node: &NodeProto, id: usize) -> Result<Value> {
     };
     let id = build.push(&layer_name(node, &[".weight"]), op, vec![id])?;
     put_layer(build, id, weight, bias)?;
-    Ok(Value::Node { id, flat: true })
+    Ok(Operand::Node { id, flat: true })
 }
 
 /// A constant that adds one number a channel, `after` axes of one following the channels'.
@@ -441,7 +441,7 @@ fn row(constant: &Array, channels: usize, after: usize, factor: f32) -> Result<A
     })
 }
 
-fn add(build: &mut Build, node: &NodeProto) -> Result<Value> {
+fn add(build: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
     let sides = [
         known(build, node, 0).ok().flatten(),
         known(build, node, 1).ok().flatten(),
@@ -451,7 +451,7 @@ fn add(build: &mut Build, node: &NodeProto) -> Result<Value> {
             let ((a, flat), (b, other)) = (data(build, node, 0)?, data(build, node, 1)?);
             ensure!(flat == other, "of a flat value and planes");
             let id = build.push(label(node), Op::Add, vec![a, b])?;
-            return Ok(Value::Node { id, flat });
+            return Ok(Operand::Node { id, flat });
         }
         [None, Some(constant)] => (0, constant),
         [Some(constant), None] => (1, constant),
@@ -472,20 +472,20 @@ fn add(build: &mut Build, node: &NodeProto) -> Result<Value> {
     *bias = true;
     let name = &build.spec.nodes[id].name;
     build.weights.insert(format!("{name}.bias"), row);
-    Ok(Value::Node { id, flat })
+    Ok(Operand::Node { id, flat })
 }
 
-fn flatten(build: &mut Build, name: &str, id: usize, flat: bool) -> Result<Value> {
+fn flatten(build: &mut NetBuilder, name: &str, id: usize, flat: bool) -> Result<Operand> {
     let id = if flat {
         id
     } else {
         build.push(name, Op::Flatten, vec![id])?
     };
-    Ok(Value::Node { id, flat: true })
+    Ok(Operand::Node { id, flat: true })
 }
 
 /// To `[batch, features]`, or back to single pixels.
-fn reshape(build: &mut Build, node: &NodeProto, id: usize, flat: bool) -> Result<Value> {
+fn reshape(build: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result<Operand> {
     let shape = known(build, node, 1)?;
     let Some(Constant::Ints(to)) = shape.as_deref() else {
         bail!("to a shape that is not known")
@@ -499,10 +499,10 @@ fn reshape(build: &mut Build, node: &NodeProto, id: usize, flat: bool) -> Result
             flatten(build, label(node), id, flat)
         }
         [n, c, 1, 1] if (is_batch(n) || n == -1) && is_all(c) || is_batch(n) && c == -1 => {
-            let Value::Node { id, .. } = flatten(build, label(node), id, flat)? else {
+            let Operand::Node { id, .. } = flatten(build, label(node), id, flat)? else {
                 bail!("no value")
             };
-            Ok(Value::Node { id, flat: false })
+            Ok(Operand::Node { id, flat: false })
         }
         _ => {
             let text: Vec<String> = to

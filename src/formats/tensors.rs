@@ -20,19 +20,19 @@ const WRAPPERS: [&str; 6] = [
 ];
 
 /// One tensor, its numbers perhaps still in the file.
-pub(crate) struct Entry {
+pub(crate) struct StoredTensor {
     pub shape: Vec<usize>,
-    data: Data,
+    data: Numbers,
 }
 
-enum Data {
+enum Numbers {
     Bytes(Dtype, Vec<u8>),
     File(Tensor),
 }
 
 /// The tensors of a file by name.
 pub(crate) struct Tensors {
-    pub entries: BTreeMap<String, Entry>,
+    pub entries: BTreeMap<String, StoredTensor>,
     /// Bytes of the file: no set of tensors can honestly hold more.
     file_bytes: u64,
 }
@@ -62,7 +62,8 @@ impl Tensors {
         for wrapper in WRAPPERS {
             if self.entries.keys().any(|name| name.starts_with(wrapper)) {
                 let entries = std::mem::take(&mut self.entries).into_iter();
-                let inside = |(name, entry): (String, Entry)| Some((name.strip_prefix(wrapper)?.to_owned(), entry));
+                let inside =
+                    |(name, entry): (String, StoredTensor)| Some((name.strip_prefix(wrapper)?.to_owned(), entry));
                 self.entries = entries.filter_map(inside).collect();
             }
         }
@@ -81,8 +82,8 @@ impl Tensors {
         let mut bytes = 0u64;
         for entry in names.filter_map(|name| self.entries.get(name)) {
             bytes = bytes.saturating_add(match &entry.data {
-                Data::Bytes(_, bytes) => bytes.len() as u64,
-                Data::File(tensor) => tensor.byte_len() as u64,
+                Numbers::Bytes(_, bytes) => bytes.len() as u64,
+                Numbers::File(tensor) => tensor.byte_len() as u64,
             });
         }
         ensure!(
@@ -100,8 +101,8 @@ impl Tensors {
     pub(crate) fn floats(&self, name: &str) -> Result<Vec<f32>> {
         let entry = self.entries.get(name).with_context(|| format!("{name} is missing"))?;
         let (kind, bytes) = match &entry.data {
-            Data::Bytes(dtype, bytes) => (*dtype, bytes.clone()),
-            Data::File(tensor) => {
+            Numbers::Bytes(dtype, bytes) => (*dtype, bytes.clone()),
+            Numbers::File(tensor) => {
                 let kind = match tensor.dtype() {
                     DType::F64 => Dtype::F64,
                     DType::F32 => Dtype::F32,
@@ -148,14 +149,14 @@ fn half(bits: u16) -> f32 {
     }
 }
 
-fn of_safetensors(path: &Path) -> Result<BTreeMap<String, Entry>> {
+fn of_safetensors(path: &Path) -> Result<BTreeMap<String, StoredTensor>> {
     let bytes = std::fs::read(path)?;
     let file = SafeTensors::deserialize(&bytes).context("not a safetensors file, or cut short")?;
     let entry = |(name, view): (String, safetensors::tensor::TensorView)| {
-        let data = Data::Bytes(view.dtype(), view.data().to_vec());
+        let data = Numbers::Bytes(view.dtype(), view.data().to_vec());
         (
             name,
-            Entry {
+            StoredTensor {
                 shape: view.shape().to_vec(),
                 data,
             },
@@ -164,16 +165,16 @@ fn of_safetensors(path: &Path) -> Result<BTreeMap<String, Entry>> {
     Ok(file.tensors().into_iter().map(entry).collect())
 }
 
-fn of_pytorch(path: &Path) -> Result<BTreeMap<String, Entry>> {
+fn of_pytorch(path: &Path) -> Result<BTreeMap<String, StoredTensor>> {
     pickle::refuse_code(path)?;
     let reader = PytorchReader::new(path).context("not a PyTorch state dict, or cut short")?;
     let entry = |(name, tensor): (String, Tensor)| {
         let shape = tensor.shape().to_vec();
         (
             name,
-            Entry {
+            StoredTensor {
                 shape,
-                data: Data::File(tensor),
+                data: Numbers::File(tensor),
             },
         )
     };

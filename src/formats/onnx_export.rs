@@ -7,7 +7,7 @@
 //! only a cut one is smaller.
 
 use super::onnx_gate;
-use super::proto::{Graph, batch_of, float, int, ints, property};
+use super::onnx_proto::{GraphBuilder, batch_of, float, int, ints, property};
 use model::checkpoint::{Checkpoint, Moments, NormStats};
 use model::spec::{NetSpec, Op, Pad, Shift};
 use model::steps::{ConvStep, Step, steps};
@@ -54,9 +54,9 @@ fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
         density,
         stats: model.stats_at(density),
         values: vec![None; spec.nodes.len()],
-        graph: Graph::with_ends(&["image", "logits"]),
+        graph: GraphBuilder::with_ends(&["image", "logits"]),
     };
-    writer.values[0] = Some(Value {
+    writer.values[0] = Some(WrittenTensor {
         name: "image".into(),
         flat: false,
     });
@@ -104,7 +104,7 @@ fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
 
 /// A node's value in the file.
 #[derive(Clone)]
-struct Value {
+struct WrittenTensor {
     name: String,
     /// `[batch, features]`; otherwise `[batch, c, h, w]`.
     flat: bool,
@@ -115,19 +115,19 @@ struct Writer<'a> {
     spec: &'a NetSpec,
     density: Density,
     stats: NormStats,
-    values: Vec<Option<Value>>,
-    graph: Graph,
+    values: Vec<Option<WrittenTensor>>,
+    graph: GraphBuilder,
 }
 
 impl<'a> Writer<'a> {
-    fn value(&self, i: usize) -> Result<&Value> {
+    fn value(&self, i: usize) -> Result<&WrittenTensor> {
         let name = || format!("node {} is read before it is computed", self.spec.nodes[i].name);
         self.values[i].as_ref().with_context(name)
     }
 
     /// The value of node `i` as `[batch, features]`.
     fn flat(&mut self, i: usize, name: &str) -> Result<String> {
-        let Value { name: from, flat } = self.value(i)?.clone();
+        let WrittenTensor { name: from, flat } = self.value(i)?.clone();
         if flat {
             return Ok(from);
         }
@@ -136,7 +136,7 @@ impl<'a> Writer<'a> {
 
     /// The value of node `i` as `[batch, c, h, w]`.
     fn planes(&mut self, i: usize, name: &str) -> Result<String> {
-        let Value { name: from, flat } = self.value(i)?.clone();
+        let WrittenTensor { name: from, flat } = self.value(i)?.clone();
         if !flat {
             return Ok(from);
         }
@@ -179,7 +179,7 @@ impl<'a> Writer<'a> {
         Ok([scale, shift])
     }
 
-    fn conv(&mut self, step: &ConvStep) -> Result<Value> {
+    fn conv(&mut self, step: &ConvStep) -> Result<WrittenTensor> {
         let node = &self.spec.nodes[step.conv];
         let &Op::Conv {
             filters,
@@ -237,7 +237,7 @@ impl<'a> Writer<'a> {
         ];
         let mut y = self.graph.node("Conv", &name, [&x, &w, &b], attributes);
         if let Some((gate, form)) = step.gate {
-            let gate = onnx_gate::Gate {
+            let gate = onnx_gate::OnnxGate {
                 name: &self.spec.nodes[gate].name,
                 signed: is_signed(self.spec, step.input),
                 k: self.density.of(filters),
@@ -253,16 +253,16 @@ impl<'a> Writer<'a> {
                 .graph
                 .node("Relu", &self.spec.nodes[step.output].name.clone(), [&y], vec![]);
         }
-        Ok(Value { name: y, flat: false })
+        Ok(WrittenTensor { name: y, flat: false })
     }
 
-    fn node(&mut self, i: usize) -> Result<Value> {
+    fn node(&mut self, i: usize) -> Result<WrittenTensor> {
         let node = &self.spec.nodes[i];
         let first = node.inputs.first().copied().unwrap_or(0);
         let name = node.name.clone();
-        let Value { name: x, flat } = self.value(first)?.clone();
+        let WrittenTensor { name: x, flat } = self.value(first)?.clone();
         let as_planes = format!("{name}.planes");
-        let done = |name: String, flat: bool| Ok(Value { name, flat });
+        let done = |name: String, flat: bool| Ok(WrittenTensor { name, flat });
         match node.op {
             Op::Relu => done(self.graph.node("Relu", &name, [&x], vec![]), flat),
             Op::Relu6 => {

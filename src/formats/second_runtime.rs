@@ -50,7 +50,7 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: &[u8], probe: &Probe)
     };
     let mut engine = compile(model, &options)?;
     engine.set_density(density);
-    let mut runner = Runner::new(spec, onnx).context("the second runtime does not take the file")?;
+    let mut runner = SecondRuntime::new(spec, onnx).context("the second runtime does not take the file")?;
     let (mut same, mut ties, mut most, mut largest) = (0, 0, 0.0f32, 0.0f32);
     for images in probe.pixels.chunks(BATCH * size) {
         let ours = engine.run(images);
@@ -119,17 +119,17 @@ fn is_tie(density: Density, ours: &Batch, saliencies: &[Vec<f32>], i: usize) -> 
     false
 }
 
-type Plan = std::sync::Arc<TypedRunnableModel>;
+type TractPlan = std::sync::Arc<TypedRunnableModel>;
 
 /// The second runtime. It plans for one batch size at a time.
-struct Runner<'a> {
+struct SecondRuntime<'a> {
     onnx: &'a [u8],
     input: [usize; 3],
     outputs: Vec<String>,
-    plan: Option<(usize, Plan)>,
+    plan: Option<(usize, TractPlan)>,
 }
 
-impl<'a> Runner<'a> {
+impl<'a> SecondRuntime<'a> {
     fn new(spec: &NetSpec, onnx: &'a [u8]) -> Result<Self> {
         let saliencies = spec
             .gates()
@@ -158,7 +158,7 @@ impl<'a> Runner<'a> {
         outputs.iter().map(floats).collect()
     }
 
-    fn plan(&self, n: usize) -> Result<Plan> {
+    fn plan(&self, n: usize) -> Result<TractPlan> {
         let [c, h, w] = self.input;
         let mut bytes = self.onnx;
         let model = tract_onnx::onnx().model_for_read(&mut bytes)?;

@@ -3,6 +3,7 @@
 //!
 //! A convolution's bias before a norm moves into the norm's mean.
 
+use super::foreign::ForeignModel;
 use super::tensors::Tensors;
 use super::torch_names::modules;
 use super::torch_spec::spec_of;
@@ -12,17 +13,16 @@ use model::spec::{NetSpec, Op, Shape};
 use model::{Array, Weights, weights};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) struct Read {
-    pub spec: NetSpec,
-    pub weights: Weights,
-    pub stats: NormStats,
-}
-
 /// Finds every array of the architecture among the tensors.
 ///
 /// # Errors
 /// As [`spec_of`]; one line naming every tensor that is missing, of another shape, or not part of the network.
-pub(crate) fn read(arch: &str, tensors: &Tensors, classes: Option<usize>, input: Option<Shape>) -> Result<Read> {
+pub(crate) fn read(
+    arch: &str,
+    tensors: &Tensors,
+    classes: Option<usize>,
+    input: Option<Shape>,
+) -> Result<ForeignModel> {
     let spec = spec_of(arch, tensors, classes, input)?;
     let modules = modules(&spec, tensors);
     let mut find = Find {
@@ -89,10 +89,13 @@ pub(crate) fn read(arch: &str, tensors: &Tensors, classes: Option<usize>, input:
         }
         stats.insert(name.clone(), Moments { mean, var });
     }
-    Ok(Read {
+    Ok(ForeignModel {
         spec,
         weights: out,
         stats,
+        normalization: None,
+        classes: None,
+        notes: vec![],
     })
 }
 

@@ -289,7 +289,7 @@ fn elementwise(op: &str, a: &Constant, b: &Constant) -> Result<Constant> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto;
+    use crate::onnx_proto;
 
     fn ints(data: &[i64]) -> Constant {
         Constant::Ints(Ints {
@@ -308,7 +308,7 @@ mod tests {
     fn run(op: &str, inputs: &[&Constant], axis: i64) -> Result<Constant> {
         let node = NodeProto {
             op_type: op.into(),
-            attribute: vec![proto::int("axis", axis)],
+            attribute: vec![onnx_proto::int("axis", axis)],
             ..NodeProto::default()
         };
         fold(&node, inputs, None)

@@ -1,10 +1,8 @@
-//! An ONNX network as a graph of ours with its numbers.
+//! The network that an ONNX file becomes, built node by node.
 //! Knows nothing of single operators.
 
-use super::import::Found;
-use super::onnx_const::{FOLDED, fold};
-use super::onnx_graph::{Graph, is_standard, label, load};
-use super::onnx_ops::{SUPPORTED, convert};
+use super::foreign::ForeignModel;
+use super::onnx_graph::OnnxGraph;
 use super::onnx_tensor::{Constant, constant};
 use anyhow::{Context, Result, bail, ensure};
 use data::Normalization;
@@ -14,79 +12,32 @@ use model::spec::{NetSpec, Node, Op, Shape, shape_after};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
-use tract_onnx::pb::NodeProto;
-
-/// Reads an ONNX file; `input` is the image's shape where the file leaves it open.
-///
-/// # Errors
-/// As [`load`]; a shape that is not known; one line naming every node that has no place here, with its operator.
-pub(crate) fn read(path: &Path, input: Option<Shape>) -> Result<Found> {
-    let bytes = std::fs::read(path)?;
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    from_bytes(&bytes, Some(folder), input)
-}
-
-/// As [`read`], from bytes; external data is looked for in `folder`.
-pub(crate) fn from_bytes(bytes: &[u8], folder: Option<&Path>, input: Option<Shape>) -> Result<Found> {
-    let graph = load(bytes)?;
-    let mut build = Build::new(&graph, folder, image_shape(&graph, input)?);
-    for node in &graph.nodes {
-        build.node(node);
-    }
-    build.finish()
-}
-
-fn image_shape(graph: &Graph, asked: Option<Shape>) -> Result<Shape> {
-    let [_, fixed @ ..] = graph.shape;
-    let name = &graph.input;
-    let text: Vec<String> = fixed.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect();
-    match asked {
-        Some(asked) => {
-            let fits = fixed.iter().zip(asked).all(|(f, a)| f.is_none_or(|f| f == a));
-            ensure!(fits, "input {name} takes {}, asked for {asked:?}", text.join("×"));
-            Ok(asked)
-        }
-        None => {
-            let all: Option<Vec<usize>> = fixed.into_iter().collect();
-            let all = all.and_then(|d| Shape::try_from(d).ok());
-            all.with_context(|| {
-                format!(
-                    "input {name} leaves its size open ({}); give it with --input C,H,W",
-                    text.join("×")
-                )
-            })
-        }
-    }
-}
 
 /// What a name in the file stands for.
 #[derive(Clone)]
-pub(crate) enum Value {
+pub(crate) enum Operand {
     /// The result of one of our nodes.
     Node {
         id: usize,
         /// `[batch, features]`; otherwise `[batch, c, h, w]`.
         flat: bool,
     },
-    Known(Rc<Constant>),
+    Constant(Rc<Constant>),
     /// Something that could not be expressed, and has been noted.
-    Broken,
+    Unsupported,
 }
 
 /// A network that grows node by node.
-pub(crate) struct Build<'a> {
-    pub graph: &'a Graph,
-    folder: Option<&'a Path>,
+pub(crate) struct NetBuilder<'a> {
+    pub graph: &'a OnnxGraph,
+    pub folder: Option<&'a Path>,
     pub spec: NetSpec,
     pub shapes: Vec<Shape>,
     pub weights: Weights,
     pub stats: NormStats,
     pub notes: Vec<String>,
-    values: BTreeMap<String, Value>,
-    wrong: Vec<String>,
+    /// What each name in the file stands for, as far as it has been read.
+    pub values: BTreeMap<String, Operand>,
     names: BTreeSet<String>,
     /// Numbers that may still be held.
     room: usize,
@@ -95,8 +46,8 @@ pub(crate) struct Build<'a> {
 /// Most numbers that weights and folded constants may hold together. A small file can name one tensor many times.
 const MOST_NUMBERS: usize = 1 << 28;
 
-impl<'a> Build<'a> {
-    fn new(graph: &'a Graph, folder: Option<&'a Path>, input: Shape) -> Self {
+impl<'a> NetBuilder<'a> {
+    pub(crate) fn new(graph: &'a OnnxGraph, folder: Option<&'a Path>, input: Shape) -> Self {
         let image = Node {
             name: "image".into(),
             op: Op::Input,
@@ -115,44 +66,10 @@ impl<'a> Build<'a> {
             weights: Weights::new(),
             stats: NormStats::new(),
             notes: vec![],
-            values: BTreeMap::from([(graph.input.clone(), Value::Node { id: 0, flat: false })]),
-            wrong: vec![],
+            values: BTreeMap::from([(graph.input.clone(), Operand::Node { id: 0, flat: false })]),
             names: BTreeSet::from(["image".to_owned()]),
             room: MOST_NUMBERS,
         }
-    }
-
-    fn node(&mut self, node: &NodeProto) {
-        let value = self.try_node(node).unwrap_or_else(|e| {
-            self.wrong.push(format!("{} ({}: {e:#})", label(node), node.op_type));
-            Value::Broken
-        });
-        // Other outputs than the first are not expressed; who reads one finds nothing under its name.
-        if let Some(name) = node.output.first() {
-            self.values.insert(name.clone(), value);
-        }
-    }
-
-    fn try_node(&mut self, node: &NodeProto) -> Result<Value> {
-        let op = node.op_type.as_str();
-        ensure!(is_standard(&node.domain), "of {}, not of the standard", node.domain);
-        ensure!(SUPPORTED.contains(&op) || FOLDED.contains(&op), "not supported");
-        let mut known = Vec::new();
-        for name in node.input.iter().filter(|i| !i.is_empty()) {
-            match self.value(name)? {
-                Value::Broken => return Ok(Value::Broken),
-                Value::Known(constant) => known.push(constant),
-                Value::Node { .. } => {}
-            }
-        }
-        let all_known = known.len() == node.input.iter().filter(|i| !i.is_empty()).count();
-        if all_known && FOLDED.contains(&op) {
-            let inputs: Vec<&Constant> = known.iter().map(|c| &**c).collect();
-            let constant = fold(node, &inputs, self.folder)?;
-            self.take_room(constant.shape().iter().product())?;
-            return Ok(Value::Known(Rc::new(constant)));
-        }
-        convert(self, node)
     }
 
     /// Counts numbers that will be held.
@@ -165,13 +82,13 @@ impl<'a> Build<'a> {
         Ok(())
     }
 
-    pub(crate) fn value(&mut self, name: &str) -> Result<Value> {
+    pub(crate) fn value(&mut self, name: &str) -> Result<Operand> {
         if let Some(value) = self.values.get(name) {
             return Ok(value.clone());
         }
         let tensor = self.graph.initializers.get(name);
         let tensor = tensor.with_context(|| format!("reads {name}, a further output, which is not supported"))?;
-        let value = Value::Known(Rc::new(
+        let value = Operand::Constant(Rc::new(
             constant(tensor, self.folder).with_context(|| format!("tensor {name}"))?,
         ));
         self.values.insert(name.to_owned(), value.clone());
@@ -182,7 +99,7 @@ impl<'a> Build<'a> {
     pub(crate) fn aliases(&self, id: usize) -> usize {
         self.values
             .values()
-            .filter(|v| matches!(v, Value::Node { id: of, .. } if *of == id))
+            .filter(|v| matches!(v, Operand::Node { id: of, .. } if *of == id))
             .count()
     }
 
@@ -204,9 +121,12 @@ impl<'a> Build<'a> {
         Ok(self.spec.nodes.len() - 1)
     }
 
-    fn finish(mut self) -> Result<Found> {
-        ensure!(self.wrong.is_empty(), "has no place here: {}", self.wrong.join("; "));
-        let Some(Value::Node { id, .. }) = self.values.get(&self.graph.output).cloned() else {
+    /// The network, once every node has been read.
+    ///
+    /// # Errors
+    /// An output that is no vector of logits.
+    pub(crate) fn finish(mut self) -> Result<ForeignModel> {
+        let Some(Operand::Node { id, .. }) = self.values.get(&self.graph.output).cloned() else {
             bail!("the output does not depend on the image")
         };
         let [_, h, w] = self.shapes[id];
@@ -223,7 +143,7 @@ impl<'a> Build<'a> {
             ));
         }
         let normalization = self.normalization();
-        Ok(Found {
+        Ok(ForeignModel {
             spec: self.spec,
             weights: self.weights,
             stats: self.stats,

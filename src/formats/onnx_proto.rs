@@ -10,12 +10,12 @@ use tract_onnx::pb::{StringStringEntryProto, type_proto};
 
 /// A graph that grows. Names that are taken get a mark, so use those that are returned.
 #[derive(Default)]
-pub(crate) struct Graph {
+pub(crate) struct GraphBuilder {
     pub proto: GraphProto,
     taken: BTreeSet<String>,
 }
 
-impl Graph {
+impl GraphBuilder {
     /// An empty graph whose inputs and outputs will have these names.
     pub(crate) fn with_ends(ends: &[&str]) -> Self {
         Self {

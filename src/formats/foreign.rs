@@ -1,0 +1,16 @@
+//! What the readers of ONNX and PyTorch files hand over.
+
+use data::Normalization;
+use model::checkpoint::NormStats;
+use model::{NetSpec, Weights};
+
+/// A network from another program's file, before what the file leaves open is filled in.
+pub(crate) struct ForeignModel {
+    pub spec: NetSpec,
+    pub weights: Weights,
+    pub stats: NormStats,
+    pub normalization: Option<Normalization>,
+    /// Class names.
+    pub classes: Option<Vec<String>>,
+    pub notes: Vec<String>,
+}
