@@ -19,9 +19,6 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            cli::complain(1, &format!("{e:#}"));
-            ExitCode::FAILURE
-        }
+        Err(e) => cli::complain(1, &format!("{e:#}")),
     }
 }

@@ -44,10 +44,8 @@ pub(crate) fn gates_of(run: &RunState, search: usize, number: u64) -> Option<(Mo
     }
     let trials = &run.searches.get(search)?.trials;
     let trial = &trials.iter().find(|t| t.trial.number == number)?.trial;
-    // Rounded down, as the search does: a budget that was met stays met.
-    let percent =
-        |d: &f32| Density::percent(((d * 100.0 + 1e-3).floor() as u32).clamp(1, 100)).unwrap_or(Density::FULL);
-    Some((model_of(start), trial.densities.iter().map(percent).collect()))
+    let densities = trial.densities.iter().map(|&d| Density::floor(d)).collect();
+    Some((model_of(start), densities))
 }
 
 fn saving(name: &str, from: ModelRef, densities: Vec<Density>) -> Saving {

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod infer;
 pub mod search;
+pub mod stream;
 pub mod train;
 
 pub use infer::{BenchInfer, BenchRow};

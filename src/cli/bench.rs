@@ -1,9 +1,11 @@
 //! `secateur bench`: times this machine, on random weights and images.
 //! Knows nothing of data sets.
 
-use super::{Done, Json, OrFail};
-use anyhow::{Context, Result, anyhow, ensure};
+use super::failure::{Done, OrFail};
+use super::output::Json;
+use anyhow::{Context, Result, ensure};
 use bench::answer::{Memory, Spread, bench_answer};
+use bench::stream::bench_stream;
 use bench::train::BenchTrain;
 use bench::{BenchInfer, BenchSearch};
 use kernel::Kernel;
@@ -11,13 +13,14 @@ use lab::execute::Place;
 use model::Density;
 use record::folder::threads;
 use serde::Serialize;
+use std::path::Path;
 use train::device::DeviceName;
 use train::net::NormStatistics;
 
 #[derive(clap::Args)]
 pub(crate) struct BenchArgs {
-    /// infer, train, search, frame, stream or answer
-    pub task: String,
+    /// What is timed
+    pub task: BenchTask,
     /// A network of the zoo
     #[arg(long, default_value = "m-cifarnet")]
     arch: String,
@@ -32,7 +35,7 @@ pub(crate) struct BenchArgs {
     threads: Vec<usize>,
     /// Densities; below 1 the network is gated
     #[arg(long, value_delimiter = ',', default_value = "1,0.5")]
-    density: Vec<f64>,
+    density: Vec<Density>,
     /// search: how many times fewer MACs a trial has than the whole network
     #[arg(long, value_delimiter = ',', default_value = "1,4,8")]
     macs_ratio: Vec<f64>,
@@ -57,17 +60,41 @@ pub(crate) struct BenchArgs {
     /// infer: share of each convolution's columns that is kept
     #[arg(long, default_value_t = 1.0)]
     columns: f64,
-    /// train: norm statistics over `all` images or the `active` ones
+    /// train: the images that norm statistics are taken over
     #[arg(long, default_value = "active")]
-    norm_statistics: String,
+    norm_statistics: NormImages,
     #[command(flatten)]
     pub json: Json,
 }
 
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+pub(crate) enum BenchTask {
+    /// Batches through the engine
+    Infer,
+    /// Training steps
+    Train,
+    /// Evaluations of a search's trials
+    Search,
+    /// Frames of the window, while a run is drawn
+    Frame,
+    /// A long log: opening it and following it
+    Stream,
+    /// Questions and stops, in the session that the window uses
+    Answer,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum NormImages {
+    /// All images of the batch
+    All,
+    /// Those in which the channel is active
+    Active,
+}
+
 #[derive(Serialize)]
-struct Line<'a, R> {
+struct BenchLine<R> {
     peer: &'static str,
-    task: &'a str,
+    task: &'static str,
     width: f32,
     batch: usize,
     threads: usize,
@@ -80,119 +107,104 @@ struct Line<'a, R> {
 
 pub(crate) fn bench(args: &BenchArgs) -> Done {
     let kernel = kernel(args).or_bad_input()?;
-    if args.task == "stream" {
-        return super::stream::stream(args.events, args.events_per_second, args.seconds, args.json);
-    }
-    let batches = match (&args.batch[..], args.task.as_str()) {
-        ([], "infer") => vec![1, 64],
+    let batches = match (&args.batch[..], args.task) {
+        ([], BenchTask::Infer) => vec![1, 64],
         ([], _) => vec![64],
         (given, _) => given.to_vec(),
     };
-    ensure_counts(&batches, &args.threads).or_bad_input()?;
-    if !(args.columns > 0.0 && args.columns <= 1.0) {
-        return Err(anyhow!(
-            "--columns {}: expected more than 0 and at most 1",
-            args.columns
-        ))
-        .or_bad_input();
+    check(args, &batches).or_bad_input()?;
+    match args.task {
+        BenchTask::Infer | BenchTask::Train => network(args, kernel, &batches),
+        BenchTask::Search => search(args, kernel, &batches),
+        BenchTask::Answer => answer(args),
+        BenchTask::Stream => stream(args),
+        BenchTask::Frame => unreachable!("the program times its own window"),
     }
-    let width = args.width.unwrap_or(if args.task == "search" { 0.5 } else { 1.0 });
-    if args.task == "answer" {
-        return answer(args);
-    }
-    if args.task == "search" {
-        return search(args, kernel, width, &batches);
-    }
-    let densities: Vec<Density> = args
-        .density
-        .iter()
-        .map(|&d| Density::fraction(d))
-        .collect::<Result<_>>()
-        .or_bad_input()?;
-    let norm_statistics = match args.norm_statistics.as_str() {
-        "all" => NormStatistics::All,
-        "active" => NormStatistics::Active,
-        other => return Err(anyhow!("--norm-statistics {other}: expected all or active")).or_bad_input(),
+}
+
+/// Batches or training steps of a network, at each number of threads, batch size and density.
+fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
+    let width = args.width.unwrap_or(1.0);
+    let is_train = args.task == BenchTask::Train;
+    let norm_statistics = match args.norm_statistics {
+        NormImages::All => NormStatistics::All,
+        NormImages::Active => NormStatistics::Active,
     };
-    for &threads in &args.threads {
-        for &batch in &batches {
-            for &density in &densities {
-                let (arch, seconds) = (args.arch.clone(), args.seconds);
-                let row = match args.task.as_str() {
-                    "infer" => BenchInfer {
-                        arch,
-                        width,
-                        batch,
-                        threads,
-                        density,
-                        seconds,
-                        kernel,
-                        winograd: !args.direct,
-                        columns: args.columns,
-                    }
-                    .run(),
-                    "train" => BenchTrain {
-                        arch,
-                        width,
-                        batch,
-                        threads,
-                        density,
-                        seconds,
-                        kernel,
-                        norm_statistics,
-                    }
-                    .run(),
-                    other => Err(anyhow!(
-                        "unknown task {other}, expected infer, train, search, frame, stream or answer"
-                    )),
-                };
-                let row = row.or_bad_input()?;
-                let line = Line {
-                    peer: "secateur",
-                    task: &args.task,
-                    width,
-                    batch,
-                    threads,
-                    density: density.as_fraction(),
-                    peak_mb: peak_mb(),
-                    row,
-                };
-                args.json.say(&line, || {
-                    let r = &line.row;
-                    format!(
-                        "{} width {width} batch {batch} threads {threads} density {density}: {:.3} ms ({:.3}–{:.3}), {:.0} images/s, {:.1} GMAC/s, {}{}",
-                        args.task,
-                        r.median_ms,
-                        r.p10_ms,
-                        r.p90_ms,
-                        r.images_per_s,
-                        r.gmacs_per_s,
-                        r.kernel,
-                        line.peak_mb.map_or(String::new(), |mb| format!(", at most {mb:.0} MB until now"))
-                    )
-                });
+    let settings = args.threads.iter().flat_map(|&threads| {
+        let of_batch = move |&batch| args.density.iter().map(move |&density| (threads, batch, density));
+        batches.iter().flat_map(of_batch)
+    });
+    for (threads, batch, density) in settings {
+        let (arch, seconds) = (args.arch.clone(), args.seconds);
+        let row = if is_train {
+            BenchTrain {
+                arch,
+                width,
+                batch,
+                threads,
+                density,
+                seconds,
+                kernel,
+                norm_statistics,
             }
-        }
+            .run()
+        } else {
+            BenchInfer {
+                arch,
+                width,
+                batch,
+                threads,
+                density,
+                seconds,
+                kernel,
+                winograd: !args.direct,
+                columns: args.columns,
+            }
+            .run()
+        };
+        let line = BenchLine {
+            peer: "secateur",
+            task: if is_train { "train" } else { "infer" },
+            width,
+            batch,
+            threads,
+            density: density.as_fraction(),
+            peak_mb: peak_mb(),
+            row: row.or_bad_input()?,
+        };
+        args.json.say(&line, || {
+            let r = &line.row;
+            format!(
+                "{} width {width} batch {batch} threads {threads} density {density}: {:.3} ms ({:.3}–{:.3}), {:.0} images/s, {:.1} GMAC/s, {}{}",
+                line.task,
+                r.median_ms,
+                r.p10_ms,
+                r.p90_ms,
+                r.images_per_s,
+                r.gmacs_per_s,
+                r.kernel,
+                line.peak_mb.map_or(String::new(), |mb| format!(", at most {mb:.0} MB until now"))
+            )
+        });
     }
     Ok(0)
 }
 
 /// Questions and stops, timed through a session.
 fn answer(args: &BenchArgs) -> Done {
-    let runs = std::env::temp_dir().join(format!("secateur-bench-{}", std::process::id()));
-    let place = Place {
-        runs: runs.clone(),
-        device: DeviceName::default(),
-        threads: threads(),
-    };
-    let times = bench_answer(place, 40, 10);
-    // Nobody reads these runs.
-    drop(std::fs::remove_dir_all(&runs));
+    let times = in_temporary_folder(|runs| {
+        let place = Place {
+            runs: runs.to_path_buf(),
+            device: DeviceName::default(),
+            threads: threads(),
+        };
+        bench_answer(place, 40, 10)
+    });
     let times = times.or_failed()?;
     args.json.say(&times, || {
         let say = |s: &Spread| format!("{:.1} ms (worst of {}: {:.1})", s.median_ms, s.n, s.worst_ms);
         format!(
-            "opened and measured in {:.0} ms; first answer to a drag {}, beside a training {}; stop {}",
+            "opened and measured in {:.0} ms; first answer to a drag {}, during training {}; stop {}",
             times.open_ms,
             say(&times.first),
             say(&times.first_in_training),
@@ -202,13 +214,40 @@ fn answer(args: &BenchArgs) -> Done {
     Ok(0)
 }
 
+/// A long log, opened and followed.
+fn stream(args: &BenchArgs) -> Done {
+    let times = in_temporary_folder(|dir| bench_stream(dir, args.events, args.events_per_second, args.seconds));
+    let times = times.or_failed()?;
+    args.json.say(&times, || {
+        format!(
+            "{} events, {:.0} MB: opened in {:.0} ms with {:.0} MB of memory; {} events followed at {} per second, at most {:.0} ms late, with {:.0} MB more",
+            times.events,
+            times.bytes as f64 / 1e6,
+            times.open_ms,
+            times.held_mb.unwrap_or(f64::NAN),
+            times.followed,
+            times.rate,
+            times.lag_ms,
+            times.grown_mb.unwrap_or(f64::NAN)
+        )
+    });
+    Ok(0)
+}
+
+/// Works in a folder of runs that nobody reads afterwards.
+fn in_temporary_folder<T>(work: impl FnOnce(&Path) -> T) -> T {
+    let dir = std::env::temp_dir().join(format!("secateur-bench-{}", std::process::id()));
+    let result = work(&dir);
+    drop(std::fs::remove_dir_all(&dir));
+    result
+}
+
 /// Evaluations of trial masks: filters alone, and filters with columns.
-fn search(args: &BenchArgs, kernel: Kernel, width: f32, batches: &[usize]) -> Done {
+fn search(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
+    let width = args.width.unwrap_or(0.5);
     for (&threads, &batch) in args.threads.iter().flat_map(|t| batches.iter().map(move |b| (t, b))) {
-        let trials = args
-            .macs_ratio
-            .iter()
-            .flat_map(|&ratio| [(ratio, false), (ratio, true)]);
+        let ratios = args.macs_ratio.iter();
+        let trials = ratios.flat_map(|&ratio| [(ratio, false), (ratio, true)]);
         // Without fewer MACs there is nothing to mask.
         for (macs_ratio, columns) in trials.filter(|&(ratio, columns)| ratio > 1.0 || !columns) {
             let row = BenchSearch {
@@ -224,9 +263,9 @@ fn search(args: &BenchArgs, kernel: Kernel, width: f32, batches: &[usize]) -> Do
             }
             .run()
             .or_bad_input()?;
-            let line = Line {
+            let line = BenchLine {
                 peer: "secateur",
-                task: &args.task,
+                task: "search",
                 width,
                 batch,
                 threads,
@@ -259,14 +298,19 @@ fn kernel(args: &BenchArgs) -> Result<Kernel> {
         .with_context(|| format!("kernel {name} does not run here, expected one of {}", known.join(", ")))
 }
 
-fn ensure_counts(batches: &[usize], threads: &[usize]) -> Result<()> {
+fn check(args: &BenchArgs, batches: &[usize]) -> Result<()> {
     ensure!(
         batches.iter().all(|b| (1..=4096).contains(b)),
         "--batch: expected 1 to 4096"
     );
     ensure!(
-        threads.iter().all(|t| (1..=64).contains(t)),
+        args.threads.iter().all(|t| (1..=64).contains(t)),
         "--threads: expected 1 to 64"
+    );
+    ensure!(
+        args.columns > 0.0 && args.columns <= 1.0,
+        "--columns {}: expected more than 0 and at most 1",
+        args.columns
     );
     Ok(())
 }

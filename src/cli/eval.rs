@@ -1,8 +1,9 @@
 //! `secateur eval`: measures a model at one or many densities, by the engine or by burn.
 //! Knows nothing of training.
 
-use super::{Done, Json, OrFail};
-use anyhow::{Result, anyhow, ensure};
+use super::failure::{Done, OrFail};
+use super::output::Json;
+use anyhow::{Context, Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use data::{Dataset, Normalization, Split, batch};
 use infer::{Engine, GateOut, Latency, Options, Tally};
@@ -24,18 +25,18 @@ pub(crate) struct EvalArgs {
     /// fashion-mnist, or a path to images
     #[arg(long, default_value = "fashion-mnist")]
     data: String,
-    /// train, valid or test
+    /// The images to measure on
     #[arg(long, default_value = "test")]
-    split: String,
+    split: SplitName,
     /// Densities, e.g. 1,0.7,0.5, or found: what a search found for each gate; all that the model keeps if not given
-    #[arg(long, value_delimiter = ',')]
-    density: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_parser = GateSetting::parse)]
+    density: Vec<GateSetting>,
     /// Measure only the first N images
     #[arg(long)]
     limit: Option<usize>,
-    /// kernel, reference or burn
+    /// What computes the network
     #[arg(long, default_value = "kernel")]
-    engine: String,
+    engine: EngineName,
     /// Write the logits as CSV, one row an image
     #[arg(long)]
     logits: Option<PathBuf>,
@@ -46,27 +47,46 @@ pub(crate) struct EvalArgs {
     json: Json,
 }
 
-/// Where the gates stand.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum SplitName {
+    /// Weights are fitted to these
+    Train,
+    /// Searches and tuning read these
+    Valid,
+    /// Read once, when a run ends
+    Test,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum EngineName {
+    /// The engine, on the fastest kernel of this machine
+    Kernel,
+    /// The engine, on the slow kernel that the fast ones are tested against
+    Reference,
+    /// burn's own operations: the whole convolution, then the mask
+    Burn,
+}
+
+/// The densities of the gates.
 #[derive(Clone)]
-enum At {
+enum GateSetting {
     /// All at one density.
     All(Density),
     /// Each where a search put it.
     Found,
 }
 
-impl At {
+impl GateSetting {
     fn parse(text: &str) -> Result<Self> {
         if text.trim() == "found" {
             return Ok(Self::Found);
         }
-        let number = text.trim().parse();
-        let number = number.map_err(|_| anyhow!("--density has {text}, expected a number up to 1, or found"))?;
+        let number: f64 = text.trim().parse().context("expected a number up to 1, or found")?;
         Ok(Self::All(Density::fraction(number)?))
     }
 }
 
-impl fmt::Display for At {
+impl fmt::Display for GateSetting {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::All(density) => density.fmt(f),
@@ -75,7 +95,7 @@ impl fmt::Display for At {
     }
 }
 
-impl Serialize for At {
+impl Serialize for GateSetting {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::All(density) => density.serialize(to),
@@ -86,8 +106,8 @@ impl Serialize for At {
 
 /// One line of the result.
 #[derive(Serialize)]
-struct Line {
-    density: At,
+struct EvalLine {
+    density: GateSetting,
     /// Density of each gate, where a search found them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     gates: Vec<Density>,
@@ -101,13 +121,13 @@ struct Line {
     weight_bytes: u64,
     activation_bytes: u64,
     peak_bytes: u64,
-    latency_ms: Latency3,
+    latency_ms: LatencyQuantiles,
     images_per_s: f64,
     kernel: String,
 }
 
 #[derive(Serialize)]
-struct Latency3 {
+struct LatencyQuantiles {
     median: f64,
     p10: f64,
     p90: f64,
@@ -117,7 +137,7 @@ struct Latency3 {
 const BATCH: usize = 64;
 
 /// What is measured on.
-struct Bench<'a> {
+struct EvalImages<'a> {
     model: &'a Checkpoint,
     data: &'a Dataset,
     split: Split,
@@ -125,7 +145,7 @@ struct Bench<'a> {
     normalization: &'a Normalization,
 }
 
-impl Bench<'_> {
+impl EvalImages<'_> {
     fn batches(&self) -> impl Iterator<Item = (Vec<f32>, Vec<u16>)> + '_ {
         let images = self.data.images(self.split);
         self.indices.chunks(BATCH).map(|chunk| {
@@ -149,31 +169,29 @@ impl Bench<'_> {
 }
 
 /// What one density gave.
-struct Measured {
+struct Evaluation {
     top1: f32,
     macs: u64,
     macs_conv: u64,
     active_fraction: f64,
     /// What an image reads and writes at the measured active fractions.
     traffic: cost::Cost,
-    latency: Latency3,
+    latency: LatencyQuantiles,
     images_per_s: f64,
 }
 
 pub(crate) fn eval(args: &EvalArgs) -> Done {
     let model = Checkpoint::load(&args.model).or_bad_input()?;
     let densities = densities(args, &model).or_bad_input()?;
-    let split = [Split::Train, Split::Valid, Split::Test]
-        .into_iter()
-        .find(|s| s.name() == args.split);
-    let split = split
-        .ok_or_else(|| anyhow!("unknown split {}, expected train, valid or test", args.split))
-        .or_bad_input()?;
-    let kernel = match args.engine.as_str() {
-        "kernel" => Some(Kernel::best()),
-        "reference" => Kernel::by_name("reference"),
-        "burn" => None,
-        other => return Err(anyhow!("unknown engine {other}, expected kernel, reference or burn")).or_bad_input(),
+    let split = match args.split {
+        SplitName::Train => Split::Train,
+        SplitName::Valid => Split::Valid,
+        SplitName::Test => Split::Test,
+    };
+    let kernel = match args.engine {
+        EngineName::Kernel => Some(Kernel::best()),
+        EngineName::Reference => Kernel::by_name("reference"),
+        EngineName::Burn => None,
     };
     if args.active.is_some() && (kernel.is_none() || !model.is_gated()) {
         let text = "--active is for models with gates, on the kernel or reference engine";
@@ -207,14 +225,14 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
                 by_engine(&bench, kernel, at, &mut put).or_failed()?,
                 kernel.name().to_owned(),
             ),
-            (None, At::All(one)) => (by_burn(&bench, *one, &mut put).or_failed()?, "burn-flex".to_owned()),
-            (None, At::Found) => unreachable!("refused above"),
+            (None, GateSetting::All(one)) => (by_burn(&bench, *one, &mut put).or_failed()?, "burn-flex".to_owned()),
+            (None, GateSetting::Found) => unreachable!("refused above"),
         };
         let gates = match density {
-            At::All(_) => Vec::new(),
-            At::Found => model.header.gate_densities.clone(),
+            GateSetting::All(_) => Vec::new(),
+            GateSetting::Found => model.header.gate_densities.clone(),
         };
-        let line = Line {
+        let line = EvalLine {
             density,
             gates,
             top1: m.top1,
@@ -244,19 +262,19 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     Ok(0)
 }
 
-fn densities(args: &EvalArgs, model: &Checkpoint) -> Result<Vec<At>> {
-    let asked: Vec<At> = args.density.iter().map(|d| At::parse(d)).collect::<Result<_>>()?;
-    let (found, by_burn) = (!model.header.gate_densities.is_empty(), args.engine == "burn");
+fn densities(args: &EvalArgs, model: &Checkpoint) -> Result<Vec<GateSetting>> {
+    let asked = args.density.clone();
+    let (found, by_burn) = (!model.header.gate_densities.is_empty(), args.engine == EngineName::Burn);
     if asked.is_empty() {
-        let kept = model.header.densities.iter().rev().map(|&d| At::All(d));
-        return Ok(kept.chain((found && !by_burn).then_some(At::Found)).collect());
+        let kept = model.header.densities.iter().rev().map(|&d| GateSetting::All(d));
+        return Ok(kept.chain((found && !by_burn).then_some(GateSetting::Found)).collect());
     }
-    if asked.iter().any(|d| matches!(d, At::Found)) {
+    if asked.iter().any(|d| matches!(d, GateSetting::Found)) {
         let file = args.model.display();
         ensure!(found, "{file} keeps no densities that a search found, expected numbers");
         ensure!(!by_burn, "burn measures one density for all gates, expected numbers");
     }
-    let dense = asked.iter().all(|d| matches!(d, At::All(Density::FULL)));
+    let dense = asked.iter().all(|d| matches!(d, GateSetting::All(Density::FULL)));
     ensure!(
         model.is_gated() || dense,
         "{} has no gates: its density is 1, expected no other",
@@ -265,7 +283,7 @@ fn densities(args: &EvalArgs, model: &Checkpoint) -> Result<Vec<At>> {
     Ok(asked)
 }
 
-fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: Split) -> Result<Bench<'a>> {
+fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: Split) -> Result<EvalImages<'a>> {
     let shape = data.shape();
     let [c, h, w] = model.spec().input;
     ensure!(
@@ -284,7 +302,7 @@ fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: S
     let mut indices = splits.indices(split).to_vec();
     indices.truncate(args.limit.unwrap_or(usize::MAX));
     ensure!(!indices.is_empty(), "no images to measure in split {}", split.name());
-    Ok(Bench {
+    Ok(EvalImages {
         model,
         data,
         split,
@@ -296,7 +314,7 @@ fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: S
 /// Takes the logits of a batch, what its gates did, and its first image's place.
 type Put<'a> = &'a mut dyn FnMut(&[f32], &[GateOut], usize) -> Result<()>;
 
-fn by_engine(bench: &Bench, kernel: Kernel, density: &At, put: Put) -> Result<Measured> {
+fn by_engine(bench: &EvalImages, kernel: Kernel, density: &GateSetting, put: Put) -> Result<Evaluation> {
     let compiled = |threads| -> Result<Engine> {
         let mut engine = infer::compile(
             bench.model,
@@ -308,8 +326,8 @@ fn by_engine(bench: &Bench, kernel: Kernel, density: &At, put: Put) -> Result<Me
             },
         )?;
         match density {
-            At::All(density) => engine.set_density(*density),
-            At::Found => engine.set_densities(&bench.model.header.gate_densities),
+            GateSetting::All(density) => engine.set_density(*density),
+            GateSetting::Found => engine.set_densities(&bench.model.header.gate_densities),
         }
         Ok(engine)
     };
@@ -336,13 +354,13 @@ fn by_engine(bench: &Bench, kernel: Kernel, density: &At, put: Put) -> Result<Me
         let gate = gates.iter().position(|&g| g == node)?;
         layers.get(gate).map(|l| f64::from(l.kept))
     };
-    Ok(Measured {
+    Ok(Evaluation {
         top1: tally.top1(),
         macs: tally.macs(),
         macs_conv: tally.macs_conv(),
         active_fraction: tally.active_fraction(),
         traffic: cost::total(spec, &bench.model.masks, &Fractions::propagate(spec, kept))?,
-        latency: Latency3 {
+        latency: LatencyQuantiles {
             median: median_ms,
             p10: p10_ms,
             p90: p90_ms,
@@ -352,7 +370,7 @@ fn by_engine(bench: &Bench, kernel: Kernel, density: &At, put: Put) -> Result<Me
 }
 
 /// The same by burn's own operations: the whole convolution, then the mask.
-fn by_burn(bench: &Bench, density: Density, put: Put) -> Result<Measured> {
+fn by_burn(bench: &EvalImages, density: Density, put: Put) -> Result<Evaluation> {
     let spec = bench.model.spec();
     let device = Device::flex();
     let net = Net::new(spec.clone().into(), &bench.model.weights, &device)?;
@@ -410,7 +428,7 @@ fn by_burn(bench: &Bench, density: Density, put: Put) -> Result<Measured> {
     let cost = cost::total(spec, &bench.model.masks, &fractions)?;
     let all: usize = channels.iter().sum();
     let at = |q: f64| times[(q * (times.len() - 1) as f64).round() as usize];
-    Ok(Measured {
+    Ok(Evaluation {
         top1: right as f32 / first as f32,
         macs: cost.macs,
         macs_conv: cost.macs_conv,
@@ -420,7 +438,7 @@ fn by_burn(bench: &Bench, density: Density, put: Put) -> Result<Measured> {
         } else {
             active.iter().sum::<u64>() as f64 / (all * first) as f64
         },
-        latency: Latency3 {
+        latency: LatencyQuantiles {
             median: at(0.5),
             p10: at(0.1),
             p90: at(0.9),
@@ -451,7 +469,13 @@ fn open_active(path: &PathBuf) -> Result<Csv> {
     Ok(file)
 }
 
-fn write_active(file: &mut Csv, density: &At, first: usize, gates: &[GateOut], bench: &Bench) -> Result<()> {
+fn write_active(
+    file: &mut Csv,
+    density: &GateSetting,
+    first: usize,
+    gates: &[GateOut],
+    bench: &EvalImages,
+) -> Result<()> {
     for gate in gates {
         let name = &bench.model.spec().nodes[gate.node].name;
         for i in 0..gate.active.images() {
@@ -469,11 +493,11 @@ fn write_active(file: &mut Csv, density: &At, first: usize, gates: &[GateOut], b
 
 fn write_logits(
     file: &mut Csv,
-    density: &At,
+    density: &GateSetting,
     first: usize,
     rows: &[f32],
     model: &Checkpoint,
-    bench: &Bench,
+    bench: &EvalImages,
 ) -> Result<()> {
     let labels = &bench.data.images(bench.split).labels;
     for (i, row) in rows.chunks_exact(model.header.classes.len()).enumerate() {

@@ -1,7 +1,8 @@
 //! `secateur export`: a model to a file of another program, checked by a second runtime before it gets its name.
 //! Knows nothing of formats.
 
-use super::{Done, Json, OrFail};
+use super::failure::{Done, OrFail};
+use super::output::Json;
 
 use anyhow::ensure;
 use formats::{Export, Format, Probe, export as write};
@@ -18,7 +19,7 @@ pub(crate) struct ExportArgs {
     to: PathBuf,
     /// Density of every gate; the largest the model keeps if not given
     #[arg(long)]
-    density: Option<f64>,
+    density: Option<Density>,
     /// Compare on test images of this data: fashion-mnist, or a path
     #[arg(long)]
     data: Option<String>,
@@ -29,7 +30,7 @@ pub(crate) struct ExportArgs {
 pub(crate) fn export(args: &ExportArgs) -> Done {
     Format::of(&args.to).or_bad_input()?;
     let model = Checkpoint::load(&args.model).or_bad_input()?;
-    let density = args.density.map(Density::fraction).transpose().or_bad_input()?;
+    let density = args.density;
     let fits = || {
         ensure!(
             model.is_gated() || density.is_none_or(|d| d == Density::FULL),

@@ -1,15 +1,16 @@
 //! `secateur figure`: one figure of one run or several.
 //! Knows nothing of how it is drawn.
 
-use super::{Done, Json, OrFail};
+use super::failure::{Done, OrFail};
+use super::output::Json;
+use super::shown_runs::ShownRuns;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use disk::write_whole;
 use lab::RunStore;
 use model::Density;
 use plots::{Figure, Style, figure, png, svg, table};
-use record::replay::{find, replay};
-use record::{RunId, RunState};
+use record::RunState;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use view::curves::{Along, CurveOptions, Curves};
@@ -20,18 +21,14 @@ use view::{layers, saliency};
 
 #[derive(clap::Args)]
 pub(crate) struct FigureArgs {
-    /// Run folders, or their names under --runs
-    #[arg(required = true, value_name = "RUN")]
-    runs_shown: Vec<PathBuf>,
+    #[command(flatten)]
+    runs: ShownRuns,
     /// What to plot
     #[arg(long)]
     plot: Plot,
     /// Where to: .svg, .png or .csv
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
-    /// Folder that holds run folders
-    #[arg(long, default_value = "runs")]
-    runs: PathBuf,
     /// What the runs are called in the figure, one name each, in their order
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     names: Vec<String>,
@@ -40,10 +37,10 @@ pub(crate) struct FigureArgs {
     no_trials: bool,
     /// What accuracy is set against in the frontier
     #[arg(long, default_value = "macs")]
-    against: Cost,
+    against: CostAxis,
     /// Density of layers and saliency; otherwise the one measured last
     #[arg(long)]
-    density: Option<f64>,
+    density: Option<Density>,
     /// Smoothing of curves, 0 to below 1
     #[arg(long, default_value_t = 0.0)]
     smoothing: f64,
@@ -83,7 +80,7 @@ enum Plot {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Cost {
+enum CostAxis {
     /// MACs an image
     Macs,
     /// Parameters
@@ -93,7 +90,7 @@ enum Cost {
 }
 
 pub(crate) fn figure(args: &FigureArgs) -> Done {
-    let mut store = open(&args.runs_shown, &args.runs).or_bad_input()?;
+    let mut store = args.runs.open().or_bad_input()?;
     call(&mut store, &args.names).or_bad_input()?;
     let style = style(args).or_bad_input()?;
     let drawn = draw(args, &store).or_bad_input()?;
@@ -104,15 +101,6 @@ pub(crate) fn figure(args: &FigureArgs) -> Done {
     let fact = json!({ "file": file, "points": points, "bytes": bytes.len() });
     args.json.say(&fact, || format!("{file}: {points} points"));
     Ok(0)
-}
-
-/// The runs in these folders as a store.
-pub(crate) fn open(shown: &[PathBuf], runs: &Path) -> Result<RunStore> {
-    let mut store = RunStore::default();
-    for (i, run) in shown.iter().enumerate() {
-        store.runs.push(replay(RunId(i as u32), &find(run, runs)?)?);
-    }
-    Ok(store)
 }
 
 /// Gives the runs their names.
@@ -156,9 +144,9 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
     let what = match args.plot {
         Plot::Frontier => {
             let against = match args.against {
-                Cost::Macs => Against::Macs,
-                Cost::Params => Against::Params,
-                Cost::Ms => Against::Millis,
+                CostAxis::Macs => Against::Macs,
+                CostAxis::Params => Against::Params,
+                CostAxis::Ms => Against::Millis,
             };
             let mut view = frontier(store, against);
             let tried = |s: &FrontierSeries| s.points.iter().all(|p| matches!(p.source, Source::Trial(..)));
@@ -209,11 +197,10 @@ fn last_layers<'a>(args: &FigureArgs, store: &'a RunStore) -> Result<(&'a RunSta
     let run = store.runs.iter().rfind(|r| !r.layers.is_empty());
     let run = run.or(store.runs.last()).context("no run")?;
     let last = run.layers.last().map(|(density, _)| *density);
-    let asked = args.density.map(Density::fraction).transpose().context("--density")?;
-    Ok((run, asked.or(last).unwrap_or(Density::FULL)))
+    Ok((run, args.density.or(last).unwrap_or(Density::FULL)))
 }
 
-fn encode(figure: &Figure, style: &Style, to: &Path) -> Result<Vec<u8>, super::Failure> {
+fn encode(figure: &Figure, style: &Style, to: &Path) -> Done<Vec<u8>> {
     let kind = to.extension().map(|e| e.to_string_lossy().to_lowercase());
     match kind.as_deref() {
         Some("svg") => Ok(svg::svg(figure, style).into_bytes()),

@@ -1,7 +1,8 @@
 //! `secateur import`: another program's weights as a model file of ours.
 //! Knows nothing of formats.
 
-use super::{Done, Json, OrFail};
+use super::failure::{Done, OrFail};
+use super::output::Json;
 use anyhow::{Context, Result, ensure};
 use data::Normalization;
 use formats::{Import, import as read};

@@ -1,7 +1,8 @@
 //! `secateur inspect`: what is in a model file, layer by layer.
 //! Knows nothing of running it.
 
-use super::{Done, Json, OrFail};
+use super::failure::{Done, OrFail};
+use super::output::Json;
 use model::{Checkpoint, Fractions, Op, cost};
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 //! `secateur devices`, `presets`, `runs`, `datasets`: one line each.
 //! Knows nothing of what they are used for.
 
-use super::{Done, Json, OrFail};
+use super::failure::{Done, OrFail};
+use super::output::Json;
 use data::bundled;
 use event::Outcome;
 use record::experiment::{Experiment, PRESETS};

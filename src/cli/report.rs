@@ -1,8 +1,9 @@
 //! `secateur report`: one self-contained HTML file about one run or several.
 //! Knows nothing of what is in it.
 
-use super::figure::open;
-use super::{Done, Json, OrFail};
+use super::failure::{Done, OrFail};
+use super::output::Json;
+use super::shown_runs::ShownRuns;
 use anyhow::{Result, ensure};
 use disk::write_whole;
 use plots::report::html;
@@ -11,22 +12,18 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub(crate) struct ReportArgs {
-    /// Run folders, or their names under --runs
-    #[arg(required = true, value_name = "RUN")]
-    runs_shown: Vec<PathBuf>,
+    #[command(flatten)]
+    runs: ShownRuns,
     /// Where to, ending in .html
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
-    /// Folder that holds run folders
-    #[arg(long, default_value = "runs")]
-    runs: PathBuf,
     #[command(flatten)]
     json: Json,
 }
 
 pub(crate) fn report(args: &ReportArgs) -> Done {
     check(&args.to).or_bad_input()?;
-    let store = open(&args.runs_shown, &args.runs).or_bad_input()?;
+    let store = args.runs.open().or_bad_input()?;
     let text = html(&store);
     write_whole(&args.to, text.as_bytes()).or_failed()?;
     let file = args.to.to_string_lossy();

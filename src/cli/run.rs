@@ -1,7 +1,8 @@
 //! `secateur run`: any experiment, headless.
 //! Knows nothing of what methods do.
 
-use super::{Done, Json, OrFail};
+use super::failure::{Done, Failure, OrFail};
+use super::output::Json;
 use anyhow::anyhow;
 use event::{Cancelled, Ending, Event, Outcome, Stamped, Verdict};
 use lab::execute;
@@ -19,20 +20,19 @@ use train::device::DeviceName;
 #[derive(clap::Args)]
 struct PlaceArgs {
     /// flex, ndarray, wgpu or remote:HOST
-    #[arg(long, default_value = "flex")]
-    device: String,
+    #[arg(long, default_value = "flex", value_parser = DeviceName::parse)]
+    device: DeviceName,
     /// Folder that holds run folders
     #[arg(long, default_value = "runs")]
     runs: PathBuf,
 }
 
 impl PlaceArgs {
-    fn open(&self) -> Result<Place, super::Failure> {
-        let device = DeviceName::parse(&self.device).or_bad_input()?;
-        device.open().or_bad_input()?;
+    fn open(&self) -> Done<Place> {
+        self.device.open().or_bad_input()?;
         Ok(Place {
             runs: self.runs.clone(),
-            device,
+            device: self.device.clone(),
             threads: record::folder::threads(),
         })
     }
@@ -155,7 +155,7 @@ pub(crate) fn fork(args: &ForkArgs) -> Done {
 }
 
 /// `KEY=VALUE` arguments.
-fn pairs(set: &[String]) -> Result<Vec<(String, String)>, super::Failure> {
+fn pairs(set: &[String]) -> Done<Vec<(String, String)>> {
     let pair = |s: &String| {
         s.split_once('=')
             .map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned()))
@@ -175,7 +175,7 @@ pub(crate) fn find(run: &Path, runs: &Path) -> PathBuf {
 }
 
 /// A switch that Ctrl-C throws: work stops after saving.
-fn stoppable() -> Result<Arc<Control>, super::Failure> {
+fn stoppable() -> Done<Arc<Control>> {
     let control = Arc::new(Control::default());
     let stop = control.clone();
     ctrlc::set_handler(move || stop.stop()).or_failed()?;
@@ -198,7 +198,7 @@ fn watch(
         Outcome::Cancelled => Ok(130),
         Outcome::Failed => {
             let error = anyhow!("{}", ending.reason.unwrap_or_else(|| "the run failed".into()));
-            Err(super::Failure {
+            Err(Failure {
                 code: if ending.bad_input { 2 } else { 1 },
                 error,
             })

@@ -1,7 +1,8 @@
 //! `secateur serve-device`: lets other machines work on this one's device, to whoever has the token.
 //! Knows nothing of what they do with it.
 
-use super::{Done, Json, OrFail};
+use super::failure::{Done, OrFail};
+use super::output::Json;
 use serde_json::json;
 use train::device::DeviceName;
 use train::remote;

@@ -90,10 +90,7 @@ impl<'a> Gates<'a> {
     }
 
     fn densities(densities: &[f32]) -> Vec<Density> {
-        // Rounded down, so that a budget that was met stays met.
-        let percent =
-            |d: f32| Density::percent(((d * 100.0 + 1e-3).floor() as u32).clamp(1, 100)).unwrap_or(Density::FULL);
-        densities.iter().map(|&d| percent(d)).collect()
+        densities.iter().map(|&d| Density::floor(d)).collect()
     }
 }
 

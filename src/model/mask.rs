@@ -41,6 +41,12 @@ impl Density {
         Ok(Self((d * 100.0).round().max(1.0) as u8))
     }
 
+    /// A share rounded down to whole percent, and at least 1 %: a budget that the share met stays met.
+    pub fn floor(share: f32) -> Self {
+        // A thousandth of a percent makes up for the rounding of float32.
+        Self(((share * 100.0 + 1e-3).floor() as u8).clamp(1, 100))
+    }
+
     /// Whole percent.
     pub fn as_percent(self) -> u8 {
         self.0
@@ -54,6 +60,17 @@ impl Density {
     /// k = ⌈C·d⌉, exactly.
     pub fn of(self, channels: usize) -> usize {
         (usize::from(self.0) * channels).div_ceil(100)
+    }
+}
+
+impl std::str::FromStr for Density {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.parse() {
+            Ok(number) => Self::fraction(number),
+            Err(_) => bail!("density {text}, expected a number more than 0 and at most 1"),
+        }
     }
 }
 

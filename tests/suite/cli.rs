@@ -50,16 +50,19 @@ fn what_is_wrong_is_one_line_and_exit_code_2() {
         ),
         (&["eval", &model, "--density", "0"], "density 0, expected more than 0"),
         (&["eval", &model, "--density", "1.5"], "density 1.5"),
-        (&["eval", &model, "--split", "exam"], "expected train, valid or test"),
+        (
+            &["eval", &model, "--split", "exam"],
+            "[possible values: train, valid, test]",
+        ),
         (
             &["eval", &model, "--engine", "magic"],
-            "expected kernel, reference or burn",
+            "[possible values: kernel, reference, burn]",
         ),
         (&["eval", &broken], "not a safetensors file"),
         (&["inspect", "/no/such/model"], "cannot read /no/such/model"),
         (
             &["bench", "sleep"],
-            "expected infer, train, search, frame, stream or answer",
+            "[possible values: infer, train, search, frame, stream, answer]",
         ),
         (&["evl"], "did you mean eval?"),
     ];
@@ -120,7 +123,10 @@ fn eval_prints_a_line_a_density_with_the_promised_fields() {
     assert_eq!(text.lines().nth(1).expect("a row").split(',').count(), 3 + 10);
     for (asked, expected) in [
         ("found", "keeps no densities that a search found"),
-        ("x", "--density has x"),
+        (
+            "x",
+            "invalid value 'x' for '--density <DENSITY>': expected a number up to 1, or found",
+        ),
     ] {
         let output = secateur(&["eval", &model(), "--density", asked]);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,10 +1,9 @@
-//! `secateur bench stream`: how long a day's log takes to open, how much memory it holds, and whether a run that is being
+//! How long a day's log takes to open, how much memory it holds, and whether a run that is being
 //! written can be followed.
 //! Knows nothing of windows: it is the session that the window stands on.
 
-use super::{Done, Json, OrFail};
+use crate::answer::Memory;
 use anyhow::{Result, ensure};
-use bench::answer::Memory;
 use disk::Log;
 use event::{Event, Stamped};
 use lab::execute::Place;
@@ -20,47 +19,29 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 use train::device::DeviceName;
 
-#[derive(Serialize)]
-struct Line {
-    peer: &'static str,
-    task: &'static str,
+/// One line of `secateur bench stream`.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamTimes {
+    /// `secateur`, beside the other programs that are timed.
+    pub peer: &'static str,
+    /// `stream`.
+    pub task: &'static str,
     /// Events of the log.
-    events: u64,
+    pub events: u64,
     /// Bytes of the log.
-    bytes: u64,
-    /// Until the run stands.
-    open_ms: f64,
-    /// Memory the process has gained with it, where the system says so.
-    held_mb: Option<f64>,
-    /// Events a second that were written meanwhile in the second part.
-    rate: u32,
+    pub bytes: u64,
+    /// Time until the run can be shown.
+    pub open_ms: f64,
+    /// Memory that the process gains with it, where the system reports it.
+    pub held_mb: Option<f64>,
+    /// Events a second that are written while the run is followed.
+    pub rate: u32,
     /// Events that were followed.
-    followed: u64,
-    /// Longest time from an event's writing until the session had it.
-    lag_ms: f64,
+    pub followed: u64,
+    /// Longest time from an event's writing until the session has it.
+    pub lag_ms: f64,
     /// Memory gained while following.
-    grown_mb: Option<f64>,
-}
-
-pub(crate) fn stream(events: u64, rate: u32, seconds: f64, json: Json) -> Done {
-    let dir = std::env::temp_dir().join(format!("secateur-stream-{}", std::process::id()));
-    let done = measure(&dir, events, rate, seconds);
-    drop(std::fs::remove_dir_all(&dir));
-    let line = done.or_failed()?;
-    json.say(&line, || {
-        format!(
-            "{} events, {:.0} MB: open in {:.0} ms, {:.0} MB held; {} events followed at {} a second, {:.0} ms behind at most, {:.0} MB more",
-            line.events,
-            line.bytes as f64 / 1e6,
-            line.open_ms,
-            line.held_mb.unwrap_or(f64::NAN),
-            line.followed,
-            line.rate,
-            line.lag_ms,
-            line.grown_mb.unwrap_or(f64::NAN)
-        )
-    });
-    Ok(0)
+    pub grown_mb: Option<f64>,
 }
 
 fn step(seq: u64) -> Stamped {
@@ -77,7 +58,11 @@ fn step(seq: u64) -> Stamped {
     }
 }
 
-fn measure(dir: &Path, events: u64, rate: u32, seconds: f64) -> Result<Line> {
+/// Writes a log of `events` events under `dir`, opens it, and follows it for `seconds` while `rate` events a second are added.
+///
+/// # Errors
+/// A log that cannot be written, or events that do not arrive.
+pub fn bench_stream(dir: &Path, events: u64, rate: u32, seconds: f64) -> Result<StreamTimes> {
     let experiment = Experiment::load("smoke", &[])?;
     let folder = RunFolder::create(dir, &experiment)?;
     let run = folder.path.clone();
@@ -159,7 +144,7 @@ fn measure(dir: &Path, events: u64, rate: u32, seconds: f64) -> Result<Line> {
         "{followed} of {} events were followed",
         total - events
     );
-    Ok(Line {
+    Ok(StreamTimes {
         peer: "secateur",
         task: "stream",
         events,
