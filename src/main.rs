@@ -5,7 +5,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let done = match cli::main() {
         cli::Next::Exit(code) => return code,
-        cli::Next::Window(what, place) => app::open(app::OpenOptions { what, place }),
+        cli::Next::Window(what, workspace) => app::open(app::OpenOptions { what, workspace }),
         cli::Next::BenchFrame(seconds, rate, json) => app::bench_frame(seconds, f64::from(rate)).map(|times| {
             json.say(&times, || {
                 let idle = times.idle_cpu_share.map_or_else(String::new, |s| format!(", idle {:.2} % of a core", s * 100.0));

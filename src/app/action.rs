@@ -6,7 +6,7 @@ use super::layout::LayoutName;
 use super::state::{ModelTable, Overlay, PanelName, UiState};
 use super::{draft, exporting};
 use egui::{Key, KeyboardShortcut, Modifiers};
-use lab::{Command, Job, RunStore};
+use lab::{Command, ModelJob, RunStore};
 use measure::{ModelRef, Question};
 use model::Density;
 use record::experiment::PRESETS;
@@ -237,7 +237,7 @@ impl UiAction {
                 let from = store.open.as_ref()?.from.clone();
                 state.model_shows = ModelTable::Times;
                 layout::show(&mut state.layouts.tree, PanelName::Model);
-                return (!times::is_timing(store)).then_some(Command::Work(Job::Time(from)));
+                return (!times::is_timing(store)).then_some(Command::Work(ModelJob::Time(from)));
             }
             Self::LowerDensity => {
                 return set_density(store, state, u32::from(state.density.as_percent()).saturating_sub(1));

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use bench::answer::Memory;
 use event::{Dimension, Event, SearchStart, Site, Stamped, Trial, Unit, Verdict};
 use lab::RunStore;
-use lab::execute::Place;
+use lab::execute::Workspace;
 use model::{NetSpec, cost, zoo};
 use record::Experiment;
 use serde::Serialize;
@@ -119,12 +119,12 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
     let (stage, closed) = (Arc::new(AtomicU8::new(LOADING)), Arc::new(AtomicBool::new(false)));
     let (kept, over, made) = (times.clone(), closed.clone(), Instant::now());
     let outcome = super::run(Box::new(move |ctx| {
-        let place = Place {
+        let workspace = Workspace {
             runs: std::env::temp_dir(),
             device: DeviceName::default(),
             threads: record::folder::threads(),
         };
-        let mut app = App::new(ctx, &OpenOptions { what: None, place })?;
+        let mut app = App::new(ctx, &OpenOptions { what: None, workspace })?;
         app.state.layouts.go(LayoutName::Watch);
         super::layout::show(&mut app.state.layouts.tree, super::state::PanelName::Training);
         let experiment = Experiment::load("smoke", &[])?;

@@ -5,7 +5,7 @@ use super::state::{ImportEntry, Overlay, UiState};
 use super::theme::palette;
 use super::widgets;
 use egui::{Frame, Key, Margin, RichText, Ui};
-use lab::{Command, Job};
+use lab::{Command, ModelJob};
 use model::zoo;
 use std::path::PathBuf;
 
@@ -95,7 +95,7 @@ pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState
         });
     if done {
         state.toasts.say(false, format!("Importing {}…", entry.file.display()));
-        commands.push(Command::Work(Job::Import {
+        commands.push(Command::Work(ModelJob::Import {
             file: entry.file,
             arch: entry.arch.map(|i| zoo::NAMES[i].to_owned()),
             input: input.unwrap_or(None),

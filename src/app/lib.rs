@@ -27,8 +27,8 @@ pub use frame_times::{FrameTimes, bench_frame};
 use anyhow::{Result, anyhow};
 use dialog::{Dialog, DialogAnswer, FileRequest};
 use disk::write_whole;
-use lab::execute::Place;
-use lab::{Command, Job, Session};
+use lab::execute::Workspace;
+use lab::{Command, ModelJob, Session};
 use measure::ModelRef;
 use record::replay;
 use saved_window::SavedWindow;
@@ -51,7 +51,7 @@ pub struct OpenOptions {
     /// A model file, a run folder or a preset file; otherwise the bundled model.
     pub what: Option<PathBuf>,
     /// Where runs are kept, and what they are trained on.
-    pub place: Place,
+    pub workspace: Workspace,
 }
 
 /// Opens the window and returns when it is closed.
@@ -119,8 +119,8 @@ impl App {
         let patience = Arc::new(AtomicU64::new(EAGER_MILLIS));
         let (ring, wait) = (ctx.clone(), patience.clone());
         let wake = Arc::new(move || ring.request_repaint_after(Duration::from_millis(wait.load(Ordering::Relaxed))));
-        let mut session = Session::new(options.place.clone(), wake)?;
-        let mut state = UiState::new(options.place.device.clone())?;
+        let mut session = Session::new(options.workspace.clone(), wake)?;
+        let mut state = UiState::new(options.workspace.device.clone())?;
         for command in open_first(options.what.as_deref(), &mut state) {
             session.submit(command);
         }
@@ -147,7 +147,7 @@ impl App {
             }
             None => self.state.overlay = Some(Overlay::Welcome),
         }
-        self.state.runs.earlier = replay::earlier(self.session.runs(), EARLIER);
+        self.state.runs.earlier = replay::newest_runs(self.session.runs(), EARLIER);
     }
 
     /// What the runs panel asks of the system.
@@ -226,7 +226,7 @@ pub fn write(session: &mut Session, state: &mut UiState) {
         SaveContent::Model { from, densities } => {
             let to = path;
             state.toasts.say(false, format!("Exporting {}…", to.display()));
-            return session.submit(Command::Work(Job::Export { from, densities, to }));
+            return session.submit(Command::Work(ModelJob::Export { from, densities, to }));
         }
     };
     let place = path.display();

@@ -4,7 +4,7 @@
 use super::state::{FIRST_PERCENT, UiState};
 use super::{action, draft};
 use event::Outcome;
-use lab::{Command, Job, RunStore};
+use lab::{Command, ModelJob, RunStore};
 use measure::{ModelRef, Question, probe};
 use model::Density;
 use record::Status;
@@ -41,7 +41,7 @@ fn say_jobs(store: &RunStore, state: &mut UiState) -> Vec<Command> {
         }
         let Some(model) = &done.model else { continue };
         commands.push(Command::Open(ModelRef::File(model.clone())));
-        if matches!(done.job, Job::Cut { .. })
+        if matches!(done.job, ModelJob::Cut { .. })
             && let Err(e) = draft::gates_on(model, store, state)
         {
             state.toasts.say(true, format!("{e:#}"));

@@ -11,7 +11,7 @@ use egui::{CentralPanel, Frame, Margin, Ui};
 use lab::jobs;
 use lab::{Command, RunStore};
 use measure::ModelRef;
-use measure::pictures::Picture;
+use measure::images::ImageRef;
 use record::Experiment;
 use std::path::PathBuf;
 
@@ -72,7 +72,7 @@ pub fn open_path(path: PathBuf, state: &mut UiState) -> Option<Command> {
     let kind = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     if kind.is_some_and(|k| ["png", "jpg", "jpeg", "webp"].contains(&k.as_str())) {
         state.later.push(UiAction::Show(PanelName::Images));
-        return Some(Command::Look(Picture::File(path)));
+        return Some(Command::Look(ImageRef::File(path)));
     }
     if jobs::is_foreign(&path) {
         state.overlay = Some(Overlay::Import(import::entry(path)));

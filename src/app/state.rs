@@ -9,13 +9,13 @@ use super::theme;
 use super::theme::Palette;
 use super::toasts::Toasts;
 use egui::Color32;
-use measure::pictures::Thumb;
+use measure::images::Thumbnail;
 use measure::probe::OpenModel;
 use measure::{ModelRef, Question};
 use model::Density;
 use plots::Style;
 use record::experiment::PRESETS;
-use record::replay::Earlier;
+use record::replay::RunSummary;
 use record::{Experiment, RunId, RunState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -283,7 +283,7 @@ pub struct RunsUi {
     /// The run whose note is being written.
     pub(crate) noting: Option<String>,
     /// Run folders of earlier days, newest first.
-    pub earlier: Vec<Earlier>,
+    pub earlier: Vec<RunSummary>,
     /// Run folders that were thrown away.
     pub gone: BTreeSet<PathBuf>,
     /// The run whose log has a slider, and the event where that stands.
@@ -387,7 +387,7 @@ pub struct UiState {
     pub images: ImageOptions,
     pub(crate) atlas: Option<Atlas>,
     /// The picture of the image that is looked at.
-    pub(crate) look_texture: Option<(Arc<Thumb>, egui::TextureHandle)>,
+    pub(crate) look_texture: Option<(Arc<Thumbnail>, egui::TextureHandle)>,
     pub(crate) saliency_of: Of,
     pub(crate) model_table: Option<(Arc<OpenModel>, ModelView)>,
     /// Whether it leaves out what has no weights.

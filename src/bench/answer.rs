@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use lab::command::Command;
-use lab::execute::Place;
+use lab::execute::Workspace;
 use lab::session::Session;
 use lab::store::RunStore;
 use measure::ModelRef;
@@ -71,13 +71,13 @@ impl Memory {
 ///
 /// # Errors
 /// The bundled model cannot be opened, or an answer does not come within a minute.
-pub fn bench_answer(place: Place, drags: usize, stops: usize) -> Result<AnswerTimes> {
+pub fn bench_answer(workspace: Workspace, drags: usize, stops: usize) -> Result<AnswerTimes> {
     ensure!(
         (1..=1000).contains(&drags) && (1..=100).contains(&stops),
         "expected 1 to 1000 drags and 1 to 100 stops"
     );
     let began = Instant::now();
-    let mut session = Session::new(place, Arc::new(|| ()))?;
+    let mut session = Session::new(workspace, Arc::new(|| ()))?;
     session.submit(Command::Open(ModelRef::Bundled));
     let gates = wait(&mut session, "the model opens", |s| {
         s.open.as_ref().map(|open| open.header.spec.gates().len())

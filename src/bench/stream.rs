@@ -6,7 +6,7 @@ use crate::answer::Memory;
 use anyhow::{Result, ensure};
 use disk::Log;
 use event::{Event, Stamped};
-use lab::execute::Place;
+use lab::execute::Workspace;
 use lab::{Command, Session};
 use record::folder::{RunFolder, line};
 use record::{Experiment, RunId, replay};
@@ -87,12 +87,12 @@ pub fn bench_stream(dir: &Path, events: u64, rate: u32, seconds: f64) -> Result<
     drop(state);
     let bytes = log.metadata()?.len();
 
-    let place = Place {
+    let workspace = Workspace {
         runs: dir.to_path_buf(),
         device: DeviceName::Flex,
         threads: 1,
     };
-    let mut session = Session::new(place, Arc::new(|| {}))?;
+    let mut session = Session::new(workspace, Arc::new(|| {}))?;
     session.submit(Command::OpenRun(run));
     let until = Instant::now() + Duration::from_secs(120);
     while session.store().runs.is_empty() && Instant::now() < until {

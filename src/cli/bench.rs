@@ -9,7 +9,7 @@ use bench::stream::bench_stream;
 use bench::train::BenchTrain;
 use bench::{BenchInfer, BenchSearch};
 use kernel::Kernel;
-use lab::execute::Place;
+use lab::execute::Workspace;
 use model::Density;
 use record::folder::threads;
 use serde::Serialize;
@@ -193,12 +193,12 @@ fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
 /// Questions and stops, timed through a session.
 fn answer(args: &BenchArgs) -> Done {
     let times = in_temporary_folder(|runs| {
-        let place = Place {
+        let workspace = Workspace {
             runs: runs.to_path_buf(),
             device: DeviceName::default(),
             threads: threads(),
         };
-        bench_answer(place, 40, 10)
+        bench_answer(workspace, 40, 10)
     });
     let times = times.or_failed()?;
     args.json.say(&times, || {

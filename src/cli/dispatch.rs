@@ -6,7 +6,7 @@ use super::failure::{Failure, complain};
 use super::output::Json;
 use super::{bench, eval, export, figure, import, inspect, lists, report, run, serve};
 use clap::{CommandFactory, Parser};
-use lab::execute::Place;
+use lab::execute::Workspace;
 use record::experiment::nearest;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ pub enum Next {
     /// Nothing: this is the exit code.
     Exit(ExitCode),
     /// Open the window.
-    Window(Option<PathBuf>, Place),
+    Window(Option<PathBuf>, Workspace),
     /// Time the window's frames for so many seconds while so many events a second arrive.
     BenchFrame(f64, u32, Json),
 }
@@ -77,10 +77,10 @@ fn window(args: Args) -> Next {
             &format!("no file or command {name}{hint}; see secateur --help"),
         ));
     }
-    let place = Place {
+    let workspace = Workspace {
         runs: args.runs,
         device: args.device,
         threads: record::folder::threads(),
     };
-    Next::Window(args.path, place)
+    Next::Window(args.path, workspace)
 }

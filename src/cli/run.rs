@@ -6,7 +6,7 @@ use super::output::Json;
 use anyhow::anyhow;
 use event::{Cancelled, Ending, Event, Outcome, Stamped, Verdict};
 use lab::execute;
-use lab::execute::{Place, execute};
+use lab::execute::{Workspace, execute};
 use lab::fork;
 use lab::fork::Fork;
 use record::control::Control;
@@ -18,7 +18,7 @@ use train::device::DeviceName;
 
 /// Where and on what runs work.
 #[derive(clap::Args)]
-struct PlaceArgs {
+struct WorkspaceArgs {
     /// flex, ndarray, wgpu or remote:HOST
     #[arg(long, default_value = "flex", value_parser = DeviceName::parse)]
     device: DeviceName,
@@ -27,10 +27,10 @@ struct PlaceArgs {
     runs: PathBuf,
 }
 
-impl PlaceArgs {
-    fn open(&self) -> Done<Place> {
+impl WorkspaceArgs {
+    fn open(&self) -> Done<Workspace> {
         self.device.open().or_bad_input()?;
-        Ok(Place {
+        Ok(Workspace {
             runs: self.runs.clone(),
             device: self.device.clone(),
             threads: record::folder::threads(),
@@ -59,7 +59,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
-    place: PlaceArgs,
+    workspace: WorkspaceArgs,
     #[command(flatten)]
     json: Json,
 }
@@ -79,12 +79,12 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         (None, preset) => Experiment::load(preset.as_deref().unwrap_or_default(), &changes).map(|e| vec![e]),
     };
     let experiments = experiments.or_bad_input()?;
-    let place = args.place.open()?;
+    let workspace = args.workspace.open()?;
     let control = stoppable()?;
     let mut failed = Ok(0);
     for experiment in &experiments {
         let done = watch(args.json, &control, |control, listen| {
-            execute(experiment, &place, control, listen)
+            execute(experiment, &workspace, control, listen)
         });
         match done {
             Ok(0) => {}
@@ -105,17 +105,17 @@ pub(crate) struct ResumeArgs {
     /// A run folder, or its name in --runs
     run: PathBuf,
     #[command(flatten)]
-    place: PlaceArgs,
+    workspace: WorkspaceArgs,
     #[command(flatten)]
     json: Json,
 }
 
 pub(crate) fn resume(args: &ResumeArgs) -> Done {
-    let place = args.place.open()?;
-    let path = find(&args.run, &args.place.runs);
+    let workspace = args.workspace.open()?;
+    let path = find(&args.run, &args.workspace.runs);
     let control = stoppable()?;
     watch(args.json, &control, |control, listen| {
-        execute::resume(&path, &place, control, listen)
+        execute::resume(&path, &workspace, control, listen)
     })
 }
 
@@ -133,24 +133,24 @@ pub(crate) struct ForkArgs {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
-    place: PlaceArgs,
+    workspace: WorkspaceArgs,
     #[command(flatten)]
     json: Json,
 }
 
 pub(crate) fn fork(args: &ForkArgs) -> Done {
-    let origin = replay::find(&args.run, &args.place.runs).or_bad_input()?;
+    let origin = replay::find(&args.run, &args.workspace.runs).or_bad_input()?;
     let mut changes = pairs(&args.set)?;
     if let Some(seed) = args.seed {
         changes.push(("seed".into(), seed.to_string()));
     }
     let experiment = fork::changed(&origin, &changes).or_bad_input()?;
     let at = args.at.map_or_else(|| fork::newest(&origin), Ok).or_bad_input()?;
-    let place = args.place.open()?;
+    let workspace = args.workspace.open()?;
     let fork = Fork { origin, at, experiment };
     let control = stoppable()?;
     watch(args.json, &control, |control, listen| {
-        execute::branch(&fork, &place, control, listen, &mut |_| {})
+        execute::branch(&fork, &workspace, control, listen, &mut |_| {})
     })
 }
 

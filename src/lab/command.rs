@@ -1,11 +1,11 @@
 //! What a front may ask of the engine. Plain data.
 //! Knows nothing of how it is done.
 
-use crate::jobs::Job;
+use crate::jobs::ModelJob;
 use event::Steer;
 use measure::ModelRef;
 use measure::Question;
-use measure::pictures::Picture;
+use measure::images::ImageRef;
 use record::experiment::Experiment;
 use record::state::RunId;
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ pub enum Command {
     /// Measure the open model. A new question replaces the old one.
     Ask(Question),
     /// Look closely at what the open model makes of one image, at the densities of the newest question.
-    Look(Picture),
+    Look(ImageRef),
     /// Do something with a model file.
-    Work(Job),
+    Work(ModelJob),
 }

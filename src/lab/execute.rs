@@ -3,18 +3,18 @@
 
 use crate::fork;
 use crate::fork::Fork;
-use crate::room;
+use crate::memory_check;
 use anyhow::{Context, Result, bail};
 use data::Normalization;
 use event::{BadInput, Cancelled, Ending, Event, Good, Outcome, Stamped};
 use measure::probe;
 use model::{Checkpoint, Fractions, cost};
+use record::checkpoints::CheckpointStore;
 use record::control::Control;
+use record::control_file;
+use record::event_log::{EventLog, LogHistory};
 use record::experiment::Experiment;
-use record::folder::{Facts, Origin, RunFolder};
-use record::orders;
-use record::outlet::{Outlet, Past};
-use record::shelf::Shelf;
+use record::folder::{ForkOrigin, ManifestUpdate, RunFolder};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ use train::{Ctx, finish};
 
 /// What a run needs besides its experiment.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Workspace {
     /// Folder that holds run folders.
     pub runs: PathBuf,
     /// Where tensors live.
@@ -44,11 +44,11 @@ pub struct Place {
 /// As [`begin`].
 pub fn execute(
     experiment: &Experiment,
-    place: &Place,
+    workspace: &Workspace,
     control: &Control,
     listen: &mut dyn FnMut(&Stamped),
 ) -> Result<Ending> {
-    begin(experiment, place, control, listen, &mut |_| {})
+    begin(experiment, workspace, control, listen, &mut |_| {})
 }
 
 /// Runs an experiment in a new run folder, which is shown to `made`. Events go to the folder's log and to `listen`, which may block.
@@ -58,24 +58,29 @@ pub fn execute(
 /// The run folder cannot be made: nothing was begun.
 pub fn begin(
     experiment: &Experiment,
-    place: &Place,
+    workspace: &Workspace,
     control: &Control,
     listen: &mut dyn FnMut(&Stamped),
     made: &mut dyn FnMut(&Path),
 ) -> Result<Ending> {
     let experiment = &apart(experiment);
-    let folder = RunFolder::create(&place.runs, experiment)?;
+    let folder = RunFolder::create(&workspace.runs, experiment)?;
     made(&folder.path);
-    let outlet = Outlet::new(folder, Past::default(), false, listen);
-    go(experiment, place, control, outlet, None)
+    let log = EventLog::new(folder, LogHistory::default(), false, listen);
+    go(experiment, workspace, control, log, None)
 }
 
 /// Goes on with an interrupted run, in its own folder, to the end it would have had. Only what is new goes to `listen`.
 ///
 /// # Errors
 /// No run folder, one that is in use, one whose run has finished, or one that is broken: nothing was changed but torn ends.
-pub fn resume(run: &Path, place: &Place, control: &Control, listen: &mut dyn FnMut(&Stamped)) -> Result<Ending> {
-    let (mut past, mut finished) = (Past::default(), false);
+pub fn resume(
+    run: &Path,
+    workspace: &Workspace,
+    control: &Control,
+    listen: &mut dyn FnMut(&Stamped),
+) -> Result<Ending> {
+    let (mut past, mut finished) = (LogHistory::default(), false);
     let (folder, experiment, mended) = RunFolder::reopen(run, &mut |stamped| {
         past.see(stamped);
         finished |= matches!(&stamped.event, Event::Ended(e) if e.outcome == Outcome::Finished);
@@ -83,15 +88,15 @@ pub fn resume(run: &Path, place: &Place, control: &Control, listen: &mut dyn FnM
     if finished {
         folder.manifest(
             &experiment,
-            Facts {
+            ManifestUpdate {
                 state: "finished",
-                ..Facts::default()
+                ..ManifestUpdate::default()
             },
         )?;
         bail!("run {} has finished", folder.name());
     }
-    let outlet = Outlet::new(folder, past, true, listen);
-    go(&experiment, place, control, outlet, Some(mended))
+    let log = EventLog::new(folder, past, true, listen);
+    go(&experiment, workspace, control, log, Some(mended))
 }
 
 /// Makes a new run out of another's past, shows its folder to `made`, and runs it to its end. What is new goes to `listen`.
@@ -100,14 +105,14 @@ pub fn resume(run: &Path, place: &Place, control: &Control, listen: &mut dyn FnM
 /// As [`fork::prepare`]: nothing was begun.
 pub fn branch(
     fork: &Fork,
-    place: &Place,
+    workspace: &Workspace,
     control: &Control,
     listen: &mut dyn FnMut(&Stamped),
     made: &mut dyn FnMut(&Path),
 ) -> Result<Ending> {
-    let run = fork::prepare(fork, place, control, listen)?;
+    let run = fork::prepare(fork, workspace, control, listen)?;
     made(&run);
-    resume(&run, place, control, listen)
+    resume(&run, workspace, control, listen)
 }
 
 /// Works through what a log has and its checkpoints do not, up to the log's end; says nothing. Gives the folder back.
@@ -116,67 +121,67 @@ pub fn branch(
 /// [`Cancelled`]; the work did not come to the log's end.
 pub(crate) fn catch_up(
     experiment: &Experiment,
-    place: &Place,
+    workspace: &Workspace,
     control: &Control,
     folder: RunFolder,
-    past: Past,
+    past: LogHistory,
     listen: &mut dyn FnMut(&Stamped),
 ) -> Result<RunFolder> {
     let (run, until) = (folder.path.clone(), past.said);
-    let mut outlet = Outlet::new(folder, past, true, listen);
-    outlet.until = Some(until);
-    let shelf = Shelf::new(&run, outlet.said.clone(), Duration::MAX);
-    shelf.load()?;
+    let mut log = EventLog::new(folder, past, true, listen);
+    log.until = Some(until);
+    let checkpoints = CheckpointStore::new(&run, log.said.clone(), Duration::MAX);
+    checkpoints.load()?;
     sparse_conv::stop_when(control.stopping.clone());
-    let world = World {
+    let context = RunContext {
         experiment,
-        place,
+        workspace,
         control,
-        outlet: &outlet,
-        shelf: &shelf,
+        log: &log,
+        checkpoints: &checkpoints,
         run: &run,
     };
-    match work(&world) {
-        Err(e) if e.is::<Cancelled>() && outlet.said.get() == until && control.check().is_ok() => {}
+    match work(&context) {
+        Err(e) if e.is::<Cancelled>() && log.said.get() == until && control.check().is_ok() => {}
         Err(e) => return Err(e),
         Ok(_) => bail!("the run's past could not be worked through again: it ended before event {until} of its work"),
     }
-    Ok(outlet.into_folder())
+    Ok(log.into_folder())
 }
 
 /// The run itself. `mended` is given when it goes on.
 fn go(
     experiment: &Experiment,
-    place: &Place,
+    workspace: &Workspace,
     control: &Control,
-    outlet: Outlet,
+    log: EventLog,
     mended: Option<Vec<String>>,
 ) -> Result<Ending> {
-    let run = outlet.path();
+    let run = log.path();
     let every = Duration::from_secs_f32(experiment.checkpoint_secs);
-    let shelf = Shelf::new(&run, outlet.said.clone(), every);
+    let checkpoints = CheckpointStore::new(&run, log.said.clone(), every);
     if let Some(mut mended) = mended {
-        mended.extend(shelf.load()?);
+        mended.extend(checkpoints.load()?);
         // What cannot be written ends the run at its first event.
-        let from = shelf.newest();
-        let _ = outlet.put(Event::Resumed { from, mended }, control);
+        let from = checkpoints.newest();
+        let _ = log.put(Event::Resumed { from, mended }, control);
     }
     sparse_conv::stop_when(control.stopping.clone());
     let over = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         let orders = Builder::new()
             .name("orders".into())
-            .spawn_scoped(scope, || orders::obey(&run, control, &over));
+            .spawn_scoped(scope, || control_file::obey(&run, control, &over));
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let world = World {
+            let context = RunContext {
                 experiment,
-                place,
+                workspace,
                 control,
-                outlet: &outlet,
-                shelf: &shelf,
+                log: &log,
+                checkpoints: &checkpoints,
                 run: &run,
             };
-            work(&world)
+            work(&context)
         }));
         over.store(true, Ordering::Relaxed);
         if let Ok(orders) = orders {
@@ -197,11 +202,11 @@ fn go(
             Some(format!("a worker panicked: {}", panic_text(&*panic))),
         ),
     };
-    if let Some(e) = outlet.failure() {
+    if let Some(e) = log.failure() {
         ending = ended(&run, Outcome::Failed, Some(e));
     }
-    if ending.outcome != Outcome::Finished && shelf.newest() > 0 {
-        ending.good = good(&run, shelf.newest());
+    if ending.outcome != Outcome::Finished && checkpoints.newest() > 0 {
+        ending.good = good(&run, checkpoints.newest());
     }
     if let (Some(good), Some(reason), false) = (&ending.good, &mut ending.reason, ending.bad_input) {
         reason.push_str(&format!(
@@ -209,16 +214,16 @@ fn go(
             good.at
         ));
     }
-    let _ = outlet.put(Event::Ended(ending.clone()), control);
+    let _ = log.put(Event::Ended(ending.clone()), control);
     let state = match ending.outcome {
         Outcome::Finished => "finished",
         Outcome::Cancelled => "interrupted",
         Outcome::Failed => "failed",
     };
-    let folder = outlet.into_folder();
-    let facts = Facts {
+    let folder = log.into_folder();
+    let facts = ManifestUpdate {
         state,
-        ..Facts::default()
+        ..ManifestUpdate::default()
     };
     // The log has said it all; a manifest that cannot be written is told from it.
     drop(folder.manifest(experiment, facts));
@@ -279,25 +284,25 @@ fn flattered(start: &Checkpoint, experiment: &Experiment) -> Option<String> {
     })
 }
 
-struct World<'a, 'b> {
+struct RunContext<'a, 'b> {
     experiment: &'a Experiment,
-    place: &'a Place,
+    workspace: &'a Workspace,
     control: &'a Control,
-    outlet: &'a Outlet<'b>,
-    shelf: &'a Shelf,
+    log: &'a EventLog<'b>,
+    checkpoints: &'a CheckpointStore,
     run: &'a Path,
 }
 
-fn work(world: &World) -> Result<Ending> {
-    let &World {
+fn work(context: &RunContext) -> Result<Ending> {
+    let &RunContext {
         experiment,
         control,
-        outlet,
+        log,
         run,
         ..
-    } = world;
-    let emit = &mut |event: Event| outlet.emit(event, control);
-    let device = world.place.device.open()?;
+    } = context;
+    let emit = &mut |event: Event| log.emit(event, control);
+    let device = context.workspace.device.open()?;
     let mut dataset = data::open(&experiment.data.source, &mut |p| {
         Ok(emit(Event::Phase {
             name: p.text,
@@ -305,13 +310,13 @@ fn work(world: &World) -> Result<Ending> {
         })?)
     })
     .map_err(bad_input)?;
-    outlet.check_data(dataset.checksum)?;
-    let facts = Facts {
+    log.check_data(dataset.checksum)?;
+    let facts = ManifestUpdate {
         state: "running",
-        device: &world.place.device.to_string(),
+        device: &context.workspace.device.to_string(),
         data_checksum: Some(dataset.checksum),
     };
-    outlet.manifest(control, experiment, facts)?;
+    log.manifest(control, experiment, facts)?;
     for text in std::mem::take(&mut dataset.notes) {
         emit(Event::Warning { text })?;
     }
@@ -333,7 +338,7 @@ fn work(world: &World) -> Result<Ending> {
     let best = Cell::new(best.as_ref().and_then(worth));
     let least = Cell::new(0.0);
     let keep = |checkpoint: &Checkpoint| {
-        outlet.write(control, &mut || checkpoint.save(&run.join(LATEST)))?;
+        log.write(control, &mut || checkpoint.save(&run.join(LATEST)))?;
         let better = |(macs, top1): (u64, f32)| {
             top1 >= least.get()
                 && best
@@ -341,7 +346,7 @@ fn work(world: &World) -> Result<Ending> {
                     .is_none_or(|(before, of)| macs < before || (macs == before && top1 > of))
         };
         if let Some(worth) = worth(checkpoint).filter(|w| better(*w)) {
-            outlet.write(control, &mut || checkpoint.save(&run.join(BEST)))?;
+            log.write(control, &mut || checkpoint.save(&run.join(BEST)))?;
             best.set(Some(worth));
         }
         Ok(LATEST.to_owned())
@@ -358,22 +363,22 @@ fn work(world: &World) -> Result<Ending> {
         train: experiment.train.clone(),
         start,
         device,
-        threads: world.place.threads,
+        threads: context.workspace.threads,
         recipe: experiment.to_toml()?,
         steps: epochs * per_epoch as u64,
         done: [0, 0],
         check: &|| control.check(),
         least: &least,
         keep: &keep,
-        steer: &|| outlet.steers(control),
-        memory: world.shelf,
+        steer: &|| log.steers(control),
+        memory: context.checkpoints,
         emit,
     };
     // A model to start from is the network that pruning begins with.
     let spec = ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()).clone();
     let dense = cost::dense(&spec)?;
-    room::check(&spec, ctx.train.batch, room::free())?;
-    if let DeviceName::Remote(_) = world.place.device {
+    memory_check::check(&spec, ctx.train.batch, memory_check::free())?;
+    if let DeviceName::Remote(_) = context.workspace.device {
         let here = remote::pace(&spec, ctx.train.batch, &DeviceName::Flex.open()?)?;
         let text = remote::verdict(remote::pace(&spec, ctx.train.batch, &ctx.device)?, here);
         (ctx.emit)(Event::Warning { text })?;
@@ -384,10 +389,10 @@ fn work(world: &World) -> Result<Ending> {
         steps: ctx.steps,
         images: [splits.train.len(), splits.valid.len(), splits.test.len()],
     })?;
-    if let Some(Origin { run, at, changes }) = outlet.origin_to_say() {
+    if let Some(ForkOrigin { run, at, changes }) = log.origin_to_say() {
         let steps = ctx.steps;
         let from = run;
-        outlet.put(
+        log.put(
             Event::Forked {
                 from,
                 at,
@@ -400,10 +405,9 @@ fn work(world: &World) -> Result<Ending> {
     let checkpoint = experiment.method.run(&mut ctx)?;
     let checkpoint = finish(&mut ctx, checkpoint)?;
     let file = format!("models/{}.safetensors", experiment.name);
-    outlet
-        .write(control, &mut || checkpoint.save(&run.join(&file)))
+    log.write(control, &mut || checkpoint.save(&run.join(&file)))
         .context("the trained model")?;
-    // The finished model takes the place of the last one kept on the way.
+    // The finished model replaces the last one kept on the way.
     drop(std::fs::remove_file(run.join(LATEST)));
     let highest = checkpoint
         .header
@@ -493,7 +497,7 @@ mod tests {
         assert_ne!(other.split_seed(), made.split_seed());
         assert_eq!(apart(&other).split_seed(), made.split_seed());
         assert_eq!(flattered(&start, &apart(&other)), None);
-        // Asked for by name, it is done, and said.
+        // Asked for by name, it is done, and a warning says so.
         let asked = beginning(&[("data.split_seed", "9")]);
         assert_eq!(apart(&asked), asked);
         assert!(flattered(&start, &asked).is_some_and(|text| text.contains("data.split_seed = 0")));

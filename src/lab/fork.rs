@@ -5,16 +5,16 @@
 //! it. If settings change, what lies between the two is worked through again with the old ones, to the very step or trial;
 //! only then do the new settings hold. Until then the folder has no `config.toml`, and nobody takes it for a run's.
 
-use crate::execute::{Place, catch_up};
+use crate::execute::{Workspace, catch_up};
 use anyhow::{Context, Result, ensure};
 use disk::write_whole;
 use event::{Event, Outcome, Stamped};
+use record::checkpoints::nearest;
 use record::control::Control;
+use record::event_log::LogHistory;
 use record::experiment::Experiment;
-use record::folder::{Facts, Origin, RunFolder};
+use record::folder::{ForkOrigin, ManifestUpdate, RunFolder};
 use record::log::read;
-use record::outlet::Past;
-use record::shelf::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ pub fn newest(run: &Path) -> Result<u64> {
 /// # Errors
 /// The log cannot be read.
 pub(crate) fn event_of(run: &Path, said: u64) -> Result<Option<u64>> {
-    let (mut past, mut found) = (Past::default(), None);
+    let (mut past, mut found) = (LogHistory::default(), None);
     read(&run.join("events.jsonl"), &mut |stamped| {
         past.see(&stamped);
         found = (past.said == said).then_some(stamped.seq);
@@ -76,14 +76,19 @@ pub(crate) fn event_of(run: &Path, said: u64) -> Result<Option<u64>> {
 ///
 /// # Errors
 /// No such run or event; settings that cannot change; a stop; what was worked through again went another way.
-pub fn prepare(fork: &Fork, place: &Place, control: &Control, listen: &mut dyn FnMut(&Stamped)) -> Result<PathBuf> {
+pub fn prepare(
+    fork: &Fork,
+    workspace: &Workspace,
+    control: &Control,
+    listen: &mut dyn FnMut(&Stamped),
+) -> Result<PathBuf> {
     let config = fork.origin.join("config.toml");
     let old = Experiment::load(&config.to_string_lossy(), &[])?;
     let mut fork = fork.clone();
     fork.experiment = settle(&old, fork.experiment)?;
-    let folder = RunFolder::bare(&place.runs, &fork.experiment.name)?;
+    let folder = RunFolder::bare(&workspace.runs, &fork.experiment.name)?;
     let path = folder.path.clone();
-    match fill(folder, &fork, &old, place, control, listen) {
+    match fill(folder, &fork, &old, workspace, control, listen) {
         Ok(()) => Ok(path),
         Err(e) => {
             // It is no run yet, so nothing is lost with it.
@@ -97,7 +102,7 @@ fn fill(
     mut folder: RunFolder,
     fork: &Fork,
     old: &Experiment,
-    place: &Place,
+    workspace: &Workspace,
     control: &Control,
     listen: &mut dyn FnMut(&Stamped),
 ) -> Result<()> {
@@ -120,25 +125,25 @@ fn fill(
                 progress: 0.0,
             },
         });
-        folder = catch_up(old, place, control, folder, past, listen)?;
+        folder = catch_up(old, workspace, control, folder, past, listen)?;
     }
     let name = std::fs::canonicalize(&fork.origin).unwrap_or_else(|_| fork.origin.clone());
-    folder.origin = Some(Origin {
+    folder.origin = Some(ForkOrigin {
         run: name.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         at: fork.at,
         changes,
     });
-    let facts = Facts {
+    let facts = ManifestUpdate {
         state: "interrupted",
-        ..Facts::default()
+        ..ManifestUpdate::default()
     };
     folder.manifest(&fork.experiment, facts)?;
     write_whole(&folder.path.join("config.toml"), fork.experiment.to_toml()?.as_bytes())
 }
 
 /// Copies the log up to the event.
-fn take_over(folder: &mut RunFolder, fork: &Fork) -> Result<Past> {
-    let (mut past, mut last, mut failed) = (Past::default(), None, None);
+fn take_over(folder: &mut RunFolder, fork: &Fork) -> Result<LogHistory> {
+    let (mut past, mut last, mut failed) = (LogHistory::default(), None, None);
     read(&fork.origin.join("events.jsonl"), &mut |stamped| {
         if stamped.seq > fork.at {
             return false;

@@ -24,7 +24,7 @@ const EACH: Duration = Duration::from_millis(15);
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Job {
+pub enum ModelJob {
     /// Write a model to a file of another program, or of ours. The ending says which; a second runtime checks it.
     Export {
         /// The model.
@@ -60,9 +60,9 @@ pub enum Job {
 
 /// What came of a job.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct JobDone {
+pub struct JobResult {
     /// What was done.
-    pub job: Job,
+    pub job: ModelJob,
     /// In words: what was made, or why it was not.
     pub said: std::result::Result<String, String>,
     /// A model file that was made, to be opened.
@@ -72,25 +72,25 @@ pub struct JobDone {
 }
 
 /// Does a job. Files of ours that it makes lie in `runs/models`.
-pub fn work(job: Job, runs: &Path) -> JobDone {
+pub fn work(job: ModelJob, runs: &Path) -> JobResult {
     let (mut model, mut times) = (None, None);
     let said = match &job {
-        Job::Export { from, densities, to } => export(from, densities, to),
-        Job::Import { .. } => import(&job, runs).map(|(file, words)| {
+        ModelJob::Export { from, densities, to } => export(from, densities, to),
+        ModelJob::Import { .. } => import(&job, runs).map(|(file, words)| {
             model = Some(file);
             words
         }),
-        Job::Cut { from, channels } => cut(from, channels, runs).map(|(file, words)| {
+        ModelJob::Cut { from, channels } => cut(from, channels, runs).map(|(file, words)| {
             model = Some(file);
             words
         }),
-        Job::Time(from) => time(from).map(|found| {
+        ModelJob::Time(from) => time(from).map(|found| {
             let words = format!("Timed {} layers at up to {WIDTHS} widths", found.len());
             times = Some(found.into());
             words
         }),
     };
-    JobDone {
+    JobResult {
         said: said.map_err(|e| format!("{e:#}")),
         job,
         model,
@@ -169,8 +169,8 @@ fn export(from: &ModelRef, densities: &[Density], to: &Path) -> Result<String> {
     ))
 }
 
-fn import(job: &Job, runs: &Path) -> Result<(PathBuf, String)> {
-    let Job::Import {
+fn import(job: &ModelJob, runs: &Path) -> Result<(PathBuf, String)> {
+    let ModelJob::Import {
         file,
         arch,
         input,
@@ -276,7 +276,7 @@ mod tests {
     fn channels_are_cut_into_a_file_of_their_own_and_nothing_is_overwritten() {
         let dir = tempfile::tempdir().expect("temp dir");
         let channels = BTreeMap::from([("conv1".to_owned(), vec![0, 3])]);
-        let job = Job::Cut {
+        let job = ModelJob::Cut {
             from: ModelRef::Bundled,
             channels,
         };
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(filters(&after) + 2, filters(&before));
         assert!(!is_foreign(&path));
         let unknown = work(
-            Job::Cut {
+            ModelJob::Cut {
                 from: ModelRef::Bundled,
                 channels: BTreeMap::from([("conv1".to_owned(), vec![100_000])]),
             },

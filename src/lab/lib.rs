@@ -5,11 +5,11 @@ pub mod command;
 pub mod execute;
 pub mod fork;
 pub mod jobs;
-pub mod room;
+pub mod memory_check;
 pub mod session;
 pub mod store;
 
 pub use command::Command;
-pub use jobs::{Job, JobDone};
+pub use jobs::{JobResult, ModelJob};
 pub use session::Session;
 pub use store::RunStore;

@@ -2,21 +2,21 @@
 //! Knows nothing of windows; it calls `wake` when something arrived.
 
 use crate::command::Command;
-use crate::execute::{Place, begin, branch, panic_text, resume};
+use crate::execute::{Workspace, begin, branch, panic_text, resume};
 use crate::fork::Fork;
 use crate::jobs;
-use crate::jobs::{Job, JobDone};
+use crate::jobs::{JobResult, ModelJob};
 use crate::store::RunStore;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use event::{Stamped, Steer};
 use measure::ModelRef;
 use measure::probe;
-use measure::probe::{Asked, Said};
+use measure::probe::{Request, Response};
 use record::control::Control;
+use record::control_file;
+use record::control_file::ControlRequest;
 use record::experiment::Experiment;
 use record::folder::is_written;
-use record::orders;
-use record::orders::Order;
 use record::replay;
 use record::replay::{replay, replay_to_end};
 use record::state::{RunId, RunState, Status};
@@ -33,7 +33,7 @@ const EVENTS: usize = 65_536;
 /// Called from any thread when the session has something new.
 pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
 
-enum Arrival {
+enum Message {
     Event(RunId, Stamped),
     Replayed(Box<RunState>),
     /// A fork stands ready, with what it took over.
@@ -46,23 +46,23 @@ enum Arrival {
     Left(PathBuf),
     /// Something outside runs did not work.
     Failed(String),
-    Done(Box<JobDone>),
+    Done(Box<JobResult>),
     /// The run could not even begin, or its thread is gone.
     Broken(RunId, String),
 }
 
-struct Worker {
+struct RunThread {
     control: Arc<Control>,
     thread: JoinHandle<()>,
 }
 
 /// Runs, questions and what is known of them. One per program.
 pub struct Session {
-    place: Place,
+    workspace: Workspace,
     wake: Wake,
     store: RunStore,
-    arrivals: (Sender<Arrival>, Receiver<Arrival>),
-    workers: BTreeMap<RunId, Worker>,
+    messages: (Sender<Message>, Receiver<Message>),
+    workers: BTreeMap<RunId, RunThread>,
     /// Run folders that are read and then to be gone on with.
     go_on: Vec<PathBuf>,
     /// Runs that wait to be made out of others.
@@ -71,18 +71,18 @@ pub struct Session {
     looks_back: Option<(RunId, u64)>,
     /// Whether a log is being read for that: one at a time, however fast a slider is drawn.
     reads_past: bool,
-    ask: Sender<Asked>,
-    said: Receiver<Said>,
+    ask: Sender<Request>,
+    said: Receiver<Response>,
 }
 
 impl Session {
-    /// A session that keeps runs in `place`.
+    /// A session that keeps runs in `workspace`.
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub fn new(mut place: Place, wake: Wake) -> anyhow::Result<Self> {
-        place.runs = whole(place.runs);
-        let (ask, asked) = bounded::<Asked>(1024);
+    pub fn new(mut workspace: Workspace, wake: Wake) -> anyhow::Result<Self> {
+        workspace.runs = whole(workspace.runs);
+        let (ask, asked) = bounded::<Request>(1024);
         let (say, said) = bounded(64);
         let ring = wake.clone();
         Builder::new().name("probe".into()).spawn(move || {
@@ -90,15 +90,15 @@ impl Session {
             while let Err(panic) =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| probe::serve(&asked, &say, &*ring)))
             {
-                drop(say.send(Said::Failed(format!("measuring failed: {}", panic_text(&*panic)))));
+                drop(say.send(Response::Failed(format!("measuring failed: {}", panic_text(&*panic)))));
                 ring();
             }
         })?;
         Ok(Self {
-            place,
+            workspace,
             wake,
             store: RunStore::default(),
-            arrivals: bounded(EVENTS),
+            messages: bounded(EVENTS),
             workers: BTreeMap::new(),
             go_on: Vec::new(),
             forks: BTreeMap::new(),
@@ -116,7 +116,7 @@ impl Session {
 
     /// The folder that holds run folders.
     pub fn runs(&self) -> &Path {
-        &self.place.runs
+        &self.workspace.runs
     }
 
     /// Does what a front asks. Never blocks on work.
@@ -130,8 +130,8 @@ impl Session {
         }
         match command {
             Command::Start(experiment) => self.start(*experiment),
-            Command::Pause(id) => self.control(id, Status::Paused, Control::pause, &Order::Pause),
-            Command::Resume(id) => self.control(id, Status::Running, Control::resume, &Order::Resume),
+            Command::Pause(id) => self.control(id, Status::Paused, Control::pause, &ControlRequest::Pause),
+            Command::Resume(id) => self.control(id, Status::Running, Control::resume, &ControlRequest::Resume),
             Command::Stop(id) => self.stop(id),
             Command::Steer(id, steer) => self.steer(id, steer),
             Command::ResumeRun(folder) => self.go_on(whole(folder)),
@@ -139,8 +139,8 @@ impl Session {
             Command::Fork { origin, at, experiment } => self.fork(origin, at, *experiment),
             Command::Travel(to) => self.travel(to),
             Command::Open(from) => self.open(from),
-            Command::Ask(question) => drop(self.ask.try_send(Asked::Ask(question))),
-            Command::Look(picture) => drop(self.ask.try_send(Asked::Look(picture))),
+            Command::Ask(question) => drop(self.ask.try_send(Request::Ask(question))),
+            Command::Look(picture) => drop(self.ask.try_send(Request::Look(picture))),
             Command::Work(job) => self.work(job),
         }
     }
@@ -150,28 +150,28 @@ impl Session {
         let until = Instant::now() + budget;
         while let Ok(said) = self.said.try_recv() {
             match said {
-                Said::Opened(model) => self.store.opened(model),
-                Said::Answered(answer) => self.store.answered(answer),
-                Said::Images(strip) => self.store.strip = Some(strip),
-                Said::Looked(look) => self.store.look = Some(look),
-                Said::Failed(text) => self.store.notice(text),
+                Response::Opened(model) => self.store.opened(model),
+                Response::Answered(answer) => self.store.answered(answer),
+                Response::Images(strip) => self.store.strip = Some(strip),
+                Response::Looked(look) => self.store.look = Some(look),
+                Response::Failed(text) => self.store.notice(text),
             }
         }
-        while let Ok(arrival) = self.arrivals.1.try_recv() {
-            match arrival {
-                Arrival::Event(id, stamped) => self.store.apply(id, &stamped),
-                Arrival::Replayed(run) => self.replayed(*run),
-                Arrival::Branched(run) => {
+        while let Ok(message) = self.messages.1.try_recv() {
+            match message {
+                Message::Event(id, stamped) => self.store.apply(id, &stamped),
+                Message::Replayed(run) => self.replayed(*run),
+                Message::Branched(run) => {
                     if let Some(known) = self.store.runs.iter_mut().find(|r| r.id == run.id) {
                         *known = *run;
                     }
                 }
-                Arrival::Made(id, folder) => {
+                Message::Made(id, folder) => {
                     if let Some(run) = self.store.runs.iter_mut().find(|r| r.id == id) {
                         run.folder = Some(folder);
                     }
                 }
-                Arrival::Past(found, run) => {
+                Message::Past(found, run) => {
                     self.reads_past = false;
                     if self.looks_back.is_some_and(|(id, _)| id == found.0) {
                         run.into_iter().for_each(|run| self.store.look_back(*run));
@@ -180,22 +180,22 @@ impl Session {
                         self.read_past();
                     }
                 }
-                Arrival::Logged(folder, stamped) => {
+                Message::Logged(folder, stamped) => {
                     // Whoever opens a run twice has it read twice.
                     let due = |id: &RunId| self.store.run(*id).is_some_and(|run| run.events == stamped.seq);
                     if let Some(id) = self.elsewhere(&folder).filter(due) {
                         self.store.apply(id, &stamped);
                     }
                 }
-                Arrival::Left(folder) => {
+                Message::Left(folder) => {
                     let live = |id: &RunId| self.store.run(*id).is_some_and(RunState::is_live);
                     if let Some(id) = self.elsewhere(&folder).filter(live) {
                         self.mark(id, Status::Interrupted);
                     }
                 }
-                Arrival::Failed(text) => self.store.notice(text),
-                Arrival::Done(done) => self.store.done(*done),
-                Arrival::Broken(id, text) => {
+                Message::Failed(text) => self.store.notice(text),
+                Message::Done(done) => self.store.done(*done),
+                Message::Broken(id, text) => {
                     self.mark(id, Status::Ended);
                     self.store.notice(text);
                 }
@@ -215,33 +215,33 @@ impl Session {
             status: Status::Running,
             ..RunState::new(id, Arc::new(experiment))
         });
-        let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
+        let (send, wake) = (self.messages.0.clone(), self.wake.clone());
         move |stamped| {
-            drop(send.send(Arrival::Event(id, stamped)));
+            drop(send.send(Message::Event(id, stamped)));
             wake();
         }
     }
 
     fn open(&mut self, from: ModelRef) {
-        if self.ask.try_send(Asked::Open(from)).is_err() {
+        if self.ask.try_send(Request::Open(from)).is_err() {
             self.store
                 .notice("the measuring thread is busy; the model was not opened".into());
         }
     }
 
     /// Does a job on a thread of its own. A panic is said like any other failure.
-    fn work(&mut self, job: Job) {
-        let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
-        let (runs, doing) = (self.place.runs.clone(), job.clone());
+    fn work(&mut self, job: ModelJob) {
+        let (send, wake) = (self.messages.0.clone(), self.wake.clone());
+        let (runs, doing) = (self.workspace.runs.clone(), job.clone());
         let work = move || {
             let tried = std::panic::catch_unwind(|| jobs::work(doing.clone(), &runs));
-            let done = tried.unwrap_or_else(|panic| JobDone {
+            let done = tried.unwrap_or_else(|panic| JobResult {
                 job: doing,
                 said: Err(format!("it could not be done: {}", panic_text(&*panic))),
                 model: None,
                 times: None,
             });
-            drop(send.send(Arrival::Done(Box::new(done))));
+            drop(send.send(Message::Done(Box::new(done))));
             wake();
         };
         match Builder::new().name("job".into()).spawn(work) {
@@ -252,28 +252,28 @@ impl Session {
 
     /// Reads a run folder on a thread of its own: logs can be long.
     fn open_run(&mut self, folder: PathBuf) {
-        let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
+        let (send, wake) = (self.messages.0.clone(), self.wake.clone());
         let read = move || {
             let written = is_written(&folder);
             let (mut run, read) = match replay_to_end(RunId(0), &folder) {
                 Ok(read) => read,
                 Err(e) => {
-                    drop(send.send(Arrival::Failed(format!("{e:#}"))));
+                    drop(send.send(Message::Failed(format!("{e:#}"))));
                     return wake();
                 }
             };
             if written && run.status == Status::Interrupted {
                 run.status = Status::Running;
             }
-            drop(send.send(Arrival::Replayed(Box::new(run))));
+            drop(send.send(Message::Replayed(Box::new(run))));
             wake();
             if written {
                 tail(&folder, read, &mut |stamped| {
-                    let sent = send.send(Arrival::Logged(folder.clone(), stamped)).is_ok();
+                    let sent = send.send(Message::Logged(folder.clone(), stamped)).is_ok();
                     wake();
                     sent
                 });
-                drop(send.send(Arrival::Left(folder)));
+                drop(send.send(Message::Left(folder)));
                 wake();
             }
         };
@@ -313,15 +313,15 @@ impl Session {
         let live = self.store.run(id).is_some_and(RunState::is_live);
         match self.workers.get(&id).filter(|_| live) {
             Some(worker) => worker.control.steer(steer),
-            None => self.order(id, &Order::Steer(steer)),
+            None => self.order(id, &ControlRequest::Steer(steer)),
         }
     }
 
     /// Leaves an order for a run that another process works on.
-    fn order(&mut self, id: RunId, order: &Order) {
+    fn order(&mut self, id: RunId, order: &ControlRequest) {
         let live = self.store.run(id).filter(|run| run.is_live());
         let sent = match live.and_then(|run| run.folder.clone()) {
-            Some(folder) => orders::send(&folder, order),
+            Some(folder) => control_file::send(&folder, order),
             None => Err(anyhow::anyhow!("only a run that works can be commanded")),
         };
         if let Err(e) = sent {
@@ -381,16 +381,16 @@ impl Session {
                 .store
                 .notice("a run without a folder has no past to look at".into());
         };
-        let (send, wake) = (self.arrivals.0.clone(), self.wake.clone());
+        let (send, wake) = (self.messages.0.clone(), self.wake.clone());
         let read = move || {
             let run = match replay::at(id, &folder, seq) {
                 Ok(run) => Some(Box::new(run)),
                 Err(e) => {
-                    drop(send.send(Arrival::Failed(format!("{e:#}"))));
+                    drop(send.send(Message::Failed(format!("{e:#}"))));
                     None
                 }
             };
-            drop(send.send(Arrival::Past((id, seq), run)));
+            drop(send.send(Message::Past((id, seq), run)));
             wake();
         };
         match Builder::new().name("look back".into()).spawn(read) {
@@ -413,36 +413,36 @@ impl Session {
         let (id, experiment, folder) = (run.id, run.experiment.clone(), run.folder.clone());
         let fork = self.forks.remove(&id);
         let control = Arc::new(Control::default());
-        let (place, send, wake, held) = (
-            self.place.clone(),
-            self.arrivals.0.clone(),
+        let (workspace, send, wake, held) = (
+            self.workspace.clone(),
+            self.messages.0.clone(),
             self.wake.clone(),
             control.clone(),
         );
         let work = move || {
             let mut listen = |stamped: &Stamped| {
-                drop(send.send(Arrival::Event(id, stamped.clone())));
+                drop(send.send(Message::Event(id, stamped.clone())));
                 wake();
             };
             let done = match (&fork, &folder) {
-                (Some(fork), _) => branch(fork, &place, &held, &mut listen, &mut |run| {
+                (Some(fork), _) => branch(fork, &workspace, &held, &mut listen, &mut |run| {
                     if let Ok(mut state) = replay(id, run) {
                         state.status = Status::Running;
-                        drop(send.send(Arrival::Branched(Box::new(state))));
+                        drop(send.send(Message::Branched(Box::new(state))));
                     }
                 }),
-                (None, Some(folder)) => resume(folder, &place, &held, &mut listen),
-                (None, None) => begin(&experiment, &place, &held, &mut listen, &mut |run| {
-                    drop(send.send(Arrival::Made(id, run.to_path_buf())));
+                (None, Some(folder)) => resume(folder, &workspace, &held, &mut listen),
+                (None, None) => begin(&experiment, &workspace, &held, &mut listen, &mut |run| {
+                    drop(send.send(Message::Made(id, run.to_path_buf())));
                 }),
             };
             if let Err(e) = done {
-                drop(send.send(Arrival::Broken(id, format!("{e:#}"))));
+                drop(send.send(Message::Broken(id, format!("{e:#}"))));
                 wake();
             }
         };
         match Builder::new().name(format!("run {}", id.0)).spawn(work) {
-            Ok(thread) => drop(self.workers.insert(id, Worker { control, thread })),
+            Ok(thread) => drop(self.workers.insert(id, RunThread { control, thread })),
             Err(e) => {
                 self.mark(id, Status::Ended);
                 self.store.notice(format!("cannot start a run: {e}"));
@@ -450,7 +450,7 @@ impl Session {
         }
     }
 
-    fn control(&mut self, id: RunId, status: Status, act: fn(&Control), order: &Order) {
+    fn control(&mut self, id: RunId, status: Status, act: fn(&Control), order: &ControlRequest) {
         let movable = self
             .store
             .run(id)
@@ -468,7 +468,9 @@ impl Session {
     fn stop(&mut self, id: RunId) {
         match self.store.run(id).map(|r| r.status) {
             Some(Status::Queued) => self.mark(id, Status::Ended),
-            Some(Status::Running | Status::Paused) => self.control(id, Status::Stopping, Control::stop, &Order::Stop),
+            Some(Status::Running | Status::Paused) => {
+                self.control(id, Status::Stopping, Control::stop, &ControlRequest::Stop)
+            }
             _ => {}
         }
     }
@@ -493,7 +495,7 @@ impl Drop for Session {
         }
         while self.workers.values().any(|w| !w.thread.is_finished()) {
             // Workers may wait for room in the channel.
-            drop(self.arrivals.1.recv_timeout(Duration::from_millis(20)));
+            drop(self.messages.1.recv_timeout(Duration::from_millis(20)));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! All that is known of runs and of the open model: the fold of what was said. No clock, no files, no egui.
 
-use crate::jobs::{Job, JobDone};
+use crate::jobs::{JobResult, ModelJob};
 use event::Stamped;
 use infer::LayerTimes;
 use measure::ModelRef;
-use measure::pictures::{Look, Strip};
+use measure::images::{ImageDetail, Thumbnails};
 use measure::probe::{Answer, OpenModel};
 use record::state::{RunId, RunState, Status};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// An answer over all images, kept beside others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Measured {
+pub struct MeasuredModel {
     /// The model it is about.
     pub model: Arc<OpenModel>,
     /// What was measured.
@@ -33,21 +33,21 @@ pub struct RunStore {
     pub answer: Option<Answer>,
     /// Thumbnails of its validation images, once they are read.
     #[serde(skip)]
-    pub strip: Option<Arc<Strip>>,
+    pub strip: Option<Arc<Thumbnails>>,
     /// The image that was looked at last.
-    pub look: Option<Look>,
+    pub look: Option<ImageDetail>,
     /// What was measured to the end in this session, of whichever model; at most [`RunStore::MEASURED`], oldest first.
-    pub measured: Vec<Measured>,
+    pub measured: Vec<MeasuredModel>,
     /// What went wrong outside runs, oldest first; at most [`RunStore::NOTICES`].
     pub notices: Vec<String>,
     /// All notices ever, so that a front can tell which are new.
     pub notices_total: u64,
     /// Jobs that are being done.
     #[serde(skip)]
-    pub working: Vec<Job>,
+    pub working: Vec<ModelJob>,
     /// Jobs that are over, oldest first.
     #[serde(skip)]
-    pub done: Vec<JobDone>,
+    pub done: Vec<JobResult>,
 }
 
 impl RunStore {
@@ -125,13 +125,13 @@ impl RunStore {
                 classes: Arc::default(),
                 ..answer.clone()
             };
-            self.measured.push(Measured { model, answer });
+            self.measured.push(MeasuredModel { model, answer });
         }
         self.answer = Some(answer);
     }
 
     /// A job is over.
-    pub fn done(&mut self, done: JobDone) {
+    pub fn done(&mut self, done: JobResult) {
         if let Some(at) = self.working.iter().position(|j| *j == done.job) {
             self.working.remove(at);
         }
@@ -140,7 +140,7 @@ impl RunStore {
 
     /// The newest times of a model's layers.
     pub fn times(&self, of: &ModelRef) -> Option<&Arc<[LayerTimes]>> {
-        let mine = self.done.iter().rev().filter(|d| d.job == Job::Time(of.clone()));
+        let mine = self.done.iter().rev().filter(|d| d.job == ModelJob::Time(of.clone()));
         mine.filter_map(|d| d.times.as_ref()).next()
     }
 

@@ -1,7 +1,7 @@
 //! Measures an open model while somebody drags a slider: accuracy, time, channels used, one image looked at closely.
 //! Knows nothing of runs that train.
 
-pub mod pictures;
+pub mod images;
 pub mod probe;
 mod question;
 

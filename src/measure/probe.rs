@@ -2,8 +2,8 @@
 //! a first answer comes at once and is refined until all validation images were measured.
 //! Knows nothing of training.
 
-use crate::pictures;
-use crate::pictures::{ClassSums, ClassUse, Look, Picture, Seen, Strip};
+use crate::images;
+use crate::images::{ClassActivity, ClassSums, ImageDetail, ImageRef, Prediction, Thumbnails};
 use crate::{ModelRef, Question};
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, Sender};
@@ -84,36 +84,36 @@ pub struct Answer {
     /// Time for one image with every channel running; only with the last answer to a question.
     pub dense_latency: Option<Latency>,
     /// Every image, in order; only with the last answer to a question.
-    pub seen: Arc<[Seen]>,
+    pub seen: Arc<[Prediction]>,
     /// How each class uses the channels; only with the last answer to a question.
-    pub classes: Arc<[ClassUse]>,
+    pub classes: Arc<[ClassActivity]>,
 }
 
 /// What the probe says.
-pub enum Said {
+pub enum Response {
     /// A model was opened.
     Opened(Arc<OpenModel>),
     /// Its validation images were read.
-    Images(Arc<Strip>),
+    Images(Arc<Thumbnails>),
     /// A question was answered, better than before.
     Answered(Answer),
     /// An image was looked at.
-    Looked(Look),
+    Looked(ImageDetail),
     /// It did not work; one line.
     Failed(String),
 }
 
 /// What the probe is asked.
-pub enum Asked {
+pub enum Request {
     /// Open this.
     Open(ModelRef),
     /// Measure this.
     Ask(Question),
     /// Look at this.
-    Look(Picture),
+    Look(ImageRef),
 }
 
-struct Subject {
+struct ProbeState {
     engine: Engine,
     images: Images,
     indices: Vec<u32>,
@@ -122,35 +122,35 @@ struct Subject {
     classes: usize,
     question: Question,
     /// An image to be looked at as soon as there is a moment.
-    wants: Option<Picture>,
+    wants: Option<ImageRef>,
     /// What the model says of each image with every channel running, as far as that was measured, and how long one takes.
     dense: Vec<u16>,
     dense_latency: Option<Latency>,
 }
 
 struct Say<'a> {
-    said: &'a Sender<Said>,
+    said: &'a Sender<Response>,
     wake: &'a dyn Fn(),
 }
 
 impl Say<'_> {
-    fn say(&self, said: Said) {
+    fn say(&self, said: Response) {
         drop(self.said.send(said));
         (self.wake)();
     }
 }
 
 /// The probe's thread: serves requests until their channel closes.
-pub fn serve(asked: &Receiver<Asked>, said: &Sender<Said>, wake: &dyn Fn()) {
+pub fn serve(asked: &Receiver<Request>, said: &Sender<Response>, wake: &dyn Fn()) {
     let say = Say { said, wake };
-    let mut subject: Option<Subject> = None;
+    let mut state: Option<ProbeState> = None;
     let mut next = asked.recv().ok();
     while let Some(request) = next.take() {
-        let result = match (request, &mut subject) {
-            (Asked::Open(from), _) => open(from, &mut subject, &say).map(|()| None),
-            (Asked::Ask(question), Some(subject)) => answer(subject, question, asked, &say),
-            (Asked::Look(picture), Some(subject)) => look(subject, picture).map(|look| {
-                say.say(Said::Looked(look));
+        let result = match (request, &mut state) {
+            (Request::Open(from), _) => open(from, &mut state, &say).map(|()| None),
+            (Request::Ask(question), Some(state)) => answer(state, question, asked, &say),
+            (Request::Look(picture), Some(state)) => look(state, picture).map(|look| {
+                say.say(Response::Looked(look));
                 None
             }),
             (_, None) => Ok(None),
@@ -158,7 +158,7 @@ pub fn serve(asked: &Receiver<Asked>, said: &Sender<Said>, wake: &dyn Fn()) {
         next = match result {
             Ok(newer) => newer,
             Err(e) => {
-                say.say(Said::Failed(format!("{e:#}")));
+                say.say(Response::Failed(format!("{e:#}")));
                 None
             }
         };
@@ -166,9 +166,9 @@ pub fn serve(asked: &Receiver<Asked>, said: &Sender<Said>, wake: &dyn Fn()) {
             next = asked.recv().ok();
         }
         // Of several waiting questions only the newest matters. A look waits for the question before it.
-        while let (Some(Asked::Ask(_)), Ok(newer)) = (&next, asked.try_recv()) {
-            match (newer, &mut subject) {
-                (Asked::Look(picture), Some(subject)) => subject.wants = Some(picture),
+        while let (Some(Request::Ask(_)), Ok(newer)) = (&next, asked.try_recv()) {
+            match (newer, &mut state) {
+                (Request::Look(picture), Some(state)) => state.wants = Some(picture),
                 (newer, _) => next = Some(newer),
             }
         }
@@ -179,7 +179,7 @@ pub fn serve(asked: &Receiver<Asked>, said: &Sender<Said>, wake: &dyn Fn()) {
 pub const BUNDLED: &[u8] = include_bytes!("../../assets/models/fbs-fashion.safetensors");
 
 /// A file that cannot be read leaves the open model as it was.
-fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> {
+fn open(from: ModelRef, state: &mut Option<ProbeState>, say: &Say) -> Result<()> {
     let (checkpoint, name) = match &from {
         ModelRef::Bundled => (
             Checkpoint::from_bytes(BUNDLED).context("the bundled model")?,
@@ -193,10 +193,10 @@ fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> 
     };
     let masks = Arc::new(checkpoint.masks.clone());
     let dense = cost::total(checkpoint.spec(), &masks, &Fractions::dense(checkpoint.spec()))?;
-    *subject = None;
+    *state = None;
     let recipe = recipe(&checkpoint.header);
     // What the file says of itself is shown at once; images take a moment.
-    say.say(Said::Opened(Arc::new(OpenModel {
+    say.say(Response::Opened(Arc::new(OpenModel {
         name,
         from,
         header: checkpoint.header.clone(),
@@ -218,9 +218,9 @@ fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> 
             ..Options::default()
         },
     )?;
-    say.say(Said::Images(Arc::new(Strip::of(&images, &indices))));
+    say.say(Response::Images(Arc::new(Thumbnails::of(&images, &indices))));
     let gates = checkpoint.spec().gates().len();
-    *subject = Some(Subject {
+    *state = Some(ProbeState {
         engine,
         images,
         indices,
@@ -236,58 +236,58 @@ fn open(from: ModelRef, subject: &mut Option<Subject>, say: &Say) -> Result<()> 
 }
 
 /// Answers, better and better, until all images were measured or a newer request arrives (which is returned).
-fn answer(subject: &mut Subject, question: Question, asked: &Receiver<Asked>, say: &Say) -> Result<Option<Asked>> {
-    let gates = subject.engine.spec().gates().len();
+fn answer(state: &mut ProbeState, question: Question, asked: &Receiver<Request>, say: &Say) -> Result<Option<Request>> {
+    let gates = state.engine.spec().gates().len();
     anyhow::ensure!(
         question.densities.len() == gates,
         "a question with {} densities for {gates} gates",
         question.densities.len()
     );
-    subject.question = question;
-    subject.engine.set_densities(&subject.question.densities);
-    let mut latency = subject.time(LATENCY[0]);
-    let mut tally = Tally::new(subject.engine.spec());
+    state.question = question;
+    state.engine.set_densities(&state.question.densities);
+    let mut latency = state.time(LATENCY[0]);
+    let mut tally = Tally::new(state.engine.spec());
     let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
     let mut pixels = Vec::new();
     let mut due = Instant::now() + FIRST;
-    let n = subject.indices.len();
+    let n = state.indices.len();
     for start in (0..n).step_by(BATCH) {
-        if let Some(newer) = subject.interrupted(asked, say)? {
+        if let Some(newer) = state.interrupted(asked, say)? {
             return Ok(Some(newer));
         }
-        let chunk = &subject.indices[start..(start + BATCH).min(n)];
-        let labels: Vec<u16> = chunk.iter().map(|&i| subject.images.labels[i as usize]).collect();
-        batch::fill(&subject.images, chunk, None, &subject.normalization, &mut pixels);
-        let run = subject.engine.run(&pixels).clone();
+        let chunk = &state.indices[start..(start + BATCH).min(n)];
+        let labels: Vec<u16> = chunk.iter().map(|&i| state.images.labels[i as usize]).collect();
+        batch::fill(&state.images, chunk, None, &state.normalization, &mut pixels);
+        let run = state.engine.run(&pixels).clone();
         tally.add(&run, labels.iter().copied());
-        classes.add(&run, &labels, subject.classes);
-        pictures::seen(&run, &labels, subject.engine.spec(), &subject.masks, &mut seen);
+        classes.add(&run, &labels, state.classes);
+        images::seen(&run, &labels, state.engine.spec(), &state.masks, &mut seen);
         if Instant::now() >= due {
-            say.say(Said::Answered(subject.summary(&tally, latency)?));
+            say.say(Response::Answered(state.summary(&tally, latency)?));
             due = Instant::now() + REFINE;
         }
     }
-    latency = subject.time(LATENCY[1]);
-    let mut whole = subject.summary(&tally, latency)?;
+    latency = state.time(LATENCY[1]);
+    let mut whole = state.summary(&tally, latency)?;
     whole.classes = classes.means().into();
-    whole.dense_latency = subject.dense_latency;
-    subject.put_dense(&mut seen);
+    whole.dense_latency = state.dense_latency;
+    state.put_dense(&mut seen);
     whole.seen = seen.clone().into();
-    say.say(Said::Answered(whole.clone()));
+    say.say(Response::Answered(whole.clone()));
     // What every channel running would say is measured once, when nobody waits for anything else.
-    if subject.dense.len() < n {
-        if let Some(newer) = subject.measure_dense(asked, say)? {
+    if state.dense.len() < n {
+        if let Some(newer) = state.measure_dense(asked, say)? {
             return Ok(Some(newer));
         }
-        whole.dense_latency = subject.dense_latency;
-        subject.put_dense(&mut seen);
+        whole.dense_latency = state.dense_latency;
+        state.put_dense(&mut seen);
         whole.seen = seen.into();
-        say.say(Said::Answered(whole));
+        say.say(Response::Answered(whole));
     }
     Ok(None)
 }
 
-impl Subject {
+impl ProbeState {
     /// Time for one image at the engine's densities.
     fn time(&mut self, budget: Duration) -> Latency {
         let mut pixels = Vec::new();
@@ -296,29 +296,29 @@ impl Subject {
     }
 
     /// A newer request; images that are to be looked at are looked at in passing.
-    fn interrupted(&mut self, asked: &Receiver<Asked>, say: &Say) -> Result<Option<Asked>> {
+    fn interrupted(&mut self, asked: &Receiver<Request>, say: &Say) -> Result<Option<Request>> {
         match asked.try_recv() {
-            Ok(Asked::Look(picture)) => self.wants = Some(picture),
+            Ok(Request::Look(picture)) => self.wants = Some(picture),
             Ok(newer) => return Ok(Some(newer)),
             Err(_) => {}
         }
         if let Some(picture) = self.wants.take() {
             match look(self, picture) {
-                Ok(look) => say.say(Said::Looked(look)),
-                Err(e) => say.say(Said::Failed(format!("{e:#}"))),
+                Ok(look) => say.say(Response::Looked(look)),
+                Err(e) => say.say(Response::Failed(format!("{e:#}"))),
             }
         }
         Ok(None)
     }
 
-    fn put_dense(&self, seen: &mut [Seen]) {
+    fn put_dense(&self, seen: &mut [Prediction]) {
         for (one, &dense) in seen.iter_mut().zip(&self.dense) {
             one.dense = Some(dense);
         }
     }
 
     /// Goes on with what every channel running says, where it was left.
-    fn measure_dense(&mut self, asked: &Receiver<Asked>, say: &Say) -> Result<Option<Asked>> {
+    fn measure_dense(&mut self, asked: &Receiver<Request>, say: &Say) -> Result<Option<Request>> {
         let gates = self.engine.spec().gates().len();
         let full = vec![Density::FULL; gates];
         let mut pixels = Vec::new();
@@ -375,44 +375,44 @@ impl Subject {
 }
 
 /// One image at the newest question's densities, and with every channel running.
-fn look(subject: &mut Subject, picture: Picture) -> Result<Look> {
+fn look(state: &mut ProbeState, picture: ImageRef) -> Result<ImageDetail> {
     let (bytes, label) = match &picture {
-        Picture::Valid(i) => {
-            let &index = subject
+        ImageRef::Valid(i) => {
+            let &index = state
                 .indices
                 .get(*i)
-                .with_context(|| format!("no validation image {i}, there are {}", subject.indices.len()))?;
-            let label = subject.images.labels[index as usize];
-            (subject.images.image(index).to_vec(), Some(label))
+                .with_context(|| format!("no validation image {i}, there are {}", state.indices.len()))?;
+            let label = state.images.labels[index as usize];
+            (state.images.image(index).to_vec(), Some(label))
         }
-        Picture::File(path) => (data::picture(path, subject.images.shape)?, None),
+        ImageRef::File(path) => (data::picture(path, state.images.shape)?, None),
     };
     let one = Images {
-        shape: subject.images.shape,
+        shape: state.images.shape,
         pixels: bytes,
         labels: vec![label.unwrap_or(0)],
     };
     let mut pixels = Vec::new();
-    batch::fill(&one, &[0], None, &subject.normalization, &mut pixels);
-    let gates = subject.engine.spec().gates().len();
-    subject.engine.set_densities(&vec![Density::FULL; gates]);
-    let dense = pictures::softmax(&subject.engine.run(&pixels).logits);
-    subject.engine.set_densities(&subject.question.densities);
-    let run = subject.engine.run(&pixels).clone();
+    batch::fill(&one, &[0], None, &state.normalization, &mut pixels);
+    let gates = state.engine.spec().gates().len();
+    state.engine.set_densities(&vec![Density::FULL; gates]);
+    let dense = images::softmax(&state.engine.run(&pixels).logits);
+    state.engine.set_densities(&state.question.densities);
+    let run = state.engine.run(&pixels).clone();
     let active = run.gates.iter().map(|g| {
         let mut on = vec![false; g.active.channels];
         g.active.image(0).iter().for_each(|&c| on[c as usize] = true);
         on
     });
-    Ok(Look {
+    Ok(ImageDetail {
         picture,
         label,
-        image: Arc::new(pictures::thumb(&one, one.image(0))),
-        gated: pictures::softmax(&run.logits),
+        image: Arc::new(images::thumb(&one, one.image(0))),
+        gated: images::softmax(&run.logits),
         dense,
         saliency: run.gates.iter().map(|g| g.saliency.clone()).collect(),
         active: active.collect(),
-        macs: pictures::macs_of(&run, 0, subject.engine.spec(), &subject.masks),
+        macs: images::macs_of(&run, 0, state.engine.spec(), &state.masks),
     })
 }
 

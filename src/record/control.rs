@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Wish {
+enum Requested {
     #[default]
     Go,
     Hold,
@@ -16,7 +16,7 @@ enum Wish {
 /// One worker's switch. Shared between the worker and whoever commands it.
 #[derive(Debug, Default)]
 pub struct Control {
-    wish: Mutex<Wish>,
+    wish: Mutex<Requested>,
     changed: Condvar,
     steers: Mutex<Vec<Steer>>,
     /// True once a stop was asked for: for work that cannot wait at a check.
@@ -24,10 +24,10 @@ pub struct Control {
 }
 
 impl Control {
-    fn set(&self, wish: Wish) {
+    fn set(&self, wish: Requested) {
         let mut now = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
         // A stop is final.
-        if *now != Wish::Stop {
+        if *now != Requested::Stop {
             *now = wish;
         }
         self.changed.notify_all();
@@ -35,18 +35,18 @@ impl Control {
 
     /// Hold at the next check.
     pub fn pause(&self) {
-        self.set(Wish::Hold);
+        self.set(Requested::Hold);
     }
 
     /// Go on.
     pub fn resume(&self) {
-        self.set(Wish::Go);
+        self.set(Requested::Go);
     }
 
     /// End at the next check, held or not.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        self.set(Wish::Stop);
+        self.set(Requested::Stop);
     }
 
     /// Asks something of the search.
@@ -67,9 +67,9 @@ impl Control {
         let mut wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match *wish {
-                Wish::Go => return Ok(()),
-                Wish::Stop => return Err(Cancelled),
-                Wish::Hold => wish = self.changed.wait(wish).unwrap_or_else(PoisonError::into_inner),
+                Requested::Go => return Ok(()),
+                Requested::Stop => return Err(Cancelled),
+                Requested::Hold => wish = self.changed.wait(wish).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }

@@ -19,7 +19,7 @@ pub struct RunFolder {
     /// Where it is.
     pub path: PathBuf,
     /// The run it is a fork of.
-    pub origin: Option<Origin>,
+    pub origin: Option<ForkOrigin>,
     /// Of the images it began with, as its manifest has it.
     pub data_checksum: Option<String>,
     pub(crate) events: Log,
@@ -28,7 +28,7 @@ pub struct RunFolder {
 
 /// What a fork began with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct ForkOrigin {
     /// The other run's folder name.
     pub run: String,
     /// The other run's event up to which its log was taken over.
@@ -39,7 +39,7 @@ pub struct Origin {
 
 /// What a manifest says besides what the program knows by itself.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Facts<'a> {
+pub struct ManifestUpdate<'a> {
     /// `running`, `interrupted`, `finished` or `failed`.
     pub state: &'a str,
     /// The device it works on.
@@ -58,9 +58,9 @@ impl RunFolder {
         write_whole(&folder.path.join("config.toml"), experiment.to_toml()?.as_bytes())?;
         folder.manifest(
             experiment,
-            Facts {
+            ManifestUpdate {
                 state: "running",
-                ..Facts::default()
+                ..ManifestUpdate::default()
             },
         )?;
         Ok(folder)
@@ -106,7 +106,7 @@ impl RunFolder {
         let mut logged = None;
         let mut look = |stamped: Stamped| {
             if let Event::Forked { from, at, changes, .. } = &stamped.event {
-                logged = Some(Origin {
+                logged = Some(ForkOrigin {
                     run: from.clone(),
                     at: *at,
                     changes: changes.clone(),
@@ -139,9 +139,9 @@ impl RunFolder {
         };
         folder.manifest(
             &experiment,
-            Facts {
+            ManifestUpdate {
                 state: "running",
-                ..Facts::default()
+                ..ManifestUpdate::default()
             },
         )?;
         Ok((folder, experiment, mended))
@@ -151,7 +151,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// The folder cannot be written to.
-    pub fn manifest(&self, experiment: &Experiment, facts: Facts) -> Result<()> {
+    pub fn manifest(&self, experiment: &Experiment, facts: ManifestUpdate) -> Result<()> {
         let path = self.path.join("manifest.json");
         let before: Value =
             std::fs::read(&path).map_or(Value::Null, |b| serde_json::from_slice(&b).unwrap_or_default());

@@ -1,15 +1,15 @@
 //! What is written of a run and read back: its experiment, folder, log of events, checkpoints, and the state they fold into.
 //! Knows nothing of threads that train, or of windows.
 
+pub mod checkpoints;
 pub mod control;
+pub mod control_file;
+pub mod event_log;
 pub mod experiment;
 pub mod folder;
 pub mod log;
-pub mod orders;
-pub mod outlet;
 pub mod replay;
 pub mod searches;
-pub mod shelf;
 pub mod state;
 pub mod sweep;
 pub mod tail;

@@ -20,19 +20,19 @@ const CHUNK: usize = 8 << 20;
 /// The file cannot be read; a line that is no event.
 pub fn read(file: &Path, see: &mut dyn FnMut(Stamped) -> bool) -> Result<u64> {
     std::thread::scope(|scope| {
-        // One piece is read while the one before it is seen.
+        // One chunk is read while the one before it is seen.
         let (send, got) = bounded(1);
         let parse = || {
             // Nobody listens once enough was seen.
-            if let Err(e) = pieces(file, &mut |piece| send.send(Ok(piece)).is_ok()) {
+            if let Err(e) = chunks_of(file, &mut |chunk| send.send(Ok(chunk)).is_ok()) {
                 drop(send.send(Err(e)));
             }
             drop(send);
         };
         Builder::new().name("read log".into()).spawn_scoped(scope, parse)?;
         let mut whole = 0;
-        for piece in got {
-            let Piece { events, bytes } = piece?;
+        for chunk in got {
+            let Chunk { events, bytes } = chunk?;
             for event in events.into_iter().flatten() {
                 if !see(event.into()) {
                     return Ok(whole);
@@ -45,14 +45,14 @@ pub fn read(file: &Path, see: &mut dyn FnMut(Stamped) -> bool) -> Result<u64> {
 }
 
 /// Some whole lines of a log.
-struct Piece {
+struct Chunk {
     /// Their events, in order, by the thread that parsed them.
-    events: Vec<Vec<Parsed>>,
+    events: Vec<Vec<ParsedEvent>>,
     bytes: u64,
 }
 
-/// Parses a log piece by piece until `take` gives false.
-fn pieces(file: &Path, take: &mut dyn FnMut(Piece) -> bool) -> Result<()> {
+/// Parses a log chunk by chunk until `take` gives false.
+fn chunks_of(file: &Path, take: &mut dyn FnMut(Chunk) -> bool) -> Result<()> {
     let cannot = || format!("cannot read {}", file.display());
     let mut source = File::open(file).with_context(cannot)?;
     let (mut rest, mut lines) = (Vec::new(), 0);
@@ -71,7 +71,7 @@ fn pieces(file: &Path, take: &mut dyn FnMut(Piece) -> bool) -> Result<()> {
             continue;
         };
         let parts = split(&rest[..end], rayon::current_num_threads());
-        let parsed: Vec<Result<Vec<Parsed>, usize>> = parts.into_par_iter().map(parse_all).collect();
+        let parsed: Vec<Result<Vec<ParsedEvent>, usize>> = parts.into_par_iter().map(parse_all).collect();
         let mut events = Vec::with_capacity(parsed.len());
         for part in parsed {
             match part {
@@ -83,7 +83,7 @@ fn pieces(file: &Path, take: &mut dyn FnMut(Piece) -> bool) -> Result<()> {
             }
         }
         let bytes = end as u64;
-        if !take(Piece { events, bytes }) {
+        if !take(Chunk { events, bytes }) {
             return Ok(());
         }
         rest.drain(..end);
@@ -122,7 +122,7 @@ fn split(mut lines: &[u8], parts: usize) -> Vec<&[u8]> {
     out
 }
 
-enum Parsed {
+enum ParsedEvent {
     Step {
         seq: u64,
         at: f64,
@@ -134,10 +134,10 @@ enum Parsed {
     Other(Box<Stamped>),
 }
 
-impl From<Parsed> for Stamped {
-    fn from(parsed: Parsed) -> Self {
+impl From<ParsedEvent> for Stamped {
+    fn from(parsed: ParsedEvent) -> Self {
         match parsed {
-            Parsed::Step {
+            ParsedEvent::Step {
                 seq,
                 at,
                 step,
@@ -149,16 +149,20 @@ impl From<Parsed> for Stamped {
                 at,
                 event: Event::Step { step, loss, top1, lr },
             },
-            Parsed::Other(stamped) => *stamped,
+            ParsedEvent::Other(stamped) => *stamped,
         }
     }
 }
 
 /// The events of whole lines; an error is how many lines before the broken one were good.
-fn parse_all(lines: &[u8]) -> Result<Vec<Parsed>, usize> {
+fn parse_all(lines: &[u8]) -> Result<Vec<ParsedEvent>, usize> {
     let mut out = Vec::with_capacity(lines.len() / 96);
     for line in lines.split_inclusive(|b| *b == b'\n') {
-        let parsed = step(line).or_else(|| serde_json::from_slice(line).ok().map(|s| Parsed::Other(Box::new(s))));
+        let parsed = step(line).or_else(|| {
+            serde_json::from_slice(line)
+                .ok()
+                .map(|s| ParsedEvent::Other(Box::new(s)))
+        });
         out.push(parsed.ok_or(out.len())?);
     }
     Ok(out)
@@ -170,7 +174,7 @@ pub fn parse(line: &[u8]) -> Option<Stamped> {
 }
 
 /// A training step as [`crate::folder::RunFolder::append`] writes it: ten times as fast as reading any JSON. None for whatever else.
-fn step(line: &[u8]) -> Option<Parsed> {
+fn step(line: &[u8]) -> Option<ParsedEvent> {
     let (seq, rest) = number(line.strip_prefix(b"{\"seq\":")?)?;
     let (at, rest) = number(rest.strip_prefix(b",\"at\":")?)?;
     let (step, rest) = number(rest.strip_prefix(b",\"event\":\"step\",\"step\":")?)?;
@@ -179,7 +183,7 @@ fn step(line: &[u8]) -> Option<Parsed> {
     let (lr, rest) = number::<f64>(rest.strip_prefix(b",\"lr\":")?)?;
     // As the JSON reader does: first the nearest float64.
     let [loss, top1, lr] = [loss as f32, top1 as f32, lr as f32];
-    (rest == b"}\n").then_some(Parsed::Step {
+    (rest == b"}\n").then_some(ParsedEvent::Step {
         seq,
         at,
         step,

@@ -94,14 +94,14 @@ pub fn list(runs: &Path) -> Result<Vec<PathBuf>> {
 
 /// A run folder of which only the name and the state were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Earlier {
+pub struct RunSummary {
     /// Where it is.
     pub folder: PathBuf,
     /// As its manifest says; `interrupted` if it says running and nobody writes.
     pub state: String,
 }
 
-impl Earlier {
+impl RunSummary {
     /// The folder's name.
     pub fn name(&self) -> String {
         let name = self.folder.file_name();
@@ -115,7 +115,7 @@ impl Earlier {
 }
 
 /// The newest run folders under `runs`, newest first. What cannot be read is left out.
-pub fn earlier(runs: &Path, most: usize) -> Vec<Earlier> {
+pub fn newest_runs(runs: &Path, most: usize) -> Vec<RunSummary> {
     let folders = list(runs).unwrap_or_default();
     let state = |folder: &Path| {
         let text = std::fs::read(folder.join("manifest.json")).ok()?;
@@ -126,7 +126,7 @@ pub fn earlier(runs: &Path, most: usize) -> Vec<Earlier> {
     };
     let read = folders.into_iter().rev().filter_map(|folder| {
         let state = state(&folder)?;
-        Some(Earlier { folder, state })
+        Some(RunSummary { folder, state })
     });
     read.take(most).collect()
 }

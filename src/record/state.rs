@@ -1,7 +1,7 @@
 //! All that is known of one run: the fold of its events. Replaying its log gives the same state.
 
 use crate::experiment::Experiment;
-use crate::folder::Origin;
+use crate::folder::ForkOrigin;
 use crate::searches::{ResidualPoint, SearchState, TrialPoint};
 use data::Split;
 use event::{Ending, Event, LayerState, Outcome, Stamped};
@@ -108,7 +108,7 @@ impl GatePoint {
 
 /// A model that was kept.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct KeptPoint {
+pub struct SavedModel {
     /// Place in the run's log.
     pub seq: u64,
     /// Where it lies, relative to the run folder.
@@ -153,13 +153,13 @@ pub struct RunState {
     /// ADMM's way, in order.
     pub residuals: Vec<ResidualPoint>,
     /// Models that were kept.
-    pub kept: Vec<KeptPoint>,
+    pub kept: Vec<SavedModel>,
     /// What went wrong and did not end the run; the newest [`RunState::WARNINGS`].
     pub warnings: Vec<String>,
     /// Why it waits, while it does: the disk is full.
     pub stalled: Option<String>,
     /// The run it is a fork of.
-    pub origin: Option<Origin>,
+    pub origin: Option<ForkOrigin>,
     /// Times it went on after an interruption.
     pub resumed: u32,
     /// Where it is kept, as far as that is known.
@@ -275,7 +275,7 @@ impl RunState {
                 self.layers.retain(|(d, _)| *d != density);
                 self.layers.push((density, layers.clone()));
             }
-            Event::Kept { model, cost, top1 } => self.kept.push(KeptPoint {
+            Event::Kept { model, cost, top1 } => self.kept.push(SavedModel {
                 seq,
                 model: model.clone(),
                 cost: *cost,
@@ -320,7 +320,7 @@ impl RunState {
                 self.ending = None;
                 self.status = Status::Running;
                 self.steps_planned = *steps;
-                self.origin = Some(Origin {
+                self.origin = Some(ForkOrigin {
                     run: from.clone(),
                     at: *at,
                     changes: changes.clone(),

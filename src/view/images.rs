@@ -3,7 +3,7 @@
 
 use super::text;
 use lab::RunStore;
-use measure::pictures::{Look, Picture, Seen};
+use measure::images::{ImageDetail, ImageRef, Prediction};
 use serde::{Deserialize, Serialize};
 
 /// What comes first.
@@ -85,8 +85,8 @@ pub fn images(store: &RunStore, options: ImageOptions, most: usize) -> Option<Im
     let answer = store.answer.as_ref().filter(|a| !a.seen.is_empty())?;
     let names = &store.open.as_ref()?.header.classes;
     let seen = &answer.seen;
-    let is_changed = |s: &Seen| s.dense.is_some_and(|d| d != s.said);
-    let fits = |s: &Seen| match options.which {
+    let is_changed = |s: &Prediction| s.dense.is_some_and(|d| d != s.said);
+    let fits = |s: &Prediction| match options.which {
         Which::All => true,
         Which::Wrong => s.said != s.label,
         Which::Changed => is_changed(s),
@@ -127,7 +127,7 @@ fn name(names: &[String], class: u16) -> &str {
 }
 
 /// `image 17: Coat; says Shirt, 63 %; 8.37 M MACs; every channel says Coat`.
-fn says(i: usize, seen: &Seen, names: &[String]) -> String {
+fn says(i: usize, seen: &Prediction, names: &[String]) -> String {
     let mut out = format!(
         "image {i}: {}; says {}, {}; {} MACs",
         name(names, seen.label),
@@ -147,9 +147,9 @@ pub fn look(store: &RunStore) -> Option<LookView> {
     let open = store.open.as_ref()?;
     let names = &open.header.classes;
     let title = match (&look.picture, look.label) {
-        (Picture::Valid(i), Some(label)) => format!("image {i}: {}", name(names, label)),
-        (Picture::Valid(i), None) => format!("image {i}"),
-        (Picture::File(path), _) => path
+        (ImageRef::Valid(i), Some(label)) => format!("image {i}: {}", name(names, label)),
+        (ImageRef::Valid(i), None) => format!("image {i}"),
+        (ImageRef::File(path), _) => path
             .file_name()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
     };
@@ -165,7 +165,7 @@ pub fn look(store: &RunStore) -> Option<LookView> {
 }
 
 /// The five classes that either way is most for, most probable first.
-fn top(look: &Look, names: &[String]) -> Vec<(String, f32, f32, bool)> {
+fn top(look: &ImageDetail, names: &[String]) -> Vec<(String, f32, f32, bool)> {
     let mut order: Vec<usize> = (0..look.gated.len()).collect();
     let most = |i: usize| look.gated[i].max(look.dense.get(i).copied().unwrap_or(0.0));
     order.sort_by(|&a, &b| most(b).total_cmp(&most(a)));

@@ -78,7 +78,7 @@ pub fn by_class(store: &RunStore, layer: &str) -> Option<SaliencyView> {
     // One scale for all classes, or they could not be compared.
     let largest = answer.classes.iter().map(|c| most(&c.saliency[at])).fold(0.0, f32::max);
     let scale = if largest > 0.0 { 1.0 / largest } else { 0.0 };
-    let row = |(class, used): (usize, &measure::pictures::ClassUse)| SaliencyRow {
+    let row = |(class, used): (usize, &measure::images::ClassActivity)| SaliencyRow {
         name: names.get(class).cloned().unwrap_or_else(|| class.to_string()),
         saliency: used.saliency[at].iter().map(|s| s * scale).collect(),
         active: used.active[at].clone(),

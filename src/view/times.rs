@@ -2,7 +2,7 @@
 //! Knows nothing of plots.
 
 use super::text;
-use lab::{Job, RunStore};
+use lab::{ModelJob, RunStore};
 use serde::Serialize;
 
 /// What is known of layers' times.
@@ -49,7 +49,7 @@ pub fn times(store: &RunStore) -> Option<TimesView> {
 
 /// Whether they are being measured.
 pub fn is_timing(store: &RunStore) -> bool {
-    let of = |job: &Job| matches!((job, &store.open), (Job::Time(from), Some(open)) if *from == open.from);
+    let of = |job: &ModelJob| matches!((job, &store.open), (ModelJob::Time(from), Some(open)) if *from == open.from);
     store.working.iter().any(of)
 }
 

@@ -13,12 +13,12 @@ use egui_kittest::{
     kittest::{NodeT, Queryable},
 };
 use event::Steer;
-use lab::execute::Place;
-use lab::{Command, Job, JobDone, RunStore, Session};
+use lab::execute::Workspace;
+use lab::{Command, JobResult, ModelJob, RunStore, Session};
 use measure::ModelRef;
-use measure::pictures::Picture;
+use measure::images::ImageRef;
 use methods::Method;
-use record::replay::Earlier;
+use record::replay::RunSummary;
 use record::{Experiment, Status};
 use std::path::Path;
 use std::sync::Arc;
@@ -170,7 +170,7 @@ fn an_image_that_is_clicked_is_looked_at() {
     harness.state_mut().asked.clear();
     harness.get_by_label_contains("image 5:").click();
     harness.run_ok();
-    assert_eq!(harness.state().asked, [Command::Look(Picture::Valid(5))]);
+    assert_eq!(harness.state().asked, [Command::Look(ImageRef::Valid(5))]);
     harness.get_by_label_contains("Wrong (6)").click();
     harness.run_ok();
     assert!(harness.query_by_label_contains("image 5:").is_none());
@@ -285,7 +285,7 @@ fn an_interrupted_run_is_resumed_from_the_list() {
     store.runs[1].folder = Some("runs/b".into());
     let mut harness = still(store, egui::Theme::Light, theme::WINDOW);
     harness.state_mut().state.layouts.go(LayoutName::Compare);
-    harness.state_mut().state.runs.earlier = vec![Earlier {
+    harness.state_mut().state.runs.earlier = vec![RunSummary {
         folder: "runs/c".into(),
         state: "interrupted".into(),
     }];
@@ -506,12 +506,12 @@ fn live(runs: &Path) -> (Harness<'static, Live>, crossbeam_channel::Receiver<()>
     let wake = Arc::new(move || {
         let _ = ring.try_send(());
     });
-    let place = Place {
+    let workspace = Workspace {
         runs: runs.to_path_buf(),
         device: DeviceName::Flex,
         threads: 2,
     };
-    let mut session = Session::new(place, wake).expect("threads");
+    let mut session = Session::new(workspace, wake).expect("threads");
     session.submit(Command::Open(ModelRef::Bundled));
     let state = UiState::new(DeviceName::Flex).expect("presets");
     let harness = Harness::builder()
@@ -720,7 +720,7 @@ fn channels_that_hardly_ever_fire_are_cut_with_one_click() {
     harness.state_mut().state.rare = 0.3;
     harness.run_ok();
     let asked = asked_after(&mut harness, "Cut them");
-    let [Command::Work(Job::Cut { from, channels })] = &asked[..] else {
+    let [Command::Work(ModelJob::Cut { from, channels })] = &asked[..] else {
         panic!("{asked:?}")
     };
     assert_eq!(*from, ModelRef::Bundled);
@@ -728,8 +728,8 @@ fn channels_that_hardly_ever_fire_are_cut_with_one_click() {
     let rare: Vec<usize> = (0..answer.channels).filter(|&c| answer.active[c] < 0.3).collect();
     assert_eq!(channels["conv3"], rare);
     // What came of it: the model is opened, and FBS on it is what Train would start.
-    harness.state_mut().store.done(JobDone {
-        job: Job::Cut {
+    harness.state_mut().store.done(JobResult {
+        job: ModelJob::Cut {
             from: ModelRef::Bundled,
             channels: channels.clone(),
         },
@@ -814,7 +814,7 @@ fn layers_are_timed_once_and_their_stairs_are_drawn() {
     harness.get_by_label("Measured times").click();
     harness.run_ok();
     let asked = asked_after(&mut harness, "Time layers");
-    assert_eq!(asked, [Command::Work(Job::Time(ModelRef::Bundled))]);
+    assert_eq!(asked, [Command::Work(ModelJob::Time(ModelRef::Bundled))]);
     harness.state_mut().store.done(story::timed());
     harness.run_ok();
     harness
@@ -832,7 +832,7 @@ fn a_file_of_another_program_is_asked_about_before_it_is_imported() {
     harness.state_mut().state.overlay = state.overlay;
     harness.run_ok();
     let asked = asked_after(&mut harness, "Import");
-    let expected = Job::Import {
+    let expected = ModelJob::Import {
         file: "a/vgg16-cifar.pth".into(),
         arch: Some("vgg16".into()),
         input: None,

@@ -8,7 +8,7 @@ use infer::Options;
 use model::{Checkpoint, Density, Fractions, cost, zoo};
 use train::net::{ForwardOptions, Net, Norms};
 
-use lab::execute::{Place, execute};
+use lab::execute::{Workspace, execute};
 use measure::probe::valid_split;
 use record::control::Control;
 use record::experiment::Experiment;
@@ -28,8 +28,8 @@ impl Told {
     }
 }
 
-fn place(runs: &Path, threads: usize) -> Place {
-    Place {
+fn workspace(runs: &Path, threads: usize) -> Workspace {
+    Workspace {
         runs: runs.to_path_buf(),
         device: DeviceName::Flex,
         threads,
@@ -56,7 +56,7 @@ fn tell(preset: &str, changes: &[(&str, &str)], threads: usize) -> Told {
     let mut events = Vec::new();
     let ending = execute(
         &experiment,
-        &place(dir.path(), threads),
+        &workspace(dir.path(), threads),
         &Control::default(),
         &mut |s| {
             events.push(s.event.clone());
@@ -118,7 +118,7 @@ fn densities_that_were_found_are_what_the_run_is_worth() {
     let dir = tempfile::tempdir().expect("temp dir");
     let run = |preset: &str, changes: &[(&str, &str)]| {
         let experiment = small(preset, changes);
-        let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {});
+        let ending = execute(&experiment, &workspace(dir.path(), 2), &Control::default(), &mut |_| {});
         ending.expect("runs")
     };
     let own = [("method.grid", "[0.2, 0.5, 1.0]"), ("seed", "3")];
@@ -200,7 +200,7 @@ fn a_search_that_is_stopped_keeps_its_best_as_it_was_judged() {
     let experiment = small("random-fashion", &changes);
     let control = Control::default();
     let mut best = None;
-    let ending = execute(&experiment, &place(dir.path(), 2), &control, &mut |s| {
+    let ending = execute(&experiment, &workspace(dir.path(), 2), &control, &mut |s| {
         if let Event::Trial(t) = &s.event {
             if t.verdict == Verdict::Best {
                 best = Some(t.top1);
@@ -247,11 +247,16 @@ fn a_search_that_accepts_everything_is_said_in_the_log() {
     let experiment = small("densities-fashion", &changes);
     let control = Control::default();
     let mut said = Vec::new();
-    execute(&experiment, &place(dir.path(), 2), &control, &mut |s| match &s.event {
-        Event::Warning { text } => said.push(text.clone()),
-        Event::Trial(t) if t.number == 50 => control.stop(),
-        _ => {}
-    })
+    execute(
+        &experiment,
+        &workspace(dir.path(), 2),
+        &control,
+        &mut |s| match &s.event {
+            Event::Warning { text } => said.push(text.clone()),
+            Event::Trial(t) if t.number == 50 => control.stop(),
+            _ => {}
+        },
+    )
     .expect("runs");
     assert_eq!(said, ["search densities: accepts everything"]);
 }
@@ -267,12 +272,17 @@ fn a_stop_in_a_later_round_leaves_the_model_of_the_round_before() {
     let experiment = small("autocompress-macs-fashion", &changes);
     let control = Control::default();
     let (mut searches, mut round) = (0, None);
-    let ending = execute(&experiment, &place(dir.path(), 2), &control, &mut |s| match &s.event {
-        Event::Search(_) => searches += 1,
-        Event::Epoch { top1, macs, .. } if searches == 1 => round = Some((*macs, *top1)),
-        Event::Trial(_) if searches == 2 => control.stop(),
-        _ => {}
-    })
+    let ending = execute(
+        &experiment,
+        &workspace(dir.path(), 2),
+        &control,
+        &mut |s| match &s.event {
+            Event::Search(_) => searches += 1,
+            Event::Epoch { top1, macs, .. } if searches == 1 => round = Some((*macs, *top1)),
+            Event::Trial(_) if searches == 2 => control.stop(),
+            _ => {}
+        },
+    )
     .expect("runs");
     assert_eq!((ending.outcome, searches), (Outcome::Cancelled, 2), "{ending:?}");
     let best = Path::new(&ending.run).join("models/best.safetensors");
@@ -497,7 +507,7 @@ fn what_is_held_while_a_round_searches_stays_held_and_what_is_refused_changes_no
     let experiment = small("autocompress-fashion", &all);
     let control = Control::default();
     let mut events = Vec::new();
-    execute(&experiment, &place(dir.path(), 2), &control, &mut |s| {
+    execute(&experiment, &workspace(dir.path(), 2), &control, &mut |s| {
         let begun = events.iter().any(|e| matches!(e, Event::Search(_)));
         if let Event::Trial(t) = &s.event
             && t.number == 1
@@ -556,7 +566,7 @@ fn what_is_asked_of_a_search_that_is_over_is_refused() {
     let mut refused = Vec::new();
     let ending = execute(
         &small("uniform-fashion", &changes),
-        &place(dir.path(), 2),
+        &workspace(dir.path(), 2),
         &control,
         &mut |s| match &s.event {
             // Its only one.
@@ -608,7 +618,7 @@ fn filters_go_by_the_score_that_is_set() {
         ("train.epochs", "8"),
     ];
     let refused = small("uniform-fashion", &changes);
-    let refused = execute(&refused, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
+    let refused = execute(&refused, &workspace(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
     let text = refused.reason.clone().unwrap_or_default();
     assert!(
         refused.bad_input && text.contains("no norm with a scale"),
@@ -647,7 +657,7 @@ fn densities_are_searched_within_milliseconds_too() {
     let mut events = Vec::new();
     execute(
         &small("densities-fashion", &changes),
-        &place(dir.path(), 1),
+        &workspace(dir.path(), 1),
         &control,
         &mut |s| {
             // What follows measures all densities on all images.
@@ -696,7 +706,7 @@ fn a_round_that_is_taken_back_leaves_the_best_model_alone() {
     let mut events = Vec::new();
     let ending = execute(
         &small("autocompress-macs-fashion", &changes),
-        &place(dir.path(), 2),
+        &workspace(dir.path(), 2),
         &Control::default(),
         &mut |s| events.push(s.event.clone()),
     )
@@ -759,7 +769,7 @@ fn gates_on_a_slimmed_network_leave_its_cuts_alone() {
         .map(|(k, v)| ((*k).into(), (*v).into()))
         .collect();
     let experiment = Experiment::load("smoke", &all).expect("preset");
-    let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
+    let ending = execute(&experiment, &workspace(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     let gated = Checkpoint::load(Path::new(&ending.model.expect("a model"))).expect("loads");
     assert!(gated.is_gated());
@@ -773,7 +783,7 @@ fn what_cannot_be_pruned_is_refused_in_one_line() {
     let dir = tempfile::tempdir().expect("temp dir");
     let refuse = |preset: &str, changes: &[(&str, &str)]| {
         let experiment = small(preset, changes);
-        let ending = execute(&experiment, &place(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
+        let ending = execute(&experiment, &workspace(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
         assert_eq!(
             (ending.outcome, ending.bad_input),
             (Outcome::Failed, true),

@@ -1,7 +1,7 @@
 //! Runs that are interrupted go on to the very end they would have had.
 
 use event::{Event, Outcome, Stamped};
-use lab::execute::{Place, branch, execute, resume};
+use lab::execute::{Workspace, branch, execute, resume};
 use lab::fork;
 use lab::fork::Fork;
 use record::RunId;
@@ -43,8 +43,8 @@ fn small(preset: &str) -> Vec<(String, String)> {
     changes.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
-fn place(dir: &Path) -> Place {
-    Place {
+fn workspace(dir: &Path) -> Workspace {
+    Workspace {
         runs: dir.to_path_buf(),
         device: DeviceName::Flex,
         threads: 2,
@@ -65,7 +65,7 @@ fn model(run: &Path, preset: &str) -> Vec<u8> {
 
 fn whole(preset: &str, dir: &Path) -> PathBuf {
     let experiment = Experiment::load(preset, &small(preset)).expect("preset");
-    let ending = execute(&experiment, &place(dir), &Control::default(), &mut |_| {}).expect("runs");
+    let ending = execute(&experiment, &workspace(dir), &Control::default(), &mut |_| {}).expect("runs");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     PathBuf::from(ending.run)
 }
@@ -84,7 +84,7 @@ fn in_pieces(preset: &str, dir: &Path, at: usize) -> PathBuf {
     };
     let control = Control::default();
     let mut count = stop_at(at);
-    let mut ending = execute(&experiment, &place(dir), &control, &mut |_| count(&control)).expect("runs");
+    let mut ending = execute(&experiment, &workspace(dir), &control, &mut |_| count(&control)).expect("runs");
     let run = PathBuf::from(&ending.run);
     for piece in 1.. {
         if ending.outcome == Outcome::Finished {
@@ -94,7 +94,7 @@ fn in_pieces(preset: &str, dir: &Path, at: usize) -> PathBuf {
         assert!(piece < 400, "a run in pieces of {at} events comes to no end");
         let control = Control::default();
         let mut count = stop_at(at + piece);
-        ending = resume(&run, &place(dir), &control, &mut |_: &Stamped| count(&control)).expect("goes on");
+        ending = resume(&run, &workspace(dir), &control, &mut |_: &Stamped| count(&control)).expect("goes on");
     }
     run
 }
@@ -123,11 +123,11 @@ fn pieces_make_the_whole(preset: &str, pieces: &[usize]) {
 #[test]
 fn a_folder_spelled_in_two_ways_is_one_run() {
     use lab::{Command as Ask, Session};
-    let here = std::env::current_dir().expect("a place");
+    let here = std::env::current_dir().expect("a workspace");
     let dir = tempfile::tempdir_in(&here).expect("temp dir");
     let run = whole("smoke", dir.path());
     let short = run.strip_prefix(&here).expect("inside").to_path_buf();
-    let mut session = Session::new(place(dir.path()), std::sync::Arc::new(|| {})).expect("a session");
+    let mut session = Session::new(workspace(dir.path()), std::sync::Arc::new(|| {})).expect("a session");
     session.submit(Ask::OpenRun(run));
     while session.store().runs.is_empty() && session.store().notices.is_empty() {
         session.pump(std::time::Duration::from_millis(20));
@@ -162,7 +162,7 @@ fn forked(origin: &Path, at: u64, changes: &[(&str, &str)], dir: &Path) -> PathB
 fn go_another_way(origin: &Path, at: u64, experiment: Experiment, dir: &Path) -> PathBuf {
     let origin = origin.to_path_buf();
     let fork = Fork { origin, at, experiment };
-    let ending = branch(&fork, &place(dir), &Control::default(), &mut |_| {}, &mut |_| {}).expect("forks");
+    let ending = branch(&fork, &workspace(dir), &Control::default(), &mut |_| {}, &mut |_| {}).expect("forks");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     PathBuf::from(ending.run)
 }
@@ -275,7 +275,7 @@ fn a_training_that_explodes_names_what_was_good() {
     changes.push(("train.lr".into(), "1e9".into()));
     changes.push(("train.warmup".into(), "0.9".into()));
     let experiment = Experiment::load("smoke", &changes).expect("preset");
-    let ending = execute(&experiment, &place(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
+    let ending = execute(&experiment, &workspace(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
     assert_eq!(ending.outcome, Outcome::Failed);
     let reason = ending.reason.expect("a reason");
     assert!(reason.contains("the loss is"), "{reason}");
@@ -297,7 +297,7 @@ fn a_full_disk_holds_a_run_until_there_is_room() {
     let (mut stalls, mut layers) = (0, 0);
     let ending = execute(
         &experiment,
-        &place(dir.path()),
+        &workspace(dir.path()),
         &Control::default(),
         &mut |s| match s.event {
             Event::Stalled { .. } => stalls += 1,
@@ -324,7 +324,7 @@ fn what_cannot_fit_into_memory_is_refused_with_the_number() {
     changes.push(("train.batch".into(), "65536".into()));
     changes.push(("model.width".into(), "16".into()));
     let experiment = Experiment::load("smoke", &changes).expect("preset");
-    let ending = execute(&experiment, &place(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
+    let ending = execute(&experiment, &workspace(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
     assert!(ending.bad_input, "{ending:?}");
     let reason = ending.reason.expect("a reason");
     assert!(
@@ -420,7 +420,7 @@ fn a_killed_run_goes_on_and_its_folder_is_mended() {
     fs::write(run.join("checkpoints/999998.safetensors.part"), b"half").expect("writes");
     fs::write(run.join("checkpoints/999999.safetensors"), b"half").expect("writes");
     fs::remove_file(run.join("manifest.json")).expect("removes");
-    let ending = resume(&run, &place(&runs), &Control::default(), &mut |_| {}).expect("goes on");
+    let ending = resume(&run, &workspace(&runs), &Control::default(), &mut |_| {}).expect("goes on");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     assert_eq!(work(&run), work(&whole));
     assert!(model(&run, "smoke") == model(&whole, "smoke"), "the weights differ");
@@ -442,7 +442,7 @@ fn a_folder_has_one_writer() {
     let dir = tempfile::tempdir().expect("temp dir");
     let experiment = Experiment::load("smoke", &small("smoke")).expect("preset");
     let held = record::folder::RunFolder::create(dir.path(), &experiment).expect("creates");
-    let text = resume(&held.path, &place(dir.path()), &Control::default(), &mut |_| {})
+    let text = resume(&held.path, &workspace(dir.path()), &Control::default(), &mut |_| {})
         .expect_err("in use")
         .to_string();
     assert!(text.contains("is being written by another process"), "{text}");
@@ -467,7 +467,7 @@ fn a_run_that_is_stopped_while_it_is_steered_goes_on_as_it_was_steered() {
     })
     .expect("preset");
     let first = Control::default();
-    let ending = execute(&experiment, &place(dir.path()), &first, &mut |s| match &s.event {
+    let ending = execute(&experiment, &workspace(dir.path()), &first, &mut |s| match &s.event {
         Event::Trial(t) if t.number == 2 => {
             first.steer(Steer::Lock { site: 0, density: 1.0 });
             first.steer(Steer::Budget { most: 1.0 });
@@ -478,7 +478,7 @@ fn a_run_that_is_stopped_while_it_is_steered_goes_on_as_it_was_steered() {
     .expect("runs");
     assert_eq!(ending.outcome, Outcome::Cancelled, "{ending:?}");
     let run = PathBuf::from(ending.run);
-    let ending = resume(&run, &place(dir.path()), &Control::default(), &mut |_: &Stamped| {}).expect("goes on");
+    let ending = resume(&run, &workspace(dir.path()), &Control::default(), &mut |_: &Stamped| {}).expect("goes on");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     let work = work(&run);
     let trials: Vec<(u64, f32)> = work
@@ -537,7 +537,7 @@ fn a_run_of_another_process_can_be_watched_steered_and_stopped() {
         }
         std::thread::yield_now();
     };
-    let mut session = Session::new(place(dir.path()), std::sync::Arc::new(|| {})).expect("a session");
+    let mut session = Session::new(workspace(dir.path()), std::sync::Arc::new(|| {})).expect("a session");
     session.submit(Ask::OpenRun(run.clone()));
     let mut asked = false;
     loop {

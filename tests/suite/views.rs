@@ -1209,7 +1209,7 @@ fn a_layer_keeps_its_most_active_channel_whatever_is_rare() {
 fn times_of_layers_say_what_narrowing_saves() {
     let mut store = store();
     assert_eq!(times::times(&store), None);
-    store.working.push(lab::Job::Time(measure::ModelRef::Bundled));
+    store.working.push(lab::ModelJob::Time(measure::ModelRef::Bundled));
     assert!(times::is_timing(&store));
     store.done(story::timed());
     assert!(!times::is_timing(&store));

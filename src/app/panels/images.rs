@@ -9,7 +9,7 @@ use crate::widgets;
 use crate::widgets::quiet;
 use egui::{Color32, ColorImage, Rect, Role, Sense, Stroke, StrokeKind, TextureOptions, Ui, WidgetInfo, pos2, vec2};
 use lab::{Command, RunStore};
-use measure::pictures::{Picture, Strip, Thumb};
+use measure::images::{ImageRef, Thumbnail, Thumbnails};
 use std::sync::Arc;
 use view::images::{Cell, ImagesView, LookView, Order, Which, images, look};
 use view::saliency::Of;
@@ -23,7 +23,7 @@ const CLOSE: f32 = 250.0;
 
 /// Pictures as they lie on the graphics card, and which they are.
 pub(crate) struct Atlas {
-    of: Arc<Strip>,
+    of: Arc<Thumbnails>,
     numbers: Vec<usize>,
     texture: egui::TextureHandle,
 }
@@ -93,7 +93,7 @@ fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
 }
 
 /// Rebuilds the atlas if other pictures are shown.
-fn refresh(ui: &Ui, strip: &Arc<Strip>, view: &ImagesView, state: &mut UiState) {
+fn refresh(ui: &Ui, strip: &Arc<Thumbnails>, view: &ImagesView, state: &mut UiState) {
     let numbers: Vec<usize> = view.cells.iter().map(|c| c.number).collect();
     let is_same = |a: &Atlas| Arc::ptr_eq(&a.of, strip) && a.numbers == numbers;
     if state.atlas.as_ref().is_some_and(is_same) {
@@ -119,7 +119,7 @@ fn refresh(ui: &Ui, strip: &Arc<Strip>, view: &ImagesView, state: &mut UiState) 
 }
 
 /// Draws a thumbnail into a square of the atlas, stretched over its longer side.
-fn put(image: &mut ColorImage, thumb: &Thumb, [x0, y0]: [usize; 2]) {
+fn put(image: &mut ColorImage, thumb: &Thumbnail, [x0, y0]: [usize; 2]) {
     let [w, h] = thumb.size;
     let longest = w.max(h).max(1);
     let (left, top) = ((TEXELS - TEXELS * w / longest) / 2, (TEXELS - TEXELS * h / longest) / 2);
@@ -176,7 +176,7 @@ fn cell_ui(
     let is_looked_at = store
         .look
         .as_ref()
-        .is_some_and(|l| l.picture == Picture::Valid(cell.number));
+        .is_some_and(|l| l.picture == ImageRef::Valid(cell.number));
     let (color, width) = match cell {
         _ if is_looked_at || response.has_focus() => (p.accent, 3.0),
         c if !c.is_right => (p.bad, 2.0),
@@ -186,7 +186,7 @@ fn cell_ui(
     ui.painter()
         .rect_stroke(place, 2.0, Stroke::new(width, color), StrokeKind::Outside);
     if response.clicked() {
-        commands.push(Command::Look(Picture::Valid(cell.number)));
+        commands.push(Command::Look(ImageRef::Valid(cell.number)));
     }
     response.on_hover_text(&cell.text);
 }

@@ -12,7 +12,7 @@ use crate::widgets::quiet;
 use egui::{RichText, Sense, Ui, vec2};
 use lab::{Command, RunStore};
 use measure::ModelRef;
-use record::replay::Earlier;
+use record::replay::RunSummary;
 use std::path::PathBuf;
 use view::runs::{RunRow, runs};
 
@@ -22,7 +22,7 @@ pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, comman
         .filter(|r| r.folder.as_ref().is_none_or(|f| !state.runs.gone.contains(f)))
         .collect();
     let open: Vec<&PathBuf> = store.runs.iter().filter_map(|r| r.folder.as_ref()).collect();
-    let earlier: Vec<Earlier> = state
+    let earlier: Vec<RunSummary> = state
         .runs
         .earlier
         .iter()
@@ -266,7 +266,7 @@ fn note_field(ui: &mut Ui, key: &str, state: &mut UiState) {
     }
 }
 
-fn earlier_ui(ui: &mut Ui, one: &Earlier, state: &mut UiState, commands: &mut Vec<Command>) {
+fn earlier_ui(ui: &mut Ui, one: &RunSummary, state: &mut UiState, commands: &mut Vec<Command>) {
     let p = palette(ui);
     ui.horizontal(|ui| {
         star(ui, &one.name(), &mut state.runs.marks);

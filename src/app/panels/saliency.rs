@@ -8,7 +8,7 @@ use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::caption;
 use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, WidgetInfo, pos2, vec2};
-use lab::{Command, Job, RunStore};
+use lab::{Command, ModelJob, RunStore};
 use plots::figure;
 use view::saliency::{Of, SaliencyRow, SaliencyView, by_class, saliency};
 use view::text;
@@ -100,13 +100,13 @@ fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Ve
             state.rare = percent / 100.0;
         }
         caption(ui, "of images", "rare");
-        let is_cutting = store.working.iter().any(|j| matches!(j, Job::Cut { .. }));
+        let is_cutting = store.working.iter().any(|j| matches!(j, ModelJob::Cut { .. }));
         let cut = ui.add_enabled(n > 0 && is_complete && !is_cutting, egui::Button::new("Cut them").small());
         let about = "Surgery: a smaller model without these channels is made and opened, and the draft becomes FBS on what is left";
         let cut = cut.on_hover_text(about);
         if cut.on_disabled_hover_text("Nothing to cut, or not all images are measured yet").clicked() {
             let from = open.from.clone();
-            commands.push(Command::Work(Job::Cut { from, channels: rare }));
+            commands.push(Command::Work(ModelJob::Cut { from, channels: rare }));
         }
     });
 }

@@ -5,7 +5,7 @@ use crate::models::{model, percent};
 use event::Outcome;
 use formats::{Export, Import, Probe, export, import, onnx_bytes};
 use infer::{Options, compile};
-use lab::execute::{Place, execute};
+use lab::execute::{Workspace, execute};
 use model::spec::{NetSpec, Node, Pad};
 use model::{Checkpoint, Density, Fractions, Op, cost};
 use prost::Message;
@@ -133,12 +133,12 @@ fn run(preset: &str, start: &Path, changes: &[(&str, &str)], dir: &Path) -> Chec
         .map(|(k, v)| ((*k).into(), (*v).into()))
         .collect();
     let experiment = Experiment::load(preset, &all).unwrap_or_else(|e| panic!("{preset}: {e:#}"));
-    let place = Place {
+    let workspace = Workspace {
         runs: dir.to_path_buf(),
         device: DeviceName::Flex,
         threads: 2,
     };
-    let ending = execute(&experiment, &place, &Control::default(), &mut |_| {}).expect("runs");
+    let ending = execute(&experiment, &workspace, &Control::default(), &mut |_| {}).expect("runs");
     assert_eq!(ending.outcome, Outcome::Finished, "{preset}: {ending:?}");
     Checkpoint::load(Path::new(&ending.model.expect("a model"))).expect("loads")
 }
@@ -290,7 +290,7 @@ fn a_model_for_other_images_is_refused_by_every_method_that_trains() {
     let mut spec = mobile();
     spec.input = [1, 32, 32];
     let start = saved(&model(spec, 1), dir.path(), "other");
-    let place = Place {
+    let workspace = Workspace {
         runs: dir.path().to_path_buf(),
         device: DeviceName::Flex,
         threads: 1,
@@ -303,7 +303,7 @@ fn a_model_for_other_images_is_refused_by_every_method_that_trains() {
         ];
         let all: Vec<(String, String)> = all.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         let experiment = Experiment::load(preset, &all).expect("preset");
-        let ending = execute(&experiment, &place, &Control::default(), &mut |_| {}).expect("runs");
+        let ending = execute(&experiment, &workspace, &Control::default(), &mut |_| {}).expect("runs");
         assert!(
             ending.outcome == Outcome::Failed && ending.bad_input,
             "{preset}: {ending:?}"

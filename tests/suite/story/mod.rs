@@ -5,9 +5,9 @@ use event::{
     Dimension, Ending, Event, LayerState, Outcome, Residual, SearchStart, Site, Stamped, Steer, Trial, Unit, Verdict,
 };
 use infer::{Latency, LayerTimes};
-use lab::{Job, JobDone, RunStore};
+use lab::{JobResult, ModelJob, RunStore};
 use measure::ModelRef;
-use measure::pictures::{ClassUse, Look, Picture, Seen, Strip, Thumb};
+use measure::images::{ClassActivity, ImageDetail, ImageRef, Prediction, Thumbnail, Thumbnails};
 use measure::probe::{Answer, OpenModel, uniform};
 use model::checkpoint::{Header, Metric, SCHEMA};
 use model::spec::Shift;
@@ -155,7 +155,7 @@ pub(crate) fn complete(percent: u32) -> Answer {
     let one = |i: usize| {
         let label = (i % 10) as u16;
         let said = if i % 7 == 3 { (label + 1) % 10 } else { label };
-        Seen {
+        Prediction {
             label,
             said,
             confidence: 0.35 + 0.6 * ((i * 13) % 11) as f32 / 11.0,
@@ -163,7 +163,7 @@ pub(crate) fn complete(percent: u32) -> Answer {
             dense: Some(if i % 14 == 3 { label } else { said }),
         }
     };
-    let class = |c: usize| ClassUse {
+    let class = |c: usize| ClassActivity {
         n: 500,
         saliency: whole
             .layers
@@ -186,7 +186,7 @@ pub(crate) fn complete(percent: u32) -> Answer {
 }
 
 /// Times of the open model's layers: in proportion to their filters.
-pub(crate) fn timed() -> JobDone {
+pub(crate) fn timed() -> JobResult {
     let spec = spec();
     let shapes = spec.shapes().expect("fits");
     let layer = |(i, &conv): (usize, &usize)| {
@@ -208,8 +208,8 @@ pub(crate) fn timed() -> JobDone {
         }
     };
     let times: Vec<LayerTimes> = spec.convs().iter().enumerate().map(layer).collect();
-    JobDone {
-        job: Job::Time(ModelRef::Bundled),
+    JobResult {
+        job: ModelJob::Time(ModelRef::Bundled),
         said: Ok("Timed 8 layers".into()),
         model: None,
         times: Some(times.into()),
@@ -217,8 +217,8 @@ pub(crate) fn timed() -> JobDone {
 }
 
 /// Small pictures for the images of [`complete`].
-pub(crate) fn strip() -> Strip {
-    let thumb = |i: usize| Thumb {
+pub(crate) fn strip() -> Thumbnails {
+    let thumb = |i: usize| Thumbnail {
         size: [28, 28],
         rgb: (0..28 * 28)
             .flat_map(|p| {
@@ -228,17 +228,17 @@ pub(crate) fn strip() -> Strip {
             })
             .collect(),
     };
-    Strip {
+    Thumbnails {
         thumbs: (0..40).map(thumb).collect(),
     }
 }
 
 /// Image 3 looked at: gated and dense disagree.
-pub(crate) fn look() -> Look {
+pub(crate) fn look() -> ImageDetail {
     let answer = answer(50, 5000);
     let spread = |most: usize| -> Vec<f32> { (0..10).map(|c| if c == most { 0.64 } else { 0.04 }).collect() };
-    Look {
-        picture: Picture::Valid(3),
+    ImageDetail {
+        picture: ImageRef::Valid(3),
         label: Some(3),
         image: Arc::new(strip().thumbs[3].clone()),
         gated: spread(4),

@@ -18,7 +18,7 @@ const LONGEST: usize = 1 << 20;
 /// What may be asked from outside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Order {
+pub enum ControlRequest {
     /// Hold at the next event.
     Pause,
     /// Go on.
@@ -29,13 +29,13 @@ pub enum Order {
     Steer(Steer),
 }
 
-impl Order {
+impl ControlRequest {
     fn give(self, control: &Control) {
         match self {
-            Order::Pause => control.pause(),
-            Order::Resume => control.resume(),
-            Order::Stop => control.stop(),
-            Order::Steer(steer) => control.steer(steer),
+            ControlRequest::Pause => control.pause(),
+            ControlRequest::Resume => control.resume(),
+            ControlRequest::Stop => control.stop(),
+            ControlRequest::Steer(steer) => control.steer(steer),
         }
     }
 }
@@ -48,7 +48,7 @@ fn file(run: &Path) -> std::path::PathBuf {
 ///
 /// # Errors
 /// It cannot be written there.
-pub fn send(run: &Path, order: &Order) -> Result<()> {
+pub fn send(run: &Path, order: &ControlRequest) -> Result<()> {
     let mut line = serde_json::to_vec(order)?;
     line.push(b'\n');
     // One write, so that lines of two senders do not mix.
@@ -65,7 +65,7 @@ pub fn obey(run: &Path, control: &Control, over: &AtomicBool) {
         at += read_on(run, at, &mut rest);
         while let Some(end) = rest.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
-            if let Ok(order) = serde_json::from_slice::<Order>(&line) {
+            if let Ok(order) = serde_json::from_slice::<ControlRequest>(&line) {
                 order.give(control);
             }
         }
@@ -94,7 +94,7 @@ mod tests {
     fn orders_from_now_on_are_obeyed_and_others_are_not() {
         let dir = tempfile::tempdir().expect("temp dir");
         let run = dir.path();
-        send(run, &Order::Stop).expect("sends");
+        send(run, &ControlRequest::Stop).expect("sends");
         let (control, over) = (Control::default(), AtomicBool::new(false));
         std::thread::scope(|scope| {
             let listener = std::thread::Builder::new()
@@ -106,13 +106,13 @@ mod tests {
             let mut got = Vec::new();
             while got.is_empty() {
                 file.write_all(b"no order\n").expect("writes");
-                send(run, &Order::Steer(lock.clone())).expect("sends");
+                send(run, &ControlRequest::Steer(lock.clone())).expect("sends");
                 std::thread::park_timeout(Duration::from_millis(20));
                 got = control.take_steers();
             }
             assert!(got.iter().all(|s| *s == lock));
             assert_eq!(control.check(), Ok(()));
-            send(run, &Order::Stop).expect("sends");
+            send(run, &ControlRequest::Stop).expect("sends");
             while control.check().is_ok() {
                 std::thread::yield_now();
             }

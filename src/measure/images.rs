@@ -14,7 +14,7 @@ const THUMB: usize = 32;
 /// An image to look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Picture {
+pub enum ImageRef {
     /// A validation image, by its place among them.
     Valid(usize),
     /// A picture file, scaled to the model's input.
@@ -23,7 +23,7 @@ pub enum Picture {
 
 /// One validation image under a question.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Seen {
+pub struct Prediction {
     /// What it is.
     pub label: u16,
     /// What the model says.
@@ -38,7 +38,7 @@ pub struct Seen {
 
 /// How one class uses the channels of a gated layer: means over its images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ClassUse {
+pub struct ClassActivity {
     /// Images of the class.
     pub n: usize,
     /// By gate and channel: saliency before winners are taken.
@@ -49,13 +49,13 @@ pub struct ClassUse {
 
 /// One image looked at closely.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Look {
+pub struct ImageDetail {
     /// Which one.
-    pub picture: Picture,
+    pub picture: ImageRef,
     /// What it is, if that is known.
     pub label: Option<u16>,
     /// Its pixels as the model gets them, before normalization.
-    pub image: Arc<Thumb>,
+    pub image: Arc<Thumbnail>,
     /// Probability of each class.
     pub gated: Vec<f32>,
     /// The same with every channel running.
@@ -70,7 +70,7 @@ pub struct Look {
 
 /// A small picture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Thumb {
+pub struct Thumbnail {
     /// Width and height.
     pub size: [usize; 2],
     /// RGB, row by row.
@@ -79,12 +79,12 @@ pub struct Thumb {
 
 /// Thumbnails of all validation images, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Strip {
+pub struct Thumbnails {
     /// One an image.
-    pub thumbs: Vec<Thumb>,
+    pub thumbs: Vec<Thumbnail>,
 }
 
-impl Strip {
+impl Thumbnails {
     /// Of the images at `indices`.
     pub fn of(images: &Images, indices: &[u32]) -> Self {
         Self {
@@ -94,7 +94,7 @@ impl Strip {
 }
 
 /// One image as RGB, its longer side at most [`THUMB`] pixels: the mean of what falls into each.
-pub fn thumb(images: &Images, bytes: &[u8]) -> Thumb {
+pub fn thumb(images: &Images, bytes: &[u8]) -> Thumbnail {
     let (h, w, channels) = (images.shape.height, images.shape.width, images.shape.channels);
     let scale = h.max(w).div_ceil(THUMB).max(1);
     let size = [w.div_ceil(scale), h.div_ceil(scale)];
@@ -115,7 +115,7 @@ pub fn thumb(images: &Images, bytes: &[u8]) -> Thumb {
             }
         }
     }
-    Thumb { size, rgb }
+    Thumbnail { size, rgb }
 }
 
 /// Probabilities from logits.
@@ -137,11 +137,11 @@ pub fn macs_of(batch: &Batch, i: usize, spec: &NetSpec, masks: &Masks) -> u64 {
 }
 
 /// What a batch says of each of its images.
-pub fn seen(batch: &Batch, labels: &[u16], spec: &NetSpec, masks: &Masks, out: &mut Vec<Seen>) {
+pub fn seen(batch: &Batch, labels: &[u16], spec: &NetSpec, masks: &Masks, out: &mut Vec<Prediction>) {
     let classes = (batch.logits.len() / batch.n.max(1)).max(1);
     for (i, (row, &label)) in batch.logits.chunks_exact(classes).zip(labels).enumerate() {
         let said = best(row).unwrap_or(0);
-        out.push(Seen {
+        out.push(Prediction {
             label,
             said: said as u16,
             confidence: softmax(row)[said],
@@ -191,10 +191,10 @@ impl ClassSums {
         }
     }
 
-    pub(crate) fn means(&self) -> Vec<ClassUse> {
+    pub(crate) fn means(&self) -> Vec<ClassActivity> {
         let mean = |(n, saliency, active): &Sums| {
             let by = |v: f64| (v / (*n).max(1) as f64) as f32;
-            ClassUse {
+            ClassActivity {
                 n: *n,
                 saliency: saliency.iter().map(|g| g.iter().map(|&v| by(v)).collect()).collect(),
                 active: active

@@ -4,7 +4,7 @@
 
 use crate::control::Control;
 use crate::experiment::Experiment;
-use crate::folder::{Facts, Origin, RunFolder, line};
+use crate::folder::{ForkOrigin, ManifestUpdate, RunFolder, line};
 
 use anyhow::Error;
 use event::{BadInput, Cancelled, Event, Stamped, Steer};
@@ -19,7 +19,7 @@ const FULL_DISK_WAIT: Duration = Duration::from_millis(500);
 
 /// The log of a run that goes on.
 #[derive(Debug, Default)]
-pub struct Past {
+pub struct LogHistory {
     /// Events of the work it holds.
     pub said: u64,
     /// The next event's number.
@@ -33,7 +33,7 @@ pub struct Past {
     forked: Option<(String, u64)>,
 }
 
-impl Past {
+impl LogHistory {
     /// Takes the log's next event.
     pub fn see(&mut self, stamped: &Stamped) {
         (self.seq, self.at) = (stamped.seq + 1, stamped.at);
@@ -58,7 +58,7 @@ impl Past {
 }
 
 /// The way out for one run's events.
-pub struct Outlet<'a> {
+pub struct EventLog<'a> {
     /// Events of the work that were said, this time around.
     pub said: Rc<Cell<u64>>,
     /// Events of the work in the log.
@@ -73,7 +73,7 @@ pub struct Outlet<'a> {
 struct Inner<'a> {
     folder: RunFolder,
     began: Instant,
-    past: Past,
+    past: LogHistory,
     listen: &'a mut dyn FnMut(&Stamped),
     failure: Option<Error>,
 }
@@ -89,9 +89,9 @@ impl Inner<'_> {
     }
 }
 
-impl<'a> Outlet<'a> {
+impl<'a> EventLog<'a> {
     /// For a new run (`past` is empty) or one that goes on.
-    pub fn new(folder: RunFolder, past: Past, resumed: bool, listen: &'a mut dyn FnMut(&Stamped)) -> Self {
+    pub fn new(folder: RunFolder, past: LogHistory, resumed: bool, listen: &'a mut dyn FnMut(&Stamped)) -> Self {
         Self {
             said: Rc::default(),
             logged: Cell::new(past.said),
@@ -171,7 +171,7 @@ impl<'a> Outlet<'a> {
     ///
     /// # Errors
     /// [`Cancelled`]; it could not be written.
-    pub fn manifest(&self, control: &Control, experiment: &Experiment, facts: Facts) -> anyhow::Result<()> {
+    pub fn manifest(&self, control: &Control, experiment: &Experiment, facts: ManifestUpdate) -> anyhow::Result<()> {
         let inner = &mut *self.inner.borrow_mut();
         let (place, folder) = (inner.place(), &inner.folder);
         with_room(control, &place, inner.listen, &mut || {
@@ -205,9 +205,9 @@ impl<'a> Outlet<'a> {
     }
 
     /// The run it is a fork of, unless the log says so already.
-    pub fn origin_to_say(&self) -> Option<Origin> {
+    pub fn origin_to_say(&self) -> Option<ForkOrigin> {
         let inner = self.inner.borrow();
-        let said = |o: &Origin| inner.past.forked == Some((o.run.clone(), o.at));
+        let said = |o: &ForkOrigin| inner.past.forked == Some((o.run.clone(), o.at));
         inner.folder.origin.clone().filter(|o| !said(o))
     }
 

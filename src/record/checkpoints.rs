@@ -28,21 +28,21 @@ const OLDER: usize = 14;
 const ROOM: u64 = 512 << 20;
 
 /// A run's memory on disk.
-pub struct Shelf {
+pub struct CheckpointStore {
     folder: PathBuf,
     /// Events of the work that were said, shared with whoever says them.
     said: Rc<Cell<u64>>,
-    entries: RefCell<BTreeMap<String, Entry>>,
+    entries: RefCell<BTreeMap<String, StageEntry>>,
     number: Cell<u64>,
     /// What lies in the folder, rising.
-    files: RefCell<Vec<OnDisk>>,
+    files: RefCell<Vec<CheckpointFile>>,
     saved: Cell<Instant>,
     every: Duration,
 }
 
 /// A checkpoint file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OnDisk {
+pub struct CheckpointFile {
     /// Where it is.
     pub path: PathBuf,
     /// Events of the work that had been said when it was written.
@@ -51,14 +51,14 @@ pub struct OnDisk {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Entry {
+struct StageEntry {
     over: bool,
     snapshot: Snapshot,
 }
 
 /// An entry without its arrays, as the file's header has it.
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct StageHeader {
     stage: String,
     over: bool,
     said: u64,
@@ -67,12 +67,12 @@ struct Line {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct FileHeader {
     schema: u32,
-    lines: Vec<Line>,
+    lines: Vec<StageHeader>,
 }
 
-impl Shelf {
+impl CheckpointStore {
     /// An empty memory that writes to `run`'s folder, at most every so often while a stage is under way.
     pub fn new(run: &Path, said: Rc<Cell<u64>>, every: Duration) -> Self {
         Self {
@@ -139,7 +139,7 @@ impl Shelf {
         let bytes = bytes(&self.entries.borrow())?;
         write_whole(&path, &bytes)?;
         let files = &mut *self.files.borrow_mut();
-        files.push(OnDisk {
+        files.push(CheckpointFile {
             path,
             said: self.newest(),
             bytes: bytes.len() as u64,
@@ -154,7 +154,7 @@ impl Shelf {
 }
 
 /// Which file may go: of the older ones, that which leaves the smallest gap. None while there is room for all.
-fn spare(files: &[OnDisk]) -> Option<usize> {
+fn spare(files: &[CheckpointFile]) -> Option<usize> {
     let older = files.len().saturating_sub(KEPT);
     let bytes: u64 = files.iter().map(|f| f.bytes).sum();
     if older <= OLDER && bytes <= ROOM {
@@ -166,13 +166,13 @@ fn spare(files: &[OnDisk]) -> Option<usize> {
 }
 
 /// The checkpoints in a run's folder that say what they are, rising.
-fn on_disk(folder: &Path) -> Result<Vec<OnDisk>> {
+fn on_disk(folder: &Path) -> Result<Vec<CheckpointFile>> {
     let found = files(folder)?.into_iter().map(|(_, path)| path);
     Ok(found
         .filter_map(|path| {
             let bytes = path.metadata().ok()?.len();
             let said = said_in(&path).ok()?;
-            Some(OnDisk { path, said, bytes })
+            Some(CheckpointFile { path, said, bytes })
         })
         .collect())
 }
@@ -181,8 +181,8 @@ fn on_disk(folder: &Path) -> Result<Vec<OnDisk>> {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn nearest(run: &Path, said: u64) -> Result<Option<OnDisk>> {
-    let fits = |f: &OnDisk| f.said <= said && std::fs::read(&f.path).is_ok_and(|bytes| parse(&bytes).is_ok());
+pub fn nearest(run: &Path, said: u64) -> Result<Option<CheckpointFile>> {
+    let fits = |f: &CheckpointFile| f.said <= said && std::fs::read(&f.path).is_ok_and(|bytes| parse(&bytes).is_ok());
     Ok(on_disk(&run.join("checkpoints"))?.into_iter().rev().find(fits))
 }
 
@@ -199,15 +199,15 @@ fn said_in(path: &Path) -> Result<u64> {
     Ok(header(&metadata)?.lines.iter().map(|line| line.said).max().unwrap_or(0))
 }
 
-fn header(metadata: &safetensors::tensor::Metadata) -> Result<Header> {
+fn header(metadata: &safetensors::tensor::Metadata) -> Result<FileHeader> {
     let text = metadata.metadata().as_ref().and_then(|m| m.get("secateur-run"));
-    let header: Header =
+    let header: FileHeader =
         serde_json::from_str(text.context("not a run's memory")?).context("its header does not fit this version")?;
     ensure!(header.schema == SCHEMA, "schema {}, expected {SCHEMA}", header.schema);
     Ok(header)
 }
 
-impl StageMemory for Shelf {
+impl StageMemory for CheckpointStore {
     fn finished(&self, stage: &str) -> Option<Snapshot> {
         self.find(stage, true)
     }
@@ -230,7 +230,7 @@ impl StageMemory for Shelf {
             let inner = format!("{stage}/");
             entries.retain(|name, _| !name.starts_with(&inner));
         }
-        entries.insert(stage.to_owned(), Entry { over, snapshot });
+        entries.insert(stage.to_owned(), StageEntry { over, snapshot });
         drop(entries);
         match self.write() {
             // The older memory is whole; the next event waits for room and says so.
@@ -257,10 +257,10 @@ fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(out)
 }
 
-fn bytes(entries: &BTreeMap<String, Entry>) -> Result<Vec<u8>> {
+fn bytes(entries: &BTreeMap<String, StageEntry>) -> Result<Vec<u8>> {
     let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = BTreeMap::new();
     let mut lines = Vec::new();
-    for (i, (stage, Entry { over, snapshot })) in entries.iter().enumerate() {
+    for (i, (stage, StageEntry { over, snapshot })) in entries.iter().enumerate() {
         for (name, a) in &snapshot.arrays {
             let data = a.data.iter().flat_map(|v| v.to_le_bytes()).collect();
             tensors.insert(format!("{i}/{name}"), (Dtype::F32, a.shape.clone(), data));
@@ -269,7 +269,7 @@ fn bytes(entries: &BTreeMap<String, Entry>) -> Result<Vec<u8>> {
             let data = model.to_bytes()?;
             tensors.insert(format!("{i}"), (Dtype::U8, vec![data.len()], data));
         }
-        lines.push(Line {
+        lines.push(StageHeader {
             stage: stage.clone(),
             over: *over,
             said: snapshot.said,
@@ -277,7 +277,7 @@ fn bytes(entries: &BTreeMap<String, Entry>) -> Result<Vec<u8>> {
             facts: snapshot.facts.clone(),
         });
     }
-    let header = Header { schema: SCHEMA, lines };
+    let header = FileHeader { schema: SCHEMA, lines };
     let views: Result<Vec<_>, _> = tensors
         .iter()
         .map(|(name, (dtype, shape, data))| {
@@ -288,10 +288,10 @@ fn bytes(entries: &BTreeMap<String, Entry>) -> Result<Vec<u8>> {
     Ok(safetensors::serialize(views?, Some(metadata))?)
 }
 
-fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
+fn parse(bytes: &[u8]) -> Result<BTreeMap<String, StageEntry>> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).context("not a safetensors file")?;
     let header = header(&metadata)?;
-    let mut entries: Vec<(String, Entry)> = Vec::new();
+    let mut entries: Vec<(String, StageEntry)> = Vec::new();
     for line in header.lines {
         let snapshot = Snapshot {
             said: line.said,
@@ -302,7 +302,7 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
         };
         entries.push((
             line.stage,
-            Entry {
+            StageEntry {
                 over: line.over,
                 snapshot,
             },
@@ -343,8 +343,8 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
 mod tests {
     use super::*;
 
-    fn shelf(run: &Path) -> Shelf {
-        Shelf::new(run, Rc::default(), Duration::ZERO)
+    fn checkpoints(run: &Path) -> CheckpointStore {
+        CheckpointStore::new(run, Rc::default(), Duration::ZERO)
     }
 
     fn snapshot(said: u64) -> Snapshot {
@@ -364,10 +364,10 @@ mod tests {
     #[test]
     fn what_is_saved_is_found_again_and_moves_the_place() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let first = shelf(dir.path());
+        let first = checkpoints(dir.path());
         first.save("a", snapshot(4), true).expect("saves");
         first.save("b/c", snapshot(7), false).expect("saves");
-        let second = shelf(dir.path());
+        let second = checkpoints(dir.path());
         assert_eq!(second.load().expect("loads"), Vec::<String>::new());
         assert_eq!(second.finished("a"), Some(snapshot(4)));
         assert_eq!((second.said(), second.newest()), (4, 7));
@@ -381,23 +381,25 @@ mod tests {
     #[test]
     fn inner_stages_are_forgotten_with_their_outer_one() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let shelf = shelf(dir.path());
+        let checkpoints = checkpoints(dir.path());
         for said in 1..5 {
-            shelf.save("round 1/search", snapshot(said), false).expect("saves");
+            checkpoints
+                .save("round 1/search", snapshot(said), false)
+                .expect("saves");
         }
-        shelf.save("round 1", snapshot(9), true).expect("saves");
-        assert_eq!(shelf.unfinished("round 1/search"), None);
+        checkpoints.save("round 1", snapshot(9), true).expect("saves");
+        assert_eq!(checkpoints.unfinished("round 1/search"), None);
     }
 
     #[test]
     fn older_files_are_spread_over_the_run_and_the_nearest_is_found() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let shelf = shelf(dir.path());
+        let checkpoints = checkpoints(dir.path());
         for said in 1..=200 {
-            shelf.save("a", snapshot(said), false).expect("saves");
+            checkpoints.save("a", snapshot(said), false).expect("saves");
         }
         let there = on_disk(&dir.path().join("checkpoints")).expect("lists");
-        assert_eq!(there, *shelf.files.borrow());
+        assert_eq!(there, *checkpoints.files.borrow());
         assert_eq!(there.len(), KEPT + OLDER);
         let said: Vec<u64> = there.iter().map(|f| f.said).collect();
         assert_eq!(said[said.len() - KEPT..], [199, 200]);
@@ -416,7 +418,7 @@ mod tests {
 
     #[test]
     fn older_files_go_when_there_is_no_room_for_them() {
-        let file = |said, bytes| OnDisk {
+        let file = |said, bytes| CheckpointFile {
             path: PathBuf::new(),
             said,
             bytes,
@@ -429,11 +431,11 @@ mod tests {
     #[test]
     fn a_broken_file_is_passed_over() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let first = shelf(dir.path());
+        let first = checkpoints(dir.path());
         first.save("a", snapshot(1), true).expect("saves");
         first.save("a", snapshot(2), true).expect("saves");
         std::fs::write(dir.path().join("checkpoints/000002.safetensors"), b"torn").expect("writes");
-        let second = shelf(dir.path());
+        let second = checkpoints(dir.path());
         assert_eq!(second.load().expect("loads").len(), 1);
         assert_eq!(second.finished("a"), Some(snapshot(1)));
         second.save("a", snapshot(3), true).expect("saves");
