@@ -4,7 +4,7 @@
 
 use crate::BenchRow;
 use anyhow::{Result, ensure};
-use infer::{Engine, Options, Tally, compile, quantiles};
+use infer::{Engine, EvalMetrics, Options, compile, quantiles};
 use kernel::Kernel;
 use model::spec::NetSpec;
 use model::{Masks, random_masks, random_model, zoo};
@@ -94,11 +94,11 @@ impl BenchSearch {
             if self.calibration > 0 {
                 engine.calibrate(&images[..self.calibration.min(IMAGES) * size]);
             }
-            let mut tally = Tally::new(model.spec());
+            let mut metrics = EvalMetrics::new(model.spec());
             for images in images.chunks(self.batch * size) {
-                tally.add(engine.run(images), (0..).map(|label| label % CLASSES as u16));
+                metrics.add(engine.run(images), (0..).map(|label| label % CLASSES as u16));
             }
-            Ok((at.elapsed().as_secs_f64() * 1e3, tally.macs_sum / tally.n as u64))
+            Ok((at.elapsed().as_secs_f64() * 1e3, metrics.macs_sum / metrics.n as u64))
         };
         evaluate(0)?;
         let (mut times, mut macs) = (Vec::new(), Vec::new());

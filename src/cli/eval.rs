@@ -6,7 +6,7 @@ use super::output::Json;
 use anyhow::{Context, Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use data::{Dataset, Normalization, Split, batch};
-use infer::{Engine, GateOut, Latency, Options, Tally};
+use infer::{Engine, EvalMetrics, GateOutput, Latency, Options};
 use kernel::Kernel;
 use measure::probe::valid_split;
 use model::{Checkpoint, Density, Fractions, cost};
@@ -211,7 +211,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     let dense = cost::dense(spec).or_failed()?;
     let kept = cost::total(spec, &model.masks, &Fractions::dense(spec)).or_failed()?;
     for density in densities {
-        let mut put = |rows: &[f32], gates: &[GateOut], first: usize| {
+        let mut put = |rows: &[f32], gates: &[GateOutput], first: usize| {
             if let Some(file) = &mut active {
                 write_active(file, &density, first, gates, &bench)?;
             }
@@ -312,7 +312,7 @@ fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: S
 }
 
 /// Takes the logits of a batch, what its gates did, and its first image's place.
-type Put<'a> = &'a mut dyn FnMut(&[f32], &[GateOut], usize) -> Result<()>;
+type Put<'a> = &'a mut dyn FnMut(&[f32], &[GateOutput], usize) -> Result<()>;
 
 fn by_engine(bench: &EvalImages, kernel: Kernel, density: &GateSetting, put: Put) -> Result<Evaluation> {
     let compiled = |threads| -> Result<Engine> {
@@ -338,7 +338,7 @@ fn by_engine(bench: &EvalImages, kernel: Kernel, density: &GateSetting, put: Put
         p90_ms,
         ..
     } = infer::latency(&mut engine, &bench.one_image(), Duration::from_millis(500));
-    let mut tally = Tally::new(bench.model.spec());
+    let mut metrics = EvalMetrics::new(bench.model.spec());
     let (mut first, mut spent) = (0, Duration::ZERO);
     for (pixels, labels) in bench.batches() {
         let began = Instant::now();
@@ -346,26 +346,26 @@ fn by_engine(bench: &EvalImages, kernel: Kernel, density: &GateSetting, put: Put
         spent += began.elapsed();
         put(&batch.logits, &batch.gates, first)?;
         first += batch.n;
-        tally.add(batch, labels.into_iter());
+        metrics.add(batch, labels.into_iter());
     }
     let spec = bench.model.spec();
-    let (layers, gates) = (tally.layers(spec), spec.gates());
+    let (layers, gates) = (metrics.layers(spec), spec.gates());
     let kept = |node: usize| {
         let gate = gates.iter().position(|&g| g == node)?;
         layers.get(gate).map(|l| f64::from(l.kept))
     };
     Ok(Evaluation {
-        top1: tally.top1(),
-        macs: tally.macs(),
-        macs_conv: tally.macs_conv(),
-        active_fraction: tally.active_fraction(),
+        top1: metrics.top1(),
+        macs: metrics.macs(),
+        macs_conv: metrics.macs_conv(),
+        active_fraction: metrics.active_fraction(),
         traffic: cost::total(spec, &bench.model.masks, &Fractions::propagate(spec, kept))?,
         latency: LatencyQuantiles {
             median: median_ms,
             p10: p10_ms,
             p90: p90_ms,
         },
-        images_per_s: tally.n as f64 / spent.as_secs_f64(),
+        images_per_s: metrics.n as f64 / spent.as_secs_f64(),
     })
 }
 
@@ -473,7 +473,7 @@ fn write_active(
     file: &mut Csv,
     density: &GateSetting,
     first: usize,
-    gates: &[GateOut],
+    gates: &[GateOutput],
     bench: &EvalImages,
 ) -> Result<()> {
     for gate in gates {

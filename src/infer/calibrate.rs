@@ -4,18 +4,18 @@
 
 use super::conv::{Conv, Norm};
 use super::engine::Engine;
+use super::executor::{Executor, ImageOutput};
 use super::plane;
-use super::program::{Action, Program};
-use super::walk::{ImageOut, Worker};
+use super::program::{Instruction, Program};
 use model::Density;
 use model::checkpoint::NormStats;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An image in the middle of the network.
-pub(crate) type Walker = Mutex<(Worker, ImageOut)>;
+pub(crate) type CalibrationImage = Mutex<(Executor, ImageOutput)>;
 
-fn open(walker: &Walker) -> MutexGuard<'_, (Worker, ImageOut)> {
-    walker.lock().unwrap_or_else(PoisonError::into_inner)
+fn open(image: &CalibrationImage) -> MutexGuard<'_, (Executor, ImageOutput)> {
+    image.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Σ x and Σ x² of a channel over the images that have it.
@@ -40,40 +40,40 @@ impl Engine {
     pub fn calibrate(&mut self, images: &[f32]) -> NormStats {
         let size: usize = self.spec().input.iter().product();
         assert!(images.len().is_multiple_of(size), "not a whole number of images");
-        let room = ROOM / self.workers[0].bytes().max(1);
+        let room = ROOM / self.executors[0].bytes().max(1);
         let n = (images.len() / size).min(room.max(1));
-        while self.walkers.len() < n {
-            let walker = (Worker::new(&self.program), ImageOut::new(&self.program));
-            self.walkers.push(Mutex::new(walker));
+        while self.calibration_images.len() < n {
+            let image = (Executor::new(&self.program), ImageOutput::new(&self.program));
+            self.calibration_images.push(Mutex::new(image));
         }
-        for (walker, image) in self.walkers[..n].iter().zip(images.chunks_exact(size)) {
-            let (worker, _) = &mut *open(walker);
-            worker.refold(&self.program);
-            worker.load(&self.program, image);
+        for (state, image) in self.calibration_images[..n].iter().zip(images.chunks_exact(size)) {
+            let (executor, _) = &mut *open(state);
+            executor.refold(&self.program);
+            executor.load(&self.program, image);
         }
         let mut stats = self.model.stats_at(Density::FULL);
-        for index in 0..self.program.actions.len() {
-            let raw = match &mut self.program.actions[index] {
-                Action::Conv(conv) if conv.gate.is_none() && conv.norm.is_some() => Some(bare(conv)),
+        for index in 0..self.program.instructions.len() {
+            let raw = match &mut self.program.instructions[index] {
+                Instruction::Conv(conv) if conv.gate.is_none() && conv.norm.is_some() => Some(bare(conv)),
                 _ => None,
             };
             if raw.is_some() {
                 self.step(n, index);
             }
-            let measured = match &self.program.actions[index] {
-                Action::Conv(conv) if raw.is_some() => Some(conv.output),
-                Action::Norm { from, .. } => Some(*from),
+            let measured = match &self.program.instructions[index] {
+                Instruction::Conv(conv) if raw.is_some() => Some(conv.output),
+                Instruction::Norm { from, .. } => Some(*from),
                 _ => None,
             };
             let sums = measured.map(|tensor| self.sums(n, tensor)).unwrap_or_default();
-            match &mut self.program.actions[index] {
-                Action::Conv(conv) => {
+            match &mut self.program.instructions[index] {
+                Instruction::Conv(conv) => {
                     if let (Some((relu, residual)), Some(norm)) = (raw, &conv.norm) {
                         (conv.relu, conv.residual) = (relu, residual);
                         [conv.scale, conv.shift] = renew(&mut stats, norm, &sums);
                     }
                 }
-                Action::Norm { norm, scale, shift, .. } => [*scale, *shift] = renew(&mut stats, norm, &sums),
+                Instruction::Norm { norm, scale, shift, .. } => [*scale, *shift] = renew(&mut stats, norm, &sums),
                 _ => {}
             }
             self.step(n, index);
@@ -83,22 +83,22 @@ impl Engine {
     }
 
     fn step(&mut self, n: usize, index: usize) {
-        let (program, walkers) = (&self.program, &self.walkers);
-        let action = &program.actions[index];
+        let (program, calibration_images) = (&self.program, &self.calibration_images);
+        let instruction = &program.instructions[index];
         self.pool.run(n, &|i, _| {
-            let (worker, out) = &mut *open(&walkers[i]);
-            if let Action::Conv(conv) = action {
-                worker.refold_one(conv);
+            let (executor, out) = &mut *open(&calibration_images[i]);
+            if let Instruction::Conv(conv) = instruction {
+                executor.refold_one(conv);
             }
-            worker.step(program, action, out, None);
+            executor.step(program, instruction, out, None);
         });
     }
 
     /// Sums over each channel of a tensor, image after image.
     fn sums(&self, n: usize, tensor: usize) -> Vec<Sums> {
         let mut sums = vec![Sums::default(); self.program.tensors[tensor].layout.channels];
-        for walker in &self.walkers[..n] {
-            open(walker).0.add_sums(&self.program, tensor, &mut sums);
+        for image in &self.calibration_images[..n] {
+            open(image).0.add_sums(&self.program, tensor, &mut sums);
         }
         sums
     }
@@ -123,7 +123,7 @@ fn renew(stats: &mut NormStats, norm: &Norm, sums: &[Sums]) -> [Vec<f32>; 2] {
     norm.fold(moments)
 }
 
-impl Worker {
+impl Executor {
     /// Adds what one image has in a tensor.
     fn add_sums(&self, program: &Program, tensor: usize, sums: &mut [Sums]) {
         let (layout, data, active) = self.tensor(program, tensor);

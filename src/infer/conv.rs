@@ -2,13 +2,12 @@
 //! Knows nothing of the network around it.
 //!
 //! Every layer is relu(scale · conv(x) + shift + residual). Each image splits its output channels in three:
-//! *live* ones are computed; *constant* ones come out without a multiplication (channels that only the residual
+//! *computed* ones are convolved; *constant* ones come out without a multiplication (channels that only the residual
 //! has); all others are absent. A masked filter's channel is dead: absent, its γ and β read as zero.
 
-use super::conv_plan::{Forms, Lists, Run};
-use super::gate;
-use super::gate::Gate;
-use super::kept::Kept;
+use super::compiled_mask::CompiledMask;
+use super::conv_algorithms::{ColumnLists, ConvAlgorithms, ConvArgs};
+use super::gate::{Gate, GateScratch};
 use super::plane;
 use kernel::{Epilogue, Layout, Pool, WinogradScratch};
 use model::checkpoint::Moments;
@@ -49,8 +48,8 @@ pub(crate) struct Conv {
     pub input: usize,
     pub output: usize,
     pub residual: Option<(usize, Layout)>,
-    pub forms: Forms,
-    pub kept: Kept,
+    pub algorithms: ConvAlgorithms,
+    pub mask: CompiledMask,
     pub norm: Option<Norm>,
     pub gate: Option<Gate>,
     pub relu: bool,
@@ -59,12 +58,12 @@ pub(crate) struct Conv {
     pub shift: Vec<f32>,
 }
 
-/// What a convolution keeps between images on one worker.
+/// What a convolution keeps between images on one executor.
 #[derive(Debug)]
 pub(crate) struct ConvState {
-    pub lists: Lists,
+    pub lists: ColumnLists,
     /// Filters that are computed.
-    pub live: Vec<u32>,
+    pub computed: Vec<u32>,
     constant: Vec<u32>,
     scale: Vec<f32>,
     shift: Vec<f32>,
@@ -72,33 +71,33 @@ pub(crate) struct ConvState {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    pub gate: gate::Scratch,
+pub(crate) struct ConvScratch {
+    pub gate: GateScratch,
     winners: Vec<u32>,
-    present: Vec<bool>,
+    active: Vec<bool>,
     pub winograd: WinogradScratch,
 }
 
-impl Scratch {
+impl ConvScratch {
     pub(crate) fn new(channels: usize) -> Self {
         Self {
-            gate: gate::Scratch::new(channels),
+            gate: GateScratch::new(channels),
             winners: Vec::with_capacity(channels),
-            present: vec![false; channels],
+            active: vec![false; channels],
             winograd: WinogradScratch::default(),
         }
     }
 }
 
-/// A tensor and the channels of it that are there.
+/// A tensor and its active channels.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct ActiveInput<'a> {
     pub data: &'a [f32],
     pub active: &'a [u32],
 }
 
-/// A tensor to be written, and where to say which channels of it are there.
-pub(crate) struct Target<'a> {
+/// A tensor to be written, and a list for its active channels.
+pub(crate) struct ActiveOutput<'a> {
     pub data: &'a mut [f32],
     pub active: &'a mut Vec<u32>,
 }
@@ -117,7 +116,7 @@ impl ConvState {
     pub(crate) fn refold(&mut self, conv: &Conv) {
         self.scale.copy_from_slice(&conv.scale);
         self.shift.copy_from_slice(&conv.shift);
-        for f in (0..conv.filters()).filter(|&f| !conv.kept.filter(f)) {
+        for f in (0..conv.filters()).filter(|&f| !conv.mask.filter(f)) {
             (self.scale[f], self.shift[f]) = (0.0, 0.0);
         }
         self.lists.forget();
@@ -126,14 +125,14 @@ impl ConvState {
 
 impl Conv {
     pub(crate) fn filters(&self) -> usize {
-        self.forms.output().channels
+        self.algorithms.output().channels
     }
 
     pub(crate) fn state(&self) -> ConvState {
         let filters = self.filters();
         ConvState {
-            lists: self.forms.lists(),
-            live: Vec::with_capacity(filters),
+            lists: self.algorithms.lists(),
+            computed: Vec::with_capacity(filters),
             constant: Vec::with_capacity(filters),
             scale: self.scale.clone(),
             shift: self.shift.clone(),
@@ -142,10 +141,10 @@ impl Conv {
     }
 
     /// Decides which channels of one image are computed. Nothing is computed yet.
-    pub(crate) fn choose(&self, x: Source, state: &mut ConvState, scratch: &mut Scratch) {
+    pub(crate) fn choose(&self, x: ActiveInput, state: &mut ConvState, scratch: &mut ConvScratch) {
         self.list_filters(x, state, scratch);
-        self.forms
-            .list(x.active, state.live.len(), &self.kept, &mut state.lists);
+        self.algorithms
+            .list(x.active, state.computed.len(), &self.mask, &mut state.lists);
     }
 
     /// Makes both sides of a residual sum hold the union of their channels: `residual` gets zero planes, `state` more constant channels.
@@ -153,14 +152,14 @@ impl Conv {
         &self,
         layout: &Layout,
         residual: &mut [f32],
-        present: &[u32],
+        active: &[u32],
         state: &mut ConvState,
-        scratch: &mut Scratch,
+        scratch: &mut ConvScratch,
     ) {
-        let only_there = &mut scratch.present[..self.filters()];
+        let only_there = &mut scratch.active[..self.filters()];
         only_there.fill(false);
-        present.iter().for_each(|&c| only_there[c as usize] = true);
-        for &f in state.live.iter().chain(&state.constant) {
+        active.iter().for_each(|&c| only_there[c as usize] = true);
+        for &f in state.computed.iter().chain(&state.constant) {
             if !std::mem::take(&mut only_there[f as usize]) {
                 plane::clear(layout, residual, f as usize);
             }
@@ -168,50 +167,50 @@ impl Conv {
         let before = state.constant.len();
         state
             .constant
-            .extend(present.iter().filter(|&&c| only_there[c as usize]));
+            .extend(active.iter().filter(|&&c| only_there[c as usize]));
         if state.constant.len() > before {
             state.constant.sort_unstable();
         }
     }
 
-    /// Computes what was chosen; with a pool, on all its threads. `active` receives the channels that are there afterwards.
+    /// Computes what was chosen; with a pool, on all its threads. `active` receives the channels that are active afterwards.
     pub(crate) fn compute(
         &self,
-        x: Source,
+        x: ActiveInput,
         residual: Option<&[f32]>,
-        to: Target,
+        to: ActiveOutput,
         state: &ConvState,
         scratch: &mut WinogradScratch,
         pool: Option<&mut Pool>,
     ) -> Macs {
-        let Target { data: output, active } = to;
+        let ActiveOutput { data: output, active } = to;
         let epilogue = Epilogue {
             scale: Some(&state.scale),
             shift: Some(&state.shift),
             residual,
             relu: self.relu,
         };
-        let run = Run {
+        let run = ConvArgs {
             input: x.data,
-            filters: &state.live,
-            kept: &self.kept,
+            filters: &state.computed,
+            mask: &self.mask,
             epilogue,
         };
-        let weights = self.forms.run(run, &state.lists, scratch, pool, output);
+        let weights = self.algorithms.run(run, &state.lists, scratch, pool, output);
         if !state.constant.is_empty() {
-            let run = Run {
+            let run = ConvArgs {
                 filters: &state.constant,
                 ..run
             };
-            self.forms.run_without_columns(run, output);
+            self.algorithms.run_without_columns(run, output);
         }
         active.clear();
-        active.extend_from_slice(&state.live);
+        active.extend_from_slice(&state.computed);
         if !state.constant.is_empty() {
             active.extend_from_slice(&state.constant);
             active.sort_unstable();
         }
-        let layout = self.forms.output();
+        let layout = self.algorithms.output();
         let positions = layout.height * layout.width;
         Macs {
             conv: weights * positions as u64,
@@ -222,25 +221,25 @@ impl Conv {
         }
     }
 
-    /// Splits filters into live and absent ones and sets scale and shift.
-    fn list_filters(&self, x: Source, state: &mut ConvState, scratch: &mut Scratch) {
+    /// Splits filters into computed and absent ones and sets scale and shift.
+    fn list_filters(&self, x: ActiveInput, state: &mut ConvState, scratch: &mut ConvScratch) {
         let ConvState {
-            live,
+            computed,
             constant,
             scale,
             shift,
             saliency,
             ..
         } = state;
-        live.clear();
+        computed.clear();
         constant.clear();
         let Some(gate) = &self.gate else {
-            live.extend((0..self.filters() as u32).filter(|&f| self.kept.filter(f as usize)));
+            computed.extend((0..self.filters() as u32).filter(|&f| self.mask.filter(f as usize)));
             return;
         };
-        gate.saliency(x.data, self.forms.input(), x.active, &mut scratch.gate, saliency);
+        gate.saliency(x.data, self.algorithms.input(), x.active, &mut scratch.gate, saliency);
         for (f, v) in saliency.iter_mut().enumerate() {
-            if !self.kept.filter(f) {
+            if !self.mask.filter(f) {
                 *v = 0.0;
             }
         }
@@ -249,7 +248,7 @@ impl Conv {
         shift.fill(0.0);
         for &winner in &scratch.winners {
             let f = winner as usize;
-            if !self.kept.filter(f) {
+            if !self.mask.filter(f) {
                 continue;
             }
             let pi = saliency[f];
@@ -262,7 +261,7 @@ impl Conv {
             if pi == 0.0 && gate.form == Shift::Eq1 {
                 continue;
             }
-            live.push(winner);
+            computed.push(winner);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! A compiled network: densities in, batches of images through, logits and what was really computed out.
 //! Knows nothing of labels, accuracy or time.
 
-use super::calibrate::Walker;
+use super::calibrate::CalibrationImage;
+use super::executor::{Executor, ImageOutput};
 use super::gate::ActiveSets;
 use super::plan;
-use super::program::{Action, Program};
-use super::split::Split;
-use super::walk::{ImageOut, Worker};
+use super::program::{Instruction, Program};
+use super::thread_choice::ThreadChoice;
 use anyhow::{Result, bail};
 use kernel::{Kernel, Pool};
 use model::checkpoint::{Checkpoint, NormStats};
@@ -40,7 +40,7 @@ impl Default for Options {
 
 /// What a gate did to a batch.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct GateOut {
+pub struct GateOutput {
     /// The gate's node.
     pub node: usize,
     /// `[n, channels]`, before winners are taken.
@@ -51,7 +51,7 @@ pub struct GateOut {
 
 /// What a convolution did in a batch, summed over its images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LayerOut {
+pub struct ConvWork {
     /// The convolution's node.
     pub node: usize,
     /// MACs, predictor and gate included.
@@ -68,9 +68,9 @@ pub struct Batch {
     /// `[n, classes]`.
     pub logits: Vec<f32>,
     /// One entry a gate, in network order.
-    pub gates: Vec<GateOut>,
+    pub gates: Vec<GateOutput>,
     /// One entry a convolution, in network order.
-    pub layers: Vec<LayerOut>,
+    pub layers: Vec<ConvWork>,
     /// MACs over all images, as [`model::cost`] counts them, but of what was really computed:
     /// filters × columns × positions of each convolution, linear layers, predictors, gates.
     pub macs: u64,
@@ -85,11 +85,11 @@ pub struct Engine {
     pub(crate) model: Checkpoint,
     kernel: Kernel,
     pub(crate) pool: Pool,
-    pub(crate) workers: Vec<Worker>,
+    pub(crate) executors: Vec<Executor>,
     /// Images side by side, while norms are measured.
-    pub(crate) walkers: Vec<Walker>,
-    images: Vec<Mutex<ImageOut>>,
-    split: Split,
+    pub(crate) calibration_images: Vec<CalibrationImage>,
+    images: Vec<Mutex<ImageOutput>>,
+    split: ThreadChoice,
     batch: Batch,
 }
 
@@ -112,7 +112,7 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
     pool.run(pool.threads(), &|_, _| {
         barrier.wait();
     });
-    let out = ImageOut::new(&program);
+    let out = ImageOutput::new(&program);
     let n = options.batch.max(1);
     let classes = out.logits.len();
     let gates = program
@@ -121,7 +121,7 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
     let batch = Batch {
         logits: Vec::with_capacity(n * classes),
         gates: gates
-            .map(|(node, c)| GateOut {
+            .map(|(node, c)| GateOutput {
                 node,
                 saliency: Vec::with_capacity(n * c),
                 active: ActiveSets::with_room(c, n),
@@ -129,23 +129,23 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
             .collect(),
         layers: program
             .convs()
-            .map(|c| LayerOut {
+            .map(|c| ConvWork {
                 node: c.node,
-                ..LayerOut::default()
+                ..ConvWork::default()
             })
             .collect(),
         ..Batch::default()
     };
     let mut engine = Engine {
-        workers: (0..pool.threads()).map(|_| Worker::new(&program)).collect(),
+        executors: (0..pool.threads()).map(|_| Executor::new(&program)).collect(),
         // Not `vec![_; n]`: a clone keeps no spare room.
-        images: (0..n).map(|_| Mutex::new(ImageOut::new(&program))).collect(),
-        split: Split::default(),
+        images: (0..n).map(|_| Mutex::new(ImageOutput::new(&program))).collect(),
+        split: ThreadChoice::default(),
         program,
         model,
         kernel: options.kernel,
         pool,
-        walkers: Vec::new(),
+        calibration_images: Vec::new(),
         batch,
     };
     engine.set_density(Density::FULL);
@@ -177,9 +177,9 @@ impl Engine {
 
     fn set<'a>(&mut self, per_gate: &[Density], stats: impl Fn(usize) -> &'a NormStats) {
         let mut gate = 0;
-        for action in &mut self.program.actions {
-            match action {
-                Action::Conv(conv) => {
+        for instruction in &mut self.program.instructions {
+            match instruction {
+                Instruction::Conv(conv) => {
                     let filters = conv.filters();
                     if let Some(own) = &mut conv.gate {
                         gate = own.index;
@@ -189,7 +189,7 @@ impl Engine {
                         [conv.scale, conv.shift] = norm.fold(&stats(gate)[&norm.name]);
                     }
                 }
-                Action::Norm { norm, scale, shift, .. } => [*scale, *shift] = norm.fold(&stats(gate)[&norm.name]),
+                Instruction::Norm { norm, scale, shift, .. } => [*scale, *shift] = norm.fold(&stats(gate)[&norm.name]),
                 _ => {}
             }
         }
@@ -204,27 +204,27 @@ impl Engine {
     /// A mask for a layer that does not exist, or of another size; then the masks stay as they were.
     pub fn set_masks(&mut self, masks: &Masks) -> Result<()> {
         let nodes = &self.model.spec().nodes;
-        let layers = || self.program.actions.iter().filter_map(Action::kept);
+        let layers = || self.program.instructions.iter().filter_map(Instruction::mask);
         for (name, mask) in masks {
-            let Some((_, kept)) = layers().find(|l| nodes[l.0].name == *name) else {
+            let Some((_, compiled)) = layers().find(|l| nodes[l.0].name == *name) else {
                 bail!(
                     "a mask for {name}, which is no convolution or linear layer of {}",
                     self.spec().name
                 );
             };
-            kept.check(name, mask)?;
+            compiled.check(name, mask)?;
         }
-        for action in &mut self.program.actions {
-            let Some((node, _)) = action.kept() else { continue };
+        for instruction in &mut self.program.instructions {
+            let Some((node, _)) = instruction.mask() else { continue };
             let mask = masks.get(&nodes[node].name);
             let elements = mask.map_or(&[][..], |mask| &mask.elements);
-            match action {
-                Action::Conv(conv) => {
-                    conv.kept.set(mask);
-                    conv.forms.mask(&conv.kept, elements);
+            match instruction {
+                Instruction::Conv(conv) => {
+                    conv.mask.set(mask);
+                    conv.algorithms.set_mask(&conv.mask, elements);
                 }
-                Action::Linear { linear, .. } => {
-                    linear.kept.set(mask);
+                Instruction::Linear { linear, .. } => {
+                    linear.mask.set(mask);
                     linear.mask_weights(elements);
                 }
                 _ => {}
@@ -257,13 +257,13 @@ impl Engine {
         let image = |i: usize| &images[i * size..][..size];
         if n < self.pool.threads() {
             for i in 0..n {
-                let (worker, pool) = (&mut self.workers[0], &mut self.pool);
+                let (executor, pool) = (&mut self.executors[0], &mut self.pool);
                 self.split
-                    .time(|is_split| worker.run(program, image(i), &mut out(i), is_split.then_some(pool)));
+                    .time(|is_split| executor.run(program, image(i), &mut out(i), is_split.then_some(pool)));
             }
         } else {
-            let work = |i: usize, worker: &mut Worker| worker.run(program, image(i), &mut out(i), None);
-            self.pool.run_with(&mut self.workers, n, &work);
+            let work = |i: usize, executor: &mut Executor| executor.run(program, image(i), &mut out(i), None);
+            self.pool.run_with(&mut self.executors, n, &work);
         }
         self.gather(n);
         &self.batch
@@ -271,8 +271,8 @@ impl Engine {
 
     /// After folded numbers or masks have changed.
     pub(crate) fn refold(&mut self) {
-        self.workers.iter_mut().for_each(|w| w.refold(&self.program));
-        self.split = Split::default();
+        self.executors.iter_mut().for_each(|w| w.refold(&self.program));
+        self.split = ThreadChoice::default();
     }
 
     fn gather(&mut self, n: usize) {
@@ -292,9 +292,9 @@ impl Engine {
             gate.active.clear();
         }
         layers.iter_mut().for_each(|l| {
-            *l = LayerOut {
+            *l = ConvWork {
                 node: l.node,
-                ..LayerOut::default()
+                ..ConvWork::default()
             }
         });
         for out in &mut self.images[..n] {

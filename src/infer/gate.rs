@@ -1,7 +1,7 @@
 //! The FBS decision at inference (arXiv 1810.05331, equations 2–4): saliencies from channel means, then winners.
 //! Knows nothing of convolutions or of what the decision is used for.
 
-use super::linear::Matrix;
+use super::linear::TransposedMatrix;
 use super::plane;
 use kernel::{Kernel, Layout};
 use model::spec::Shift;
@@ -17,7 +17,7 @@ pub(crate) struct Gate {
     /// Where the shift stands.
     pub form: Shift,
     /// φ.
-    pub phi: Matrix,
+    pub phi: TransposedMatrix,
     /// ρ.
     pub rho: Vec<f32>,
     /// β.
@@ -27,12 +27,12 @@ pub(crate) struct Gate {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Scratch {
+pub(crate) struct GateScratch {
     means: Vec<(u32, f32)>,
     keys: Vec<u32>,
 }
 
-impl Scratch {
+impl GateScratch {
     /// For at most so many channels, on either side.
     pub(crate) fn new(channels: usize) -> Self {
         Self {
@@ -45,7 +45,14 @@ impl Scratch {
 impl Gate {
     /// g = relu(ss·φ + ρ), ss the mean magnitude of each active channel of `x`.
     /// Padding is zero, so the sum runs over whole padded planes.
-    pub(crate) fn saliency(&self, x: &[f32], layout: &Layout, active: &[u32], scratch: &mut Scratch, g: &mut [f32]) {
+    pub(crate) fn saliency(
+        &self,
+        x: &[f32],
+        layout: &Layout,
+        active: &[u32],
+        scratch: &mut GateScratch,
+        g: &mut [f32],
+    ) {
         let share = 1.0 / (layout.height * layout.width) as f32;
         scratch.means.clear();
         scratch.means.extend(
@@ -64,7 +71,7 @@ impl Gate {
     }
 
     /// The k winners of equation (2) into `out`, rising: as [`model::mask::winners`], without allocating.
-    pub(crate) fn winners(&self, saliency: &[f32], scratch: &mut Scratch, out: &mut Vec<u32>) {
+    pub(crate) fn winners(&self, saliency: &[f32], scratch: &mut GateScratch, out: &mut Vec<u32>) {
         out.clear();
         if self.k == 0 {
             return;
@@ -141,7 +148,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn gate(k: usize) -> Gate {
-        let phi = Matrix::transposed(&[1.0, 0.0, 0.0, 1.0, -1.0, -1.0], 3);
+        let phi = TransposedMatrix::transposed(&[1.0, 0.0, 0.0, 1.0, -1.0, -1.0], 3);
         Gate {
             kernel: Kernel::best(),
             node: 0,
@@ -159,9 +166,9 @@ mod tests {
         let layout = Layout::contiguous(2, 1, 2);
         let mut g = [9.0; 3];
         let x = [1.0, -3.0, 4.0, 4.0];
-        gate(1).saliency(&x, &layout, &[0, 1], &mut Scratch::new(3), &mut g);
+        gate(1).saliency(&x, &layout, &[0, 1], &mut GateScratch::new(3), &mut g);
         assert_eq!(g, [2.5, 4.0, 0.0]);
-        gate(1).saliency(&x, &layout, &[0], &mut Scratch::new(3), &mut g);
+        gate(1).saliency(&x, &layout, &[0], &mut GateScratch::new(3), &mut g);
         assert_eq!(g, [2.5, 0.0, 0.0]);
     }
 
@@ -171,7 +178,7 @@ mod tests {
             let saliency: Vec<f32> = saliency.iter().map(|&v| f32::from(v)).collect();
             let k = k.min(saliency.len());
             let mut out = Vec::new();
-            gate(k).winners(&saliency, &mut Scratch::new(40), &mut out);
+            gate(k).winners(&saliency, &mut GateScratch::new(40), &mut out);
             prop_assert_eq!(out, mask::winners(&saliency, k));
         }
     }

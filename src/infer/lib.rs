@@ -6,27 +6,27 @@
 //! A channel that is not active is absent: its plane is never computed and never read.
 
 mod calibrate;
+mod compiled_mask;
 mod conv;
-mod conv_plan;
+mod conv_algorithms;
 mod engine;
+mod executor;
+mod fallback_conv;
 mod gate;
-mod grouped;
-mod kept;
 mod latency;
+mod layer_latency;
 mod linear;
+mod metrics;
 mod plan;
 mod plane;
 mod program;
-mod split;
-mod staircase;
-mod tally;
-mod walk;
+mod thread_choice;
 
 #[cfg(test)]
 mod agreement;
 
-pub use engine::{Batch, Engine, GateOut, LayerOut, Options, compile};
+pub use engine::{Batch, ConvWork, Engine, GateOutput, Options, compile};
 pub use gate::ActiveSets;
 pub use latency::{Latency, latency, quantiles};
-pub use staircase::{LayerTimes, Stairs, Surface, staircase, surfaces};
-pub use tally::{GateSums, LayerSums, Tally, best};
+pub use layer_latency::{LatencySurface, LayerLatency, LayerLatencyOptions, latency_surfaces, layer_latencies};
+pub use metrics::{EvalMetrics, GateSums, argmax};

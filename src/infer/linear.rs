@@ -1,7 +1,7 @@
 //! Products of a sparse vector and a matrix: linear layers and saliency predictors.
 //! Knows nothing of convolutions.
 
-use super::kept::Kept;
+use super::compiled_mask::CompiledMask;
 use kernel::Kernel;
 
 /// A linear layer ready to run.
@@ -10,10 +10,10 @@ pub(crate) struct Linear {
     pub kernel: Kernel,
     /// Its node.
     pub node: usize,
-    pub kept: Kept,
-    pub matrix: Matrix,
+    pub mask: CompiledMask,
+    pub matrix: TransposedMatrix,
     /// The matrix without masked single weights, if there are any.
-    pub masked: Option<Matrix>,
+    pub masked: Option<TransposedMatrix>,
     pub bias: Option<Vec<f32>>,
 }
 
@@ -46,12 +46,12 @@ impl Linear {
 
 /// A matrix as `[inputs, outputs]`, so that an input that is not listed is a row that is not read.
 #[derive(Clone, Debug)]
-pub(crate) struct Matrix {
+pub(crate) struct TransposedMatrix {
     pub outputs: usize,
     pub data: Vec<f32>,
 }
 
-impl Matrix {
+impl TransposedMatrix {
     /// From `[outputs, inputs]`.
     pub(crate) fn transposed(weight: &[f32], outputs: usize) -> Self {
         let inputs = weight.len() / outputs.max(1);
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn only_listed_inputs_count() {
         // [2 outputs, 6 inputs]
-        let m = Matrix::transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0], 2);
+        let m = TransposedMatrix::transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0], 2);
         let mut y = [0.5, 0.0];
         Kernel::best().add_rows(&[(0, 1.0), (1, 1.0), (3, 2.0), (4, 1.0), (5, -1.0)], &m.data, &mut y);
         assert_eq!(y, [0.5 + 1.0 + 2.0 + 8.0 + 5.0 - 6.0, 10.0 + 20.0 + 80.0 + 50.0 - 60.0]);

@@ -1,15 +1,15 @@
-//! From a checkpoint to a program: which nodes are done in one action, in which layouts, with which numbers.
+//! From a checkpoint to a program: which nodes are done in one instruction, in which layouts, with which numbers.
 //! Knows nothing of images or threads.
 
+use super::compiled_mask::CompiledMask;
 use super::conv::{Conv, Norm};
-use super::conv_plan::Forms;
+use super::conv_algorithms::ConvAlgorithms;
 use super::engine::Options;
+use super::fallback_conv::FallbackConv;
 use super::gate::Gate;
-use super::grouped::Rows;
-use super::kept::Kept;
-use super::linear::{Linear, Matrix};
+use super::linear::{Linear, TransposedMatrix};
 use super::plane::Window;
-use super::program::{Action, Program, Tensor, assign};
+use super::program::{Instruction, Program, Tensor, assign};
 use anyhow::{Context, Result, ensure};
 use kernel::{ConvShape, Layout};
 use model::checkpoint::Checkpoint;
@@ -27,7 +27,7 @@ pub(crate) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Program
         shapes,
         of_node: vec![None; spec.nodes.len()],
         tensors: Vec::new(),
-        actions: Vec::new(),
+        instructions: Vec::new(),
         fused: vec![false; spec.nodes.len()],
     };
     let input = planner.tensor(0);
@@ -39,14 +39,14 @@ pub(crate) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Program
     }
     let Planner {
         mut tensors,
-        actions,
+        instructions,
         of_node,
         ..
     } = planner;
     let output = of_node.last().copied().flatten().context("a network without nodes")?;
-    let slots = assign(&mut tensors, &actions, [input, output]);
+    let slots = assign(&mut tensors, &instructions, [input, output]);
     Ok(Program {
-        actions,
+        instructions,
         tensors,
         slots,
         input,
@@ -62,8 +62,8 @@ struct Planner<'a> {
     /// The tensor each node's value lives in.
     of_node: Vec<Option<usize>>,
     tensors: Vec<Tensor>,
-    actions: Vec<Action>,
-    /// Nodes that an earlier action has already done.
+    instructions: Vec<Instruction>,
+    /// Nodes that an earlier instruction has already done.
     fused: Vec<bool>,
 }
 
@@ -161,7 +161,7 @@ impl Planner<'_> {
             node,
             index: self.spec.gates().iter().position(|&g| g == node).unwrap_or(0),
             form,
-            phi: Matrix {
+            phi: TransposedMatrix {
                 outputs: filters,
                 data: self.array(node, "phi")?,
             },
@@ -189,7 +189,7 @@ impl Planner<'_> {
             node.name
         );
         let mut input = self.read(step.input)?;
-        // Rows add nothing to what they compute.
+        // FallbackConv add nothing to what they compute.
         let takes_sum = !step.relu && shape.is_some();
         let sum = if takes_sum { self.sum_after(step.output) } else { None };
         let end = sum.as_ref().map_or(step.output, |s| s.end);
@@ -203,8 +203,8 @@ impl Planner<'_> {
             None => self.tensor_in(end, self.contiguous(end)),
         };
         let weight = self.array(step.conv, "weight")?;
-        let forms = match shape {
-            Some(shape) => Forms::new(
+        let algorithms = match shape {
+            Some(shape) => ConvAlgorithms::new(
                 (self.options.kernel, self.options.winograd),
                 &shape,
                 weight,
@@ -212,17 +212,17 @@ impl Planner<'_> {
                 residual.map(|r| r.1),
             ),
             None => {
-                let rows = Rows::new(&node.op, self.shapes[step.input], self.shapes[step.conv]);
-                Forms::by_rows(rows, weight)
+                let rows = FallbackConv::new(&node.op, self.shapes[step.input], self.shapes[step.conv]);
+                ConvAlgorithms::fallback(rows, weight)
             }
         };
-        if self.tensors[input].layout != *forms.input() {
+        if self.tensors[input].layout != *algorithms.input() {
             self.tensors.push(Tensor {
-                layout: *forms.input(),
+                layout: *algorithms.input(),
                 slot: 0,
             });
             let to = self.tensors.len() - 1;
-            self.actions.push(Action::Repack { from: input, to });
+            self.instructions.push(Instruction::Repack { from: input, to });
             input = to;
         }
         // As in training, a norm makes a bias before it void.
@@ -236,15 +236,15 @@ impl Planner<'_> {
             input,
             output,
             residual,
-            kept: Kept::whole(filters, self.shapes[step.input][0] / groups, kernel * kernel),
+            mask: CompiledMask::whole(filters, self.shapes[step.input][0] / groups, kernel * kernel),
             norm: step.norm.map(|n| self.norm(n)).transpose()?,
             gate: step.gate.map(|(gate, form)| self.gate(gate, form)).transpose()?,
             relu: step.relu || sum.is_some_and(|s| s.relu),
             scale: vec![1.0; filters],
             shift: bias,
-            forms,
+            algorithms,
         };
-        self.actions.push(Action::Conv(Box::new(conv)));
+        self.instructions.push(Instruction::Conv(Box::new(conv)));
         Ok(())
     }
 
@@ -278,7 +278,7 @@ impl Planner<'_> {
         }
         let node = &self.spec.nodes[i];
         let first = self.read(node.inputs.first().copied().unwrap_or(0))?;
-        let action = match node.op {
+        let instruction = match node.op {
             Op::Dropout { .. } => {
                 self.of_node[i] = Some(first);
                 return Ok(());
@@ -287,34 +287,34 @@ impl Planner<'_> {
                 let from = [first, self.read(node.inputs[1])?];
                 let relu = self.relu_after(i);
                 relu.into_iter().for_each(|r| self.fused[r] = true);
-                Action::Add {
+                Instruction::Add {
                     from,
                     to: self.tensor(relu.unwrap_or(i)),
                     relu: relu.is_some(),
                 }
             }
-            Op::MaxPool { kernel, stride, pad } => Action::MaxPool {
+            Op::MaxPool { kernel, stride, pad } => Instruction::MaxPool {
                 from: first,
                 to: self.tensor(i),
                 window: Window { kernel, stride, pad },
             },
-            Op::AvgPool { kernel, stride } => Action::AvgPool {
+            Op::AvgPool { kernel, stride } => Instruction::AvgPool {
                 from: first,
                 to: self.tensor(i),
                 window: Window { kernel, stride, pad: 0 },
             },
-            Op::GlobalAvgPool => Action::Mean {
+            Op::GlobalAvgPool => Instruction::Mean {
                 from: first,
                 to: self.tensor(i),
             },
-            Op::Relu | Op::Relu6 => Action::Relu {
+            Op::Relu | Op::Relu6 => Instruction::Relu {
                 from: first,
                 to: self.tensor(i),
                 most: if node.op == Op::Relu { f32::INFINITY } else { 6.0 },
             },
             Op::Norm { .. } => {
                 let c = self.shapes[i][0];
-                Action::Norm {
+                Instruction::Norm {
                     from: first,
                     to: self.tensor(i),
                     norm: self.norm(i)?,
@@ -322,21 +322,21 @@ impl Planner<'_> {
                     shift: vec![0.0; c],
                 }
             }
-            Op::Flatten => Action::Flatten {
+            Op::Flatten => Instruction::Flatten {
                 from: first,
                 to: self.tensor(i),
             },
             Op::Linear { outputs, bias } => {
                 let weight = self.array(i, "weight")?;
                 let bias = if bias { Some(self.array(i, "bias")?) } else { None };
-                Action::Linear {
+                Instruction::Linear {
                     from: first,
                     to: self.tensor_in(i, self.contiguous(i)),
                     linear: Box::new(Linear {
                         kernel: self.options.kernel,
                         node: i,
-                        kept: Kept::whole(outputs, self.shapes[node.inputs[0]][0], 1),
-                        matrix: Matrix::transposed(&weight, outputs),
+                        mask: CompiledMask::whole(outputs, self.shapes[node.inputs[0]][0], 1),
+                        matrix: TransposedMatrix::transposed(&weight, outputs),
                         masked: None,
                         bias,
                     }),
@@ -348,7 +348,7 @@ impl Planner<'_> {
             ),
             Op::Conv { .. } | Op::Input => unreachable!("{} is not a step of its own", node.name),
         };
-        self.actions.push(action);
+        self.instructions.push(instruction);
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! A compiled network: actions on tensors, tensors in buffers. It stays as it is while images run.
+//! A compiled network: instructions on tensors, tensors in buffers. It stays as it is while images run.
 //! Knows nothing of checkpoints.
 
+use super::compiled_mask::CompiledMask;
 use super::conv::{Conv, Norm};
-use super::kept::Kept;
 use super::linear::Linear;
 use super::plane::Window;
 use kernel::Layout;
@@ -16,7 +16,7 @@ pub(crate) struct Tensor {
 
 /// One thing to do. Numbers are tensors.
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
+pub(crate) enum Instruction {
     Conv(Box<Conv>),
     /// The same values in another layout.
     Repack {
@@ -66,12 +66,12 @@ pub(crate) enum Action {
     },
 }
 
-impl Action {
+impl Instruction {
     /// The node that masks are given for, and its mask.
-    pub(crate) fn kept(&self) -> Option<(usize, &Kept)> {
+    pub(crate) fn mask(&self) -> Option<(usize, &CompiledMask)> {
         match self {
-            Action::Conv(conv) => Some((conv.node, &conv.kept)),
-            Action::Linear { linear, .. } => Some((linear.node, &linear.kept)),
+            Instruction::Conv(conv) => Some((conv.node, &conv.mask)),
+            Instruction::Linear { linear, .. } => Some((linear.node, &linear.mask)),
             _ => None,
         }
     }
@@ -79,23 +79,23 @@ impl Action {
     /// Tensors it reads, and the one it writes.
     fn touches(&self) -> (Vec<usize>, usize) {
         match self {
-            Action::Conv(c) => ([c.input].into_iter().chain(c.residual.map(|r| r.0)).collect(), c.output),
-            Action::Add { from, to, .. } => (from.to_vec(), *to),
-            Action::Repack { from, to }
-            | Action::MaxPool { from, to, .. }
-            | Action::AvgPool { from, to, .. }
-            | Action::Mean { from, to }
-            | Action::Relu { from, to, .. }
-            | Action::Norm { from, to, .. }
-            | Action::Flatten { from, to }
-            | Action::Linear { from, to, .. } => (vec![*from], *to),
+            Instruction::Conv(c) => ([c.input].into_iter().chain(c.residual.map(|r| r.0)).collect(), c.output),
+            Instruction::Add { from, to, .. } => (from.to_vec(), *to),
+            Instruction::Repack { from, to }
+            | Instruction::MaxPool { from, to, .. }
+            | Instruction::AvgPool { from, to, .. }
+            | Instruction::Mean { from, to }
+            | Instruction::Relu { from, to, .. }
+            | Instruction::Norm { from, to, .. }
+            | Instruction::Flatten { from, to }
+            | Instruction::Linear { from, to, .. } => (vec![*from], *to),
         }
     }
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    pub actions: Vec<Action>,
+    pub instructions: Vec<Instruction>,
     pub tensors: Vec<Tensor>,
     /// A layout each; tensors that share one have exactly that, so its padding stays zero.
     pub slots: Vec<Layout>,
@@ -106,25 +106,25 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn convs(&self) -> impl Iterator<Item = &Conv> {
-        self.actions
+        self.instructions
             .iter()
-            .filter_map(|a| if let Action::Conv(c) = a { Some(&**c) } else { None })
+            .filter_map(|a| if let Instruction::Conv(c) = a { Some(&**c) } else { None })
     }
 }
 
 /// Gives tensors that are never alive together one buffer, if their layouts are equal.
-pub(crate) fn assign(tensors: &mut [Tensor], actions: &[Action], ends: [usize; 2]) -> Vec<Layout> {
+pub(crate) fn assign(tensors: &mut [Tensor], instructions: &[Instruction], ends: [usize; 2]) -> Vec<Layout> {
     let mut last = vec![0; tensors.len()];
-    for (at, action) in actions.iter().enumerate() {
-        let (reads, _) = action.touches();
+    for (at, instruction) in instructions.iter().enumerate() {
+        let (reads, _) = instruction.touches();
         reads.into_iter().for_each(|t| last[t] = at);
     }
-    // The image is written before, the logits are read after all actions.
-    last[ends[1]] = actions.len();
+    // The image is written before, the logits are read after all instructions.
+    last[ends[1]] = instructions.len();
     let mut slots: Vec<(Layout, Option<usize>)> = vec![(tensors[ends[0]].layout, Some(ends[0]))];
     tensors[ends[0]].slot = 0;
-    for (at, action) in actions.iter().enumerate() {
-        let (reads, to) = action.touches();
+    for (at, instruction) in instructions.iter().enumerate() {
+        let (reads, to) = instruction.touches();
         let layout = tensors[to].layout;
         let free = slots.iter().position(|(l, owner)| *l == layout && owner.is_none());
         let slot = free.unwrap_or_else(|| {

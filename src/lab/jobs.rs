@@ -2,7 +2,7 @@
 //! Knows nothing of windows; what came of it is said in words and, where there is one, as a model to open.
 
 use formats::{Export, Import, Probe};
-use infer::{LayerTimes, Stairs, staircase};
+use infer::{LayerLatency, LayerLatencyOptions, layer_latencies};
 use measure::ModelRef;
 use measure::probe::BUNDLED;
 use model::mask::LayerMask;
@@ -68,7 +68,7 @@ pub struct JobResult {
     /// A model file that was made, to be opened.
     pub model: Option<PathBuf>,
     /// Times of layers.
-    pub times: Option<Arc<[LayerTimes]>>,
+    pub times: Option<Arc<[LayerLatency]>>,
 }
 
 /// Does a job. Files of ours that it makes lie in `runs/models`.
@@ -258,14 +258,14 @@ fn place(runs: &Path, name: &str) -> Result<PathBuf> {
     free.with_context(|| format!("{} is full of {name}", folder.display()))
 }
 
-fn time(from: &ModelRef) -> Result<Vec<LayerTimes>> {
+fn time(from: &ModelRef) -> Result<Vec<LayerLatency>> {
     let model = load(from)?;
-    let stairs = Stairs {
+    let options = LayerLatencyOptions {
         widths: WIDTHS,
         budget: EACH,
         threads: threads(),
     };
-    staircase(model.spec(), stairs, &mut || Ok(()))
+    layer_latencies(model.spec(), options, &mut || Ok(()))
 }
 
 #[cfg(test)]

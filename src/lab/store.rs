@@ -2,7 +2,7 @@
 
 use crate::jobs::{JobResult, ModelJob};
 use event::Stamped;
-use infer::LayerTimes;
+use infer::LayerLatency;
 use measure::ModelRef;
 use measure::images::{ImageDetail, Thumbnails};
 use measure::probe::{Answer, OpenModel};
@@ -139,7 +139,7 @@ impl RunStore {
     }
 
     /// The newest times of a model's layers.
-    pub fn times(&self, of: &ModelRef) -> Option<&Arc<[LayerTimes]>> {
+    pub fn times(&self, of: &ModelRef) -> Option<&Arc<[LayerLatency]>> {
         let mine = self.done.iter().rev().filter(|d| d.job == ModelJob::Time(of.clone()));
         mine.filter_map(|d| d.times.as_ref()).next()
     }

@@ -2,7 +2,7 @@
 //! with every channel running. Knows nothing of windows.
 
 use data::Images;
-use infer::{Batch, best};
+use infer::{Batch, argmax};
 use model::{Fractions, Masks, NetSpec, cost};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -140,7 +140,7 @@ pub fn macs_of(batch: &Batch, i: usize, spec: &NetSpec, masks: &Masks) -> u64 {
 pub fn seen(batch: &Batch, labels: &[u16], spec: &NetSpec, masks: &Masks, out: &mut Vec<Prediction>) {
     let classes = (batch.logits.len() / batch.n.max(1)).max(1);
     for (i, (row, &label)) in batch.logits.chunks_exact(classes).zip(labels).enumerate() {
-        let said = best(row).unwrap_or(0);
+        let said = argmax(row).unwrap_or(0);
         out.push(Prediction {
             label,
             said: said as u16,

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, Sender};
 use data::{Dataset, Images, Splits, batch};
 use event::LayerState;
-use infer::{Engine, Latency, Options, Tally, best};
+use infer::{Engine, EvalMetrics, Latency, Options, argmax};
 use model::checkpoint::Header;
 use model::{Checkpoint, Density, Fractions, Masks, cost};
 use record::experiment::Experiment;
@@ -246,7 +246,7 @@ fn answer(state: &mut ProbeState, question: Question, asked: &Receiver<Request>,
     state.question = question;
     state.engine.set_densities(&state.question.densities);
     let mut latency = state.time(LATENCY[0]);
-    let mut tally = Tally::new(state.engine.spec());
+    let mut metrics = EvalMetrics::new(state.engine.spec());
     let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
     let mut pixels = Vec::new();
     let mut due = Instant::now() + FIRST;
@@ -259,16 +259,16 @@ fn answer(state: &mut ProbeState, question: Question, asked: &Receiver<Request>,
         let labels: Vec<u16> = chunk.iter().map(|&i| state.images.labels[i as usize]).collect();
         batch::fill(&state.images, chunk, None, &state.normalization, &mut pixels);
         let run = state.engine.run(&pixels).clone();
-        tally.add(&run, labels.iter().copied());
+        metrics.add(&run, labels.iter().copied());
         classes.add(&run, &labels, state.classes);
         images::seen(&run, &labels, state.engine.spec(), &state.masks, &mut seen);
         if Instant::now() >= due {
-            say.say(Response::Answered(state.summary(&tally, latency)?));
+            say.say(Response::Answered(state.summary(&metrics, latency)?));
             due = Instant::now() + REFINE;
         }
     }
     latency = state.time(LATENCY[1]);
-    let mut whole = state.summary(&tally, latency)?;
+    let mut whole = state.summary(&metrics, latency)?;
     whole.classes = classes.means().into();
     whole.dense_latency = state.dense_latency;
     state.put_dense(&mut seen);
@@ -333,7 +333,7 @@ impl ProbeState {
             let said = run
                 .logits
                 .chunks_exact(classes)
-                .map(|row| best(row).unwrap_or(0) as u16);
+                .map(|row| argmax(row).unwrap_or(0) as u16);
             self.dense.extend(said);
             newer = self.interrupted(asked, say)?;
         }
@@ -346,9 +346,9 @@ impl ProbeState {
         Ok(newer)
     }
 
-    fn summary(&self, tally: &Tally, latency: Latency) -> Result<Answer> {
+    fn summary(&self, metrics: &EvalMetrics, latency: Latency) -> Result<Answer> {
         let spec = self.engine.spec();
-        let layers = tally.layers(spec);
+        let layers = metrics.layers(spec);
         let gates = spec.gates();
         let fraction = |node: usize| {
             gates
@@ -360,10 +360,10 @@ impl ProbeState {
         let traffic = cost::total(spec, &self.masks, &Fractions::propagate(spec, fraction))?;
         Ok(Answer {
             question: self.question.clone(),
-            n: tally.n,
+            n: metrics.n,
             of: self.indices.len(),
-            right: tally.right,
-            macs: tally.macs(),
+            right: metrics.right,
+            macs: metrics.macs(),
             traffic,
             latency: Some(latency),
             layers: layers.into(),

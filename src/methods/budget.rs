@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use event::{Event, Unit};
-use infer::{Options, Stairs, Surface};
+use infer::{LatencySurface, LayerLatencyOptions, Options};
 use model::{Checkpoint, Density, Fractions, Op};
 use prune::Sites;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub(crate) struct Budget {
 /// lowest one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct LatencyModel {
-    surfaces: Vec<Surface>,
+    surfaces: Vec<LatencySurface>,
     factor: f64,
     /// Milliseconds that follow no layer's width: what gates take to choose.
     #[serde(default)]
@@ -92,12 +92,12 @@ impl Budget {
 
 impl LatencyModel {
     fn new(ctx: &Ctx, model: &Checkpoint) -> Result<Self> {
-        let stairs = Stairs {
+        let options = LayerLatencyOptions {
             widths: WIDTHS,
             budget: POINT,
             threads: ctx.threads,
         };
-        let surfaces = infer::surfaces(model.spec(), stairs, &mut || Ok((ctx.check)()?))?;
+        let surfaces = infer::latency_surfaces(model.spec(), options, &mut || Ok((ctx.check)()?))?;
         let mut clock = Self {
             surfaces,
             factor: 1.0,

@@ -8,7 +8,7 @@ use super::pipeline::bad_input;
 use anyhow::{Result, ensure};
 use data::{Split, batch};
 use event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
-use infer::{Engine, Options, Tally};
+use infer::{Engine, EvalMetrics, Options};
 use model::{Checkpoint, Density};
 use prune::Sites;
 use search::{Searcher, Space};
@@ -328,13 +328,13 @@ impl Evaluator {
 
     fn measure(&mut self, ctx: &Ctx, ground: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
         ground.set(&mut self.engine, densities)?;
-        let mut tally = Tally::new(ground.model().spec());
+        let mut metrics = EvalMetrics::new(ground.model().spec());
         let image = self.pixels.len() / self.labels.len();
         for (pixels, labels) in self.pixels.chunks(BATCH * image).zip(self.labels.chunks(BATCH)) {
             (ctx.check)()?;
-            tally.add(self.engine.run(pixels), labels.iter().copied());
+            metrics.add(self.engine.run(pixels), labels.iter().copied());
         }
-        Ok(tally.top1())
+        Ok(metrics.top1())
     }
 }
 

@@ -4,7 +4,7 @@
 use super::Ctx;
 use anyhow::Result;
 use data::{Split, batch};
-use infer::{Options, Tally};
+use infer::{EvalMetrics, Options};
 use model::{Checkpoint, Density};
 
 /// Images a run of the engine; small enough that a stop is noticed at once.
@@ -19,7 +19,7 @@ pub fn measure(
     checkpoint: &Checkpoint,
     (density, gates): (Density, &[Density]),
     split: Split,
-) -> Result<Tally> {
+) -> Result<EvalMetrics> {
     let mut engine = infer::compile(
         checkpoint,
         &Options {
@@ -34,13 +34,13 @@ pub fn measure(
         engine.set_densities(gates);
     }
     let images = ctx.data.images(split);
-    let mut tally = Tally::new(checkpoint.spec());
+    let mut metrics = EvalMetrics::new(checkpoint.spec());
     let mut pixels = Vec::new();
     for indices in ctx.splits.indices(split).chunks(BATCH) {
         (ctx.check)()?;
         batch::fill(images, indices, None, &ctx.normalization, &mut pixels);
         let labels = indices.iter().map(|&i| images.labels[i as usize]);
-        tally.add(engine.run(&pixels), labels);
+        metrics.add(engine.run(&pixels), labels);
     }
-    Ok(tally)
+    Ok(metrics)
 }

@@ -30,7 +30,7 @@ pub struct TimesRow {
 /// Times of the open model's layers; none before they were measured.
 pub fn times(store: &RunStore) -> Option<TimesView> {
     let found = store.times(&store.open.as_ref()?.from)?;
-    let row = |layer: &infer::LayerTimes| {
+    let row = |layer: &infer::LayerLatency| {
         let steps: Vec<(usize, f64)> = layer.at.iter().map(|(w, t)| (*w, t.median_ms)).collect();
         TimesRow {
             name: layer.name.clone(),

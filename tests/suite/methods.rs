@@ -228,9 +228,9 @@ fn a_search_that_is_stopped_keeps_its_best_as_it_was_judged() {
         },
     )
     .expect("compiles");
-    let mut tally = infer::Tally::new(model.spec());
-    tally.add(engine.run(&pixels), batch::labels(&dataset.train, &indices).into_iter());
-    assert_eq!(Some(tally.top1()), best);
+    let mut metrics = infer::EvalMetrics::new(model.spec());
+    metrics.add(engine.run(&pixels), batch::labels(&dataset.train, &indices).into_iter());
+    assert_eq!(Some(metrics.top1()), best);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use data::{Augment, Normalization, Splits, batch};
 use event::Cancelled;
-use infer::{Options, Tally};
+use infer::{EvalMetrics, Options};
 use methods::admm::{AdmmSchedule, AdmmState};
 use methods::ranking::Ranking;
 use model::{Checkpoint, NetSpec, Weights, zoo};
@@ -117,9 +117,9 @@ fn first_order_scores_are_how_the_loss_moves() {
                 };
                 let mut engine = infer::compile(&model, &options).expect("compiles");
                 engine.calibrate(&pixels);
-                let mut tally = Tally::new(model.spec());
-                tally.add(engine.run(&pixels), batch::labels(&ctx.data.train, chunk).into_iter());
-                f64::from(tally.loss()) * chunk.len() as f64
+                let mut metrics = EvalMetrics::new(model.spec());
+                metrics.add(engine.run(&pixels), batch::labels(&ctx.data.train, chunk).into_iter());
+                f64::from(metrics.loss()) * chunk.len() as f64
             };
             indices.chunks(20).map(of).sum::<f64>() / indices.len() as f64
         };

@@ -1,7 +1,7 @@
 //! Where Winograd's algorithm is chosen, and that it changes nothing but time.
 
 use super::*;
-use crate::program::Action;
+use crate::program::Instruction;
 
 #[test]
 fn wide_networks_by_winograd_agree_with_burn() {
@@ -55,20 +55,20 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
     }
     let plain = model(wide("m-cifarnet"), 3);
     let mut program = plan::plan(&plain, &Options::default()).expect("plans");
-    let mut convs = program.actions.iter_mut().filter_map(|a| match a {
-        Action::Conv(conv) => Some(conv),
+    let mut convs = program.instructions.iter_mut().filter_map(|a| match a {
+        Instruction::Conv(conv) => Some(conv),
         _ => None,
     });
-    let conv = convs.find(|c| c.forms.has_winograd()).expect("wide enough");
+    let conv = convs.find(|c| c.algorithms.has_winograd()).expect("wide enough");
     let name = &plain.spec().nodes[conv.node].name;
     let weights = &plain.weights[&format!("{name}.weight")].data;
-    let (channels, filters) = (conv.forms.input().channels, conv.filters());
+    let (channels, filters) = (conv.algorithms.input().channels, conv.filters());
     let all: Vec<u32> = (0..channels as u32).collect();
     let is_winograd = |conv: &mut conv::Conv, channels: &[u32], filters: usize, mask: &LayerMask| {
-        conv.kept.set(Some(mask));
-        conv.forms.mask(&conv.kept, &mask.elements);
-        let mut lists = conv.forms.lists();
-        conv.forms.list(channels, filters, &conv.kept, &mut lists);
+        conv.mask.set(Some(mask));
+        conv.algorithms.set_mask(&conv.mask, &mask.elements);
+        let mut lists = conv.algorithms.lists();
+        conv.algorithms.list(channels, filters, &conv.mask, &mut lists);
         lists.by_winograd()
     };
     let mut mask = LayerMask::whole(filters, channels * 9);
@@ -89,7 +89,7 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
     let mut zeroed = weights.clone();
     zeroed.iter_mut().skip(12).step_by(channels * 9).for_each(|w| *w = 0.0);
     zeroed[4] = 0.0;
-    let [input, output] = [conv.forms.input(), conv.forms.output()].map(|l| [l.channels, l.height, l.width]);
+    let [input, output] = [conv.algorithms.input(), conv.algorithms.output()].map(|l| [l.channels, l.height, l.width]);
     assert_eq!(input[1..], output[1..], "a convolution of stride 1");
     let shape = kernel::ConvShape {
         in_channels: channels,
@@ -100,8 +100,8 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
         stride: 1,
         pad: kernel::Pad::all(1),
     };
-    let layout = *conv.forms.output();
-    conv.forms = conv_plan::Forms::new((Kernel::best(), true), &shape, zeroed, layout, None);
+    let layout = *conv.algorithms.output();
+    conv.algorithms = conv_algorithms::ConvAlgorithms::new((Kernel::best(), true), &shape, zeroed, layout, None);
     assert!(is_winograd(conv, &all, filters, &mask), "zeros may be read");
     assert!(is_winograd(conv, &all, filters, &single), "zeros may be read");
     // Few columns are cheaper one by one, though whole channels would be right.
@@ -112,7 +112,7 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
         .enumerate()
         .map(|(i, &w)| if i % 9 == 0 { w } else { 0.0 })
         .collect();
-    conv.forms = conv_plan::Forms::new((Kernel::best(), true), &shape, sparse, layout, None);
+    conv.algorithms = conv_algorithms::ConvAlgorithms::new((Kernel::best(), true), &shape, sparse, layout, None);
     assert!(!is_winograd(conv, &all, filters, &mask));
 }
 

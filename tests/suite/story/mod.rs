@@ -4,7 +4,7 @@ use data::{Normalization, Split};
 use event::{
     Dimension, Ending, Event, LayerState, Outcome, Residual, SearchStart, Site, Stamped, Steer, Trial, Unit, Verdict,
 };
-use infer::{Latency, LayerTimes};
+use infer::{Latency, LayerLatency};
 use lab::{JobResult, ModelJob, RunStore};
 use measure::ModelRef;
 use measure::images::{ClassActivity, ImageDetail, ImageRef, Prediction, Thumbnail, Thumbnails};
@@ -201,13 +201,13 @@ pub(crate) fn timed() -> JobResult {
             };
             (filters * k as usize / 8, time)
         });
-        LayerTimes {
+        LayerLatency {
             name: spec.nodes[conv].name.clone(),
             filters,
             at: at.collect(),
         }
     };
-    let times: Vec<LayerTimes> = spec.convs().iter().enumerate().map(layer).collect();
+    let times: Vec<LayerLatency> = spec.convs().iter().enumerate().map(layer).collect();
     JobResult {
         job: ModelJob::Time(ModelRef::Bundled),
         said: Ok("Timed 8 layers".into()),

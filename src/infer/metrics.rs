@@ -18,7 +18,7 @@ pub struct GateSums {
 
 /// Sums over images at one convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LayerSums {
+pub struct ConvWork {
     /// The convolution's node.
     pub node: usize,
     /// MACs, predictor and gate included.
@@ -29,7 +29,7 @@ pub struct LayerSums {
 
 /// What was measured over some images.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tally {
+pub struct EvalMetrics {
     /// Images.
     pub n: usize,
     /// Images classified right.
@@ -42,11 +42,11 @@ pub struct Tally {
     /// One entry a gate, in network order.
     pub gates: Vec<GateSums>,
     /// One entry a convolution, in network order.
-    pub convs: Vec<LayerSums>,
+    pub convs: Vec<ConvWork>,
     channels: Vec<usize>,
 }
 
-impl Tally {
+impl EvalMetrics {
     /// Nothing measured yet.
     pub fn new(spec: &NetSpec) -> Self {
         // A spec without shapes cannot have been compiled, so no batch of it ever comes.
@@ -62,9 +62,9 @@ impl Tally {
             convs: spec
                 .convs()
                 .into_iter()
-                .map(|node| LayerSums {
+                .map(|node| ConvWork {
                     node,
-                    ..LayerSums::default()
+                    ..ConvWork::default()
                 })
                 .collect(),
             channels: spec.convs().into_iter().map(channels).collect(),
@@ -80,7 +80,7 @@ impl Tally {
         let classes = batch.logits.len() / batch.n.max(1);
         for (row, label) in batch.logits.chunks_exact(classes.max(1)).zip(labels) {
             let label = usize::from(label);
-            self.right += usize::from(best(row) == Some(label));
+            self.right += usize::from(argmax(row) == Some(label));
             self.loss_sum += cross_entropy(row, label);
         }
         for (sums, gate) in self.gates.iter_mut().zip(&batch.gates) {
@@ -139,7 +139,7 @@ impl Tally {
                 .iter()
                 .find(|g| behind(g.node, conv) || spec.consumers(conv).iter().any(|&norm| behind(g.node, norm)))
         };
-        let layer = |(sums, &channels): (&LayerSums, &usize)| {
+        let layer = |(sums, &channels): (&ConvWork, &usize)| {
             let gate = gate_of(sums.node);
             LayerState {
                 name: spec.nodes[sums.node].name.clone(),
@@ -168,7 +168,7 @@ fn mean(sum: u64, n: usize) -> u64 {
 }
 
 /// The place of the largest of these.
-pub fn best(row: &[f32]) -> Option<usize> {
+pub fn argmax(row: &[f32]) -> Option<usize> {
     (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]))
 }
 
@@ -181,7 +181,7 @@ fn cross_entropy(row: &[f32], label: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::engine::{GateOut, LayerOut};
+    use super::super::engine::{ConvWork, GateOutput};
     use super::super::gate::ActiveSets;
     use super::*;
     use model::spec::Shift;
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn means_of_two_batches() {
         let spec = zoo::gated(&zoo::build("lenet5", [1, 28, 28], 2, 0.1).expect("builds"), Shift::Eq1);
-        let mut tally = Tally::new(&spec);
+        let mut metrics = EvalMetrics::new(&spec);
         let gates = spec.gates();
         let batch = |logits: Vec<f32>, active: &[u32], macs: u64| {
             let mut sets = ActiveSets::with_room(2, 1);
@@ -199,12 +199,12 @@ mod tests {
                 n: 1,
                 logits,
                 gates: vec![
-                    GateOut {
+                    GateOutput {
                         node: gates[0],
                         saliency: vec![1.0, 3.0],
                         active: sets,
                     },
-                    GateOut {
+                    GateOutput {
                         node: gates[1],
                         saliency: vec![0.0; 5],
                         active: {
@@ -214,7 +214,7 @@ mod tests {
                         },
                     },
                 ],
-                layers: vec![LayerOut {
+                layers: vec![ConvWork {
                     node: spec.convs()[0],
                     macs,
                     computed: active.len() as u64,
@@ -223,16 +223,16 @@ mod tests {
                 macs_conv: macs / 2,
             }
         };
-        tally.add(&batch(vec![0.0, 0.0], &[1], 100), [1].into_iter());
-        tally.add(&batch(vec![0.0, 1.0], &[0, 1], 200), [0].into_iter());
+        metrics.add(&batch(vec![0.0, 0.0], &[1], 100), [1].into_iter());
+        metrics.add(&batch(vec![0.0, 1.0], &[0, 1], 200), [0].into_iter());
         assert_eq!(
-            (tally.n, tally.top1(), tally.macs(), tally.macs_conv()),
+            (metrics.n, metrics.top1(), metrics.macs(), metrics.macs_conv()),
             (2, 0.5, 150, 75)
         );
         // (ln 2 + ln(1 + e)) / 2
-        assert!((tally.loss() - 1.003_204_4).abs() < 1e-6, "{}", tally.loss());
-        assert!((tally.active_fraction() - 3.0 / 14.0).abs() < 1e-12);
-        let layers = tally.layers(&spec);
+        assert!((metrics.loss() - 1.003_204_4).abs() < 1e-6, "{}", metrics.loss());
+        assert!((metrics.active_fraction() - 3.0 / 14.0).abs() < 1e-12);
+        let layers = metrics.layers(&spec);
         assert_eq!(
             (
                 layers.len(),

@@ -19,7 +19,7 @@ const LONG: f32 = 256.0;
 
 /// Remembers how long both ways take.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Split {
+pub(crate) struct ThreadChoice {
     /// Seconds an image on one thread and on all; none until tried.
     secs: [Option<f32>; 2],
     /// Place in `secs` of the way of this turn.
@@ -30,7 +30,7 @@ pub(crate) struct Split {
     is_first: bool,
 }
 
-impl Split {
+impl ThreadChoice {
     /// Runs one image the way that is due, told whether to split it, and takes in how long that took.
     pub(crate) fn time(&mut self, run: impl FnOnce(bool)) {
         let (is_split, start) = (self.next(), Instant::now());
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     /// Images that were split, of so many, if one thread and all take so long.
-    fn splits(split: &mut Split, images: u32, [one, all]: [f32; 2]) -> u32 {
+    fn splits(split: &mut ThreadChoice, images: u32, [one, all]: [f32; 2]) -> u32 {
         (0..images)
             .map(|_| {
                 let is_split = split.next();
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_faster_way_is_taken_and_the_other_tried_now_and_then() {
-        let mut split = Split::default();
+        let mut split = ThreadChoice::default();
         assert_eq!(splits(&mut split, 8, [2.0, 1.0]), 4, "both are tried");
         assert_eq!(splits(&mut split, 512, [2.0, 1.0]), 512);
         assert_eq!(splits(&mut split, 4, [2.0, 1.0]), 0, "is it still slower?");
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn it_follows_a_machine_that_changes() {
-        let mut split = Split::default();
+        let mut split = ThreadChoice::default();
         splits(&mut split, 2000, [1.9, 1.6]);
         splits(&mut split, 2000, [1.9, 4.5]);
         assert!(splits(&mut split, 2000, [1.9, 4.5]) <= 20, "mostly on one");
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn one_image_that_was_held_up_changes_nothing() {
-        let mut split = Split::default();
+        let mut split = ThreadChoice::default();
         splits(&mut split, 8 + 511, [2.0, 1.0]);
         assert!(split.next(), "the last of a long turn");
         split.learn(1000.0);

@@ -1,17 +1,17 @@
-//! The forms of one convolution, direct and by Winograd's algorithm, and which one an image takes; or row by row, where the
+//! The algorithms of one convolution, direct and by Winograd's algorithm, and which one an image takes; or row by row, where the
 //! kernels have no such convolution. Knows nothing of norms or gates.
 //!
 //! Direct and Winograd read and write the same layouts, so the choice is free for each image. It depends on nothing but the
 //! mask and the numbers of active channels and filters.
 
-use super::grouped::{Rows, RowsCall};
-use super::kept::Kept;
+use super::compiled_mask::CompiledMask;
+use super::fallback_conv::{FallbackCall, FallbackConv};
 use kernel::{Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pool, WinogradPlan, WinogradScratch};
 
 /// Plans and weights of one convolution.
 #[derive(Clone, Debug)]
-pub(crate) struct Forms {
-    way: Way,
+pub(crate) struct ConvAlgorithms {
+    implementation: Implementation,
     /// `[filters, columns]`.
     weights: Vec<f32>,
     /// The weights without masked single ones; empty if there are none, or if those are zero already.
@@ -23,9 +23,9 @@ pub(crate) struct Forms {
 }
 
 #[derive(Clone, Debug)]
-enum Way {
+enum Implementation {
     Kernel(Box<Plans>),
-    Rows(Box<Rows>),
+    Fallback(Box<FallbackConv>),
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ struct Plans {
 
 /// The columns of one image, for the form it takes. Made anew only when its channels change.
 #[derive(Debug)]
-pub(crate) struct Lists {
+pub(crate) struct ColumnLists {
     direct: Option<Columns>,
     winograd: Option<Columns>,
     by_winograd: bool,
@@ -45,20 +45,20 @@ pub(crate) struct Lists {
     filters: usize,
     is_made: bool,
     listed: Vec<u32>,
-    /// How many of the columns live, whichever form reads them.
+    /// How many columns are read, whichever form reads them.
     columns: usize,
 }
 
 /// What does not depend on the form.
 #[derive(Clone, Copy)]
-pub(crate) struct Run<'a> {
+pub(crate) struct ConvArgs<'a> {
     pub input: &'a [f32],
     pub filters: &'a [u32],
-    pub kept: &'a Kept,
+    pub mask: &'a CompiledMask,
     pub epilogue: Epilogue<'a>,
 }
 
-impl Forms {
+impl ConvAlgorithms {
     /// Winograd's form is there if it is allowed and pays with all channels.
     pub(crate) fn new(
         (kernel, winograd): (Kernel, bool),
@@ -72,7 +72,7 @@ impl Forms {
             .flatten();
         let direct = ConvPlan::forward(kernel, shape, output, residual);
         Self {
-            way: Way::Kernel(Box::new(Plans {
+            implementation: Implementation::Kernel(Box::new(Plans {
                 none: direct.columns(),
                 direct,
                 winograd: winograd.map(|plan| {
@@ -88,10 +88,10 @@ impl Forms {
     }
 
     /// Of a convolution that the kernels do not have.
-    pub(crate) fn by_rows(rows: Rows, weights: Vec<f32>) -> Self {
+    pub(crate) fn fallback(rows: FallbackConv, weights: Vec<f32>) -> Self {
         Self {
             taps: rows.taps(),
-            way: Way::Rows(Box::new(rows)),
+            implementation: Implementation::Fallback(Box::new(rows)),
             weights,
             masked: Vec::new(),
             reads_whole: true,
@@ -99,23 +99,23 @@ impl Forms {
     }
 
     pub(crate) fn input(&self) -> &Layout {
-        match &self.way {
-            Way::Kernel(plans) => plans.direct.input(),
-            Way::Rows(rows) => &rows.input,
+        match &self.implementation {
+            Implementation::Kernel(plans) => plans.direct.input(),
+            Implementation::Fallback(rows) => &rows.input,
         }
     }
 
     pub(crate) fn output(&self) -> &Layout {
-        match &self.way {
-            Way::Kernel(plans) => plans.direct.output(),
-            Way::Rows(rows) => &rows.output,
+        match &self.implementation {
+            Implementation::Kernel(plans) => plans.direct.output(),
+            Implementation::Fallback(rows) => &rows.output,
         }
     }
 
     fn winograd(&self) -> Option<&(WinogradPlan, Vec<f32>)> {
-        match &self.way {
-            Way::Kernel(plans) => plans.winograd.as_ref(),
-            Way::Rows(_) => None,
+        match &self.implementation {
+            Implementation::Kernel(plans) => plans.winograd.as_ref(),
+            Implementation::Fallback(_) => None,
         }
     }
 
@@ -125,7 +125,7 @@ impl Forms {
     }
 
     /// Takes over a mask: what lives, and single weights, one entry a weight (none if empty), which are read as zeros.
-    pub(crate) fn mask(&mut self, kept: &Kept, elements: &[bool]) {
+    pub(crate) fn set_mask(&mut self, mask: &CompiledMask, elements: &[bool]) {
         self.masked.clear();
         let pairs = || self.weights.iter().zip(elements);
         if pairs().any(|(&w, &lives)| w != 0.0 && !lives) {
@@ -133,20 +133,20 @@ impl Forms {
                 .extend(pairs().map(|(&w, &lives)| if lives { w } else { 0.0 }));
         }
         let columns = self.weights.len() / self.output().channels.max(1);
-        let masked = |column: usize| kept.channel((column / self.taps) as u32) && !kept.column(column);
+        let masked = |column: usize| mask.channel((column / self.taps) as u32) && !mask.column(column);
         let rows = || self.weights.chunks_exact(columns.max(1)).enumerate();
         let is_zero = |row: &[f32]| row.iter().enumerate().all(|(i, &w)| w == 0.0 || !masked(i));
         self.reads_whole = self.masked.is_empty()
-            && (!kept.splits_channels() || rows().all(|(f, row)| !kept.filter(f) || is_zero(row)));
+            && (!mask.splits_channels() || rows().all(|(f, row)| !mask.filter(f) || is_zero(row)));
     }
 
     /// Empty lists, with room for all columns.
-    pub(crate) fn lists(&self) -> Lists {
+    pub(crate) fn lists(&self) -> ColumnLists {
         let channels = self.input().channels;
-        Lists {
-            direct: match &self.way {
-                Way::Kernel(plans) => Some(plans.direct.columns()),
-                Way::Rows(_) => None,
+        ColumnLists {
+            direct: match &self.implementation {
+                Implementation::Kernel(plans) => Some(plans.direct.columns()),
+                Implementation::Fallback(_) => None,
             },
             winograd: self.winograd().map(|(plan, _)| plan.columns()),
             by_winograd: false,
@@ -166,7 +166,7 @@ impl Forms {
     }
 
     /// Chooses the form for one image and lists its columns: those of `channels`, less what is masked.
-    pub(crate) fn list(&self, channels: &[u32], filters: usize, kept: &Kept, lists: &mut Lists) {
+    pub(crate) fn list(&self, channels: &[u32], filters: usize, mask: &CompiledMask, lists: &mut ColumnLists) {
         if lists.is_made && lists.made_for == channels && lists.filters == filters {
             return;
         }
@@ -175,17 +175,17 @@ impl Forms {
         (lists.is_made, lists.filters) = (true, filters);
         lists.listed.clear();
         let Some(direct) = &mut lists.direct else { return };
-        let living = || channels.iter().copied().filter(|&c| kept.channel(c));
+        let living = || channels.iter().copied().filter(|&c| mask.channel(c));
         let read = living().count();
-        lists.columns = if kept.splits_channels() {
-            living().map(|c| kept.columns_of(c).count()).sum()
+        lists.columns = if mask.splits_channels() {
+            living().map(|c| mask.columns_of(c).count()).sum()
         } else {
             read * self.taps
         };
         let pays = |plan: &WinogradPlan| self.reads_whole && plan.pays_against(lists.columns, [read, filters]);
         lists.by_winograd = self.winograd().is_some_and(|(plan, _)| pays(plan));
-        if kept.splits_channels() && !lists.by_winograd {
-            lists.listed.extend(living().flat_map(|c| kept.columns_of(c)));
+        if mask.splits_channels() && !lists.by_winograd {
+            lists.listed.extend(living().flat_map(|c| mask.columns_of(c)));
             direct.set_columns(&lists.listed);
             return;
         }
@@ -200,8 +200,8 @@ impl Forms {
     /// Gives the weights it read: MACs of one position.
     pub(crate) fn run(
         &self,
-        run: Run,
-        lists: &Lists,
+        run: ConvArgs,
+        lists: &ColumnLists,
         scratch: &mut WinogradScratch,
         pool: Option<&mut Pool>,
         output: &mut [f32],
@@ -215,8 +215,8 @@ impl Forms {
             }
             return (filters * lists.columns) as u64;
         }
-        match (&self.way, &lists.direct) {
-            (Way::Kernel(plans), Some(columns)) => {
+        match (&self.implementation, &lists.direct) {
+            (Implementation::Kernel(plans), Some(columns)) => {
                 let call = run.call(self.weights(), columns);
                 match pool {
                     Some(pool) => plans.direct.run_on(pool, &call, output),
@@ -224,17 +224,17 @@ impl Forms {
                 }
                 (filters * columns.len()) as u64
             }
-            (Way::Rows(rows), _) => rows.run(&run.by_rows(self.weights(), &lists.made_for), output),
-            (Way::Kernel(_), None) => unreachable!("the lists are of another convolution"),
+            (Implementation::Fallback(rows), _) => rows.run(&run.fallback(self.weights(), &lists.made_for), output),
+            (Implementation::Kernel(_), None) => unreachable!("the lists are of another convolution"),
         }
     }
 
     /// The same as if no column lived: scale, shift and residual alone.
-    pub(crate) fn run_without_columns(&self, run: Run, output: &mut [f32]) {
-        match &self.way {
-            Way::Kernel(plans) => plans.direct.run(&run.call(self.weights(), &plans.none), output),
-            Way::Rows(rows) => {
-                rows.run(&run.by_rows(self.weights(), &[]), output);
+    pub(crate) fn run_without_columns(&self, run: ConvArgs, output: &mut [f32]) {
+        match &self.implementation {
+            Implementation::Kernel(plans) => plans.direct.run(&run.call(self.weights(), &plans.none), output),
+            Implementation::Fallback(rows) => {
+                rows.run(&run.fallback(self.weights(), &[]), output);
             }
         }
     }
@@ -248,7 +248,7 @@ impl Forms {
     }
 }
 
-impl<'a> Run<'a> {
+impl<'a> ConvArgs<'a> {
     fn call(self, weights: &'a [f32], columns: &'a Columns) -> ConvCall<'a> {
         ConvCall {
             input: self.input,
@@ -259,19 +259,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn by_rows(self, weights: &'a [f32], present: &'a [u32]) -> RowsCall<'a> {
-        RowsCall {
+    fn fallback(self, weights: &'a [f32], active: &'a [u32]) -> FallbackCall<'a> {
+        FallbackCall {
             input: self.input,
-            present,
+            active,
             weights,
             filters: self.filters,
-            kept: self.kept,
+            mask: self.mask,
             epilogue: self.epilogue,
         }
     }
 }
 
-impl Lists {
+impl ColumnLists {
     /// Whether the image takes Winograd's form.
     #[cfg(test)]
     pub(crate) fn by_winograd(&self) -> bool {

@@ -1,25 +1,25 @@
-//! One image through a compiled network, on one worker's buffers.
-//! Knows nothing of batches or of how workers share images.
+//! One image through a compiled network, on one executor's buffers.
+//! Knows nothing of batches or of how executors share images.
 
-use super::conv::{Conv, ConvState, Macs, Scratch, Source, Target};
+use super::conv::{ActiveInput, ActiveOutput, Conv, ConvScratch, ConvState, Macs};
 use super::plane;
-use super::program::{Action, Program, Tensor};
+use super::program::{Instruction, Program, Tensor};
 use kernel::{Layout, Pool};
 
 /// All that one image needs while it runs.
-pub(crate) struct Worker {
+pub(crate) struct Executor {
     /// A buffer a slot of the program.
     slots: Vec<Vec<f32>>,
     /// The channels of each tensor that are there, rising. What other planes hold means nothing.
     active: Vec<Vec<u32>>,
     convs: Vec<ConvState>,
-    scratch: Scratch,
+    scratch: ConvScratch,
     planes: [Vec<f32>; 2],
     pairs: Vec<(u32, f32)>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ImageOut {
+pub(crate) struct ImageOutput {
     pub logits: Vec<f32>,
     /// By gate: saliencies, then the channels that were computed.
     pub gates: Vec<(Vec<f32>, Vec<u32>)>,
@@ -29,7 +29,7 @@ pub(crate) struct ImageOut {
     pub linear: u64,
 }
 
-impl ImageOut {
+impl ImageOutput {
     pub(crate) fn new(program: &Program) -> Self {
         let (mut gates, mut convs) = (Vec::new(), Vec::new());
         for conv in program.convs() {
@@ -47,7 +47,7 @@ impl ImageOut {
     }
 }
 
-impl Worker {
+impl Executor {
     pub(crate) fn new(program: &Program) -> Self {
         let channels = program.tensors.iter().map(|t| t.layout.channels).max().unwrap_or(0);
         let plane = program
@@ -56,9 +56,9 @@ impl Worker {
             .map(|t| t.layout.height * t.layout.width)
             .max()
             .unwrap_or(0);
-        let mut scratch = Scratch::new(channels);
+        let mut scratch = ConvScratch::new(channels);
         for conv in program.convs() {
-            conv.forms.make_room(&mut scratch.winograd);
+            conv.algorithms.make_room(&mut scratch.winograd);
         }
         Self {
             slots: program.slots.iter().map(|s| s.alloc()).collect(),
@@ -90,18 +90,18 @@ impl Worker {
         self.convs[conv.index].refold(conv);
     }
 
-    /// A tensor's layout, its numbers, and the channels of it that are there.
+    /// A tensor's layout, its numbers, and its active channels.
     pub(crate) fn tensor<'a>(&'a self, program: &'a Program, tensor: usize) -> (&'a Layout, &'a [f32], &'a [u32]) {
         let Tensor { layout, slot } = &program.tensors[tensor];
         (layout, &self.slots[*slot], &self.active[tensor])
     }
 
     /// Runs one image, `[c, h, w]` normalized. With a pool, convolutions are split over its threads.
-    pub(crate) fn run(&mut self, program: &Program, image: &[f32], out: &mut ImageOut, mut pool: Option<&mut Pool>) {
+    pub(crate) fn run(&mut self, program: &Program, image: &[f32], out: &mut ImageOutput, mut pool: Option<&mut Pool>) {
         self.load(program, image);
         out.linear = 0;
-        for action in &program.actions {
-            self.step(program, action, out, pool.as_deref_mut());
+        for instruction in &program.instructions {
+            self.step(program, instruction, out, pool.as_deref_mut());
         }
         let (layout, data, active) = self.tensor(program, program.output);
         out.logits.fill(0.0);
@@ -120,19 +120,25 @@ impl Worker {
             .pack(image, &self.active[program.input], &mut self.slots[input.slot]);
     }
 
-    pub(crate) fn step(&mut self, program: &Program, action: &Action, out: &mut ImageOut, pool: Option<&mut Pool>) {
-        match action {
-            Action::Conv(conv) => self.conv(program, conv, out, pool),
+    pub(crate) fn step(
+        &mut self,
+        program: &Program,
+        instruction: &Instruction,
+        out: &mut ImageOutput,
+        pool: Option<&mut Pool>,
+    ) {
+        match instruction {
+            Instruction::Conv(conv) => self.conv(program, conv, out, pool),
             other => self.act(program, other, out),
         }
     }
 
-    fn conv(&mut self, program: &Program, conv: &Conv, out: &mut ImageOut, pool: Option<&mut Pool>) {
+    fn conv(&mut self, program: &Program, conv: &Conv, out: &mut ImageOutput, pool: Option<&mut Pool>) {
         let slot = |tensor: usize| program.tensors[tensor].slot;
         let state = &mut self.convs[conv.index];
         let mut output = std::mem::take(&mut self.slots[slot(conv.output)]);
         let mut active = std::mem::take(&mut self.active[conv.output]);
-        let x = Source {
+        let x = ActiveInput {
             data: &self.slots[slot(conv.input)],
             active: &self.active[conv.input],
         };
@@ -140,13 +146,13 @@ impl Worker {
         if let Some(gate) = &conv.gate {
             let (saliency, computed) = &mut out.gates[gate.index];
             saliency.copy_from_slice(&state.saliency);
-            computed.clone_from(&state.live);
+            computed.clone_from(&state.computed);
         }
         if let Some((tensor, layout)) = &conv.residual {
             let residual = &mut self.slots[slot(*tensor)];
             conv.meet(layout, residual, &self.active[*tensor], state, &mut self.scratch);
         }
-        let x = Source {
+        let x = ActiveInput {
             data: &self.slots[slot(conv.input)],
             active: &self.active[conv.input],
         };
@@ -154,7 +160,7 @@ impl Worker {
         let macs = conv.compute(
             x,
             residual,
-            Target {
+            ActiveOutput {
                 data: &mut output,
                 active: &mut active,
             },
@@ -162,35 +168,35 @@ impl Worker {
             &mut self.scratch.winograd,
             pool,
         );
-        out.convs[conv.index] = (macs, state.live.len() as u64);
+        out.convs[conv.index] = (macs, state.computed.len() as u64);
         self.slots[slot(conv.output)] = output;
         self.active[conv.output] = active;
     }
 
-    fn act(&mut self, program: &Program, action: &Action, out: &mut ImageOut) {
-        let (from, to) = match action {
-            Action::Add { from, to, .. } => (from[0], *to),
-            Action::Repack { from, to }
-            | Action::MaxPool { from, to, .. }
-            | Action::AvgPool { from, to, .. }
-            | Action::Mean { from, to }
-            | Action::Relu { from, to, .. }
-            | Action::Norm { from, to, .. }
-            | Action::Flatten { from, to }
-            | Action::Linear { from, to, .. } => (*from, *to),
-            Action::Conv(_) => unreachable!("convolutions have their own way"),
+    fn act(&mut self, program: &Program, instruction: &Instruction, out: &mut ImageOutput) {
+        let (from, to) = match instruction {
+            Instruction::Add { from, to, .. } => (from[0], *to),
+            Instruction::Repack { from, to }
+            | Instruction::MaxPool { from, to, .. }
+            | Instruction::AvgPool { from, to, .. }
+            | Instruction::Mean { from, to }
+            | Instruction::Relu { from, to, .. }
+            | Instruction::Norm { from, to, .. }
+            | Instruction::Flatten { from, to }
+            | Instruction::Linear { from, to, .. } => (*from, *to),
+            Instruction::Conv(_) => unreachable!("convolutions have their own way"),
         };
         let mut output = std::mem::take(&mut self.slots[program.tensors[to].slot]);
         let mut active = std::mem::take(&mut self.active[to]);
         let (layout, to_layout) = (&program.tensors[from].layout, &program.tensors[to].layout);
-        let (x, there) = (&self.slots[program.tensors[from].slot], &self.active[from]);
+        let (x, present) = (&self.slots[program.tensors[from].slot], &self.active[from]);
         let size = layout.height * layout.width;
         let [a, b] = &mut self.planes;
         let (a, b) = (&mut a[..size], &mut b[..(to_layout.height * to_layout.width)]);
         active.clear();
-        match action {
-            Action::Flatten { .. } => {
-                for &c in there {
+        match instruction {
+            Instruction::Flatten { .. } => {
+                for &c in present {
                     plane::load(layout, x, c as usize, a);
                     for (i, &v) in a.iter().enumerate() {
                         let feature = c as usize * size + i;
@@ -199,21 +205,21 @@ impl Worker {
                     }
                 }
             }
-            Action::Linear { linear, .. } => {
+            Instruction::Linear { linear, .. } => {
                 self.pairs.clear();
-                let read = there.iter().filter(|&&c| linear.kept.channel(c));
+                let read = present.iter().filter(|&&c| linear.mask.channel(c));
                 self.pairs
                     .extend(read.map(|&c| (c, x[layout.offset(c as usize, 0, 0)])));
                 // Planned to be contiguous.
                 linear.run(&self.pairs, &mut output[..linear.matrix.outputs]);
-                active.extend((0..linear.matrix.outputs as u32).filter(|&f| linear.kept.filter(f as usize)));
+                active.extend((0..linear.matrix.outputs as u32).filter(|&f| linear.mask.filter(f as usize)));
                 out.linear += (self.pairs.len() * active.len()) as u64;
             }
-            Action::Norm { scale, shift, .. } => {
-                let mut present = there.iter().peekable();
+            Instruction::Norm { scale, shift, .. } => {
+                let mut inputs = present.iter().peekable();
                 for c in 0..layout.channels {
                     a.fill(0.0);
-                    if present.next_if(|&&p| p as usize == c).is_some() {
+                    if inputs.next_if(|&&p| p as usize == c).is_some() {
                         plane::load(layout, x, c, a);
                     }
                     a.iter_mut().for_each(|v| *v = scale[c] * *v + shift[c]);
@@ -221,7 +227,7 @@ impl Worker {
                     active.push(c as u32);
                 }
             }
-            Action::Add {
+            Instruction::Add {
                 from: [_, other], relu, ..
             } => {
                 let (other_layout, z) = (
@@ -229,13 +235,13 @@ impl Worker {
                     &self.slots[program.tensors[*other].slot],
                 );
                 let also = &self.active[*other];
-                active.extend(there.iter().chain(also));
+                active.extend(present.iter().chain(also));
                 active.sort_unstable();
                 active.dedup();
                 for &c in &active {
                     a.fill(0.0);
                     b.fill(0.0);
-                    if there.binary_search(&c).is_ok() {
+                    if present.binary_search(&c).is_ok() {
                         plane::load(layout, x, c as usize, a);
                     }
                     if also.binary_search(&c).is_ok() {
@@ -248,22 +254,24 @@ impl Worker {
                 }
             }
             _ => {
-                active.extend_from_slice(there);
-                for &c in there {
+                active.extend_from_slice(present);
+                for &c in present {
                     let c = c as usize;
-                    if let Action::Mean { .. } = action {
+                    if let Instruction::Mean { .. } = instruction {
                         // Padding is zero, so all of the plane may be added.
                         output[to_layout.offset(c, 0, 0)] =
                             plane::sum(plane::padded(layout, x, c), |v| v) / size as f32;
                         continue;
                     }
                     plane::load(layout, x, c, a);
-                    match action {
-                        Action::MaxPool { window, .. } => {
+                    match instruction {
+                        Instruction::MaxPool { window, .. } => {
                             plane::max_pool(a, [layout.height, layout.width], *window, b, to_layout.width)
                         }
-                        Action::AvgPool { window, .. } => plane::avg_pool(a, layout.width, *window, b, to_layout.width),
-                        Action::Relu { most, .. } => {
+                        Instruction::AvgPool { window, .. } => {
+                            plane::avg_pool(a, layout.width, *window, b, to_layout.width)
+                        }
+                        Instruction::Relu { most, .. } => {
                             b.iter_mut().zip(&*a).for_each(|(b, a)| *b = a.max(0.0).min(*most))
                         }
                         _ => b.copy_from_slice(a),

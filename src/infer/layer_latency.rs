@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// One layer's times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LayerTimes {
+pub struct LayerLatency {
     /// Its name.
     pub name: String,
     /// Filters it has.
@@ -22,7 +22,7 @@ pub struct LayerTimes {
 
 /// How to time layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stairs {
+pub struct LayerLatencyOptions {
     /// Widths a layer, evenly spaced up to all its filters.
     pub widths: usize,
     /// Time for each.
@@ -36,26 +36,30 @@ pub struct Stairs {
 ///
 /// # Errors
 /// A network whose shapes do not fit; whatever `check` says, which is asked before each measurement.
-pub fn staircase(spec: &NetSpec, stairs: Stairs, check: &mut dyn FnMut() -> Result<()>) -> Result<Vec<LayerTimes>> {
+pub fn layer_latencies(
+    spec: &NetSpec,
+    options: LayerLatencyOptions,
+    check: &mut dyn FnMut() -> Result<()>,
+) -> Result<Vec<LayerLatency>> {
     let shapes = spec.shapes()?;
     let mut out = Vec::new();
     for node in &spec.nodes {
         let Some(&from) = node.inputs.first() else { continue };
         let Some(filters) = width_of(&node.op) else { continue };
         let mut at = Vec::new();
-        for width in widths(filters, stairs.widths) {
+        for width in widths(filters, options.widths) {
             check()?;
-            at.push((width, time(node, shapes[from], width, stairs)?));
+            at.push((width, time(node, shapes[from], width, options)?));
         }
         let name = node.name.clone();
-        out.push(LayerTimes { name, filters, at });
+        out.push(LayerLatency { name, filters, at });
     }
     Ok(out)
 }
 
 /// One layer's times over filters and input channels, on this machine. Never falling: what is smaller is not slower.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Surface {
+pub struct LatencySurface {
     /// The layer's name.
     pub name: String,
     /// Columns of one input channel.
@@ -68,7 +72,7 @@ pub struct Surface {
     pub ms: Vec<f64>,
 }
 
-impl Surface {
+impl LatencySurface {
     /// Milliseconds with so many filters and columns, between the points that were measured.
     pub fn at(&self, filters: usize, columns: usize) -> f64 {
         if filters == 0 || columns == 0 {
@@ -100,11 +104,15 @@ fn place(points: &[usize], at: f64) -> (usize, f64) {
     }
 }
 
-/// Times layers as [`staircase`] does, over both their filters and their input channels.
+/// Times layers as [`layer_latencies`] does, over both their filters and their input channels.
 ///
 /// # Errors
-/// As [`staircase`].
-pub fn surfaces(spec: &NetSpec, stairs: Stairs, check: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Surface>> {
+/// As [`layer_latencies`].
+pub fn latency_surfaces(
+    spec: &NetSpec,
+    options: LayerLatencyOptions,
+    check: &mut dyn FnMut() -> Result<()>,
+) -> Result<Vec<LatencySurface>> {
     let shapes = spec.shapes()?;
     let mut out = Vec::new();
     for node in &spec.nodes {
@@ -115,9 +123,9 @@ pub fn surfaces(spec: &NetSpec, stairs: Stairs, check: &mut dyn FnMut() -> Resul
             _ => (true, 1),
         };
         let input = shapes[from];
-        let filters = from_one(most, stairs.widths);
+        let filters = from_one(most, options.widths);
         let channels = if reads_all {
-            from_one(input[0], stairs.widths)
+            from_one(input[0], options.widths)
         } else {
             vec![1]
         };
@@ -126,14 +134,14 @@ pub fn surfaces(spec: &NetSpec, stairs: Stairs, check: &mut dyn FnMut() -> Resul
             for (c, &n) in channels.iter().enumerate() {
                 check()?;
                 let image = [if reads_all { n } else { input[0] }, input[1], input[2]];
-                let measured = time(node, image, width, stairs)?.median_ms;
+                let measured = time(node, image, width, options)?.median_ms;
                 let above = if r > 0 { ms[(r - 1) * channels.len() + c] } else { 0.0 };
                 let before = if c > 0 { ms[r * channels.len() + c - 1] } else { 0.0 };
                 ms.push(measured.max(above).max(before));
             }
         }
         let name = node.name.clone();
-        out.push(Surface {
+        out.push(LatencySurface {
             name,
             taps,
             filters,
@@ -167,7 +175,7 @@ fn widths(filters: usize, steps: usize) -> Vec<usize> {
     (1..=steps).map(|i| (filters * i).div_ceil(steps)).collect()
 }
 
-fn time(node: &Node, input: Shape, width: usize, stairs: Stairs) -> Result<Latency> {
+fn time(node: &Node, input: Shape, width: usize, how: LayerLatencyOptions) -> Result<Latency> {
     let mut layer = node.clone();
     let mut image = input;
     match &mut layer.op {
@@ -211,7 +219,7 @@ fn time(node: &Node, input: Shape, width: usize, stairs: Stairs) -> Result<Laten
         nodes,
     };
     let options = Options {
-        threads: stairs.threads,
+        threads: how.threads,
         batch: 1,
         ..Options::default()
     };
@@ -219,7 +227,7 @@ fn time(node: &Node, input: Shape, width: usize, stairs: Stairs) -> Result<Laten
     let pixels: Vec<f32> = (0..image.iter().product())
         .map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0)
         .collect();
-    Ok(latency(&mut engine, &pixels, stairs.budget))
+    Ok(latency(&mut engine, &pixels, how.budget))
 }
 
 #[cfg(test)]
@@ -230,12 +238,12 @@ mod tests {
     #[test]
     fn every_layer_is_timed_at_widths_up_to_its_own() {
         let spec = zoo::build("lenet5", [1, 28, 28], 10, 1.0).expect("builds");
-        let stairs = Stairs {
+        let options = LayerLatencyOptions {
             widths: 4,
             budget: Duration::ZERO,
             threads: 1,
         };
-        let times = staircase(&spec, stairs, &mut || Ok(())).expect("times");
+        let times = layer_latencies(&spec, options, &mut || Ok(())).expect("times");
         let layers = spec.nodes.iter().filter(|n| width_of(&n.op).is_some());
         assert_eq!(times.len(), layers.count());
         for layer in &times {
@@ -243,7 +251,7 @@ mod tests {
             assert_eq!(layer.at.last().map(|a| a.0), Some(layer.filters));
             assert!(layer.at.iter().all(|(_, t)| t.median_ms > 0.0 && t.n > 0));
         }
-        let text = staircase(&spec, stairs, &mut || bail!("stopped"));
+        let text = layer_latencies(&spec, options, &mut || bail!("stopped"));
         assert_eq!(text.expect_err("stops").to_string(), "stopped");
         assert_eq!(widths(96, 8), [12, 24, 36, 48, 60, 72, 84, 96]);
         assert_eq!(widths(3, 8), [1, 2, 3]);
@@ -251,7 +259,7 @@ mod tests {
 
     #[test]
     fn between_points_time_is_interpolated() {
-        let surface = Surface {
+        let surface = LatencySurface {
             name: "conv".into(),
             taps: 9,
             filters: vec![1, 9],
@@ -271,12 +279,12 @@ mod tests {
     #[test]
     fn surfaces_never_fall() {
         let spec = zoo::build("lenet5", [1, 28, 28], 10, 1.0).expect("builds");
-        let stairs = Stairs {
+        let options = LayerLatencyOptions {
             widths: 2,
             budget: Duration::ZERO,
             threads: 1,
         };
-        for surface in surfaces(&spec, stairs, &mut || Ok(())).expect("times") {
+        for surface in latency_surfaces(&spec, options, &mut || Ok(())).expect("times") {
             let width = surface.channels.len();
             assert_eq!(surface.ms.len(), surface.filters.len() * width);
             assert!(surface.ms.chunks(width).all(|row| row.is_sorted()));

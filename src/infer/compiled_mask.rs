@@ -5,7 +5,7 @@ use model::mask::LayerMask;
 
 /// What of one layer lives. Setting it again reuses its memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct CompiledMask {
     taps: usize,
     filters: Vec<bool>,
     /// By input channel (of a group): whether any of its columns lives.
@@ -14,7 +14,7 @@ pub(crate) struct Kept {
     splits_channels: bool,
 }
 
-impl Kept {
+impl CompiledMask {
     pub(crate) fn whole(filters: usize, channels: usize, taps: usize) -> Self {
         Self {
             taps,
@@ -81,7 +81,7 @@ impl Kept {
         self.columns[column]
     }
 
-    /// The columns of channel `c` that live.
+    /// The columns of channel `c` that computed.
     pub(crate) fn columns_of(&self, c: u32) -> impl Iterator<Item = u32> {
         let all = c * self.taps as u32..(c + 1) * self.taps as u32;
         all.filter(|&column| self.columns[column as usize])
@@ -94,24 +94,24 @@ mod tests {
 
     #[test]
     fn channels_follow_from_their_columns() {
-        let mut kept = Kept::whole(2, 3, 2);
+        let mut compiled = CompiledMask::whole(2, 3, 2);
         let mask = LayerMask {
             filters: vec![true, false],
             columns: vec![true, true, false, false, false, true],
             elements: vec![],
         };
-        kept.check("a", &mask).expect("fits");
-        kept.set(Some(&mask));
-        assert_eq!([0, 1].map(|f| kept.filter(f)), [true, false]);
-        assert_eq!([0, 1, 2].map(|c| kept.channel(c)), [true, false, true]);
-        assert!(kept.splits_channels());
-        assert_eq!(kept.columns_of(2).collect::<Vec<_>>(), [5]);
-        kept.set(Some(&LayerMask {
+        compiled.check("a", &mask).expect("fits");
+        compiled.set(Some(&mask));
+        assert_eq!([0, 1].map(|f| compiled.filter(f)), [true, false]);
+        assert_eq!([0, 1, 2].map(|c| compiled.channel(c)), [true, false, true]);
+        assert!(compiled.splits_channels());
+        assert_eq!(compiled.columns_of(2).collect::<Vec<_>>(), [5]);
+        compiled.set(Some(&LayerMask {
             columns: vec![true, true, false, false, true, true],
             ..mask
         }));
-        assert!(!kept.splits_channels());
-        kept.set(None);
-        assert!(kept.filter(1) && kept.channel(1));
+        assert!(!compiled.splits_channels());
+        compiled.set(None);
+        assert!(compiled.filter(1) && compiled.channel(1));
     }
 }

@@ -1,14 +1,14 @@
 //! Convolutions that the kernels do not have, row by row on one thread: in groups (depthwise ones too), of a stride above 2,
 //! of padding as wide as the kernel and more. Knows nothing of norms, gates or of which channels were chosen.
 
-use super::kept::Kept;
+use super::compiled_mask::CompiledMask;
 use kernel::{Epilogue, Layout};
 use model::spec::{Op, Pad, Shape};
 use std::ops::Range;
 
 /// Such a convolution. Both layouts are contiguous.
 #[derive(Clone, Debug)]
-pub(crate) struct Rows {
+pub(crate) struct FallbackConv {
     pub input: Layout,
     pub output: Layout,
     kernel: usize,
@@ -19,21 +19,21 @@ pub(crate) struct Rows {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct RowsCall<'a> {
+pub(crate) struct FallbackCall<'a> {
     pub input: &'a [f32],
-    /// Input channels that are there, rising.
-    pub present: &'a [u32],
+    /// Active input channels, ascending.
+    pub active: &'a [u32],
     /// `[filters, in / groups, kernel, kernel]`.
     pub weights: &'a [f32],
     /// Filters to compute, rising.
     pub filters: &'a [u32],
     /// Its columns are those of one group.
-    pub kept: &'a Kept,
+    pub mask: &'a CompiledMask,
     /// Without a residual.
     pub epilogue: Epilogue<'a>,
 }
 
-impl Rows {
+impl FallbackConv {
     /// The convolution `op` from `input` to `output`.
     pub(crate) fn new(op: &Op, input: Shape, output: Shape) -> Self {
         let &Op::Conv {
@@ -63,7 +63,7 @@ impl Rows {
     }
 
     /// Computes the listed filters; gives the weights it read.
-    pub(crate) fn run(&self, call: &RowsCall, output: &mut [f32]) -> u64 {
+    pub(crate) fn run(&self, call: &FallbackCall, output: &mut [f32]) -> u64 {
         let plane = self.output.height * self.output.width;
         let size = self.input.height * self.input.width;
         let [channels, filters] = self.group;
@@ -74,15 +74,15 @@ impl Rows {
             let y = &mut output[f * plane..][..plane];
             y.fill(0.0);
             let first = f / filters * channels;
-            let below = |bound: usize| call.present.partition_point(|&c| (c as usize) < bound);
-            for &c in &call.present[below(first)..below(first + channels)] {
+            let below = |bound: usize| call.active.partition_point(|&c| (c as usize) < bound);
+            for &c in &call.active[below(first)..below(first + channels)] {
                 let x = &call.input[c as usize * size..][..size];
                 let column = (c as usize - first) * taps;
                 let weights = &call.weights[f * channels * taps + column..][..taps];
                 for (tap, &w) in weights
                     .iter()
                     .enumerate()
-                    .filter(|(tap, _)| call.kept.column(column + tap))
+                    .filter(|(tap, _)| call.mask.column(column + tap))
                 {
                     self.add_tap(x, [tap / self.kernel, tap % self.kernel], w, y);
                     read += 1;
@@ -181,18 +181,18 @@ mod tests {
             let output = [groups * of, out(size[0], top + bottom), out(size[1], left + right)];
             let numbers = |n: usize| (0..n).map(|i| (i * 7 % 11) as f32 - 5.0).collect::<Vec<f32>>();
             let (x, weights) = (numbers(input.iter().product()), numbers(groups * of * each * kernel * kernel));
-            let (present, filters): (Vec<u32>, Vec<u32>) =
+            let (active, filters): (Vec<u32>, Vec<u32>) =
                 ((0..input[0] as u32).collect(), (0..output[0] as u32).collect());
             let mut y = vec![9.0; output.iter().product()];
-            let call = RowsCall {
+            let call = FallbackCall {
                 input: &x,
-                present: &present,
+                active: &active,
                 weights: &weights,
                 filters: &filters,
-                kept: &Kept::whole(groups * of, each, kernel * kernel),
+                mask: &CompiledMask::whole(groups * of, each, kernel * kernel),
                 epilogue: Epilogue::default(),
             };
-            let read = Rows::new(&op, input, output).run(&call, &mut y);
+            let read = FallbackConv::new(&op, input, output).run(&call, &mut y);
             prop_assert_eq!(&y, &oracle(&op, input, output, &x, &weights));
             prop_assert_eq!(read, weights.len() as u64);
         }
@@ -208,17 +208,17 @@ mod tests {
             bias: false,
             groups: 1,
         };
-        let mut kept = Kept::whole(2, 3, 1);
-        kept.set(Some(&LayerMask {
+        let mut mask = CompiledMask::whole(2, 3, 1);
+        mask.set(Some(&LayerMask {
             columns: vec![true, true, false],
             ..LayerMask::whole(2, 3)
         }));
-        let call = RowsCall {
+        let call = FallbackCall {
             input: &[1.0, 2.0, f32::NAN, f32::NAN, f32::NAN, f32::NAN],
-            present: &[0, 2],
+            active: &[0, 2],
             weights: &[1.0, 1.0, 1.0, -1.0, 1.0, 1.0],
             filters: &[0, 1],
-            kept: &kept,
+            mask: &mask,
             epilogue: Epilogue {
                 scale: Some(&[2.0, 2.0]),
                 shift: Some(&[0.5, 3.0]),
@@ -227,7 +227,7 @@ mod tests {
             },
         };
         let mut y = [0.0; 4];
-        assert_eq!(Rows::new(&op, [3, 1, 2], [2, 1, 2]).run(&call, &mut y), 2);
+        assert_eq!(FallbackConv::new(&op, [3, 1, 2], [2, 1, 2]).run(&call, &mut y), 2);
         assert_eq!(y, [2.5, 4.5, 1.0, 0.0]);
     }
 }
