@@ -112,9 +112,9 @@ fn say(
     split: Split,
     epoch: u32,
 ) -> Result<Metric> {
-    let tally = measure(ctx, checkpoint, (density, gates), split)?;
+    let metrics = measure(ctx, checkpoint, (density, gates), split)?;
     let gates = gates.to_vec();
-    let (top1, loss, macs) = (tally.top1(), tally.loss(), tally.macs());
+    let (top1, loss, macs) = (metrics.top1(), metrics.loss(), metrics.macs());
     (ctx.emit)(Event::Epoch {
         epoch,
         split,
@@ -123,11 +123,11 @@ fn say(
         loss,
         top1,
         macs,
-        n: tally.n,
+        n: metrics.n,
     })?;
     if split == Split::Valid && gates.is_empty() {
         (ctx.emit)(Event::Layers {
-            layers: tally.layers(checkpoint.spec()).into(),
+            layers: metrics.layers(checkpoint.spec()).into(),
         })?;
     }
     Ok(Metric {
@@ -135,7 +135,7 @@ fn say(
         gates,
         split: split.name().to_owned(),
         top1,
-        n: tally.n,
+        n: metrics.n,
         macs,
     })
 }
