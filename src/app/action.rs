@@ -1,26 +1,20 @@
-//! What can be done from anywhere: words, explanation and keys in one place, over which menu, keys, palette and help iterate.
-//! Knows nothing of where its button stands.
+//! What can be done from anywhere: label, explanation and keys in one place, for menu, shortcuts, palette and help.
+//! Knows nothing of how it is done.
 
-use super::layout;
 use super::layout::LayoutName;
-use super::state::{ModelTable, Overlay, PanelName, UiState};
-use super::{draft, exporting};
+use super::panel_name::PanelName;
 use egui::{Key, KeyboardShortcut, Modifiers};
-use lab::{Command, ModelJob, RunStore};
-use measure::{ModelRef, Question};
-use model::Density;
+use record::Experiment;
 use record::experiment::PRESETS;
-use record::{Experiment, Status};
-use view::times;
 
 /// Something that can be done from the menu, the palette or by keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UiAction {
-    /// Begin a run of the draft.
+    /// Start a run of the draft.
     Train,
-    /// Hold the run, or let it go on.
+    /// Pause the run, or let it continue.
     PauseOrResume,
-    /// End the run.
+    /// Stop the run.
     Stop,
     /// Choose a model file in a dialog.
     OpenModel,
@@ -28,9 +22,9 @@ pub enum UiAction {
     OpenByPath,
     /// Open the model inside the program.
     OpenBundled,
-    /// Write the open model, at the densities on the slider, to a file.
+    /// Write the open model, at the slider's densities, to a file.
     ExportModel,
-    /// Search densities from those on the slider.
+    /// Search densities, starting from the slider's.
     SearchFromHere,
     /// Time each layer of the open model at several widths.
     TimeLayers,
@@ -46,7 +40,7 @@ pub enum UiAction {
     Welcome,
     /// Light or dark.
     SwitchTheme,
-    /// Panels back to where they were at first.
+    /// Panels back to their original places.
     ResetLayout,
     /// Close the window.
     Quit,
@@ -99,25 +93,28 @@ impl UiAction {
     /// Its words.
     pub fn words(self) -> Words {
         let (label, tooltip) = match self {
-            Self::Train => ("Train", "Begin a run of the chosen preset with these settings"),
-            Self::PauseOrResume => ("Pause or resume", "Hold the run where it is, or let it go on"),
-            Self::Stop => ("Stop", "End the run; its log is kept"),
+            Self::Train => ("Train", "Start a run of the chosen preset with these settings"),
+            Self::PauseOrResume => ("Pause or resume", "Pause the run, or let it continue"),
+            Self::Stop => ("Stop", "Stop the run; its log is kept"),
             Self::OpenModel => (
                 "Open model…",
-                "Choose a model file, a preset or a run; files and folders can also be dropped onto the window",
+                "Choose a model, an image or a preset; files and run folders can also be dropped onto the window",
             ),
-            Self::OpenByPath => ("Open by path…", "Type where a model file, a preset or a run folder is"),
+            Self::OpenByPath => (
+                "Open by path…",
+                "Type the path of a model, an image, a preset or a run folder",
+            ),
             Self::OpenBundled => (
                 "Open bundled model",
-                "The elastic FBS network that comes with the program",
+                "Open the elastic FBS network that is part of the program",
             ),
             Self::ExportModel => (
                 "Export model…",
-                "Write the open model, at the densities on the slider, as ONNX, safetensors or a burn pack; a second runtime checks it",
+                "Write the open model, at the slider's densities, as ONNX, safetensors or a burn pack; a second runtime checks it",
             ),
             Self::SearchFromHere => (
                 "Search from here",
-                "Anneal one density a gate, at what the slider costs now, beginning with its densities",
+                "Search one density per gate by simulated annealing, at the current cost, starting from the slider's densities",
             ),
             Self::TimeLayers => (
                 "Time layers",
@@ -125,13 +122,13 @@ impl UiAction {
             ),
             Self::LowerDensity => ("Lower density", "One percent less"),
             Self::RaiseDensity => ("Raise density", "One percent more"),
-            Self::Palette => ("Find an action…", "Everything that can be done, by its words"),
-            Self::Help => ("Keys and actions", "Everything that can be done, with its keys"),
-            Self::Welcome => ("Three things to try", "The card that the window first opened with"),
+            Self::Palette => ("Find an action…", "Find any action by typing some of its words"),
+            Self::Help => ("Keys and actions", "List every action with its keyboard shortcut"),
+            Self::Welcome => ("Three things to try", "Show the card that introduces the window"),
             Self::SwitchTheme => ("Light or dark", "Switch between the light and the dark theme"),
             Self::ResetLayout => (
                 "Reset layout",
-                "Put this layout's panels back to where they were at first",
+                "Move the panels of this layout back to their original places",
             ),
             Self::Quit => ("Quit", "Stop all runs and close the window"),
             Self::Layout(name) => {
@@ -183,146 +180,9 @@ impl UiAction {
             Self::Layout(LayoutName::Watch) => ctrl(Key::Num2),
             Self::Layout(LayoutName::Compare) => ctrl(Key::Num3),
             Self::Layout(LayoutName::Inspect) => ctrl(Key::Num4),
-            Self::OpenBundled
-            | Self::TimeLayers
-            | Self::Welcome
-            | Self::ResetLayout
-            | Self::Show(_)
-            | Self::Preset(_) => None,
+            _ => None,
         }
     }
-
-    /// Whether it can be done now.
-    pub(crate) fn is_possible(self, store: &RunStore, state: &UiState) -> bool {
-        let status = store.current().map(|r| r.status);
-        match self {
-            Self::Train => state.draft.check().is_ok(),
-            Self::PauseOrResume => matches!(status, Some(Status::Running | Status::Paused)),
-            Self::Stop => matches!(status, Some(Status::Running | Status::Paused)),
-            Self::ExportModel | Self::TimeLayers => store.open.is_some(),
-            Self::SearchFromHere => range(store).is_some(),
-            Self::LowerDensity | Self::RaiseDensity => range(store).is_some_and(|[low, high]| low < high),
-            _ => true,
-        }
-    }
-
-    /// Does it: changes the window's state, or asks the engine.
-    pub(crate) fn perform(self, ctx: &egui::Context, store: &RunStore, state: &mut UiState) -> Option<Command> {
-        if !self.is_possible(store, state) {
-            return None;
-        }
-        match self {
-            Self::Train => return Some(Command::Start(Box::new(state.draft.clone()))),
-            Self::PauseOrResume => {
-                let run = store.current()?;
-                return Some(if run.status == Status::Paused {
-                    Command::Resume(run.id)
-                } else {
-                    Command::Pause(run.id)
-                });
-            }
-            Self::Stop => return Some(Command::Stop(store.current()?.id)),
-            Self::OpenModel => state.wants_dialog = true,
-            Self::OpenByPath => state.path_entry = Some(Default::default()),
-            Self::OpenBundled => return Some(Command::Open(ModelRef::Bundled)),
-            Self::ExportModel => state.saving = exporting::open_at(store, &state.asked.densities),
-            Self::SearchFromHere => match draft::search_from_here(store, state) {
-                Ok(experiment) => {
-                    state.layouts.go(LayoutName::Watch);
-                    return Some(Command::Start(Box::new(experiment)));
-                }
-                Err(e) => state.toasts.say(true, format!("{e:#}")),
-            },
-            Self::TimeLayers => {
-                let from = store.open.as_ref()?.from.clone();
-                state.model_shows = ModelTable::Times;
-                layout::show(&mut state.layouts.tree, PanelName::Model);
-                return (!times::is_timing(store)).then_some(Command::Work(ModelJob::Time(from)));
-            }
-            Self::LowerDensity => {
-                return set_density(store, state, u32::from(state.density.as_percent()).saturating_sub(1));
-            }
-            Self::RaiseDensity => return set_density(store, state, u32::from(state.density.as_percent()) + 1),
-            Self::SwitchTheme => {
-                let dark = ctx.theme() == egui::Theme::Dark;
-                ctx.set_theme(if dark { egui::Theme::Light } else { egui::Theme::Dark });
-            }
-            Self::Palette => state.overlay = Some(Overlay::Palette(String::new(), 0)),
-            Self::Help => state.overlay = Some(Overlay::Help),
-            Self::Welcome => state.overlay = Some(Overlay::Welcome),
-            Self::ResetLayout => state.layouts.reset(),
-            Self::Layout(name) => state.layouts.go(name),
-            Self::Show(panel) => layout::show(&mut state.layouts.tree, panel),
-            Self::Preset(i) => match Experiment::load(PRESETS[i].0, &[]) {
-                Ok(draft) => state.take_draft(draft, PRESETS[i].0.to_owned()),
-                Err(e) => state.toasts.say(true, format!("{e:#}")),
-            },
-            Self::Quit => state.wants_quit = true,
-        }
-        None
-    }
-}
-
-/// Densities the open model was made for.
-pub fn range(store: &RunStore) -> Option<[Density; 2]> {
-    let open = store.open.as_ref().filter(|m| !m.header.spec.gates().is_empty())?;
-    let kept = &open.header.densities;
-    Some([*kept.iter().min()?, *kept.iter().max()?])
-}
-
-/// Moves the slider to a percentage within the open model's range, and all gates that are not locked with it; asks about
-/// that. Nothing if it is there already.
-pub fn set_density(store: &RunStore, state: &mut UiState, percent: u32) -> Option<Command> {
-    let [low, high] = range(store)?;
-    let density = Density::percent(percent.clamp(1, 100)).ok()?.clamp(low, high);
-    let mut asked = state.asked.clone();
-    for (gate, d) in asked.densities.iter_mut().enumerate() {
-        if !state.locked.contains(&gate) {
-            *d = density;
-        }
-    }
-    if density == state.density && asked == state.asked {
-        return None;
-    }
-    state.density = density;
-    ask(state, asked)
-}
-
-/// Moves one gate to a percentage within the open model's range, and asks about that.
-pub(crate) fn set_gate(store: &RunStore, state: &mut UiState, gate: usize, percent: u32) -> Option<Command> {
-    let [low, high] = range(store)?;
-    let density = Density::percent(percent.clamp(1, 100)).ok()?.clamp(low, high);
-    let mut asked = state.asked.clone();
-    *asked.densities.get_mut(gate)? = density;
-    (asked != state.asked).then(|| ask(state, asked)).flatten()
-}
-
-/// Moves all gates to what was asked before, and the slider to their mean.
-pub(crate) fn set_question(store: &RunStore, state: &mut UiState, question: Question) -> Option<Command> {
-    let [low, high] = range(store)?;
-    state.density = Density::percent((question.mean() * 100.0).round() as u32)
-        .ok()?
-        .clamp(low, high);
-    ask(state, question)
-}
-
-/// Asks about the open model. A model without gates is asked without densities.
-pub fn ask(state: &mut UiState, question: Question) -> Option<Command> {
-    state.asked = question.clone();
-    Some(Command::Ask(question))
-}
-
-/// Does what was asked for by keys.
-pub fn keys(ctx: &egui::Context, store: &RunStore, state: &mut UiState) -> Vec<Command> {
-    let pressed = |action: &UiAction| {
-        let keys = action.keys()?;
-        ctx.input_mut(|i| i.consume_shortcut(&keys)).then_some(*action)
-    };
-    let actions: Vec<UiAction> = UiAction::all().filter(|a| pressed(a).is_some()).collect();
-    actions
-        .into_iter()
-        .filter_map(|a| a.perform(ctx, store, state))
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The system's file dialog on its own thread, so that a slow desktop does not hold the window.
 //! Knows nothing of models.
 
-use crossbeam_channel::{Receiver, bounded};
+use super::effects::FileRequest;
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,70 +14,55 @@ const TOO_SOON: Duration = Duration::from_millis(800);
 pub(crate) enum DialogAnswer {
     File(PathBuf),
     Cancelled,
+    /// This desktop has none.
     NoDialog,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum FileRequest {
-    /// To choose a file that is there.
-    Open,
-    /// To choose where to save, with a name to begin with.
-    Save(String),
 }
 
 pub(crate) struct Dialog {
     answer: Receiver<DialogAnswer>,
+    pub(crate) request: FileRequest,
 }
 
 impl Dialog {
     /// Opens it and calls `wake` when it closes.
     ///
     /// # Errors
-    /// The system gives no more threads.
-    pub(crate) fn open(purpose: FileRequest, wake: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+    /// A thread cannot be spawned.
+    pub(crate) fn open(request: FileRequest, wake: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let (say, answer) = bounded(1);
+        let save_as = match &request {
+            FileRequest::Save(saving) => Some(saving.name.clone()),
+            FileRequest::Open => None,
+        };
         std::thread::Builder::new().name("file dialog".into()).spawn(move || {
             let began = Instant::now();
             let dialog = rfd::FileDialog::new();
-            let chosen = match purpose {
-                FileRequest::Open => dialog
+            let models = ["safetensors", "onnx", "pt", "pth", "bpk"];
+            let others = ["toml", "png", "jpg", "jpeg", "webp"];
+            let chosen = match save_as {
+                None => dialog
                     .set_title("Open")
-                    .add_filter(
-                        "Models, pictures and presets",
-                        &[
-                            "safetensors",
-                            "onnx",
-                            "pt",
-                            "pth",
-                            "bpk",
-                            "toml",
-                            "png",
-                            "jpg",
-                            "jpeg",
-                            "webp",
-                        ],
-                    )
+                    .add_filter("Models, images and presets", &[models, others].concat())
                     .add_filter("All files", &["*"])
                     .pick_file(),
-                FileRequest::Save(name) => dialog.set_title("Save").set_file_name(name).save_file(),
+                Some(name) => dialog.set_title("Save").set_file_name(name).save_file(),
             };
-            let chosen = match chosen {
+            drop(say.send(match chosen {
                 Some(path) => DialogAnswer::File(path),
                 None if began.elapsed() < TOO_SOON => DialogAnswer::NoDialog,
                 None => DialogAnswer::Cancelled,
-            };
-            drop(say.send(chosen));
+            }));
             wake();
         })?;
-        Ok(Self { answer })
+        Ok(Self { answer, request })
     }
 
     /// The answer, once there is one.
     pub(crate) fn answer(&self) -> Option<DialogAnswer> {
         match self.answer.try_recv() {
-            Ok(chosen) => Some(chosen),
-            Err(crossbeam_channel::TryRecvError::Empty) => None,
-            Err(crossbeam_channel::TryRecvError::Disconnected) => Some(DialogAnswer::NoDialog),
+            Ok(answer) => Some(answer),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(DialogAnswer::NoDialog),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Experiments that follow from what is on screen: a search from the slider, another way on from a run, gates on what was cut.
-//! Knows nothing of widgets.
+//! Experiments that follow from what is on screen: a search from the slider's densities, a fork of a run, gates on a smaller
+//! model. Knows nothing of widgets.
 
-use super::state::UiState;
+use super::state::{Draft, UiState};
 use anyhow::{Context, Result, bail};
 use event::Unit;
 use lab::{Command, RunStore};
@@ -53,25 +53,31 @@ pub(crate) fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<
     }
     let mut draft = on_its_images(SEARCH, open)?;
     draft.start = Some(start_of(&open.from));
-    let view = view::density::density(store, &state.asked).context("no model is open")?;
+    let view = view::density::density(store, &state.slider.asked).context("no model is open")?;
     let times = view.macs_dense as f64 / view.macs_nominal.max(1) as f64;
     if let Method::Densities(config) = &mut draft.method {
         config.target = PruningTarget {
             unit: Unit::Macs,
             times: times.max(1.02),
         };
-        config.search.first = state.asked.densities.iter().map(|d| d.as_fraction() as f32).collect();
+        config.search.first = state
+            .slider
+            .asked
+            .densities
+            .iter()
+            .map(|d| d.as_fraction() as f32)
+            .collect();
     }
-    state.take_changed(draft.clone(), SEARCH)?;
+    state.draft = Draft::changed(draft.clone(), SEARCH)?;
     Ok(draft)
 }
 
 /// What a fork from the window does.
 pub(crate) const FORK: &str =
-    "Go on from here in a new run, with a seed of its own; `secateur fork` takes other settings too";
+    "Continue from here in a new run with its own seed; `secateur fork` can change other settings too";
 
-/// Another way on from an event of a run: the same settings, other draws.
-pub fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experiment) -> Command {
+/// Continues from an event of a run with the same settings and another seed.
+pub(crate) fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experiment) -> Command {
     let mut experiment = experiment.clone();
     // One that no run here has had: the same fork twice would be the same run.
     let like = |r: &&RunState| r.experiment.name == experiment.name;
@@ -84,7 +90,7 @@ pub fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experiment) -
     }
 }
 
-/// FBS on a model that was cut: gates take over where surgery ended.
+/// Makes FBS on a model that was cut the draft: gates choose among the channels that surgery left.
 ///
 /// # Errors
 /// No model is open.
@@ -92,5 +98,6 @@ pub(crate) fn gates_on(cut: &Path, store: &RunStore, state: &mut UiState) -> Res
     let open = store.open.as_ref().context("no model is open")?;
     let mut draft = on_its_images(GATES, open)?;
     draft.start = Some(cut.to_string_lossy().into_owned());
-    state.take_changed(draft, GATES)
+    state.draft = Draft::changed(draft, GATES)?;
+    Ok(())
 }

@@ -1,8 +1,8 @@
-//! What a model is exported as: which one, at which densities, under which name.
+//! Which model an export writes, at which densities, and the name it suggests.
 //! Knows nothing of formats.
 
 use super::draft::model_of;
-use super::state::{SaveContent, Saving};
+use super::effects::{SaveContent, Saving};
 use lab::RunStore;
 use measure::ModelRef;
 use methods::Method;
@@ -17,7 +17,7 @@ pub(crate) fn open_at(store: &RunStore, densities: &[Density]) -> Option<Saving>
     Some(saving(&open.name, open.from.clone(), densities.to_vec()))
 }
 
-/// The model of a point of the frontier, if there is one to be had.
+/// The model of a point of the frontier, if it has one.
 pub(crate) fn of_source(store: &RunStore, source: &Source) -> Option<Saving> {
     match source {
         Source::Recorded(density) => open_at(store, &[*density]),

@@ -1,13 +1,20 @@
-//! The menu every plot has: copy its image or its data, or save it as SVG, PNG or CSV in the size chosen.
-//! Knows nothing of what is plotted; it is drawn from the view that is on screen.
+//! The menu of every plot: copy its image or its data, or save it as SVG, PNG or CSV in the chosen size.
+//! Knows nothing of what is plotted; the figure is drawn from the view that is on screen.
 
-use super::state::{SaveContent, Saving, UiState};
+use super::effects::{Effects, SaveContent, Saving};
+use super::state::UiState;
 use super::widgets;
 use egui::{ColorImage, DragValue, Ui};
 use plots::{Figure, Style, png, svg, table};
 
-/// Paints the button with its menu. `figure` is asked for only when something is done with it.
-pub(crate) fn figure_menu(ui: &mut Ui, name: &str, state: &mut UiState, figure: impl FnOnce() -> Figure) {
+/// `figure` is called only when something is done with it.
+pub(crate) fn figure_menu(
+    ui: &mut Ui,
+    name: &str,
+    state: &mut UiState,
+    effects: &mut Effects,
+    figure: impl FnOnce() -> Figure,
+) {
     let button = egui::Button::new("…")
         .min_size(egui::vec2(22.0, 22.0))
         .frame_when_inactive(false);
@@ -20,13 +27,12 @@ pub(crate) fn figure_menu(ui: &mut Ui, name: &str, state: &mut UiState, figure: 
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
     response.on_hover_text("Copy or save this figure");
     if let Some(wanted) = inner.and_then(|i| i.inner)
-        && let Err(e) = serve(ui.ctx(), wanted, &figure(), state)
+        && let Err(e) = serve(ui.ctx(), wanted, &figure(), state, effects)
     {
-        state.toasts.say(true, format!("{e:#}"));
+        state.toasts.fail(&e);
     }
 }
 
-/// What is wanted of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Copy,
@@ -63,13 +69,19 @@ fn menu(ui: &mut Ui, state: &mut UiState) -> Option<Wanted> {
     });
     ui.horizontal(|ui| {
         field(ui, "Size of text", &mut style.font_pt, 200.0, " pt");
-        field(ui, "Dots an inch, for images", &mut style.dpi, 2400.0, " dpi");
+        field(ui, "Dots per inch, for images", &mut style.dpi, 2400.0, " dpi");
     });
     widgets::choice(ui, &mut style.dark, &[(false, "For paper"), (true, "Dark")]);
     wanted
 }
 
-fn serve(ctx: &egui::Context, wanted: Wanted, figure: &Figure, state: &mut UiState) -> anyhow::Result<()> {
+fn serve(
+    ctx: &egui::Context,
+    wanted: Wanted,
+    figure: &Figure,
+    state: &mut UiState,
+    effects: &mut Effects,
+) -> anyhow::Result<()> {
     let style = state.figure_style;
     match wanted {
         Wanted::CopyData => ctx.copy_text(table::csv(figure)),
@@ -81,7 +93,7 @@ fn serve(ctx: &egui::Context, wanted: Wanted, figure: &Figure, state: &mut UiSta
             };
             let image = png::pixels(&svg::svg(figure, &style), &style)?;
             ctx.copy_image(ColorImage::from_rgba_unmultiplied(image.size, &image.rgba));
-            state.toasts.say(false, "The image was copied".into());
+            state.toasts.tell("Copied the image");
         }
         Wanted::Save(kind) => {
             let bytes = match kind {
@@ -89,7 +101,7 @@ fn serve(ctx: &egui::Context, wanted: Wanted, figure: &Figure, state: &mut UiSta
                 "svg" => svg::svg(figure, &style).into_bytes(),
                 _ => png::png(&svg::svg(figure, &style), &style)?,
             };
-            state.saving = Some(Saving {
+            effects.save(Saving {
                 name: format!("{}.{kind}", figure.name),
                 content: SaveContent::Bytes(bytes),
             });

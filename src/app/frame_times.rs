@@ -2,12 +2,14 @@
 //! A million points of curves are loaded first; then a training and a search talk; then nobody does, and the idle window is watched.
 //! Knows nothing of what the window shows.
 
-use super::layout::LayoutName;
-use super::{App, OpenOptions};
+use super::layout::{self, LayoutName};
+use super::open::run;
+use super::panel_name::PanelName;
+use super::stopwatch::{LOADING, OVER, RESTING, Stopwatch, TALKING, Times};
+use super::window::{App, OpenOptions};
 use anyhow::{Context, Result, ensure};
 use bench::answer::Memory;
 use event::{Dimension, Event, SearchStart, Site, Stamped, Trial, Unit, Verdict};
-use lab::RunStore;
 use lab::execute::Workspace;
 use model::{NetSpec, cost, zoo};
 use record::Experiment;
@@ -50,62 +52,10 @@ pub struct FrameTimes {
     pub resident_mb: Option<[f64; 2]>,
 }
 
-const LOADING: u8 = 0;
-const TALKING: u8 = 1;
-const RESTING: u8 = 2;
-const OVER: u8 = 3;
-
-#[derive(Default)]
-struct Times {
-    each: Vec<f64>,
-    events: u64,
-    points: usize,
-    trials: usize,
-    first_frame_ms: Option<f64>,
-    idle_cpu_share: Option<f64>,
-    resident_mb: Option<[f64; 2]>,
-}
-
-/// Times frames until it is over.
-pub(crate) struct Stopwatch {
-    made: Instant,
-    began: Instant,
-    stage: Arc<AtomicU8>,
-    times: Arc<Mutex<Times>>,
-}
-
-impl Stopwatch {
-    pub(crate) fn start(&mut self) {
-        self.began = Instant::now();
-    }
-
-    /// A frame ends. True when there is nothing more to time.
-    pub(crate) fn stop(&mut self, store: &RunStore) -> bool {
-        let now = Instant::now();
-        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        times
-            .first_frame_ms
-            .get_or_insert((now - self.made).as_secs_f64() * 1e3);
-        let stage = self.stage.load(Ordering::Relaxed);
-        if stage == TALKING {
-            times.each.push((now - self.began).as_secs_f64() * 1e3);
-        }
-        times.events = store.runs.iter().map(|r| r.events).sum();
-        times.points = store.runs.iter().map(|r| r.steps.len()).sum();
-        times.trials = store
-            .runs
-            .iter()
-            .flat_map(|r| &r.searches)
-            .map(|s| s.trials.len())
-            .sum();
-        stage == OVER
-    }
-}
-
 /// Opens the window on a million points, lets workers talk for `seconds`, and times each frame; then watches it idle.
 ///
 /// # Errors
-/// As [`super::open`]; the worker's thread cannot be started.
+/// As [`super::open()`]; the worker's thread cannot be started.
 pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
     ensure!(
         seconds > 0.0 && seconds <= 86_400.0,
@@ -118,7 +68,7 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
     let times: Arc<Mutex<Times>> = Arc::default();
     let (stage, closed) = (Arc::new(AtomicU8::new(LOADING)), Arc::new(AtomicBool::new(false)));
     let (kept, over, made) = (times.clone(), closed.clone(), Instant::now());
-    let outcome = super::run(Box::new(move |ctx| {
+    let outcome = run(move |ctx| {
         let workspace = Workspace {
             runs: std::env::temp_dir(),
             device: DeviceName::default(),
@@ -126,7 +76,7 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
         };
         let mut app = App::new(ctx, &OpenOptions { what: None, workspace })?;
         app.state.layouts.go(LayoutName::Watch);
-        super::layout::show(&mut app.state.layouts.tree, super::state::PanelName::Training);
+        layout::show(&mut app.state.layouts.tree, PanelName::Training);
         let experiment = Experiment::load("smoke", &[])?;
         let training = app.session.feed(experiment.clone());
         let search = app.session.feed(experiment);
@@ -146,14 +96,14 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
         };
         let worker = std::thread::Builder::new().name("talker".into());
         worker.spawn(move || drop(bench.run(talker)))?;
-        app.bench = Some(Stopwatch {
+        app.stopwatch = Some(Stopwatch {
             made,
             began: made,
             stage,
             times: kept,
         });
         Ok(app)
-    }));
+    });
     closed.store(true, Ordering::Relaxed);
     outcome?;
     let times = times.lock().unwrap_or_else(PoisonError::into_inner);

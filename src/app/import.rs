@@ -1,6 +1,7 @@
 //! What is still asked of a file of another program before it can be opened: whose weights they are, and which images it is for.
 //! Knows nothing of formats.
 
+use super::effects::Effects;
 use super::state::{ImportEntry, Overlay, UiState};
 use super::theme::palette;
 use super::widgets;
@@ -10,7 +11,7 @@ use model::zoo;
 use std::path::PathBuf;
 
 /// What is asked of this file, as far as its name does not say it.
-pub fn entry(file: PathBuf) -> ImportEntry {
+pub(crate) fn entry(file: PathBuf) -> ImportEntry {
     let ending = file.extension().map(|e| e.to_string_lossy().to_lowercase());
     // ONNX and packs hold their own graph; weights alone do not say their network.
     let is_weights = !matches!(ending.as_deref(), Some("onnx" | "bpk"));
@@ -40,8 +41,8 @@ fn shape(typed: &str) -> Result<Option<[usize; 3]>, String> {
     shape.map_err(|_| "expected channels, height and width, such as 3, 32, 32".to_owned())
 }
 
-/// Paints the form. It closes by importing or by being left.
-pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState, commands: &mut Vec<Command>) {
+/// The form closes by importing or by being left.
+pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState, effects: &mut Effects) {
     let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
     let mut done = false;
     let input = shape(&entry.input);
@@ -53,11 +54,11 @@ pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState
             ui.add(egui::Label::new(entry.file.display().to_string()).wrap());
             widgets::quiet(
                 ui,
-                "It is read without running anything in it, and kept as a file of ours; the original is left as it is.",
+                "Reading it runs no code from the file. The imported model is a new file; the original stays as it is.",
             );
             ui.add_space(6.0);
             if let Some(arch) = &mut entry.arch {
-                let label = ui.label("Network whose weights these are");
+                ui.label("Architecture of the network");
                 let combo = egui::ComboBox::from_id_salt("arch")
                     .selected_text(zoo::NAMES[*arch])
                     .width(220.0);
@@ -69,9 +70,8 @@ pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState
                 shown
                     .response
                     .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Network"));
-                drop(label);
             }
-            let label = ui.label("Image: channels, height, width (empty if the file says it)");
+            let label = ui.label("Input: channels, height, width (empty if the file states it)");
             ui.add(
                 egui::TextEdit::singleline(&mut entry.input)
                     .desired_width(220.0)
@@ -94,8 +94,8 @@ pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState
             });
         });
     if done {
-        state.toasts.say(false, format!("Importing {}…", entry.file.display()));
-        commands.push(Command::Work(ModelJob::Import {
+        state.toasts.tell(format!("Importing {}…", entry.file.display()));
+        effects.submit(Command::Work(ModelJob::Import {
             file: entry.file,
             arch: entry.arch.map(|i| zoo::NAMES[i].to_owned()),
             input: input.unwrap_or(None),

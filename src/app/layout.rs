@@ -1,7 +1,7 @@
-//! The four ready layouts, and where panels stand in each until somebody moves them.
+//! The four ready layouts, and where the panels of each are until somebody moves them.
 //! Knows nothing of what panels show.
 
-use super::state::PanelName;
+use super::panel_name::PanelName;
 use egui_tiles::{Container, Linear, LinearDir, Tabs, Tile, TileId, Tiles, Tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,9 +12,9 @@ pub enum LayoutName {
     /// A slider, and everything that follows from it.
     #[default]
     Tune,
-    /// A search as it goes on.
+    /// A search at work.
     Watch,
-    /// Runs beside each other.
+    /// Runs side by side.
     Compare,
     /// One model, layer by layer.
     Inspect,
@@ -24,8 +24,7 @@ impl LayoutName {
     /// All, in the order of the top bar.
     pub const ALL: [Self; 4] = [Self::Tune, Self::Watch, Self::Compare, Self::Inspect];
 
-    /// Its title.
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Tune => "Tune density",
             Self::Watch => "Watch search",
@@ -35,17 +34,17 @@ impl LayoutName {
     }
 
     /// What it is for.
-    pub fn about(self) -> &'static str {
+    pub(crate) fn about(self) -> &'static str {
         match self {
-            Self::Tune => "A slider, and everything that follows from it",
-            Self::Watch => "A search as it goes on: trials, sites, residuals",
-            Self::Compare => "Runs beside each other: frontier and curves",
+            Self::Tune => "The density slider, and what accuracy, cost and time do with it",
+            Self::Watch => "A search at work: trials, sites, residuals",
+            Self::Compare => "Runs side by side: frontier and curves",
             Self::Inspect => "One model, layer by layer",
         }
     }
 
-    /// Its panels as they stand at first.
-    pub fn tree(self) -> Tree<PanelName> {
+    /// Its panels in their original places.
+    pub(crate) fn tree(self) -> Tree<PanelName> {
         use PanelName::{
             Density, Experiment, Frontier, Images, Layers, Log, Model, Parallel, Residuals, Runs, Saliency, Search,
             Sites, Training, Volume,
@@ -144,7 +143,7 @@ impl TreeBuilder {
     }
 }
 
-/// Brings a panel to the front: its tab if it stands somewhere, else as a tab beside the first panel.
+/// Brings a panel to the front: its tab if it has one, else a new tab beside the first panel.
 pub fn show(tree: &mut Tree<PanelName>, panel: PanelName) {
     let found = tree.tiles.find_pane(&panel);
     if let Some(id) = found {

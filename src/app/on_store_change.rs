@@ -1,8 +1,9 @@
-//! What the window does by itself when the store has news: asks about a model that was opened, shows notices.
+//! What the window does by itself when the store changed: asks about a model that was opened, shows notices.
 //! Knows nothing of painting.
 
+use super::effects::Effects;
 use super::state::{FIRST_PERCENT, UiState};
-use super::{action, draft};
+use super::{draft, question};
 use event::Outcome;
 use lab::{Command, ModelJob, RunStore};
 use measure::{ModelRef, Question, probe};
@@ -12,13 +13,12 @@ use std::sync::Arc;
 use view::runs;
 
 /// Compares the store with what was seen of it last.
-pub(crate) fn on_store_change(store: &RunStore, state: &mut UiState) -> Vec<Command> {
+pub(crate) fn on_store_change(store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     color_runs(store, state);
-    say_notices(store, state);
-    say_endings(store, state);
-    let mut commands = say_jobs(store, state);
-    commands.extend(opened(store, state));
-    commands
+    show_notices(store, state);
+    show_endings(store, state);
+    show_jobs(store, state, effects);
+    effects.submit(opened(store, state));
 }
 
 /// Colors are remembered by a run's folder, and asked for by its number.
@@ -31,69 +31,65 @@ fn color_runs(store: &RunStore, state: &mut UiState) {
     state.runs.colors = chosen.collect();
 }
 
-/// What came of jobs: said, and a model that was made is opened.
-fn say_jobs(store: &RunStore, state: &mut UiState) -> Vec<Command> {
-    let mut commands = Vec::new();
-    for done in store.done.iter().skip(state.jobs_seen) {
+/// Shows what came of jobs, and opens the models they made.
+fn show_jobs(store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+    for done in store.done.iter().skip(state.seen.jobs) {
         match &done.said {
-            Ok(text) => state.toasts.say(false, text.clone()),
-            Err(text) => state.toasts.say(true, text.clone()),
+            Ok(text) => state.toasts.tell(text.clone()),
+            Err(text) => state.toasts.fail(text),
         }
         let Some(model) = &done.model else { continue };
-        commands.push(Command::Open(ModelRef::File(model.clone())));
+        effects.submit(Command::Open(ModelRef::File(model.clone())));
         if matches!(done.job, ModelJob::Cut { .. })
             && let Err(e) = draft::gates_on(model, store, state)
         {
-            state.toasts.say(true, format!("{e:#}"));
+            state.toasts.fail(&e);
         }
     }
-    state.jobs_seen = store.done.len();
-    commands
+    state.seen.jobs = store.done.len();
 }
 
 fn opened(store: &RunStore, state: &mut UiState) -> Option<Command> {
     let open = store.open.as_ref()?;
-    if state.opened.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, open)) {
+    if state.seen.model.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, open)) {
         return None;
     }
-    state.opened = Some(open.clone());
+    state.seen.model = Some(open.clone());
     let first = Density::percent(FIRST_PERCENT).unwrap_or(Density::FULL);
-    state.density = action::range(store).map_or(Density::FULL, |[low, high]| first.clamp(low, high));
-    state.locked.clear();
-    state.pick = None;
+    state.slider.density = question::range(store).map_or(Density::FULL, |[low, high]| first.clamp(low, high));
+    state.slider.locked.clear();
+    state.frontier.pick = None;
     let gates = open.header.spec.gates().len();
-    // What a search found for it is where it starts.
+    // It starts at the densities that a search found for it.
     let found = &open.header.gate_densities;
     if found.len() == gates && gates > 0 {
         let densities = found.clone();
-        return action::set_question(store, state, Question { densities });
+        return question::set_question(store, state, Question { densities });
     }
-    action::ask(state, probe::uniform(gates, state.density))
+    Some(question::ask(state, probe::uniform(gates, state.slider.density)))
 }
 
-fn say_notices(store: &RunStore, state: &mut UiState) {
-    let new = store.notices_total.saturating_sub(state.toasts.notices_seen) as usize;
+fn show_notices(store: &RunStore, state: &mut UiState) {
+    let new = store.notices_total.saturating_sub(state.seen.notices) as usize;
     for text in &store.notices[store.notices.len().saturating_sub(new)..] {
-        state.toasts.say(true, text.clone());
+        state.toasts.fail(text);
     }
-    state.toasts.notices_seen = store.notices_total;
+    state.seen.notices = store.notices_total;
 }
 
-fn say_endings(store: &RunStore, state: &mut UiState) {
+fn show_endings(store: &RunStore, state: &mut UiState) {
     for run in store.runs.iter().filter(|r| r.status == Status::Ended) {
         let Some(ending) = &run.ending else { continue };
-        if state.toasts.endings_seen.contains(&(run.id, run.resumed)) {
+        if state.seen.endings.contains(&(run.id, run.resumed)) {
             continue;
         }
-        state.toasts.endings_seen.push((run.id, run.resumed));
+        state.seen.endings.push((run.id, run.resumed));
         let row = runs::row(run);
         match ending.outcome {
-            Outcome::Finished => state
-                .toasts
-                .say(false, format!("{} finished: {}", row.title, row.detail)),
+            Outcome::Finished => state.toasts.tell(format!("{} finished: {}", row.title, row.detail)),
             Outcome::Failed => {
                 let reason = ending.reason.as_deref().unwrap_or("no reason given");
-                state.toasts.say(true, format!("{}: {reason}", row.title));
+                state.toasts.fail(format!("{}: {reason}", row.title));
             }
             Outcome::Cancelled => {}
         }

@@ -1,32 +1,33 @@
-//! What lies over the window until it is left: the palette, the list of keys, a path being typed.
+//! What lies over the window until it is left: the palette, the list of keys, questions, a path being typed.
 //! Knows nothing of what actions do.
 
 use super::action::UiAction;
+use super::effects::{Effect, Effects, FileRequest, SaveContent, Saving};
 use super::import::import_ui;
 use super::layout::LayoutName;
-use super::shell::open_path;
-use super::state::{Overlay, PanelName, PathEntry, SaveContent, Saving, UiState};
-use super::theme;
-use super::theme::palette;
+use super::open_path::open_path;
+use super::panel_name::PanelName;
+use super::state::{Overlay, PathEntry, UiState};
+use super::theme::{self, palette};
 use super::widgets;
 use egui::{Frame, Key, Margin, RichText, Ui};
-use lab::{Command, RunStore};
+use lab::RunStore;
 use std::path::PathBuf;
 
 /// Actions the palette shows at once.
 const SHOWN: usize = 12;
 
 /// Paints whatever lies over the window.
-pub(crate) fn overlay_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn overlay_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     match state.overlay.take() {
-        Some(Overlay::Palette(typed, at)) => palette_ui(ui, typed, at, store, state, commands),
+        Some(Overlay::Palette(typed, at)) => palette_ui(ui, typed, at, store, state, effects),
         Some(Overlay::Help) => help_ui(ui, state),
-        Some(Overlay::Welcome) => welcome_ui(ui, store, state, commands),
-        Some(Overlay::Delete(folder)) => delete_ui(ui, folder, state),
-        Some(Overlay::Import(entry)) => import_ui(ui, entry, state, commands),
+        Some(Overlay::Welcome) => welcome_ui(ui, state, effects),
+        Some(Overlay::Delete(folder)) => delete_ui(ui, folder, state, effects),
+        Some(Overlay::Import(entry)) => import_ui(ui, entry, state, effects),
+        Some(Overlay::Path(entry)) => path_ui(ui, entry, state, effects),
         None => {}
     }
-    path_entry(ui, state, commands);
 }
 
 /// Actions whose words contain all that was typed.
@@ -50,14 +51,7 @@ fn matches(typed: &str) -> Vec<UiAction> {
     found
 }
 
-fn palette_ui(
-    ui: &mut Ui,
-    mut typed: String,
-    at: usize,
-    store: &RunStore,
-    state: &mut UiState,
-    commands: &mut Vec<Command>,
-) {
+fn palette_ui(ui: &mut Ui, mut typed: String, at: usize, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let mut done = None;
     let mut next = at;
     let frame = Frame::popup(ui.style()).inner_margin(Margin::same(14));
@@ -96,14 +90,14 @@ fn palette_ui(
             }
         }
         if found.is_empty() {
-            widgets::quiet(ui, "Nothing is called that");
+            widgets::quiet(ui, "No matching actions");
         }
         if enter {
             done = found.get(next).copied();
         }
     });
     match done {
-        Some(action) => commands.extend(action.perform(ui.ctx(), store, state)),
+        Some(action) => effects.act(action),
         None if shown.should_close() => {}
         None => state.overlay = Some(Overlay::Palette(typed, next)),
     }
@@ -126,7 +120,7 @@ fn help_ui(ui: &mut Ui, state: &mut UiState) {
         let p = palette(ui);
         widgets::quiet(
             ui,
-            "Tab goes from field to field, arrows move sliders and bars, Space presses what is chosen, Esc leaves.",
+            "Tab moves between controls, arrow keys move sliders and bars, Space presses the focused control, Esc closes.",
         );
         egui::ScrollArea::vertical().max_height(most - 60.0).show(ui, |ui| {
             egui::Grid::new("help").num_columns(3).striped(true).show(ui, |ui| {
@@ -151,17 +145,17 @@ fn help_ui(ui: &mut Ui, state: &mut UiState) {
 }
 
 /// Three things to try, each a click away.
-fn welcome_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+fn welcome_ui(ui: &mut Ui, state: &mut UiState, effects: &mut Effects) {
     let steps: [(&str, &str, &str, &[UiAction]); 3] = [
         (
             "Drag the density",
-            "The bundled network runs with fewer channels the further left the slider is; accuracy, MACs and measured time follow.",
+            "The further left the slider, the fewer channels of the bundled network run. Accuracy, MACs and measured time follow.",
             "Show the slider",
             &[UiAction::Layout(LayoutName::Tune), UiAction::Show(PanelName::Density)],
         ),
         (
             "Train a small network",
-            "About a minute on two cores. Curves grow as it learns, and its points appear on the frontier.",
+            "It takes about a minute on two cores. Curves grow while it trains, and its points appear on the frontier.",
             "Train it",
             &[
                 UiAction::Preset(0),
@@ -172,7 +166,7 @@ fn welcome_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut
         ),
         (
             "Choose from the frontier",
-            "Tick “Limit loss” to choose the cheapest point that is good enough; its menu saves the plot for a paper.",
+            "Tick “Limit loss” to choose the cheapest point that is accurate enough. The menu of the plot saves it for a paper.",
             "Show the frontier",
             &[
                 UiAction::Layout(LayoutName::Compare),
@@ -206,16 +200,13 @@ fn welcome_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut
             if ui.button("Close").clicked() {
                 ui.close();
             }
-            widgets::quiet(
-                ui,
-                "F1 lists everything that can be done; Ctrl+P finds it by its words.",
-            );
+            widgets::quiet(ui, "F1 lists all actions; Ctrl+P finds one by its words.");
         });
     });
     match done {
         Some(actions) => {
-            for action in actions {
-                commands.extend(action.perform(ui.ctx(), store, state));
+            for &action in actions {
+                effects.act(action);
             }
         }
         None if shown.should_close() => {}
@@ -223,7 +214,7 @@ fn welcome_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut
     }
 }
 
-fn delete_ui(ui: &mut Ui, folder: PathBuf, state: &mut UiState) {
+fn delete_ui(ui: &mut Ui, folder: PathBuf, state: &mut UiState, effects: &mut Effects) {
     let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
     let mut really = false;
     let modal = egui::Modal::new(egui::Id::unique("delete")).frame(frame);
@@ -231,7 +222,7 @@ fn delete_ui(ui: &mut Ui, folder: PathBuf, state: &mut UiState) {
         ui.set_width(420.0);
         ui.heading("Delete this run?");
         ui.add(egui::Label::new(folder.display().to_string()).wrap());
-        widgets::quiet(ui, "Its folder is moved to the system's trash, with its models.");
+        widgets::quiet(ui, "Its folder, models included, moves to the system's trash.");
         ui.add_space(6.0);
         ui.horizontal(|ui| {
             really = widgets::primary(ui, true, "Move to trash").clicked();
@@ -241,19 +232,15 @@ fn delete_ui(ui: &mut Ui, folder: PathBuf, state: &mut UiState) {
         });
     });
     if really {
-        state.runs.to_trash = Some(folder);
+        effects.push(Effect::Trash(folder));
     } else if !shown.should_close() {
         state.overlay = Some(Overlay::Delete(folder));
     }
 }
 
-/// Where no file dialog exists, a path is typed.
-fn path_entry(ui: &mut Ui, state: &mut UiState, commands: &mut Vec<Command>) {
-    let Some(mut entry) = state.path_entry.take() else {
-        return;
-    };
-    let (title, about, verb) = match &entry.saving {
-        Some(Saving {
+fn path_ui(ui: &mut Ui, mut entry: PathEntry, state: &mut UiState, effects: &mut Effects) {
+    let (title, about, verb) = match &entry.request {
+        FileRequest::Save(Saving {
             content: SaveContent::Model { .. },
             ..
         }) => (
@@ -261,10 +248,10 @@ fn path_entry(ui: &mut Ui, state: &mut UiState, commands: &mut Vec<Command>) {
             "Path to write to; it ends in .onnx, .safetensors or .bpk",
             "Save",
         ),
-        Some(_) => ("Save", "Path to save to", "Save"),
-        None => (
+        FileRequest::Save(_) => ("Save", "Path to save to", "Save"),
+        FileRequest::Open => (
             "Open",
-            "Path of a model (.safetensors, .onnx, .pt, .pth, .bpk), a picture, a preset (.toml) or a run folder",
+            "Path of a model (.safetensors, .onnx, .pt, .pth, .bpk), an image, a preset (.toml) or a run folder",
             "Open",
         ),
     };
@@ -287,7 +274,7 @@ fn path_entry(ui: &mut Ui, state: &mut UiState, commands: &mut Vec<Command>) {
             if !entered && ui.memory(|m| m.focused().is_none()) {
                 field.request_focus();
             }
-            if entry.saving.is_none() {
+            if entry.request == FileRequest::Open {
                 widgets::quiet(ui, "Files and folders can also be dropped onto the window.");
             }
             ui.add_space(6.0);
@@ -300,10 +287,10 @@ fn path_entry(ui: &mut Ui, state: &mut UiState, commands: &mut Vec<Command>) {
             });
         });
     let path = PathBuf::from(entry.text.trim());
-    match entry.saving {
-        Some(saving) if done => state.writing = Some((path, saving.content)),
-        None if done => commands.extend(open_path(path, state)),
+    match entry.request {
+        FileRequest::Save(saving) if done => effects.push(Effect::Write(path, saving.content)),
+        FileRequest::Open if done => effects.submit(open_path(path, state)),
         _ if modal.should_close() => {}
-        saving => state.path_entry = Some(PathEntry { saving, ..entry }),
+        request => state.overlay = Some(Overlay::Path(PathEntry { request, ..entry })),
     }
 }

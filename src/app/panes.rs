@@ -1,21 +1,20 @@
 //! Tiles: how panels are framed, and how their tabs look.
 //! Knows nothing of what panels show.
 
+use super::effects::Effects;
+use super::panel_name::PanelName;
 use super::panels;
-use super::state::{PanelName, UiState};
+use super::state::UiState;
 use super::theme;
 use super::theme::palette;
 use egui::{Color32, Rect, RichText, Stroke, Ui, Visuals, vec2};
 use egui_tiles::{Behavior, SimplificationOptions, TabState, TileId, Tiles, UiResponse};
-use lab::{Command, RunStore};
+use lab::RunStore;
 
 pub(crate) struct Panes<'a> {
-    /// What is known.
-    pub store: &'a RunStore,
-    /// What the window remembers.
-    pub state: &'a mut UiState,
-    /// What panels ask for.
-    pub commands: &'a mut Vec<Command>,
+    pub(crate) store: &'a RunStore,
+    pub(crate) state: &'a mut UiState,
+    pub(crate) effects: &'a mut Effects,
 }
 
 impl Behavior<PanelName> for Panes<'_> {
@@ -33,7 +32,7 @@ impl Behavior<PanelName> for Panes<'_> {
         let inside = Rect::from_min_max(rect.min + vec2(pad, pad * 0.75), rect.max - vec2(pad, pad));
         let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(inside).id_salt(panel.title()));
         inner.shrink_clip_rect(inside.expand(pad * 0.5));
-        panels::panel_ui(&mut inner, *panel, self.store, self.state, self.commands);
+        panels::panel_ui(&mut inner, *panel, self.store, self.state, self.effects);
         UiResponse::None
     }
 

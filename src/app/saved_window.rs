@@ -1,45 +1,29 @@
-//! What the window remembers from one day to the next: layouts, marks and notes of runs, the size of figures.
-//! A file that cannot be read is as good as none. Knows nothing of runs' contents.
+//! What the window remembers from one session to the next: layouts, marks and notes of runs, the size of figures.
+//! A file that cannot be read counts as none. Knows nothing of runs' contents.
 
 use super::layout::Layouts;
-use super::state::UiState;
+use super::state::{Marks, UiState};
 use anyhow::{Context, Result};
 use disk::write_whole;
 use plots::Style;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-/// Marks of runs, by the name of their folder.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Marks {
-    pub(crate) stars: BTreeSet<String>,
-    /// Left out of plots.
-    pub hidden: BTreeSet<String>,
-    /// Notes.
-    pub notes: BTreeMap<String, String>,
-    /// Places in the palette, where their user chose one.
-    pub colors: BTreeMap<String, usize>,
-}
 
 /// All that is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SavedWindow {
-    /// Where panels are.
-    pub layouts: Layouts,
-    /// Marks of runs.
-    pub marks: Marks,
-    pub(crate) figure_style: Style,
+pub(crate) struct SavedWindow {
+    layouts: Layouts,
+    marks: Marks,
+    figure_style: Style,
     /// On a dark surface; none follows the system.
-    pub dark: Option<bool>,
+    pub(crate) dark: Option<bool>,
     /// Whether the opening card was seen.
-    pub(crate) welcomed: bool,
+    welcomed: bool,
 }
 
-/// Where it is kept: the system's folder for settings. None where there is no home.
-pub fn place() -> Option<PathBuf> {
+/// Its file in the system's folder for settings. None where there is no home.
+pub(crate) fn place() -> Option<PathBuf> {
     let of = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let folder = if cfg!(windows) {
         of("APPDATA")
@@ -52,24 +36,18 @@ pub fn place() -> Option<PathBuf> {
 }
 
 impl SavedWindow {
-    /// What is in the file, if it can be read.
-    pub fn read(file: &Path) -> Option<Self> {
+    pub(crate) fn read(file: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(file).ok()?).ok()
     }
 
-    /// Writes it.
-    ///
-    /// # Errors
-    /// The folder cannot be made or written to.
-    pub fn write(&self, file: &Path) -> Result<()> {
+    pub(crate) fn write(&self, file: &Path) -> Result<()> {
         if let Some(folder) = file.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
         write_whole(file, &serde_json::to_vec(self)?)
     }
 
-    /// Of a window.
-    pub fn of(state: &UiState, dark: bool) -> Self {
+    pub(crate) fn of(state: &UiState, dark: bool) -> Self {
         Self {
             layouts: state.layouts.clone(),
             marks: state.runs.marks.clone(),
@@ -79,8 +57,7 @@ impl SavedWindow {
         }
     }
 
-    /// Puts a window back to it.
-    pub fn restore(self, state: &mut UiState) {
+    pub(crate) fn restore(self, state: &mut UiState) {
         state.layouts = self.layouts;
         state.runs.marks = self.marks;
         state.figure_style = self.figure_style;

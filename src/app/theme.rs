@@ -7,36 +7,36 @@ use egui::{
 
 /// The colors of one surface.
 #[derive(Clone, Copy, Debug)]
-pub struct Palette {
+pub(crate) struct Palette {
     /// Behind everything.
-    pub ground: Color32,
+    pub(crate) ground: Color32,
     /// A panel.
-    pub tile: Color32,
+    pub(crate) tile: Color32,
     /// Hairlines and outlines.
-    pub edge: Color32,
+    pub(crate) edge: Color32,
     /// Empty part of a bar, and what stands behind a field.
     pub(crate) trough: Color32,
     /// Text.
-    pub text: Color32,
+    pub(crate) text: Color32,
     /// Captions and units.
-    pub weak: Color32,
+    pub(crate) weak: Color32,
     /// What can be changed, and what is measured now.
     pub(crate) accent: Color32,
     /// The accent as a wash behind text.
     pub(crate) accent_soft: Color32,
     pub(crate) on_accent: Color32,
     /// Lines of a plot's grid.
-    pub grid: Color32,
+    pub(crate) grid: Color32,
     /// Went well.
-    pub good: Color32,
+    pub(crate) good: Color32,
     /// Went on, with a loss.
-    pub warn: Color32,
+    pub(crate) warn: Color32,
     /// Did not go on.
-    pub bad: Color32,
+    pub(crate) bad: Color32,
     /// One a series; told apart by people with any color vision (Okabe and Ito).
-    pub series: [Color32; 6],
+    pub(crate) series: [Color32; 6],
     /// Stops of the scale for saliency, from nothing to most; lightness rises or falls steadily.
-    pub heat: [[u8; 3]; 5],
+    pub(crate) heat: [[u8; 3]; 5],
 }
 
 const fn rgb(hex: u32) -> Color32 {
@@ -129,32 +129,32 @@ pub(crate) const LINE: f32 = 1.8;
 pub(crate) const FAINT: f32 = 0.28;
 
 /// The colors of the surface that `ui` is on.
-pub fn palette(ui: &Ui) -> &'static Palette {
+pub(crate) fn palette(ui: &Ui) -> &'static Palette {
     of(ui.visuals().dark_mode)
 }
 
 /// The colors of a surface.
-pub fn of(dark: bool) -> &'static Palette {
+pub(crate) fn of(dark: bool) -> &'static Palette {
     if dark { &DARK } else { &LIGHT }
 }
 
 /// Text of a caption or a unit.
-pub fn small() -> FontId {
+pub(crate) fn small() -> FontId {
     FontId::new(11.5, FontFamily::Proportional)
 }
 
 /// Text of a number that a panel is about.
-pub fn large() -> FontId {
+pub(crate) fn large() -> FontId {
     FontId::new(23.0, FontFamily::Proportional)
 }
 
 /// Ordinary text.
-pub fn body() -> FontId {
+pub(crate) fn body() -> FontId {
     FontId::new(13.5, FontFamily::Proportional)
 }
 
 /// The color of `t`, 0 to 1, on the scale for saliency.
-pub fn heat(palette: &Palette, t: f32) -> Color32 {
+pub(crate) fn heat(palette: &Palette, t: f32) -> Color32 {
     let at = t.clamp(0.0, 1.0) * (palette.heat.len() - 1) as f32;
     let i = (at as usize).min(palette.heat.len() - 2);
     let mix = |c: usize| {
@@ -165,17 +165,17 @@ pub fn heat(palette: &Palette, t: f32) -> Color32 {
 }
 
 /// A pixel of a picture.
-pub fn pixel(r: u8, g: u8, b: u8) -> Color32 {
+pub(crate) fn pixel(r: u8, g: u8, b: u8) -> Color32 {
     Color32::from_rgb(r, g, b)
 }
 
 /// The color of a run.
-pub fn series(palette: &Palette, number: usize) -> Color32 {
+pub(crate) fn series(palette: &Palette, number: usize) -> Color32 {
     palette.series[number % palette.series.len()]
 }
 
 /// The mark of a kind of points: told apart without color.
-pub fn mark(number: usize) -> egui_plot::MarkerShape {
+pub(crate) fn mark(number: usize) -> egui_plot::MarkerShape {
     use egui_plot::MarkerShape as M;
     const MARKS: [M; 7] = [M::Circle, M::Square, M::Up, M::Diamond, M::Down, M::Left, M::Right];
     MARKS[number % MARKS.len()]
@@ -260,7 +260,7 @@ fn visuals(p: &Palette, dark: bool) -> Visuals {
 }
 
 /// `a` with a share of `b`.
-pub fn mix(a: Color32, b: Color32, share: f32) -> Color32 {
+pub(crate) fn mix(a: Color32, b: Color32, share: f32) -> Color32 {
     let each = |x: u8, y: u8| (f32::from(x) + (f32::from(y) - f32::from(x)) * share).round() as u8;
     Color32::from_rgb(each(a.r(), b.r()), each(a.g(), b.g()), each(a.b(), b.b()))
 }

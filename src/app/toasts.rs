@@ -1,9 +1,9 @@
-//! Notices that float above the panels for a while.
-//! Knows nothing of where they come from; the log keeps them all.
+//! Notices that float above the panels for a while. The log keeps those of runs.
 
 use super::theme;
 use super::theme::palette;
 use egui::{Align2, Area, Frame, Margin, Order, RichText, Stroke, Ui};
+use std::fmt::Display;
 use std::time::Duration;
 
 /// One notice.
@@ -11,49 +11,48 @@ use std::time::Duration;
 pub struct Toast {
     /// Whether something could not be done.
     pub is_error: bool,
-    /// What is said.
-    pub text: String,
+    pub(crate) text: String,
     born: Option<f64>,
 }
 
-/// Notices being shown, oldest first, and how far the store's lines were read.
+/// Notices being shown, oldest first.
 #[derive(Clone, Debug, Default)]
-pub struct Toasts {
-    shown: Vec<Toast>,
-    /// Lines of [`lab::RunStore::notices_total`] that were shown.
-    pub(crate) notices_seen: u64,
-    /// Runs whose end was shown, and how often each had been resumed before it.
-    pub endings_seen: Vec<(record::RunId, u32)>,
-}
+pub struct Toasts(Vec<Toast>);
 
 impl Toasts {
-    /// Shows a notice; the same one twice in a row is shown once.
-    pub fn say(&mut self, is_error: bool, text: String) {
-        if self.shown.last().is_none_or(|t| t.text != text) {
-            self.shown.push(Toast {
-                is_error,
-                text,
-                born: None,
-            });
+    pub(crate) fn tell(&mut self, text: impl Into<String>) {
+        self.push(false, text.into());
+    }
+
+    /// Shows an error with its causes.
+    pub(crate) fn fail(&mut self, error: impl Display) {
+        self.push(true, format!("{error:#}"));
+    }
+
+    /// The same notice twice in a row is shown once.
+    fn push(&mut self, is_error: bool, text: String) {
+        if self.0.last().is_none_or(|t| t.text != text) {
+            let born = None;
+            self.0.push(Toast { is_error, text, born });
         }
-        let surplus = self.shown.len().saturating_sub(4);
-        self.shown.drain(..surplus);
+        let surplus = self.0.len().saturating_sub(4);
+        self.0.drain(..surplus);
     }
 
     /// What is shown.
     pub fn shown(&self) -> &[Toast] {
-        &self.shown
+        &self.0
     }
 
     /// Draws them in the lower left corner, where layouts have no buttons, and lets old ones go.
-    pub fn show(&mut self, ui: &Ui) {
+    pub(crate) fn show(&mut self, ui: &Ui) {
         let now = ui.input(|i| i.time);
-        for toast in &mut self.shown {
+        for toast in &mut self.0 {
             toast.born.get_or_insert(now);
         }
         let age = |t: &Toast| now - t.born.unwrap_or(now);
-        self.shown.retain(|t| age(t) < theme::TOAST_SECS);
-        let Some(oldest) = self.shown.first() else { return };
+        self.0.retain(|t| age(t) < theme::TOAST_SECS);
+        let Some(oldest) = self.0.first() else { return };
         ui.ctx()
             .request_repaint_after(Duration::from_secs_f64((theme::TOAST_SECS - age(oldest)).max(0.05)));
         let area = Area::new(egui::Id::unique("toasts"))
@@ -61,7 +60,7 @@ impl Toasts {
             .anchor(Align2::LEFT_BOTTOM, [18.0, -18.0]);
         area.show(ui.ctx(), |ui| {
             let mut dismissed = None;
-            for (i, toast) in self.shown.iter().enumerate() {
+            for (i, toast) in self.0.iter().enumerate() {
                 ui.push_id(i, |ui| {
                     if toast_ui(ui, toast) {
                         dismissed = Some(i);
@@ -69,7 +68,7 @@ impl Toasts {
                 });
             }
             if let Some(i) = dismissed {
-                self.shown.remove(i);
+                self.0.remove(i);
             }
         });
     }
@@ -90,7 +89,7 @@ fn toast_ui(ui: &mut Ui, toast: &Toast) -> bool {
     let shown = frame.show(ui, |ui| {
         ui.set_width(theme::TOAST_WIDTH);
         ui.label(
-            RichText::new(if toast.is_error { "Could not be done" } else { "Done" })
+            RichText::new(if toast.is_error { "Error" } else { "Notice" })
                 .color(color)
                 .strong(),
         );

@@ -1,48 +1,49 @@
-//! The bar at the top: menu, layouts, the open model, the preset with its data and device, run controls with progress and time left.
+//! The bar at the top: menu, layouts, the open model, the preset with its data and device, run controls with progress.
 //! Knows nothing of panels.
 
 use super::action::UiAction;
+use super::effects::Effects;
 use super::layout::LayoutName;
 use super::state::UiState;
 use super::theme;
 use super::theme::palette;
 use super::widgets;
 use egui::{Align, Layout, Rect, RichText, Ui, vec2};
-use lab::{Command, RunStore};
+use lab::RunStore;
 use record::Status;
 use record::experiment::PRESETS;
 use view::runs;
 
-pub(crate) fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
-    menu(ui, store, state, commands);
+pub(crate) fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {
+    menu(ui, store, state, effects);
     ui.add_space(4.0);
-    layouts(ui, state);
+    layouts(ui, state, effects);
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         let dark = ui.visuals().dark_mode;
         let words = UiAction::SwitchTheme.words();
         let label = if dark { "Light" } else { "Dark" };
         if ui.button(label).on_hover_text(words.tooltip).clicked() {
-            commands.extend(UiAction::SwitchTheme.perform(ui.ctx(), store, state));
+            effects.act(UiAction::SwitchTheme);
         }
-        run_controls(ui, store, state, commands);
+        run_controls(ui, store, state, effects);
         ui.add_space(8.0);
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| model(ui, store));
     });
 }
 
-fn layouts(ui: &mut Ui, state: &mut UiState) {
+fn layouts(ui: &mut Ui, state: &UiState, effects: &mut Effects) {
     ui.spacing_mut().item_spacing.x = 2.0;
     for name in LayoutName::ALL {
         let is_now = state.layouts.now == name;
         let button = ui.selectable_label(is_now, name.title());
         if button.on_hover_text(tooltip(ui, UiAction::Layout(name))).clicked() {
-            state.layouts.go(name);
+            effects.act(UiAction::Layout(name));
         }
     }
     ui.spacing_mut().item_spacing.x = 8.0;
 }
 
-/// What room is left goes to the open model's name; hovering shows what was cut off.
+/// The open model's name takes the space that is left; hovering shows what was cut off.
 fn model(ui: &mut Ui, store: &RunStore) {
     let p = palette(ui);
     ui.add_space(12.0);
@@ -51,7 +52,7 @@ fn model(ui: &mut Ui, store: &RunStore) {
             m.name.clone(),
             format!("{} · {} · {}", m.header.method, m.header.spec.name, m.header.data),
         ),
-        None => ("no model".to_owned(), "Open one from the menu".to_owned()),
+        None => ("no model".to_owned(), "open one from the menu".to_owned()),
     };
     let text = format!("{name}  {about}");
     if ui.available_width() < 90.0 {
@@ -66,16 +67,13 @@ fn model(ui: &mut Ui, store: &RunStore) {
 }
 
 /// Right to left: what is outermost comes first.
-fn run_controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
-    let act = |ui: &Ui, action: UiAction, state: &mut UiState, commands: &mut Vec<Command>| {
-        commands.extend(action.perform(ui.ctx(), store, state));
-    };
+fn run_controls(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {
     if let Some(run) = store.current() {
         let row = runs::row(run);
         let can = UiAction::Stop.is_possible(store, state);
         let stop = ui.add_enabled(can, egui::Button::new(UiAction::Stop.words().label));
         if stop.on_hover_text(tooltip(ui, UiAction::Stop)).clicked() {
-            act(ui, UiAction::Stop, state, commands);
+            effects.act(UiAction::Stop);
         }
         let label = if run.status == Status::Paused {
             "Resume"
@@ -84,7 +82,7 @@ fn run_controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &m
         };
         let hold = ui.add_enabled(can, egui::Button::new(label).min_size(vec2(70.0, 0.0)));
         if hold.on_hover_text(tooltip(ui, UiAction::PauseOrResume)).clicked() {
-            act(ui, UiAction::PauseOrResume, state, commands);
+            effects.act(UiAction::PauseOrResume);
         }
         progress(ui, &row, store.waiting());
         return;
@@ -95,14 +93,14 @@ fn run_controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &m
         &UiAction::Train.words().label,
     );
     if train.on_hover_text(tooltip(ui, UiAction::Train)).clicked() {
-        act(ui, UiAction::Train, state, commands);
+        effects.act(UiAction::Train);
     }
-    let place = format!("{} · {}", state.draft.data.source, state.device);
+    let place = format!("{} · {}", state.draft.experiment.data.source, state.device);
     let shown = short(&place);
     widgets::quiet(ui, shown).on_hover_text(format!(
-        "Train uses {place}: the draft's images, and the device chosen with --device"
+        "Train uses {place}: the data set of the draft, and the device chosen with --device"
     ));
-    preset_chooser(ui, store, state);
+    preset_chooser(ui, state, effects);
 }
 
 /// The end of a long path says more than its beginning.
@@ -155,9 +153,9 @@ fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
     response.on_hover_text(words);
 }
 
-fn preset_chooser(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
-    let chosen = state.preset_name().to_owned();
-    let shown_name = if state.draft == state.base {
+fn preset_chooser(ui: &mut Ui, state: &UiState, effects: &mut Effects) {
+    let chosen = state.draft.preset_name().to_owned();
+    let shown_name = if state.draft.experiment == state.draft.base {
         chosen.clone()
     } else {
         format!("{chosen}, changed")
@@ -173,16 +171,18 @@ fn preset_chooser(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
                 .on_hover_text(about)
                 .clicked()
             {
-                UiAction::Preset(i).perform(ui.ctx(), store, state);
+                effects.act(UiAction::Preset(i));
             }
         }
     });
     let info = || egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Preset");
     shown.response.widget_info(info);
-    shown.response.on_hover_text(format!("Preset: {}", state.draft.about));
+    shown
+        .response
+        .on_hover_text(format!("Preset: {}", state.draft.experiment.about));
 }
 
-fn menu(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+fn menu(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {
     ui.menu_button("Menu", |ui| {
         ui.set_min_width(260.0);
         for action in UiAction::MENU {
@@ -192,46 +192,26 @@ fn menu(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<C
             ) {
                 ui.separator();
             }
-            entry(ui, action, store, state, commands);
+            entry(ui, action, store, state, effects);
         }
         ui.separator();
-        submenu(
-            ui,
-            "Layouts",
-            |a| matches!(a, UiAction::Layout(_)),
-            store,
-            state,
-            commands,
-        );
-        submenu(ui, "Panels", |a| matches!(a, UiAction::Show(_)), store, state, commands);
-        submenu(
-            ui,
-            "Presets",
-            |a| matches!(a, UiAction::Preset(_)),
-            store,
-            state,
-            commands,
-        );
-    });
-}
-
-fn submenu(
-    ui: &mut Ui,
-    title: &str,
-    belongs: impl Fn(&UiAction) -> bool,
-    store: &RunStore,
-    state: &mut UiState,
-    commands: &mut Vec<Command>,
-) {
-    ui.menu_button(title, |ui| {
-        ui.set_min_width(220.0);
-        for action in UiAction::all().filter(belongs) {
-            entry(ui, action, store, state, commands);
+        let submenus: [(&str, fn(&UiAction) -> bool); 3] = [
+            ("Layouts", |a| matches!(a, UiAction::Layout(_))),
+            ("Panels", |a| matches!(a, UiAction::Show(_))),
+            ("Presets", |a| matches!(a, UiAction::Preset(_))),
+        ];
+        for (title, belongs) in submenus {
+            ui.menu_button(title, |ui| {
+                ui.set_min_width(220.0);
+                for action in UiAction::all().filter(belongs) {
+                    entry(ui, action, store, state, effects);
+                }
+            });
         }
     });
 }
 
-fn entry(ui: &mut Ui, action: UiAction, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+fn entry(ui: &mut Ui, action: UiAction, store: &RunStore, state: &UiState, effects: &mut Effects) {
     let words = action.words();
     let mut button = egui::Button::new(words.label);
     if let Some(keys) = action.keys() {
@@ -239,7 +219,7 @@ fn entry(ui: &mut Ui, action: UiAction, store: &RunStore, state: &mut UiState, c
     }
     let response = ui.add_enabled(action.is_possible(store, state), button);
     if response.on_hover_text(words.tooltip).clicked() {
-        commands.extend(action.perform(ui.ctx(), store, state));
+        effects.act(action);
         ui.close();
     }
 }

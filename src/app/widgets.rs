@@ -9,7 +9,7 @@ use egui::{
 use egui_plot::{Axis, AxisHints, GridInput, GridMark, Plot};
 
 /// What a term means, shown on hover.
-pub fn meaning(term: &str) -> &'static str {
+pub(crate) fn meaning(term: &str) -> &'static str {
     match term {
         "density" => {
             "Density: the share of a layer's channels that run for an image. At 0.5 a layer of 64 channels computes the 32 \
@@ -84,7 +84,7 @@ pub fn meaning(term: &str) -> &'static str {
 }
 
 /// A caption with its meaning on hover.
-pub fn caption(ui: &mut Ui, text: &str, term: &str) -> Response {
+pub(crate) fn caption(ui: &mut Ui, text: &str, term: &str) -> Response {
     let weak = palette(ui).weak;
     let label = ui.label(RichText::new(text).font(theme::small()).color(weak));
     match meaning(term) {
@@ -99,7 +99,7 @@ pub(crate) fn quiet(ui: &mut Ui, text: impl Into<String>) -> Response {
 }
 
 /// Width of the widest of these small words.
-pub fn widest<'a>(ui: &Ui, words: impl Iterator<Item = &'a str>) -> f32 {
+pub(crate) fn widest<'a>(ui: &Ui, words: impl Iterator<Item = &'a str>) -> f32 {
     let width = |w: &str| {
         ui.painter()
             .layout_no_wrap(w.to_owned(), theme::small(), egui::Color32::WHITE)
@@ -116,7 +116,7 @@ pub(crate) fn quiet_line(ui: &mut Ui, text: &str) -> Response {
 }
 
 /// A number that a panel is about, with what it is above and what goes with it below.
-pub fn figure(ui: &mut Ui, name: &str, term: &str, value: &str, below: &str, stale: bool) {
+pub(crate) fn figure(ui: &mut Ui, name: &str, term: &str, value: &str, below: &str, stale: bool) {
     ui.vertical(|ui| {
         ui.spacing_mut().item_spacing.y = 1.0;
         caption(ui, name, term);
@@ -128,7 +128,7 @@ pub fn figure(ui: &mut Ui, name: &str, term: &str, value: &str, below: &str, sta
 }
 
 /// A horizontal bar: `share` of its width is filled.
-pub fn bar(ui: &Ui, rect: Rect, share: f32, fill: Color32, trough: Color32) {
+pub(crate) fn bar(ui: &Ui, rect: Rect, share: f32, fill: Color32, trough: Color32) {
     let radius = CornerRadius::same((rect.height() / 2.0).min(3.0) as u8);
     ui.painter().rect_filled(rect, radius, trough);
     let mut filled = rect;
@@ -168,7 +168,7 @@ pub(crate) fn bar_row(ui: &mut Ui, name: &str, term: &str, share: f32, words: &s
 }
 
 /// An interval on a scale: a band from `low` to `high` with a mark at `at`, all shares of the scale `from`..`to`.
-pub fn interval(ui: &mut Ui, scale: [f64; 2], [low, at, high]: [f64; 3], words: &str) -> Response {
+pub(crate) fn interval(ui: &mut Ui, scale: [f64; 2], [low, at, high]: [f64; 3], words: &str) -> Response {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 14.0), Sense::hover());
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, words));
@@ -184,7 +184,7 @@ pub fn interval(ui: &mut Ui, scale: [f64; 2], [low, at, high]: [f64; 3], words: 
 }
 
 /// What a panel says while there is nothing to show: what is missing, and what to do.
-pub fn empty(ui: &mut Ui, what: &str, todo: &str) {
+pub(crate) fn empty(ui: &mut Ui, what: &str, todo: &str) {
     let p = palette(ui);
     ui.vertical_centered(|ui| {
         ui.add_space((ui.available_height() * 0.3).min(120.0));
@@ -203,7 +203,7 @@ pub(crate) fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
 }
 
 /// A choice of two or three, side by side.
-pub fn choice<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, options: &[(T, &str)]) {
+pub(crate) fn choice<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, options: &[(T, &str)]) {
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 2.0;
         for &(option, label) in options {
@@ -235,7 +235,7 @@ pub(crate) fn heat_legend(ui: &mut Ui, low: &str, high: &str) {
 }
 
 /// A dot in a series' color.
-pub fn dot(ui: &mut Ui, color: Color32) {
+pub(crate) fn dot(ui: &mut Ui, color: Color32) {
     let (rect, _) = ui.allocate_exact_size(vec2(10.0, 14.0), Sense::hover());
     ui.painter().circle_filled(rect.center(), 4.0, color);
 }
@@ -280,7 +280,7 @@ pub(crate) fn swatch(ui: &mut Ui, color: Color32, is_chosen: bool) -> Response {
 }
 
 /// The style that all plots share.
-pub fn plot<'a>(name: &str, p: &Palette) -> Plot<'a> {
+pub(crate) fn plot<'a>(name: &str, p: &Palette) -> Plot<'a> {
     Plot::new(name.to_owned())
         .show_background(false)
         .show_crosshair(false)
@@ -318,7 +318,7 @@ fn marks(input: &GridInput, apart: f64) -> Vec<GridMark> {
 }
 
 /// An axis with small, quiet numbers.
-pub fn axis<'a>(p: &Palette, axis: Axis, name: &str) -> AxisHints<'a> {
+pub(crate) fn axis<'a>(p: &Palette, axis: Axis, name: &str) -> AxisHints<'a> {
     AxisHints::new(axis)
         .label(RichText::new(name).font(theme::small()).color(p.weak))
         .tick_label_font(theme::small())

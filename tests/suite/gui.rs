@@ -3,10 +3,9 @@
 use crate::soft_renderer::SoftRenderer;
 use crate::story;
 use crate::story::density;
-use app::action::UiAction;
 use app::layout::LayoutName;
-use app::state::{Overlay, PanelName, PathEntry, SaveContent, Saving, UiState};
-use app::{layout, shell, theme};
+use app::state::{Overlay, PathEntry, UiState};
+use app::{Effect, FileRequest, PanelName, SaveContent, Saving, UiAction, layout, theme};
 use egui::accesskit::Role;
 use egui_kittest::{
     Harness, SnapshotOptions,
@@ -25,22 +24,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use train::device::DeviceName;
 
-/// The window over a store that does not change; what it asks for is kept.
+/// The window over a store that does not change; what it asks for is kept: commands, and other effects.
 struct Still {
     store: RunStore,
     state: UiState,
     asked: Vec<Command>,
+    effects: Vec<Effect>,
 }
 
 impl Still {
     fn new(store: RunStore) -> Self {
         let mut state = UiState::new(DeviceName::Flex).expect("presets");
         // Notices of runs that ended before the window opened would lie over the panels.
-        state.toasts.endings_seen = store.runs.iter().map(|r| (r.id, r.resumed)).collect();
+        state.seen.endings = store.runs.iter().map(|r| (r.id, r.resumed)).collect();
         Self {
             store,
             state,
             asked: Vec::new(),
+            effects: Vec::new(),
         }
     }
 
@@ -48,8 +49,20 @@ impl Still {
         // The harness leaves a margin that the real window does not have.
         let mut whole = ui.new_child(egui::UiBuilder::new().max_rect(ui.ctx().content_rect()));
         whole.set_clip_rect(ui.ctx().content_rect());
-        self.asked
-            .extend(shell::window_ui(&mut whole, &self.store, &mut self.state));
+        for effect in app::window_ui(&mut whole, &self.store, &mut self.state) {
+            match effect {
+                Effect::Submit(command) => self.asked.push(command),
+                other => self.effects.push(other),
+            }
+        }
+    }
+
+    /// What is to be saved.
+    fn saving(&mut self) -> Saving {
+        match self.effects.pop() {
+            Some(Effect::FileDialog(FileRequest::Save(saving))) => saving,
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -186,17 +199,18 @@ fn any_key_can_be_edited_copied_as_a_command_and_put_back() {
         .get_by_role_and_label(Role::SpinButton, "width")
         .set_value_accesskit(0.5);
     harness.run_ok();
-    assert_eq!(harness.state().state.draft.model.width, 0.5);
+    assert_eq!(harness.state().state.draft.experiment.model.width, 0.5);
     harness.get_by_label("Copy as command").click();
     harness.run_ok();
     harness.get_by_label_contains("1 key changed");
     // It may be scrolled out of sight.
     harness.get_by_label("Undo model.width").click_accesskit();
     harness.run_ok();
-    assert_eq!(harness.state().state.draft, harness.state().state.base);
+    let draft = &harness.state().state.draft;
+    assert_eq!(draft.experiment, draft.base);
     harness.get_by_label("Save as preset…").click();
     harness.run_ok();
-    let saving = harness.state_mut().state.saving.take().expect("to be saved");
+    let saving = harness.state_mut().saving();
     assert_eq!(saving.name, "smoke.toml");
     let SaveContent::Bytes(bytes) = saving.content else {
         panic!("{saving:?}")
@@ -204,7 +218,7 @@ fn any_key_can_be_edited_copied_as_a_command_and_put_back() {
     let text = String::from_utf8(bytes).expect("text");
     assert_eq!(
         Experiment::parse(&text, &[]).expect("reads"),
-        harness.state().state.base
+        harness.state().state.draft.base
     );
 }
 
@@ -220,7 +234,7 @@ fn a_plot_is_saved_from_its_menu() {
         harness.run_ok();
         harness.get_by_label(entry).click();
         harness.run_ok();
-        let saving = harness.state_mut().state.saving.take().expect("to be saved");
+        let saving = harness.state_mut().saving();
         assert_eq!(saving.name, name);
         let SaveContent::Bytes(bytes) = saving.content else {
             panic!("{name}")
@@ -232,20 +246,17 @@ fn a_plot_is_saved_from_its_menu() {
 #[test]
 fn a_path_is_typed_for_saving_too() {
     let mut harness = still(RunStore::default(), egui::Theme::Light, theme::WINDOW);
-    harness.state_mut().state.path_entry = Some(PathEntry {
-        text: "a.csv".into(),
-        note: String::new(),
-        saving: Some(Saving {
-            name: "a.csv".into(),
-            content: SaveContent::Bytes(vec![1, 2]),
-        }),
+    let request = FileRequest::Save(Saving {
+        name: "a.csv".into(),
+        content: SaveContent::Bytes(vec![1, 2]),
     });
+    harness.state_mut().state.overlay = Some(Overlay::Path(PathEntry::instead_of_a_dialog(request)));
     harness.run_ok();
     harness.get_by_role_and_label(Role::Button, "Save").click();
     harness.run_ok();
     assert_eq!(
-        harness.state().state.writing,
-        Some(("a.csv".into(), SaveContent::Bytes(vec![1, 2])))
+        harness.state().effects,
+        [Effect::Write("a.csv".into(), SaveContent::Bytes(vec![1, 2]))]
     );
 }
 
@@ -266,16 +277,16 @@ fn runs_are_found_starred_hidden_and_thrown_away() {
     harness.get_by_label("Move to trash").click();
     harness.run_ok();
     assert_eq!(
-        harness.state().state.runs.to_trash,
-        Some("runs/20260101T000000Z_smoke_0001".into())
+        harness.state().effects,
+        [Effect::Trash("runs/20260101T000000Z_smoke_0001".into())]
     );
     let run = &harness.state().store.runs[0];
-    assert!(!harness.state().state.hides(run));
+    assert!(!harness.state().state.runs.hides(run));
     harness.get_by_label("More about run 1 smoke").click();
     harness.run_ok();
     harness.get_by_label("Hide").click();
     harness.run_ok();
-    assert!(harness.state().state.hides(&harness.state().store.runs[0]));
+    assert!(harness.state().state.runs.hides(&harness.state().store.runs[0]));
 }
 
 #[test]
@@ -388,10 +399,10 @@ fn keys_move_the_slider() {
     harness.run_ok();
     harness.key_press(egui::Key::ArrowRight);
     harness.run_ok();
-    assert_eq!(harness.state().state.density, density(51));
+    assert_eq!(harness.state().state.slider.density, density(51));
     harness.key_press_modifiers(egui::Modifiers::ALT, egui::Key::ArrowLeft);
     harness.run_ok();
-    assert_eq!(harness.state().state.density, density(50));
+    assert_eq!(harness.state().state.slider.density, density(50));
 }
 
 #[test]
@@ -463,7 +474,7 @@ fn a_path_is_typed_where_there_is_no_dialog() {
         harness.state().asked,
         [Command::Open(ModelRef::File("my/model.safetensors".into()))]
     );
-    assert_eq!(harness.state().state.path_entry, None);
+    assert_eq!(harness.state().state.overlay, None);
 }
 
 #[test]
@@ -489,14 +500,17 @@ struct Live {
 
 impl Live {
     fn ui(&mut self, ui: &mut egui::Ui) {
-        for command in shell::window_ui(ui, self.session.store(), &mut self.state) {
-            self.session.submit(command);
+        for effect in app::window_ui(ui, self.session.store(), &mut self.state) {
+            match effect {
+                Effect::Submit(command) => self.session.submit(command),
+                // As on a desktop without file dialogs.
+                Effect::FileDialog(request) => {
+                    self.state.overlay = Some(Overlay::Path(PathEntry::instead_of_a_dialog(request)));
+                }
+                Effect::Write(path, content) => app::write(&path, content, &mut self.session, &mut self.state),
+                other => panic!("{other:?}"),
+            }
         }
-        // As on a desktop without file dialogs.
-        if let Some(saving) = self.state.saving.take() {
-            self.state.path_entry = Some(PathEntry::instead_of_a_dialog(Some(saving)));
-        }
-        app::write(&mut self.session, &mut self.state);
     }
 }
 
@@ -580,7 +594,7 @@ fn a_run_is_trained_held_and_stopped_on_the_real_engine() {
     let more = harness.state().session.store().answer.as_ref().map_or(0, |a| a.macs);
     assert!(half > 0 && more > half, "{half} {more}");
 
-    let draft = &mut harness.state_mut().state.draft;
+    let draft = &mut harness.state_mut().state.draft.experiment;
     draft.data.limit = 256;
     draft.data.valid = 64;
     draft.train.log_every = 1;
@@ -710,14 +724,14 @@ fn the_slider_becomes_the_start_of_a_search_at_what_it_costs() {
     harness.run_ok();
     harness.get_by_role_and_label(Role::Button, "Export model…").click();
     harness.run_ok();
-    let saving = harness.state_mut().state.saving.take().expect("to be saved");
+    let saving = harness.state_mut().saving();
     assert_eq!(saving.name, "bundled-model-d0.5.onnx");
 }
 
 #[test]
 fn channels_that_hardly_ever_fire_are_cut_with_one_click() {
     let mut harness = settled(still(story::with_images(), egui::Theme::Light, theme::WINDOW));
-    harness.state_mut().state.rare = 0.3;
+    harness.state_mut().state.saliency.rare = 0.3;
     harness.run_ok();
     let asked = asked_after(&mut harness, "Cut them");
     let [Command::Work(ModelJob::Cut { from, channels })] = &asked[..] else {
@@ -741,7 +755,7 @@ fn channels_that_hardly_ever_fire_are_cut_with_one_click() {
     harness.run_ok();
     let open = Command::Open(ModelRef::File("cut.safetensors".into()));
     assert_eq!(harness.state().asked, [open]);
-    let draft = &harness.state().state.draft;
+    let draft = &harness.state().state.draft.experiment;
     assert_eq!(
         (draft.method.kind(), draft.start.as_deref()),
         ("fbs", Some("cut.safetensors"))
@@ -827,7 +841,7 @@ fn layers_are_timed_once_and_their_stairs_are_drawn() {
 #[test]
 fn a_file_of_another_program_is_asked_about_before_it_is_imported() {
     let mut state = UiState::new(DeviceName::Flex).expect("presets");
-    assert_eq!(shell::open_path("a/vgg16-cifar.pth".into(), &mut state), None);
+    assert_eq!(app::open_path("a/vgg16-cifar.pth".into(), &mut state), None);
     let mut harness = still(RunStore::default(), egui::Theme::Light, theme::WINDOW);
     harness.state_mut().state.overlay = state.overlay;
     harness.run_ok();
@@ -861,12 +875,15 @@ fn a_preset_dropped_onto_the_window_becomes_the_draft_and_a_model_is_opened() {
     let text = record::experiment::PRESETS[0].1.replace("smoke", "mine");
     std::fs::write(&preset, text).expect("writes");
     let mut state = UiState::new(DeviceName::Flex).expect("presets");
-    assert_eq!(shell::open_path(preset, &mut state), None);
-    assert_eq!((state.draft.name.as_str(), state.preset_name()), ("mine", "mine.toml"));
+    assert_eq!(app::open_path(preset, &mut state), None);
+    assert_eq!(
+        (state.draft.experiment.name.as_str(), state.draft.preset_name()),
+        ("mine", "mine.toml")
+    );
     let model = folder.path().join("m.safetensors");
     let open = Command::Open(ModelRef::File(model.clone()));
-    assert_eq!(shell::open_path(model, &mut state), Some(open));
-    assert_eq!(shell::open_path(folder.path().join("no.toml"), &mut state), None);
+    assert_eq!(app::open_path(model, &mut state), Some(open));
+    assert_eq!(app::open_path(folder.path().join("no.toml"), &mut state), None);
     let said: Vec<bool> = state.toasts.shown().iter().map(|t| t.is_error).collect();
     assert_eq!(said, [true], "a preset that is not there is said");
 }
@@ -878,10 +895,8 @@ fn both_themes_are_a_button_away_and_the_layout_can_be_reset() {
     harness.run_ok();
     assert_eq!(harness.ctx.theme(), egui::Theme::Dark);
     let first = harness.get_by_label("Saliency").rect();
-    harness.state_mut().state.layouts.tree = egui_tiles::Tree::new_tabs(
-        egui::Id::unique("panels"),
-        vec![app::state::PanelName::Log, app::state::PanelName::Saliency],
-    );
+    harness.state_mut().state.layouts.tree =
+        egui_tiles::Tree::new_tabs(egui::Id::unique("panels"), vec![PanelName::Log, PanelName::Saliency]);
     harness.run_ok();
     assert_ne!(harness.get_by_label("Saliency").rect(), first);
     harness.get_by_label("Menu").click();

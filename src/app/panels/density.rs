@@ -1,20 +1,21 @@
 //! The slider, and beside each other what is measured at its density.
 //! Knows nothing of single layers.
 
-use crate::action;
 use crate::action::UiAction;
+use crate::effects::Effects;
+use crate::question;
 use crate::state::UiState;
 use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::{bar_row, caption, figure, quiet};
 use egui::{RichText, Ui};
-use lab::{Command, RunStore};
+use lab::RunStore;
 use view::density::{DensityView, Measured, density};
 use view::text;
 
-pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
-    let Some(view) = density(store, &state.asked) else {
+pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+    let Some(view) = density(store, &state.slider.asked) else {
         return widgets::empty(
             ui,
             "No model is open",
@@ -22,8 +23,8 @@ pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, com
         );
     };
     egui::ScrollArea::vertical().show(ui, |ui| {
-        slider(ui, &view, store, state, commands);
-        use_it(ui, store, state);
+        slider(ui, &view, store, state, effects);
+        use_it(ui, store, state, effects);
         ui.add_space(4.0);
         figures(ui, &view);
         ui.add_space(4.0);
@@ -42,7 +43,7 @@ pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, com
     });
 }
 
-fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some([low, high]) = view.range.filter(|[low, high]| low < high) else {
         let why = match view.range {
             Some([only, _]) => format!("This model was made for density {only} alone."),
@@ -60,7 +61,7 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
     });
     let p = palette(ui);
     ui.spacing_mut().slider_width = (ui.available_width() - 58.0).max(80.0);
-    let mut value = state.density.as_fraction();
+    let mut value = state.slider.density.as_fraction();
     let shown = ui.scope(|ui| {
         let visuals = ui.visuals_mut();
         visuals.selection.bg_fill = p.accent;
@@ -82,19 +83,18 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
     });
     let percent = (value * 100.0).round() as u32;
     if shown.inner {
-        commands.extend(action::set_density(store, state, percent));
+        effects.submit(question::set_density(store, state, percent));
     }
 }
 
 /// What can be done with what the slider stands at.
-fn use_it(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+fn use_it(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {
     ui.horizontal_wrapped(|ui| {
         for action in [UiAction::SearchFromHere, UiAction::ExportModel] {
             let words = action.words();
             let button = ui.add_enabled(action.is_possible(store, state), egui::Button::new(words.label).small());
             if button.on_hover_text(words.tooltip).clicked() {
-                // The layout changes once panels are drawn.
-                state.later.push(action);
+                effects.act(action);
             }
         }
     });

@@ -1,11 +1,12 @@
-//! The draft as a form: every key of its file, what was changed of the preset, and the same as a command or a preset file.
+//! The draft as a form: every key of its file, what differs from the preset, and the same as a command or a preset file.
 //! Knows nothing of what keys mean; the view says it.
 
-use crate::state::{SaveContent, Saving, UiState};
+use crate::effects::{Effects, SaveContent, Saving};
+use crate::state::{Draft, UiState};
 use crate::theme;
 use crate::theme::palette;
 use crate::widgets::quiet;
-use egui::{DragValue, RichText, Ui};
+use egui::{DragValue, Response, RichText, Role, Ui, WidgetInfo};
 use view::form;
 use view::form::{Field, FormView, Section, Value};
 
@@ -13,9 +14,9 @@ use view::form::{Field, FormView, Section, Value};
 const NAME: f32 = 150.0;
 const FIELD: f32 = 150.0;
 
-pub(crate) fn experiment_ui(ui: &mut Ui, state: &mut UiState) {
-    let view = form::form(&state.draft, &state.base, &state.preset);
-    head(ui, &view, state);
+pub(crate) fn experiment_ui(ui: &mut Ui, state: &mut UiState, effects: &mut Effects) {
+    let view = form::form(&state.draft.experiment, &state.draft.base, &state.draft.preset);
+    head(ui, &view, state, effects);
     let mut set = None;
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         for section in &view.sections {
@@ -23,22 +24,22 @@ pub(crate) fn experiment_ui(ui: &mut Ui, state: &mut UiState) {
         }
     });
     if let Some((key, value)) = set {
-        match form::set(&state.draft, &key, &value) {
+        match form::set(&state.draft.experiment, &key, &value) {
             Ok(draft) => {
-                state.draft = draft;
-                state.form.problem = None;
+                state.draft.experiment = draft;
+                state.draft.problem = None;
             }
-            Err(e) => state.form.problem = Some((key, format!("{e:#}"))),
+            Err(e) => state.draft.problem = Some((key, format!("{e:#}"))),
         }
     }
 }
 
-fn head(ui: &mut Ui, view: &FormView, state: &mut UiState) {
+fn head(ui: &mut Ui, view: &FormView, state: &mut UiState, effects: &mut Effects) {
     ui.horizontal_wrapped(|ui| {
         let words = match view.changed {
-            0 => format!("{}, as it came", state.preset_name()),
-            1 => format!("{}, 1 key changed", state.preset_name()),
-            n => format!("{}, {n} keys changed", state.preset_name()),
+            0 => format!("{}, unchanged", state.draft.preset_name()),
+            1 => format!("{}, 1 key changed", state.draft.preset_name()),
+            n => format!("{}, {n} keys changed", state.draft.preset_name()),
         };
         ui.label(words);
         if ui
@@ -47,27 +48,27 @@ fn head(ui: &mut Ui, view: &FormView, state: &mut UiState) {
             .clicked()
         {
             ui.ctx().copy_text(view.command.clone());
-            state.toasts.say(false, "The command was copied".into());
+            state.toasts.tell("Copied the command");
         }
         if ui
             .small_button("Save as preset…")
             .on_hover_text("A file with every key written out, for `secateur run FILE`")
             .clicked()
         {
-            match state.draft.to_toml() {
+            match state.draft.experiment.to_toml() {
                 Ok(text) => {
-                    state.saving = Some(Saving {
-                        name: format!("{}.toml", state.draft.name),
+                    effects.save(Saving {
+                        name: format!("{}.toml", state.draft.experiment.name),
                         content: SaveContent::Bytes(text.into_bytes()),
                     });
                 }
-                Err(e) => state.toasts.say(true, format!("{e:#}")),
+                Err(e) => state.toasts.fail(&e),
             }
         }
         let back = ui.add_enabled(view.changed > 0, egui::Button::new("Undo changes").small());
-        if back.on_hover_text("Back to the preset as it came").clicked() {
-            state.draft = state.base.clone();
-            state.form.problem = None;
+        if back.on_hover_text("Back to the preset's values").clicked() {
+            state.draft.experiment = state.draft.base.clone();
+            state.draft.problem = None;
         }
     });
     if let Some(problem) = &view.problem {
@@ -109,9 +110,9 @@ fn field_ui(ui: &mut Ui, field: &Field, state: &mut UiState, set: &mut Option<(S
             .new_child(place)
             .add(egui::Label::new(RichText::new(field.name()).color(color)).truncate());
         response.on_hover_text(says(field));
-        let value = value_ui(ui, field, state).labelled_by(label.id);
-        value.on_hover_text(says(field));
-        if let Some(new) = state.form.taken.take() {
+        let (value, new) = value_ui(ui, field, &mut state.draft);
+        value.labelled_by(label.id).on_hover_text(says(field));
+        if let Some(new) = new {
             *set = Some((field.key.clone(), new));
         }
         if !field.doc.unit.is_empty() {
@@ -119,13 +120,13 @@ fn field_ui(ui: &mut Ui, field: &Field, state: &mut UiState, set: &mut Option<(S
         }
         if let Some(before) = &field.preset {
             let undo = ui.small_button("↺").on_hover_text(format!("Back to {before}"));
-            undo.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Undo {}", field.key)));
+            undo.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Undo {}", field.key)));
             if undo.clicked() {
                 *set = Some((field.key.clone(), preset_value(field, state)));
             }
         }
     });
-    if let Some((_, problem)) = state.form.problem.as_ref().filter(|(key, _)| *key == field.key) {
+    if let Some((_, problem)) = state.draft.problem.as_ref().filter(|(key, _)| *key == field.key) {
         ui.label(RichText::new(problem).font(theme::small()).color(p.bad));
     }
 }
@@ -137,14 +138,14 @@ fn says(field: &Field) -> String {
         out += &format!("\nFrom {low} to {high}");
     }
     if let Some(before) = &field.preset {
-        out += &format!("\nThe preset has {before}");
+        out += &format!("\nThe preset sets {before}");
     }
     out + &format!("\n{}", field.key)
 }
 
 /// The preset's value of a field.
 fn preset_value(field: &Field, state: &UiState) -> Value {
-    let base = form::form(&state.base, &state.base, &state.preset);
+    let base = form::form(&state.draft.base, &state.draft.base, &state.draft.preset);
     let found = base
         .sections
         .into_iter()
@@ -153,39 +154,33 @@ fn preset_value(field: &Field, state: &UiState) -> Value {
     found.map_or(Value::Unset, |f| f.value)
 }
 
-/// Paints the field; what was taken of it lies in the form's state.
-fn value_ui(ui: &mut Ui, field: &Field, state: &mut UiState) -> egui::Response {
+/// The widget, and the new value that was given.
+fn value_ui(ui: &mut Ui, field: &Field, draft: &mut Draft) -> (Response, Option<Value>) {
     let [low, high] = field.doc.range;
     let bounds = if low < high { low..=high } else { f64::MIN..=f64::MAX };
-    let taken = &mut state.form.taken;
+    let number = |ui: &mut Ui, v: &mut f64, slowest: f64, decimals: usize| {
+        let speed = (v.abs() * 0.01).max(slowest);
+        let value = DragValue::new(v).range(bounds).speed(speed).max_decimals(decimals);
+        ui.add_sized([FIELD, 22.0], value)
+    };
     match &field.value {
         Value::Flag(on) => {
             let mut on = *on;
             let response = ui.checkbox(&mut on, "");
-            if response.changed() {
-                *taken = Some(Value::Flag(on));
-            }
-            response
+            let new = response.changed().then_some(Value::Flag(on));
+            (response, new)
         }
         Value::Whole(n) => {
             let mut n = *n as f64;
-            let speed = (n.abs() * 0.01).max(0.05);
-            let value = DragValue::new(&mut n).range(bounds).speed(speed).max_decimals(0);
-            let response = ui.add_sized([FIELD, 22.0], value);
-            if response.changed() {
-                *taken = Some(Value::Whole(n.round() as i64));
-            }
-            response
+            let response = number(ui, &mut n, 0.05, 0);
+            let new = response.changed().then(|| Value::Whole(n.round() as i64));
+            (response, new)
         }
         Value::Number(v) => {
             let mut v = *v;
-            let speed = (v.abs() * 0.01).max(1e-5);
-            let value = DragValue::new(&mut v).range(bounds).speed(speed).max_decimals(8);
-            let response = ui.add_sized([FIELD, 22.0], value);
-            if response.changed() {
-                *taken = Some(Value::Number(v));
-            }
-            response
+            let response = number(ui, &mut v, 1e-5, 8);
+            let new = response.changed().then_some(Value::Number(v));
+            (response, new)
         }
         Value::Choice(now) => {
             let mut chosen = None;
@@ -195,59 +190,53 @@ fn value_ui(ui: &mut Ui, field: &Field, state: &mut UiState) -> egui::Response {
             let shown = combo.show_ui(ui, |ui| {
                 for &option in field.doc.choices {
                     if ui.selectable_label(option == now, option).clicked() {
-                        chosen = Some(option.to_owned());
+                        chosen = Some(Value::Choice(option.to_owned()));
                     }
                 }
             });
-            let label = field.name().to_owned();
             shown
                 .response
-                .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, &label));
-            if let Some(option) = chosen {
-                *taken = Some(Value::Choice(option));
-            }
-            shown.response
+                .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, field.name()));
+            (shown.response, chosen)
         }
         Value::Text(text) | Value::List(text) => {
-            let (response, done) = text_ui(ui, field, text, state);
-            if let Some(done) = done {
-                state.form.taken = Some(match &field.value {
-                    Value::List(_) => Value::List(done),
-                    _ if done.trim().is_empty() && field.key == "start" => Value::Unset,
-                    _ => Value::Text(done),
-                });
-            }
-            response
+            let (response, line) = text_ui(ui, field, text, draft);
+            let new = line.map(|line| match &field.value {
+                Value::List(_) => Value::List(line),
+                _ if line.trim().is_empty() && field.key == "start" => Value::Unset,
+                _ => Value::Text(line),
+            });
+            (response, new)
         }
         Value::Unset => {
             let response = ui.small_button("Set…");
             let label = format!("Set {}", field.key);
-            response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
-            if response.clicked() {
-                *taken = Some(if low < high {
+            response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
+            let new = response.clicked().then(|| {
+                if low < high {
                     Value::Number(low)
                 } else {
                     Value::Text("model.safetensors".into())
-                });
-            }
-            response
+                }
+            });
+            (response, new)
         }
     }
 }
 
 /// A line of text that counts when it is left or entered.
-fn text_ui(ui: &mut Ui, field: &Field, text: &str, state: &mut UiState) -> (egui::Response, Option<String>) {
-    let typed = state.form.typed.as_ref().filter(|(key, _)| *key == field.key);
+fn text_ui(ui: &mut Ui, field: &Field, text: &str, draft: &mut Draft) -> (Response, Option<String>) {
+    let typed = draft.typed.as_ref().filter(|(key, _)| *key == field.key);
     let mut line = typed.map_or_else(|| text.to_owned(), |(_, line)| line.clone());
     let room = (ui.available_width() - 60.0).max(FIELD);
     let response = ui.add(egui::TextEdit::singleline(&mut line).desired_width(room));
     if response.changed() {
-        state.form.typed = Some((field.key.clone(), line.clone()));
+        draft.typed = Some((field.key.clone(), line.clone()));
     }
     if !response.lost_focus() {
         return (response, None);
     }
-    state.form.typed = None;
+    draft.typed = None;
     let done = (line != text).then_some(line);
     (response, done)
 }

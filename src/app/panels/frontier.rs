@@ -1,11 +1,13 @@
 //! Accuracy against cost. Clicking a point shows its layers, dragging a wish chooses a point.
 //! Knows nothing of how points were measured.
 
-use crate::action;
 use crate::action::UiAction;
+use crate::effects::Effects;
 use crate::exporting;
 use crate::figures::figure_menu;
-use crate::state::{LimitLine, PanelName, UiState};
+use crate::panel_name::PanelName;
+use crate::question;
+use crate::state::{LimitLine, UiState};
 use crate::theme;
 use crate::theme::{Palette, palette};
 use crate::widgets;
@@ -33,11 +35,11 @@ struct Interaction {
     grabs: Option<LimitLine>,
 }
 
-pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let mut view = frontier(store, state.frontier.against);
-    let is_hidden = |s: &FrontierSeries| s.run.and_then(|id| store.run(id)).is_some_and(|r| state.hides(r));
+    let is_hidden = |s: &FrontierSeries| s.run.and_then(|id| store.run(id)).is_some_and(|r| state.runs.hides(r));
     view.series.retain(|s| !is_hidden(s));
-    controls(ui, &view, state);
+    controls(ui, &view, state, effects);
     if view.series.is_empty() && view.now.is_none() {
         let todo = match view.against {
             Against::Millis => "Time is measured when the slider rests; searches with a budget in ms add their trials",
@@ -49,23 +51,26 @@ pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, co
     let below = if chosen.is_some() { 46.0 } else { 20.0 };
     let did = plot_ui(ui, &view, state, chosen, ui.available_height() - below);
     if let Some((kind, value)) = did.wish {
-        state.frontier.set_wish(kind, value);
+        match kind {
+            LimitLine::Loss => state.frontier.wish.below = Some(value),
+            LimitLine::Cost => state.frontier.wish.most = Some(value),
+        }
     }
-    state.frontier.dragged = did.grabs;
+    state.frontier.line = did.grabs;
     if let Some((s, i)) = did.clicked {
-        pick(&view.series[s].points[i].source, store, state, commands);
+        pick(&view.series[s].points[i].source, store, state, effects);
     }
     match chosen {
-        Some((s, i)) => chosen_ui(ui, &view, (s, i), store, state, commands),
+        Some((s, i)) => chosen_ui(ui, &view, (s, i), store, state, effects),
         None => foot(ui, &view),
     }
 }
 
 /// What is along the bottom, and what is wished for.
-fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState) {
+fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState, effects: &mut Effects) {
     ui.horizontal_wrapped(|ui| {
         let colors = state.runs.colors.clone();
-        figure_menu(ui, "frontier", state, || figure::frontier(view, &colors));
+        figure_menu(ui, "frontier", state, effects, || figure::frontier(view, &colors));
         let axes = [
             (Against::Macs, "MACs"),
             (Against::Params, "Parameters"),
@@ -165,7 +170,7 @@ fn plot_ui(
         .custom_x_axes(vec![widgets::axis(p, Axis::X, unit.axis)])
         .custom_y_axes(vec![widgets::axis(p, Axis::Y, "accuracy, %")])
         .label_formatter(move |at| says(&hover, each, at))
-        .allow_drag(state.frontier.dragged.is_none())
+        .allow_drag(state.frontier.line.is_none())
         .include_x(0.0)
         .height(height.max(80.0));
     let shown = plot.show(ui, |plot| {
@@ -181,7 +186,7 @@ fn plot_ui(
             now_ui(plot, now, reach(view, now), each, p);
         }
         wishes_ui(plot, view, state, each, p);
-        let looked_at = state.pick.as_ref().and_then(|pick| find(view, pick));
+        let looked_at = state.frontier.pick.as_ref().and_then(|pick| find(view, pick));
         for (place, color) in [(looked_at, p.text), (chosen, p.good)] {
             if let Some(point) = place.and_then(|(s, i)| view.series[s].points.get(i)) {
                 let ring = Points::new("", vec![place_of(point, each)]).color(color);
@@ -309,7 +314,7 @@ fn did(plot: &PlotUi, view: &FrontierView, state: &UiState, each: f64) -> Intera
     };
     let here = plot.plot_from_screen(at);
     if response.dragged()
-        && let Some(kind) = state.frontier.dragged
+        && let Some(kind) = state.frontier.line
     {
         did.grabs = Some(kind);
         did.wish = match kind {
@@ -348,13 +353,13 @@ fn nearest(plot: &PlotUi, view: &FrontierView, each: f64, at: egui::Pos2) -> Opt
 }
 
 /// A point of the open model moves its sliders; any other shows its layers.
-fn pick(source: &Source, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
-    state.pick = None;
+fn pick(source: &Source, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+    state.frontier.pick = None;
     match source {
         Source::Recorded(density) => {
-            commands.extend(action::set_density(store, state, u32::from(density.as_percent())));
+            effects.submit(question::set_density(store, state, u32::from(density.as_percent())));
         }
-        Source::Measured(question) => commands.extend(action::set_question(store, state, question.clone())),
+        Source::Measured(question) => effects.submit(question::set_question(store, state, question.clone())),
         Source::Trial(run, search, number) => {
             state.search.look_at(*run, *search, *number);
             // Densities of the open model's gates can be stood at; what was masked can only be looked at.
@@ -363,12 +368,12 @@ fn pick(source: &Source, store: &RunStore, state: &mut UiState, commands: &mut V
                 .and_then(|run| exporting::gates_of(run, *search, *number));
             match (gates, &store.open) {
                 (Some((from, densities)), Some(open)) if from == open.from => {
-                    commands.extend(action::set_question(store, state, Question { densities }));
+                    effects.submit(question::set_question(store, state, Question { densities }));
                 }
-                _ => state.pick = Some(source.clone()),
+                _ => state.frontier.pick = Some(source.clone()),
             }
         }
-        Source::Epoch(..) => state.pick = Some(source.clone()),
+        Source::Epoch(..) => state.frontier.pick = Some(source.clone()),
     }
 }
 
@@ -379,7 +384,7 @@ fn chosen_ui(
     (s, i): (usize, usize),
     store: &RunStore,
     state: &mut UiState,
-    commands: &mut Vec<Command>,
+    effects: &mut Effects,
 ) {
     let source = view.series[s].points[i].source.clone();
     let words = view.says(s, i).unwrap_or_default().replace('\n', " · ");
@@ -390,14 +395,14 @@ fn chosen_ui(
             _ => "Show its layers",
         };
         if ui.button(label).clicked() {
-            pick(&source, store, state, commands);
-            state.later.push(UiAction::Show(PanelName::Layers));
+            pick(&source, store, state, effects);
+            effects.act(UiAction::Show(PanelName::Layers));
         }
         if let Some(saving) = exporting::of_source(store, &source) {
             let about =
                 "Write this model, at these densities, as ONNX, safetensors or a burn pack; a second runtime checks it";
             if ui.button("Export it…").on_hover_text(about).clicked() {
-                state.saving = Some(saving);
+                effects.save(saving);
             }
         }
         let model = match &source {
@@ -407,7 +412,7 @@ fn chosen_ui(
         if let Some(model) = model
             && ui.button("Open its model").clicked()
         {
-            commands.push(Command::Open(ModelRef::File(PathBuf::from(model))));
+            effects.submit(Command::Open(ModelRef::File(PathBuf::from(model))));
         }
     });
 }

@@ -2,7 +2,9 @@
 //! Knows nothing of how images are measured.
 
 use crate::action::UiAction;
-use crate::state::{PanelName, UiState};
+use crate::effects::Effects;
+use crate::panel_name::PanelName;
+use crate::state::{Atlas, UiState};
 use crate::theme;
 use crate::theme::{Palette, palette};
 use crate::widgets;
@@ -21,20 +23,13 @@ const TEXELS: usize = 32;
 const ATLAS: [usize; 2] = [24, 20];
 const CLOSE: f32 = 250.0;
 
-/// Pictures as they lie on the graphics card, and which they are.
-pub(crate) struct Atlas {
-    of: Arc<Thumbnails>,
-    numbers: Vec<usize>,
-    texture: egui::TextureHandle,
-}
-
-pub(crate) fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let room = ui.available_size();
     let has_look = store.look.is_some() && room.x > CLOSE * 1.8;
     let across = ((room.x - if has_look { CLOSE } else { 0.0 }) / CELL).floor().max(1.0) as usize;
     let down = ((room.y - 34.0) / CELL).floor().max(1.0) as usize;
     let most = (across * down).min(ATLAS[0] * ATLAS[1]);
-    let (Some(view), Some(strip)) = (images(store, state.images, most), store.strip.as_ref()) else {
+    let (Some(view), Some(strip)) = (images(store, state.images.options, most), store.strip.as_ref()) else {
         let todo = if store.open.is_some() {
             "They appear once all of them were measured; rest the slider for a moment"
         } else {
@@ -46,23 +41,23 @@ pub(crate) fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, comm
     refresh(ui, strip, &view, state);
     ui.horizontal_top(|ui| {
         let size = vec2(across as f32 * CELL, down as f32 * CELL);
-        grid(ui, &view, across, size, store, state, commands);
+        grid(ui, &view, across, size, store, state, effects);
         if has_look && let Some(close) = look(store) {
-            ui.vertical(|ui| close_up(ui, &close, store, state));
+            ui.vertical(|ui| close_up(ui, &close, store, state, effects));
         }
     });
 }
 
 fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
     ui.horizontal_wrapped(|ui| {
-        let before = (state.images.order, state.images.which);
+        let before = (state.images.options.order, state.images.options.which);
         let orders = [
             (Order::Number, "In order"),
             (Order::Compute, "Most compute"),
             (Order::Confidence, "Least sure"),
             (Order::Error, "Worst mistakes"),
         ];
-        widgets::choice(ui, &mut state.images.order, &orders);
+        widgets::choice(ui, &mut state.images.options.order, &orders);
         let count = |n: Option<usize>| n.map_or_else(|| "…".to_owned(), |n| n.to_string());
         let (wrong, changed) = (
             format!("Wrong ({})", count(view.counts[0])),
@@ -73,16 +68,16 @@ fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
             (Which::Wrong, wrong.as_str()),
             (Which::Changed, changed.as_str()),
         ];
-        widgets::choice(ui, &mut state.images.which, &which);
-        if before != (state.images.order, state.images.which) {
-            state.images.from = 0;
+        widgets::choice(ui, &mut state.images.options.which, &which);
+        if before != (state.images.options.order, state.images.options.which) {
+            state.images.options.from = 0;
         }
-        let from = state.images.from;
+        let from = state.images.options.from;
         let mut turn = |ui: &mut Ui, words: &str, name: &str, to: Option<usize>| {
             let button = ui.add_enabled(to.is_some(), egui::Button::new(words));
             button.widget_info(|| WidgetInfo::labeled(Role::Button, to.is_some(), name));
             if let Some(to) = to.filter(|_| button.clicked()) {
-                state.images.from = to;
+                state.images.options.from = to;
             }
         };
         turn(ui, "◀", "Images before", (from > 0).then(|| from.saturating_sub(most)));
@@ -96,7 +91,7 @@ fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
 fn refresh(ui: &Ui, strip: &Arc<Thumbnails>, view: &ImagesView, state: &mut UiState) {
     let numbers: Vec<usize> = view.cells.iter().map(|c| c.number).collect();
     let is_same = |a: &Atlas| Arc::ptr_eq(&a.of, strip) && a.numbers == numbers;
-    if state.atlas.as_ref().is_some_and(is_same) {
+    if state.images.atlas.as_ref().is_some_and(is_same) {
         return;
     }
     let size = [ATLAS[0] * TEXELS, ATLAS[1] * TEXELS];
@@ -107,7 +102,7 @@ fn refresh(ui: &Ui, strip: &Arc<Thumbnails>, view: &ImagesView, state: &mut UiSt
             put(&mut image, thumb, at);
         }
     }
-    let texture = match state.atlas.take() {
+    let texture = match state.images.atlas.take() {
         Some(mut old) => {
             old.texture.set(image, TextureOptions::NEAREST);
             old.texture
@@ -115,7 +110,7 @@ fn refresh(ui: &Ui, strip: &Arc<Thumbnails>, view: &ImagesView, state: &mut UiSt
         None => ui.ctx().load_texture("images", image, TextureOptions::NEAREST),
     };
     let of = strip.clone();
-    state.atlas = Some(Atlas { of, numbers, texture });
+    state.images.atlas = Some(Atlas { of, numbers, texture });
 }
 
 /// Draws a thumbnail into a square of the atlas, stretched over its longer side.
@@ -140,11 +135,11 @@ fn grid(
     size: egui::Vec2,
     store: &RunStore,
     state: &mut UiState,
-    commands: &mut Vec<Command>,
+    effects: &mut Effects,
 ) {
     let p = palette(ui);
     let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
-    let Some(atlas) = &state.atlas else { return };
+    let Some(atlas) = &state.images.atlas else { return };
     let texture = atlas.texture.id();
     for (i, cell) in view.cells.iter().enumerate() {
         let corner = rect.min + vec2((i % across) as f32, (i / across) as f32) * CELL;
@@ -152,7 +147,7 @@ fn grid(
         if !ui.is_rect_visible(place) {
             continue;
         }
-        cell_ui(ui, cell, i, place, texture, store, commands, p);
+        cell_ui(ui, cell, i, place, texture, store, effects, p);
     }
 }
 
@@ -164,7 +159,7 @@ fn cell_ui(
     place: Rect,
     texture: egui::TextureId,
     store: &RunStore,
-    commands: &mut Vec<Command>,
+    effects: &mut Effects,
     p: &Palette,
 ) {
     let response = ui.interact(place, ui.scope_id().with(("image", i)), Sense::click());
@@ -186,13 +181,13 @@ fn cell_ui(
     ui.painter()
         .rect_stroke(place, 2.0, Stroke::new(width, color), StrokeKind::Outside);
     if response.clicked() {
-        commands.push(Command::Look(ImageRef::Valid(cell.number)));
+        effects.submit(Command::Look(ImageRef::Valid(cell.number)));
     }
     response.on_hover_text(&cell.text);
 }
 
 /// One image: what either way says of it, and what it cost.
-fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState) {
+fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let p = palette(ui);
     ui.set_width(CLOSE - 16.0);
     ui.horizontal(|ui| {
@@ -227,17 +222,17 @@ fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState)
         }
     }
     ui.add_space(4.0);
-    let is_alone = state.saliency_of == Of::Image;
+    let is_alone = state.saliency.of == Of::Image;
     let about = "The saliency panel shows this image's channels alone";
     if ui
         .selectable_label(is_alone, "Light up its channels")
         .on_hover_text(about)
         .clicked()
     {
-        state.saliency_of = if is_alone { Of::All } else { Of::Image };
+        state.saliency.of = if is_alone { Of::All } else { Of::Image };
         if !is_alone {
-            state.by_class = false;
-            state.later.push(UiAction::Show(PanelName::Saliency));
+            state.saliency.by_class = false;
+            effects.act(UiAction::Show(PanelName::Saliency));
         }
     }
 }
@@ -245,14 +240,15 @@ fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState)
 fn look_texture(ui: &Ui, store: &RunStore, state: &mut UiState) -> Option<egui::TextureId> {
     let thumb = &store.look.as_ref()?.image;
     if state
-        .look_texture
+        .images
+        .close_up
         .as_ref()
         .is_none_or(|(of, _)| !Arc::ptr_eq(of, thumb))
     {
         let mut image = ColorImage::filled([TEXELS, TEXELS], Color32::TRANSPARENT);
         put(&mut image, thumb, [0, 0]);
         let texture = ui.ctx().load_texture("image", image, TextureOptions::NEAREST);
-        state.look_texture = Some((thumb.clone(), texture));
+        state.images.close_up = Some((thumb.clone(), texture));
     }
-    state.look_texture.as_ref().map(|(_, texture)| texture.id())
+    state.images.close_up.as_ref().map(|(_, texture)| texture.id())
 }

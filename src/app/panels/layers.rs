@@ -1,15 +1,16 @@
 //! Layers as rows: share of channels that run, and MACs. The bars of the open model's gates can be dragged and locked.
 //! Knows nothing of single channels.
 
-use crate::action;
+use crate::effects::Effects;
 use crate::figures::figure_menu;
+use crate::question;
 use crate::share_bar::{BarChange, ShareBar, share_bar};
 use crate::state::UiState;
 use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
 use egui::{Align2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
-use lab::{Command, RunStore};
+use lab::RunStore;
 use plots::figure;
 use view::layers::{LayerRow, LayersView, layers, of_source};
 use view::text;
@@ -43,33 +44,33 @@ impl RowLayout {
     }
 }
 
-pub(crate) fn layers_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
-    let picked = state.pick.as_ref().and_then(|pick| of_source(store, pick));
+pub(crate) fn layers_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+    let picked = state.frontier.pick.as_ref().and_then(|pick| of_source(store, pick));
     let is_picked = picked.is_some();
-    let Some(view) = picked.or_else(|| layers(store, &state.asked)) else {
+    let Some(view) = picked.or_else(|| layers(store, &state.slider.asked)) else {
         return widgets::empty(ui, "No layers yet", "Open a model to see how much of each layer runs");
     };
     if is_picked {
         ui.horizontal(|ui| {
             widgets::quiet_line(ui, &view.title);
             if ui.small_button("Back to the open model").clicked() {
-                state.pick = None;
+                state.frontier.pick = None;
             }
         });
     }
     let most = view.rows.iter().map(|r| r.macs_dense).max().unwrap_or(1).max(1);
     ui.spacing_mut().item_spacing.y = 0.0;
-    header(ui, &view, state);
+    header(ui, &view, state, effects);
     egui::ScrollArea::vertical().show(ui, |ui| {
         let room = ui.available_height() / view.rows.len().max(1) as f32;
         let height = room.clamp(theme::ROW - 2.0, theme::ROW + 14.0);
         for row in &view.rows {
-            row_ui(ui, row, most, height, store, state, commands);
+            row_ui(ui, row, most, height, store, state, effects);
         }
     });
 }
 
-fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState) {
+fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState, effects: &mut Effects) {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
     let at = RowLayout::of(rect);
@@ -103,7 +104,7 @@ fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState) {
     put(at.macs[0] + 6.0, "MACs an image");
     let corner = Rect::from_min_max(pos2(rect.right() - 24.0, rect.top()), rect.max);
     let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(corner));
-    figure_menu(&mut inner, "layers", state, || figure::layers(view));
+    figure_menu(&mut inner, "layers", state, effects, || figure::layers(view));
     response.on_hover_text(
         "Pale: with every channel running. Bars of gates can be dragged; a held one leaves the slider alone.",
     );
@@ -125,7 +126,7 @@ fn row_ui(
     height: f32,
     store: &RunStore,
     state: &mut UiState,
-    commands: &mut Vec<Command>,
+    effects: &mut Effects,
 ) {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
@@ -168,14 +169,14 @@ fn row_ui(
     let Some(gate) = row.gate else { return };
     if let Some(BarChange::Dragging(share) | BarChange::Released(share)) = moved {
         let percent = (share * 100.0).round() as u32;
-        commands.extend(action::set_gate(store, state, gate, percent));
+        effects.submit(question::set_gate(store, state, gate, percent));
     }
     let place = Rect::from_min_max(pos2(at.lock, rect.top()), pos2(at.lock + WIDTHS[2], rect.bottom()));
     lock_ui(ui, &row.name, gate, place, state);
 }
 
 fn lock_ui(ui: &mut Ui, name: &str, gate: usize, place: Rect, state: &mut UiState) {
-    let mut held = state.locked.contains(&gate);
+    let mut held = state.slider.locked.contains(&gate);
     let layout = egui::Layout::left_to_right(egui::Align::Center);
     let mut inner = ui.new_child(
         egui::UiBuilder::new()
@@ -191,9 +192,9 @@ fn lock_ui(ui: &mut Ui, name: &str, gate: usize, place: Rect, state: &mut UiStat
         .changed()
     {
         if held {
-            state.locked.insert(gate);
+            state.slider.locked.insert(gate);
         } else {
-            state.locked.remove(&gate);
+            state.slider.locked.remove(&gate);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The panels: each paints a view and says what it asks of the engine.
+//! The panels: each paints a view and asks for effects.
 //! Knows nothing of where panels stand.
 
 mod density;
 mod experiment;
 mod frontier;
-pub mod images;
+mod images;
 mod layers;
 mod log;
 mod model;
@@ -14,36 +14,32 @@ mod runs;
 mod saliency;
 mod search;
 mod sites;
-mod stairs;
+mod times;
 mod training;
 mod volume;
 
-use super::state::{PanelName, UiState};
+use super::effects::Effects;
+use super::panel_name::PanelName;
+use super::state::UiState;
 use egui::Ui;
-use lab::{Command, RunStore};
+use lab::RunStore;
 
-pub(crate) fn panel_ui(
-    ui: &mut Ui,
-    panel: PanelName,
-    store: &RunStore,
-    state: &mut UiState,
-    commands: &mut Vec<Command>,
-) {
+pub(crate) fn panel_ui(ui: &mut Ui, panel: PanelName, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     match panel {
-        PanelName::Density => density::density_ui(ui, store, state, commands),
-        PanelName::Frontier => frontier::frontier_ui(ui, store, state, commands),
-        PanelName::Layers => layers::layers_ui(ui, store, state, commands),
-        PanelName::Saliency => saliency::saliency_ui(ui, store, state, commands),
-        PanelName::Search => search::search_ui(ui, store, state, commands),
-        PanelName::Sites => sites::sites_ui(ui, store, state, commands),
-        PanelName::Parallel => parallel::parallel_ui(ui, store, state),
-        PanelName::Residuals => residuals::residuals_ui(ui, store, state),
-        PanelName::Volume => volume::volume_ui(ui, store, state),
-        PanelName::Training => training::training_ui(ui, store, state, commands),
-        PanelName::Experiment => experiment::experiment_ui(ui, state),
-        PanelName::Model => model::model_ui(ui, store, state),
-        PanelName::Images => images::images_ui(ui, store, state, commands),
-        PanelName::Runs => runs::runs_ui(ui, store, state, commands),
+        PanelName::Density => density::density_ui(ui, store, state, effects),
+        PanelName::Frontier => frontier::frontier_ui(ui, store, state, effects),
+        PanelName::Layers => layers::layers_ui(ui, store, state, effects),
+        PanelName::Saliency => saliency::saliency_ui(ui, store, state, effects),
+        PanelName::Search => search::search_ui(ui, store, state, effects),
+        PanelName::Sites => sites::sites_ui(ui, store, state, effects),
+        PanelName::Parallel => parallel::parallel_ui(ui, store, state, effects),
+        PanelName::Residuals => residuals::residuals_ui(ui, store, state, effects),
+        PanelName::Volume => volume::volume_ui(ui, store, state, effects),
+        PanelName::Training => training::training_ui(ui, store, state, effects),
+        PanelName::Experiment => experiment::experiment_ui(ui, state, effects),
+        PanelName::Model => model::model_ui(ui, store, state, effects),
+        PanelName::Images => images::images_ui(ui, store, state, effects),
+        PanelName::Runs => runs::runs_ui(ui, store, state, effects),
         PanelName::Log => log::log_ui(ui, store),
     }
 }

@@ -1,7 +1,8 @@
 //! The open network as a table.
 //! Knows nothing of channels.
 
-use crate::panels::stairs;
+use crate::effects::Effects;
+use crate::panels::times::times_ui;
 use crate::state::{ModelTable, UiState};
 use crate::theme;
 use crate::theme::palette;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use view::model::{ModelView, NodeRow, model};
 use view::text;
 
-pub(crate) fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub(crate) fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(open) = &store.open else {
         return widgets::empty(
             ui,
@@ -22,10 +23,10 @@ pub(crate) fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         );
     };
     // Reading the recipe and finding what is tied takes longer than a frame should.
-    if state.model_table.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, open)) {
-        state.model_table = model(open).map(|view| (open.clone(), view));
+    if state.model.view.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, open)) {
+        state.model.view = model(open).map(|view| (open.clone(), view));
     }
-    let Some((_, view)) = state.model_table.clone() else {
+    let Some((_, view)) = state.model.view.clone() else {
         return widgets::empty(ui, "This network has no table", "Its shapes do not fit each other");
     };
     head(ui, &view);
@@ -34,19 +35,19 @@ pub(crate) fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
             (ModelTable::Shapes, "Shapes and costs"),
             (ModelTable::Times, "Measured times"),
         ];
-        widgets::choice(ui, &mut state.model_shows, &tables);
-        if state.model_shows == ModelTable::Shapes {
-            ui.checkbox(&mut state.only_layers, "Only layers with weights")
+        widgets::choice(ui, &mut state.model.table, &tables);
+        if state.model.table == ModelTable::Shapes {
+            ui.checkbox(&mut state.model.only_layers, "Only layers with weights")
                 .on_hover_text("Leave out norms, activations, pools and sums");
         }
     });
-    if state.model_shows == ModelTable::Times {
-        return stairs::stairs_ui(ui, store, state);
+    if state.model.table == ModelTable::Times {
+        return times_ui(ui, store, state, effects);
     }
     let rows: Vec<&NodeRow> = view
         .rows
         .iter()
-        .filter(|r| !state.only_layers || r.filters.is_some())
+        .filter(|r| !state.model.only_layers || r.filters.is_some())
         .collect();
     egui::ScrollArea::both().auto_shrink(false).show(ui, |ui| {
         egui::Grid::new("model")

@@ -1,6 +1,7 @@
 //! Trials as lines over sites; hovering names a trial, clicking looks back at it.
 //! Knows nothing of how trials are made.
 
+use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::UiState;
 use crate::theme;
@@ -18,7 +19,7 @@ use view::text;
 const NAMES: f32 = 18.0;
 const NUMBERS: f32 = 30.0;
 
-pub(crate) fn parallel_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub(crate) fn parallel_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(view) = parallel(store, state.search.chosen) else {
         return widgets::empty(
             ui,
@@ -36,7 +37,7 @@ pub(crate) fn parallel_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
             quiet(ui, format!("{} older trials are not drawn", view.hidden));
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            figure_menu(ui, "trials over sites", state, || figure::parallel(&view));
+            figure_menu(ui, "trials over sites", state, effects, || figure::parallel(&view));
         });
     });
     let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click());

@@ -1,6 +1,7 @@
 //! ADMM's residuals, a line a layer.
 //! Knows nothing of what ADMM is for.
 
+use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::UiState;
 use crate::theme;
@@ -15,7 +16,7 @@ use view::residuals::residuals;
 use view::search::plural;
 use view::text;
 
-pub(crate) fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub(crate) fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(view) = residuals(store, state.search.chosen) else {
         return widgets::empty(
             ui,
@@ -29,7 +30,7 @@ pub(crate) fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     ui.horizontal(|ui| {
         caption(ui, &worst, "residual");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            figure_menu(ui, "residuals", state, || figure::residuals(&view));
+            figure_menu(ui, "residuals", state, effects, || figure::residuals(&view));
         });
     });
     let p = palette(ui);

@@ -3,8 +3,8 @@
 
 use crate::draft;
 use crate::draft::FORK;
-use crate::saved_window::Marks;
-use crate::state::{Overlay, UiState};
+use crate::effects::{Effect, Effects};
+use crate::state::{Draft, Marks, Overlay, UiState};
 use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
@@ -16,7 +16,7 @@ use record::replay::RunSummary;
 use std::path::PathBuf;
 use view::runs::{RunRow, runs};
 
-pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let rows: Vec<RunRow> = runs(store)
         .into_iter()
         .filter(|r| r.folder.as_ref().is_none_or(|f| !state.runs.gone.contains(f)))
@@ -41,14 +41,14 @@ pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, comman
         let wanted = state.runs.filter.to_lowercase();
         let fitting: Vec<&RunRow> = rows.iter().filter(|r| fits(r, &wanted, state)).collect();
         for row in fitting {
-            ui.push_id(row.id.0, |ui| row_ui(ui, row, store, state, commands));
+            ui.push_id(row.id.0, |ui| row_ui(ui, row, store, state, effects));
             ui.separator();
         }
         if !earlier.is_empty() {
-            quiet(ui, "Earlier runs");
+            quiet(ui, "RunSummary runs");
         }
         for one in earlier.iter().filter(|e| e.name().to_lowercase().contains(&wanted)) {
-            ui.push_id(&one.folder, |ui| earlier_ui(ui, one, state, commands));
+            ui.push_id(&one.folder, |ui| earlier_ui(ui, one, state, effects));
         }
     });
 }
@@ -77,7 +77,7 @@ fn fits(row: &RunRow, wanted: &str, state: &UiState) -> bool {
             && (state.runs.shows_hidden || !marks.hidden.contains(&row.key))
 }
 
-fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let p = palette(ui);
     ui.horizontal(|ui| {
         star(ui, &row.key, &mut state.runs.marks);
@@ -92,7 +92,7 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, comm
         ui.label(RichText::new(row.status).font(theme::small()).color(color));
         quiet(ui, row.method);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            more(ui, row, state, commands);
+            more(ui, row, state, effects);
         });
     });
     if row.model.is_some() || row.can_go_on {
@@ -101,10 +101,10 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, comm
                 let label = format!("Resume run {}", row.id.0 + 1);
                 let button = ui.button(label).on_hover_text("Go on where it was, in the same folder");
                 if button.clicked() {
-                    commands.push(Command::ResumeRun(folder.clone()));
+                    effects.submit(Command::ResumeRun(folder.clone()));
                 }
             }
-            open_button(ui, row, commands);
+            open_button(ui, row, effects);
         });
     }
     if row.is_live {
@@ -117,7 +117,7 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, comm
         quiet(ui, origin);
     }
     if let Some(at) = row.past.filter(|_| looks_back(row, state)) {
-        past(ui, row, at, store, state, commands);
+        past(ui, row, at, store, state, effects);
     }
     if let Some(trouble) = &row.trouble {
         ui.add(egui::Label::new(RichText::new(trouble).font(theme::small()).color(p.warn)).wrap());
@@ -140,7 +140,7 @@ fn past(
     [_, newest]: [u64; 2],
     store: &RunStore,
     state: &mut UiState,
-    commands: &mut Vec<Command>,
+    effects: &mut Effects,
 ) {
     // Where the slider stands, which the log may still be read up to.
     let Some((_, at)) = &mut state.runs.looking_back else {
@@ -153,7 +153,7 @@ fn past(
         let fork = ui.small_button("Fork here").on_hover_text(FORK);
         if let Some(folder) = row.folder.as_ref().filter(|_| fork.clicked()) {
             ends = true;
-            commands.push(draft::fork(store, folder, *at, &row.experiment));
+            effects.submit(draft::fork(store, folder, *at, &row.experiment));
         }
         ui.spacing_mut().slider_width = (ui.available_width() - 120.0).clamp(60.0, 400.0);
         let label = widgets::caption(ui, "Event", "event");
@@ -161,12 +161,12 @@ fn past(
             .add(egui::Slider::new(at, 0..=newest).smart_aim(false))
             .labelled_by(label.id);
         if slider.changed() {
-            commands.push(Command::Travel(Some((row.id, *at))));
+            effects.submit(Command::Travel(Some((row.id, *at))));
         }
     });
     if ends {
         state.runs.looking_back = None;
-        commands.push(Command::Travel(None));
+        effects.submit(Command::Travel(None));
     }
 }
 
@@ -200,7 +200,7 @@ fn star(ui: &mut Ui, key: &str, marks: &mut Marks) {
     }
 }
 
-fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Command>) {
+fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState, effects: &mut Effects) {
     let menu = ui.menu_button("…", |ui| {
         let marks = &mut state.runs.marks;
         let is_hidden = marks.hidden.contains(&row.key);
@@ -221,17 +221,17 @@ fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState, commands: &mut Vec<Comma
         {
             state.runs.looking_back = Some((row.id, newest));
             // Another run may have been looked back at.
-            commands.push(Command::Travel(None));
+            effects.submit(Command::Travel(None));
             ui.close();
         }
         colors(ui, row, state);
         if ui.button("Use its settings").clicked() {
-            state.take_draft((*row.experiment).clone(), row.experiment.name.clone());
+            state.draft = Draft::new((*row.experiment).clone(), row.experiment.name.clone());
             ui.close();
         }
         let Some(folder) = &row.folder else { return };
         if ui.button("Open folder").clicked() {
-            state.runs.to_open = Some(folder.clone());
+            effects.push(Effect::ShowFolder(folder.clone()));
             ui.close();
         }
         let delete = ui.add_enabled(!row.is_live, egui::Button::new("Delete…"));
@@ -266,7 +266,7 @@ fn note_field(ui: &mut Ui, key: &str, state: &mut UiState) {
     }
 }
 
-fn earlier_ui(ui: &mut Ui, one: &RunSummary, state: &mut UiState, commands: &mut Vec<Command>) {
+fn earlier_ui(ui: &mut Ui, one: &RunSummary, state: &mut UiState, effects: &mut Effects) {
     let p = palette(ui);
     ui.horizontal(|ui| {
         star(ui, &one.name(), &mut state.runs.marks);
@@ -275,10 +275,10 @@ fn earlier_ui(ui: &mut Ui, one: &RunSummary, state: &mut UiState, commands: &mut
             let label = format!("Show {}", one.name());
             show.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
             if show.clicked() {
-                commands.push(Command::OpenRun(one.folder.clone()));
+                effects.submit(Command::OpenRun(one.folder.clone()));
             }
             if one.is_interrupted() && ui.small_button("Resume").clicked() {
-                commands.push(Command::ResumeRun(one.folder.clone()));
+                effects.submit(Command::ResumeRun(one.folder.clone()));
             }
             let color = if one.is_interrupted() { p.warn } else { p.weak };
             ui.label(RichText::new(&one.state).font(theme::small()).color(color));
@@ -289,7 +289,7 @@ fn earlier_ui(ui: &mut Ui, one: &RunSummary, state: &mut UiState, commands: &mut
     });
 }
 
-pub(crate) fn open_button(ui: &mut Ui, row: &RunRow, commands: &mut Vec<Command>) {
+pub(crate) fn open_button(ui: &mut Ui, row: &RunRow, effects: &mut Effects) {
     let Some(model) = &row.model else { return };
     let label = format!("Open model of run {}", row.id.0 + 1);
     if ui
@@ -297,6 +297,6 @@ pub(crate) fn open_button(ui: &mut Ui, row: &RunRow, commands: &mut Vec<Command>
         .on_hover_text("Measure this model at any density")
         .clicked()
     {
-        commands.push(Command::Open(ModelRef::File(PathBuf::from(model))));
+        effects.submit(Command::Open(ModelRef::File(PathBuf::from(model))));
     }
 }

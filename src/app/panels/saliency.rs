@@ -1,6 +1,7 @@
 //! Channels of all layers as a heat map, one row a layer, cells stretched over the full width.
 //! Knows nothing of how saliency is computed.
 
+use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::{HeatTexture, HeatValue, UiState};
 use crate::theme;
@@ -19,14 +20,14 @@ const TEXELS: usize = 1920;
 const NAMES: f32 = 58.0;
 const COUNTS: f32 = 42.0;
 
-pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let classes = state
         .layer
         .as_deref()
-        .filter(|_| state.by_class)
+        .filter(|_| state.saliency.by_class)
         .and_then(|layer| by_class(store, layer));
     let is_by_class = classes.is_some();
-    let Some(view) = classes.or_else(|| saliency(store, state.saliency_of)) else {
+    let Some(view) = classes.or_else(|| saliency(store, state.saliency.of)) else {
         let todo = if store.open.is_some() {
             "Shown as soon as images were measured with a gated model"
         } else {
@@ -37,7 +38,7 @@ pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, co
     ui.horizontal_wrapped(|ui| {
         widgets::choice(
             ui,
-            &mut state.heat,
+            &mut state.saliency.value,
             &[
                 (HeatValue::Saliency, "Mean saliency"),
                 (HeatValue::Active, "How often active"),
@@ -47,18 +48,18 @@ pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, co
             of_ui(ui, store, state);
         }
         by_class_ui(ui, state);
-        ui.checkbox(&mut state.sort_channels, "Sort channels")
+        ui.checkbox(&mut state.saliency.sorts, "Sort channels")
             .on_hover_text("By falling value instead of by number");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            let how_often = state.heat == HeatValue::Active;
-            figure_menu(ui, "saliency", state, || figure::saliency(&view, how_often));
-            legend(ui, state.heat, &view)
+            let how_often = state.saliency.value == HeatValue::Active;
+            figure_menu(ui, "saliency", state, effects, || figure::saliency(&view, how_often));
+            legend(ui, state.saliency.value, &view)
         });
     });
     let orders: Vec<Vec<usize>> = view
         .rows
         .iter()
-        .map(|r| order(values(r, state.heat), state.sort_channels))
+        .map(|r| order(values(r, state.saliency.value), state.saliency.sorts))
         .collect();
     refresh(ui, &view, &orders, state);
     let below = 28.0;
@@ -68,7 +69,7 @@ pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, co
     {
         state.layer = Some(view.rows[row].name.clone());
     }
-    rare_ui(ui, store, state, commands);
+    rare_ui(ui, store, state, effects);
 }
 
 /// Whether rows are the classes of the layer that was clicked.
@@ -77,27 +78,30 @@ fn by_class_ui(ui: &mut Ui, state: &mut UiState) {
         Some(layer) => format!("Classes of {layer}"),
         None => "Classes of a layer".to_owned(),
     };
-    let tick = ui.add_enabled(state.layer.is_some(), egui::Checkbox::new(&mut state.by_class, words));
+    let tick = ui.add_enabled(
+        state.layer.is_some(),
+        egui::Checkbox::new(&mut state.saliency.by_class, words),
+    );
     tick.on_hover_text("A row a class: which channels of this layer each class uses")
         .on_disabled_hover_text("Click a layer first, here or among the layers");
 }
 
 /// Channels that hardly ever fire, and one click that cuts them.
-fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let (Some(open), Some(all)) = (&store.open, saliency(store, Of::All)) else {
         return;
     };
     let is_complete = store.answer.as_ref().is_some_and(|a| a.n == a.of);
     ui.horizontal(|ui| {
-        let rare = all.rarely_active(state.rare);
+        let rare = all.rarely_active(state.saliency.rare);
         let n: usize = rare.values().map(Vec::len).sum();
         let of: usize = all.rows.iter().map(|r| r.active.len()).sum();
         caption(ui, &format!("{n} of {of} channels active in under"), "rare");
-        let mut percent = state.rare * 100.0;
+        let mut percent = state.saliency.rare * 100.0;
         let field = egui::DragValue::new(&mut percent).range(0.1..=50.0).speed(0.1).suffix(" %");
         let field = ui.name_inputs("Rarely active below", |ui| ui.add(field));
         if field.on_hover_text("Share of images").changed() {
-            state.rare = percent / 100.0;
+            state.saliency.rare = percent / 100.0;
         }
         caption(ui, "of images", "rare");
         let is_cutting = store.working.iter().any(|j| matches!(j, ModelJob::Cut { .. }));
@@ -106,7 +110,7 @@ fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Ve
         let cut = cut.on_hover_text(about);
         if cut.on_disabled_hover_text("Nothing to cut, or not all images are measured yet").clicked() {
             let from = open.from.clone();
-            commands.push(Command::Work(ModelJob::Cut { from, channels: rare }));
+            effects.submit(Command::Work(ModelJob::Cut { from, channels: rare }));
         }
     });
 }
@@ -114,13 +118,13 @@ fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Ve
 /// All images, one class, or the image that was looked at.
 fn of_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let names = store.open.as_ref().map_or(&[][..], |m| &m.header.classes[..]);
-    let label = match state.saliency_of {
+    let label = match state.saliency.of {
         Of::All => "All images",
         Of::Class(c) => names.get(usize::from(c)).map_or("?", String::as_str),
         Of::Image => "One image",
     };
     let combo = egui::ComboBox::from_id_salt("of").selected_text(label).width(110.0);
-    let of = &mut state.saliency_of;
+    let of = &mut state.saliency.of;
     let shown = combo.show_ui(ui, |ui| {
         ui.selectable_value(of, Of::All, "All images");
         ui.add_enabled_ui(store.look.is_some(), |ui| {
@@ -155,12 +159,13 @@ fn order(values: &[f32], sorted: bool) -> Vec<usize> {
 fn refresh(ui: &Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &mut UiState) {
     let dark = ui.visuals().dark_mode;
     let at = |(row, order): (&SaliencyRow, &Vec<usize>)| -> Vec<f32> {
-        let values = values(row, state.heat);
+        let values = values(row, state.saliency.value);
         order.iter().map(|&c| values[c]).collect()
     };
     let cells: Vec<Vec<f32>> = view.rows.iter().zip(orders).map(at).collect();
     if state
-        .heat_texture
+        .saliency
+        .texture
         .as_ref()
         .is_some_and(|t| t.dark == dark && t.cells == cells)
     {
@@ -176,19 +181,19 @@ fn refresh(ui: &Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &mut UiSt
         .flat_map(|row| (0..TEXELS).map(move |x| texel(row, x)))
         .collect();
     let image = ColorImage::new([TEXELS, cells.len()], pixels);
-    let texture = match state.heat_texture.take() {
+    let texture = match state.saliency.texture.take() {
         Some(mut old) => {
             old.texture.set(image, TextureOptions::NEAREST);
             old.texture
         }
         None => ui.ctx().load_texture("saliency", image, TextureOptions::NEAREST),
     };
-    state.heat_texture = Some(HeatTexture { cells, dark, texture });
+    state.saliency.texture = Some(HeatTexture { cells, dark, texture });
 }
 
 /// Gives the row that was clicked.
 fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiState, room: f32) -> Option<usize> {
-    let heat = state.heat_texture.as_ref()?;
+    let heat = state.saliency.texture.as_ref()?;
     let p = palette(ui);
     let n = view.rows.len();
     let scroll = egui::ScrollArea::vertical().max_height(room);

@@ -2,6 +2,7 @@
 //! Knows nothing of sites.
 
 use crate::draft;
+use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::UiState;
 use crate::theme;
@@ -20,7 +21,7 @@ use view::search;
 use view::search::{Height, SearchView, search};
 use view::text;
 
-pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(view) = search(store, state.search.chosen, state.search.height) else {
         return widgets::empty(
             ui,
@@ -28,7 +29,7 @@ pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, comm
             "Choose a preset that searches, such as autocompress, and press Train; its trials appear here",
         );
     };
-    controls(ui, store, state, &view, commands);
+    controls(ui, store, state, &view, effects);
     facts(ui, &view);
     let words = 30.0;
     let room = (ui.available_height() - words).max(150.0);
@@ -39,11 +40,11 @@ pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, comm
         small_plot(&mut ui[0], temperature, "Temperature plot", room * 0.36 - 6.0);
         small_plot(&mut ui[1], acceptance, "Acceptance plot", room * 0.36 - 6.0);
     });
-    scrub(ui, &view, store, state, commands);
+    scrub(ui, &view, store, state, effects);
 }
 
 /// Which search, what is along the side, and what can be asked of it.
-fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchView, commands: &mut Vec<Command>) {
+fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchView, effects: &mut Effects) {
     ui.horizontal(|ui| {
         chooser(ui, store, state, view);
         widgets::choice(
@@ -54,14 +55,14 @@ fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchVie
         let heated = view.temperature.iter().any(|t| t[1] > 0.0);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             let height = state.search.height;
-            figure_menu(ui, "trials", state, || figure::search(view, height));
+            figure_menu(ui, "trials", state, effects, || figure::search(view, height));
             let button = ui.add_enabled(view.is_live && heated, egui::Button::new("Re-heat"));
             let why = "Back to the first temperature, so that worse trials are taken again";
             let button = button
                 .on_hover_text(why)
                 .on_disabled_hover_text("Only a search that works and has a temperature can be heated again");
             if button.clicked() {
-                commands.push(Command::Steer(view.run, Steer::Reheat));
+                effects.submit(Command::Steer(view.run, Steer::Reheat));
             }
         });
     });
@@ -240,7 +241,7 @@ fn small_plot(ui: &mut Ui, (points, side, most): (&[[f64; 2]], &'static str, f64
 }
 
 /// Back and forth in time, and what is there.
-fn scrub(ui: &mut Ui, view: &SearchView, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+fn scrub(ui: &mut Ui, view: &SearchView, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(newest) = view.trials[0].checked_sub(1) else {
         return;
     };
@@ -260,7 +261,7 @@ fn scrub(ui: &mut Ui, view: &SearchView, store: &RunStore, state: &mut UiState, 
         if let (Some(run), Some(folder), true) = (run, folder, fork.clicked()) {
             let trials = &run.searches[view.index].trials;
             if let Some(point) = trials.iter().rev().find(|t| t.trial.number <= at) {
-                commands.push(draft::fork(store, folder, point.seq, &run.experiment));
+                effects.submit(draft::fork(store, folder, point.seq, &run.experiment));
             }
         }
         ui.spacing_mut().slider_width = (ui.available_width() * 0.3).clamp(60.0, 320.0);

@@ -1,6 +1,7 @@
 //! What a search decides, site by site: bars to drag as a proposal, locks, and the budget.
 //! Knows nothing of trials over time.
 
+use crate::effects::Effects;
 use crate::share_bar::{BarChange, ShareBar, share_bar};
 use crate::state::UiState;
 use crate::theme;
@@ -18,7 +19,7 @@ const NAME: f32 = 92.0;
 const LOCK: f32 = 52.0;
 const NUMBER: f32 = 46.0;
 
-pub(crate) fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(view) = search(store, state.search.chosen, state.search.height) else {
         return widgets::empty(
             ui,
@@ -26,7 +27,7 @@ pub(crate) fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, comma
             "A search lists here what it decides; drag a bar to propose a density",
         );
     };
-    budget(ui, &view, state, commands);
+    budget(ui, &view, state, effects);
     let said = match (&view.shown, view.is_live) {
         (Some(shown), true) => format!("{}; drag a bar to propose, tick to hold", shown.text),
         (Some(shown), false) => shown.text.clone(),
@@ -39,12 +40,12 @@ pub(crate) fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, comma
         let names = widgets::widest(ui, view.sites.iter().map(|s| &*s.label)) + 12.0;
         let size = vec2(names.min(0.4 * ui.available_width()).max(NAME), height);
         for i in 0..view.sites.len() {
-            ui.push_id(i, |ui| row_ui(ui, &view, i, size, state, commands));
+            ui.push_id(i, |ui| row_ui(ui, &view, i, size, state, effects));
         }
     });
 }
 
-fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, commands: &mut Vec<Command>) {
+fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, effects: &mut Effects) {
     ui.horizontal(|ui| {
         let label = ui.label("Budget").on_hover_text(widgets::meaning("budget"));
         let whole_percent = |share: f64| ((share * 100.0).round() / 100.0).clamp(0.01, 1.0);
@@ -75,13 +76,13 @@ fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, commands: &mut Ve
         } else if moved.drag_stopped() || moved.changed() {
             state.search.budget = None;
             let most = share * view.whole;
-            commands.push(Command::Steer(view.run, Steer::Budget { most }));
+            effects.submit(Command::Steer(view.run, Steer::Budget { most }));
         }
     });
 }
 
 /// One site. `size`: the width of its name, its height.
-fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiState, commands: &mut Vec<Command>) {
+fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiState, effects: &mut Effects) {
     let row = &view.sites[i];
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), size.y), Sense::click());
@@ -130,11 +131,11 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
         Some(BarChange::Released(_)) => {
             state.search.proposal = None;
             let densities = all();
-            commands.push(Command::Steer(view.run, Steer::Propose { densities }));
+            effects.submit(Command::Steer(view.run, Steer::Propose { densities }));
         }
         None => {}
     }
-    lock_ui(ui, view, i, rect, value, commands);
+    lock_ui(ui, view, i, rect, value, effects);
 }
 
 fn share(moved: BarChange) -> f32 {
@@ -142,7 +143,7 @@ fn share(moved: BarChange) -> f32 {
     v
 }
 
-fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32, commands: &mut Vec<Command>) {
+fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32, effects: &mut Effects) {
     let row = &view.sites[site];
     let place = Rect::from_min_max(pos2(rect.right() - LOCK, rect.top()), rect.max);
     let mut held = row.held.is_some();
@@ -166,7 +167,7 @@ fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32
         } else {
             Steer::Unlock { site }
         };
-        commands.push(Command::Steer(view.run, steer));
+        effects.submit(Command::Steer(view.run, steer));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The draft's settings, and the curves of all runs.
 //! Knows nothing of the open model.
 
+use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::panels::runs::open_button;
 use crate::state::{SidePlot, UiState};
@@ -10,25 +11,25 @@ use crate::widgets;
 use crate::widgets::quiet;
 use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
 use egui_plot::{Axis, ColorConflictHandling, Corner, Legend, Line, MarkerShape, PlotPoints, PlotUi, Points};
-use lab::{Command, RunStore};
+use lab::RunStore;
 use plots::figure;
 use view::curves::{Along, Curve, CurvesView, What};
 use view::{runs, text};
 
-pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, commands: &mut Vec<Command>) {
+pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     settings(ui, state);
-    let mut view = state.curves.view(store, state.curve_options);
+    let mut view = state.training.curves.view(store, state.training.options);
     view.runs
-        .retain(|r| store.run(r.id).is_none_or(|run| !state.hides(run)));
+        .retain(|r| store.run(r.id).is_none_or(|run| !state.runs.hides(run)));
     if view.runs.is_empty() {
         return waiting(ui, store, state);
     }
-    options(ui, &view, state);
+    options(ui, &view, state, effects);
     let rows = runs::runs(store);
     let finished = rows.iter().find(|r| r.model.is_some());
     let below = if finished.is_some() { 34.0 } else { 0.0 };
     let room = (ui.available_height() - below - 6.0).max(90.0);
-    let other = |ui: &mut Ui, height: f32| match state.beside {
+    let other = |ui: &mut Ui, height: f32| match state.training.side {
         SidePlot::Accuracy => accuracy_plot(ui, &view, state, height),
         SidePlot::Rate => rate_plot(ui, &view, state, height),
         SidePlot::Gates => gates_plot(ui, &view, state, height),
@@ -45,7 +46,7 @@ pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, co
     }
     if let Some(row) = finished {
         ui.horizontal(|ui| {
-            open_button(ui, row, commands);
+            open_button(ui, row, effects);
             quiet(ui, &row.detail);
         });
     }
@@ -64,14 +65,17 @@ fn waiting(ui: &mut Ui, store: &RunStore, state: &UiState) {
         None => widgets::empty(
             ui,
             "No curves yet",
-            &format!("Press Train to start {}: {}", state.preset, state.draft.about),
+            &format!(
+                "Press Train to start {}: {}",
+                state.draft.preset, state.draft.experiment.about
+            ),
         ),
     }
 }
 
 /// The settings people change most. Values that cannot be are held back by the fields.
 fn settings(ui: &mut Ui, state: &mut UiState) {
-    let train = &mut state.draft.train;
+    let train = &mut state.draft.experiment.train;
     ui.horizontal_wrapped(|ui| {
         let mut field = |name: &str, about: &str, value: DragValue| {
             let label = quiet(ui, name);
@@ -99,19 +103,19 @@ fn settings(ui: &mut Ui, state: &mut UiState) {
         field(
             "Seed",
             "Decides everything random",
-            DragValue::new(&mut state.draft.seed).speed(0.1),
+            DragValue::new(&mut state.draft.experiment.seed).speed(0.1),
         );
     });
 }
 
-fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState) {
+fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState, effects: &mut Effects) {
     ui.horizontal_wrapped(|ui| {
-        let along = state.curve_options.along;
+        let along = state.training.options.along;
         let colors = state.runs.colors.clone();
-        figure_menu(ui, "curves", state, || figure::curves(view, along, &colors));
+        figure_menu(ui, "curves", state, effects, || figure::curves(view, along, &colors));
         widgets::choice(
             ui,
-            &mut state.beside,
+            &mut state.training.side,
             &[
                 (SidePlot::Accuracy, "Accuracy"),
                 (SidePlot::Rate, "Rate"),
@@ -120,7 +124,7 @@ fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState) {
         );
         widgets::choice(
             ui,
-            &mut state.curve_options.along,
+            &mut state.training.options.along,
             &[
                 (Along::Steps, "Steps"),
                 (Along::Epochs, "Epochs"),
@@ -130,7 +134,7 @@ fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState) {
         // Together on one line, whichever it is.
         ui.horizontal(|ui| {
             let label = widgets::caption(ui, "Smoothing", "smoothing");
-            let smoothing = DragValue::new(&mut state.curve_options.smoothing)
+            let smoothing = DragValue::new(&mut state.training.options.smoothing)
                 .range(0.0..=0.99)
                 .speed(0.01)
                 .fixed_decimals(2);
@@ -142,7 +146,7 @@ fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState) {
 }
 
 fn frame<'a>(ui: &Ui, name: &'static str, what: &'static str, state: &UiState, height: f32) -> egui_plot::Plot<'a> {
-    let along = state.curve_options.along;
+    let along = state.training.options.along;
     let p = palette(ui);
     let below = unit(along);
     widgets::plot(name, p)
@@ -173,7 +177,7 @@ const NAMED: usize = 14;
 
 /// All curves at the pointer, the nearest first.
 fn table(ui: &Ui, shown: egui_plot::PlotResponse<()>, view: &CurvesView, what: What, state: &UiState) {
-    let along = state.curve_options.along;
+    let along = state.training.options.along;
     let pointer = shown
         .response
         .hover_pos()

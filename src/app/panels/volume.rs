@@ -1,6 +1,7 @@
 //! Hypervolume against images run, a line a method with the band of its seeds.
 //! Knows nothing of searches.
 
+use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::UiState;
 use crate::theme;
@@ -14,17 +15,18 @@ use plots::figure;
 use record::RunId;
 use view::volume::volume;
 
-pub(crate) fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub(crate) fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     // Areas over all trials are not for every frame.
     let measured = store
         .runs
         .iter()
         .map(|r| (r.id, r.searches.iter().map(|s| s.measured).sum()));
     let measured: Vec<(RunId, u64)> = measured.collect();
-    if state.volume.0 != measured {
-        state.volume = (measured, volume(store));
+    if state.volume.of != measured {
+        state.volume.view = volume(store);
+        state.volume.of = measured;
     }
-    let Some(view) = state.volume.1.clone() else {
+    let Some(view) = state.volume.view.clone() else {
         return widgets::empty(
             ui,
             "No trials yet",
@@ -35,7 +37,7 @@ pub(crate) fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
         caption(ui, "Covered by trials so far", "hypervolume");
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             let colors = state.runs.colors.clone();
-            figure_menu(ui, "hypervolume", state, || figure::volume(&view, &colors));
+            figure_menu(ui, "hypervolume", state, effects, || figure::volume(&view, &colors));
         });
     });
     let p = palette(ui);

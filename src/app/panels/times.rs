@@ -2,6 +2,7 @@
 //! Knows nothing of how layers are timed.
 
 use crate::action::UiAction;
+use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::UiState;
 use crate::theme;
@@ -19,7 +20,7 @@ const WORDS: f32 = 230.0;
 const HEIGHT: f32 = 46.0;
 
 /// Paints the table, or offers to measure it.
-pub(crate) fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
+pub(crate) fn times_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(view) = times(store) else {
         if is_timing(store) {
             return widgets::empty(ui, "Timing layers…", "Each layer alone, at eight widths; a few seconds");
@@ -33,7 +34,7 @@ pub(crate) fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
                 .on_hover_text(words.tooltip)
                 .clicked()
             {
-                state.later.push(UiAction::TimeLayers);
+                effects.act(UiAction::TimeLayers);
             }
         });
         return;
@@ -44,10 +45,10 @@ pub(crate) fn stairs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
             quiet(ui, "a run works: times are longer than they need be");
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            figure_menu(ui, "times", state, || figure::times(&view));
+            figure_menu(ui, "times", state, effects, || figure::times(&view));
             let again = ui.add_enabled(!is_timing(store), egui::Button::new("Again").small());
             if again.on_hover_text("Measure once more").clicked() {
-                state.later.push(UiAction::TimeLayers);
+                effects.act(UiAction::TimeLayers);
             }
         });
     });

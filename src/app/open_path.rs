@@ -1,0 +1,40 @@
+//! What the window makes of a path that was chosen, typed or dropped.
+
+use super::import;
+use super::layout;
+use super::panel_name::PanelName;
+use super::state::{Draft, Overlay, UiState};
+use lab::Command;
+use lab::jobs;
+use measure::ModelRef;
+use measure::images::ImageRef;
+use record::Experiment;
+use std::path::PathBuf;
+
+/// Lists a run folder among the runs, takes a preset file as the draft, measures an image, asks how to import another
+/// program's file, or opens a model.
+pub fn open_path(path: PathBuf, state: &mut UiState) -> Option<Command> {
+    if path.is_dir() {
+        return Some(Command::OpenRun(path));
+    }
+    let kind = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    match kind.as_deref() {
+        Some("toml") => {
+            let text = path.to_string_lossy();
+            match Experiment::load(&text, &[]) {
+                Ok(experiment) => state.draft = Draft::new(experiment, text.into_owned()),
+                Err(e) => state.toasts.fail(&e),
+            }
+            None
+        }
+        Some("png" | "jpg" | "jpeg" | "webp") => {
+            layout::show(&mut state.layouts.tree, PanelName::Images);
+            Some(Command::Look(ImageRef::File(path)))
+        }
+        _ if jobs::is_foreign(&path) => {
+            state.overlay = Some(Overlay::Import(import::entry(path)));
+            None
+        }
+        _ => Some(Command::Open(ModelRef::File(path))),
+    }
+}

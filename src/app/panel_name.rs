@@ -1,0 +1,109 @@
+//! The panels by name.
+
+use serde::{Deserialize, Serialize};
+
+/// A panel of the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PanelName {
+    /// The slider and what is measured at its density.
+    Density,
+    /// Accuracy against cost.
+    Frontier,
+    /// Layers side by side.
+    Layers,
+    /// Channels of all layers.
+    Saliency,
+    /// Trials of a search.
+    Search,
+    /// The densities that a search chooses.
+    Sites,
+    /// Trials as lines over sites.
+    Parallel,
+    /// ADMM's residuals.
+    Residuals,
+    /// Hypervolume against images run.
+    Volume,
+    /// Curves.
+    Training,
+    /// All settings of the draft.
+    Experiment,
+    /// The network as a table.
+    Model,
+    /// Validation images.
+    Images,
+    /// Runs of this session and earlier ones.
+    Runs,
+    /// Warnings and errors.
+    Log,
+}
+
+impl PanelName {
+    /// All, in the order of the menu.
+    pub const ALL: [Self; 15] = [
+        Self::Density,
+        Self::Layers,
+        Self::Saliency,
+        Self::Images,
+        Self::Model,
+        Self::Frontier,
+        Self::Training,
+        Self::Experiment,
+        Self::Search,
+        Self::Sites,
+        Self::Parallel,
+        Self::Residuals,
+        Self::Volume,
+        Self::Runs,
+        Self::Log,
+    ];
+
+    pub(crate) fn title(self) -> &'static str {
+        self.words().0
+    }
+
+    /// What it shows, in a sentence.
+    pub(crate) fn about(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Density => ("Density", "The density slider, and what is measured at its density"),
+            Self::Frontier => ("Frontier", "Accuracy against cost of models, runs and trials"),
+            Self::Layers => ("Layers", "How much of each layer runs, and what it costs"),
+            Self::Saliency => ("Saliency", "Which channels matter, and how often each was active"),
+            Self::Search => ("Search", "The trials of a search as they arrive"),
+            Self::Sites => (
+                "Sites",
+                "The densities that a search chooses, site by site; drag one to propose it, tick it to hold it",
+            ),
+            Self::Parallel => (
+                "Trials over sites",
+                "Each trial as a line over the sites (parallel coordinates)",
+            ),
+            Self::Residuals => ("Residuals", "How close ADMM's weights are to their pruned targets"),
+            Self::Volume => (
+                "Hypervolume",
+                "How much of the frontier each search covers, against the images its trials ran",
+            ),
+            Self::Training => (
+                "Training",
+                "The settings people change most, and the curves of all runs",
+            ),
+            Self::Experiment => (
+                "Experiment",
+                "Every setting of the preset; copy it as a command or save it as a preset of your own",
+            ),
+            Self::Model => (
+                "Model",
+                "The network as a table: shapes, costs, and layers that are cut together",
+            ),
+            Self::Images => (
+                "Images",
+                "Validation images: the computation each one took, and what the model predicts",
+            ),
+            Self::Runs => ("Runs", "The runs of this session and earlier ones"),
+            Self::Log => ("Log", "All warnings and errors"),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether an action is possible, and how it is performed.
+//! Knows nothing of where its button is.
+
+use super::action::UiAction;
+use super::effects::{Effect, Effects, FileRequest};
+use super::layout::{self, LayoutName};
+use super::panel_name::PanelName;
+use super::question::{range, set_density};
+use super::state::{Draft, ModelTable, Overlay, PathEntry, UiState};
+use super::{draft, exporting};
+use lab::{Command, ModelJob, RunStore};
+use measure::ModelRef;
+use record::experiment::PRESETS;
+use record::{Experiment, Status};
+use view::times;
+
+impl UiAction {
+    pub(crate) fn is_possible(self, store: &RunStore, state: &UiState) -> bool {
+        match self {
+            Self::Train => state.draft.experiment.check().is_ok(),
+            Self::PauseOrResume | Self::Stop => store
+                .current()
+                .is_some_and(|run| matches!(run.status, Status::Running | Status::Paused)),
+            Self::ExportModel | Self::TimeLayers => store.open.is_some(),
+            Self::SearchFromHere => range(store).is_some(),
+            Self::LowerDensity | Self::RaiseDensity => range(store).is_some_and(|[low, high]| low < high),
+            _ => true,
+        }
+    }
+
+    /// Changes the window's state, or asks for an effect.
+    pub(crate) fn perform(self, ctx: &egui::Context, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+        if !self.is_possible(store, state) {
+            return;
+        }
+        let percent = u32::from(state.slider.density.as_percent());
+        match self {
+            Self::Train => effects.submit(Command::Start(Box::new(state.draft.experiment.clone()))),
+            Self::PauseOrResume => effects.submit(store.current().map(|run| match run.status {
+                Status::Paused => Command::Resume(run.id),
+                _ => Command::Pause(run.id),
+            })),
+            Self::Stop => effects.submit(store.current().map(|run| Command::Stop(run.id))),
+            Self::OpenModel => effects.push(Effect::FileDialog(FileRequest::Open)),
+            Self::OpenByPath => state.overlay = Some(Overlay::Path(PathEntry::default())),
+            Self::OpenBundled => effects.submit(Command::Open(ModelRef::Bundled)),
+            Self::ExportModel => {
+                if let Some(saving) = exporting::open_at(store, &state.slider.asked.densities) {
+                    effects.save(saving);
+                }
+            }
+            Self::SearchFromHere => match draft::search_from_here(store, state) {
+                Ok(experiment) => {
+                    state.layouts.go(LayoutName::Watch);
+                    effects.submit(Command::Start(Box::new(experiment)));
+                }
+                Err(e) => state.toasts.fail(&e),
+            },
+            Self::TimeLayers => {
+                state.model.table = ModelTable::Times;
+                layout::show(&mut state.layouts.tree, PanelName::Model);
+                let open = store.open.as_ref().filter(|_| !times::is_timing(store));
+                effects.submit(open.map(|open| Command::Work(ModelJob::Time(open.from.clone()))));
+            }
+            Self::LowerDensity => effects.submit(set_density(store, state, percent - 1)),
+            Self::RaiseDensity => effects.submit(set_density(store, state, percent + 1)),
+            Self::SwitchTheme => ctx.set_theme(match ctx.theme() {
+                egui::Theme::Dark => egui::Theme::Light,
+                egui::Theme::Light => egui::Theme::Dark,
+            }),
+            Self::Palette => state.overlay = Some(Overlay::Palette(String::new(), 0)),
+            Self::Help => state.overlay = Some(Overlay::Help),
+            Self::Welcome => state.overlay = Some(Overlay::Welcome),
+            Self::ResetLayout => state.layouts.reset(),
+            Self::Layout(name) => state.layouts.go(name),
+            Self::Show(panel) => layout::show(&mut state.layouts.tree, panel),
+            Self::Preset(i) => match Experiment::load(PRESETS[i].0, &[]) {
+                Ok(experiment) => state.draft = Draft::new(experiment, PRESETS[i].0.to_owned()),
+                Err(e) => state.toasts.fail(&e),
+            },
+            Self::Quit => effects.push(Effect::Quit),
+        }
+    }
+}
