@@ -4,11 +4,9 @@
 use anyhow::{Context, Result, bail};
 use burn_store::burn_pack::{Bytes, DType, Reader, Tensor, Writer};
 use model::Checkpoint;
+use model::checkpoint::HEADER_KEY;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::HashMap;
-
-/// The key our header stands under, in both containers.
-const HEADER: &str = "secateur";
 
 /// The bytes of a pack.
 ///
@@ -16,13 +14,6 @@ const HEADER: &str = "secateur";
 /// As [`Checkpoint::to_bytes`].
 pub(crate) fn to_bytes(model: &Checkpoint) -> Result<Vec<u8>> {
     let file = model.to_bytes()?;
-    let (_, meta) = SafeTensors::read_metadata(&file)?;
-    let header = meta
-        .metadata()
-        .as_ref()
-        .and_then(|m| m.get(HEADER))
-        .context("no header")?
-        .clone();
     let mut tensors = Vec::new();
     for (name, view) in SafeTensors::deserialize(&file)?.tensors() {
         let dtype = match view.dtype() {
@@ -33,7 +24,9 @@ pub(crate) fn to_bytes(model: &Checkpoint) -> Result<Vec<u8>> {
         let bytes = Bytes::from_bytes_vec(view.data().to_vec());
         tensors.push(Tensor::new(name, dtype, view.shape().to_vec(), None, bytes));
     }
-    let pack = Writer::new(tensors).with_metadata(HEADER, &header).into_bytes()?;
+    let pack = Writer::new(tensors)
+        .with_metadata(HEADER_KEY, &serde_json::to_string(&model.header)?)
+        .into_bytes()?;
     Ok(pack.to_vec())
 }
 
@@ -43,7 +36,7 @@ pub(crate) fn to_bytes(model: &Checkpoint) -> Result<Vec<u8>> {
 /// Not a pack, not ours, or as [`Checkpoint::from_bytes`].
 pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint> {
     let reader = Reader::from_bytes(Bytes::from_bytes_vec(bytes)).context("not a burn pack")?;
-    let header = reader.metadata().get(HEADER).cloned();
+    let header = reader.metadata().get(HEADER_KEY).cloned();
     let header = header.context("a burn pack without the `secateur` header")?;
     let mut parts = Vec::new();
     for tensor in reader.into_tensors()? {
@@ -59,6 +52,6 @@ pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint> {
         .iter()
         .map(|(name, dtype, shape, data)| TensorView::new(*dtype, shape.clone(), data).map(|view| (name, view)));
     let views = views.collect::<Result<Vec<_>, _>>()?;
-    let metadata = HashMap::from([(HEADER.to_owned(), header)]);
+    let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
     Checkpoint::from_bytes(&safetensors::serialize(views, Some(metadata))?)
 }

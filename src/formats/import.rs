@@ -6,11 +6,11 @@ use super::tensors::Tensors;
 use super::{burn_pack, onnx_import, torch_import};
 use anyhow::{Context, Result, bail, ensure};
 use data::Normalization;
-use model::checkpoint::{Header, SCHEMA};
+use model::checkpoint::{Header, SCHEMA, is_model_file};
 use model::spec::Shape;
 use model::{Checkpoint, Density, Masks, zoo};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How to import.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +56,7 @@ pub fn import(options: &Import) -> Result<Imported> {
         .to_ascii_lowercase();
     let found = match ending.as_str() {
         "onnx" => onnx_import::read(file, options.input).with_context(|| file.display().to_string())?,
-        "safetensors" if is_ours(file) => return ours(Checkpoint::load(file)?, options),
+        "safetensors" if is_model_file(file).unwrap_or(false) => return ours(Checkpoint::load(file)?, options),
         "bpk" => {
             let bytes = std::fs::read(file)?;
             return ours(
@@ -81,18 +81,6 @@ pub fn onnx_model(bytes: &[u8], options: &Import) -> Result<Imported> {
     let name = || options.file.display().to_string();
     let found = onnx_import::from_bytes(bytes, None, options.input).with_context(name)?;
     assemble(found, options).with_context(name)
-}
-
-/// Whether a safetensors file carries our header.
-fn is_ours(path: &Path) -> bool {
-    let has_header = |bytes: &[u8]| {
-        let (_, meta) = safetensors::SafeTensors::read_metadata(bytes).ok()?;
-        meta.metadata().as_ref().map(|m| m.contains_key("secateur"))
-    };
-    std::fs::read(path)
-        .ok()
-        .and_then(|bytes| has_header(&bytes))
-        .unwrap_or(false)
 }
 
 fn ours(model: Checkpoint, options: &Import) -> Result<Imported> {

@@ -5,6 +5,7 @@ use formats::{Export, Import, Probe};
 use infer::{LayerLatency, LayerLatencyOptions, layer_latencies};
 use measure::ModelRef;
 use measure::probe::BUNDLED;
+use model::checkpoint::is_model_file;
 use model::mask::LayerMask;
 use model::spec::Shape;
 use model::{Checkpoint, Density, Masks};
@@ -114,27 +115,9 @@ pub fn is_foreign(path: &Path) -> bool {
     let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     match ending.as_deref() {
         Some("onnx" | "pt" | "pth" | "bpk") => true,
-        Some("safetensors") => has_no_header_of_ours(path),
+        Some("safetensors") => is_model_file(path).is_ok_and(|ours| !ours),
         _ => false,
     }
-}
-
-/// A safetensors file that can be read and does not say what network it holds.
-fn has_no_header_of_ours(path: &Path) -> bool {
-    use std::io::Read;
-    /// As long as a header of ours may be.
-    const MOST: u64 = 1 << 24;
-    let head = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(path)?;
-        let mut length = [0; 8];
-        file.read_exact(&mut length)?;
-        let mut head = Vec::new();
-        file.take(u64::from_le_bytes(length).min(MOST)).read_to_end(&mut head)?;
-        Ok(head)
-    };
-    let Ok(head) = head() else { return false };
-    let header: Option<serde_json::Value> = serde_json::from_slice(&head).ok();
-    header.is_some_and(|h| h.pointer("/__metadata__/secateur").is_none())
 }
 
 fn export(from: &ModelRef, densities: &[Density], to: &Path) -> Result<String> {

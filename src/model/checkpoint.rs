@@ -5,6 +5,7 @@
 //! `stats@PERCENT.NODE.mean|var`, `mask.NODE.filters|columns|elements` (0/1 bytes).
 
 use super::mask::{Density, LayerMask, Masks};
+use super::safetensors_header;
 use super::spec::{NetSpec, Op};
 use super::weights;
 use super::weights::{Array, Weights};
@@ -18,6 +19,18 @@ use std::path::Path;
 
 /// The file format this program reads and writes.
 pub const SCHEMA: u32 = 1;
+
+/// The key of the header in a file's metadata.
+pub const HEADER_KEY: &str = "secateur";
+
+/// Whether a safetensors file carries our header, or another program wrote it. The tensors are not read.
+///
+/// # Errors
+/// As [`safetensors_header::read`].
+pub fn is_model_file(path: &Path) -> Result<bool> {
+    let header = safetensors_header::read(path)?;
+    Ok(header.metadata().as_ref().is_some_and(|m| m.contains_key(HEADER_KEY)))
+}
 
 /// Mean and variance of one norm, per channel.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -227,7 +240,7 @@ impl Checkpoint {
                 Ok::<_, safetensors::SafeTensorError>((name, TensorView::new(*dtype, shape.clone(), data)?))
             })
             .collect();
-        let metadata = HashMap::from([("secateur".to_owned(), serde_json::to_string(&self.header)?)]);
+        let metadata = HashMap::from([(HEADER_KEY.to_owned(), serde_json::to_string(&self.header)?)]);
         Ok(safetensors::serialize(views?, Some(metadata))?)
     }
 
@@ -238,7 +251,7 @@ impl Checkpoint {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let file = SafeTensors::deserialize(bytes).context("not a safetensors file")?;
         let (_, meta) = SafeTensors::read_metadata(bytes)?;
-        let json = meta.metadata().as_ref().and_then(|m| m.get("secateur")).context(
+        let json = meta.metadata().as_ref().and_then(|m| m.get(HEADER_KEY)).context(
             "a safetensors file without the `secateur` header; `secateur import` reads other programs' weights",
         )?;
         let header: serde_json::Value = serde_json::from_str(json).context("the `secateur` header is not JSON")?;

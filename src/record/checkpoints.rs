@@ -5,12 +5,11 @@
 
 use anyhow::{Context, Result, ensure};
 use disk::write_whole;
-use model::{Array, Checkpoint, Weights};
+use model::{Array, Checkpoint, Weights, safetensors_header};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -187,15 +186,7 @@ pub fn nearest(run: &Path, said: u64) -> Result<Option<CheckpointFile>> {
 }
 
 fn said_in(path: &Path) -> Result<u64> {
-    let mut file = std::fs::File::open(path)?;
-    let mut head = vec![0; 8];
-    file.read_exact(&mut head)?;
-    let len = u64::from_le_bytes(head[..].try_into()?);
-    ensure!(len <= ROOM, "a header of {len} bytes");
-    file.take(len).read_to_end(&mut head)?;
-    // Not by `SafeTensors`: it wants the arrays too.
-    let metadata: safetensors::tensor::Metadata =
-        serde_json::from_slice(&head[8..]).context("not a safetensors file")?;
+    let metadata = safetensors_header::read(path)?;
     Ok(header(&metadata)?.lines.iter().map(|line| line.said).max().unwrap_or(0))
 }
 
