@@ -4,7 +4,7 @@
 use data::Normalization;
 use infer::{Options, compile};
 use kernel::Kernel;
-use model::checkpoint::{Checkpoint, Header, Moments, SCHEMA};
+use model::checkpoint::{Checkpoint, ModelHeader, Moments, SCHEMA};
 use model::mask::LayerMask;
 use model::spec::{NetSpec, Op, Shift};
 use model::{Density, Masks, weights, zoo};
@@ -51,7 +51,7 @@ fn model(spec: NetSpec, masks: Masks) -> Checkpoint {
         weights: weights::init(&spec, 1).expect("init"),
         masks,
         stats: BTreeMap::from([(Density::FULL, stats)]),
-        header: Header {
+        header: ModelHeader {
             schema: SCHEMA,
             normalization: Normalization {
                 mean: vec![0.0; spec.input[0]],

@@ -6,8 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::split::{Purpose, mix, shuffle};
-use super::{Images, Normalization};
+use super::images::Images;
+use super::normalization::Normalization;
+use super::split::{RandomStream, mix, shuffle};
 
 /// How training images are varied. The default leaves them as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +33,7 @@ pub struct Epoch {
 /// `indices` in the order in which this epoch visits them.
 pub fn epoch_order(epoch: Epoch, indices: &[u32]) -> Vec<u32> {
     let mut order = indices.to_vec();
-    shuffle(mix([epoch.seed, Purpose::Order as u64, epoch.number]), &mut order);
+    shuffle(mix([epoch.seed, RandomStream::Order as u64, epoch.number]), &mut order);
     order
 }
 
@@ -92,7 +93,7 @@ impl View {
     };
 
     fn draw(augment: &Augment, epoch: Epoch, index: u32) -> Self {
-        let seed = mix([epoch.seed, Purpose::Augment as u64, epoch.number]);
+        let seed = mix([epoch.seed, RandomStream::Augment as u64, epoch.number]);
         let bits = mix([seed, u64::from(index), 0]);
         let places = 2 * augment.crop_pad as u64 + 1;
         // 21 bits a choice, scaled down to 0..places.
@@ -125,12 +126,12 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Shape;
+    use crate::ImageShape;
     use proptest::prelude::*;
 
     /// Two images of 2×3; normalization leaves pixel values as they are.
     fn toy() -> (Images, Normalization) {
-        let shape = Shape {
+        let shape = ImageShape {
             channels: 1,
             height: 2,
             width: 3,
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn each_channel_has_its_own_normalization() {
-        let shape = Shape {
+        let shape = ImageShape {
             channels: 2,
             height: 1,
             width: 1,

@@ -5,7 +5,9 @@
 
 use anyhow::Result;
 
-use super::{Dataset, Images, idx};
+use super::dataset::Dataset;
+use super::idx;
+use super::images::Images;
 
 /// The name that stands for this data set wherever a path may be given.
 pub const NAME: &str = "fashion-mnist";
@@ -85,14 +87,14 @@ fn unpack(packed: Packed) -> Result<Images> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Normalization, Shape};
+    use crate::{ImageShape, Normalization};
 
     #[test]
     fn all_images_are_there() {
         let dataset = open().unwrap();
         assert_eq!(
             dataset.shape(),
-            Shape {
+            ImageShape {
                 channels: 1,
                 height: 28,
                 width: 28

@@ -13,10 +13,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 
+use super::dataset::{Dataset, numbered_classes};
+use super::images::{ImageShape, Images, MAX_BYTES};
+use super::progress::{OnProgress, Progress};
 use super::stream::{Tick, exactly, fill};
-use super::{Dataset, Images, MAX_BYTES, OnProgress, Progress, Shape, numbered_classes};
 
-const SHAPE: Shape = Shape {
+const SHAPE: ImageShape = ImageShape {
     channels: 3,
     height: 32,
     width: 32,
@@ -30,7 +32,7 @@ const MAX_NAMES_BYTES: u64 = 1 << 16;
 
 /// What tells the two data sets apart.
 #[derive(Debug, PartialEq)]
-struct Layout {
+struct CifarVariant {
     name: &'static str,
     label_bytes: usize,
     classes: usize,
@@ -43,8 +45,8 @@ struct Layout {
     names: &'static str,
 }
 
-static LAYOUTS: [Layout; 2] = [
-    Layout {
+static VARIANTS: [CifarVariant; 2] = [
+    CifarVariant {
         name: "cifar-10",
         label_bytes: 1,
         classes: 10,
@@ -54,7 +56,7 @@ static LAYOUTS: [Layout; 2] = [
         test: "test_batch.bin",
         names: "batches.meta.txt",
     },
-    Layout {
+    CifarVariant {
         name: "cifar-100",
         label_bytes: 2,
         classes: 100,
@@ -73,18 +75,18 @@ enum Role {
     Names,
 }
 
-fn role(name: &str) -> Option<(&'static Layout, Role)> {
-    LAYOUTS.iter().find_map(|layout| {
-        let role = if name == layout.names {
+fn role(name: &str) -> Option<(&'static CifarVariant, Role)> {
+    VARIANTS.iter().find_map(|variant| {
+        let role = if name == variant.names {
             Role::Names
-        } else if name == layout.test {
+        } else if name == variant.test {
             Role::Test
-        } else if name.starts_with(layout.train) && name.ends_with(".bin") {
+        } else if name.starts_with(variant.train) && name.ends_with(".bin") {
             Role::Train
         } else {
             return None;
         };
-        Some((layout, role))
+        Some((variant, role))
     })
 }
 
@@ -197,7 +199,7 @@ impl<R: Read> Read for Counted<'_, R> {
 /// The files found so far. Training files are kept by name, so that an archive's order does not matter.
 #[derive(Default)]
 struct Parts {
-    layout: Option<&'static Layout>,
+    variant: Option<&'static CifarVariant>,
     train: BTreeMap<String, Images>,
     test: Option<Images>,
     names: Option<Vec<String>>,
@@ -206,25 +208,25 @@ struct Parts {
 impl Parts {
     /// Reads one file, of which [`role`] knows the name.
     fn add(&mut self, place: &str, name: &str, bytes: u64, reader: &mut dyn Read, tick: &mut Tick) -> Result<()> {
-        let Some((layout, role)) = role(name) else {
+        let Some((variant, role)) = role(name) else {
             return Ok(());
         };
         let file = format!("{place}: {name}");
-        let first = *self.layout.get_or_insert(layout);
+        let first = *self.variant.get_or_insert(variant);
         ensure!(
-            first == layout,
+            first == variant,
             "{file}: belongs to {}, expected files of {} only",
-            layout.name,
+            variant.name,
             first.name
         );
         let twice = match role {
-            Role::Names => self.names.replace(read_names(&file, layout, bytes, reader)?).is_some(),
+            Role::Names => self.names.replace(read_names(&file, variant, bytes, reader)?).is_some(),
             Role::Test => self
                 .test
-                .replace(read_records(&file, layout, bytes, reader, tick)?)
+                .replace(read_records(&file, variant, bytes, reader, tick)?)
                 .is_some(),
             Role::Train => {
-                let images = read_records(&file, layout, bytes, reader, tick)?;
+                let images = read_records(&file, variant, bytes, reader, tick)?;
                 self.train.insert(name.to_string(), images).is_some()
             }
         };
@@ -233,7 +235,7 @@ impl Parts {
     }
 
     fn finish(self, place: &str) -> Result<Dataset> {
-        let Some(layout) = self.layout else {
+        let Some(variant) = self.variant else {
             bail!(
                 "{place}: no CIFAR binary files, expected data_batch_1.bin or train.bin, and test_batch.bin or test.bin"
             );
@@ -242,17 +244,17 @@ impl Parts {
         ensure!(
             found > 0,
             "{place}: {} expected beside {}, not found",
-            layout.first,
-            layout.test
+            variant.first,
+            variant.test
         );
         let Some(test) = self.test else {
-            bail!("{place}: {} expected, not found", layout.test);
+            bail!("{place}: {} expected, not found", variant.test);
         };
         let mut notes = Vec::new();
-        if found != layout.train_files {
+        if found != variant.train_files {
             notes.push(format!(
                 "{found} of the usual {} training files were found",
-                layout.train_files
+                variant.train_files
             ));
         }
         let mut train = Images::empty(SHAPE);
@@ -260,12 +262,12 @@ impl Parts {
             train.pixels.append(&mut images.pixels);
             train.labels.append(&mut images.labels);
         }
-        let classes = self.names.unwrap_or_else(|| numbered_classes(layout.classes));
-        Dataset::new(layout.name.into(), classes, train, test, notes)
+        let classes = self.names.unwrap_or_else(|| numbered_classes(variant.classes));
+        Dataset::new(variant.name.into(), classes, train, test, notes)
     }
 }
 
-fn read_names(file: &str, layout: &Layout, bytes: u64, reader: &mut dyn Read) -> Result<Vec<String>> {
+fn read_names(file: &str, variant: &CifarVariant, bytes: u64, reader: &mut dyn Read) -> Result<Vec<String>> {
     ensure!(
         bytes <= MAX_NAMES_BYTES,
         "{file}: {bytes} bytes, expected a short list of class names"
@@ -279,20 +281,26 @@ fn read_names(file: &str, layout: &Layout, bytes: u64, reader: &mut dyn Read) ->
         .map(String::from)
         .collect();
     ensure!(
-        names.len() == layout.classes,
+        names.len() == variant.classes,
         "{file}: {} class names, expected {}",
         names.len(),
-        layout.classes
+        variant.classes
     );
     Ok(names)
 }
 
-fn read_records(file: &str, layout: &Layout, bytes: u64, reader: &mut dyn Read, tick: &mut Tick) -> Result<Images> {
-    let record = (layout.label_bytes + SHAPE.bytes()) as u64;
+fn read_records(
+    file: &str,
+    variant: &CifarVariant,
+    bytes: u64,
+    reader: &mut dyn Read,
+    tick: &mut Tick,
+) -> Result<Images> {
+    let record = (variant.label_bytes + SHAPE.bytes()) as u64;
     ensure!(
         bytes > 0 && bytes.is_multiple_of(record),
         "{file}: {bytes} bytes, expected a multiple of {record} ({} label and {} pixel bytes a record)",
-        layout.label_bytes,
+        variant.label_bytes,
         SHAPE.bytes()
     );
     ensure!(
@@ -311,13 +319,13 @@ fn read_records(file: &str, layout: &Layout, bytes: u64, reader: &mut dyn Read, 
             images.len() as u64 * record + got as u64
         );
         for record in buffer[..wanted].chunks_exact(record as usize) {
-            let (labels, pixels) = record.split_at(layout.label_bytes);
-            let label = labels[layout.label_bytes - 1];
+            let (labels, pixels) = record.split_at(variant.label_bytes);
+            let label = labels[variant.label_bytes - 1];
             ensure!(
-                usize::from(label) < layout.classes,
+                usize::from(label) < variant.classes,
                 "{file}: label {label} in record {}, expected less than {}",
                 images.len(),
-                layout.classes
+                variant.classes
             );
             images.labels.push(u16::from(label));
             images.pixels.extend_from_slice(pixels);

@@ -15,7 +15,9 @@ use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use rayon::prelude::*;
 
-use super::{Dataset, Images, MAX_BYTES, OnProgress, Progress, Shape};
+use super::dataset::Dataset;
+use super::images::{ImageShape, Images, MAX_BYTES};
+use super::progress::{OnProgress, Progress};
 
 /// Pictures decoded between two looks at the progress callback.
 const AT_ONCE: usize = 512;
@@ -26,7 +28,7 @@ const MAX_NAMED: usize = 20;
 /// Longest side of a picture, in pixels: what a damaged header may claim at most.
 const MAX_SIDE: u32 = 16_384;
 
-struct Picture {
+struct PictureFile {
     path: PathBuf,
     /// Relative to the data set's folder, with `/`: what messages call it.
     name: String,
@@ -34,7 +36,7 @@ struct Picture {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-struct Header {
+struct PictureHeader {
     width: u32,
     height: u32,
     colored: bool,
@@ -73,11 +75,11 @@ pub fn open_folder(root: &Path, on_progress: &mut OnProgress) -> Result<Dataset>
     }
 
     let mut report = Report::default();
-    let mut halves = [
-        Half::list(root, "train", &classes, &mut report)?,
-        Half::list(root, "test", &classes, &mut report)?,
+    let mut splits = [
+        SplitFolder::list(root, "train", &classes, &mut report)?,
+        SplitFolder::list(root, "test", &classes, &mut report)?,
     ];
-    let total = 2 * halves.iter().map(|half| half.pictures.len()).sum::<usize>();
+    let total = 2 * splits.iter().map(|split| split.pictures.len()).sum::<usize>();
     let mut done = 0;
     let mut advance = |pictures: usize, text: &str| {
         done += pictures;
@@ -86,21 +88,21 @@ pub fn open_folder(root: &Path, on_progress: &mut OnProgress) -> Result<Dataset>
             text: text.into(),
         })
     };
-    for half in &mut halves {
-        half.read_headers(&mut report, &mut advance)?;
+    for split in &mut splits {
+        split.read_headers(&mut report, &mut advance)?;
     }
-    let shape = common_shape(&halves);
-    let bytes = halves.iter().map(|half| half.pictures.len() as u64).sum::<u64>() * shape.bytes() as u64;
+    let shape = common_shape(&splits);
+    let bytes = splits.iter().map(|split| split.pictures.len() as u64).sum::<u64>() * shape.bytes() as u64;
     ensure!(
         bytes <= MAX_BYTES,
         "{place}: the pictures take {bytes} bytes at {shape}, expected at most {MAX_BYTES}; scale them down first"
     );
-    let scaled = halves
+    let scaled = splits
         .iter()
-        .flat_map(|half| &half.headers)
+        .flat_map(|split| &split.headers)
         .filter(|header| (header.height as usize, header.width as usize) != (shape.height, shape.width))
         .count();
-    let [train, test] = halves;
+    let [train, test] = splits;
     let train = train.decode(shape, &mut report, &mut advance)?;
     let test = test.decode(shape, &mut report, &mut advance)?;
     for (split, images) in [("train", &train), ("test", &test)] {
@@ -113,24 +115,24 @@ pub fn open_folder(root: &Path, on_progress: &mut OnProgress) -> Result<Dataset>
 }
 
 /// One of `train` and `test`, while it is being read. `headers` run parallel to `pictures` once they are there.
-struct Half {
-    split: &'static str,
-    pictures: Vec<Picture>,
-    headers: Vec<Header>,
+struct SplitFolder {
+    name: &'static str,
+    pictures: Vec<PictureFile>,
+    headers: Vec<PictureHeader>,
 }
 
-impl Half {
-    fn list(root: &Path, split: &'static str, classes: &[String], report: &mut Report) -> Result<Self> {
+impl SplitFolder {
+    fn list(root: &Path, name: &'static str, classes: &[String], report: &mut Report) -> Result<Self> {
         let mut pictures = Vec::new();
         for (label, class) in (0_u16..).zip(classes) {
-            let folder = root.join(split).join(class);
+            let folder = root.join(name).join(class);
             let before = pictures.len();
             if folder.is_dir() {
                 for file in names(&folder)? {
                     if is_picture_name(&file) {
-                        let name = format!("{split}/{class}/{file}");
+                        let name = format!("{name}/{class}/{file}");
                         let path = folder.join(&file);
-                        pictures.push(Picture { path, name, label });
+                        pictures.push(PictureFile { path, name, label });
                     } else {
                         report.others += 1;
                     }
@@ -142,21 +144,20 @@ impl Half {
                 folder.display()
             );
         }
-        let headers = Vec::new();
         Ok(Self {
-            split,
+            name,
             pictures,
-            headers,
+            headers: Vec::new(),
         })
     }
 
     /// Fills `headers` and drops the pictures that have none.
     fn read_headers(&mut self, report: &mut Report, advance: &mut dyn FnMut(usize, &str) -> Result<()>) -> Result<()> {
-        let text = format!("Looking at {} pictures", self.split);
+        let text = format!("Looking at {} pictures", self.name);
         let mut kept = Vec::with_capacity(self.pictures.len());
         let mut rest = std::mem::take(&mut self.pictures).into_iter();
         loop {
-            let chunk: Vec<Picture> = rest.by_ref().take(AT_ONCE).collect();
+            let chunk: Vec<PictureFile> = rest.by_ref().take(AT_ONCE).collect();
             if chunk.is_empty() {
                 break;
             }
@@ -178,11 +179,11 @@ impl Half {
 
     fn decode(
         self,
-        shape: Shape,
+        shape: ImageShape,
         report: &mut Report,
         advance: &mut dyn FnMut(usize, &str) -> Result<()>,
     ) -> Result<Images> {
-        let text = format!("Decoding {} pictures", self.split);
+        let text = format!("Decoding {} pictures", self.name);
         let bytes = shape.bytes();
         let mut images = Images::empty(shape);
         images.pixels = Vec::with_capacity(self.pictures.len() * bytes);
@@ -214,7 +215,7 @@ struct Report {
 }
 
 impl Report {
-    fn skip(&mut self, picture: &Picture, error: &anyhow::Error) {
+    fn skip(&mut self, picture: &PictureFile, error: &anyhow::Error) {
         self.skipped += 1;
         if self.named.len() < MAX_NAMED {
             self.named.push(format!("{} ({error:#})", picture.name));
@@ -230,7 +231,7 @@ impl Report {
         format!("{pictures} skipped, unreadable: {}{more}", self.named.join(", "))
     }
 
-    fn notes(self, scaled: usize, shape: Shape) -> Vec<String> {
+    fn notes(self, scaled: usize, shape: ImageShape) -> Vec<String> {
         let mut notes = Vec::new();
         if self.skipped > 0 {
             notes.push(self.skipped());
@@ -295,29 +296,29 @@ fn reader(path: &Path) -> Result<ImageReader<std::io::BufReader<std::fs::File>>>
     Ok(reader)
 }
 
-fn read_header(path: &Path) -> Result<Header> {
+fn read_header(path: &Path) -> Result<PictureHeader> {
     let decoder = reader(path)?.into_decoder()?;
     let (width, height) = decoder.dimensions();
     ensure!(width > 0 && height > 0, "no pixels");
     let colored = decoder.color_type().has_color();
-    Ok(Header { width, height, colored })
+    Ok(PictureHeader { width, height, colored })
 }
 
 /// The most common size of the training pictures; colors if any picture has some.
-fn common_shape(halves: &[Half; 2]) -> Shape {
+fn common_shape(splits: &[SplitFolder; 2]) -> ImageShape {
     let mut counts = BTreeMap::new();
-    for header in &halves[0].headers {
+    for header in &splits[0].headers {
         let area = u64::from(header.width) * u64::from(header.height);
         *counts.entry((area, header.height, header.width)).or_insert(0_usize) += 1;
     }
     // Reversed, because of equals `max_by_key` returns the last one.
     let most = counts.into_iter().rev().max_by_key(|&(_, count)| count);
     let (height, width) = most.map_or((0, 0), |((_, height, width), _)| (height, width));
-    let colored = halves
+    let colored = splits
         .iter()
-        .flat_map(|half| &half.headers)
+        .flat_map(|split| &split.headers)
         .any(|header| header.colored);
-    Shape {
+    ImageShape {
         channels: if colored { 3 } else { 1 },
         height: height as usize,
         width: width as usize,
@@ -328,12 +329,12 @@ fn common_shape(halves: &[Half; 2]) -> Shape {
 ///
 /// # Errors
 /// It cannot be read, or is no picture.
-pub fn picture(path: &Path, shape: Shape) -> Result<Vec<u8>> {
+pub fn picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
     decode(path, shape).with_context(|| format!("picture {}", path.display()))
 }
 
 /// Planes of the picture at `path`, `[channels, height, width]`.
-fn decode(path: &Path, shape: Shape) -> Result<Vec<u8>> {
+fn decode(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
     let mut picture = reader(path)?.decode()?;
     let (width, height) = (shape.width as u32, shape.height as u32);
     if (picture.width(), picture.height()) != (width, height) {

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::stream::{Content, Tick};
-use super::{Dataset, Images, OnProgress, Progress, Shape, numbered_classes};
+use super::dataset::{Dataset, numbered_classes};
+use super::images::{ImageShape, Images};
+use super::progress::{OnProgress, Progress};
+use super::stream::{Tick, Unpacked};
 
 /// Whether a file of this name belongs to an IDX data set.
 pub(crate) fn is_idx_name(name: &str) -> bool {
@@ -123,7 +125,7 @@ pub fn read_pair(images: Input<impl BufRead>, labels: Input<impl BufRead>, tick:
     let names = [images.name.clone(), labels.name.clone()];
     // Labels first: they are small, so a mismatch is found before the images are read.
     let labels = read_labels(labels)?;
-    let content = Content::new(&images.name, images.reader, images.bytes)?;
+    let content = Unpacked::new(&images.name, images.reader, images.bytes)?;
     let (n, shape, content) = images_header(content)?;
     ensure!(
         labels.len() as u64 == n,
@@ -137,15 +139,15 @@ pub fn read_pair(images: Input<impl BufRead>, labels: Input<impl BufRead>, tick:
 }
 
 fn read_labels(labels: Input<impl BufRead>) -> Result<Vec<u16>> {
-    let mut content = Content::new(&labels.name, labels.reader, labels.bytes)?;
-    expect_kind(&mut content, Kind::Labels)?;
+    let mut content = Unpacked::new(&labels.name, labels.reader, labels.bytes)?;
+    expect_kind(&mut content, IdxKind::Labels)?;
     let n = dimension(&mut content)?;
     let bytes = content.rest(n, &mut |_| Ok(()))?;
     Ok(bytes.into_iter().map(u16::from).collect())
 }
 
-fn images_header(mut content: Content<'_>) -> Result<(u64, Shape, Content<'_>)> {
-    expect_kind(&mut content, Kind::Images)?;
+fn images_header(mut content: Unpacked<'_>) -> Result<(u64, ImageShape, Unpacked<'_>)> {
+    expect_kind(&mut content, IdxKind::Images)?;
     let n = dimension(&mut content)?;
     let [height, width] = [dimension(&mut content)?, dimension(&mut content)?];
     ensure!(
@@ -153,7 +155,7 @@ fn images_header(mut content: Content<'_>) -> Result<(u64, Shape, Content<'_>)> 
         "{}: images of {height}×{width} pixels, expected sides from 1 to 4096",
         content.name
     );
-    let shape = Shape {
+    let shape = ImageShape {
         channels: 1,
         height: height as usize,
         width: width as usize,
@@ -162,12 +164,12 @@ fn images_header(mut content: Content<'_>) -> Result<(u64, Shape, Content<'_>)> 
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum IdxKind {
     Labels,
     Images,
 }
 
-impl Kind {
+impl IdxKind {
     fn magic(self) -> [u8; 4] {
         match self {
             Self::Labels => [0, 0, 8, 1],
@@ -183,12 +185,12 @@ impl Kind {
     }
 }
 
-fn expect_kind(content: &mut Content, kind: Kind) -> Result<()> {
+fn expect_kind(content: &mut Unpacked, kind: IdxKind) -> Result<()> {
     let magic = content.header::<4>()?;
     if magic == kind.magic() {
         return Ok(());
     }
-    let found = [Kind::Labels, Kind::Images]
+    let found = [IdxKind::Labels, IdxKind::Images]
         .into_iter()
         .find(|other| magic == other.magic());
     let found = found.map_or_else(
@@ -199,6 +201,6 @@ fn expect_kind(content: &mut Content, kind: Kind) -> Result<()> {
 }
 
 /// One dimension of the header; a product of three cannot overflow, because sides are checked before they are multiplied.
-fn dimension(content: &mut Content) -> Result<u64> {
+fn dimension(content: &mut Unpacked) -> Result<u64> {
     Ok(u64::from(u32::from_be_bytes(content.header()?)))
 }

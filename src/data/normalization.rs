@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Images;
+use super::images::Images;
 
 /// What is subtracted from, and then divides, the pixels of a channel once they are scaled to [0, 1].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,11 +56,11 @@ fn mean_and_std(histogram: &[u64; 256]) -> (f32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Shape;
+    use crate::ImageShape;
 
     #[test]
     fn each_channel_is_measured_on_its_own() {
-        let shape = Shape {
+        let shape = ImageShape {
             channels: 3,
             height: 1,
             width: 2,

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Dataset, OnProgress, Progress, bundled, cifar, folder, idx};
+use super::dataset::Dataset;
+use super::progress::{OnProgress, Progress};
+use super::{bundled, cifar, folder, idx};
 
 const EXPECTED: &str = "expected `fashion-mnist`, a folder of IDX files (train-images-idx3-ubyte, raw or .gz), a CIFAR binary \
                         folder (data_batch_1.bin or train.bin) or its .tar.gz, or a folder of images \

@@ -4,32 +4,8 @@
 use anyhow::{Result, ensure};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
-use super::Dataset;
-
-/// Which images: to learn from, to choose by, or to report on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Split {
-    /// Weights are fitted to these.
-    Train,
-    /// Searches and tuning read these.
-    Valid,
-    /// Read once, when a run ends.
-    Test,
-}
-
-impl Split {
-    /// As files and commands have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Split::Train => "train",
-            Split::Valid => "valid",
-            Split::Test => "test",
-        }
-    }
-}
+use super::dataset::{Dataset, Split};
 
 /// Indices of the images of each split, rising. `train` and `valid` index [`Dataset::train`], `test` indexes [`Dataset::test`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +57,7 @@ pub fn split(dataset: &Dataset, seed: u64, n_valid: usize) -> Result<Splits> {
         dataset.name
     );
     let mut order: Vec<u32> = (0..n as u32).collect();
-    shuffle(mix([seed, Purpose::Valid as u64, 0]), &mut order);
+    shuffle(mix([seed, RandomStream::Valid as u64, 0]), &mut order);
     let mut train = order.split_off(n_valid);
     let mut valid = order;
     train.sort_unstable();
@@ -92,7 +68,7 @@ pub fn split(dataset: &Dataset, seed: u64, n_valid: usize) -> Result<Splits> {
 
 /// Keeps draws with one seed but different ends apart.
 #[derive(Clone, Copy)]
-pub(crate) enum Purpose {
+pub(crate) enum RandomStream {
     Valid = 1,
     Order = 2,
     Augment = 3,

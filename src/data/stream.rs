@@ -6,7 +6,7 @@ use std::io::{BufRead, ErrorKind, Read};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 
-use super::MAX_BYTES;
+use super::images::MAX_BYTES;
 
 /// Bytes read between two looks at the progress callback.
 const CHUNK: usize = 1 << 20;
@@ -18,7 +18,7 @@ const MAX_DEFLATE_RATIO: u64 = 1032;
 pub(crate) type Tick<'a> = dyn FnMut(f32) -> Result<()> + 'a;
 
 /// A file's content, unpacked if it is packed with gzip (told by its first bytes, not by its name).
-pub(crate) struct Content<'a> {
+pub(crate) struct Unpacked<'a> {
     /// The file, as errors call it.
     pub name: &'a str,
     reader: Box<dyn Read + 'a>,
@@ -32,7 +32,7 @@ enum Length {
     AtMost(u64),
 }
 
-impl<'a> Content<'a> {
+impl<'a> Unpacked<'a> {
     /// `stored_bytes` is the length of `input` as it lies on disk.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ mod tests {
 
         #[test]
         fn what_is_read_is_what_was_written(bytes: Vec<u8>) {
-            let content = Content::new("x", &bytes[..], bytes.len() as u64);
+            let content = Unpacked::new("x", &bytes[..], bytes.len() as u64);
             let packed = bytes.starts_with(&[0x1f, 0x8b]);
             prop_assume!(!packed);
             prop_assert_eq!(content.unwrap().rest(bytes.len() as u64, &mut |_| Ok(())).unwrap(), bytes);

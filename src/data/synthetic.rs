@@ -9,7 +9,8 @@ use std::f32::consts::PI;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Dataset, Images, Shape};
+use super::dataset::{Dataset, checksum};
+use super::images::{ImageShape, Images};
 
 /// Directions, half a turn in equal steps.
 const DIRECTIONS: u16 = 5;
@@ -25,7 +26,7 @@ pub struct SyntheticConfig {
     /// Same seed, same pixels.
     pub seed: u64,
     /// 1 or 3 channels; sides of at least 8 pixels, so that directions can be told apart.
-    pub shape: Shape,
+    pub shape: ImageShape,
     pub(crate) n_train: usize,
     pub(crate) n_test: usize,
     /// Half the width of the uniform noise on every pixel, of 255.
@@ -34,7 +35,7 @@ pub struct SyntheticConfig {
 
 impl Default for SyntheticConfig {
     fn default() -> Self {
-        let shape = Shape {
+        let shape = ImageShape {
             channels: 1,
             height: 16,
             width: 16,
@@ -59,7 +60,7 @@ pub fn dataset(config: &SyntheticConfig) -> Dataset {
         let degrees = direction * 180 / DIRECTIONS;
         classes.extend(["thin", "thick"].map(|thickness| format!("{thickness} {degrees}°")));
     }
-    let checksum = super::checksum(&[&train, &test]);
+    let checksum = checksum(&[&train, &test]);
     Dataset {
         name: "synthetic".into(),
         classes,
@@ -81,7 +82,7 @@ fn draw(config: &SyntheticConfig, n: usize, rng: &mut ChaCha8Rng) -> Images {
 }
 
 fn push_bar(config: &SyntheticConfig, label: u16, rng: &mut ChaCha8Rng, pixels: &mut Vec<u8>) {
-    let Shape {
+    let ImageShape {
         channels,
         height,
         width,
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn any_size_and_three_channels_make_a_valid_data_set() {
-        let shape = Shape {
+        let shape = ImageShape {
             channels: 3,
             height: 8,
             width: 12,

@@ -6,7 +6,7 @@ use super::tensors::Tensors;
 use super::{burn_pack, onnx_import, torch_import};
 use anyhow::{Context, Result, bail, ensure};
 use data::Normalization;
-use model::checkpoint::{Header, SCHEMA, is_model_file};
+use model::checkpoint::{ModelHeader, SCHEMA, is_model_file};
 use model::spec::Shape;
 use model::{Checkpoint, Density, Masks, zoo};
 use std::collections::BTreeMap;
@@ -150,7 +150,7 @@ fn assemble(found: ForeignModel, options: &Import) -> Result<Imported> {
         weights,
         masks: Masks::new(),
         stats: BTreeMap::from([(Density::FULL, stats)]),
-        header: Header {
+        header: ModelHeader {
             schema: SCHEMA,
             spec,
             normalization,

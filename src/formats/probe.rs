@@ -2,7 +2,7 @@
 //! Knows nothing of networks' insides or of files.
 
 use anyhow::{Result, ensure};
-use data::{Dataset, Images, Shape, batch, bundled};
+use data::{Dataset, ImageShape, Images, batch, bundled};
 use model::Checkpoint;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -70,6 +70,6 @@ impl Probe {
     }
 }
 
-fn fits(model: &Checkpoint, shape: Shape) -> bool {
+fn fits(model: &Checkpoint, shape: ImageShape) -> bool {
     [shape.channels, shape.height, shape.width] == model.spec().input
 }

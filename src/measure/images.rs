@@ -210,12 +210,12 @@ impl ClassSums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use data::Shape;
+    use data::ImageShape;
 
     #[test]
     fn thumbnails_are_small_gray_becomes_rgb_and_large_images_are_averaged() {
         let images = |channels, side| Images {
-            shape: Shape {
+            shape: ImageShape {
                 channels,
                 height: side,
                 width: side,

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use data::{Dataset, Images, Splits, batch};
 use event::LayerState;
 use infer::{Engine, EvalMetrics, Latency, Options, argmax};
-use model::checkpoint::Header;
+use model::checkpoint::ModelHeader;
 use model::{Checkpoint, Density, Fractions, Masks, cost};
 use record::experiment::Experiment;
 use record::folder::threads;
@@ -34,7 +34,7 @@ pub struct OpenModel {
     /// Where it came from.
     pub from: ModelRef,
     /// The model without its numbers.
-    pub header: Header,
+    pub header: ModelHeader,
     /// Cost with nothing gated away.
     pub dense: cost::Cost,
     /// Its static masks.
@@ -45,7 +45,7 @@ pub struct OpenModel {
 }
 
 /// How a model was made, if its file says so in words of today.
-pub fn recipe(header: &Header) -> Option<Experiment> {
+pub fn recipe(header: &ModelHeader) -> Option<Experiment> {
     Experiment::parse(&header.recipe, &[]).ok()
 }
 
@@ -54,7 +54,7 @@ pub fn recipe(header: &Header) -> Option<Experiment> {
 ///
 /// # Errors
 /// Too few images.
-pub fn valid_split(header: &Header, dataset: &Dataset) -> Result<Splits> {
+pub fn valid_split(header: &ModelHeader, dataset: &Dataset) -> Result<Splits> {
     let most = dataset.train.len() / 2;
     match recipe(header) {
         Some(e) if e.data.valid > 0 => data::split(dataset, e.split_seed(), e.data.valid.min(most)),

@@ -1,7 +1,7 @@
 //! A model as one self-describing safetensors file: weights, norm statistics by density, masks, and in the header all that is needed to use them.
 //! Knows nothing of runs or devices.
 //!
-//! The header's metadata has one key, `secateur`, a JSON object ([`Header`]). Tensors: every weight under its own name,
+//! The header's metadata has one key, `secateur`, a JSON object ([`ModelHeader`]). Tensors: every weight under its own name,
 //! `stats@PERCENT.NODE.mean|var`, `mask.NODE.filters|columns|elements` (0/1 bytes).
 
 use super::mask::{Density, LayerMask, Masks};
@@ -64,7 +64,7 @@ pub struct Metric {
 
 /// All of a model but its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Header {
+pub struct ModelHeader {
     /// File format, [`SCHEMA`].
     pub schema: u32,
     /// The graph.
@@ -92,7 +92,7 @@ pub struct Header {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// All but the numbers.
-    pub header: Header,
+    pub header: ModelHeader,
     /// Trainable arrays.
     pub weights: Weights,
     /// Static masks.
@@ -260,7 +260,7 @@ impl Checkpoint {
             schema == u64::from(SCHEMA),
             "model file of schema {schema}, expected {SCHEMA}"
         );
-        let header: Header =
+        let header: ModelHeader =
             serde_json::from_value(header).context("the `secateur` header does not describe a model")?;
         let (mut weights, mut masks, mut stats) = (
             Weights::new(),
@@ -397,7 +397,7 @@ mod tests {
                 },
             )]),
             stats: BTreeMap::from([(half, norms(1.0)), (full, norms(2.0))]),
-            header: Header {
+            header: ModelHeader {
                 schema: SCHEMA,
                 normalization: Normalization {
                     mean: vec![0.5],
@@ -444,7 +444,7 @@ mod tests {
         let bytes = model.to_bytes().expect("writes");
         let of_schema = |n: u32| {
             Checkpoint {
-                header: Header {
+                header: ModelHeader {
                     schema: n,
                     ..model.header.clone()
                 },

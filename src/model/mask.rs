@@ -124,6 +124,14 @@ impl LayerMask {
             && (self.elements.is_empty() || self.elements[filter * self.columns.len() + column])
     }
 
+    /// Zeroes what the mask leaves out of `weights`, `[filters, columns]`.
+    pub fn zero(&self, weights: &mut [f32]) {
+        for (f, row) in weights.chunks_exact_mut(self.columns.len().max(1)).enumerate() {
+            let masked = row.iter_mut().enumerate().filter(|(c, _)| !self.keeps(f, *c));
+            masked.for_each(|(_, w)| *w = 0.0);
+        }
+    }
+
     /// Weights that live.
     pub fn count(&self) -> usize {
         let ones = |bits: &[bool]| bits.iter().filter(|&&b| b).count();

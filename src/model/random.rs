@@ -1,7 +1,7 @@
 //! Models with random weights, and random masks: what time depends on and nothing else.
 //! Knows nothing of how they are timed.
 
-use crate::checkpoint::{Checkpoint, Header, Moments, NormStats, SCHEMA};
+use crate::checkpoint::{Checkpoint, ModelHeader, Moments, NormStats, SCHEMA};
 use crate::mask::LayerMask;
 use crate::spec::{NetSpec, Op};
 use crate::{Density, Masks, weights};
@@ -26,7 +26,7 @@ pub fn random_model(spec: NetSpec, seed: u64) -> Result<Checkpoint> {
         )
     };
     let stats: NormStats = (0..spec.nodes.len()).filter(is_norm).map(unit).collect();
-    let header = Header {
+    let header = ModelHeader {
         schema: SCHEMA,
         normalization: Normalization {
             mean: vec![0.0; spec.input[0]],

@@ -22,7 +22,7 @@ pub fn build(name: &str, input: Shape, classes: usize, width: f32) -> Result<Net
         (1..=65_536).contains(&classes),
         "{classes} classes, expected 1 to 65536"
     );
-    let mut b = Builder::new(name, input, width);
+    let mut b = NetBuilder::new(name, input, width);
     match name {
         "lenet5" => lenet5(&mut b),
         "m-cifarnet" => m_cifarnet(&mut b),
@@ -92,12 +92,12 @@ pub fn gated(spec: &NetSpec, shift: Shift) -> NetSpec {
     out
 }
 
-struct Builder {
+struct NetBuilder {
     spec: NetSpec,
     width: f32,
 }
 
-impl Builder {
+impl NetBuilder {
     fn new(name: &str, input: Shape, width: f32) -> Self {
         let image = Node {
             name: "image".into(),
@@ -176,7 +176,7 @@ struct ConvOf {
 }
 
 /// The Caffe LeNet of the pruning literature: 20 and 50 filters of 5×5, 500 hidden units.
-fn lenet5(b: &mut Builder) {
+fn lenet5(b: &mut NetBuilder) {
     for (i, filters) in [20, 50].into_iter().enumerate() {
         let op = Op::Conv {
             filters: b.scaled(filters),
@@ -209,7 +209,7 @@ fn lenet5(b: &mut Builder) {
 }
 
 /// The eight-convolution network of the FBS paper; dropout keeps half after conv3 and conv6.
-fn m_cifarnet(b: &mut Builder) {
+fn m_cifarnet(b: &mut NetBuilder) {
     let [_, h, w] = b.spec.input;
     let mut size = [h, w];
     let layers = [
@@ -250,7 +250,7 @@ fn m_cifarnet(b: &mut Builder) {
 
 /// CIFAR VGG-16: thirteen 3×3 convolutions without bias, five max-pools, one linear layer.
 /// On inputs below 32 pixels the last pools that no longer fit are left out.
-fn vgg16(b: &mut Builder) {
+fn vgg16(b: &mut NetBuilder) {
     let mut size = b.spec.input[1].min(b.spec.input[2]);
     for (stage, (filters, convs)) in [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
         .into_iter()
@@ -283,7 +283,7 @@ fn vgg16(b: &mut Builder) {
 }
 
 /// CIFAR ResNet: 3×3 stem without max-pool, stages of 64, 128, 256, 512 with strides 1, 2, 2, 2.
-fn resnet(b: &mut Builder, bottleneck: bool, blocks: [usize; 4]) {
+fn resnet(b: &mut NetBuilder, bottleneck: bool, blocks: [usize; 4]) {
     let conv = |filters, kernel, stride, relu| ConvOf {
         filters,
         kernel,

@@ -3,8 +3,8 @@
 //! Knows nothing of training, of searches or of methods.
 
 mod apply;
+mod find_sites;
 pub mod groups;
-pub mod project;
 pub mod saliency;
 mod scope;
 mod select;

@@ -40,7 +40,11 @@ pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) 
     match score {
         Score::NormScale => norm_scales(spec, weights, group),
         Score::GeometricMedian => {
-            let rows: Result<Vec<Rows>> = group.producers.iter().map(|&p| Rows::of(spec, weights, p)).collect();
+            let rows: Result<Vec<WeightRows>> = group
+                .producers
+                .iter()
+                .map(|&p| WeightRows::of(spec, weights, p))
+                .collect();
             Ok(distances(&rows?, group.channels))
         }
         Score::Random(seed) => Ok(uniform(*seed, group.nodes[0], group.channels)),
@@ -60,7 +64,7 @@ pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) 
         _ => {
             let mut sums = vec![0.0; group.channels];
             for &p in &group.producers {
-                let rows = Rows::of(spec, score.source(weights), p)?;
+                let rows = WeightRows::of(spec, score.source(weights), p)?;
                 for (sum, row) in sums.iter_mut().zip(rows.iter()) {
                     *sum += row.iter().map(|&v| score.term(v)).sum::<f32>();
                 }
@@ -81,7 +85,7 @@ pub fn columns(
     live: Option<&[bool]>,
     score: &Score,
 ) -> Result<Vec<f32>> {
-    let rows = Rows::of(spec, score.source(weights), node)?;
+    let rows = WeightRows::of(spec, score.source(weights), node)?;
     if let Score::Random(seed) = score {
         return Ok(uniform(*seed, spec.nodes.len() + node, rows.columns));
     }
@@ -103,7 +107,7 @@ pub fn columns(
 /// # Errors
 /// An array that is missing.
 pub fn channels(spec: &NetSpec, weights: &Weights, node: usize, block: usize, score: &Score) -> Result<Vec<f32>> {
-    let rows = Rows::of(spec, score.source(weights), node)?;
+    let rows = WeightRows::of(spec, score.source(weights), node)?;
     if let Score::Random(seed) = score {
         return Ok(uniform(*seed, 2 * spec.nodes.len() + node, rows.columns / block));
     }
@@ -121,7 +125,7 @@ pub fn channels(spec: &NetSpec, weights: &Weights, node: usize, block: usize, sc
 /// # Errors
 /// An array that is missing.
 pub fn elements(spec: &NetSpec, weights: &Weights, node: usize, score: &Score) -> Result<Vec<f32>> {
-    let rows = Rows::of(spec, score.source(weights), node)?;
+    let rows = WeightRows::of(spec, score.source(weights), node)?;
     if let Score::Random(seed) = score {
         return Ok(uniform(*seed, 3 * spec.nodes.len() + node, rows.data.len()));
     }
@@ -158,12 +162,12 @@ impl Score {
 }
 
 /// The weight matrix of a layer, `[filters, columns]`.
-struct Rows<'a> {
+struct WeightRows<'a> {
     data: &'a [f32],
     columns: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> WeightRows<'a> {
     fn of(spec: &NetSpec, weights: &'a Weights, node: usize) -> Result<Self> {
         let Array { shape, data } = array(spec, weights, node, "weight")?;
         let columns = shape.iter().skip(1).product();
@@ -214,7 +218,7 @@ fn norm_scales(spec: &NetSpec, weights: &Weights, group: &Group) -> Result<Vec<f
 }
 
 /// Σ_j ‖row_i − row_j‖₂, the rows of all producers laid end to end.
-fn distances(producers: &[Rows], channels: usize) -> Vec<f32> {
+fn distances(producers: &[WeightRows], channels: usize) -> Vec<f32> {
     let mut sums = vec![0.0; channels];
     for i in 0..channels {
         for j in 0..i {

@@ -33,14 +33,14 @@ pub struct Sites {
     pub(crate) scope: Scope,
     pub(crate) spec: NetSpec,
     pub(crate) groups: Groups,
-    pub(crate) axes: Vec<Axis>,
+    pub(crate) axes: Vec<ChannelAxis>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) gates: Vec<GateOf>,
 }
 
 /// A group as it is counted.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Axis {
+pub(crate) struct ChannelAxis {
     pub site: Option<usize>,
     /// Channels that are not masked at the start.
     pub alive: Vec<bool>,
@@ -202,7 +202,7 @@ impl Sites {
 
     pub(crate) fn axis_counts(&self, densities: &[f32]) -> Vec<usize> {
         assert_eq!(densities.len(), self.list.len(), "one density a site");
-        let alive = |a: &Axis| a.alive.iter().filter(|&&b| b).count();
+        let alive = |a: &ChannelAxis| a.alive.iter().filter(|&&b| b).count();
         self.axes
             .iter()
             .map(|a| self.count(a.site, densities, alive(a)).max(a.pinned))

@@ -13,7 +13,7 @@ use model::{Checkpoint, Masks};
 /// higher index, go first.
 ///
 /// The authors' code compares with the threshold `sorted[int(total · percent)]` strictly, and so removes one more, and all
-/// that equal it ([`official`]).
+/// that equal it.
 ///
 /// # Errors
 /// More are to be removed than leaves that in each layer.
@@ -46,15 +46,6 @@ pub fn global(layers: &[Vec<f32>], floor: f32, remove: usize) -> Result<Vec<Vec<
 /// What a layer of so many channels keeps.
 fn least(channels: usize, floor: f32) -> usize {
     (f64::from(floor) * channels as f64 - 1e-6).ceil().max(1.0) as usize
-}
-
-/// The same as Network Slimming's authors count: |γ| > sorted[⌊total · percent⌋] stays. May empty layers.
-pub fn official(layers: &[Vec<f32>], percent: f64) -> Vec<Vec<bool>> {
-    let mut sorted: Vec<f32> = layers.iter().flatten().map(|v| v.abs()).collect();
-    sorted.sort_by(f32::total_cmp);
-    let threshold = sorted.get((sorted.len() as f64 * percent) as usize).copied();
-    let stays = |v: &f32| threshold.is_none_or(|t| v.abs() > t);
-    layers.iter().map(|l| l.iter().map(stays).collect()).collect()
 }
 
 /// What is at least τ times the mean of all.
@@ -154,19 +145,6 @@ mod tests {
         assert_eq!(keep(5), [1, 0, 1, 0, 0, 1, 1, 0, 0, 1]);
         assert_eq!(keep(9), [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(keep(0), [1; 10]);
-    }
-
-    #[test]
-    fn the_official_rule_takes_one_more() {
-        let keep = |percent| bits(&official(&[GAMMA.to_vec()], percent)[0]);
-        assert_eq!(keep(0.4), [1, 0, 1, 0, 0, 1, 1, 0, 0, 1]);
-        assert_eq!(keep(0.5).iter().sum::<u8>(), 4);
-        assert_eq!(keep(0.7), [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        // The whole second layer goes.
-        assert_eq!(
-            official(&[vec![1.0, 2.0], vec![0.1, 0.2]], 0.25),
-            [[true, true], [false, false]]
-        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(crate) fn acting(checkpoint: &Checkpoint, node: usize) -> Vec<f32> {
     let name = &checkpoint.spec().nodes[node].name;
     let mut weight = checkpoint.weights[&format!("{name}.weight")].data.clone();
     if let Some(mask) = checkpoint.masks.get(name) {
-        super::project::zero(&mut weight, mask);
+        mask.zero(&mut weight);
     }
     weight
 }
@@ -84,7 +84,7 @@ pub(crate) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
             Op::Conv { .. } | Op::Linear { .. } => {
                 let weight = acting(checkpoint, i);
                 let bias = array("bias").filter(|_| norms[i].is_none());
-                let layer = LayerOf::new(spec, &shapes, i);
+                let layer = LayerGeometry::new(spec, &shapes, i);
                 let columns = (weight.len() / shapes[i][0]).max(1);
                 let rows = weight.chunks_exact(columns).enumerate();
                 rows.map(|(f, row)| Some(layer.sum(f, row, from(0))? + bias.map_or(0.0, |b| b[f])))
@@ -146,7 +146,7 @@ pub(crate) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
     Ok(out)
 }
 
-struct LayerOf {
+struct LayerGeometry {
     taps: usize,
     /// Filters that read the same channels, and channels they read.
     rows: usize,
@@ -155,7 +155,7 @@ struct LayerOf {
     inside: Vec<bool>,
 }
 
-impl LayerOf {
+impl LayerGeometry {
     fn new(spec: &NetSpec, shapes: &[Shape], node: usize) -> Self {
         let op = &spec.nodes[node].op;
         let input = shapes[spec.nodes[node].inputs[0]];

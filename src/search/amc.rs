@@ -4,7 +4,7 @@
 
 use super::clip::densest;
 use super::ddpg::{Ddpg, DdpgConfig, Transition, noise, truncated_normal};
-use super::{Measured, Searcher, Space, Steering};
+use super::{Scored, Searcher, Space, Steering};
 use anyhow::{Result, ensure};
 use event::{Steer, Verdict};
 use rand::{RngExt, SeedableRng};
@@ -202,7 +202,7 @@ pub struct Amc {
     /// The episode after which the noise falls.
     noisy_at: u64,
     pending: Option<Pending>,
-    best: Option<Measured>,
+    best: Option<Scored>,
 }
 
 impl Amc {
@@ -314,7 +314,7 @@ impl Searcher for Amc {
                 }
             }
         }
-        Measured::keep(&mut self.best, densities, reward)
+        Scored::keep(&mut self.best, densities, reward)
     }
 
     fn steering(&self) -> &Steering {

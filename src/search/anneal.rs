@@ -12,7 +12,7 @@
 //!
 //! Temperatures are in the reward's own units: on a fixed scale of 100…20 an accuracy in [0, 1] is a random walk.
 
-use super::{Measured, Searcher, Space, Steering};
+use super::{Scored, Searcher, Space, Steering};
 use anyhow::{Result, ensure};
 use event::{Steer, Verdict};
 use rand::seq::IndexedRandom;
@@ -140,8 +140,8 @@ pub struct Anneal {
     number: u64,
     /// Proposed and not yet settled.
     pending: Option<Vec<f32>>,
-    current: Option<Measured>,
-    best: Option<Measured>,
+    current: Option<Scored>,
+    best: Option<Scored>,
     /// To be measured again within new limits before the search goes on from it.
     anchor: Option<Vec<f32>>,
     /// Rewards of the samples.
@@ -249,7 +249,7 @@ impl Anneal {
     }
 
     /// Takes or leaves what was proposed.
-    fn judge(&mut self, measured: Measured) -> Verdict {
+    fn judge(&mut self, measured: Scored) -> Verdict {
         let anchor = self.anchor.take().is_some();
         let sampling = self.first_temperature.is_none();
         let reward = measured.reward;
@@ -321,7 +321,7 @@ impl Searcher for Anneal {
     fn settle(&mut self, densities: &[f32], reward: f32) -> Verdict {
         // One proposed before the limits changed is counted, but can be no state any more.
         let verdict = match self.pending.take() {
-            Some(proposed) if proposed == densities => self.judge(Measured {
+            Some(proposed) if proposed == densities => self.judge(Scored {
                 densities: proposed,
                 reward,
             }),
@@ -347,7 +347,7 @@ impl Searcher for Anneal {
         if self.pending.as_ref().is_some_and(|p| !space.holds(p)) {
             self.pending = None;
         }
-        let holds = |m: &Option<Measured>| m.as_ref().is_some_and(|m| space.holds(&m.densities));
+        let holds = |m: &Option<Scored>| m.as_ref().is_some_and(|m| space.holds(&m.densities));
         match (holds(&self.best), holds(&self.current)) {
             (true, true) => self.anchor = None,
             (true, false) => {
@@ -489,7 +489,7 @@ mod tests {
                 };
                 let mut anneal = Anneal::new(config, 1).unwrap();
                 toy.drive_for(&mut anneal, 9);
-                anneal.current = Some(Measured {
+                anneal.current = Some(Scored {
                     densities: vec![0.5; 8],
                     reward: 0.0,
                 });

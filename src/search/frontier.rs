@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A measured candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
+pub struct FrontierPoint {
     /// MACs, weights or milliseconds: small is good.
     pub cost: f64,
     /// Share classified right: large is good.
@@ -26,12 +26,12 @@ pub struct Reference {
 /// Points of which none is as cheap and as good as another. Cost and accuracy rise along it, both strictly.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Frontier {
-    points: Vec<Point>,
+    points: Vec<FrontierPoint>,
 }
 
 impl Frontier {
     /// From the cheapest to the best.
-    pub fn points(&self) -> &[Point] {
+    pub fn points(&self) -> &[FrontierPoint] {
         &self.points
     }
 
@@ -46,7 +46,7 @@ impl Frontier {
 
     /// Adds a point unless it is beaten, and drops those it beats; whether it was added. Of two equal ones the first
     /// stays.
-    pub fn insert(&mut self, point: Point) -> bool {
+    pub fn insert(&mut self, point: FrontierPoint) -> bool {
         if self.beats(point.cost, point.top1) {
             return false;
         }
@@ -69,8 +69,8 @@ impl Frontier {
     }
 }
 
-impl FromIterator<Point> for Frontier {
-    fn from_iter<I: IntoIterator<Item = Point>>(points: I) -> Self {
+impl FromIterator<FrontierPoint> for Frontier {
+    fn from_iter<I: IntoIterator<Item = FrontierPoint>>(points: I) -> Self {
         let mut frontier = Frontier::default();
         for point in points {
             frontier.insert(point);
@@ -80,7 +80,7 @@ impl FromIterator<Point> for Frontier {
 }
 
 /// The area covered after each trial: how fast a search pays.
-pub fn hypervolumes(trials: &[Point], reference: Reference) -> Vec<f64> {
+pub fn hypervolumes(trials: &[FrontierPoint], reference: Reference) -> Vec<f64> {
     let mut frontier = Frontier::default();
     let mut areas = Vec::with_capacity(trials.len());
     for &trial in trials {
@@ -96,8 +96,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn point(cost: f64, top1: f32, trial: u64) -> Point {
-        Point { cost, top1, trial }
+    fn point(cost: f64, top1: f32, trial: u64) -> FrontierPoint {
+        FrontierPoint { cost, top1, trial }
     }
 
     #[test]
@@ -144,15 +144,15 @@ mod tests {
         assert_eq!(hypervolumes(&trials, reference), [5.0, 5.0, 5.0, 6.25]);
     }
 
-    fn naive(points: &[Point]) -> Vec<Point> {
-        let beaten = |i: usize, p: &Point| {
+    fn naive(points: &[FrontierPoint]) -> Vec<FrontierPoint> {
+        let beaten = |i: usize, p: &FrontierPoint| {
             points.iter().enumerate().any(|(j, q)| {
                 let no_worse = q.cost <= p.cost && q.top1 >= p.top1;
                 let better = q.cost < p.cost || q.top1 > p.top1;
                 no_worse && (better || j < i)
             })
         };
-        let mut kept: Vec<Point> = (0..points.len())
+        let mut kept: Vec<FrontierPoint> = (0..points.len())
             .filter(|&i| !beaten(i, &points[i]))
             .map(|i| points[i])
             .collect();
@@ -160,7 +160,7 @@ mod tests {
         kept
     }
 
-    fn any_points() -> impl Strategy<Value = Vec<Point>> {
+    fn any_points() -> impl Strategy<Value = Vec<FrontierPoint>> {
         proptest::collection::vec((0u8..16, 0u8..16), 0..40).prop_map(|all| {
             let make = |(i, (cost, top1)): (usize, (u8, u8))| point(f64::from(cost), f32::from(top1) / 16.0, i as u64);
             all.into_iter().enumerate().map(make).collect()

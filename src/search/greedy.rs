@@ -5,7 +5,7 @@
 //! Trials of the sweep spend more than the budget: they cut one site and leave the others. Only the last vector, on which
 //! the sweep's losses are added up as if sites did not mind each other, is within it.
 
-use super::{Measured, Searcher, Space, Steering};
+use super::{Scored, Searcher, Space, Steering};
 use anyhow::{Result, ensure};
 use event::{Steer, Verdict};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ const WORST: f32 = 1e3;
 /// What a vector out for measurement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Purpose {
+enum TrialPurpose {
     /// Nothing cut: what losses are counted from.
     Whole,
     /// One more level of this site.
@@ -39,13 +39,13 @@ pub struct Greedy {
     levels: usize,
     steering: Steering,
     number: u64,
-    pending: Option<(Purpose, Vec<f32>)>,
+    pending: Option<(TrialPurpose, Vec<f32>)>,
     /// Reward with nothing cut.
     whole: Option<f32>,
     /// Reward lost at each site's levels, from the first on.
     losses: Vec<Vec<f32>>,
     answered: bool,
-    best: Option<Measured>,
+    best: Option<Scored>,
 }
 
 impl Greedy {
@@ -73,24 +73,24 @@ impl Greedy {
         })
     }
 
-    fn choose(&mut self, space: &Space) -> Result<Option<(Purpose, Vec<f32>)>> {
+    fn choose(&mut self, space: &Space) -> Result<Option<(TrialPurpose, Vec<f32>)>> {
         if let Some(hand) = self.steering.queue.pop_front() {
-            return Ok(Some((Purpose::Hand, space.bring(&hand)?)));
+            return Ok(Some((TrialPurpose::Hand, space.bring(&hand)?)));
         }
         if self.answered {
             return Ok(None);
         }
         let mut densities: Vec<f32> = space.locks.iter().map(|lock| lock.unwrap_or(1.0)).collect();
         if self.whole.is_none() {
-            return Ok(Some((Purpose::Whole, densities)));
+            return Ok(Some((TrialPurpose::Whole, densities)));
         }
         let open = |i: &usize| space.locks[*i].is_none() && self.losses[*i].len() < self.levels;
         if let Some(site) = (0..densities.len()).find(open) {
             let level = (self.losses[site].len() + 1) as f32 / self.levels as f32;
             densities[site] = 1.0 - level * (1.0 - space.floor[site]);
-            return Ok(Some((Purpose::Level(site), densities)));
+            return Ok(Some((TrialPurpose::Level(site), densities)));
         }
-        Ok(Some((Purpose::Answer, self.answer(space, densities)?)))
+        Ok(Some((TrialPurpose::Answer, self.answer(space, densities)?)))
     }
 
     /// The loss promised by a site at a density, straight between its levels; as large as its last where none was measured.
@@ -169,16 +169,16 @@ impl Searcher for Greedy {
             return Verdict::Rejected;
         };
         match purpose {
-            Purpose::Whole => self.whole = Some(if reward.is_finite() { reward } else { 0.0 }),
-            Purpose::Level(site) => {
+            TrialPurpose::Whole => self.whole = Some(if reward.is_finite() { reward } else { 0.0 }),
+            TrialPurpose::Level(site) => {
                 let lost = self.whole.unwrap_or(0.0) - reward;
                 self.losses[site].push(if lost.is_finite() { lost } else { WORST });
             }
-            Purpose::Answer => {
+            TrialPurpose::Answer => {
                 self.answered = true;
-                return Measured::keep(&mut self.best, densities, reward);
+                return Scored::keep(&mut self.best, densities, reward);
             }
-            Purpose::Hand => return Measured::keep(&mut self.best, densities, reward),
+            TrialPurpose::Hand => return Scored::keep(&mut self.best, densities, reward),
         }
         Verdict::Rejected
     }
@@ -191,7 +191,7 @@ impl Searcher for Greedy {
     fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {
         self.steering.take(space, steer)?;
         let space = self.steering.over(space);
-        let sweep = |purpose| matches!(purpose, Purpose::Whole | Purpose::Level(_));
+        let sweep = |purpose| matches!(purpose, TrialPurpose::Whole | TrialPurpose::Level(_));
         self.pending.take_if(|(purpose, p)| !sweep(*purpose) && !space.holds(p));
         if self.best.take_if(|best| !space.holds(&best.densities)).is_some() {
             self.answered = false;

@@ -28,20 +28,20 @@ use serde::{Deserialize, Serialize};
 
 /// A vector with what it earned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct Scored {
     /// Kept share of each site.
     pub densities: Vec<f32>,
     /// What the search makes large.
     pub reward: f32,
 }
 
-impl Measured {
+impl Scored {
     /// Keeps what is better than all before it and leaves the rest.
-    fn keep(best: &mut Option<Measured>, densities: &[f32], reward: f32) -> Verdict {
+    fn keep(best: &mut Option<Scored>, densities: &[f32], reward: f32) -> Verdict {
         if !reward.is_finite() || best.as_ref().is_some_and(|best| reward <= best.reward) {
             return Verdict::Rejected;
         }
-        *best = Some(Measured {
+        *best = Some(Scored {
             densities: densities.to_vec(),
             reward,
         });

@@ -1,7 +1,7 @@
 //! Vectors drawn at random within the budget, and the uniform one: what every search must beat.
 //! Knows nothing of networks.
 
-use super::{Measured, Searcher, Space, Steering};
+use super::{Scored, Searcher, Space, Steering};
 use anyhow::{Result, ensure};
 use event::{Steer, Verdict};
 use rand::{RngExt, SeedableRng};
@@ -19,7 +19,7 @@ pub struct Random {
     steering: Steering,
     number: u64,
     pending: Option<Vec<f32>>,
-    best: Option<Measured>,
+    best: Option<Scored>,
 }
 
 impl Random {
@@ -83,7 +83,7 @@ impl Searcher for Random {
         if self.pending.take().as_deref() != Some(densities) {
             return Verdict::Rejected;
         }
-        Measured::keep(&mut self.best, densities, reward)
+        Scored::keep(&mut self.best, densities, reward)
     }
 
     fn steering(&self) -> &Steering {

@@ -8,7 +8,7 @@ use crate::net::Net;
 use anyhow::Result;
 use data::Split;
 use event::Event;
-use model::checkpoint::{Header, Metric, SCHEMA};
+use model::checkpoint::{Metric, ModelHeader, SCHEMA};
 use model::{Checkpoint, Density, Fractions, Weights, cost};
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ pub(crate) fn statistics(
         let moments = calibrate(ctx, net, &vec![density; gates], plan.norm_statistics, plan.calibration)?;
         stats.insert(density, moments);
     }
-    let header = Header {
+    let header = ModelHeader {
         schema: SCHEMA,
         spec: plan.spec.clone(),
         normalization: ctx.normalization.clone(),

@@ -3,7 +3,7 @@
 pub(crate) mod torch;
 
 use data::Normalization;
-use model::checkpoint::{Checkpoint, Header, Moments, SCHEMA};
+use model::checkpoint::{Checkpoint, ModelHeader, Moments, SCHEMA};
 use model::spec::{NetSpec, Node, Op, Pad};
 use model::{Density, Masks, weights};
 use rand::{RngExt, SeedableRng};
@@ -52,7 +52,7 @@ pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
         weights,
         masks: Masks::new(),
         stats,
-        header: Header {
+        header: ModelHeader {
             schema: SCHEMA,
             normalization: Normalization {
                 mean: draw(spec.input[0], 0.2..0.5),

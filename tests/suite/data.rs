@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use data::{Dataset, Progress, Shape, bundled, idx};
+use data::{Dataset, ImageShape, Progress, bundled, idx};
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
@@ -78,7 +78,7 @@ mod idx_files {
     fn raw_files_are_read() {
         let folder = good();
         let dataset = open(folder.path()).unwrap();
-        let shape = Shape {
+        let shape = ImageShape {
             channels: 1,
             height: 2,
             width: 3,
@@ -356,7 +356,7 @@ mod cifar_files {
         assert_eq!(dataset.name, "cifar-10");
         assert_eq!(
             dataset.shape(),
-            Shape {
+            ImageShape {
                 channels: 3,
                 height: 32,
                 width: 32
@@ -547,7 +547,7 @@ mod image_folders {
         assert_eq!(dataset.classes, ["ant", "bee"]);
         assert_eq!(
             dataset.shape(),
-            Shape {
+            ImageShape {
                 channels: 1,
                 height: 2,
                 width: 4

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use data::Normalization;
 use event::{Dimension, Site};
 use infer::{Options, compile};
-use model::checkpoint::{Checkpoint, Header, Moments, SCHEMA};
+use model::checkpoint::{Checkpoint, ModelHeader, Moments, SCHEMA};
 use model::cost::{Fractions, total};
 use model::mask::{LayerMask, kept_entries};
 use model::spec::{NetSpec, Node, Op, Pad, Shift};
@@ -67,7 +67,7 @@ fn model(spec: NetSpec, seed: u64) -> Checkpoint {
         weights,
         masks: Masks::new(),
         stats,
-        header: Header {
+        header: ModelHeader {
             schema: SCHEMA,
             normalization: Normalization {
                 mean: vec![0.0; spec.input[0]],

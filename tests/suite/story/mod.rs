@@ -9,7 +9,7 @@ use lab::{JobResult, ModelJob, RunStore};
 use measure::ModelRef;
 use measure::images::{ClassActivity, ImageDetail, ImageRef, Prediction, Thumbnail, Thumbnails};
 use measure::probe::{Answer, OpenModel, uniform};
-use model::checkpoint::{Header, Metric, SCHEMA};
+use model::checkpoint::{Metric, ModelHeader, SCHEMA};
 use model::spec::Shift;
 use model::{Density, Fractions, Masks, NetSpec, cost, zoo};
 use record::{Experiment, RunId, RunState};
@@ -52,7 +52,7 @@ pub(crate) fn open_model() -> OpenModel {
     };
     let metrics = grid.iter().map(metric).collect();
     let dense = cost::dense(&spec).expect("fits");
-    let header = Header {
+    let header = ModelHeader {
         schema: SCHEMA,
         normalization: Normalization {
             mean: vec![0.286],
