@@ -4,13 +4,14 @@
 
 use crate::BenchRow;
 use anyhow::{Result, ensure};
-use infer::{Engine, EvalMetrics, Options, compile, quantiles};
+use infer::{Engine, LabeledImages, Options, compile, evaluate, quantiles};
 use kernel::Kernel;
 use model::spec::NetSpec;
 use model::{Masks, random_masks, random_model, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 /// Shape and number of the images of an evaluation, and classes: those of Fashion-MNIST.
@@ -83,6 +84,7 @@ impl BenchSearch {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let size: usize = IMAGE.iter().product();
         let images: Vec<f32> = (0..IMAGES * size).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let labels: Vec<u16> = (0..IMAGES).map(|i| (i % CLASSES) as u16).collect();
         let dense = engine.run(&images[..size]).macs;
         let share = self.share(model.spec(), &mut engine, &images[..size])?;
         let trials = (0..TRIALS)
@@ -94,10 +96,12 @@ impl BenchSearch {
             if self.calibration > 0 {
                 engine.calibrate(&images[..self.calibration.min(IMAGES) * size]);
             }
-            let mut metrics = EvalMetrics::new(model.spec());
-            for images in images.chunks(self.batch * size) {
-                metrics.add(engine.run(images), (0..).map(|label| label % CLASSES as u16));
-            }
+            let images = LabeledImages::Normalized {
+                pixels: &images,
+                labels: &labels,
+            };
+            let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(()));
+            let metrics = evaluate(&mut engine, images, &mut check, &mut |_| Ok(()))?;
             Ok((at.elapsed().as_secs_f64() * 1e3, metrics.macs_sum / metrics.n as u64))
         };
         evaluate(0)?;

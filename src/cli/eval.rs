@@ -6,7 +6,7 @@ use super::output::Json;
 use anyhow::{Context, Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use data::{Dataset, Normalization, Split, batch};
-use infer::{Engine, EvalMetrics, GateOutput, Latency, Options};
+use infer::{Engine, EvaluatedBatch, GateOutput, LabeledImages, Latency, Options, argmax, evaluate};
 use kernel::Kernel;
 use measure::probe::valid_split;
 use model::{Checkpoint, Density, Fractions, cost};
@@ -14,6 +14,7 @@ use record::folder::threads;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use train::net::{ForwardOptions, Net, Norms};
@@ -338,28 +339,24 @@ fn by_engine(bench: &EvalImages, kernel: Kernel, density: &GateSetting, put: Put
         p90_ms,
         ..
     } = infer::latency(&mut engine, &bench.one_image(), Duration::from_millis(500));
-    let mut metrics = EvalMetrics::new(bench.model.spec());
-    let (mut first, mut spent) = (0, Duration::ZERO);
-    for (pixels, labels) in bench.batches() {
-        let began = Instant::now();
-        let batch = engine.run(&pixels);
-        spent += began.elapsed();
-        put(&batch.logits, &batch.gates, first)?;
-        first += batch.n;
-        metrics.add(batch, labels.into_iter());
-    }
-    let spec = bench.model.spec();
-    let (layers, gates) = (metrics.layers(spec), spec.gates());
-    let kept = |node: usize| {
-        let gate = gates.iter().position(|&g| g == node)?;
-        layers.get(gate).map(|l| f64::from(l.kept))
+    let images = LabeledImages::Stored {
+        images: bench.data.images(bench.split),
+        indices: &bench.indices,
+        normalization: bench.normalization,
     };
+    let mut spent = Duration::ZERO;
+    let mut observe = |done: EvaluatedBatch| {
+        spent += done.elapsed;
+        put(&done.batch.logits, &done.batch.gates, done.metrics.n - done.batch.n)
+    };
+    let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(()));
+    let metrics = evaluate(&mut engine, images, &mut check, &mut observe)?;
     Ok(Evaluation {
         top1: metrics.top1(),
         macs: metrics.macs(),
         macs_conv: metrics.macs_conv(),
         active_fraction: metrics.active_fraction(),
-        traffic: cost::total(spec, &bench.model.masks, &Fractions::propagate(spec, kept))?,
+        traffic: metrics.cost(bench.model.spec(), &bench.model.masks)?,
         latency: LatencyQuantiles {
             median: median_ms,
             p10: p10_ms,
@@ -411,11 +408,10 @@ fn by_burn(bench: &EvalImages, density: Density, put: Put) -> Result<Evaluation>
                 .map(|i| gate.active.image(i).len() as u64)
                 .sum::<u64>();
         }
-        let best = |row: &[f32]| (0..classes).max_by(|&a, &b| row[a].total_cmp(&row[b]));
         right += logits
             .chunks_exact(classes)
             .zip(&labels)
-            .filter(|(row, label)| best(row) == Some(usize::from(**label)))
+            .filter(|(row, label)| argmax(row) == Some(usize::from(**label)))
             .count();
         put(&logits, &[], first)?;
         first += labels.len();

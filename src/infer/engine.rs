@@ -269,6 +269,16 @@ impl Engine {
         &self.batch
     }
 
+    /// What the last run gave.
+    pub(crate) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Most images of a run.
+    pub(crate) fn batch_size(&self) -> usize {
+        self.images.len()
+    }
+
     /// After folded numbers or masks have changed.
     pub(crate) fn refold(&mut self) {
         self.executors.iter_mut().for_each(|w| w.refold(&self.program));

@@ -10,6 +10,7 @@ mod compiled_mask;
 mod conv;
 mod conv_algorithms;
 mod engine;
+mod evaluate;
 mod executor;
 mod fallback_conv;
 mod gate;
@@ -26,6 +27,7 @@ mod thread_choice;
 mod agreement;
 
 pub use engine::{Batch, ConvWork, Engine, GateOutput, Options, compile};
+pub use evaluate::{EvaluatedBatch, LabeledImages, evaluate};
 pub use gate::ActiveSets;
 pub use latency::{Latency, latency, quantiles};
 pub use layer_latency::{LatencySurface, LayerLatency, LayerLatencyOptions, latency_surfaces, layer_latencies};

@@ -2,8 +2,10 @@
 //! Knows nothing of where images come from.
 
 use super::engine::Batch;
+use anyhow::Result;
 use event::LayerState;
 use model::spec::NetSpec;
+use model::{Cost, Fractions, Masks, cost};
 
 /// Sums over images at one gate.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,12 +75,12 @@ impl EvalMetrics {
     }
 
     /// Adds a batch. An image without a label counts for all but accuracy and loss.
-    pub fn add(&mut self, batch: &Batch, labels: impl Iterator<Item = u16>) {
+    pub fn add(&mut self, batch: &Batch, labels: &[u16]) {
         self.n += batch.n;
         self.macs_sum += batch.macs;
         self.macs_conv_sum += batch.macs_conv;
         let classes = batch.logits.len() / batch.n.max(1);
-        for (row, label) in batch.logits.chunks_exact(classes.max(1)).zip(labels) {
+        for (row, &label) in batch.logits.chunks_exact(classes.max(1)).zip(labels) {
             let label = usize::from(label);
             self.right += usize::from(argmax(row) == Some(label));
             self.loss_sum += cross_entropy(row, label);
@@ -129,6 +131,19 @@ impl EvalMetrics {
         } else {
             computed as f64 / (channels as f64 * self.images())
         }
+    }
+
+    /// What an image costs on average, and the bytes it reads and writes, at the measured shares of active channels.
+    ///
+    /// # Errors
+    /// Masks that do not fit the network.
+    pub fn cost(&self, spec: &NetSpec, masks: &Masks) -> Result<Cost> {
+        let (layers, gates) = (self.layers(spec), spec.gates());
+        let share = |node: usize| {
+            let gate = gates.iter().position(|&g| g == node)?;
+            layers.get(gate).map(|l| f64::from(l.kept))
+        };
+        cost::total(spec, masks, &Fractions::propagate(spec, share))
     }
 
     /// Every convolution as it was measured, in network order; without a gate it has no saliency.
@@ -223,8 +238,8 @@ mod tests {
                 macs_conv: macs / 2,
             }
         };
-        metrics.add(&batch(vec![0.0, 0.0], &[1], 100), [1].into_iter());
-        metrics.add(&batch(vec![0.0, 1.0], &[0, 1], 200), [0].into_iter());
+        metrics.add(&batch(vec![0.0, 0.0], &[1], 100), &[1]);
+        metrics.add(&batch(vec![0.0, 1.0], &[0, 1], 200), &[0]);
         assert_eq!(
             (metrics.n, metrics.top1(), metrics.macs(), metrics.macs_conv()),
             (2, 0.5, 150, 75)

@@ -9,12 +9,15 @@ use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, Sender};
 use data::{Dataset, Images, Splits, batch};
 use event::LayerState;
-use infer::{Engine, EvalMetrics, Latency, Options, argmax};
+use infer::{Engine, EvalMetrics, EvaluatedBatch, LabeledImages, Latency, Options, argmax, evaluate};
 use model::checkpoint::ModelHeader;
+use model::spec::NetSpec;
 use model::{Checkpoint, Density, Fractions, Masks, cost};
 use record::experiment::Experiment;
 use record::folder::threads;
 use serde::Serialize;
+use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -115,25 +118,32 @@ pub enum Request {
 
 struct ProbeState {
     engine: Engine,
+    subject: Subject,
+    /// What the model says of each image with every channel running, as far as that was measured, and how long one takes.
+    dense: Vec<u16>,
+    dense_latency: Option<Latency>,
+}
+
+/// What is measured: the open model's validation images, at the newest question's densities.
+struct Subject {
     images: Images,
     indices: Vec<u32>,
     normalization: data::Normalization,
     masks: Arc<Masks>,
     classes: usize,
     question: Question,
-    /// An image to be looked at as soon as there is a moment.
-    wants: Option<ImageRef>,
-    /// What the model says of each image with every channel running, as far as that was measured, and how long one takes.
-    dense: Vec<u16>,
-    dense_latency: Option<Latency>,
 }
 
-struct Say<'a> {
+/// The probe's side of its two channels.
+struct Channels<'a> {
+    asked: &'a Receiver<Request>,
     said: &'a Sender<Response>,
     wake: &'a dyn Fn(),
+    /// An image to be looked at as soon as there is a moment.
+    wants: Cell<Option<ImageRef>>,
 }
 
-impl Say<'_> {
+impl Channels<'_> {
     fn say(&self, said: Response) {
         drop(self.said.send(said));
         (self.wake)();
@@ -142,15 +152,20 @@ impl Say<'_> {
 
 /// The probe's thread: serves requests until their channel closes.
 pub fn serve(asked: &Receiver<Request>, said: &Sender<Response>, wake: &dyn Fn()) {
-    let say = Say { said, wake };
+    let channels = Channels {
+        asked,
+        said,
+        wake,
+        wants: Cell::new(None),
+    };
     let mut state: Option<ProbeState> = None;
     let mut next = asked.recv().ok();
     while let Some(request) = next.take() {
         let result = match (request, &mut state) {
-            (Request::Open(from), _) => open(from, &mut state, &say).map(|()| None),
-            (Request::Ask(question), Some(state)) => answer(state, question, asked, &say),
-            (Request::Look(picture), Some(state)) => look(state, picture).map(|look| {
-                say.say(Response::Looked(look));
+            (Request::Open(from), _) => open(from, &mut state, &channels).map(|()| None),
+            (Request::Ask(question), Some(state)) => answer(state, question, &channels),
+            (Request::Look(picture), Some(state)) => look(&mut state.engine, &state.subject, picture).map(|look| {
+                channels.say(Response::Looked(look));
                 None
             }),
             (_, None) => Ok(None),
@@ -158,7 +173,7 @@ pub fn serve(asked: &Receiver<Request>, said: &Sender<Response>, wake: &dyn Fn()
         next = match result {
             Ok(newer) => newer,
             Err(e) => {
-                say.say(Response::Failed(format!("{e:#}")));
+                channels.say(Response::Failed(format!("{e:#}")));
                 None
             }
         };
@@ -167,9 +182,9 @@ pub fn serve(asked: &Receiver<Request>, said: &Sender<Response>, wake: &dyn Fn()
         }
         // Of several waiting questions only the newest matters. A look waits for the question before it.
         while let (Some(Request::Ask(_)), Ok(newer)) = (&next, asked.try_recv()) {
-            match (newer, &mut state) {
-                (Request::Look(picture), Some(state)) => state.wants = Some(picture),
-                (newer, _) => next = Some(newer),
+            match newer {
+                Request::Look(picture) if state.is_some() => channels.wants.set(Some(picture)),
+                newer => next = Some(newer),
             }
         }
     }
@@ -179,7 +194,7 @@ pub fn serve(asked: &Receiver<Request>, said: &Sender<Response>, wake: &dyn Fn()
 pub const BUNDLED: &[u8] = include_bytes!("../../assets/models/fbs-fashion.safetensors");
 
 /// A file that cannot be read leaves the open model as it was.
-fn open(from: ModelRef, state: &mut Option<ProbeState>, say: &Say) -> Result<()> {
+fn open(from: ModelRef, state: &mut Option<ProbeState>, channels: &Channels) -> Result<()> {
     let (checkpoint, name) = match &from {
         ModelRef::Bundled => (
             Checkpoint::from_bytes(BUNDLED).context("the bundled model")?,
@@ -194,9 +209,10 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, say: &Say) -> Result<()>
     let masks = Arc::new(checkpoint.masks.clone());
     let dense = cost::total(checkpoint.spec(), &masks, &Fractions::dense(checkpoint.spec()))?;
     *state = None;
+    channels.wants.set(None);
     let recipe = recipe(&checkpoint.header);
     // What the file says of itself is shown at once; images take a moment.
-    say.say(Response::Opened(Arc::new(OpenModel {
+    channels.say(Response::Opened(Arc::new(OpenModel {
         name,
         from,
         header: checkpoint.header.clone(),
@@ -218,17 +234,18 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, say: &Say) -> Result<()>
             ..Options::default()
         },
     )?;
-    say.say(Response::Images(Arc::new(Thumbnails::of(&images, &indices))));
+    channels.say(Response::Images(Arc::new(Thumbnails::of(&images, &indices))));
     let gates = checkpoint.spec().gates().len();
     *state = Some(ProbeState {
         engine,
-        images,
-        indices,
-        normalization: checkpoint.header.normalization,
-        masks,
-        classes: checkpoint.header.classes.len(),
-        question: uniform(gates, Density::FULL),
-        wants: None,
+        subject: Subject {
+            images,
+            indices,
+            normalization: checkpoint.header.normalization,
+            masks,
+            classes: checkpoint.header.classes.len(),
+            question: uniform(gates, Density::FULL),
+        },
         dense: Vec::new(),
         dense_latency: None,
     });
@@ -236,81 +253,87 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, say: &Say) -> Result<()>
 }
 
 /// Answers, better and better, until all images were measured or a newer request arrives (which is returned).
-fn answer(state: &mut ProbeState, question: Question, asked: &Receiver<Request>, say: &Say) -> Result<Option<Request>> {
-    let gates = state.engine.spec().gates().len();
+fn answer(state: &mut ProbeState, question: Question, channels: &Channels) -> Result<Option<Request>> {
+    let ProbeState { engine, subject, .. } = state;
+    let gates = engine.spec().gates().len();
     anyhow::ensure!(
         question.densities.len() == gates,
         "a question with {} densities for {gates} gates",
         question.densities.len()
     );
-    state.question = question;
-    state.engine.set_densities(&state.question.densities);
-    let mut latency = state.time(LATENCY[0]);
-    let mut metrics = EvalMetrics::new(state.engine.spec());
+    subject.question = question;
+    engine.set_densities(&subject.question.densities);
+    let subject = &*subject;
+    let mut latency = subject.time(engine, LATENCY[0]);
     let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
-    let mut pixels = Vec::new();
     let mut due = Instant::now() + FIRST;
-    let n = state.indices.len();
-    for start in (0..n).step_by(BATCH) {
-        if let Some(newer) = state.interrupted(asked, say)? {
-            return Ok(Some(newer));
-        }
-        let chunk = &state.indices[start..(start + BATCH).min(n)];
-        let labels: Vec<u16> = chunk.iter().map(|&i| state.images.labels[i as usize]).collect();
-        batch::fill(&state.images, chunk, None, &state.normalization, &mut pixels);
-        let run = state.engine.run(&pixels).clone();
-        metrics.add(&run, labels.iter().copied());
-        classes.add(&run, &labels, state.classes);
-        images::seen(&run, &labels, state.engine.spec(), &state.masks, &mut seen);
+    let mut newer = None;
+    let mut check = |engine: &mut Engine| {
+        newer = interrupted(engine, subject, channels);
+        Ok(go_on_unless(&newer))
+    };
+    let mut observe = |done: EvaluatedBatch| {
+        let EvaluatedBatch {
+            spec, batch, labels, ..
+        } = done;
+        classes.add(batch, labels, subject.classes);
+        images::seen(batch, labels, spec, &subject.masks, &mut seen);
         if Instant::now() >= due {
-            say.say(Response::Answered(state.summary(&metrics, latency)?));
+            channels.say(Response::Answered(subject.summary(spec, done.metrics, latency)?));
             due = Instant::now() + REFINE;
         }
+        Ok(())
+    };
+    let metrics = evaluate(engine, subject.images_from(0), &mut check, &mut observe)?;
+    if newer.is_some() {
+        return Ok(newer);
     }
-    latency = state.time(LATENCY[1]);
-    let mut whole = state.summary(&metrics, latency)?;
+    latency = subject.time(engine, LATENCY[1]);
+    let mut whole = subject.summary(engine.spec(), &metrics, latency)?;
     whole.classes = classes.means().into();
     whole.dense_latency = state.dense_latency;
     state.put_dense(&mut seen);
     whole.seen = seen.clone().into();
-    say.say(Response::Answered(whole.clone()));
+    channels.say(Response::Answered(whole.clone()));
     // What every channel running would say is measured once, when nobody waits for anything else.
-    if state.dense.len() < n {
-        if let Some(newer) = state.measure_dense(asked, say)? {
-            return Ok(Some(newer));
+    if state.dense.len() < state.subject.indices.len() {
+        let newer = state.measure_dense(channels)?;
+        if newer.is_some() {
+            return Ok(newer);
         }
         whole.dense_latency = state.dense_latency;
         state.put_dense(&mut seen);
         whole.seen = seen.into();
-        say.say(Response::Answered(whole));
+        channels.say(Response::Answered(whole));
     }
     Ok(None)
 }
 
+/// A newer request; images that are to be looked at are looked at in passing.
+fn interrupted(engine: &mut Engine, subject: &Subject, channels: &Channels) -> Option<Request> {
+    match channels.asked.try_recv() {
+        Ok(Request::Look(picture)) => channels.wants.set(Some(picture)),
+        Ok(newer) => return Some(newer),
+        Err(_) => {}
+    }
+    if let Some(picture) = channels.wants.take() {
+        channels.say(match look(engine, subject, picture) {
+            Ok(look) => Response::Looked(look),
+            Err(e) => Response::Failed(format!("{e:#}")),
+        });
+    }
+    None
+}
+
+fn go_on_unless(newer: &Option<Request>) -> ControlFlow<()> {
+    if newer.is_some() {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
+}
+
 impl ProbeState {
-    /// Time for one image at the engine's densities.
-    fn time(&mut self, budget: Duration) -> Latency {
-        let mut pixels = Vec::new();
-        batch::fill(&self.images, &self.indices[..1], None, &self.normalization, &mut pixels);
-        infer::latency(&mut self.engine, &pixels, budget)
-    }
-
-    /// A newer request; images that are to be looked at are looked at in passing.
-    fn interrupted(&mut self, asked: &Receiver<Request>, say: &Say) -> Result<Option<Request>> {
-        match asked.try_recv() {
-            Ok(Request::Look(picture)) => self.wants = Some(picture),
-            Ok(newer) => return Ok(Some(newer)),
-            Err(_) => {}
-        }
-        if let Some(picture) = self.wants.take() {
-            match look(self, picture) {
-                Ok(look) => say.say(Response::Looked(look)),
-                Err(e) => say.say(Response::Failed(format!("{e:#}"))),
-            }
-        }
-        Ok(None)
-    }
-
     fn put_dense(&self, seen: &mut [Prediction]) {
         for (one, &dense) in seen.iter_mut().zip(&self.dense) {
             one.dense = Some(dense);
@@ -318,55 +341,64 @@ impl ProbeState {
     }
 
     /// Goes on with what every channel running says, where it was left.
-    fn measure_dense(&mut self, asked: &Receiver<Request>, say: &Say) -> Result<Option<Request>> {
-        let gates = self.engine.spec().gates().len();
-        let full = vec![Density::FULL; gates];
-        let mut pixels = Vec::new();
+    fn measure_dense(&mut self, channels: &Channels) -> Result<Option<Request>> {
+        let Self {
+            engine,
+            subject,
+            dense,
+            dense_latency,
+        } = self;
+        let full = vec![Density::FULL; engine.spec().gates().len()];
         let mut newer = None;
-        while self.dense.len() < self.indices.len() && newer.is_none() {
-            let start = self.dense.len();
-            let chunk = &self.indices[start..(start + BATCH).min(self.indices.len())];
-            batch::fill(&self.images, chunk, None, &self.normalization, &mut pixels);
-            self.engine.set_densities(&full);
-            let run = self.engine.run(&pixels);
-            let classes = (run.logits.len() / run.n.max(1)).max(1);
-            let said = run
-                .logits
-                .chunks_exact(classes)
-                .map(|row| argmax(row).unwrap_or(0) as u16);
-            self.dense.extend(said);
-            newer = self.interrupted(asked, say)?;
+        let mut check = |engine: &mut Engine| {
+            newer = interrupted(engine, subject, channels);
+            engine.set_densities(&full);
+            Ok(go_on_unless(&newer))
+        };
+        let images = subject.images_from(dense.len());
+        evaluate(engine, images, &mut check, &mut |done| {
+            let classes = (done.batch.logits.len() / done.batch.n.max(1)).max(1);
+            let rows = done.batch.logits.chunks_exact(classes);
+            dense.extend(rows.map(|row| argmax(row).unwrap_or(0) as u16));
+            Ok(())
+        })?;
+        newer = newer.or_else(|| interrupted(engine, subject, channels));
+        if dense_latency.is_none() && newer.is_none() {
+            engine.set_densities(&full);
+            *dense_latency = Some(subject.time(engine, LATENCY[1]));
         }
-        if self.dense_latency.is_none() && newer.is_none() {
-            self.engine.set_densities(&full);
-            self.dense_latency = Some(self.time(LATENCY[1]));
-        }
-        let densities = self.question.densities.clone();
-        self.engine.set_densities(&densities);
+        engine.set_densities(&subject.question.densities);
         Ok(newer)
     }
+}
 
-    fn summary(&self, metrics: &EvalMetrics, latency: Latency) -> Result<Answer> {
-        let spec = self.engine.spec();
-        let layers = metrics.layers(spec);
-        let gates = spec.gates();
-        let fraction = |node: usize| {
-            gates
-                .iter()
-                .position(|&g| g == node)
-                .and_then(|i| layers.get(i))
-                .map(|l| f64::from(l.kept))
-        };
-        let traffic = cost::total(spec, &self.masks, &Fractions::propagate(spec, fraction))?;
+impl Subject {
+    /// The images from the `first` one on.
+    fn images_from(&self, first: usize) -> LabeledImages<'_> {
+        LabeledImages::Stored {
+            images: &self.images,
+            indices: &self.indices[first..],
+            normalization: &self.normalization,
+        }
+    }
+
+    /// Time for one image at the engine's densities.
+    fn time(&self, engine: &mut Engine, budget: Duration) -> Latency {
+        let mut pixels = Vec::new();
+        batch::fill(&self.images, &self.indices[..1], None, &self.normalization, &mut pixels);
+        infer::latency(engine, &pixels, budget)
+    }
+
+    fn summary(&self, spec: &NetSpec, metrics: &EvalMetrics, latency: Latency) -> Result<Answer> {
         Ok(Answer {
             question: self.question.clone(),
             n: metrics.n,
             of: self.indices.len(),
             right: metrics.right,
             macs: metrics.macs(),
-            traffic,
+            traffic: metrics.cost(spec, &self.masks)?,
             latency: Some(latency),
-            layers: layers.into(),
+            layers: metrics.layers(spec).into(),
             dense_latency: None,
             seen: Arc::default(),
             classes: Arc::default(),
@@ -375,30 +407,30 @@ impl ProbeState {
 }
 
 /// One image at the newest question's densities, and with every channel running.
-fn look(state: &mut ProbeState, picture: ImageRef) -> Result<ImageDetail> {
+fn look(engine: &mut Engine, subject: &Subject, picture: ImageRef) -> Result<ImageDetail> {
     let (bytes, label) = match &picture {
         ImageRef::Valid(i) => {
-            let &index = state
+            let &index = subject
                 .indices
                 .get(*i)
-                .with_context(|| format!("no validation image {i}, there are {}", state.indices.len()))?;
-            let label = state.images.labels[index as usize];
-            (state.images.image(index).to_vec(), Some(label))
+                .with_context(|| format!("no validation image {i}, there are {}", subject.indices.len()))?;
+            let label = subject.images.labels[index as usize];
+            (subject.images.image(index).to_vec(), Some(label))
         }
-        ImageRef::File(path) => (data::picture(path, state.images.shape)?, None),
+        ImageRef::File(path) => (data::picture(path, subject.images.shape)?, None),
     };
     let one = Images {
-        shape: state.images.shape,
+        shape: subject.images.shape,
         pixels: bytes,
         labels: vec![label.unwrap_or(0)],
     };
     let mut pixels = Vec::new();
-    batch::fill(&one, &[0], None, &state.normalization, &mut pixels);
-    let gates = state.engine.spec().gates().len();
-    state.engine.set_densities(&vec![Density::FULL; gates]);
-    let dense = images::softmax(&state.engine.run(&pixels).logits);
-    state.engine.set_densities(&state.question.densities);
-    let run = state.engine.run(&pixels).clone();
+    batch::fill(&one, &[0], None, &subject.normalization, &mut pixels);
+    let gates = engine.spec().gates().len();
+    engine.set_densities(&vec![Density::FULL; gates]);
+    let dense = images::softmax(&engine.run(&pixels).logits);
+    engine.set_densities(&subject.question.densities);
+    let run = engine.run(&pixels).clone();
     let active = run.gates.iter().map(|g| {
         let mut on = vec![false; g.active.channels];
         g.active.image(0).iter().for_each(|&c| on[c as usize] = true);
@@ -412,7 +444,7 @@ fn look(state: &mut ProbeState, picture: ImageRef) -> Result<ImageDetail> {
         dense,
         saliency: run.gates.iter().map(|g| g.saliency.clone()).collect(),
         active: active.collect(),
-        macs: images::macs_of(&run, 0, state.engine.spec(), &state.masks),
+        macs: images::macs_of(&run, 0, engine.spec(), &subject.masks),
     })
 }
 

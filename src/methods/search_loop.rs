@@ -8,12 +8,13 @@ use super::pipeline::bad_input;
 use anyhow::{Result, ensure};
 use data::{Split, batch};
 use event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
-use infer::{Engine, EvalMetrics, Options};
+use infer::{Engine, LabeledImages, Options, evaluate};
 use model::{Checkpoint, Density};
 use prune::Sites;
 use search::{Searcher, Space};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 use train::{Ctx, Snapshot};
 
 /// Images a run of the engine.
@@ -328,13 +329,12 @@ impl Evaluator {
 
     fn measure(&mut self, ctx: &Ctx, ground: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
         ground.set(&mut self.engine, densities)?;
-        let mut metrics = EvalMetrics::new(ground.model().spec());
-        let image = self.pixels.len() / self.labels.len();
-        for (pixels, labels) in self.pixels.chunks(BATCH * image).zip(self.labels.chunks(BATCH)) {
-            (ctx.check)()?;
-            metrics.add(self.engine.run(pixels), labels.iter().copied());
-        }
-        Ok(metrics.top1())
+        let images = LabeledImages::Normalized {
+            pixels: &self.pixels,
+            labels: &self.labels,
+        };
+        let mut check = |_: &mut Engine| Ok(ControlFlow::Continue((ctx.check)()?));
+        Ok(evaluate(&mut self.engine, images, &mut check, &mut |_| Ok(()))?.top1())
     }
 }
 

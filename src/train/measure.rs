@@ -3,9 +3,10 @@
 
 use super::Ctx;
 use anyhow::Result;
-use data::{Split, batch};
-use infer::{EvalMetrics, Options};
+use data::Split;
+use infer::{Engine, EvalMetrics, LabeledImages, Options, evaluate};
 use model::{Checkpoint, Density};
+use std::ops::ControlFlow;
 
 /// Images a run of the engine; small enough that a stop is noticed at once.
 const BATCH: usize = 64;
@@ -33,14 +34,11 @@ pub fn measure(
     } else {
         engine.set_densities(gates);
     }
-    let images = ctx.data.images(split);
-    let mut metrics = EvalMetrics::new(checkpoint.spec());
-    let mut pixels = Vec::new();
-    for indices in ctx.splits.indices(split).chunks(BATCH) {
-        (ctx.check)()?;
-        batch::fill(images, indices, None, &ctx.normalization, &mut pixels);
-        let labels = indices.iter().map(|&i| images.labels[i as usize]);
-        metrics.add(engine.run(&pixels), labels);
-    }
-    Ok(metrics)
+    let images = LabeledImages::Stored {
+        images: ctx.data.images(split),
+        indices: ctx.splits.indices(split),
+        normalization: &ctx.normalization,
+    };
+    let mut check = |_: &mut Engine| Ok(ControlFlow::Continue((ctx.check)()?));
+    evaluate(&mut engine, images, &mut check, &mut |_| Ok(()))
 }

@@ -229,7 +229,7 @@ fn a_search_that_is_stopped_keeps_its_best_as_it_was_judged() {
     )
     .expect("compiles");
     let mut metrics = infer::EvalMetrics::new(model.spec());
-    metrics.add(engine.run(&pixels), batch::labels(&dataset.train, &indices).into_iter());
+    metrics.add(engine.run(&pixels), &batch::labels(&dataset.train, &indices));
     assert_eq!(Some(metrics.top1()), best);
 }
 

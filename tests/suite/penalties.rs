@@ -118,7 +118,7 @@ fn first_order_scores_are_how_the_loss_moves() {
                 let mut engine = infer::compile(&model, &options).expect("compiles");
                 engine.calibrate(&pixels);
                 let mut metrics = EvalMetrics::new(model.spec());
-                metrics.add(engine.run(&pixels), batch::labels(&ctx.data.train, chunk).into_iter());
+                metrics.add(engine.run(&pixels), &batch::labels(&ctx.data.train, chunk));
                 f64::from(metrics.loss()) * chunk.len() as f64
             };
             indices.chunks(20).map(of).sum::<f64>() / indices.len() as f64
