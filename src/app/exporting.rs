@@ -9,7 +9,7 @@ use methods::Method;
 use model::Density;
 use record::RunState;
 use std::path::PathBuf;
-use view::frontier::Source;
+use view::frontier::PointSource;
 
 /// The open model at these densities.
 pub(crate) fn open_at(store: &RunStore, densities: &[Density]) -> Option<Saving> {
@@ -18,17 +18,17 @@ pub(crate) fn open_at(store: &RunStore, densities: &[Density]) -> Option<Saving>
 }
 
 /// The model of a point of the frontier, if it has one.
-pub(crate) fn of_source(store: &RunStore, source: &Source) -> Option<Saving> {
+pub(crate) fn of_source(store: &RunStore, source: &PointSource) -> Option<Saving> {
     match source {
-        Source::Recorded(density) => open_at(store, &[*density]),
-        Source::Measured(question) => open_at(store, &question.densities),
-        Source::Epoch(run, density) => {
+        PointSource::Recorded(density) => open_at(store, &[*density]),
+        PointSource::Measured(question) => open_at(store, &question.densities),
+        PointSource::Epoch(run, density) => {
             let run = store.run(*run)?;
             let model = run.ending.as_ref()?.model.clone()?;
             let from = ModelRef::File(PathBuf::from(model));
             Some(saving(&run.experiment.name, from, vec![*density]))
         }
-        Source::Trial(run, search, number) => {
+        PointSource::Trial(run, search, number) => {
             let run = store.run(*run)?;
             let (from, densities) = gates_of(run, *search, *number)?;
             Some(saving(&run.experiment.name, from, densities))

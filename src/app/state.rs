@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use train::device::DeviceName;
 use view::curves::CurveOptions;
-use view::frontier::{Against, Source, Wish};
+use view::frontier::{CostAxis, PointSource, Requirement};
 use view::images::ImageOptions;
 use view::runs::key;
-use view::saliency::Of;
-use view::search::{Chosen, Height};
+use view::saliency::SaliencyScope;
+use view::search::{SearchChoice, TrialValue};
 use view::volume::VolumeView;
 use view::{Curves, ModelView};
 
@@ -132,7 +132,7 @@ pub(crate) enum HeatValue {
 /// The heat map of channels.
 pub struct SaliencyUi {
     pub(crate) value: HeatValue,
-    pub(crate) of: Of,
+    pub(crate) of: SaliencyScope,
     /// Channels by falling value instead of by number.
     pub(crate) sorts: bool,
     /// Whether it shows the chosen layer class by class.
@@ -181,21 +181,21 @@ pub(crate) enum LimitLine {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FrontierUi {
     /// The axis of costs.
-    pub(crate) against: Against,
-    pub(crate) wish: Wish,
+    pub(crate) against: CostAxis,
+    pub(crate) wish: Requirement,
     /// The line under the pointer, held or not.
     pub(crate) line: Option<LimitLine>,
     /// The point whose layers are shown instead of the open model's.
-    pub(crate) pick: Option<Source>,
+    pub(crate) pick: Option<PointSource>,
 }
 
 /// What the search panels look at, and what is being dragged in them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchUi {
     /// Which search, and which trial.
-    pub(crate) chosen: Chosen,
+    pub(crate) chosen: SearchChoice,
     /// What is along the side of the trials.
-    pub(crate) height: Height,
+    pub(crate) height: TrialValue,
     /// Densities while a bar is dragged.
     pub(crate) proposal: Option<Vec<f32>>,
     /// The budget as a share of the whole while its slider is dragged.
@@ -205,7 +205,7 @@ pub struct SearchUi {
 impl SearchUi {
     /// Follows a search.
     pub(crate) fn choose(&mut self, run: RunId, search: usize) {
-        self.chosen = Chosen {
+        self.chosen = SearchChoice {
             run: Some(run),
             search: Some(search),
             trial: None,
@@ -391,7 +391,7 @@ impl UiState {
             search: SearchUi::default(),
             saliency: SaliencyUi {
                 value: HeatValue::default(),
-                of: Of::default(),
+                of: SaliencyScope::default(),
                 sorts: false,
                 by_class: false,
                 rare: 0.01,

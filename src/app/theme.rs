@@ -4,6 +4,8 @@
 use egui::{
     Color32, CornerRadius, FontFamily, FontId, Margin, Shadow, Stroke, TextStyle, Theme, Ui, Vec2, Visuals, style,
 };
+use plots::colors;
+use plots::colors::SurfaceColors;
 
 /// The colors of one surface.
 #[derive(Clone, Copy, Debug)]
@@ -35,74 +37,57 @@ pub(crate) struct Palette {
     pub(crate) bad: Color32,
     /// One a series; told apart by people with any color vision (Okabe and Ito).
     pub(crate) series: [Color32; 6],
-    /// Stops of the scale for saliency, from nothing to most; lightness rises or falls steadily.
-    pub(crate) heat: [[u8; 3]; 5],
+    figure: &'static SurfaceColors,
 }
 
 const fn rgb(hex: u32) -> Color32 {
     Color32::from_rgb((hex >> 16) as u8, (hex >> 8) as u8, hex as u8)
 }
 
+const fn all<const N: usize>(hex: [u32; N]) -> [Color32; N] {
+    let mut out = [Color32::BLACK; N];
+    let mut i = 0;
+    while i < N {
+        out[i] = rgb(hex[i]);
+        i += 1;
+    }
+    out
+}
+
 const LIGHT: Palette = Palette {
     ground: rgb(0xEDF0F3),
-    tile: rgb(0xFFFFFF),
+    tile: rgb(colors::LIGHT.paper),
     edge: rgb(0xD9DFE5),
     trough: rgb(0xE6EAEE),
-    text: rgb(0x1B2530),
-    weak: rgb(0x5C6875),
+    text: rgb(colors::LIGHT.text),
+    weak: rgb(colors::LIGHT.weak),
     accent: rgb(0x0068A8),
     accent_soft: rgb(0xDCEBF6),
     on_accent: rgb(0xFFFFFF),
-    grid: rgb(0xC2CBD4),
+    grid: rgb(colors::LIGHT.grid),
     good: rgb(0x00805F),
     warn: rgb(0xA86200),
     bad: rgb(0xB93A00),
-    series: [
-        rgb(0x0072B2),
-        rgb(0xD55E00),
-        rgb(0x009E73),
-        rgb(0xB8659A),
-        rgb(0xC98A00),
-        rgb(0x3D9BD4),
-    ],
-    heat: [
-        [247, 249, 251],
-        [190, 219, 230],
-        [97, 170, 197],
-        [29, 103, 153],
-        [13, 39, 84],
-    ],
+    series: all(colors::LIGHT.series),
+    figure: &colors::LIGHT,
 };
 
 const DARK: Palette = Palette {
     ground: rgb(0x11151A),
-    tile: rgb(0x1A2027),
+    tile: rgb(colors::DARK.paper),
     edge: rgb(0x2C353F),
     trough: rgb(0x2A323B),
-    text: rgb(0xDFE5EB),
-    weak: rgb(0x93A0AD),
+    text: rgb(colors::DARK.text),
+    weak: rgb(colors::DARK.weak),
     accent: rgb(0x5AB4E5),
     accent_soft: rgb(0x1B3444),
     on_accent: rgb(0x0B1B26),
-    grid: rgb(0x414C57),
+    grid: rgb(colors::DARK.grid),
     good: rgb(0x2FC39A),
     warn: rgb(0xE9A93A),
     bad: rgb(0xF0804A),
-    series: [
-        rgb(0x56B4E9),
-        rgb(0xEC8B45),
-        rgb(0x1FC08F),
-        rgb(0xD993BE),
-        rgb(0xE6C03C),
-        rgb(0x8FA8FF),
-    ],
-    heat: [
-        [24, 30, 40],
-        [28, 66, 104],
-        [29, 123, 146],
-        [111, 187, 140],
-        [246, 233, 146],
-    ],
+    series: all(colors::DARK.series),
+    figure: &colors::DARK,
 };
 
 pub(crate) const TILE_RADIUS: u8 = 6;
@@ -153,15 +138,9 @@ pub(crate) fn body() -> FontId {
     FontId::new(13.5, FontFamily::Proportional)
 }
 
-/// The color of `t`, 0 to 1, on the scale for saliency.
+/// The color of `t`, 0 to 1, on the heat scale.
 pub(crate) fn heat(palette: &Palette, t: f32) -> Color32 {
-    let at = t.clamp(0.0, 1.0) * (palette.heat.len() - 1) as f32;
-    let i = (at as usize).min(palette.heat.len() - 2);
-    let mix = |c: usize| {
-        let (a, b) = (f32::from(palette.heat[i][c]), f32::from(palette.heat[i + 1][c]));
-        (a + (b - a) * (at - i as f32)).round() as u8
-    };
-    Color32::from_rgb(mix(0), mix(1), mix(2))
+    rgb(palette.figure.heat_at(t))
 }
 
 /// A pixel of a picture.
@@ -304,19 +283,6 @@ mod tests {
             for color in p.series {
                 assert!(contrast(color, p.tile) >= 2.8, "{color:?}: {}", contrast(color, p.tile));
             }
-        }
-    }
-
-    #[test]
-    fn figures_have_the_windows_colors() {
-        use plots::ink;
-        for (p, inks) in [(&LIGHT, &ink::LIGHT), (&DARK, &ink::DARK)] {
-            assert_eq!(p.series, inks.series.map(rgb));
-            assert_eq!(
-                [p.tile, p.text, p.weak, p.grid],
-                [inks.paper, inks.text, inks.weak, inks.grid].map(rgb)
-            );
-            assert_eq!(p.heat, inks.heat.map(|h| [(h >> 16) as u8, (h >> 8) as u8, h as u8]));
         }
     }
 

@@ -13,9 +13,9 @@ use plots::{Figure, Style, figure, png, svg, table};
 use record::RunState;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use view::curves::{Along, CurveOptions, Curves};
-use view::frontier::{Against, FrontierSeries, Source, frontier};
-use view::search::{Chosen, Height, search};
+use view::curves::{CurveAxis, CurveOptions, Curves};
+use view::frontier::{CostAxis, FrontierSeries, PointSource, frontier};
+use view::search::{SearchChoice, TrialValue, search};
 use view::volume::volume;
 use view::{layers, saliency};
 
@@ -37,7 +37,7 @@ pub(crate) struct FigureArgs {
     no_trials: bool,
     /// What accuracy is set against in the frontier
     #[arg(long, default_value = "macs")]
-    against: CostAxis,
+    against: CostArg,
     /// Density of layers and saliency; otherwise the one measured last
     #[arg(long)]
     density: Option<Density>,
@@ -80,7 +80,7 @@ enum Plot {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum CostAxis {
+enum CostArg {
     /// MACs an image
     Macs,
     /// Parameters
@@ -144,24 +144,24 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
     let what = match args.plot {
         Plot::Frontier => {
             let against = match args.against {
-                CostAxis::Macs => Against::Macs,
-                CostAxis::Params => Against::Params,
-                CostAxis::Ms => Against::Millis,
+                CostArg::Macs => CostAxis::Macs,
+                CostArg::Params => CostAxis::Params,
+                CostArg::Ms => CostAxis::Millis,
             };
             let mut view = frontier(store, against);
-            let tried = |s: &FrontierSeries| s.points.iter().all(|p| matches!(p.source, Source::Trial(..)));
+            let tried = |s: &FrontierSeries| s.points.iter().all(|p| matches!(p.source, PointSource::Trial(..)));
             view.series.retain(|s| !(args.no_trials && tried(s)));
-            figure::frontier(&view, &figure::Colors::new())
+            figure::frontier(&view, &figure::RunColors::new())
         }
         Plot::Curves => {
             let options = CurveOptions {
-                along: Along::Steps,
+                along: CurveAxis::Steps,
                 smoothing: args.smoothing,
             };
             figure::curves(
                 &Curves::default().view(store, options),
                 options.along,
-                &figure::Colors::new(),
+                &figure::RunColors::new(),
             )
         }
         Plot::Layers => {
@@ -180,12 +180,12 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
             )
         }
         Plot::Search => {
-            let view = search(store, Chosen::default(), Height::Top1);
-            figure::search(&view.context("none of these runs has searched")?, Height::Top1)
+            let view = search(store, SearchChoice::default(), TrialValue::Top1);
+            figure::search(&view.context("none of these runs has searched")?, TrialValue::Top1)
         }
         Plot::Hypervolume => figure::volume(
             &volume(store).context("none of these runs has searched")?,
-            &figure::Colors::new(),
+            &figure::RunColors::new(),
         ),
     };
     ensure!(what.points() > 0, "these runs have no points for this plot");

@@ -1,6 +1,7 @@
 //! What a figure shows, as plain data: panels with axes, series and rules.
 //! Knows nothing of views or of how it is drawn.
 
+use super::colors::Color;
 use serde::Serialize;
 
 /// Panels above each other.
@@ -24,9 +25,9 @@ impl Figure {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Chart {
     /// Along the bottom.
-    pub x: Axis,
+    pub x: ChartAxis,
     /// Along the side.
-    pub y: Axis,
+    pub y: ChartAxis,
     /// In the order in which they are drawn.
     pub series: Vec<Series>,
     /// Lines across the panel.
@@ -35,7 +36,7 @@ pub struct Chart {
 
 /// An axis.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Axis {
+pub struct ChartAxis {
     /// What is counted, with its unit.
     pub label: String,
     pub(crate) include: Vec<f64>,
@@ -44,7 +45,7 @@ pub struct Axis {
     pub(crate) is_downward: bool,
 }
 
-impl Axis {
+impl ChartAxis {
     /// An axis of numbers.
     pub fn new(label: impl Into<String>) -> Self {
         Self {
@@ -73,22 +74,9 @@ impl Axis {
     }
 }
 
-/// A color that each surface has its own shade of.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub enum Ink {
-    /// One a run or model.
-    Series(usize),
-    /// Numbers and marks that stand out.
-    Text,
-    /// What is in the background.
-    Weak,
-    /// A place on the heat scale, 0 to 1.
-    Heat(f32),
-}
-
 /// How points are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Kind {
+pub enum SeriesKind {
     /// Joined.
     Line,
     /// As marks.
@@ -97,7 +85,7 @@ pub enum Kind {
     LineAndMarks,
     /// Bars from zero, beside each other with those of other series.
     Bars,
-    /// Cells of a heat map; the value is in [`Point::value`].
+    /// Cells of a heat map; the value is in [`DataPoint::value`].
     Cells,
 }
 
@@ -107,22 +95,22 @@ pub struct Series {
     /// Its name; series of one name share a line of the legend, those without have none.
     pub name: String,
     /// Its color.
-    pub ink: Ink,
+    pub color: Color,
     /// How it is drawn.
-    pub kind: Kind,
+    pub kind: SeriesKind,
     /// The number of its mark.
     pub mark: usize,
     pub(crate) is_faint: bool,
     /// Its points.
-    pub points: Vec<Point>,
+    pub points: Vec<DataPoint>,
 }
 
 impl Series {
     /// A series without points.
-    pub fn new(name: impl Into<String>, ink: Ink, kind: Kind) -> Self {
+    pub fn new(name: impl Into<String>, color: Color, kind: SeriesKind) -> Self {
         Self {
             name: name.into(),
-            ink,
+            color,
             kind,
             mark: 0,
             is_faint: false,
@@ -131,7 +119,7 @@ impl Series {
     }
 
     /// With these points.
-    pub fn with(mut self, points: impl IntoIterator<Item = Point>) -> Self {
+    pub fn with(mut self, points: impl IntoIterator<Item = DataPoint>) -> Self {
         self.points = points.into_iter().collect();
         self
     }
@@ -151,7 +139,7 @@ impl Series {
 
 /// One point.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Point {
+pub struct DataPoint {
     /// Along the bottom.
     pub x: f64,
     /// Along the side.
@@ -164,7 +152,7 @@ pub struct Point {
     pub note: String,
 }
 
-impl Point {
+impl DataPoint {
     /// A point of which nothing else is known.
     pub fn at(x: f64, y: f64) -> Self {
         Self {

@@ -1,15 +1,16 @@
 //! Figures from views: what the panels show, on paper.
 //! Knows nothing of drawing.
 
-use super::chart::{Axis, Chart, Figure, Ink, Kind, Point, Rule, Series};
+use super::chart::{Chart, ChartAxis, DataPoint, Figure, Rule, Series, SeriesKind};
+use super::colors::Color;
 use event::Verdict;
 use record::RunId;
 use std::collections::BTreeMap;
-use view::curves::{Along, CurvesView};
-use view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView, Source};
+use view::curves::{CurveAxis, CurvesView};
+use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, PointSource};
 use view::parallel::ParallelView;
 use view::residuals::ResidualsView;
-use view::search::{Height, SearchView};
+use view::search::{SearchView, TrialValue};
 use view::volume::VolumeView;
 use view::{LayersView, SaliencyView, TimesView};
 
@@ -21,53 +22,53 @@ fn one(name: &str, chart: Chart) -> Figure {
 }
 
 /// Places in the palette that somebody chose for runs.
-pub type Colors = BTreeMap<RunId, usize>;
+pub type RunColors = BTreeMap<RunId, usize>;
 
 /// A run's color: the open model has the first.
-fn ink(colors: &Colors, run: Option<RunId>) -> Ink {
-    Ink::Series(run.map_or(0, |r| colors.get(&r).copied().unwrap_or(r.0 as usize + 1)))
+fn color(colors: &RunColors, run: Option<RunId>) -> Color {
+    Color::Series(run.map_or(0, |r| colors.get(&r).copied().unwrap_or(r.0 as usize + 1)))
 }
 
 /// Accuracy against cost; non-dominated points joined, the others faint, what is measured now as a dark diamond.
-pub fn frontier(view: &FrontierView, colors: &Colors) -> Figure {
+pub fn frontier(view: &FrontierView, colors: &RunColors) -> Figure {
     let (each, label) = match view.against {
-        Against::Macs => (1e6, "million MACs an image"),
-        Against::Params => (1e3, "thousand parameters"),
-        Against::Millis => (1.0, "ms an image"),
+        CostAxis::Macs => (1e6, "million MACs an image"),
+        CostAxis::Params => (1e3, "thousand parameters"),
+        CostAxis::Millis => (1.0, "ms an image"),
     };
     let point = |p: &FrontierPoint| {
         let what = match &p.source {
-            Source::Recorded(d) | Source::Epoch(_, d) => format!("density {d}"),
-            Source::Measured(q) => format!("mean density {:.2}", q.mean()),
-            Source::Trial(_, _, n) => format!("trial {n}"),
+            PointSource::Recorded(d) | PointSource::Epoch(_, d) => format!("density {d}"),
+            PointSource::Measured(q) => format!("mean density {:.2}", q.mean()),
+            PointSource::Trial(_, _, n) => format!("trial {n}"),
         };
         let error = p.spread.map(|sd| sd * 100.0);
-        Point {
+        DataPoint {
             error,
-            ..Point::at(p.x / each, p.top1 * 100.0).noted(format!("{what}; {} images", p.n))
+            ..DataPoint::at(p.x / each, p.top1 * 100.0).noted(format!("{what}; {} images", p.n))
         }
     };
-    let part = |s: &FrontierSeries, beaten: bool| -> Vec<Point> {
+    let part = |s: &FrontierSeries, beaten: bool| -> Vec<DataPoint> {
         let of_part = s.points.iter().filter(|p| p.is_beaten == beaten);
         of_part.map(point).collect()
     };
     let mut series = Vec::new();
     for s in &view.series {
-        let new = |kind| Series::new(&s.label, ink(colors, s.run), kind).marked(s.mark);
+        let new = |kind| Series::new(&s.label, color(colors, s.run), kind).marked(s.mark);
         let beaten = part(s, true);
         if !beaten.is_empty() {
-            series.push(new(Kind::Marks).faint().with(beaten));
+            series.push(new(SeriesKind::Marks).faint().with(beaten));
         }
-        series.push(new(Kind::LineAndMarks).with(part(s, false)));
+        series.push(new(SeriesKind::LineAndMarks).with(part(s, false)));
     }
     if let Some(now) = view.now {
-        let now = Point {
+        let now = DataPoint {
             error: Some((now.interval[1] - now.interval[0]) * 50.0),
-            ..Point::at(now.x / each, now.top1 * 100.0)
+            ..DataPoint::at(now.x / each, now.top1 * 100.0)
         };
         let now = now.noted("95 % interval");
         series.push(
-            Series::new("measured now", Ink::Text, Kind::Marks)
+            Series::new("measured now", Color::Text, SeriesKind::Marks)
                 .marked(3)
                 .with([now]),
         );
@@ -78,8 +79,8 @@ pub fn frontier(view: &FrontierView, colors: &Colors) -> Figure {
         at: at / each,
     });
     let chart = Chart {
-        x: Axis::new(label).including(&[0.0]),
-        y: Axis::new("accuracy, %"),
+        x: ChartAxis::new(label).including(&[0.0]),
+        y: ChartAxis::new("accuracy, %"),
         series,
         rules: dense.into_iter().collect(),
     };
@@ -87,15 +88,15 @@ pub fn frontier(view: &FrontierView, colors: &Colors) -> Figure {
 }
 
 /// Loss above accuracy.
-pub fn curves(view: &CurvesView, along: Along, colors: &Colors) -> Figure {
+pub fn curves(view: &CurvesView, along: CurveAxis, colors: &RunColors) -> Figure {
     let below = match along {
-        Along::Steps => "training step",
-        Along::Epochs => "epoch",
-        Along::Seconds => "seconds",
+        CurveAxis::Steps => "training step",
+        CurveAxis::Epochs => "epoch",
+        CurveAxis::Seconds => "seconds",
     };
     let line = |name: &str, id, points: &[[f64; 2]], scale: f64| {
-        let points = points.iter().map(|[x, y]| Point::at(*x, y * scale));
-        Series::new(name, ink(colors, Some(id)), Kind::Line).with(points)
+        let points = points.iter().map(|[x, y]| DataPoint::at(*x, y * scale));
+        Series::new(name, color(colors, Some(id)), SeriesKind::Line).with(points)
     };
     let both = |out: &mut Vec<Series>, name: &str, id, curve: &view::curves::Curve, scale| {
         if curve.smooth.is_empty() {
@@ -111,14 +112,14 @@ pub fn curves(view: &CurvesView, along: Along, colors: &Colors) -> Figure {
         both(&mut top1, &format!("{}, train", run.label), run.id, &run.top1, 100.0);
         for (i, valid) in run.valid.iter().enumerate() {
             let name = format!("{}, valid at {}", run.label, valid.density);
-            let points = valid.points.iter().map(|[x, y]| Point::at(*x, y * 100.0));
-            let marks = Series::new(name, ink(colors, Some(run.id)), Kind::Marks);
+            let points = valid.points.iter().map(|[x, y]| DataPoint::at(*x, y * 100.0));
+            let marks = Series::new(name, color(colors, Some(run.id)), SeriesKind::Marks);
             top1.push(marks.marked([0, 3, 4][i % 3]).with(points));
         }
     }
     let chart = |label: &str, include: &[f64], series| Chart {
-        x: Axis::new(below).including(&[0.0]),
-        y: Axis::new(label).including(include),
+        x: ChartAxis::new(below).including(&[0.0]),
+        y: ChartAxis::new(label).including(include),
         series,
         rules: Vec::new(),
     };
@@ -131,13 +132,13 @@ pub fn curves(view: &CurvesView, along: Along, colors: &Colors) -> Figure {
 /// Share of channels that run above MACs, layer by layer.
 pub fn layers(view: &LayersView) -> Figure {
     let names: Vec<String> = view.rows.iter().map(|r| r.name.clone()).collect();
-    let bars = |name: &str, ink, of: &dyn Fn(usize) -> f64| {
-        Series::new(name, ink, Kind::Bars).with((0..view.rows.len()).map(|i| Point::at(i as f64, of(i))))
+    let bars = |name: &str, color, of: &dyn Fn(usize) -> f64| {
+        Series::new(name, color, SeriesKind::Bars).with((0..view.rows.len()).map(|i| DataPoint::at(i as f64, of(i))))
     };
-    let kept = bars("channels that run", Ink::Series(0), &|i| view.rows[i].kept * 100.0);
+    let kept = bars("channels that run", Color::Series(0), &|i| view.rows[i].kept * 100.0);
     let chart = |label: &str, series| Chart {
-        x: Axis::of_names("layer", names.clone()),
-        y: Axis::new(label).including(&[0.0]),
+        x: ChartAxis::of_names("layer", names.clone()),
+        y: ChartAxis::new(label).including(&[0.0]),
         series,
         rules: Vec::new(),
     };
@@ -148,8 +149,8 @@ pub fn layers(view: &LayersView) -> Figure {
         panels.push(chart(
             "million MACs",
             vec![
-                bars("every channel", Ink::Weak, &dense),
-                bars("that run", Ink::Series(2), &macs),
+                bars("every channel", Color::Weak, &dense),
+                bars("that run", Color::Series(2), &macs),
             ],
         ));
     }
@@ -165,11 +166,11 @@ pub fn saliency(view: &SaliencyView, how_often: bool) -> Figure {
     let widest = view.rows.iter().map(|r| r.saliency.len()).max().unwrap_or(1);
     let row = |(y, row): (usize, &view::saliency::SaliencyRow)| {
         let values = if how_often { &row.active } else { &row.saliency };
-        let cells = values.iter().enumerate().map(|(x, &v)| Point {
+        let cells = values.iter().enumerate().map(|(x, &v)| DataPoint {
             value: f64::from(v),
-            ..Point::at(x as f64, y as f64)
+            ..DataPoint::at(x as f64, y as f64)
         });
-        Series::new(&row.name, Ink::Heat(1.0), Kind::Cells).with(cells)
+        Series::new(&row.name, Color::Heat(1.0), SeriesKind::Cells).with(cells)
     };
     let label = if how_often {
         "channel; dark: always active"
@@ -177,8 +178,8 @@ pub fn saliency(view: &SaliencyView, how_often: bool) -> Figure {
         "channel; dark: the layer's most salient"
     };
     let chart = Chart {
-        x: Axis::of_names(label, vec![String::new(); widest]),
-        y: Axis::of_names("", names).downward(),
+        x: ChartAxis::of_names(label, vec![String::new(); widest]),
+        y: ChartAxis::of_names("", names).downward(),
         series: view.rows.iter().enumerate().map(row).collect(),
         rules: Vec::new(),
     };
@@ -186,24 +187,24 @@ pub fn saliency(view: &SaliencyView, how_often: bool) -> Figure {
 }
 
 /// Trials with the best so far, above temperature where there is one.
-pub fn search(view: &SearchView, height: Height) -> Figure {
+pub fn search(view: &SearchView, height: TrialValue) -> Figure {
     let (label, scale) = match height {
-        Height::Top1 => ("accuracy, %", 100.0),
-        Height::Reward => ("reward", 1.0),
+        TrialValue::Top1 => ("accuracy, %", 100.0),
+        TrialValue::Reward => ("reward", 1.0),
     };
-    let marks = |verdict, name: &str, ink, mark| {
+    let marks = |verdict, name: &str, color, mark| {
         let of_kind = view.marks.iter().filter(|m| m.verdict == verdict);
-        Series::new(name, ink, Kind::Marks)
+        Series::new(name, color, SeriesKind::Marks)
             .marked(mark)
-            .with(of_kind.map(|m| Point::at(m.number as f64, m.value * scale)))
+            .with(of_kind.map(|m| DataPoint::at(m.number as f64, m.value * scale)))
     };
-    let best = view.best_so_far.iter().map(|[x, y]| Point::at(*x, y * scale));
+    let best = view.best_so_far.iter().map(|[x, y]| DataPoint::at(*x, y * scale));
     let line = |name: &str, points: &[[f64; 2]]| {
-        Series::new(name, Ink::Series(0), Kind::Line).with(points.iter().map(|[x, y]| Point::at(*x, *y)))
+        Series::new(name, Color::Series(0), SeriesKind::Line).with(points.iter().map(|[x, y]| DataPoint::at(*x, *y)))
     };
     let chart = |label: &str, include: &[f64], series| Chart {
-        x: Axis::new("trial").including(&[0.0, view.trials[1] as f64]),
-        y: Axis::new(label).including(include),
+        x: ChartAxis::new("trial").including(&[0.0, view.trials[1] as f64]),
+        y: ChartAxis::new(label).including(include),
         series,
         rules: view
             .steered
@@ -217,10 +218,10 @@ pub fn search(view: &SearchView, height: Height) -> Figure {
             .collect(),
     };
     let trials = vec![
-        marks(Verdict::Rejected, "rejected", Ink::Weak, 0).faint(),
-        marks(Verdict::Accepted, "accepted", Ink::Series(1), 0),
-        Series::new("best so far", Ink::Series(0), Kind::Line).with(best),
-        marks(Verdict::Best, "best", Ink::Series(0), 3),
+        marks(Verdict::Rejected, "rejected", Color::Weak, 0).faint(),
+        marks(Verdict::Accepted, "accepted", Color::Series(1), 0),
+        Series::new("best so far", Color::Series(0), SeriesKind::Line).with(best),
+        marks(Verdict::Best, "best", Color::Series(0), 3),
     ];
     let mut panels = vec![chart(label, &[], trials)];
     if view.temperature.iter().any(|t| t[1] > 0.0) {
@@ -237,18 +238,18 @@ pub fn search(view: &SearchView, height: Height) -> Figure {
 pub fn parallel(view: &ParallelView) -> Figure {
     let line = |l: &view::parallel::ParallelLine| {
         let points = l.densities.iter().enumerate();
-        let points = points.map(|(i, &d)| Point::at(i as f64, f64::from(d)).noted(format!("trial {}", l.number)));
-        let ink = if l.is_best {
-            Ink::Series(1)
+        let points = points.map(|(i, &d)| DataPoint::at(i as f64, f64::from(d)).noted(format!("trial {}", l.number)));
+        let color = if l.is_best {
+            Color::Series(1)
         } else {
-            Ink::Heat(0.25 + 0.75 * l.rank)
+            Color::Heat(0.25 + 0.75 * l.rank)
         };
-        let series = Series::new(if l.is_best { "best" } else { "" }, ink, Kind::Line).with(points);
+        let series = Series::new(if l.is_best { "best" } else { "" }, color, SeriesKind::Line).with(points);
         if l.is_best { series } else { series.faint() }
     };
     let chart = Chart {
-        x: Axis::of_names("site", view.sites.clone()),
-        y: Axis::new("density").including(&[0.0, 1.0]),
+        x: ChartAxis::of_names("site", view.sites.clone()),
+        y: ChartAxis::new("density").including(&[0.0, 1.0]),
         series: view.lines.iter().map(line).collect(),
         rules: Vec::new(),
     };
@@ -258,12 +259,12 @@ pub fn parallel(view: &ParallelView) -> Figure {
 /// Time of each layer by its width.
 pub fn times(view: &TimesView) -> Figure {
     let line = |(i, row): (usize, &view::times::TimesRow)| {
-        let points = row.steps.iter().map(|(w, ms)| Point::at(*w as f64, *ms));
-        Series::new(&row.name, Ink::Series(i), Kind::LineAndMarks).with(points)
+        let points = row.steps.iter().map(|(w, ms)| DataPoint::at(*w as f64, *ms));
+        Series::new(&row.name, Color::Series(i), SeriesKind::LineAndMarks).with(points)
     };
     let chart = Chart {
-        x: Axis::new("filters").including(&[0.0]),
-        y: Axis::new("ms an image").including(&[0.0]),
+        x: ChartAxis::new("filters").including(&[0.0]),
+        y: ChartAxis::new("ms an image").including(&[0.0]),
         series: view.rows.iter().enumerate().map(line).collect(),
         rules: Vec::new(),
     };
@@ -271,13 +272,13 @@ pub fn times(view: &TimesView) -> Figure {
 }
 
 /// A line a method, and faint ones around it where seeds differ.
-pub fn volume(view: &VolumeView, colors: &Colors) -> Figure {
+pub fn volume(view: &VolumeView, colors: &RunColors) -> Figure {
     let series = view.lines.iter().flat_map(|line| {
         let new = |which: usize| {
             let points = line.after.iter();
-            let points = points.map(move |(images, a)| Point::at(*images as f64, a[which] * 100.0));
+            let points = points.map(move |(images, a)| DataPoint::at(*images as f64, a[which] * 100.0));
             let name = if which == 1 { line.label.as_str() } else { "" };
-            Series::new(name, ink(colors, Some(line.run)), Kind::Line).with(points)
+            Series::new(name, color(colors, Some(line.run)), SeriesKind::Line).with(points)
         };
         let differ = line.after.iter().any(|(_, a)| a[0] < a[2]);
         let band = [0, 2]
@@ -287,8 +288,8 @@ pub fn volume(view: &VolumeView, colors: &Colors) -> Figure {
         band.chain([new(1)]).collect::<Vec<_>>()
     });
     let chart = Chart {
-        x: Axis::new("images run in trials").including(&[0.0]),
-        y: Axis::new("hypervolume, % of the box").including(&[0.0]),
+        x: ChartAxis::new("images run in trials").including(&[0.0]),
+        y: ChartAxis::new("hypervolume, % of the box").including(&[0.0]),
         series: series.collect(),
         rules: Vec::new(),
     };
@@ -298,12 +299,12 @@ pub fn volume(view: &VolumeView, colors: &Colors) -> Figure {
 /// A line a layer.
 pub fn residuals(view: &ResidualsView) -> Figure {
     let line = |(i, row): (usize, &view::residuals::ResidualRow)| {
-        let points = row.points.iter().map(|[x, y]| Point::at(*x, *y));
-        Series::new(&row.layer, Ink::Series(i), Kind::Line).with(points)
+        let points = row.points.iter().map(|[x, y]| DataPoint::at(*x, *y));
+        Series::new(&row.layer, Color::Series(i), SeriesKind::Line).with(points)
     };
     let chart = Chart {
-        x: Axis::new("ADMM update").including(&[0.0]),
-        y: Axis::new("‖W − Z‖ / ‖W‖").including(&[0.0]),
+        x: ChartAxis::new("ADMM update").including(&[0.0]),
+        y: ChartAxis::new("‖W − Z‖ / ‖W‖").including(&[0.0]),
         series: view.rows.iter().enumerate().map(line).collect(),
         rules: Vec::new(),
     };

@@ -2,8 +2,8 @@
 //! Knows nothing of windows or of where files go; a figure is drawn from the same view as the panel on screen.
 
 pub(crate) mod chart;
+pub mod colors;
 pub mod figure;
-pub mod ink;
 pub mod png;
 pub mod report;
 pub mod svg;

@@ -7,8 +7,8 @@ use super::svg::{Style, escape, svg};
 use lab::RunStore;
 use record::RunState;
 use view::curves::{CurveOptions, Curves};
-use view::frontier::{Against, frontier};
-use view::search::{Chosen, Height, search};
+use view::frontier::{CostAxis, frontier};
+use view::search::{SearchChoice, TrialValue, search};
 use view::{layers, residuals, runs, saliency, text};
 
 const STYLE: &str = "body{font:15px/1.5 Ubuntu,Helvetica,Arial,sans-serif;color:#1b2530;max-width:980px;margin:2rem auto;padding:0 1rem}\
@@ -25,10 +25,10 @@ pub fn html(store: &RunStore) -> String {
     body += "<p class=\"weak\">MACs are multiply–accumulates of one image. Accuracies are on validation images unless they say test; \
              test images were read once, when a run ended. Times were measured on the machine that ran it.</p>\n";
     body += &summary(store);
-    let points = frontier(store, Against::Macs);
+    let points = frontier(store, CostAxis::Macs);
     if !points.series.is_empty() {
         body += &drawn(
-            &figure::frontier(&points, &figure::Colors::new()),
+            &figure::frontier(&points, &figure::RunColors::new()),
             80.0,
             "Accuracy against MACs; points that another point of their series beats are faint.",
         );
@@ -38,7 +38,7 @@ pub fn html(store: &RunStore) -> String {
     if !curves.runs.is_empty() {
         let caption = "Training: loss and accuracy.";
         body += &drawn(
-            &figure::curves(&curves, options.along, &figure::Colors::new()),
+            &figure::curves(&curves, options.along, &figure::RunColors::new()),
             110.0,
             caption,
         );
@@ -141,12 +141,12 @@ fn of_run(store: &RunStore, run: &RunState) -> String {
     }
     out += &measured(run);
     for i in 0..run.searches.len() {
-        let chosen = Chosen {
+        let chosen = SearchChoice {
             run: Some(run.id),
             search: Some(i),
             trial: None,
         };
-        let Some(view) = search(store, chosen, Height::Top1) else {
+        let Some(view) = search(store, chosen, TrialValue::Top1) else {
             continue;
         };
         out += &format!("<h3>{}</h3>\n", escape(&format!("Search: {}", view.names[i])));
@@ -154,7 +154,7 @@ fn of_run(store: &RunStore, run: &RunState) -> String {
             out += &format!("<p class=\"weak\">{}</p>\n", escape(&fact.text));
         }
         out += &drawn(
-            &figure::search(&view, Height::Top1),
+            &figure::search(&view, TrialValue::Top1),
             100.0,
             "Trials, and the best so far.",
         );

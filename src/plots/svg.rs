@@ -1,8 +1,8 @@
 //! A figure as SVG, in points, so that text has the size that was asked for on paper.
 //! Written by hand: a chart library would round to whole pixels and guess at text. Knows nothing of views.
 
-use super::chart::{Axis, Chart, Figure, Ink, Kind, Point, Rule, Series};
-use super::ink::{DARK, Inks, LIGHT, hex};
+use super::chart::{Chart, ChartAxis, DataPoint, Figure, Rule, Series, SeriesKind};
+use super::colors::{Color, DARK, LIGHT, SurfaceColors, hex};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
@@ -39,7 +39,7 @@ impl Style {
         [self.width_mm, self.height_mm].map(|mm| mm * 72.0 / 25.4)
     }
 
-    fn inks(&self) -> &'static Inks {
+    fn colors(&self) -> &'static SurfaceColors {
         if self.dark { &DARK } else { &LIGHT }
     }
 }
@@ -50,7 +50,7 @@ const CHARACTER: f64 = 0.52;
 /// Draws it.
 pub fn svg(figure: &Figure, style: &Style) -> String {
     let [width, height] = style.points();
-    let inks = style.inks();
+    let colors = style.colors();
     let mut out = String::new();
     let head = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" width="{}mm" height="{}mm" viewBox="0 0 {} {}" font-family="Ubuntu, Helvetica, Arial, sans-serif" font-size="{}" role="img" aria-label="{}">"#,
@@ -63,7 +63,7 @@ pub fn svg(figure: &Figure, style: &Style) -> String {
     );
     out.push_str(&head);
     out.push('\n');
-    let paper = hex(inks.paper);
+    let paper = hex(colors.paper);
     put(
         &mut out,
         format_args!(
@@ -74,13 +74,13 @@ pub fn svg(figure: &Figure, style: &Style) -> String {
     );
     let each = height / figure.panels.len().max(1) as f64;
     for (i, chart) in figure.panels.iter().enumerate() {
-        let place = Place {
+        let place = Area {
             left: 0.0,
             top: each * i as f64,
             right: width,
             bottom: each * (i + 1) as f64,
         };
-        Panel::new(chart, place, style).draw(&mut out, chart);
+        ChartFrame::new(chart, place, style).draw(&mut out, chart);
     }
     out.push_str("</svg>\n");
     out
@@ -107,7 +107,7 @@ pub(crate) fn escape(text: &str) -> String {
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct Area {
     left: f64,
     top: f64,
     right: f64,
@@ -115,26 +115,26 @@ struct Place {
 }
 
 /// Where a panel's parts are, and how values become places.
-struct Panel {
-    inks: &'static Inks,
+struct ChartFrame {
+    colors: &'static SurfaceColors,
     em: f64,
-    plot: Place,
+    plot: Area,
     x: [f64; 2],
     y: [f64; 2],
-    legend: Vec<Vec<Entry>>,
+    legend: Vec<Vec<LegendEntry>>,
     top: f64,
     left: f64,
 }
 
 #[derive(Clone)]
-struct Entry {
+struct LegendEntry {
     name: String,
-    ink: Ink,
+    color: Color,
     mark: Option<usize>,
 }
 
-impl Panel {
-    fn new(chart: &Chart, place: Place, style: &Style) -> Self {
+impl ChartFrame {
+    fn new(chart: &Chart, place: Area, style: &Style) -> Self {
         let em = style.font_pt;
         let all = || chart.series.iter().flat_map(|s| &s.points);
         let x = range(&chart.x, all().map(|p| [p.x, p.x]), 0.02);
@@ -153,14 +153,14 @@ impl Panel {
         let title = if chart.y.label.is_empty() { 0.6 } else { 2.2 };
         let plot_left = place.left + em * (title + labels as f64 * CHARACTER + 0.8);
         let legend = legend(chart, place.right - plot_left, em);
-        let plot = Place {
+        let plot = Area {
             left: plot_left,
             top: place.top + em * (0.9 + 1.5 * legend.len() as f64),
             right: place.right - em * 1.2,
             bottom: place.bottom - em * 3.2,
         };
         Self {
-            inks: style.inks(),
+            colors: style.colors(),
             em,
             plot,
             x,
@@ -184,14 +184,14 @@ impl Panel {
         for rule in &chart.rules {
             self.rule(out, rule);
         }
-        let bars: Vec<&Series> = chart.series.iter().filter(|s| s.kind == Kind::Bars).collect();
+        let bars: Vec<&Series> = chart.series.iter().filter(|s| s.kind == SeriesKind::Bars).collect();
         for series in &chart.series {
             match series.kind {
-                Kind::Bars => {
+                SeriesKind::Bars => {
                     let i = bars.iter().position(|b| std::ptr::eq(*b, series)).unwrap_or(0);
                     self.bars(out, series, i, bars.len());
                 }
-                Kind::Cells => self.cells(out, series),
+                SeriesKind::Cells => self.cells(out, series),
                 _ => self.marks_and_line(out, series),
             }
         }
@@ -199,13 +199,13 @@ impl Panel {
     }
 
     fn axes(&self, out: &mut String, chart: &Chart) {
-        let Place {
+        let Area {
             left,
             top,
             right,
             bottom,
         } = self.plot;
-        let (em, weak, grid) = (self.em, hex(self.inks.weak), hex(self.inks.grid));
+        let (em, weak, grid) = (self.em, hex(self.colors.weak), hex(self.colors.grid));
         put(out, format_args!(r#"<g stroke="{grid}" stroke-width="0.4">"#));
         let (xs, ys) = (
             self.ticks(&chart.x, self.x, (right - left) / (5.0 * em)),
@@ -252,7 +252,7 @@ impl Panel {
         put(out, format_args!("</g>"));
     }
 
-    fn ticks(&self, axis: &Axis, range: [f64; 2], most: f64) -> Vec<(f64, String)> {
+    fn ticks(&self, axis: &ChartAxis, range: [f64; 2], most: f64) -> Vec<(f64, String)> {
         if axis.names.is_empty() {
             return ticks(range, most);
         }
@@ -262,7 +262,7 @@ impl Panel {
     }
 
     fn rule(&self, out: &mut String, rule: &Rule) {
-        let Place {
+        let Area {
             left,
             top,
             right,
@@ -275,7 +275,7 @@ impl Panel {
             let x = num(self.at_x(rule.at));
             format!("M{x} {}V{}", num(top), num(bottom))
         };
-        let weak = hex(self.inks.weak);
+        let weak = hex(self.colors.weak);
         let name = escape(&rule.name);
         put(
             out,
@@ -286,7 +286,7 @@ impl Panel {
     }
 
     fn marks_and_line(&self, out: &mut String, series: &Series) {
-        let color = self.inks.hex(series.ink);
+        let color = self.colors.hex(series.color);
         let opacity = if series.is_faint { 0.35 } else { 1.0 };
         let width = if series.is_faint { 0.5 } else { 1.1 };
         put(
@@ -298,7 +298,7 @@ impl Panel {
         if !series.name.is_empty() {
             put(out, format_args!("<title>{}</title>", escape(&series.name)));
         }
-        if series.kind != Kind::Marks && series.points.len() > 1 {
+        if series.kind != SeriesKind::Marks && series.points.len() > 1 {
             let steps = series.points.iter().enumerate().map(|(i, p)| {
                 let command = if i == 0 { 'M' } else { 'L' };
                 format!("{command}{} {}", num(self.at_x(p.x)), num(self.at_y(p.y)))
@@ -309,7 +309,7 @@ impl Panel {
             self.error_bar(out, p);
         }
         // A line of one point would not be seen.
-        if series.kind != Kind::Line || series.points.len() == 1 {
+        if series.kind != SeriesKind::Line || series.points.len() == 1 {
             let size = if series.is_faint { 0.16 } else { 0.24 } * self.em;
             let marks = series
                 .points
@@ -326,7 +326,7 @@ impl Panel {
         put(out, format_args!("</g>"));
     }
 
-    fn error_bar(&self, out: &mut String, p: &Point) {
+    fn error_bar(&self, out: &mut String, p: &DataPoint) {
         let error = p.error.unwrap_or(0.0);
         let (x, low, high) = (self.at_x(p.x), self.at_y(p.y - error), self.at_y(p.y + error));
         let cap = 0.22 * self.em;
@@ -339,7 +339,7 @@ impl Panel {
     }
 
     fn bars(&self, out: &mut String, series: &Series, i: usize, of: usize) {
-        let color = self.inks.hex(series.ink);
+        let color = self.colors.hex(series.color);
         let unit = (self.at_x(1.0) - self.at_x(0.0)).abs() * 0.8;
         let wide = unit / of as f64;
         put(out, format_args!(r#"<g fill="{color}">"#));
@@ -369,7 +369,7 @@ impl Panel {
         );
         put(out, format_args!(r#"<g shape-rendering="crispEdges">"#));
         for (i, p) in series.points.iter().enumerate() {
-            let color = self.inks.hex(Ink::Heat(p.value as f32));
+            let color = self.colors.hex(Color::Heat(p.value as f32));
             let (x, y) = (self.plot.left + wide * i as f64, self.at_y(p.y) - tall * 0.46);
             put(
                 out,
@@ -387,12 +387,12 @@ impl Panel {
 
     fn draw_legend(&self, out: &mut String) {
         let em = self.em;
-        let text = hex(self.inks.text);
+        let text = hex(self.colors.text);
         for (row, entries) in self.legend.iter().enumerate() {
             let y = self.top + em * (1.5 + 1.5 * row as f64);
             let mut x = self.plot.left;
             for entry in entries {
-                let color = self.inks.hex(entry.ink);
+                let color = self.colors.hex(entry.color);
                 match entry.mark {
                     Some(number) => {
                         let path = mark(number, x + 0.4 * em, y - 0.33 * em, 0.28 * em);
@@ -422,7 +422,7 @@ impl Panel {
 }
 
 /// Values at the two ends, with a margin; names run from half before the first to half after the last.
-fn range(axis: &Axis, values: impl Iterator<Item = [f64; 2]>, margin: f64) -> [f64; 2] {
+fn range(axis: &ChartAxis, values: impl Iterator<Item = [f64; 2]>, margin: f64) -> [f64; 2] {
     if !axis.names.is_empty() {
         let last = axis.names.len() as f64 - 0.5;
         return if axis.is_downward { [last, -0.5] } else { [-0.5, last] };
@@ -470,32 +470,32 @@ pub fn ticks([low, high]: [f64; 2], most: f64) -> Vec<(f64, String)> {
         .collect()
 }
 
-fn entry_width(entry: &Entry, em: f64) -> f64 {
+fn entry_width(entry: &LegendEntry, em: f64) -> f64 {
     em * (2.4 + CHARACTER * entry.name.chars().count() as f64)
 }
 
 /// Names in rows no wider than `room`. A single series needs no legend, nor does what looks like a series it is a part of
 /// ("run 1" and "run 1, round 2").
-fn legend(chart: &Chart, room: f64, em: f64) -> Vec<Vec<Entry>> {
-    let mut entries: Vec<Entry> = Vec::new();
+fn legend(chart: &Chart, room: f64, em: f64) -> Vec<Vec<LegendEntry>> {
+    let mut entries: Vec<LegendEntry> = Vec::new();
     for series in chart
         .series
         .iter()
-        .filter(|s| !s.name.is_empty() && s.kind != Kind::Cells)
+        .filter(|s| !s.name.is_empty() && s.kind != SeriesKind::Cells)
     {
         let mark = match series.kind {
-            Kind::Line => None,
-            Kind::Bars => Some(1),
+            SeriesKind::Line => None,
+            SeriesKind::Bars => Some(1),
             _ => Some(series.mark),
         };
-        let is_said = |e: &Entry| match series.name.strip_prefix(&e.name) {
-            Some(rest) => rest.is_empty() || (rest.starts_with(", ") && e.ink == series.ink && e.mark == mark),
+        let is_said = |e: &LegendEntry| match series.name.strip_prefix(&e.name) {
+            Some(rest) => rest.is_empty() || (rest.starts_with(", ") && e.color == series.color && e.mark == mark),
             None => false,
         };
         if !entries.iter().any(is_said) {
-            entries.push(Entry {
+            entries.push(LegendEntry {
                 name: series.name.clone(),
-                ink: series.ink,
+                color: series.color,
                 mark,
             });
         }
@@ -503,7 +503,7 @@ fn legend(chart: &Chart, room: f64, em: f64) -> Vec<Vec<Entry>> {
     if entries.len() < 2 {
         return Vec::new();
     }
-    let mut rows: Vec<Vec<Entry>> = Vec::new();
+    let mut rows: Vec<Vec<LegendEntry>> = Vec::new();
     let mut used = f64::MAX;
     for entry in entries {
         let width = entry_width(&entry, em);
@@ -569,11 +569,12 @@ mod tests {
     #[test]
     fn names_are_escaped_and_every_series_has_its_line_in_the_legend() {
         let line = |name: &str, n| {
-            Series::new(name, Ink::Series(n), Kind::LineAndMarks).with([Point::at(0.0, 1.0), Point::at(1.0, 2.0)])
+            Series::new(name, Color::Series(n), SeriesKind::LineAndMarks)
+                .with([DataPoint::at(0.0, 1.0), DataPoint::at(1.0, 2.0)])
         };
         let chart = Chart {
-            x: Axis::new("x"),
-            y: Axis::new("y"),
+            x: ChartAxis::new("x"),
+            y: ChartAxis::new("y"),
             series: vec![
                 line("a < b & c", 0),
                 line("d", 1),

@@ -5,7 +5,7 @@ use super::chart::Figure;
 
 /// One line a point: panel, series, both axes, error, value of a cell, note.
 pub fn csv(figure: &Figure) -> String {
-    let has = |f: &dyn Fn(&super::chart::Point) -> bool| {
+    let has = |f: &dyn Fn(&super::chart::DataPoint) -> bool| {
         let all = figure.panels.iter().flat_map(|c| &c.series).flat_map(|s| &s.points);
         all.clone().any(f)
     };
@@ -14,7 +14,7 @@ pub fn csv(figure: &Figure) -> String {
         .panels
         .iter()
         .flat_map(|c| &c.series)
-        .any(|s| s.kind == super::chart::Kind::Cells);
+        .any(|s| s.kind == super::chart::SeriesKind::Cells);
     let mut out = String::new();
     for (i, panel) in figure.panels.iter().enumerate() {
         let mut head = vec!["series".to_owned(), panel.x.label.clone(), panel.y.label.clone()];
@@ -62,21 +62,22 @@ fn line(out: &mut String, fields: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chart::{Axis, Chart, Ink, Kind, Point, Series};
+    use crate::chart::{Chart, ChartAxis, DataPoint, Series, SeriesKind};
+    use crate::colors::Color;
 
     #[test]
     fn fields_with_commas_and_quotes_are_quoted() {
         let points = [
-            Point::at(1.0, 0.5).noted("density 0.5"),
-            Point {
+            DataPoint::at(1.0, 0.5).noted("density 0.5"),
+            DataPoint {
                 error: Some(0.25),
-                ..Point::at(2.0, 0.75)
+                ..DataPoint::at(2.0, 0.75)
             },
         ];
         let chart = Chart {
-            x: Axis::new("MACs, million"),
-            y: Axis::new("accuracy"),
-            series: vec![Series::new("run 1 \"a\"", Ink::Text, Kind::Marks).with(points)],
+            x: ChartAxis::new("MACs, million"),
+            y: ChartAxis::new("accuracy"),
+            series: vec![Series::new("run 1 \"a\"", Color::Text, SeriesKind::Marks).with(points)],
             rules: Vec::new(),
         };
         let figure = Figure {

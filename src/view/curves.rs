@@ -14,7 +14,7 @@ const COLUMNS: usize = 512;
 
 /// What is along the bottom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub enum Along {
+pub enum CurveAxis {
     /// Training steps.
     #[default]
     Steps,
@@ -28,7 +28,7 @@ pub enum Along {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct CurveOptions {
     /// What is along the bottom.
-    pub along: Along,
+    pub along: CurveAxis,
     /// Weight of what came before in the exponential mean, 0 (off) to below 1.
     pub smoothing: f64,
 }
@@ -100,12 +100,12 @@ impl Smoother {
 }
 
 #[derive(Clone, Debug)]
-struct Pair {
+struct ThinnedCurve {
     raw: Thinner,
     smooth: Option<(Smoother, Thinner)>,
 }
 
-impl Pair {
+impl ThinnedCurve {
     fn new(smoothing: f64) -> Self {
         let smoother = Smoother {
             keep: smoothing,
@@ -134,12 +134,12 @@ impl Pair {
 }
 
 #[derive(Clone, Debug)]
-struct Growing {
+struct GrowingCurves {
     seen: usize,
     resumed: u32,
     thinned: u32,
-    loss: Pair,
-    top1: Pair,
+    loss: ThinnedCurve,
+    top1: ThinnedCurve,
     lr: Thinner,
 }
 
@@ -147,7 +147,7 @@ struct Growing {
 #[derive(Clone, Debug, Default)]
 pub struct Curves {
     options: CurveOptions,
-    runs: BTreeMap<RunId, Growing>,
+    runs: BTreeMap<RunId, GrowingCurves>,
 }
 
 impl Curves {
@@ -170,12 +170,12 @@ impl Curves {
 
     fn grow(&mut self, run: &RunState) -> RunCurves {
         let CurveOptions { along, smoothing } = self.options;
-        let new = || Growing {
+        let new = || GrowingCurves {
             seen: 0,
             resumed: run.resumed,
             thinned: run.thinned,
-            loss: Pair::new(smoothing),
-            top1: Pair::new(smoothing),
+            loss: ThinnedCurve::new(smoothing),
+            top1: ThinnedCurve::new(smoothing),
             lr: Thinner::new(COLUMNS),
         };
         let growing = self.runs.entry(run.id).or_insert_with(new);
@@ -204,11 +204,11 @@ impl Curves {
 }
 
 /// Where a step lies along the bottom.
-fn x_of(run: &RunState, along: Along, step: u64, at: f64) -> f64 {
+fn x_of(run: &RunState, along: CurveAxis, step: u64, at: f64) -> f64 {
     match along {
-        Along::Steps => step as f64,
-        Along::Seconds => at,
-        Along::Epochs => {
+        CurveAxis::Steps => step as f64,
+        CurveAxis::Seconds => at,
+        CurveAxis::Epochs => {
             let epochs = run
                 .experiment
                 .method
@@ -219,7 +219,7 @@ fn x_of(run: &RunState, along: Along, step: u64, at: f64) -> f64 {
 }
 
 /// Gates at the density that was measured last.
-fn gates(run: &RunState, along: Along) -> [Vec<[f64; 2]>; 2] {
+fn gates(run: &RunState, along: CurveAxis) -> [Vec<[f64; 2]>; 2] {
     let Some(last) = run.gates.last() else {
         return Default::default();
     };
@@ -233,7 +233,7 @@ fn gates(run: &RunState, along: Along) -> [Vec<[f64; 2]>; 2] {
 
 /// A curve near the pointer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Near {
+pub struct NearestPoint {
     /// Which curve.
     pub label: String,
     /// The run it is of.
@@ -244,7 +244,7 @@ pub struct Near {
 
 /// Which values are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum CurveMetric {
     /// Training loss.
     Loss,
     /// Accuracy, in percent.
@@ -257,25 +257,25 @@ pub enum What {
 
 impl CurvesView {
     /// What every curve is at `x`, the one nearest to `y` first; curves that have not come so far, or are over, are left out.
-    pub fn at(&self, what: What, [x, y]: [f64; 2]) -> Vec<Near> {
-        let mut out: Vec<Near> = Vec::new();
+    pub fn at(&self, what: CurveMetric, [x, y]: [f64; 2]) -> Vec<NearestPoint> {
+        let mut out: Vec<NearestPoint> = Vec::new();
         for run in &self.runs {
             let mut put = |label: String, points: &[[f64; 2]], scale: f64| {
                 let Some([px, py]) = nearest(points, x) else { return };
                 let at = [px, py * scale];
-                out.push(Near { label, run: run.id, at });
+                out.push(NearestPoint { label, run: run.id, at });
             };
             match what {
-                What::Loss => put(run.label.clone(), run.loss.shown(), 1.0),
-                What::Rate => put(run.label.clone(), &run.lr, 1.0),
-                What::Top1 => {
+                CurveMetric::Loss => put(run.label.clone(), run.loss.shown(), 1.0),
+                CurveMetric::Rate => put(run.label.clone(), &run.lr, 1.0),
+                CurveMetric::Top1 => {
                     put(format!("{}, train", run.label), run.top1.shown(), 100.0);
                     for valid in &run.valid {
                         let label = format!("{}, valid at density {}", run.label, valid.density);
                         put(label, &valid.points, 100.0);
                     }
                 }
-                What::Gates => {
+                CurveMetric::Gates => {
                     put(format!("{}, hardly ever active", run.label), &run.gates[0], 100.0);
                     put(format!("{}, nearly always active", run.label), &run.gates[1], 100.0);
                 }
@@ -312,7 +312,7 @@ fn nearest(points: &[[f64; 2]], x: f64) -> Option<[f64; 2]> {
 }
 
 /// Validation accuracy by density. Densities measured but once, when the run ended, belong to the frontier.
-fn valid(run: &RunState, along: Along) -> Vec<ValidCurve> {
+fn valid(run: &RunState, along: CurveAxis) -> Vec<ValidCurve> {
     let mut by_density: BTreeMap<Density, Vec<[f64; 2]>> = BTreeMap::new();
     for e in run.epochs.iter().filter(|e| e.split == Split::Valid) {
         let x = x_of(run, along, e.step, seconds_at(run, e.step));

@@ -26,12 +26,12 @@ pub struct DensityView {
     /// Whether the model may have learned from the images it is measured on.
     pub doubtful: bool,
     /// The newest measurement, if there is one.
-    pub measured: Option<Measured>,
+    pub measured: Option<DensityMeasurement>,
 }
 
 /// A measurement over part or all of the validation images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Measured {
+pub struct DensityMeasurement {
     /// Density measured, the mean if gates differ.
     pub density: f64,
     /// Images measured.
@@ -58,7 +58,7 @@ pub struct Measured {
     pub peak_bytes: [u64; 2],
 }
 
-impl Measured {
+impl DensityMeasurement {
     /// Half the width of the interval.
     pub fn plus_minus(&self) -> f64 {
         (self.interval[1] - self.interval[0]) / 2.0
@@ -93,11 +93,11 @@ pub fn density(store: &RunStore, asked: &Question) -> Option<DensityView> {
     })
 }
 
-fn measured(answer: &Answer, dense: &cost::Cost) -> Measured {
+fn measured(answer: &Answer, dense: &cost::Cost) -> DensityMeasurement {
     let top1 = answer.right as f64 / answer.n.max(1) as f64;
     let millis = answer.latency.as_ref().map(|l| [l.p10_ms, l.median_ms, l.p90_ms]);
     let millis_dense = answer.dense_latency.as_ref().map(|l| l.median_ms);
-    Measured {
+    DensityMeasurement {
         no_gain: no_gain(answer, dense),
         millis_dense,
         density: answer.question.mean(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FormView {
     /// In the order of the file.
-    pub sections: Vec<Section>,
+    pub sections: Vec<FormSection>,
     /// Keys that differ from the preset.
     pub changed: usize,
     /// Why the experiment as a whole cannot be run, if it cannot.
@@ -21,27 +21,27 @@ pub struct FormView {
 
 /// Keys under one head.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Section {
+pub struct FormSection {
     /// `data`, `model`, `train`, `method` or, for single keys, empty.
     pub title: String,
     /// Its keys.
-    pub fields: Vec<Field>,
+    pub fields: Vec<FormField>,
 }
 
 /// One key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Field {
+pub struct FormField {
     /// Dotted, as `--set` takes it.
     pub key: String,
     /// Its value.
-    pub value: Value,
+    pub value: FieldValue,
     /// The preset's value as TOML, where it differs.
     pub preset: Option<String>,
     /// What it means.
     pub doc: &'static Doc,
 }
 
-impl Field {
+impl FormField {
     /// The key without its section.
     pub fn name(&self) -> &str {
         self.key.split_once('.').map_or(self.key.as_str(), |(_, name)| name)
@@ -50,7 +50,7 @@ impl Field {
 
 /// A value with its type.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum Value {
+pub enum FieldValue {
     /// Yes or no.
     Flag(bool),
     /// A whole number.
@@ -77,23 +77,23 @@ pub fn form(draft: &Experiment, base: &Experiment, source: &str) -> FormView {
     let optional = OPTIONAL.map(String::from);
     keys.extend(optional.iter().filter(|key| now.iter().all(|(k, _)| k != *key)));
     let find = |all: &[(String, toml::Value)], key: &str| all.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone());
-    let mut sections: Vec<Section> = Vec::new();
+    let mut sections: Vec<FormSection> = Vec::new();
     let mut changed = 0;
     for key in keys.into_iter().filter(|k| *k != "schema") {
         let value = find(&now, key);
         let preset = find(&before, key);
         let differs = value != preset;
         changed += usize::from(differs);
-        let field = Field {
+        let field = FormField {
             key: key.clone(),
-            value: value.as_ref().map_or(Value::Unset, |v| typed(v, doc(key))),
+            value: value.as_ref().map_or(FieldValue::Unset, |v| typed(v, doc(key))),
             preset: differs.then(|| preset.map_or_else(|| "not set".into(), |v| v.to_string())),
             doc: doc(key),
         };
         let title = key.split_once('.').map_or("", |(section, _)| section);
         match sections.iter_mut().find(|s| s.title == title) {
             Some(section) => section.fields.push(field),
-            None => sections.push(Section {
+            None => sections.push(FormSection {
                 title: title.to_owned(),
                 fields: vec![field],
             }),
@@ -152,18 +152,18 @@ fn shortest(v: f64) -> f64 {
     }
 }
 
-fn typed(value: &toml::Value, doc: &Doc) -> Value {
+fn typed(value: &toml::Value, doc: &Doc) -> FieldValue {
     match value {
-        toml::Value::Boolean(b) => Value::Flag(*b),
-        toml::Value::Integer(n) => Value::Whole(*n),
-        toml::Value::Float(v) => Value::Number(*v),
-        toml::Value::String(s) if !doc.choices.is_empty() => Value::Choice(s.clone()),
-        toml::Value::String(s) => Value::Text(s.clone()),
-        other => Value::List(other.to_string()),
+        toml::Value::Boolean(b) => FieldValue::Flag(*b),
+        toml::Value::Integer(n) => FieldValue::Whole(*n),
+        toml::Value::Float(v) => FieldValue::Number(*v),
+        toml::Value::String(s) if !doc.choices.is_empty() => FieldValue::Choice(s.clone()),
+        toml::Value::String(s) => FieldValue::Text(s.clone()),
+        other => FieldValue::List(other.to_string()),
     }
 }
 
-impl Value {
+impl FieldValue {
     /// As `--set` takes it; none for a key that is left out.
     pub fn to_toml(&self) -> Option<String> {
         match self {
@@ -181,13 +181,13 @@ impl Value {
 ///
 /// # Errors
 /// One line: what was expected of the key.
-pub fn set(draft: &Experiment, key: &str, value: &Value) -> Result<Experiment> {
+pub fn set(draft: &Experiment, key: &str, value: &FieldValue) -> Result<Experiment> {
     let mut table = toml::Table::try_from(draft)?;
     let Some(text) = value.to_toml() else {
         remove(&mut table, key);
         return Experiment::parse(&table.to_string(), &[]);
     };
-    if let ("method.kind", Value::Choice(kind)) = (key, value) {
+    if let ("method.kind", FieldValue::Choice(kind)) = (key, value) {
         return with_method(draft, kind, true);
     }
     Experiment::parse(&table.to_string(), &[(key.to_owned(), text)]).with_context(|| key.to_owned())
@@ -256,8 +256,8 @@ mod tests {
     #[test]
     fn a_change_is_marked_and_becomes_a_command() {
         let base = smoke();
-        let draft = set(&base, "train.lr", &Value::Number(0.05)).expect("sets");
-        let draft = set(&draft, "data.source", &Value::Text("my images".into())).expect("sets");
+        let draft = set(&base, "train.lr", &FieldValue::Number(0.05)).expect("sets");
+        let draft = set(&draft, "data.source", &FieldValue::Text("my images".into())).expect("sets");
         let view = form(&draft, &base, "smoke");
         assert_eq!(
             (view.changed, view.command.as_str()),
@@ -274,28 +274,28 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_allowed_says_what_was_expected() {
-        let error = set(&smoke(), "train.epochs", &Value::Whole(0)).expect_err("not allowed");
+        let error = set(&smoke(), "train.epochs", &FieldValue::Whole(0)).expect_err("not allowed");
         assert!(format!("{error:#}").contains("expected 1 to"), "{error:#}");
-        let error = set(&smoke(), "method.grid", &Value::List("[2.0]".into())).expect_err("not allowed");
+        let error = set(&smoke(), "method.grid", &FieldValue::List("[2.0]".into())).expect_err("not allowed");
         assert!(format!("{error:#}").contains("density 2"), "{error:#}");
     }
 
     #[test]
     fn keys_that_may_be_left_out_can_be_set_and_left_out_again() {
-        let set_to = |draft: &Experiment, value: &Value| set(draft, "model.dropout", value).expect("sets");
-        let half = set_to(&smoke(), &Value::Number(0.5));
+        let set_to = |draft: &Experiment, value: &FieldValue| set(draft, "model.dropout", value).expect("sets");
+        let half = set_to(&smoke(), &FieldValue::Number(0.5));
         assert_eq!(half.model.dropout, Some(0.5));
-        assert_eq!(set_to(&half, &Value::Unset).model.dropout, None);
+        assert_eq!(set_to(&half, &FieldValue::Unset).model.dropout, None);
         let view = form(&smoke(), &smoke(), "smoke");
         let start = view.sections.iter().flat_map(|s| &s.fields).find(|f| f.key == "start");
-        assert_eq!(start.map(|f| &f.value), Some(&Value::Unset));
+        assert_eq!(start.map(|f| &f.value), Some(&FieldValue::Unset));
     }
 
     #[test]
     fn another_method_brings_its_own_keys_and_the_command_makes_the_same_experiment() {
         let base = smoke();
         for kind in doc("method.kind").choices {
-            let draft = set(&base, "method.kind", &Value::Choice((*kind).into())).expect(kind);
+            let draft = set(&base, "method.kind", &FieldValue::Choice((*kind).into())).expect(kind);
             assert_eq!(draft.method.kind(), *kind);
             let view = form(&draft, &base, "smoke");
             if *kind != "fbs" {
@@ -316,14 +316,15 @@ mod tests {
         let base = smoke();
         let mut silent = Vec::new();
         for kind in doc("method.kind").choices {
-            let draft = set(&base, "method.kind", &Value::Choice((*kind).into())).expect(kind);
+            let draft = set(&base, "method.kind", &FieldValue::Choice((*kind).into())).expect(kind);
             let view = form(&draft, &base, "smoke");
             let fields = view.sections.iter().flat_map(|s| &s.fields);
             silent.extend(fields.filter(|f| f.doc.help.is_empty()).map(|f| f.key.clone()));
         }
         assert_eq!(silent, Vec::<String>::new());
         for key in ["method.kind", "model.arch"] {
-            let error = set(&base, key, &Value::Text("?".into())).map_or_else(|e| format!("{e:#}"), |_| String::new());
+            let error =
+                set(&base, key, &FieldValue::Text("?".into())).map_or_else(|e| format!("{e:#}"), |_| String::new());
             for choice in doc(key).choices.iter().filter(|_| key == "method.kind") {
                 assert!(error.contains(choice), "{choice}: {error}");
             }

@@ -18,7 +18,7 @@ const MOST_BEATEN: usize = 1500;
 
 /// What accuracy is set against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Against {
+pub enum CostAxis {
     /// MACs an image.
     #[default]
     Macs,
@@ -28,7 +28,7 @@ pub enum Against {
     Millis,
 }
 
-impl Against {
+impl CostAxis {
     /// An amount in words.
     pub fn words(self, x: f64) -> String {
         match self {
@@ -43,7 +43,7 @@ impl Against {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrontierView {
     /// What accuracy is set against.
-    pub against: Against,
+    pub against: CostAxis,
     /// The open model first, then runs, oldest first.
     pub series: Vec<FrontierSeries>,
     /// What is measured now.
@@ -73,7 +73,7 @@ pub struct FrontierSeries {
 
 /// What a point is of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum Source {
+pub enum PointSource {
     /// The open model at one density, as recorded when it was made.
     Recorded(Density),
     /// The open model as measured in this session.
@@ -88,7 +88,7 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrontierPoint {
     /// What it is of.
-    pub source: Source,
+    pub source: PointSource,
     /// MACs, parameters or milliseconds.
     pub x: f64,
     /// Share classified right.
@@ -125,17 +125,17 @@ struct Costs {
 }
 
 impl Costs {
-    fn along(self, against: Against) -> Option<f64> {
+    fn along(self, against: CostAxis) -> Option<f64> {
         match against {
-            Against::Macs => self.macs.map(|n| n as f64),
-            Against::Params => self.params.map(|n| n as f64),
-            Against::Millis => self.millis,
+            CostAxis::Macs => self.macs.map(|n| n as f64),
+            CostAxis::Params => self.params.map(|n| n as f64),
+            CostAxis::Millis => self.millis,
         }
     }
 }
 
 /// The frontier panel.
-pub fn frontier(store: &RunStore, against: Against) -> FrontierView {
+pub fn frontier(store: &RunStore, against: CostAxis) -> FrontierView {
     let open = store.open.as_ref();
     let opened = open.and_then(|m| match &m.from {
         ModelRef::File(path) => Some(path.as_path()),
@@ -212,7 +212,7 @@ fn is_model_of(run: &RunState, opened: Option<&Path>) -> bool {
     opened.is_some() && model.map(Path::new) == opened
 }
 
-fn point(source: Source, costs: Costs, against: Against, top1: f64, n: usize) -> Option<FrontierPoint> {
+fn point(source: PointSource, costs: Costs, against: CostAxis, top1: f64, n: usize) -> Option<FrontierPoint> {
     Some(FrontierPoint {
         source,
         x: costs.along(against)?,
@@ -236,7 +236,7 @@ fn series(label: String, about: &str, run: Option<RunId>, points: Vec<FrontierPo
 }
 
 /// The open model as its file says.
-fn recorded(store: &RunStore, against: Against) -> FrontierSeries {
+fn recorded(store: &RunStore, against: CostAxis) -> FrontierSeries {
     let Some(model) = &store.open else {
         return series(String::new(), "", None, Vec::new());
     };
@@ -248,8 +248,8 @@ fn recorded(store: &RunStore, against: Against) -> FrontierSeries {
             millis: None,
         };
         let source = match &x.gates[..] {
-            [] => Source::Recorded(x.density),
-            gates => Source::Measured(Question {
+            [] => PointSource::Recorded(x.density),
+            gates => PointSource::Measured(Question {
                 densities: gates.to_vec(),
             }),
         };
@@ -264,7 +264,7 @@ fn recorded(store: &RunStore, against: Against) -> FrontierSeries {
 }
 
 /// The open model as measured in this session.
-fn measured(store: &RunStore, against: Against) -> FrontierSeries {
+fn measured(store: &RunStore, against: CostAxis) -> FrontierSeries {
     let Some(model) = &store.open else {
         return series(String::new(), "", None, Vec::new());
     };
@@ -272,7 +272,13 @@ fn measured(store: &RunStore, against: Against) -> FrontierSeries {
     let points = here.filter_map(|m| {
         let a = &m.answer;
         let top1 = a.right as f64 / a.n.max(1) as f64;
-        point(Source::Measured(a.question.clone()), costs_of(a), against, top1, a.n)
+        point(
+            PointSource::Measured(a.question.clone()),
+            costs_of(a),
+            against,
+            top1,
+            a.n,
+        )
     });
     series(
         format!("{}, measured here", model.name),
@@ -313,10 +319,10 @@ pub(crate) fn by_seed<'a>(runs: &[&'a RunState]) -> Vec<Vec<&'a RunState>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-type Measured = BTreeMap<Density, (Costs, f64, usize)>;
+type LastEpoch = BTreeMap<Density, (Costs, f64, usize)>;
 
 /// What a run last measured on validation images.
-fn last_epoch(run: &RunState) -> (Option<u32>, Measured) {
+fn last_epoch(run: &RunState) -> (Option<u32>, LastEpoch) {
     let valid = || run.epochs.iter().filter(|e| e.split == Split::Valid);
     let last = valid().map(|e| e.epoch).max();
     let kept = run.kept.last().map(|k| k.cost.params);
@@ -333,7 +339,7 @@ fn last_epoch(run: &RunState) -> (Option<u32>, Measured) {
     (last, points.collect())
 }
 
-fn of_group(group: &[&RunState], against: Against, mark: usize) -> FrontierSeries {
+fn of_group(group: &[&RunState], against: CostAxis, mark: usize) -> FrontierSeries {
     let first = group[0];
     let all: Vec<_> = group.iter().map(|r| last_epoch(r)).collect();
     let points = all[0].1.keys().filter_map(|density| {
@@ -345,7 +351,13 @@ fn of_group(group: &[&RunState], against: Against, mark: usize) -> FrontierSerie
         let mean =
             |of: &dyn Fn(&(Costs, f64, usize)) -> f64| each.iter().map(|p| of(p)).sum::<f64>() / each.len() as f64;
         let top1 = mean(&|p| p.1);
-        let mut made = point(Source::Epoch(first.id, *density), each[0].0, against, top1, each[0].2)?;
+        let mut made = point(
+            PointSource::Epoch(first.id, *density),
+            each[0].0,
+            against,
+            top1,
+            each[0].2,
+        )?;
         made.x = mean(&|p| p.0.along(against).unwrap_or(made.x));
         if each.len() > 1 {
             let squares: f64 = each.iter().map(|p| (p.1 - top1).powi(2)).sum();
@@ -368,7 +380,7 @@ fn of_group(group: &[&RunState], against: Against, mark: usize) -> FrontierSerie
     }
 }
 
-fn trials(run: &RunState, against: Against, mark: usize) -> Vec<FrontierSeries> {
+fn trials(run: &RunState, against: CostAxis, mark: usize) -> Vec<FrontierSeries> {
     let of_search = |(i, search): (usize, &record::searches::SearchState)| {
         let n = search.start.images;
         let points = search.trials.iter().filter_map(|t| {
@@ -379,7 +391,13 @@ fn trials(run: &RunState, against: Against, mark: usize) -> Vec<FrontierSeries> 
                 params: Some(t.params),
                 millis: is_timed.then_some(t.spent),
             };
-            point(Source::Trial(run.id, i, t.number), costs, against, f64::from(t.top1), n)
+            point(
+                PointSource::Trial(run.id, i, t.number),
+                costs,
+                against,
+                f64::from(t.top1),
+                n,
+            )
         });
         let label = format!("{}, {}", run.title(), search.start.name);
         FrontierSeries {
@@ -426,7 +444,7 @@ fn reference(store: &RunStore, series: &[FrontierSeries]) -> Option<(f64, String
 
 /// What somebody wants of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct Requirement {
     /// At most so much accuracy below the reference, as a share.
     pub below: Option<f64>,
     /// At most so much x.
@@ -436,7 +454,7 @@ pub struct Wish {
 impl FrontierView {
     /// The point a wish chooses: the cheapest one that is accurate enough; without a wish for accuracy, the most accurate
     /// one that is cheap enough. As series and point.
-    pub fn choose(&self, wish: Wish) -> Option<(usize, usize)> {
+    pub fn choose(&self, wish: Requirement) -> Option<(usize, usize)> {
         let least = wish
             .below
             .and_then(|below| Some(self.reference.as_ref()?.0 - below - 1e-9));
@@ -457,9 +475,9 @@ impl FrontierView {
         let one = self.series.get(s)?;
         let p = one.points.get(i)?;
         let what = match &p.source {
-            Source::Recorded(d) | Source::Epoch(_, d) => format!("density {d}"),
-            Source::Measured(q) => format!("mean density {:.2}", q.mean()),
-            Source::Trial(_, _, number) => format!("trial {number}"),
+            PointSource::Recorded(d) | PointSource::Epoch(_, d) => format!("density {d}"),
+            PointSource::Measured(q) => format!("mean density {:.2}", q.mean()),
+            PointSource::Trial(_, _, number) => format!("trial {number}"),
         };
         let spread = match p.spread {
             Some(sd) => format!(" ± {:.2} (standard deviation of {} seeds)", sd * 100.0, one.seeds),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Order {
+pub enum ImageOrder {
     /// As they are numbered.
     #[default]
     Number,
@@ -22,7 +22,7 @@ pub enum Order {
 
 /// Which ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Which {
+pub enum ImageFilter {
     /// All.
     #[default]
     All,
@@ -36,9 +36,9 @@ pub enum Which {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageOptions {
     /// What comes first.
-    pub order: Order,
+    pub order: ImageOrder,
     /// Which ones.
-    pub which: Which,
+    pub which: ImageFilter,
     /// How many are passed over.
     pub from: usize,
 }
@@ -51,12 +51,12 @@ pub struct ImagesView {
     /// Of all images: wrong ones, and those that gating changed, once that is known.
     pub counts: [Option<usize>; 2],
     /// Those that fit, in order.
-    pub cells: Vec<Cell>,
+    pub cells: Vec<ImageCell>,
 }
 
 /// One image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Cell {
+pub struct ImageCell {
     /// Its place among the validation images.
     pub number: usize,
     /// Whether it was classified right.
@@ -87,16 +87,16 @@ pub fn images(store: &RunStore, options: ImageOptions, most: usize) -> Option<Im
     let seen = &answer.seen;
     let is_changed = |s: &Prediction| s.dense.is_some_and(|d| d != s.said);
     let fits = |s: &Prediction| match options.which {
-        Which::All => true,
-        Which::Wrong => s.said != s.label,
-        Which::Changed => is_changed(s),
+        ImageFilter::All => true,
+        ImageFilter::Wrong => s.said != s.label,
+        ImageFilter::Changed => is_changed(s),
     };
     let mut order: Vec<usize> = (0..seen.len()).filter(|&i| fits(&seen[i])).collect();
     match options.order {
-        Order::Number => {}
-        Order::Compute => order.sort_by_key(|&i| std::cmp::Reverse(seen[i].macs)),
-        Order::Confidence => order.sort_by(|&a, &b| seen[a].confidence.total_cmp(&seen[b].confidence)),
-        Order::Error => order.sort_by(|&a, &b| {
+        ImageOrder::Number => {}
+        ImageOrder::Compute => order.sort_by_key(|&i| std::cmp::Reverse(seen[i].macs)),
+        ImageOrder::Confidence => order.sort_by(|&a, &b| seen[a].confidence.total_cmp(&seen[b].confidence)),
+        ImageOrder::Error => order.sort_by(|&a, &b| {
             let badness = |i: usize| {
                 let s = &seen[i];
                 if s.said == s.label { -s.confidence } else { s.confidence }
@@ -106,7 +106,7 @@ pub fn images(store: &RunStore, options: ImageOptions, most: usize) -> Option<Im
     }
     let n = order.len();
     let known = seen.iter().any(|s| s.dense.is_some());
-    let cells = order.into_iter().skip(options.from).take(most).map(|i| Cell {
+    let cells = order.into_iter().skip(options.from).take(most).map(|i| ImageCell {
         number: i,
         is_right: seen[i].said == seen[i].label,
         is_changed: is_changed(&seen[i]),

@@ -1,7 +1,7 @@
 //! The gated layers of the open model side by side: how much of each runs, and what it costs.
 //! Knows nothing of single channels.
 
-use super::frontier::Source;
+use super::frontier::PointSource;
 use lab::RunStore;
 use measure::Question;
 use model::{Density, Fractions, Masks, NetSpec, Op, cost};
@@ -96,11 +96,11 @@ pub fn layers(store: &RunStore, asked: &Question) -> Option<LayersView> {
 }
 
 /// The layers of a point of the frontier, as far as they are known: a trial's sites, or one density for every gate of a run's network.
-pub fn of_source(store: &RunStore, source: &Source) -> Option<LayersView> {
+pub fn of_source(store: &RunStore, source: &PointSource) -> Option<LayersView> {
     match source {
-        Source::Recorded(_) | Source::Measured(_) => None,
-        Source::Trial(run, search, number) => of_trial(store.run(*run)?, *search, *number),
-        Source::Epoch(run, density) => of_run(store.run(*run)?, *density),
+        PointSource::Recorded(_) | PointSource::Measured(_) => None,
+        PointSource::Trial(run, search, number) => of_trial(store.run(*run)?, *search, *number),
+        PointSource::Epoch(run, density) => of_run(store.run(*run)?, *density),
     }
 }
 

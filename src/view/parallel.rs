@@ -1,7 +1,7 @@
 //! Trials as lines over sites: which densities went together, and how well they did.
 //! Knows nothing of colors.
 
-use super::search::{Chosen, choose, label};
+use super::search::{SearchChoice, choose, label};
 use event::Verdict;
 use lab::RunStore;
 use record::searches::TrialPoint;
@@ -39,7 +39,7 @@ pub struct ParallelLine {
 }
 
 /// The chosen search's trials; none while there is no trial.
-pub fn parallel(store: &RunStore, chosen: Chosen) -> Option<ParallelView> {
+pub fn parallel(store: &RunStore, chosen: SearchChoice) -> Option<ParallelView> {
     let (run, index) = choose(store, chosen)?;
     let search = &run.searches[index];
     let best = search.best()?.number;

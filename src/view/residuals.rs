@@ -1,7 +1,7 @@
 //! How far ADMM's weights are from its targets, layer by layer: small means that masking will change little.
 //! Knows nothing of training.
 
-use super::search::Chosen;
+use super::search::SearchChoice;
 use event::Dimension;
 use lab::RunStore;
 use record::{RunId, RunState};
@@ -30,7 +30,7 @@ pub struct ResidualRow {
 }
 
 /// The residuals of the chosen run, else of the newest that said any.
-pub fn residuals(store: &RunStore, chosen: Chosen) -> Option<ResidualsView> {
+pub fn residuals(store: &RunStore, chosen: SearchChoice) -> Option<ResidualsView> {
     let said = |r: &&RunState| !r.residuals.is_empty();
     let named = chosen.run.and_then(|id| store.run(id)).filter(said);
     named.or_else(|| store.runs.iter().rfind(said)).map(of_run)

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// What saliency is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Of {
+pub enum SaliencyScope {
     /// All images.
     #[default]
     All,
@@ -40,15 +40,15 @@ pub struct SaliencyRow {
 
 /// The saliency panel; none before the first answer about a gated model. What is not known yet of a class or an image is
 /// shown of all images.
-pub fn saliency(store: &RunStore, of: Of) -> Option<SaliencyView> {
+pub fn saliency(store: &RunStore, of: SaliencyScope) -> Option<SaliencyView> {
     let answer = store.answer.as_ref()?;
     let part = match of {
-        Of::All => None,
-        Of::Class(class) => answer.classes.get(usize::from(class)).map(|c| {
+        SaliencyScope::All => None,
+        SaliencyScope::Class(class) => answer.classes.get(usize::from(class)).map(|c| {
             let (saliency, active) = (c.saliency.clone(), c.active.clone());
             (c.n, saliency, active)
         }),
-        Of::Image => store.look.as_ref().map(|look| {
+        SaliencyScope::Image => store.look.as_ref().map(|look| {
             let share = |on: &Vec<bool>| on.iter().map(|&a| f32::from(u8::from(a))).collect();
             (1, look.saliency.clone(), look.active.iter().map(share).collect())
         }),

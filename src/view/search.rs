@@ -16,7 +16,7 @@ const FEWEST: usize = 20;
 
 /// Which search is looked at. Nothing chosen means the newest, as it goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chosen {
+pub struct SearchChoice {
     /// The run.
     pub run: Option<RunId>,
     /// Its search, counted from 0.
@@ -27,7 +27,7 @@ pub struct Chosen {
 
 /// What is along the side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Height {
+pub enum TrialValue {
     /// Share of the images classified right.
     #[default]
     Top1,
@@ -59,7 +59,7 @@ pub struct SearchView {
     /// How the search does, in words.
     pub facts: Vec<Fact>,
     /// Trials by number; of many rejected ones only some.
-    pub marks: Vec<Mark>,
+    pub marks: Vec<TrialMark>,
     /// The best value so far, where it rises.
     pub best_so_far: Vec<[f64; 2]>,
     /// Temperature by trial.
@@ -67,7 +67,7 @@ pub struct SearchView {
     /// Share of proposals that were worse and were taken all the same, by trial.
     pub acceptance: Vec<[f64; 2]>,
     /// What was asked of it: the trial after which, and in words.
-    pub steered: Vec<Asked>,
+    pub steered: Vec<SteerNote>,
     /// The trial looked at: the chosen one, else the one the search stands on.
     pub shown: Option<TrialWords>,
     /// The best one.
@@ -78,7 +78,7 @@ pub struct SearchView {
 
 /// What was asked of a search.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Asked {
+pub struct SteerNote {
     /// The trials that had been measured.
     pub after: u64,
     /// In words.
@@ -98,7 +98,7 @@ pub struct Fact {
 
 /// One trial in the plot.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Mark {
+pub struct TrialMark {
     /// Counts from 0 in its search.
     pub number: u64,
     /// Accuracy or reward.
@@ -142,7 +142,7 @@ pub struct SiteRow {
 }
 
 /// The search panels; none while no run has searched.
-pub fn search(store: &RunStore, chosen: Chosen, height: Height) -> Option<SearchView> {
+pub fn search(store: &RunStore, chosen: SearchChoice, height: TrialValue) -> Option<SearchView> {
     let (run, index) = choose(store, chosen)?;
     let search = &run.searches[index];
     let start = &search.start;
@@ -169,7 +169,7 @@ pub fn search(store: &RunStore, chosen: Chosen, height: Height) -> Option<Search
             .iter()
             .map(|s| {
                 let asked = asked(start, &s.steer);
-                Asked {
+                SteerNote {
                     after: s.after,
                     text: match &s.refused {
                         Some(why) => format!("not followed: {asked}: {why}"),
@@ -186,7 +186,7 @@ pub fn search(store: &RunStore, chosen: Chosen, height: Height) -> Option<Search
 }
 
 /// The chosen search, else the newest of the newest run that has one.
-pub fn choose(store: &RunStore, chosen: Chosen) -> Option<(&RunState, usize)> {
+pub fn choose(store: &RunStore, chosen: SearchChoice) -> Option<(&RunState, usize)> {
     let searched = |r: &&RunState| !r.searches.is_empty();
     let named = chosen.run.and_then(|id| store.run(id)).filter(searched);
     let run = named.or_else(|| store.runs.iter().rfind(searched))?;
@@ -195,21 +195,21 @@ pub fn choose(store: &RunStore, chosen: Chosen) -> Option<(&RunState, usize)> {
     Some((run, index.map_or(last, |i| i.min(last))))
 }
 
-fn trial(search: &SearchState, chosen: Chosen) -> Option<&Trial> {
+fn trial(search: &SearchState, chosen: SearchChoice) -> Option<&Trial> {
     let number = chosen.trial?;
     let found = search.trials.iter().find(|t| t.trial.number == number);
     found.map(|t| &t.trial)
 }
 
-fn value(t: &Trial, height: Height) -> f64 {
+fn value(t: &Trial, height: TrialValue) -> f64 {
     f64::from(match height {
-        Height::Top1 => t.top1,
-        Height::Reward => t.reward,
+        TrialValue::Top1 => t.top1,
+        TrialValue::Reward => t.reward,
     })
 }
 
 /// All that were best, and evenly some of the others.
-fn marks(search: &SearchState, height: Height) -> Vec<Mark> {
+fn marks(search: &SearchState, height: TrialValue) -> Vec<TrialMark> {
     let of = |verdict: Verdict| search.trials.iter().filter(move |t| t.trial.verdict == verdict);
     let each = |verdict: Verdict| match verdict {
         Verdict::Best => 1,
@@ -221,7 +221,7 @@ fn marks(search: &SearchState, height: Height) -> Vec<Mark> {
         Verdict::Accepted => t.trial.number.is_multiple_of(accepted),
         Verdict::Rejected => t.trial.number.is_multiple_of(rejected),
     });
-    let mark = |t: &TrialPoint| Mark {
+    let mark = |t: &TrialPoint| TrialMark {
         number: t.trial.number,
         value: value(&t.trial, height),
         verdict: t.trial.verdict,
@@ -229,7 +229,7 @@ fn marks(search: &SearchState, height: Height) -> Vec<Mark> {
     kept.map(mark).collect()
 }
 
-fn best_so_far(search: &SearchState, height: Height) -> Vec<[f64; 2]> {
+fn best_so_far(search: &SearchState, height: TrialValue) -> Vec<[f64; 2]> {
     let best = search.trials.iter().filter(|t| t.trial.verdict == Verdict::Best);
     let mut out: Vec<[f64; 2]> = Vec::new();
     for point in best {

@@ -4,12 +4,12 @@
 
 /// The smallest and the largest point among neighbors, in the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Column {
+struct Extremes {
     low: [f64; 2],
     high: [f64; 2],
 }
 
-impl Column {
+impl Extremes {
     fn of(point: [f64; 2]) -> Self {
         Self {
             low: point,
@@ -33,7 +33,7 @@ pub(crate) struct Thinner {
     most: usize,
     each: usize,
     in_last: usize,
-    columns: Vec<Column>,
+    columns: Vec<Extremes>,
     last: Option<[f64; 2]>,
 }
 
@@ -58,14 +58,14 @@ impl Thinner {
         if self.in_last < self.each && self.in_last > 0 {
             self.in_last += 1;
             if let Some(column) = self.columns.last_mut() {
-                column.join(Column::of(point));
+                column.join(Extremes::of(point));
             }
             return;
         }
         if self.columns.len() == self.most {
             self.halve();
         }
-        self.columns.push(Column::of(point));
+        self.columns.push(Extremes::of(point));
         self.in_last = 1;
     }
 

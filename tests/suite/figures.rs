@@ -7,9 +7,9 @@ use record::Experiment;
 use record::folder::RunFolder;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use view::curves::{Along, CurveOptions, Curves};
-use view::frontier::{Against, frontier};
-use view::search::{Chosen, Height, search};
+use view::curves::{CurveAxis, CurveOptions, Curves};
+use view::frontier::{CostAxis, frontier};
+use view::search::{SearchChoice, TrialValue, search};
 use view::{layers, parallel, residuals, saliency};
 
 /// Every figure of the story.
@@ -20,17 +20,23 @@ fn figures() -> Vec<Figure> {
         smoothing: 0.6,
         ..CurveOptions::default()
     };
-    let chosen = Chosen::default();
+    let chosen = SearchChoice::default();
     vec![
-        figure::frontier(&frontier(&store, Against::Macs), &figure::Colors::new()),
+        figure::frontier(&frontier(&store, CostAxis::Macs), &figure::RunColors::new()),
         figure::curves(
             &Curves::default().view(&store, options),
-            Along::Steps,
-            &figure::Colors::new(),
+            CurveAxis::Steps,
+            &figure::RunColors::new(),
         ),
         figure::layers(&layers::layers(&store, &asked).expect("open")),
-        figure::saliency(&saliency::saliency(&store, saliency::Of::All).expect("measured"), false),
-        figure::search(&search(&store, chosen, Height::Top1).expect("searches"), Height::Top1),
+        figure::saliency(
+            &saliency::saliency(&store, saliency::SaliencyScope::All).expect("measured"),
+            false,
+        ),
+        figure::search(
+            &search(&store, chosen, TrialValue::Top1).expect("searches"),
+            TrialValue::Top1,
+        ),
         figure::parallel(&parallel::parallel(&store, chosen).expect("searches")),
         figure::residuals(&residuals::residuals(&store, chosen).expect("said")),
     ]

@@ -7,11 +7,11 @@ use expect_test::{Expect, expect};
 use lab::RunStore;
 use record::Status;
 use serde::Serialize;
-use view::curves::{Along, CurveOptions, Curves, What};
-use view::frontier::{Against, Source, Wish};
-use view::images::{ImageOptions, Order, Which};
-use view::saliency::Of;
-use view::search::{Chosen, Height};
+use view::curves::{CurveAxis, CurveMetric, CurveOptions, Curves};
+use view::frontier::{CostAxis, PointSource, Requirement};
+use view::images::{ImageFilter, ImageOptions, ImageOrder};
+use view::saliency::SaliencyScope;
+use view::search::{SearchChoice, TrialValue};
 use view::{
     density, form, frontier, images, layers, model, notices, parallel, residuals, runs, saliency, search, text, times,
     volume,
@@ -31,8 +31,8 @@ fn nothing_is_shown_of_a_model_that_is_not_open() {
     let empty = RunStore::default();
     assert_eq!(density::density(&empty, &uniform(50)), None);
     assert_eq!(layers::layers(&empty, &uniform(50)), None);
-    assert_eq!(saliency::saliency(&empty, Of::All), None);
-    assert_eq!(frontier::frontier(&empty, Against::Macs).series, []);
+    assert_eq!(saliency::saliency(&empty, SaliencyScope::All), None);
+    assert_eq!(frontier::frontier(&empty, CostAxis::Macs).series, []);
     assert!(runs::runs(&empty).is_empty() && notices::notices(&empty).is_empty());
 }
 
@@ -145,7 +145,7 @@ fn before_the_first_answer_layers_show_what_the_density_promises() {
 
 #[test]
 fn saliency_is_relative_to_its_layer_and_said_in_words() {
-    let view = saliency::saliency(&store(), Of::All).expect("measured");
+    let view = saliency::saliency(&store(), SaliencyScope::All).expect("measured");
     assert!(
         view.rows
             .iter()
@@ -166,7 +166,7 @@ fn saliency_is_relative_to_its_layer_and_said_in_words() {
 
 #[test]
 fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_each_run() {
-    let mut view = frontier::frontier(&store(), Against::Macs);
+    let mut view = frontier::frontier(&store(), CostAxis::Macs);
     assert_eq!(view.series[0].points.len(), 17);
     view.series[0].points.drain(1..16);
     check(
@@ -338,7 +338,7 @@ fn the_run_whose_model_is_open_is_not_drawn_twice() {
     let mut open = story::open_model();
     open.from = measure::ModelRef::File(model.into());
     store.open = Some(std::sync::Arc::new(open));
-    let labels: Vec<String> = frontier::frontier(&store, Against::Macs)
+    let labels: Vec<String> = frontier::frontier(&store, CostAxis::Macs)
         .series
         .into_iter()
         .map(|s| s.label)
@@ -451,7 +451,7 @@ fn a_failed_run_says_why_in_the_list_and_in_the_log() {
 #[test]
 fn curves_that_grow_are_the_curves_of_the_whole_log() {
     let options = CurveOptions {
-        along: Along::Steps,
+        along: CurveAxis::Steps,
         smoothing: 0.6,
     };
     let mut growing = Curves::default();
@@ -485,7 +485,7 @@ fn curves_have_every_step_smoothed_beside_raw_and_validation_by_density() {
     let mut view = Curves::default().view(
         &store(),
         CurveOptions {
-            along: Along::Seconds,
+            along: CurveAxis::Seconds,
             smoothing: 0.9,
         },
     );
@@ -555,7 +555,7 @@ fn curves_have_every_step_smoothed_beside_raw_and_validation_by_density() {
 
 #[test]
 fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
-    let mut view = search::search(&story::searched(), Chosen::default(), Height::Top1).expect("searches");
+    let mut view = search::search(&story::searched(), SearchChoice::default(), TrialValue::Top1).expect("searches");
     assert_eq!(view.marks.len(), 80);
     assert!(view.temperature.len() == 80 && view.acceptance.len() == 80);
     view.marks.drain(2..78);
@@ -706,12 +706,12 @@ fn a_search_can_be_looked_back_at_any_trial() {
     let store = story::searched();
     let id = store.runs[2].id;
     let at = |trial| {
-        let chosen = Chosen {
+        let chosen = SearchChoice {
             run: Some(id),
             search: Some(0),
             trial,
         };
-        search::search(&store, chosen, Height::Reward).expect("searches")
+        search::search(&store, chosen, TrialValue::Reward).expect("searches")
     };
     let (then, now) = (at(Some(3)), at(None));
     let said = |v: &search::SearchView| v.shown.as_ref().map(|t| t.text.clone()).unwrap_or_default();
@@ -740,7 +740,7 @@ fn monotone(verdict: Verdict, n: u64, temperature: f32) -> RunStore {
 #[test]
 fn a_search_that_takes_everything_or_nothing_says_so_and_why() {
     let said = |store: &RunStore| {
-        let view = search::search(store, Chosen::default(), Height::Top1).expect("searches");
+        let view = search::search(store, SearchChoice::default(), TrialValue::Top1).expect("searches");
         view.facts.last().map(|f| format!("{} {}", f.is_warning, f.text))
     };
     expect!["true Accepts everything: 50 of the last 50 trials; it wanders and chooses nothing yet. At temperature 1.00 a usual loss of 0.0100 is taken 99 % of the time."].assert_eq(&said(&monotone(Verdict::Accepted, 60, 1.0)).unwrap_or_default());
@@ -761,7 +761,7 @@ fn a_search_that_takes_everything_or_nothing_says_so_and_why() {
 
 #[test]
 fn parallel_lines_end_with_the_best_and_the_one_looked_at() {
-    let view = parallel::parallel(&story::searched(), Chosen::default()).expect("searches");
+    let view = parallel::parallel(&story::searched(), SearchChoice::default()).expect("searches");
     assert_eq!((view.sites.len(), view.lines.len(), view.hidden), (8, 80, 0));
     let last: Vec<String> = view.lines[78..]
         .iter()
@@ -780,7 +780,7 @@ fn parallel_lines_end_with_the_best_and_the_one_looked_at() {
 
 #[test]
 fn residuals_fall_layer_by_layer() {
-    let view = residuals::residuals(&story::searched(), Chosen::default()).expect("said");
+    let view = residuals::residuals(&story::searched(), SearchChoice::default()).expect("said");
     let rows: Vec<String> = view
         .rows
         .iter()
@@ -802,7 +802,7 @@ fn residuals_fall_layer_by_layer() {
 
 #[test]
 fn points_that_no_other_beats_are_told_from_the_rest() {
-    let view = frontier::frontier(&story::searched(), Against::Macs);
+    let view = frontier::frontier(&story::searched(), CostAxis::Macs);
     let trials = view.series.last().expect("trials");
     assert_eq!(trials.label, "run 3 autocompress, round 1");
     let front: Vec<&frontier::FrontierPoint> = trials.points.iter().filter(|p| !p.is_beaten).collect();
@@ -824,7 +824,7 @@ fn points_that_no_other_beats_are_told_from_the_rest() {
 
 #[test]
 fn a_wish_chooses_the_cheapest_point_that_is_good_enough_or_the_best_that_is_cheap_enough() {
-    let view = frontier::frontier(&store(), Against::Macs);
+    let view = frontier::frontier(&store(), CostAxis::Macs);
     assert_eq!(
         view.reference.as_ref().map(|r| r.1.as_str()),
         Some("bundled model at density 1")
@@ -833,11 +833,11 @@ fn a_wish_chooses_the_cheapest_point_that_is_good_enough_or_the_best_that_is_che
         let (s, i) = view.choose(wish)?;
         view.says(s, i)
     };
-    let below = |below| Wish {
+    let below = |below| Requirement {
         below: Some(below),
         most: None,
     };
-    let most = |most| Wish {
+    let most = |most| Requirement {
         below: None,
         most: Some(most),
     };
@@ -855,9 +855,9 @@ fn a_wish_chooses_the_cheapest_point_that_is_good_enough_or_the_best_that_is_che
         89.8 % of 5 000 images
         4.45 M MACs"#]]
     .assert_eq(&says(most(5e6)).unwrap_or_default());
-    assert_eq!(says(Wish::default()), None);
+    assert_eq!(says(Requirement::default()), None);
     assert_eq!(
-        says(Wish {
+        says(Requirement {
             below: Some(0.001),
             most: Some(5e6)
         }),
@@ -869,12 +869,12 @@ fn a_wish_chooses_the_cheapest_point_that_is_good_enough_or_the_best_that_is_che
 #[test]
 fn time_is_only_what_was_measured_here_and_parameters_do_not_change_with_density() {
     let mut store = store();
-    assert_eq!(frontier::frontier(&store, Against::Millis).series, []);
+    assert_eq!(frontier::frontier(&store, CostAxis::Millis).series, []);
     let half = store.answer.clone().expect("measured");
     store.answered(half.clone());
     store.answered(half);
     store.answered(answer(80, 320));
-    let view = frontier::frontier(&store, Against::Millis);
+    let view = frontier::frontier(&store, CostAxis::Millis);
     let labels: Vec<&str> = view.series.iter().map(|s| s.label.as_str()).collect();
     assert_eq!(labels, ["bundled model, measured here"]);
     assert_eq!(
@@ -882,7 +882,7 @@ fn time_is_only_what_was_measured_here_and_parameters_do_not_change_with_density
         1,
         "an answer over part of the images is not kept"
     );
-    let params = frontier::frontier(&store, Against::Params);
+    let params = frontier::frontier(&store, CostAxis::Params);
     let xs: Vec<f64> = params.series[0].points.iter().map(|p| p.x).collect();
     assert!(xs.windows(2).all(|w| w[0] == w[1]));
 }
@@ -897,7 +897,7 @@ fn runs_that_differ_in_their_seed_alone_are_averaged_with_their_spread() {
         let run = store.runs.last_mut().expect("added");
         std::sync::Arc::make_mut(&mut run.experiment).seed = seed;
     }
-    let view = frontier::frontier(&store, Against::Macs);
+    let view = frontier::frontier(&store, CostAxis::Macs);
     assert_eq!(view.series.len(), 1);
     let one = &view.series[0];
     assert_eq!(
@@ -914,7 +914,7 @@ fn runs_that_differ_in_their_seed_alone_are_averaged_with_their_spread() {
     let quarter = one
         .points
         .iter()
-        .find(|p| p.source == Source::Epoch(store.runs[0].id, percent(25)))
+        .find(|p| p.source == PointSource::Epoch(store.runs[0].id, percent(25)))
         .expect("there");
     assert!((quarter.top1 - mean).abs() < 1e-9 && (quarter.spread.expect("seeds") - sd).abs() < 1e-9);
 }
@@ -923,7 +923,7 @@ fn runs_that_differ_in_their_seed_alone_are_averaged_with_their_spread() {
 fn a_picked_trial_has_its_sites_as_layers() {
     let store = story::searched();
     let id = store.runs[2].id;
-    let view = layers::of_source(&store, &Source::Trial(id, 0, 3)).expect("there");
+    let view = layers::of_source(&store, &PointSource::Trial(id, 0, 3)).expect("there");
     assert_eq!(
         (view.title.as_str(), view.rows.len()),
         ("run 3 autocompress, trial 3", 8)
@@ -933,9 +933,9 @@ fn a_picked_trial_has_its_sites_as_layers() {
             .iter()
             .all(|r| r.macs.is_none() && r.gate.is_none() && r.kept <= 1.0 && r.macs_dense > 0)
     );
-    let epoch = layers::of_source(&store, &Source::Epoch(id, percent(50))).expect("there");
+    let epoch = layers::of_source(&store, &PointSource::Epoch(id, percent(50))).expect("there");
     assert!(epoch.rows.iter().all(|r| (r.asked - 0.5).abs() < 0.02) && !epoch.measured);
-    assert_eq!(layers::of_source(&store, &Source::Recorded(percent(50))), None);
+    assert_eq!(layers::of_source(&store, &PointSource::Recorded(percent(50))), None);
 }
 
 #[test]
@@ -946,16 +946,16 @@ fn images_are_sorted_and_filtered_by_what_was_measured_of_each() {
         let view = images::images(&store, options, 6).expect("measured");
         view.cells.iter().map(|c| c.number).collect()
     };
-    assert_eq!(numbers(Order::Number, Which::All), [0, 1, 2, 3, 4, 5]);
-    assert_eq!(numbers(Order::Number, Which::Wrong), [3, 10, 17, 24, 31, 38]);
-    assert_eq!(numbers(Order::Number, Which::Changed), [3, 17, 31]);
+    assert_eq!(numbers(ImageOrder::Number, ImageFilter::All), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(numbers(ImageOrder::Number, ImageFilter::Wrong), [3, 10, 17, 24, 31, 38]);
+    assert_eq!(numbers(ImageOrder::Number, ImageFilter::Changed), [3, 17, 31]);
     let seen = store.answer.as_ref().map(|a| a.seen.clone()).expect("measured");
-    let sure = numbers(Order::Confidence, Which::All);
+    let sure = numbers(ImageOrder::Confidence, ImageFilter::All);
     assert!(sure.is_sorted_by(|&a, &b| seen[a].confidence <= seen[b].confidence));
-    let most = numbers(Order::Compute, Which::All);
+    let most = numbers(ImageOrder::Compute, ImageFilter::All);
     assert!(most.is_sorted_by(|&a, &b| seen[a].macs >= seen[b].macs));
     assert!(
-        numbers(Order::Error, Which::All)
+        numbers(ImageOrder::Error, ImageFilter::All)
             .iter()
             .all(|&i| seen[i].said != seen[i].label)
     );
@@ -1027,10 +1027,22 @@ fn one_image_says_what_gating_changed() {
 fn saliency_of_a_class_and_of_an_image_is_theirs() {
     let store = story::with_images();
     let of = |of| saliency::saliency(&store, of).expect("measured");
-    assert_eq!((of(Of::All).n, of(Of::Class(3)).n, of(Of::Image).n), (5000, 500, 1));
-    assert!(of(Of::Image).rows[0].active.iter().all(|&a| a == 0.0 || a == 1.0));
     assert_eq!(
-        saliency::saliency(&story::store(), Of::Image).map(|v| v.n),
+        (
+            of(SaliencyScope::All).n,
+            of(SaliencyScope::Class(3)).n,
+            of(SaliencyScope::Image).n
+        ),
+        (5000, 500, 1)
+    );
+    assert!(
+        of(SaliencyScope::Image).rows[0]
+            .active
+            .iter()
+            .all(|&a| a == 0.0 || a == 1.0)
+    );
+    assert_eq!(
+        saliency::saliency(&story::store(), SaliencyScope::Image).map(|v| v.n),
         Some(5000),
         "nothing was looked at"
     );
@@ -1084,7 +1096,7 @@ fn the_model_is_a_table_with_what_is_left_and_what_is_tied() {
 #[test]
 fn the_form_has_every_key_with_its_meaning() {
     let base = record::Experiment::load("smoke", &[]).expect("preset");
-    let draft = form::set(&base, "train.lr", &form::Value::Number(0.05)).expect("sets");
+    let draft = form::set(&base, "train.lr", &form::FieldValue::Number(0.05)).expect("sets");
     let view = form::form(&draft, &base, "smoke");
     let lines: Vec<String> = view
         .sections
@@ -1141,14 +1153,18 @@ fn the_hover_table_names_the_nearest_curve_first() {
     let view = Curves::default().view(&store(), options);
     let [first, second] = [0, 1].map(|i| view.runs[i].loss.raw[20]);
     let near = |y: f64| -> Vec<u32> {
-        let rows = view.at(What::Loss, [first[0], y]);
+        let rows = view.at(CurveMetric::Loss, [first[0], y]);
         rows.iter().map(|r| r.run.0).collect()
     };
     assert_ne!(first[1], second[1]);
     assert_eq!((near(first[1]), near(second[1])), (vec![0, 1], vec![1, 0]));
     // The second run has not come so far.
-    assert_eq!(view.at(What::Loss, [119.0, 0.0]).len(), 1);
-    let labels: Vec<String> = view.at(What::Top1, [40.0, 0.0]).into_iter().map(|r| r.label).collect();
+    assert_eq!(view.at(CurveMetric::Loss, [119.0, 0.0]).len(), 1);
+    let labels: Vec<String> = view
+        .at(CurveMetric::Top1, [40.0, 0.0])
+        .into_iter()
+        .map(|r| r.label)
+        .collect();
     assert!(
         labels.contains(&"run 1 smoke, valid at density 0.5".to_owned()),
         "{labels:?}"
@@ -1158,7 +1174,7 @@ fn the_hover_table_names_the_nearest_curve_first() {
 #[test]
 fn curves_lie_along_epochs_too() {
     let options = CurveOptions {
-        along: Along::Epochs,
+        along: CurveAxis::Epochs,
         ..CurveOptions::default()
     };
     let view = Curves::default().view(&store(), options);
@@ -1197,7 +1213,7 @@ fn classes_use_a_layers_channels_on_one_scale() {
 
 #[test]
 fn a_layer_keeps_its_most_active_channel_whatever_is_rare() {
-    let view = saliency::saliency(&story::with_images(), Of::All).expect("measured");
+    let view = saliency::saliency(&story::with_images(), SaliencyScope::All).expect("measured");
     let rare = view.rarely_active(2.0);
     for row in &view.rows {
         assert_eq!(rare[&row.name].len() + 1, row.active.len());

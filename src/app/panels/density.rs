@@ -11,7 +11,7 @@ use crate::widgets;
 use crate::widgets::{bar_row, caption, figure, quiet};
 use egui::{RichText, Ui};
 use lab::RunStore;
-use view::density::{DensityView, Measured, density};
+use view::density::{DensityMeasurement, DensityView, density};
 use view::text;
 
 pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
@@ -154,7 +154,7 @@ fn figures(ui: &mut Ui, view: &DensityView) {
 }
 
 /// A badge where MACs were saved and time was not.
-fn no_gain(ui: &mut Ui, measured: &Measured) {
+fn no_gain(ui: &mut Ui, measured: &DensityMeasurement) {
     let Some(why) = &measured.no_gain else { return };
     let p = palette(ui);
     let badge = egui::Frame::new()
@@ -172,7 +172,7 @@ fn no_gain(ui: &mut Ui, measured: &Measured) {
 }
 
 /// The interval on a scale of twenty points that follows the value in steps of five, so that it rests while the slider moves a little.
-fn accuracy_scale(ui: &mut Ui, m: &Measured) {
+fn accuracy_scale(ui: &mut Ui, m: &DensityMeasurement) {
     let top = ((m.top1 * 20.0).floor() / 20.0 + 0.1).clamp(0.2, 1.0);
     let scale = [top - 0.2, top];
     let words = format!(
@@ -201,7 +201,7 @@ fn accuracy_scale(ui: &mut Ui, m: &Measured) {
     });
 }
 
-fn memory(ui: &mut Ui, m: &Measured) {
+fn memory(ui: &mut Ui, m: &DensityMeasurement) {
     ui.spacing_mut().item_spacing.y = 0.0;
     let mut row = |name: &str, term: &str, [now, dense]: [u64; 2]| {
         let words = format!("{} of {}", text::bytes(now), text::bytes(dense));

@@ -8,7 +8,7 @@ use crate::theme::palette;
 use crate::widgets::quiet;
 use egui::{DragValue, Response, RichText, Role, Ui, WidgetInfo};
 use view::form;
-use view::form::{Field, FormView, Section, Value};
+use view::form::{FieldValue, FormField, FormSection, FormView};
 
 /// Width of names and of fields.
 const NAME: f32 = 150.0;
@@ -76,7 +76,7 @@ fn head(ui: &mut Ui, view: &FormView, state: &mut UiState, effects: &mut Effects
     }
 }
 
-fn section_ui(ui: &mut Ui, section: &Section, state: &mut UiState, set: &mut Option<(String, Value)>) {
+fn section_ui(ui: &mut Ui, section: &FormSection, state: &mut UiState, set: &mut Option<(String, FieldValue)>) {
     let changed = section.fields.iter().filter(|f| f.preset.is_some()).count();
     let title = if section.title.is_empty() {
         "experiment"
@@ -98,7 +98,7 @@ fn section_ui(ui: &mut Ui, section: &Section, state: &mut UiState, set: &mut Opt
         });
 }
 
-fn field_ui(ui: &mut Ui, field: &Field, state: &mut UiState, set: &mut Option<(String, Value)>) {
+fn field_ui(ui: &mut Ui, field: &FormField, state: &mut UiState, set: &mut Option<(String, FieldValue)>) {
     let p = palette(ui);
     ui.horizontal(|ui| {
         let color = if field.preset.is_some() { p.accent } else { p.text };
@@ -131,7 +131,7 @@ fn field_ui(ui: &mut Ui, field: &Field, state: &mut UiState, set: &mut Option<(S
     }
 }
 
-fn says(field: &Field) -> String {
+fn says(field: &FormField) -> String {
     let mut out = field.doc.help.to_owned();
     let [low, high] = field.doc.range;
     if low < high {
@@ -144,18 +144,18 @@ fn says(field: &Field) -> String {
 }
 
 /// The preset's value of a field.
-fn preset_value(field: &Field, state: &UiState) -> Value {
+fn preset_value(field: &FormField, state: &UiState) -> FieldValue {
     let base = form::form(&state.draft.base, &state.draft.base, &state.draft.preset);
     let found = base
         .sections
         .into_iter()
         .flat_map(|s| s.fields)
         .find(|f| f.key == field.key);
-    found.map_or(Value::Unset, |f| f.value)
+    found.map_or(FieldValue::Unset, |f| f.value)
 }
 
 /// The widget, and the new value that was given.
-fn value_ui(ui: &mut Ui, field: &Field, draft: &mut Draft) -> (Response, Option<Value>) {
+fn value_ui(ui: &mut Ui, field: &FormField, draft: &mut Draft) -> (Response, Option<FieldValue>) {
     let [low, high] = field.doc.range;
     let bounds = if low < high { low..=high } else { f64::MIN..=f64::MAX };
     let number = |ui: &mut Ui, v: &mut f64, slowest: f64, decimals: usize| {
@@ -164,25 +164,25 @@ fn value_ui(ui: &mut Ui, field: &Field, draft: &mut Draft) -> (Response, Option<
         ui.add_sized([FIELD, 22.0], value)
     };
     match &field.value {
-        Value::Flag(on) => {
+        FieldValue::Flag(on) => {
             let mut on = *on;
             let response = ui.checkbox(&mut on, "");
-            let new = response.changed().then_some(Value::Flag(on));
+            let new = response.changed().then_some(FieldValue::Flag(on));
             (response, new)
         }
-        Value::Whole(n) => {
+        FieldValue::Whole(n) => {
             let mut n = *n as f64;
             let response = number(ui, &mut n, 0.05, 0);
-            let new = response.changed().then(|| Value::Whole(n.round() as i64));
+            let new = response.changed().then(|| FieldValue::Whole(n.round() as i64));
             (response, new)
         }
-        Value::Number(v) => {
+        FieldValue::Number(v) => {
             let mut v = *v;
             let response = number(ui, &mut v, 1e-5, 8);
-            let new = response.changed().then_some(Value::Number(v));
+            let new = response.changed().then_some(FieldValue::Number(v));
             (response, new)
         }
-        Value::Choice(now) => {
+        FieldValue::Choice(now) => {
             let mut chosen = None;
             let combo = egui::ComboBox::from_id_salt("choice")
                 .selected_text(now)
@@ -190,7 +190,7 @@ fn value_ui(ui: &mut Ui, field: &Field, draft: &mut Draft) -> (Response, Option<
             let shown = combo.show_ui(ui, |ui| {
                 for &option in field.doc.choices {
                     if ui.selectable_label(option == now, option).clicked() {
-                        chosen = Some(Value::Choice(option.to_owned()));
+                        chosen = Some(FieldValue::Choice(option.to_owned()));
                     }
                 }
             });
@@ -199,24 +199,24 @@ fn value_ui(ui: &mut Ui, field: &Field, draft: &mut Draft) -> (Response, Option<
                 .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, field.name()));
             (shown.response, chosen)
         }
-        Value::Text(text) | Value::List(text) => {
+        FieldValue::Text(text) | FieldValue::List(text) => {
             let (response, line) = text_ui(ui, field, text, draft);
             let new = line.map(|line| match &field.value {
-                Value::List(_) => Value::List(line),
-                _ if line.trim().is_empty() && field.key == "start" => Value::Unset,
-                _ => Value::Text(line),
+                FieldValue::List(_) => FieldValue::List(line),
+                _ if line.trim().is_empty() && field.key == "start" => FieldValue::Unset,
+                _ => FieldValue::Text(line),
             });
             (response, new)
         }
-        Value::Unset => {
+        FieldValue::Unset => {
             let response = ui.small_button("Set…");
             let label = format!("Set {}", field.key);
             response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
             let new = response.clicked().then(|| {
                 if low < high {
-                    Value::Number(low)
+                    FieldValue::Number(low)
                 } else {
-                    Value::Text("model.safetensors".into())
+                    FieldValue::Text("model.safetensors".into())
                 }
             });
             (response, new)
@@ -225,7 +225,7 @@ fn value_ui(ui: &mut Ui, field: &Field, draft: &mut Draft) -> (Response, Option<
 }
 
 /// A line of text that counts when it is left or entered.
-fn text_ui(ui: &mut Ui, field: &Field, text: &str, draft: &mut Draft) -> (Response, Option<String>) {
+fn text_ui(ui: &mut Ui, field: &FormField, text: &str, draft: &mut Draft) -> (Response, Option<String>) {
     let typed = draft.typed.as_ref().filter(|(key, _)| *key == field.key);
     let mut line = typed.map_or_else(|| text.to_owned(), |(_, line)| line.clone());
     let room = (ui.available_width() - 60.0).max(FIELD);

@@ -20,7 +20,7 @@ use lab::{Command, RunStore};
 use measure::{ModelRef, Question};
 use plots::figure;
 use std::path::PathBuf;
-use view::frontier::{Against, FrontierPoint, FrontierSeries, FrontierView, NowPoint, Source, frontier};
+use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, frontier};
 use view::text;
 
 const NOW: &str = "measured now";
@@ -42,7 +42,7 @@ pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
     controls(ui, &view, state, effects);
     if view.series.is_empty() && view.now.is_none() {
         let todo = match view.against {
-            Against::Millis => "Time is measured when the slider rests; searches with a budget in ms add their trials",
+            CostAxis::Millis => "Time is measured when the slider rests; searches with a budget in ms add their trials",
             _ => "Open a model, or press Train: each run adds its own points",
         };
         return widgets::empty(ui, "No points yet", todo);
@@ -72,9 +72,9 @@ fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState, effects: &mut
         let colors = state.runs.colors.clone();
         figure_menu(ui, "frontier", state, effects, || figure::frontier(view, &colors));
         let axes = [
-            (Against::Macs, "MACs"),
-            (Against::Params, "Parameters"),
-            (Against::Millis, "Time"),
+            (CostAxis::Macs, "MACs"),
+            (CostAxis::Params, "Parameters"),
+            (CostAxis::Millis, "Time"),
         ];
         let before = state.frontier.against;
         widgets::choice(ui, &mut state.frontier.against, &axes);
@@ -102,7 +102,7 @@ fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState, effects: &mut
                 *below = points / 100.0;
             }
         }
-        let unit = CostAxis::of(view.against);
+        let unit = CostScale::of(view.against);
         let mut wants = wish.most.is_some();
         let tick = ui.checkbox(&mut wants, "Limit cost");
         if tick
@@ -123,19 +123,19 @@ fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState, effects: &mut
     });
 }
 
-struct CostAxis {
+struct CostScale {
     each: f64,
     axis: &'static str,
     short: &'static str,
 }
 
-impl CostAxis {
-    fn of(against: Against) -> Self {
+impl CostScale {
+    fn of(against: CostAxis) -> Self {
         let unit = |each, axis, short| Self { each, axis, short };
         match against {
-            Against::Macs => unit(1e6, "million MACs an image", " M MACs"),
-            Against::Params => unit(1e3, "thousand parameters", " k parameters"),
-            Against::Millis => unit(1.0, "ms an image, measured here", " ms"),
+            CostAxis::Macs => unit(1e6, "million MACs an image", " M MACs"),
+            CostAxis::Params => unit(1e3, "thousand parameters", " k parameters"),
+            CostAxis::Millis => unit(1.0, "ms an image, measured here", " ms"),
         }
     }
 }
@@ -151,7 +151,7 @@ fn plot_ui(
     height: f32,
 ) -> Interaction {
     let p = palette(ui);
-    let unit = CostAxis::of(view.against);
+    let unit = CostScale::of(view.against);
     let legend = Legend::default()
         .position(Corner::RightBottom)
         .background_alpha(0.9)
@@ -209,7 +209,7 @@ fn plot_ui(
     shown.inner
 }
 
-fn find(view: &FrontierView, source: &Source) -> Option<(usize, usize)> {
+fn find(view: &FrontierView, source: &PointSource) -> Option<(usize, usize)> {
     let all = view.series.iter().enumerate();
     let mut all = all.flat_map(|(s, one)| one.points.iter().enumerate().map(move |(i, p)| (s, i, p)));
     all.find(|(_, _, p)| p.source == *source).map(|(s, i, _)| (s, i))
@@ -353,14 +353,14 @@ fn nearest(plot: &PlotUi, view: &FrontierView, each: f64, at: egui::Pos2) -> Opt
 }
 
 /// A point of the open model moves its sliders; any other shows its layers.
-fn pick(source: &Source, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+fn pick(source: &PointSource, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     state.frontier.pick = None;
     match source {
-        Source::Recorded(density) => {
+        PointSource::Recorded(density) => {
             effects.submit(question::set_density(store, state, u32::from(density.as_percent())));
         }
-        Source::Measured(question) => effects.submit(question::set_question(store, state, question.clone())),
-        Source::Trial(run, search, number) => {
+        PointSource::Measured(question) => effects.submit(question::set_question(store, state, question.clone())),
+        PointSource::Trial(run, search, number) => {
             state.search.look_at(*run, *search, *number);
             // Densities of the open model's gates can be stood at; what was masked can only be looked at.
             let gates = store
@@ -373,7 +373,7 @@ fn pick(source: &Source, store: &RunStore, state: &mut UiState, effects: &mut Ef
                 _ => state.frontier.pick = Some(source.clone()),
             }
         }
-        Source::Epoch(..) => state.frontier.pick = Some(source.clone()),
+        PointSource::Epoch(..) => state.frontier.pick = Some(source.clone()),
     }
 }
 
@@ -391,7 +391,7 @@ fn chosen_ui(
     widgets::quiet_line(ui, &format!("Chosen: {words}"));
     ui.horizontal(|ui| {
         let label = match &source {
-            Source::Recorded(_) | Source::Measured(_) => "Go there",
+            PointSource::Recorded(_) | PointSource::Measured(_) => "Go there",
             _ => "Show its layers",
         };
         if ui.button(label).clicked() {
@@ -406,7 +406,7 @@ fn chosen_ui(
             }
         }
         let model = match &source {
-            Source::Epoch(run, _) => store.run(*run).and_then(|r| r.ending.as_ref()?.model.clone()),
+            PointSource::Epoch(run, _) => store.run(*run).and_then(|r| r.ending.as_ref()?.model.clone()),
             _ => None,
         };
         if let Some(model) = model

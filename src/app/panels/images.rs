@@ -13,8 +13,8 @@ use egui::{Color32, ColorImage, Rect, Role, Sense, Stroke, StrokeKind, TextureOp
 use lab::{Command, RunStore};
 use measure::images::{ImageRef, Thumbnail, Thumbnails};
 use std::sync::Arc;
-use view::images::{Cell, ImagesView, LookView, Order, Which, images, look};
-use view::saliency::Of;
+use view::images::{ImageCell, ImageFilter, ImageOrder, ImagesView, LookView, images, look};
+use view::saliency::SaliencyScope;
 
 /// Side of a cell on screen, and of a picture in the atlas.
 const CELL: f32 = 44.0;
@@ -52,10 +52,10 @@ fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
     ui.horizontal_wrapped(|ui| {
         let before = (state.images.options.order, state.images.options.which);
         let orders = [
-            (Order::Number, "In order"),
-            (Order::Compute, "Most compute"),
-            (Order::Confidence, "Least sure"),
-            (Order::Error, "Worst mistakes"),
+            (ImageOrder::Number, "In order"),
+            (ImageOrder::Compute, "Most compute"),
+            (ImageOrder::Confidence, "Least sure"),
+            (ImageOrder::Error, "Worst mistakes"),
         ];
         widgets::choice(ui, &mut state.images.options.order, &orders);
         let count = |n: Option<usize>| n.map_or_else(|| "…".to_owned(), |n| n.to_string());
@@ -64,9 +64,9 @@ fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
             format!("Changed by gating ({})", count(view.counts[1])),
         );
         let which = [
-            (Which::All, "All"),
-            (Which::Wrong, wrong.as_str()),
-            (Which::Changed, changed.as_str()),
+            (ImageFilter::All, "All"),
+            (ImageFilter::Wrong, wrong.as_str()),
+            (ImageFilter::Changed, changed.as_str()),
         ];
         widgets::choice(ui, &mut state.images.options.which, &which);
         if before != (state.images.options.order, state.images.options.which) {
@@ -154,7 +154,7 @@ fn grid(
 #[expect(clippy::too_many_arguments, reason = "one cell of a grid, drawn where the grid says")]
 fn cell_ui(
     ui: &mut Ui,
-    cell: &Cell,
+    cell: &ImageCell,
     i: usize,
     place: Rect,
     texture: egui::TextureId,
@@ -222,14 +222,18 @@ fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState,
         }
     }
     ui.add_space(4.0);
-    let is_alone = state.saliency.of == Of::Image;
+    let is_alone = state.saliency.of == SaliencyScope::Image;
     let about = "The saliency panel shows this image's channels alone";
     if ui
         .selectable_label(is_alone, "Light up its channels")
         .on_hover_text(about)
         .clicked()
     {
-        state.saliency.of = if is_alone { Of::All } else { Of::Image };
+        state.saliency.of = if is_alone {
+            SaliencyScope::All
+        } else {
+            SaliencyScope::Image
+        };
         if !is_alone {
             state.saliency.by_class = false;
             effects.act(UiAction::Show(PanelName::Saliency));

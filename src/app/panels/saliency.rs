@@ -11,7 +11,7 @@ use crate::widgets::caption;
 use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, WidgetInfo, pos2, vec2};
 use lab::{Command, ModelJob, RunStore};
 use plots::figure;
-use view::saliency::{Of, SaliencyRow, SaliencyView, by_class, saliency};
+use view::saliency::{SaliencyRow, SaliencyScope, SaliencyView, by_class, saliency};
 use view::text;
 
 /// Texels of a row: divisible by the usual channel counts, and within what old graphics cards take.
@@ -88,7 +88,7 @@ fn by_class_ui(ui: &mut Ui, state: &mut UiState) {
 
 /// Channels that hardly ever fire, and one click that cuts them.
 fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
-    let (Some(open), Some(all)) = (&store.open, saliency(store, Of::All)) else {
+    let (Some(open), Some(all)) = (&store.open, saliency(store, SaliencyScope::All)) else {
         return;
     };
     let is_complete = store.answer.as_ref().is_some_and(|a| a.n == a.of);
@@ -119,20 +119,20 @@ fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Eff
 fn of_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
     let names = store.open.as_ref().map_or(&[][..], |m| &m.header.classes[..]);
     let label = match state.saliency.of {
-        Of::All => "All images",
-        Of::Class(c) => names.get(usize::from(c)).map_or("?", String::as_str),
-        Of::Image => "One image",
+        SaliencyScope::All => "All images",
+        SaliencyScope::Class(c) => names.get(usize::from(c)).map_or("?", String::as_str),
+        SaliencyScope::Image => "One image",
     };
     let combo = egui::ComboBox::from_id_salt("of").selected_text(label).width(110.0);
     let of = &mut state.saliency.of;
     let shown = combo.show_ui(ui, |ui| {
-        ui.selectable_value(of, Of::All, "All images");
+        ui.selectable_value(of, SaliencyScope::All, "All images");
         ui.add_enabled_ui(store.look.is_some(), |ui| {
-            ui.selectable_value(of, Of::Image, "One image")
+            ui.selectable_value(of, SaliencyScope::Image, "One image")
                 .on_disabled_hover_text("Click an image in the images panel first");
         });
         for (i, name) in names.iter().enumerate() {
-            ui.selectable_value(of, Of::Class(i as u16), name);
+            ui.selectable_value(of, SaliencyScope::Class(i as u16), name);
         }
     });
     shown

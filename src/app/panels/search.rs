@@ -18,7 +18,7 @@ use event::{Steer, Verdict};
 use lab::{Command, RunStore};
 use plots::figure;
 use view::search;
-use view::search::{Height, SearchView, search};
+use view::search::{SearchView, TrialValue, search};
 use view::text;
 
 pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
@@ -50,7 +50,7 @@ fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchVie
         widgets::choice(
             ui,
             &mut state.search.height,
-            &[(Height::Top1, "Accuracy"), (Height::Reward, "Reward")],
+            &[(TrialValue::Top1, "Accuracy"), (TrialValue::Reward, "Reward")],
         );
         let heated = view.temperature.iter().any(|t| t[1] > 0.0);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -123,8 +123,8 @@ fn whole(x: f64) -> String {
 fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32) {
     let p = palette(ui);
     let (side, scale) = match state.search.height {
-        Height::Top1 => ("accuracy, %", 100.0),
-        Height::Reward => ("reward", 1.0),
+        TrialValue::Top1 => ("accuracy, %", 100.0),
+        TrialValue::Reward => ("reward", 1.0),
     };
     let legend = Legend::default()
         .position(Corner::RightBottom)
@@ -213,7 +213,7 @@ fn marks_ui(plot: &mut PlotUi, view: &SearchView, kind: Verdict, scale: f64, p: 
 }
 
 fn nearest(plot: &PlotUi, view: &SearchView, scale: f64, at: egui::Pos2) -> Option<u64> {
-    let distance = |m: &search::Mark| {
+    let distance = |m: &search::TrialMark| {
         let place = PlotPoint::new(m.number as f64, m.value * scale);
         plot.screen_from_plot(place).distance(at)
     };

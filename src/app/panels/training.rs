@@ -13,7 +13,7 @@ use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
 use egui_plot::{Axis, ColorConflictHandling, Corner, Legend, Line, MarkerShape, PlotPoints, PlotUi, Points};
 use lab::RunStore;
 use plots::figure;
-use view::curves::{Along, Curve, CurvesView, What};
+use view::curves::{Curve, CurveAxis, CurveMetric, CurvesView};
 use view::{runs, text};
 
 pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
@@ -126,9 +126,9 @@ fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState, effects: &mut Ef
             ui,
             &mut state.training.options.along,
             &[
-                (Along::Steps, "Steps"),
-                (Along::Epochs, "Epochs"),
-                (Along::Seconds, "Time"),
+                (CurveAxis::Steps, "Steps"),
+                (CurveAxis::Epochs, "Epochs"),
+                (CurveAxis::Seconds, "Time"),
             ],
         );
         // Together on one line, whichever it is.
@@ -164,11 +164,11 @@ fn frame<'a>(ui: &Ui, name: &'static str, what: &'static str, state: &UiState, h
         .label_formatter(|_| None)
 }
 
-fn unit(along: Along) -> &'static str {
+fn unit(along: CurveAxis) -> &'static str {
     match along {
-        Along::Steps => "step",
-        Along::Epochs => "epoch",
-        Along::Seconds => "time",
+        CurveAxis::Steps => "step",
+        CurveAxis::Epochs => "epoch",
+        CurveAxis::Seconds => "time",
     }
 }
 
@@ -176,7 +176,7 @@ fn unit(along: Along) -> &'static str {
 const NAMED: usize = 14;
 
 /// All curves at the pointer, the nearest first.
-fn table(ui: &Ui, shown: egui_plot::PlotResponse<()>, view: &CurvesView, what: What, state: &UiState) {
+fn table(ui: &Ui, shown: egui_plot::PlotResponse<()>, view: &CurvesView, what: CurveMetric, state: &UiState) {
     let along = state.training.options.along;
     let pointer = shown
         .response
@@ -207,14 +207,14 @@ fn table(ui: &Ui, shown: egui_plot::PlotResponse<()>, view: &CurvesView, what: W
     });
 }
 
-fn along_text(along: Along, x: f64) -> String {
+fn along_text(along: CurveAxis, x: f64) -> String {
     match along {
         _ if x < 0.0 => String::new(),
         // There is no half a step.
-        Along::Steps if (x - x.round()).abs() > 1e-6 => String::new(),
-        Along::Steps => text::grouped(x.round() as u64),
-        Along::Epochs => format!("{x:.1}"),
-        Along::Seconds => text::clock(x),
+        CurveAxis::Steps if (x - x.round()).abs() > 1e-6 => String::new(),
+        CurveAxis::Steps => text::grouped(x.round() as u64),
+        CurveAxis::Epochs => format!("{x:.1}"),
+        CurveAxis::Seconds => text::clock(x),
     }
 }
 
@@ -266,7 +266,7 @@ fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
         }
     });
     name(&shown.response, "Loss plot");
-    table(ui, shown, view, What::Loss, state);
+    table(ui, shown, view, CurveMetric::Loss, state);
 }
 
 fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
@@ -289,7 +289,7 @@ fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
         }
     });
     name(&shown.response, "Accuracy plot");
-    table(ui, shown, view, What::Top1, state);
+    table(ui, shown, view, CurveMetric::Top1, state);
 }
 
 fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
@@ -306,7 +306,7 @@ fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
             }
         });
     name(&shown.response, "Learning rate plot");
-    table(ui, shown, view, What::Rate, state);
+    table(ui, shown, view, CurveMetric::Rate, state);
 }
 
 /// How many channels hardly ever, and nearly always, are active: gates that decide nothing are seen here.
@@ -328,5 +328,5 @@ fn gates_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
             }
         });
     name(&shown.response, "Gates plot");
-    table(ui, shown, view, What::Gates, state);
+    table(ui, shown, view, CurveMetric::Gates, state);
 }
