@@ -391,7 +391,7 @@ fn experiments() {
     fuzz("experiment", &seeds, any_text, |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         if let Ok(experiment) = Experiment::parse(text, &[]) {
-            drop(experiment.check());
+            drop(experiment.check(""));
             drop(experiment.to_toml());
         }
     });

@@ -17,7 +17,7 @@ use view::times;
 impl UiAction {
     pub(crate) fn is_possible(self, store: &RunStore, state: &UiState) -> bool {
         match self {
-            Self::Train => state.draft.experiment.check().is_ok(),
+            Self::Train => state.draft.experiment.check("").is_ok(),
             Self::PauseOrResume | Self::Stop => store
                 .current()
                 .is_some_and(|run| matches!(run.status, Status::Running | Status::Paused)),

@@ -5,20 +5,23 @@
 //! middle of an epoch sees exactly what it would have seen, and the size of a batch changes no image in it.
 
 use serde::{Deserialize, Serialize};
+use settings::settings;
 
 use super::images::Images;
 use super::normalization::Normalization;
 use super::split::{RandomStream, mix, shuffle};
 
-/// How training images are varied. The default leaves them as they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Augment {
-    /// Pixels added on every side before a window of the image's own size is cut out at random; 0 is off.
-    /// The padding is black (raw zero, before normalization), as in torchvision's `RandomCrop`.
-    pub crop_pad: usize,
-    /// Mirror every second image, left to right.
-    pub flip: bool,
+settings! {
+    /// How training images are varied. The default leaves them as they are.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Augment {
+        /// Pixels added on every side before a window of the image's own size is cut out at random; 0 is off. The padding is
+        /// black (raw zero, before normalization), as in torchvision's `RandomCrop`.
+        pub crop_pad: usize = 0, number(at_least(0); "pixels");
+        /// Mirror every second image, left to right.
+        pub flip: bool = false, other;
+    }
 }
 
 /// One pass over the training images: what all its random choices follow from.

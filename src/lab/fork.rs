@@ -197,28 +197,12 @@ fn allow(old: &Experiment, new: &Experiment) -> Result<()> {
 
 /// Keys that are not the same, as `key = value` of the new ones.
 fn differences(old: &Experiment, new: &Experiment) -> Result<Vec<String>> {
+    let flat = |e: &Experiment| e.flat().map(BTreeMap::from_iter);
     let (old, new) = (flat(old)?, flat(new)?);
     let changed = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
     let mut out: Vec<String> = changed.map(|(key, value)| format!("{key} = {value}")).collect();
     let gone = old.keys().filter(|key| !new.contains_key(*key));
     out.extend(gone.map(|key| format!("{key} = not set")));
-    Ok(out)
-}
-
-/// Dotted keys with their values; lists are values.
-fn flat(experiment: &Experiment) -> Result<BTreeMap<String, toml::Value>> {
-    fn walk(prefix: &str, table: toml::Table, out: &mut BTreeMap<String, toml::Value>) {
-        for (key, value) in table {
-            let key = format!("{prefix}{key}");
-            match value {
-                toml::Value::Table(inner) => walk(&format!("{key}."), inner, out),
-                value => drop(out.insert(key, value)),
-            }
-        }
-    }
-    let mut out = BTreeMap::new();
-    // By way of text, in which float32 numbers are as short as they were written.
-    walk("", experiment.to_toml()?.parse()?, &mut out);
     Ok(out)
 }
 

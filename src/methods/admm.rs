@@ -15,64 +15,35 @@ use super::locks::{EarlierSearches, Lock};
 use super::pipeline;
 use super::pipeline::{PruningTarget, TrainingStage, check_dimensions};
 use super::search_loop::SearchResult;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use event::{Dimension, Event, Residual, Unit};
 use model::{Array, Checkpoint, Weights};
 use prune::{Scope, Sites};
 use search::Space;
 use serde::{Deserialize, Serialize};
+use settings::settings;
 use train::optimizer::Gradients;
 use train::{Ctx, Penalty, TrainingPlan};
 
-/// How the W step is done.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdmmSchedule {
-    /// Epochs of training for each dimension.
-    pub epochs: u32,
-    /// Highest learning rate.
-    pub lr: f32,
-    /// Epochs between two updates of Z and U.
-    pub every: u32,
-    /// ρ, weight of the penalty.
-    pub rho: f32,
-    /// ρ is multiplied by this at each update.
-    pub growth: f32,
-}
-
-impl Default for AdmmSchedule {
-    fn default() -> Self {
-        Self {
-            epochs: 3,
-            lr: 0.02,
-            every: 1,
-            rho: 0.01,
-            growth: 1.3,
-        }
+settings! {
+    /// How the W step is done.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AdmmSchedule {
+        /// Epochs of training for each dimension.
+        pub epochs: u32 = 3, number(within(1, 100_000); "epochs");
+        /// Highest learning rate.
+        pub lr: f32 = 0.02, number(above(0));
+        /// Epochs between two updates of Z and U.
+        pub every: u32 = 1, number(at_least(1); "epochs");
+        /// ρ, the weight of the penalty (arXiv 1804.03294).
+        pub rho: f32 = 0.01, number(at_least(0));
+        /// ρ is multiplied by this at each update.
+        pub growth: f32 = 1.3, number(at_least(1); "×");
     }
 }
 
 impl AdmmSchedule {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        self.stretch().check("method.admm")?;
-        ensure!(self.every >= 1, "method.admm.every is 0, expected at least 1");
-        ensure!(
-            self.rho >= 0.0 && self.rho.is_finite(),
-            "method.admm.rho is {}, expected at least 0",
-            self.rho
-        );
-        ensure!(
-            self.growth >= 1.0 && self.growth.is_finite(),
-            "method.admm.growth is {}, expected at least 1",
-            self.growth
-        );
-        Ok(())
-    }
-
     fn stretch(&self) -> TrainingStage {
         TrainingStage {
             epochs: self.epochs,
@@ -233,50 +204,31 @@ pub fn along(
     Ok(prune::cut(&prune::apply(&near, &masks)?)?.checkpoint)
 }
 
-/// ADMM by itself: the same density everywhere, as far as floors allow.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdmmConfig {
-    /// How much is to go.
-    pub target: PruningTarget,
-    /// In which ways, one after the other.
-    pub dimensions: Vec<Dimension>,
-    /// Least kept share of a layer.
-    pub floor: f32,
-    /// Layers that are left alone.
-    pub locks: Vec<Lock>,
-    /// Training towards sparse weights.
-    pub admm: AdmmSchedule,
-    /// Training afterwards, with zeros held.
-    pub retrain: TrainingStage,
+settings! {
+    /// ADMM by itself: the same density everywhere, as far as floors allow.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AdmmConfig {
+        /// How much is pruned.
+        pub target: PruningTarget = PruningTarget::default(), section;
+        /// In which ways, one after the other: filter, channel, column, or element alone.
+        pub dimensions: Vec<Dimension> = vec![Dimension::Filter, Dimension::Column], other;
+        /// Least share of a layer that stays.
+        pub floor: f32 = 0.05, number(above(0), at_most(1));
+        /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
+        /// that share once.
+        pub locks: Vec<Lock> = Vec::new(), other;
+        /// Training towards sparse weights.
+        pub admm: AdmmSchedule = AdmmSchedule::default(), section;
+        /// Training afterwards, with zeros held.
+        pub retrain: TrainingStage = TrainingStage::default(), section;
+    }
+    check dimensions_and_locks;
 }
 
-impl Default for AdmmConfig {
-    fn default() -> Self {
-        Self {
-            target: PruningTarget::default(),
-            dimensions: vec![Dimension::Filter, Dimension::Column],
-            floor: 0.05,
-            locks: Vec::new(),
-            admm: AdmmSchedule::default(),
-            retrain: TrainingStage::default(),
-        }
-    }
-}
-
-impl AdmmConfig {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        self.target.check()?;
-        check_dimensions(&self.dimensions)?;
-        pipeline::check_floor(self.floor)?;
-        locks::check_densities(&self.locks, self.floor)?;
-        self.admm.check()?;
-        self.retrain.check("method.retrain")
-    }
+fn dimensions_and_locks(config: &AdmmConfig, _at: &str) -> Result<()> {
+    check_dimensions(&config.dimensions)?;
+    locks::check_densities(&config.locks, config.floor)
 }
 
 /// Prunes with ADMM at uniform densities.

@@ -4,73 +4,58 @@
 
 use super::baselines;
 use super::baselines::{BaselineConfig, Reward};
+use super::locks;
 use super::locks::Lock;
 use super::pipeline::{PruningTarget, TrainingStage};
 use super::ranking::Ranking;
 use anyhow::{Context, Result, ensure};
 use event::{Dimension, Site, Unit};
 use model::{Checkpoint, Op, cost};
-use search::Amc;
 use search::amc::Features;
+use search::{Amc, AmcAgentConfig};
 use serde::{Deserialize, Serialize};
+use settings::settings;
 use train::Ctx;
 
-/// Settings of AMC.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AmcConfig {
-    /// How much is to go; with the accuracy-guaranteed reward, in what is counted.
-    pub target: PruningTarget,
-    /// What the agent learns from.
-    pub reward: Reward,
-    /// Which filters go first: those of the lowest score. The released code takes `l1`.
-    pub score: Ranking,
-    /// Layers that are left alone.
-    pub locks: Vec<Lock>,
-    /// Validation images a trial is measured on.
-    pub images: usize,
-    /// Training images that norms are measured on anew before each trial; 0 leaves them as they are, as the papers do.
-    pub calibration: usize,
-    /// Training afterwards.
-    pub retrain: TrainingStage,
-    /// The walk and its agent.
-    pub search: search::AmcAgentConfig,
+settings! {
+    /// Settings of AMC.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AmcConfig {
+        /// How much is pruned; with the accuracy-guaranteed reward only its unit counts.
+        pub target: PruningTarget = PruningTarget::default(), section;
+        /// What the agent learns from: accuracy within the target, or −error · ln(what is spent) without one.
+        pub reward: Reward = Reward::default(), choice(["accuracy", "accuracy-guaranteed"]);
+        /// Which parts a search leaves out first, those of the lowest score: Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, the distance to the
+        /// others, or by chance.
+        pub score: Ranking = Ranking::default(), choice(Ranking::NAMES);
+        /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
+        /// that share once.
+        pub locks: Vec<Lock> = Vec::new(), other;
+        /// Validation images that each trial is measured on.
+        pub images: usize = 1000, number(at_least(1); "images");
+        /// Training images that norm statistics are measured on before each trial; 0 keeps them as they are, as the papers do.
+        pub calibration: usize = 64, number(within(0, 4096); "images");
+        /// Training afterwards, with zeros held.
+        pub retrain: TrainingStage = TrainingStage::default(), section;
+        /// The search by an agent that walks over the layers.
+        pub search: AmcAgentConfig = AmcAgentConfig::default(), section;
+    }
+    check locks_and_reward;
 }
 
-impl Default for AmcConfig {
-    fn default() -> Self {
-        let BaselineConfig {
-            images, calibration, ..
-        } = BaselineConfig::default();
-        Self {
-            target: PruningTarget::default(),
-            reward: Reward::default(),
-            score: Ranking::default(),
-            locks: Vec::new(),
-            images,
-            calibration,
-            retrain: TrainingStage::default(),
-            search: search::AmcAgentConfig::default(),
-        }
-    }
+fn locks_and_reward(config: &AmcConfig, at: &str) -> Result<()> {
+    locks::check_densities(&config.locks, config.baseline().floor)?;
+    ensure!(
+        config.reward == Reward::Accuracy || config.target.unit != Unit::Ms,
+        "{at}.target.unit is ms, expected macs or weights with {at}.reward = \"accuracy-guaranteed\""
+    );
+    Ok(())
 }
 
 impl AmcConfig {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        self.rival().check()?;
-        ensure!(
-            self.reward == Reward::Accuracy || self.target.unit != Unit::Ms,
-            "method.target.unit is ms, expected macs or weights with method.reward = \"accuracy-guaranteed\""
-        );
-        self.search.check()
-    }
-
-    /// What all rivals have. The paper prunes channels; a filter cut is the next layer's channel cut.
-    fn rival(&self) -> BaselineConfig {
+    /// What all baselines have. The paper prunes channels; a filter cut is the next layer's channel cut.
+    fn baseline(&self) -> BaselineConfig {
         BaselineConfig {
             target: self.target,
             dimensions: vec![Dimension::Filter],
@@ -91,7 +76,7 @@ impl AmcConfig {
 /// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
     let seed = ctx.seed;
-    baselines::run(ctx, &config.rival(), ("amc", config.reward), |model, sites| {
+    baselines::run(ctx, &config.baseline(), ("amc", config.reward), |model, sites| {
         let features: Result<Vec<Features>> = sites
             .list
             .iter()

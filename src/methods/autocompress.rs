@@ -21,126 +21,77 @@ use super::pipeline::{PruningTarget, TrainingStage, check_dimensions, retrain};
 use super::ranking::Ranking;
 use super::search_loop;
 use super::search_loop::{SearchLoop, Structures, hunt};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use event::{Dimension, Event};
 use model::{Checkpoint, Weights};
 use prune::{Scope, Sites};
 use search::{Anneal, AnnealConfig};
 use serde::{Deserialize, Serialize};
+use settings::settings;
 use train::Ctx;
 
 /// Thresholds that purification tries for all sites at once, as shares of a site's mean score.
 const THRESHOLDS: [f32; 5] = [0.05, 0.1, 0.2, 0.3, 0.5];
 
-/// Settings of AutoCompress.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AutoCompressConfig {
-    /// How much is to go in the end.
-    pub target: PruningTarget,
-    /// Each round aims at so many times less than the round before.
-    pub round: f64,
-    /// In which ways, one after the other. `["element"]` prunes single weights.
-    pub dimensions: Vec<Dimension>,
-    /// Least kept share of a layer in one round.
-    pub floor: f32,
-    /// Which parts searches leave out first: those of the lowest score. ADMM goes by ‖w‖₂, which its projections are by.
-    pub score: Ranking,
-    /// Layers that are left alone, or pruned to a given density in the first round and left alone from there.
-    pub locks: Vec<Lock>,
-    /// Accuracy on validation images that may be lost; a round that loses more is taken back and is the last.
-    pub tolerance: f32,
-    /// Validation images a trial is measured on.
-    pub images: usize,
-    /// Training images that norms are measured on anew before each trial; 0 leaves them as they are, as the papers do.
-    pub calibration: usize,
-    /// Annealing of pruning rates.
-    pub search: AnnealConfig,
-    /// Training towards sparse weights.
-    pub admm: AdmmSchedule,
-    /// Training after each round, with zeros held.
-    pub retrain: TrainingStage,
-    /// Purification.
-    pub purify: Purify,
-}
-
-/// Settings of purification (AutoCompress, phase 2).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Purify {
-    /// Passes; 0 leaves purification out.
-    pub passes: u32,
-    /// Accuracy that a pass may lose before it retrains.
-    pub tolerance: f32,
-    /// Annealing of thresholds.
-    pub search: AnnealConfig,
-    /// Training after each pass, with zeros held.
-    pub retrain: TrainingStage,
-}
-
-impl Default for AutoCompressConfig {
-    fn default() -> Self {
-        Self {
-            target: PruningTarget::default(),
-            round: 2.0,
-            dimensions: vec![Dimension::Filter, Dimension::Column],
-            floor: 0.1,
-            score: Ranking::default(),
-            locks: Vec::new(),
-            tolerance: 0.02,
-            images: 1000,
-            calibration: 64,
-            search: AnnealConfig::default(),
-            admm: AdmmSchedule::default(),
-            retrain: TrainingStage::default(),
-            purify: Purify::default(),
-        }
+settings! {
+    /// Settings of AutoCompress.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AutoCompressConfig {
+        /// How much is pruned in the end.
+        pub target: PruningTarget = PruningTarget::default(), section;
+        /// Each round aims at so many times less than the round before.
+        pub round: f64 = 2.0, number(above(1); "×");
+        /// In which ways, one after the other: filter, channel, column, or element alone.
+        pub dimensions: Vec<Dimension> = vec![Dimension::Filter, Dimension::Column], other;
+        /// Least share of a layer that stays in one round.
+        pub floor: f32 = 0.1, number(above(0), at_most(1));
+        /// Which parts a search leaves out first, those of the lowest score: Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, the distance to the
+        /// others, or by chance. ADMM goes by ‖w‖₂, as its projections do.
+        pub score: Ranking = Ranking::default(), choice(Ranking::NAMES);
+        /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
+        /// that share in the first round.
+        pub locks: Vec<Lock> = Vec::new(), other;
+        /// Accuracy on validation images that a round may lose, as a share; a round that loses more is taken back and is the last.
+        pub tolerance: f32 = 0.02, number(within(0, 1));
+        /// Validation images that each trial is measured on.
+        pub images: usize = 1000, number(at_least(1); "images");
+        /// Training images that norm statistics are measured on before each trial; 0 keeps them as they are, as the papers do.
+        pub calibration: usize = 64, number(within(0, 4096); "images");
+        /// Annealing of densities.
+        pub search: AnnealConfig = AnnealConfig::default(), section;
+        /// Training towards sparse weights.
+        pub admm: AdmmSchedule = AdmmSchedule::default(), section;
+        /// Training after each round, with zeros held.
+        pub retrain: TrainingStage = TrainingStage::default(), section;
+        /// Purification (AutoCompress, phase 2).
+        pub purify: Purify = Purify::default(), section;
     }
+    check dimensions_and_locks;
 }
 
-impl Default for Purify {
-    fn default() -> Self {
-        Self {
-            passes: 1,
-            tolerance: 0.002,
-            search: AnnealConfig {
-                guided: false,
-                ..AnnealConfig::default()
-            },
-            retrain: TrainingStage::default(),
-        }
+fn dimensions_and_locks(config: &AutoCompressConfig, _at: &str) -> Result<()> {
+    check_dimensions(&config.dimensions)?;
+    locks::check_densities(&config.locks, config.floor)
+}
+
+settings! {
+    /// Settings of purification (AutoCompress, phase 2).
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Purify {
+        /// Passes; 0 leaves purification out.
+        pub passes: u32 = 1, number(at_least(0); "passes");
+        /// Accuracy that a pass may lose before it retrains, as a share.
+        pub tolerance: f32 = 0.002, number(within(0, 1));
+        /// Annealing of thresholds.
+        pub search: AnnealConfig = AnnealConfig { guided: false, ..AnnealConfig::default() }, section;
+        /// Training after each pass, with zeros held.
+        pub retrain: TrainingStage = TrainingStage::default(), section;
     }
 }
 
 impl AutoCompressConfig {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        self.target.check()?;
-        check_dimensions(&self.dimensions)?;
-        pipeline::check_floor(self.floor)?;
-        locks::check_densities(&self.locks, self.floor)?;
-        ensure!(
-            self.round > 1.0 && self.round.is_finite(),
-            "method.round is {}, expected more than 1",
-            self.round
-        );
-        for (key, value) in [
-            ("tolerance", self.tolerance),
-            ("purify.tolerance", self.purify.tolerance),
-        ] {
-            ensure!((0.0..=1.0).contains(&value), "method.{key} is {value}, expected 0 to 1");
-        }
-        search_loop::check(self.images, self.calibration)?;
-        self.search.check()?;
-        self.admm.check()?;
-        self.retrain.check("method.retrain")?;
-        self.purify.search.check()?;
-        self.purify.retrain.check("method.purify.retrain")
-    }
-
     /// What the rounds aim at: 2, 4, 8, … times less, the last exactly the target.
     pub fn rounds(&self) -> Vec<f64> {
         let mut out: Vec<f64> = std::iter::successors(Some(self.round), |t| Some(t * self.round))

@@ -8,9 +8,8 @@ use super::locks::{EarlierSearches, Lock};
 use super::pipeline;
 use super::pipeline::{PruningTarget, TrainingStage, check_dimensions, retrain};
 use super::ranking::Ranking;
-use super::search_loop;
 use super::search_loop::{SearchLoop, Structures, hunt};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use event::Dimension;
 use model::Checkpoint;
 use prune::{Scope, Sites};
@@ -18,62 +17,41 @@ use search::Searcher;
 use search::clip::reward_macs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use settings::settings;
 use train::Ctx;
 
-/// Settings of a method that searches once, prunes by magnitude and retrains.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BaselineConfig {
-    /// How much is to go.
-    pub target: PruningTarget,
-    /// In which ways.
-    pub dimensions: Vec<Dimension>,
-    /// Least kept share of a layer.
-    pub floor: f32,
-    /// Which parts go first: those of the lowest score.
-    pub score: Ranking,
-    /// Layers that are left alone.
-    pub locks: Vec<Lock>,
-    /// Vectors that may be measured.
-    pub trials: u64,
-    /// Validation images a trial is measured on.
-    pub images: usize,
-    /// Training images that norms are measured on anew before each trial; 0 leaves them as they are, as the papers do.
-    pub calibration: usize,
-    /// Training afterwards.
-    pub retrain: TrainingStage,
+settings! {
+    /// Settings of a method that searches once, prunes by magnitude and retrains.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct BaselineConfig {
+        /// How much is pruned.
+        pub target: PruningTarget = PruningTarget::default(), section;
+        /// In which ways: filter, channel, column, or element alone.
+        pub dimensions: Vec<Dimension> = vec![Dimension::Filter], other;
+        /// Least share of a layer that stays.
+        pub floor: f32 = 0.05, number(above(0), at_most(1));
+        /// Which parts a search leaves out first, those of the lowest score: Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, the distance to the
+        /// others, or by chance.
+        pub score: Ranking = Ranking::default(), choice(Ranking::NAMES);
+        /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
+        /// that share once.
+        pub locks: Vec<Lock> = Vec::new(), other;
+        /// Vectors of densities that may be measured.
+        pub trials: u64 = 120, number(at_least(1); "trials");
+        /// Validation images that each trial is measured on.
+        pub images: usize = 1000, number(at_least(1); "images");
+        /// Training images that norm statistics are measured on before each trial; 0 keeps them as they are, as the papers do.
+        pub calibration: usize = 64, number(within(0, 4096); "images");
+        /// Training afterwards, with zeros held.
+        pub retrain: TrainingStage = TrainingStage::default(), section;
+    }
+    check dimensions_and_locks;
 }
 
-impl Default for BaselineConfig {
-    fn default() -> Self {
-        Self {
-            target: PruningTarget::default(),
-            dimensions: vec![Dimension::Filter],
-            floor: 0.05,
-            score: Ranking::default(),
-            locks: Vec::new(),
-            trials: 120,
-            images: 1000,
-            calibration: 64,
-            retrain: TrainingStage::default(),
-        }
-    }
-}
-
-impl BaselineConfig {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        self.target.check()?;
-        check_dimensions(&self.dimensions)?;
-        pipeline::check_floor(self.floor)?;
-        locks::check_densities(&self.locks, self.floor)?;
-        ensure!(self.trials >= 1, "method.trials is 0, expected at least 1");
-        search_loop::check(self.images, self.calibration)?;
-        self.retrain.check("method.retrain")
-    }
+fn dimensions_and_locks(config: &BaselineConfig, _at: &str) -> Result<()> {
+    check_dimensions(&config.dimensions)?;
+    locks::check_densities(&config.locks, config.floor)
 }
 
 /// What a search makes large, and within which budget.

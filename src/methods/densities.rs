@@ -15,52 +15,32 @@ use infer::Engine;
 use model::{Checkpoint, Density, Fractions, cost};
 use search::{Anneal, AnnealConfig};
 use serde::{Deserialize, Serialize};
+use settings::settings;
 use train::Ctx;
 
-/// Settings of the search for densities.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DensitiesConfig {
-    /// How much less than at density 1.
-    pub target: PruningTarget,
-    /// Validation images a trial is measured on.
-    pub images: usize,
-    /// Layers whose gates are left alone.
-    pub locks: Vec<Lock>,
-    /// Annealing.
-    pub search: AnnealConfig,
+settings! {
+    /// Settings of the search for densities.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct DensitiesConfig {
+        /// How much less than at density 1.
+        pub target: PruningTarget = PruningTarget::default(), section;
+        /// Validation images that each trial is measured on.
+        pub images: usize = 1000, number(at_least(1); "images");
+        /// Layers whose gates are left alone, e.g. `[{ layer = "conv1" }]`; with `density` held at that density.
+        pub locks: Vec<Lock> = Vec::new(), other;
+        /// Annealing. Not guided: which layer can do with fewer channels is not known from its size.
+        pub search: AnnealConfig = AnnealConfig { guided: false, ..AnnealConfig::default() }, section;
+    }
+    check unit_and_locks;
 }
 
-impl Default for DensitiesConfig {
-    fn default() -> Self {
-        Self {
-            target: PruningTarget::default(),
-            images: 1000,
-            locks: Vec::new(),
-            search: AnnealConfig {
-                // Which layer can do with fewer channels is not known from its size.
-                guided: false,
-                ..AnnealConfig::default()
-            },
-        }
-    }
-}
-
-impl DensitiesConfig {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        self.target.check()?;
-        ensure!(
-            self.target.unit != Unit::Weights,
-            "method.target.unit is weights, expected macs or ms: gates leave all weights where they are"
-        );
-        ensure!(self.images >= 1, "method.images is 0, expected at least 1");
-        locks::check_densities(&self.locks, 0.0)?;
-        self.search.check()
-    }
+fn unit_and_locks(config: &DensitiesConfig, at: &str) -> Result<()> {
+    ensure!(
+        config.target.unit != Unit::Weights,
+        "{at}.target.unit is weights, expected macs or ms: gates leave all weights where they are"
+    );
+    locks::check_densities(&config.locks, 0.0)
 }
 
 struct Gates<'a> {

@@ -18,83 +18,50 @@ use model::{Checkpoint, Density, weights, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use settings::settings;
 use train::net::NormStatistics;
 use train::{Ctx, TrainingPlan};
 
-/// Settings of FBS.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FbsConfig {
-    /// `eq1`: π·(norm + β), the paper; `released`: π·norm + m·β, the authors' code.
-    pub shift: Shift,
-    /// λ, weight of Σ_l mean‖g_l‖₁ in the loss.
-    pub lambda: f32,
-    /// `all`: norm statistics over all images (the paper); `active`: over those in which a channel won.
-    pub norm_statistics: NormStatistics,
-    /// Share of all epochs trained at d = 1 before densities fall.
-    pub dense_start: f32,
-    /// Densities trained one after the other; empty means elastic training.
-    pub stages: Vec<Density>,
-    /// Elastic: parts of a batch, each at its own density; the first two at the largest and the smallest.
-    pub draws: usize,
-    /// Elastic: the smallest density trained.
-    pub floor: Density,
-    /// Densities that norm statistics are kept for; empty means every 0.05 from 1 down to the smallest trained.
-    pub grid: Vec<Density>,
-    /// Training images that norm statistics are measured on.
-    pub calibration: usize,
+settings! {
+    /// Settings of FBS.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct FbsConfig {
+        /// Where FBS puts β: `eq1` is π·(norm + β), the paper; `released` is π·norm + m·β, the authors' code.
+        pub shift: Shift = Shift::Eq1, choice(["eq1", "released"]);
+        /// λ: weight of the penalty Σ_l mean‖g_l‖₁ on saliencies.
+        pub lambda: f32 = 1e-8, number(at_least(0));
+        /// Norm statistics over all images (the paper), or over those in which a channel is active (never computes the others).
+        pub norm_statistics: NormStatistics = NormStatistics::All, choice(["all", "active"]);
+        /// Share of all epochs trained at density 1 before densities fall.
+        pub dense_start: f32 = 0.1, number(within(0, 1));
+        /// Densities trained one after the other, falling; empty means elastic training of all at once.
+        pub stages: Vec<Density> = Vec::new(), other;
+        /// Elastic: parts of a batch, each at its own density; the first two at the largest and the smallest.
+        pub draws: usize = 4, number(within(2, 16));
+        /// Elastic: the smallest density trained.
+        pub floor: Density = percent(20), other;
+        /// Densities that norm statistics are kept for; empty means every 0.05 from 1 down to the smallest trained.
+        pub grid: Vec<Density> = Vec::new(), other;
+        /// Training images that norm statistics are measured on.
+        pub calibration: usize = 2048, number(at_least(16); "images");
+    }
+    check stages_fall;
 }
 
-impl Default for FbsConfig {
-    fn default() -> Self {
-        let percent = |p| Density::percent(p).unwrap_or(Density::FULL);
-        Self {
-            shift: Shift::Eq1,
-            lambda: 1e-8,
-            norm_statistics: NormStatistics::All,
-            dense_start: 0.1,
-            stages: Vec::new(),
-            draws: 4,
-            floor: percent(20),
-            grid: Vec::new(),
-            calibration: 2048,
-        }
-    }
+fn percent(p: u32) -> Density {
+    Density::percent(p).unwrap_or(Density::FULL)
+}
+
+fn stages_fall(config: &FbsConfig, at: &str) -> Result<()> {
+    ensure!(
+        config.stages.is_sorted_by(|a, b| a > b),
+        "{at}.stages must fall, e.g. [0.9, 0.8, 0.7]"
+    );
+    Ok(())
 }
 
 impl FbsConfig {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        ensure!(
-            self.lambda >= 0.0 && self.lambda.is_finite(),
-            "method.lambda is {}, expected at least 0",
-            self.lambda
-        );
-        ensure!(
-            (0.0..=1.0).contains(&self.dense_start),
-            "method.dense_start is {}, expected 0 to 1",
-            self.dense_start
-        );
-        ensure!(
-            (2..=16).contains(&self.draws),
-            "method.draws is {}, expected 2 to 16",
-            self.draws
-        );
-        ensure!(
-            self.calibration >= 16,
-            "method.calibration is {}, expected at least 16 images",
-            self.calibration
-        );
-        ensure!(
-            self.stages.is_sorted_by(|a, b| a > b),
-            "method.stages must fall, e.g. [0.9, 0.8, 0.7]"
-        );
-        Ok(())
-    }
-
     /// Densities to keep norm statistics for, rising.
     fn kept(&self) -> Vec<Density> {
         let lowest = self.stages.last().copied().unwrap_or(self.floor);

@@ -20,6 +20,7 @@ use baselines::Reward;
 use model::Checkpoint;
 use search::{Greedy, Random};
 use serde::{Deserialize, Serialize};
+use settings::Setting;
 use train::{Ctx, TrainConfig};
 
 /// A method with its settings.
@@ -50,6 +51,20 @@ pub enum Method {
 }
 
 impl Method {
+    /// All names that presets use.
+    pub const KINDS: [&str; 10] = [
+        "dense",
+        "fbs",
+        "densities",
+        "slimming",
+        "admm",
+        "autocompress",
+        "amc",
+        "uniform",
+        "random",
+        "greedy",
+    ];
+
     /// The name presets use.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -66,20 +81,34 @@ impl Method {
         }
     }
 
-    /// Checks what types cannot.
+    /// The keys of its section, besides `kind`.
+    pub fn settings(&self) -> &'static [Setting] {
+        match self {
+            Method::Dense => &[],
+            Method::Fbs(_) => fbs::FbsConfig::SETTINGS,
+            Method::Densities(_) => densities::DensitiesConfig::SETTINGS,
+            Method::Slimming(_) => slimming::SlimmingConfig::SETTINGS,
+            Method::Admm(_) => admm::AdmmConfig::SETTINGS,
+            Method::AutoCompress(_) => autocompress::AutoCompressConfig::SETTINGS,
+            Method::Amc(_) => amc::AmcConfig::SETTINGS,
+            Method::Uniform(_) | Method::Random(_) | Method::Greedy(_) => baselines::BaselineConfig::SETTINGS,
+        }
+    }
+
+    /// Checks what types cannot; `at` is the section's key.
     ///
     /// # Errors
     /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, at: &str) -> Result<()> {
         match self {
             Method::Dense => Ok(()),
-            Method::Fbs(config) => config.check(),
-            Method::Densities(config) => config.check(),
-            Method::Slimming(config) => config.check(),
-            Method::Admm(config) => config.check(),
-            Method::AutoCompress(config) => config.check(),
-            Method::Amc(config) => config.check(),
-            Method::Uniform(config) | Method::Random(config) | Method::Greedy(config) => config.check(),
+            Method::Fbs(config) => config.check(at),
+            Method::Densities(config) => config.check(at),
+            Method::Slimming(config) => config.check(at),
+            Method::Admm(config) => config.check(at),
+            Method::AutoCompress(config) => config.check(at),
+            Method::Amc(config) => config.check(at),
+            Method::Uniform(config) | Method::Random(config) | Method::Greedy(config) => config.check(at),
         }
     }
 

@@ -7,21 +7,18 @@ use anyhow::{Result, ensure};
 use event::{BadInput, Dimension, Unit};
 use model::Checkpoint;
 use serde::{Deserialize, Serialize};
+use settings::settings;
 use train::{Ctx, TrainConfig, TrainingPlan};
 
-/// A stretch of training within a method. Everything else is as in `[train]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainingStage {
-    /// Times each training image is seen.
-    pub epochs: u32,
-    /// Highest learning rate.
-    pub lr: f32,
-}
-
-impl Default for TrainingStage {
-    fn default() -> Self {
-        Self { epochs: 4, lr: 0.03 }
+settings! {
+    /// A stretch of training within a method. Everything else is as in `[train]`.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct TrainingStage {
+        /// Passes over the training images.
+        pub epochs: u32 = 4, number(within(1, 100_000); "epochs");
+        /// Highest learning rate.
+        pub lr: f32 = 0.03, number(above(0));
     }
 }
 
@@ -35,57 +32,17 @@ impl TrainingStage {
             ..train.clone()
         }
     }
-
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self, key: &str) -> Result<()> {
-        ensure!(
-            (1..=100_000).contains(&self.epochs),
-            "{key}.epochs is {}, expected 1 to 100000",
-            self.epochs
-        );
-        ensure!(
-            self.lr > 0.0 && self.lr.is_finite(),
-            "{key}.lr is {}, expected more than 0",
-            self.lr
-        );
-        Ok(())
-    }
 }
 
-/// How much is to go, counted in what.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PruningTarget {
-    /// What is counted.
-    pub unit: Unit,
-    /// How many times less than the model to start from.
-    pub times: f64,
-}
-
-impl Default for PruningTarget {
-    fn default() -> Self {
-        Self {
-            unit: Unit::Macs,
-            times: 4.0,
-        }
-    }
-}
-
-impl PruningTarget {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        ensure!(
-            self.times > 1.0 && self.times.is_finite(),
-            "method.target.times is {}, expected more than 1",
-            self.times
-        );
-        Ok(())
+settings! {
+    /// How much is pruned, counted in what.
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct PruningTarget {
+        /// What is counted: weights, MACs, or milliseconds on this machine.
+        pub unit: Unit = Unit::Macs, choice(["weights", "macs", "ms"]);
+        /// How many times less than the model it starts from.
+        pub times: f64 = 4.0, number(above(1); "×");
     }
 }
 
@@ -108,18 +65,6 @@ pub(crate) fn check_dimensions(dimensions: &[Dimension]) -> Result<()> {
     );
     let twice = (1..dimensions.len()).any(|i| dimensions[..i].contains(&dimensions[i]));
     ensure!(!twice, "method.dimensions has one dimension twice");
-    Ok(())
-}
-
-/// Checks the least kept share of a layer.
-///
-/// # Errors
-/// One line naming the key, its value and what was expected.
-pub(crate) fn check_floor(floor: f32) -> Result<()> {
-    ensure!(
-        floor > 0.0 && floor <= 1.0,
-        "method.floor is {floor}, expected more than 0 and at most 1"
-    );
     Ok(())
 }
 

@@ -31,6 +31,9 @@ pub enum Ranking {
 }
 
 impl Ranking {
+    /// As a file names them, in the order above.
+    pub(crate) const NAMES: [&str; 6] = ["l1", "l2", "norm-scale", "taylor", "geometric-median", "random"];
+
     /// The score, with what it needs of this model. What takes gradients is the stage called `stage`.
     ///
     /// # Errors

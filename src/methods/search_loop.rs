@@ -5,7 +5,7 @@ use super::budget::Budget;
 use super::locks;
 use super::locks::ManualLock;
 use super::pipeline::bad_input;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use data::{Split, batch};
 use event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
 use infer::{Engine, LabeledImages, Options, evaluate};
@@ -125,19 +125,6 @@ impl SearchTarget for Structures<'_> {
     fn calibrated(&self) -> usize {
         self.fit.len()
     }
-}
-
-/// Checks what trials are to be measured on.
-///
-/// # Errors
-/// One line naming the key, its value and what was expected.
-pub(crate) fn check(images: usize, calibration: usize) -> Result<()> {
-    ensure!(images >= 1, "method.images is 0, expected at least 1");
-    ensure!(
-        calibration <= 4096,
-        "method.calibration is {calibration}, expected 0 to 4096 images"
-    );
-    Ok(())
 }
 
 pub(crate) struct SearchLoop<'a> {

@@ -16,37 +16,28 @@ use event::{Dimension, Event};
 use model::{Checkpoint, Weights};
 use prune::{Scope, Sites, threshold};
 use serde::{Deserialize, Serialize};
+use settings::settings;
 use train::optimizer::Gradients;
 use train::{Ctx, Penalty, TrainingPlan};
 
-/// Settings of Network Slimming.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SlimmingConfig {
-    /// How much is to go in all passes together.
-    pub target: PruningTarget,
-    /// Least kept share of a layer in one pass. The paper has none; then a layer whose scales are all small becomes a bottleneck.
-    pub floor: f32,
-    /// λ, weight of Σ|γ|.
-    pub lambda: f32,
-    /// Times the whole is repeated; each pass takes its equal share, as a factor.
-    pub passes: u32,
-    /// Training with the penalty, in each pass.
-    pub sparse: TrainingStage,
-    /// Training afterwards, in each pass.
-    pub retrain: TrainingStage,
-}
-
-impl Default for SlimmingConfig {
-    fn default() -> Self {
-        Self {
-            target: PruningTarget::default(),
-            floor: 0.05,
-            lambda: 1e-4,
-            passes: 1,
-            sparse: TrainingStage::default(),
-            retrain: TrainingStage::default(),
-        }
+settings! {
+    /// Settings of Network Slimming.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct SlimmingConfig {
+        /// How much is pruned in all passes together.
+        pub target: PruningTarget = PruningTarget::default(), section;
+        /// Least share of a layer that stays in one pass. The paper has none; then a layer whose scales are all small becomes a
+        /// bottleneck.
+        pub floor: f32 = 0.05, number(within(0, 1));
+        /// λ: weight of the penalty Σ|γ| on norm scales.
+        pub lambda: f32 = 1e-4, number(at_least(0));
+        /// How often the whole is repeated; each pass takes its equal share, as a factor.
+        pub passes: u32 = 1, number(within(1, 16); "passes");
+        /// Training with the penalty, in each pass.
+        pub sparse: TrainingStage = TrainingStage::default(), section;
+        /// Training without the penalty, in each pass.
+        pub retrain: TrainingStage = TrainingStage::default(), section;
     }
 }
 
@@ -54,31 +45,6 @@ impl SlimmingConfig {
     /// How many times less after so many passes: each takes its equal share, as a factor.
     fn times(&self, passes: u32) -> f64 {
         self.target.times.powf(f64::from(passes) / f64::from(self.passes))
-    }
-
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        self.target.check()?;
-        ensure!(
-            (0.0..=1.0).contains(&self.floor),
-            "method.floor is {}, expected 0 to 1",
-            self.floor
-        );
-        ensure!(
-            self.lambda >= 0.0 && self.lambda.is_finite(),
-            "method.lambda is {}, expected at least 0",
-            self.lambda
-        );
-        ensure!(
-            (1..=16).contains(&self.passes),
-            "method.passes is {}, expected 1 to 16",
-            self.passes
-        );
-        self.sparse.check("method.sparse")?;
-        self.retrain.check("method.retrain")
     }
 }
 

@@ -6,6 +6,7 @@ use data::Augment;
 use methods::Method;
 use model::{NetSpec, zoo};
 use serde::{Deserialize, Serialize};
+use settings::{Setting, settings};
 use std::path::Path;
 use train::TrainConfig;
 
@@ -63,80 +64,96 @@ pub const PRESETS: [(&str, &str); 20] = [
     ),
 ];
 
-/// Everything that decides what a run does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Experiment {
-    /// File format, [`SCHEMA`].
-    pub schema: u32,
-    /// Short name; run folders carry it.
-    pub name: String,
-    /// What it shows, in a sentence.
-    #[serde(default)]
-    pub about: String,
-    /// Decides everything random.
-    #[serde(default)]
-    pub seed: u64,
-    /// A trained model to start from, instead of random weights: a file, or `bundled` for the one inside the program.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start: Option<String>,
-    /// Seconds of work that a crash may cost: how often what the run remembers is written.
-    #[serde(default = "checkpoint_secs")]
-    pub checkpoint_secs: f32,
-    /// Images.
-    #[serde(default)]
-    pub data: DataConfig,
-    /// Network.
-    pub model: ModelConfig,
-    /// Training.
-    #[serde(default)]
-    pub train: TrainConfig,
-    /// Method.
-    pub method: Method,
+settings! {
+    /// Everything that decides what a run does.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Experiment {
+        /// The version of the file format, `SCHEMA`.
+        pub schema: u32, other;
+        /// Short name that becomes part of the run folder's name: letters, digits, - and _.
+        pub name: String, other;
+        /// What it shows, in a sentence.
+        #[serde(default)]
+        pub about: String, other;
+        /// Decides everything random: two runs with one seed give the same results.
+        #[serde(default)]
+        pub seed: u64, number(at_least(0));
+        /// A trained model to start from, a file or `bundled`; without one, training begins with random weights.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub start: Option<String>, other;
+        /// Seconds between two checkpoints: how much work a crash may cost.
+        #[serde(default = "checkpoint_secs")]
+        pub checkpoint_secs: f32, number(at_least(0); "s");
+        /// Images.
+        #[serde(default)]
+        pub data: DataConfig, section;
+        /// Network.
+        pub model: ModelConfig, section;
+        /// Training.
+        #[serde(default)]
+        pub train: TrainConfig, section;
+        /// How the network is pruned.
+        pub method: Method, other;
+    }
+    check format_and_name;
 }
 
-/// Which images, and how they are shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DataConfig {
-    /// `fashion-mnist` or a path.
-    pub source: String,
-    /// Training images set aside for validation.
-    pub valid: usize,
-    /// Chooses the validation images, if not the run's seed: a fork with another seed must not validate on what it learned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub split_seed: Option<u64>,
-    /// Use only so many training images; 0 means all.
-    pub limit: usize,
-    /// Random changes to training images.
-    pub augment: Augment,
+fn format_and_name(experiment: &Experiment, _at: &str) -> Result<()> {
+    let Experiment { schema, name, .. } = experiment;
+    ensure!(*schema == SCHEMA, "schema is {schema}, expected {SCHEMA}");
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    ensure!(
+        !name.is_empty() && name.len() <= 64 && name.chars().all(plain),
+        "name is {name:?}, expected letters, digits, - and _"
+    );
+    experiment.method.check("method")
 }
 
-impl Default for DataConfig {
-    fn default() -> Self {
-        Self {
-            source: "fashion-mnist".into(),
-            valid: 5000,
-            split_seed: None,
-            limit: 0,
-            augment: Augment::default(),
-        }
+settings! {
+    /// Which images, and how they are varied.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct DataConfig {
+        /// fashion-mnist (bundled), or a path: IDX, CIFAR, or train/CLASS/*.png.
+        pub source: String = "fashion-mnist".into(), other;
+        /// Training images set aside for validation; searches and sliders see these.
+        pub valid: usize = 5000, number(at_least(0); "images");
+        /// Chooses the validation images, if not the seed: a fork with another seed keeps them, so that it does not validate on
+        /// what it learned.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub split_seed: Option<u64> = None, number(at_least(0));
+        /// Use only so many training images; 0 means all.
+        pub limit: usize = 0, number(at_least(0); "images");
+        /// Random changes to training images.
+        pub augment: Augment = Augment::default(), section;
     }
 }
 
-/// Which network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    /// A name of the zoo.
-    pub arch: String,
-    /// Multiplies every hidden channel count.
-    #[serde(default = "one")]
-    pub width: f32,
-    /// Replaces the network's own dropout rate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dropout: Option<f32>,
+settings! {
+    /// Which network.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct ModelConfig {
+        /// The network.
+        pub arch: String, choice(zoo::NAMES);
+        /// Multiplies every hidden channel count.
+        #[serde(default = "one")]
+        pub width: f32, number(above(0), at_most(16));
+        /// Replaces the network's own dropout rate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub dropout: Option<f32>, number(at_least(0), below(1));
+    }
 }
+
+/// What is known of `method.kind`.
+const METHOD_KIND: Setting = Setting {
+    choices: &Method::KINDS,
+    ..Setting::new(
+        "kind",
+        "How the network is pruned; changing it brings that method's own keys.",
+    )
+};
 
 fn checkpoint_secs() -> f32 {
     20.0
@@ -152,12 +169,9 @@ impl ModelConfig {
     /// # Errors
     /// As [`zoo::build`]; a dropout rate outside [0, 1).
     pub fn build(&self, input: [usize; 3], classes: usize) -> Result<NetSpec> {
+        self.check("model")?;
         let mut spec = zoo::build(&self.arch, input, classes, self.width)?;
         if let Some(new) = self.dropout {
-            ensure!(
-                (0.0..1.0).contains(&new),
-                "model.dropout is {new}, expected at least 0 and less than 1"
-            );
             for node in &mut spec.nodes {
                 if let model::Op::Dropout { rate } = &mut node.op {
                     *rate = new;
@@ -183,7 +197,7 @@ impl Experiment {
         let experiment: Self = table
             .try_into()
             .map_err(|e: toml::de::Error| anyhow::anyhow!("{}", named(e.message())))?;
-        experiment.check()?;
+        experiment.check("")?;
         Ok(experiment)
     }
 
@@ -216,30 +230,41 @@ impl Experiment {
         Ok(toml::to_string(self)?)
     }
 
+    /// Dotted keys with their values; lists are values.
+    ///
+    /// # Errors
+    /// As [`Experiment::to_toml`].
+    pub fn flat(&self) -> Result<Vec<(String, toml::Value)>> {
+        fn walk(prefix: &str, table: toml::Table, out: &mut Vec<(String, toml::Value)>) {
+            for (key, value) in table {
+                let key = settings::dotted(prefix, &key);
+                match value {
+                    toml::Value::Table(inner) => walk(&key, inner, out),
+                    value => out.push((key, value)),
+                }
+            }
+        }
+        let mut out = Vec::new();
+        // By way of text, in which float32 numbers are as short as they were written: 0.1, not 0.10000000149.
+        walk("", self.to_toml()?.parse()?, &mut out);
+        Ok(out)
+    }
+
     /// Chooses the validation images.
     pub fn split_seed(&self) -> u64 {
         self.data.split_seed.unwrap_or(self.seed)
     }
 
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        ensure!(self.schema == SCHEMA, "schema is {}, expected {SCHEMA}", self.schema);
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        ensure!(
-            !self.name.is_empty() && self.name.len() <= 64 && self.name.chars().all(plain),
-            "name is {:?}, expected letters, digits, - and _",
-            self.name
-        );
-        ensure!(
-            self.checkpoint_secs >= 0.0 && self.checkpoint_secs.is_finite(),
-            "checkpoint_secs is {}, expected at least 0",
-            self.checkpoint_secs
-        );
-        self.train.check()?;
-        self.method.check()
+    /// What is known of a dotted key, and what it means; within a method, with what its sections mean.
+    pub fn setting(&self, key: &str) -> Option<(&'static Setting, String)> {
+        match key.split_once('.') {
+            Some(("method", "kind")) => Some((&METHOD_KIND, METHOD_KIND.help().to_owned())),
+            Some(("method", rest)) => {
+                let keys = self.method.settings();
+                Some((settings::find(keys, rest)?, settings::help(keys, rest)))
+            }
+            _ => settings::find(Self::SETTINGS, key).map(|s| (s, s.help().to_owned())),
+        }
     }
 }
 

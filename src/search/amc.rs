@@ -10,6 +10,7 @@ use event::{Steer, Verdict};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use settings::settings;
 
 /// What does not change of a site: its place, output channels, input channels, input height and width, stride, kernel
 /// size, MACs.
@@ -27,74 +28,29 @@ const PAPER_WARMUP: f32 = 100.0;
 /// Decay of the noise an episode in the released code.
 const PAPER_DECAY: f32 = 0.95;
 
-/// How to search.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AmcAgentConfig {
-    /// Episodes.
-    pub trials: u64,
-    /// Episodes of random actions before the agent is asked; the released code's share of `trials` if not given.
-    pub warmup: Option<u64>,
-    /// Noise on the first actions of the agent.
-    pub sigma: f32,
-    /// Factor on the noise after each episode; the released code's 0.95 in 800, stretched to `trials`, if not given.
-    pub decay: Option<f32>,
-    /// Least density of any site, where the budget can be met with it; floors hold besides.
-    pub least: f32,
-    /// Episodes the agent remembers.
-    pub replay: usize,
-    /// The agent.
-    pub agent: DdpgConfig,
-}
-
-impl Default for AmcAgentConfig {
-    fn default() -> Self {
-        Self {
-            trials: 120,
-            warmup: None,
-            sigma: 0.5,
-            decay: None,
-            least: 0.2,
-            replay: 100,
-            agent: DdpgConfig::default(),
-        }
+settings! {
+    /// How the agent searches.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AmcAgentConfig {
+        /// Episodes: vectors of densities to measure.
+        pub trials: u64 = 120, number(within(1, 1_000_000); "trials");
+        /// Episodes of random actions before the agent is asked; the released code's share of `trials` if not given.
+        pub warmup: Option<u64> = None, number(at_least(0); "episodes");
+        /// Noise on the first actions of the agent.
+        pub sigma: f32 = 0.5, number(at_least(0));
+        /// Factor on the noise after each episode; the released code's 0.95 in 800, stretched to `trials`, if not given.
+        pub decay: Option<f32> = None, number(above(0), at_most(1));
+        /// Least density of any site, where the budget can be met with it; floors hold besides.
+        pub least: f32 = 0.2, number(within(0, 1));
+        /// Episodes the agent remembers.
+        pub replay: usize = 100, number(within(1, 100_000); "episodes");
+        /// The agent.
+        pub agent: DdpgConfig = DdpgConfig::default(), section;
     }
 }
 
 impl AmcAgentConfig {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        ensure!(
-            (1..=1_000_000).contains(&self.trials),
-            "search.trials is {}, expected 1 to 1000000",
-            self.trials
-        );
-        ensure!(
-            self.sigma >= 0.0 && self.sigma.is_finite(),
-            "search.sigma is {}, expected at least 0",
-            self.sigma
-        );
-        let decay = self.decay();
-        ensure!(
-            decay > 0.0 && decay <= 1.0,
-            "search.decay is {decay}, expected more than 0 and at most 1"
-        );
-        ensure!(
-            (0.0..=1.0).contains(&self.least),
-            "search.least is {}, expected 0 to 1",
-            self.least
-        );
-        ensure!(
-            (1..=100_000).contains(&self.replay),
-            "search.replay is {}, expected 1 to 100000",
-            self.replay
-        );
-        self.agent.check()
-    }
-
     /// Episodes of random actions.
     pub fn warmup(&self) -> u64 {
         let share = PAPER_WARMUP / PAPER_EPISODES;
@@ -211,7 +167,7 @@ impl Amc {
     /// # Errors
     /// As [`AmcAgentConfig::check`], or if there is no site or a feature is no number.
     pub fn new(config: AmcAgentConfig, features: &[Features], seed: u64) -> Result<Self> {
-        config.check()?;
+        config.check("search")?;
         ensure!(!features.is_empty(), "no site to search over");
         ensure!(
             features.iter().flatten().all(|f| f.is_finite()),

@@ -19,107 +19,54 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use settings::settings;
 use std::collections::VecDeque;
 
 /// First temperature when all samples score the same.
 const BLIND_TEMPERATURE: f32 = 0.05;
 
-/// How to anneal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AnnealConfig {
-    /// Vectors to measure, the samples included.
-    pub trials: u64,
-    /// Vectors measured before the first temperature is chosen.
-    pub samples: u64,
-    /// Share of bad moves taken at the first temperature.
-    pub start_acceptance: f32,
-    /// Last temperature as a share of the first.
-    pub cooling_floor: f32,
-    /// Largest change of a density at the first temperature.
-    pub step: f32,
-    /// Largest change of a density at the last temperature.
-    pub last_step: f32,
-    /// Share of the sites that a proposal changes, at least one; 1 as published. Few at once find good vectors in fewer trials.
-    pub moved: f32,
-    /// Proposals over which acceptance is counted.
-    pub window: usize,
-    /// Whether bigger sites are pruned no less than smaller ones.
-    pub guided: bool,
-    /// The vector to measure first, brought within the budget; one of another length than the sites is passed over.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub first: Vec<f32>,
+settings! {
+    /// How to anneal.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AnnealConfig {
+        /// Vectors of densities to measure, the samples included.
+        pub trials: u64 = 120, number(within(1, 10_000_000); "trials");
+        /// Vectors measured before the first temperature is chosen.
+        pub samples: u64 = 8, number(at_least(1); "trials");
+        /// Share of bad moves accepted at the first temperature.
+        pub start_acceptance: f32 = 0.1, number(above(0), below(1));
+        /// Last temperature as a share of the first.
+        pub cooling_floor: f32 = 0.003, number(above(0), at_most(1));
+        /// Largest change of a density at the first temperature.
+        pub step: f32 = 0.35, number(above(0), at_most(1));
+        /// Largest change of a density at the last temperature.
+        pub last_step: f32 = 0.05, number(above(0), at_most(1));
+        /// Share of the sites that a proposal changes, at least one; 1 as published. Changing few at once finds good vectors
+        /// in fewer trials.
+        pub moved: f32 = 0.25, number(above(0), at_most(1));
+        /// Proposals over which acceptance is counted.
+        pub window: usize = 20, number(at_least(1); "trials");
+        /// Whether bigger sites are pruned no less than smaller ones (AutoCompress's guide).
+        pub guided: bool = true, other;
+        /// The vector to measure first, one density per site, brought within the budget; a vector of another length is ignored.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub first: Vec<f32> = Vec::new(), other;
+    }
+    check steps_and_first;
 }
 
-impl Default for AnnealConfig {
-    fn default() -> Self {
-        Self {
-            trials: 120,
-            samples: 8,
-            start_acceptance: 0.1,
-            cooling_floor: 0.003,
-            step: 0.35,
-            last_step: 0.05,
-            moved: 0.25,
-            window: 20,
-            guided: true,
-            first: Vec::new(),
-        }
-    }
-}
-
-impl AnnealConfig {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        ensure!(
-            (1..=10_000_000).contains(&self.trials),
-            "search.trials is {}, expected 1 to 10000000",
-            self.trials
-        );
-        ensure!(
-            self.samples >= 1,
-            "search.samples is {}, expected at least 1",
-            self.samples
-        );
-        ensure!(
-            self.start_acceptance > 0.0 && self.start_acceptance < 1.0,
-            "search.start_acceptance is {}, expected more than 0 and less than 1",
-            self.start_acceptance
-        );
-        ensure!(
-            self.cooling_floor > 0.0 && self.cooling_floor <= 1.0,
-            "search.cooling_floor is {}, expected more than 0 and at most 1",
-            self.cooling_floor
-        );
-        ensure!(
-            self.step > 0.0 && self.step <= 1.0,
-            "search.step is {}, expected more than 0 and at most 1",
-            self.step
-        );
-        ensure!(
-            self.last_step > 0.0 && self.last_step <= self.step,
-            "search.last_step is {}, expected more than 0 and at most search.step",
-            self.last_step
-        );
-        ensure!(
-            self.moved > 0.0 && self.moved <= 1.0,
-            "search.moved is {}, expected more than 0 and at most 1",
-            self.moved
-        );
-        ensure!(
-            self.window >= 1,
-            "search.window is {}, expected at least 1",
-            self.window
-        );
-        ensure!(
-            self.first.iter().all(|d| (0.0..=1.0).contains(d)),
-            "search.first holds a density outside 0 to 1"
-        );
-        Ok(())
-    }
+fn steps_and_first(config: &AnnealConfig, at: &str) -> Result<()> {
+    ensure!(
+        config.last_step <= config.step,
+        "{at}.last_step is {}, expected more than 0 and at most {at}.step",
+        config.last_step
+    );
+    ensure!(
+        config.first.iter().all(|d| (0.0..=1.0).contains(d)),
+        "{at}.first holds a density outside 0 to 1"
+    );
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,7 +105,7 @@ impl Anneal {
     /// # Errors
     /// As [`AnnealConfig::check`].
     pub fn new(config: AnnealConfig, seed: u64) -> Result<Self> {
-        config.check()?;
+        config.check("search")?;
         Ok(Self {
             config,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -443,7 +390,7 @@ mod tests {
             first: vec![1.5],
             ..AnnealConfig::default()
         };
-        assert!(wrong.check().is_err());
+        assert!(wrong.check("search").is_err());
     }
 
     #[test]

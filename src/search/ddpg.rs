@@ -9,68 +9,27 @@
 //! ```
 
 use super::mlp::{Adam, Mlp, bits};
-use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use settings::settings;
 use std::f32::consts::TAU;
 
-/// Sizes and rates.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DdpgConfig {
-    /// Units of each hidden layer.
-    pub hidden: usize,
-    /// Learning rate of the actor.
-    pub lr_actor: f32,
-    /// Learning rate of the critic.
-    pub lr_critic: f32,
-    /// Share by which the targets follow at each update.
-    pub tau: f32,
-    /// Transitions an update.
-    pub batch: usize,
-}
-
-impl Default for DdpgConfig {
-    fn default() -> Self {
-        Self {
-            hidden: 300,
-            lr_actor: 1e-4,
-            lr_critic: 1e-3,
-            tau: 0.01,
-            batch: 64,
-        }
-    }
-}
-
-impl DdpgConfig {
-    /// Checks what types cannot.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self) -> Result<()> {
-        ensure!(
-            (1..=4096).contains(&self.hidden),
-            "search.agent.hidden is {}, expected 1 to 4096",
-            self.hidden
-        );
-        for (key, rate) in [("lr_actor", self.lr_actor), ("lr_critic", self.lr_critic)] {
-            ensure!(
-                rate > 0.0 && rate.is_finite(),
-                "search.agent.{key} is {rate}, expected more than 0"
-            );
-        }
-        ensure!(
-            self.tau > 0.0 && self.tau <= 1.0,
-            "search.agent.tau is {}, expected more than 0 and at most 1",
-            self.tau
-        );
-        ensure!(
-            (1..=65_536).contains(&self.batch),
-            "search.agent.batch is {}, expected 1 to 65536",
-            self.batch
-        );
-        Ok(())
+settings! {
+    /// Sizes and rates of the agent.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct DdpgConfig {
+        /// Units of each hidden layer of actor and critic.
+        pub hidden: usize = 300, number(within(1, 4096); "units");
+        /// Learning rate of the actor.
+        pub lr_actor: f32 = 1e-4, number(above(0));
+        /// Learning rate of the critic.
+        pub lr_critic: f32 = 1e-3, number(above(0));
+        /// Share by which the target networks follow at each update.
+        pub tau: f32 = 0.01, number(above(0), at_most(1));
+        /// Transitions per update.
+        pub batch: usize = 64, number(within(1, 65_536));
     }
 }
 

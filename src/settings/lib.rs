@@ -1,7 +1,7 @@
 //! Settings of an experiment as data. With [`settings!`] a configuration struct, its defaults, its documentation, the help
 //! that a form shows, the ranges and their check are one definition, beside the code that uses them.
 //!
-//! Entry points: [`settings!`] defines, [`Setting`] describes one key, [`find`] looks one up by its dotted key.
+//! Entry points: [`settings!`] defines, [`Setting`] describes one key, [`find`] and [`help`] look one up by its dotted key.
 //! Knows nothing of networks, files or forms.
 //!
 //! ```
@@ -66,11 +66,18 @@ impl Setting {
 
 /// The setting of a dotted key, such as `search.trials`.
 pub fn find(settings: &'static [Setting], key: &str) -> Option<&'static Setting> {
-    let (head, rest) = key
-        .split_once('.')
-        .map_or((key, None), |(head, rest)| (head, Some(rest)));
-    let found = settings.iter().find(|s| s.key == head)?;
-    rest.map_or(Some(found), |rest| find(found.section, rest))
+    let found = |key: &str| settings.iter().find(|s| s.key == key);
+    match key.split_once('.') {
+        Some((head, rest)) => find(found(head)?.section, rest),
+        None => found(key),
+    }
+}
+
+/// What a dotted key means, with what each section on the way means.
+pub fn help(settings: &'static [Setting], key: &str) -> String {
+    let ends = key.match_indices('.').map(|(at, _)| at).chain([key.len()]);
+    let known = ends.filter_map(|end| find(settings, &key[..end]));
+    known.map(Setting::help).collect::<Vec<_>>().join(" ")
 }
 
 /// Where a number must lie.
@@ -326,6 +333,7 @@ mod tests {
 
     settings! {
         /// Outer; without defaults.
+        #[derive(PartialEq)]
         pub struct Outer {
             /// Yes or no.
             pub flag: bool, other;

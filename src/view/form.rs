@@ -1,10 +1,11 @@
 //! An experiment as a form: every key of its file with its type, its unit and its meaning, and what was changed of the preset.
-//! The fields come from the file's own table, so that a new key is a new field. Knows nothing of widgets.
+//! Keys come from the experiment's own table and what they mean from its definition, so that a new setting is a new field.
+//! Knows nothing of widgets.
 
-use super::form_docs::{Doc, doc};
 use anyhow::{Context, Result};
 use record::Experiment;
 use serde::Serialize;
+use settings::Setting;
 
 /// What the form shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,7 +39,10 @@ pub struct FormField {
     /// The preset's value as TOML, where it differs.
     pub preset: Option<String>,
     /// What it means.
-    pub doc: &'static Doc,
+    pub help: String,
+    /// Its unit, range and choices.
+    #[serde(skip)]
+    pub setting: Setting,
 }
 
 impl FormField {
@@ -59,7 +63,7 @@ pub enum FieldValue {
     Number(f64),
     /// Text.
     Text(String),
-    /// One of the doc's choices.
+    /// One of the setting's choices.
     Choice(String),
     /// A list, as TOML.
     List(String),
@@ -84,11 +88,15 @@ pub fn form(draft: &Experiment, base: &Experiment, source: &str) -> FormView {
         let preset = find(&before, key);
         let differs = value != preset;
         changed += usize::from(differs);
+        let (setting, help) = draft
+            .setting(key)
+            .map_or((Setting::new("", ""), String::new()), |(s, help)| (*s, help));
         let field = FormField {
             key: key.clone(),
-            value: value.as_ref().map_or(FieldValue::Unset, |v| typed(v, doc(key))),
+            value: value.as_ref().map_or(FieldValue::Unset, |v| typed(v, &setting)),
             preset: differs.then(|| preset.map_or_else(|| "not set".into(), |v| v.to_string())),
-            doc: doc(key),
+            help,
+            setting,
         };
         let title = key.split_once('.').map_or("", |(section, _)| section);
         match sections.iter_mut().find(|s| s.title == title) {
@@ -102,62 +110,21 @@ pub fn form(draft: &Experiment, base: &Experiment, source: &str) -> FormView {
     FormView {
         sections,
         changed,
-        problem: draft.check().err().map(|e| format!("{e:#}")),
+        problem: draft.check("").err().map(|e| format!("{e:#}")),
         command: command(draft, base, source),
     }
 }
 
-/// Dotted keys with their values; lists are values.
 fn flat(experiment: &Experiment) -> Vec<(String, toml::Value)> {
-    fn walk(prefix: &str, table: &toml::Table, out: &mut Vec<(String, toml::Value)>) {
-        for (key, value) in table {
-            let key = if prefix.is_empty() {
-                key.clone()
-            } else {
-                format!("{prefix}.{key}")
-            };
-            match value {
-                toml::Value::Table(inner) => walk(&key, inner, out),
-                value => out.push((key, shortened(value.clone()))),
-            }
-        }
-    }
-    let mut out = Vec::new();
-    if let Ok(table) = toml::Table::try_from(experiment) {
-        walk("", &table, &mut out);
-    }
-    out
+    experiment.flat().unwrap_or_default()
 }
 
-/// Numbers that were written as float32 in their shortest form, so that 0.1 is not 0.10000000149, in lists too.
-fn shortened(value: toml::Value) -> toml::Value {
-    match value {
-        toml::Value::Float(v) => toml::Value::Float(shortest(v)),
-        toml::Value::Array(list) => list.into_iter().map(shortened).collect::<Vec<_>>().into(),
-        toml::Value::Table(table) => {
-            let inner = table.into_iter().map(|(key, value)| (key, shortened(value)));
-            toml::Value::Table(inner.collect())
-        }
-        other => other,
-    }
-}
-
-/// The shortest decimal that is the same float32, if the number is one.
-fn shortest(v: f64) -> f64 {
-    let single = v as f32;
-    if f64::from(single) == v {
-        single.to_string().parse().unwrap_or(v)
-    } else {
-        v
-    }
-}
-
-fn typed(value: &toml::Value, doc: &Doc) -> FieldValue {
+fn typed(value: &toml::Value, setting: &Setting) -> FieldValue {
     match value {
         toml::Value::Boolean(b) => FieldValue::Flag(*b),
         toml::Value::Integer(n) => FieldValue::Whole(*n),
         toml::Value::Float(v) => FieldValue::Number(*v),
-        toml::Value::String(s) if !doc.choices.is_empty() => FieldValue::Choice(s.clone()),
+        toml::Value::String(s) if !setting.choices.is_empty() => FieldValue::Choice(s.clone()),
         toml::Value::String(s) => FieldValue::Text(s.clone()),
         other => FieldValue::List(other.to_string()),
     }
@@ -248,6 +215,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use methods::Method;
 
     fn smoke() -> Experiment {
         Experiment::load("smoke", &[]).expect("preset")
@@ -294,11 +262,11 @@ mod tests {
     #[test]
     fn another_method_brings_its_own_keys_and_the_command_makes_the_same_experiment() {
         let base = smoke();
-        for kind in doc("method.kind").choices {
-            let draft = set(&base, "method.kind", &FieldValue::Choice((*kind).into())).expect(kind);
-            assert_eq!(draft.method.kind(), *kind);
+        for kind in Method::KINDS {
+            let draft = set(&base, "method.kind", &FieldValue::Choice(kind.into())).expect(kind);
+            assert_eq!(draft.method.kind(), kind);
             let view = form(&draft, &base, "smoke");
-            if *kind != "fbs" {
+            if kind != "fbs" {
                 let replaced = format!("--set 'method={{kind=\"{kind}\"}}'");
                 assert!(view.command.contains(&replaced), "{}", view.command);
             }
@@ -313,20 +281,21 @@ mod tests {
 
     #[test]
     fn every_key_of_every_method_is_explained_and_every_choice_is_known() {
-        let base = smoke();
-        let mut silent = Vec::new();
-        for kind in doc("method.kind").choices {
-            let draft = set(&base, "method.kind", &FieldValue::Choice((*kind).into())).expect(kind);
-            let view = form(&draft, &base, "smoke");
-            let fields = view.sections.iter().flat_map(|s| &s.fields);
-            silent.extend(fields.filter(|f| f.doc.help.is_empty()).map(|f| f.key.clone()));
-        }
-        assert_eq!(silent, Vec::<String>::new());
-        for key in ["method.kind", "model.arch"] {
-            let error =
-                set(&base, key, &FieldValue::Text("?".into())).map_or_else(|e| format!("{e:#}"), |_| String::new());
-            for choice in doc(key).choices.iter().filter(|_| key == "method.kind") {
-                assert!(error.contains(choice), "{choice}: {error}");
+        for kind in Method::KINDS {
+            let draft = set(&smoke(), "method.kind", &FieldValue::Choice(kind.into())).expect(kind);
+            for field in form(&draft, &draft, "smoke")
+                .sections
+                .into_iter()
+                .flat_map(|s| s.fields)
+            {
+                assert!(field.help.ends_with('.'), "{}: {}", field.key, field.help);
+                let error = || set(&draft, &field.key, &FieldValue::Choice("?".into())).expect_err("not known");
+                // Which network it is is known only when it is built.
+                if !field.setting.choices.is_empty() && field.key != "model.arch" {
+                    let error = format!("{:#}", error());
+                    let named = error.split('`').skip(3).step_by(2).collect::<Vec<_>>();
+                    assert_eq!(named, field.setting.choices, "{}: {error}", field.key);
+                }
             }
         }
     }

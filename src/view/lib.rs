@@ -4,7 +4,6 @@
 pub mod curves;
 pub mod density;
 pub mod form;
-pub(crate) mod form_docs;
 pub mod frontier;
 pub mod images;
 pub mod layers;

@@ -7,6 +7,7 @@ use crate::theme;
 use crate::theme::palette;
 use crate::widgets::quiet;
 use egui::{DragValue, Response, RichText, Role, Ui, WidgetInfo};
+use settings::Range;
 use view::form;
 use view::form::{FieldValue, FormField, FormSection, FormView};
 
@@ -115,8 +116,8 @@ fn field_ui(ui: &mut Ui, field: &FormField, state: &mut UiState, set: &mut Optio
         if let Some(new) = new {
             *set = Some((field.key.clone(), new));
         }
-        if !field.doc.unit.is_empty() {
-            quiet(ui, field.doc.unit);
+        if !field.setting.unit.is_empty() {
+            quiet(ui, field.setting.unit);
         }
         if let Some(before) = &field.preset {
             let undo = ui.small_button("↺").on_hover_text(format!("Back to {before}"));
@@ -132,10 +133,9 @@ fn field_ui(ui: &mut Ui, field: &FormField, state: &mut UiState, set: &mut Optio
 }
 
 fn says(field: &FormField) -> String {
-    let mut out = field.doc.help.to_owned();
-    let [low, high] = field.doc.range;
-    if low < high {
-        out += &format!("\nFrom {low} to {high}");
+    let mut out = field.help.clone();
+    if let Some(range) = field.setting.range {
+        out += &format!("\nExpected: {range}");
     }
     if let Some(before) = &field.preset {
         out += &format!("\nThe preset sets {before}");
@@ -156,8 +156,8 @@ fn preset_value(field: &FormField, state: &UiState) -> FieldValue {
 
 /// The widget, and the new value that was given.
 fn value_ui(ui: &mut Ui, field: &FormField, draft: &mut Draft) -> (Response, Option<FieldValue>) {
-    let [low, high] = field.doc.range;
-    let bounds = if low < high { low..=high } else { f64::MIN..=f64::MAX };
+    let [low, high] = field.setting.range.unwrap_or(Range::ALL).ends();
+    let bounds = low..=high;
     let number = |ui: &mut Ui, v: &mut f64, slowest: f64, decimals: usize| {
         let speed = (v.abs() * 0.01).max(slowest);
         let value = DragValue::new(v).range(bounds).speed(speed).max_decimals(decimals);
@@ -188,7 +188,7 @@ fn value_ui(ui: &mut Ui, field: &FormField, draft: &mut Draft) -> (Response, Opt
                 .selected_text(now)
                 .width(FIELD - 16.0);
             let shown = combo.show_ui(ui, |ui| {
-                for &option in field.doc.choices {
+                for &option in field.setting.choices {
                     if ui.selectable_label(option == now, option).clicked() {
                         chosen = Some(FieldValue::Choice(option.to_owned()));
                     }
@@ -212,12 +212,9 @@ fn value_ui(ui: &mut Ui, field: &FormField, draft: &mut Draft) -> (Response, Opt
             let response = ui.small_button("Set…");
             let label = format!("Set {}", field.key);
             response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
-            let new = response.clicked().then(|| {
-                if low < high {
-                    FieldValue::Number(low)
-                } else {
-                    FieldValue::Text("model.safetensors".into())
-                }
+            let new = response.clicked().then(|| match field.setting.range {
+                Some(_) => FieldValue::Number(low),
+                None => FieldValue::Text("model.safetensors".into()),
             });
             (response, new)
         }
