@@ -3,6 +3,8 @@
 //!
 //! Nothing is believed: what is written is read back by a second runtime and compared before it gets its name
 //! ([`export()`]), and what is read is measured against its own file before anything is allocated ([`import()`]).
+//!
+//! To add an ONNX operator: `onnx_ops.rs` reads it, `onnx_export.rs` writes it. To add a file format: `import.rs`, `export.rs`.
 
 mod burn_pack;
 mod export;

@@ -5,6 +5,8 @@
 //! filters and columns and allocates nothing. Leaving a channel off a list equals masking it with
 //! zeros. A [`WinogradPlan`] does the same with fewer multiplications where that pays, at a larger rounding
 //! error. Results do not depend on how filters are split over threads.
+//!
+//! To add a kernel for another processor: one file beside `neon.rs`, and a line in [`Kernel::available`].
 
 mod aligned;
 mod columns;

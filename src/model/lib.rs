@@ -1,5 +1,5 @@
-//! What a network is: its graph, its weights, what it costs, and the burn module that trains it.
-//! Knows nothing of how networks are pruned or searched.
+//! What a network is: its graph, its weights, its masks, what it costs, and the model file. Plain data.
+//! Knows nothing of burn, or of how networks are pruned or searched.
 
 pub mod checkpoint;
 pub mod cost;

@@ -1,5 +1,7 @@
 //! What is shown, computed from what is known: plain structs that can be written down as text and tested as text.
 //! Knows nothing of windows or of how anything is painted.
+//!
+//! To add a column to the runs table: a field of [`runs::RunRow`], painted by the window's panel of runs.
 
 pub mod curves;
 pub mod density;
