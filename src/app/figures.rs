@@ -4,7 +4,7 @@
 use super::effects::{Effects, SaveContent, Saving};
 use super::state::UiState;
 use super::widgets;
-use egui::{ColorImage, DragValue, Ui};
+use egui::{ColorImage, DragValue, Role, Ui};
 use plots::{Figure, Style, png, svg, table};
 
 /// `figure` is called only when something is done with it.
@@ -24,7 +24,7 @@ pub(crate) fn figure_menu(
         )
         .ui(ui, |ui| menu(ui, state));
     let label = format!("Save or copy {name}");
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
+    widgets::name_widget(&response, Role::Button, &label);
     response.on_hover_text("Copy or save this figure");
     if let Some(wanted) = inner.and_then(|i| i.inner)
         && let Err(e) = serve(ui.ctx(), wanted, &figure(), state, effects)

@@ -5,7 +5,7 @@ use super::effects::Effects;
 use super::state::{ImportEntry, Overlay, UiState};
 use super::theme::palette;
 use super::widgets;
-use egui::{Frame, Key, Margin, RichText, Ui};
+use egui::{Key, RichText, Role, Ui};
 use lab::{Command, ModelJob};
 use model::zoo;
 use std::path::PathBuf;
@@ -43,56 +43,50 @@ fn shape(typed: &str) -> Result<Option<[usize; 3]>, String> {
 
 /// The form closes by importing or by being left.
 pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState, effects: &mut Effects) {
-    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
     let mut done = false;
     let input = shape(&entry.input);
-    let shown = egui::Modal::new(egui::Id::unique("import"))
-        .frame(frame)
-        .show(ui.ctx(), |ui| {
-            ui.set_width(460.0);
-            ui.heading("Import a model");
-            ui.add(egui::Label::new(entry.file.display().to_string()).wrap());
-            widgets::quiet(
-                ui,
-                "Reading it runs no code from the file. The imported model is a new file; the original stays as it is.",
-            );
-            ui.add_space(6.0);
-            if let Some(arch) = &mut entry.arch {
-                ui.label("Architecture of the network");
-                let combo = egui::ComboBox::from_id_salt("arch")
-                    .selected_text(zoo::NAMES[*arch])
-                    .width(220.0);
-                let shown = combo.show_ui(ui, |ui| {
-                    for (i, name) in zoo::NAMES.iter().enumerate() {
-                        ui.selectable_value(arch, i, *name);
-                    }
-                });
-                shown
-                    .response
-                    .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Network"));
-            }
-            let label = ui.label("Input: channels, height, width (empty if the file states it)");
-            ui.add(
-                egui::TextEdit::singleline(&mut entry.input)
-                    .desired_width(220.0)
-                    .hint_text("3, 32, 32"),
-            )
-            .labelled_by(label.id);
-            if let Err(problem) = &input {
-                ui.label(RichText::new(problem).color(palette(ui).bad));
-            }
-            let label = ui.label("Images to measure it on: fashion-mnist, cifar-10 or a folder");
-            ui.add(egui::TextEdit::singleline(&mut entry.data).desired_width(f32::INFINITY))
-                .labelled_by(label.id);
-            ui.add_space(6.0);
-            ui.horizontal(|ui| {
-                let enter = ui.input(|i| i.key_pressed(Key::Enter));
-                done = (widgets::primary(ui, input.is_ok(), "Import").clicked() || enter) && input.is_ok();
-                if ui.button("Cancel").clicked() {
-                    ui.close();
+    let closes = widgets::modal(ui, "import", 18, 460.0, |ui| {
+        ui.heading("Import a model");
+        ui.add(egui::Label::new(entry.file.display().to_string()).wrap());
+        widgets::quiet(
+            ui,
+            "Reading it runs no code from the file. The imported model is a new file; the original stays as it is.",
+        );
+        ui.add_space(6.0);
+        if let Some(arch) = &mut entry.arch {
+            ui.label("Architecture of the network");
+            let combo = egui::ComboBox::from_id_salt("arch")
+                .selected_text(zoo::NAMES[*arch])
+                .width(220.0);
+            let shown = combo.show_ui(ui, |ui| {
+                for (i, name) in zoo::NAMES.iter().enumerate() {
+                    ui.selectable_value(arch, i, *name);
                 }
             });
+            widgets::name_widget(&shown.response, Role::ComboBox, "Network");
+        }
+        let label = ui.label("Input: channels, height, width (empty if the file states it)");
+        ui.add(
+            egui::TextEdit::singleline(&mut entry.input)
+                .desired_width(220.0)
+                .hint_text("3, 32, 32"),
+        )
+        .labelled_by(label.id);
+        if let Err(problem) = &input {
+            ui.label(RichText::new(problem).color(palette(ui).bad));
+        }
+        let label = ui.label("Images to measure it on: fashion-mnist, cifar-10 or a folder");
+        ui.add(egui::TextEdit::singleline(&mut entry.data).desired_width(f32::INFINITY))
+            .labelled_by(label.id);
+        ui.add_space(6.0);
+        ui.horizontal(|ui| {
+            let enter = ui.input(|i| i.key_pressed(Key::Enter));
+            done = (widgets::primary(ui, input.is_ok(), "Import").clicked() || enter) && input.is_ok();
+            if ui.button("Cancel").clicked() {
+                ui.close();
+            }
         });
+    });
     if done {
         state.toasts.tell(format!("Importing {}…", entry.file.display()));
         effects.submit(Command::Work(ModelJob::Import {
@@ -102,7 +96,7 @@ pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState
             classes: None,
             data: entry.data.trim().to_owned(),
         }));
-    } else if !shown.should_close() {
+    } else if !closes {
         state.overlay = Some(Overlay::Import(entry));
     }
 }

@@ -10,7 +10,7 @@ use super::panel_name::PanelName;
 use super::state::{Overlay, PathEntry, UiState};
 use super::theme::{self, palette};
 use super::widgets;
-use egui::{Frame, Key, Margin, RichText, Ui};
+use egui::{Key, RichText, Role, Ui};
 use lab::RunStore;
 use std::path::PathBuf;
 
@@ -54,10 +54,7 @@ fn matches(typed: &str) -> Vec<UiAction> {
 fn palette_ui(ui: &mut Ui, mut typed: String, at: usize, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let mut done = None;
     let mut next = at;
-    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(14));
-    let modal = egui::Modal::new(egui::Id::unique("palette")).frame(frame);
-    let shown = modal.show(ui.ctx(), |ui| {
-        ui.set_width(480.0);
+    let closes = widgets::modal(ui, "palette", 14, 480.0, |ui| {
         // Before the field takes them.
         let (down, up, enter) = ui.input_mut(|i| {
             let mut press = |key| i.count_and_consume_key(egui::Modifiers::NONE, key);
@@ -67,7 +64,7 @@ fn palette_ui(ui: &mut Ui, mut typed: String, at: usize, store: &RunStore, state
             .desired_width(f32::INFINITY)
             .hint_text("Type what you want to do");
         let field = ui.add(edit);
-        field.widget_info(|| egui::WidgetInfo::labeled(egui::Role::TextInput, true, "Find an action"));
+        widgets::name_widget(&field, Role::TextInput, "Find an action");
         field.request_focus();
         let found = matches(&typed);
         next = if field.changed() {
@@ -98,20 +95,17 @@ fn palette_ui(ui: &mut Ui, mut typed: String, at: usize, store: &RunStore, state
     });
     match done {
         Some(action) => effects.act(action),
-        None if shown.should_close() => {}
+        None if closes => {}
         None => state.overlay = Some(Overlay::Palette(typed, next)),
     }
 }
 
 fn help_ui(ui: &mut Ui, state: &mut UiState) {
-    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
     let most = ui.ctx().content_rect().height() - 120.0;
-    let modal = egui::Modal::new(egui::Id::unique("help")).frame(frame);
-    let shown = modal.show(ui.ctx(), |ui| {
-        ui.set_width(620.0);
+    let closes = widgets::modal(ui, "help", 18, 620.0, |ui| {
         ui.horizontal(|ui| {
             ui.heading("Keys and actions");
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            widgets::on_the_right(ui, |ui| {
                 if ui.button("Close").clicked() {
                     ui.close();
                 }
@@ -128,18 +122,14 @@ fn help_ui(ui: &mut Ui, state: &mut UiState) {
                     let words = action.words();
                     let keys = action.keys().map(|k| ui.ctx().format_shortcut(&k));
                     ui.label(RichText::new(words.label).color(p.text));
-                    ui.label(
-                        RichText::new(keys.unwrap_or_default())
-                            .font(theme::small())
-                            .color(p.accent),
-                    );
+                    ui.label(widgets::small(keys.unwrap_or_default(), p.accent));
                     widgets::quiet(ui, words.tooltip);
                     ui.end_row();
                 }
             });
         });
     });
-    if !shown.should_close() && state.overlay.is_none() {
+    if !closes {
         state.overlay = Some(Overlay::Help);
     }
 }
@@ -174,11 +164,8 @@ fn welcome_ui(ui: &mut Ui, state: &mut UiState, effects: &mut Effects) {
             ],
         ),
     ];
-    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(22));
     let mut done: Option<&[UiAction]> = None;
-    let modal = egui::Modal::new(egui::Id::unique("welcome")).frame(frame);
-    let shown = modal.show(ui.ctx(), |ui| {
-        ui.set_width(560.0);
+    let closes = widgets::modal(ui, "welcome", 22, 560.0, |ui| {
         ui.heading("Three things to try");
         for (i, (title, about, verb, actions)) in steps.into_iter().enumerate() {
             ui.add_space(10.0);
@@ -188,7 +175,7 @@ fn welcome_ui(ui: &mut Ui, state: &mut UiState, effects: &mut Effects) {
                 ui.vertical(|ui| {
                     ui.set_width(360.0);
                     ui.label(RichText::new(title).strong());
-                    ui.add(egui::Label::new(RichText::new(about).font(theme::small()).color(p.weak)).wrap());
+                    ui.add(egui::Label::new(widgets::small(about, p.weak)).wrap());
                 });
                 if widgets::primary(ui, true, verb).clicked() {
                     done = Some(actions);
@@ -209,17 +196,14 @@ fn welcome_ui(ui: &mut Ui, state: &mut UiState, effects: &mut Effects) {
                 effects.act(action);
             }
         }
-        None if shown.should_close() => {}
+        None if closes => {}
         None => state.overlay = Some(Overlay::Welcome),
     }
 }
 
 fn delete_ui(ui: &mut Ui, folder: PathBuf, state: &mut UiState, effects: &mut Effects) {
-    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
     let mut really = false;
-    let modal = egui::Modal::new(egui::Id::unique("delete")).frame(frame);
-    let shown = modal.show(ui.ctx(), |ui| {
-        ui.set_width(420.0);
+    let closes = widgets::modal(ui, "delete", 18, 420.0, |ui| {
         ui.heading("Delete this run?");
         ui.add(egui::Label::new(folder.display().to_string()).wrap());
         widgets::quiet(ui, "Its folder, models included, moves to the system's trash.");
@@ -233,7 +217,7 @@ fn delete_ui(ui: &mut Ui, folder: PathBuf, state: &mut UiState, effects: &mut Ef
     });
     if really {
         effects.push(Effect::Trash(folder));
-    } else if !shown.should_close() {
+    } else if !closes {
         state.overlay = Some(Overlay::Delete(folder));
     }
 }
@@ -256,41 +240,37 @@ fn path_ui(ui: &mut Ui, mut entry: PathEntry, state: &mut UiState, effects: &mut
         ),
     };
     let mut done = false;
-    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18));
-    let modal = egui::Modal::new(egui::Id::unique("path entry"))
-        .frame(frame)
-        .show(ui.ctx(), |ui| {
-            ui.set_width(460.0);
-            ui.heading(title);
-            if !entry.note.is_empty() {
-                ui.label(RichText::new(&entry.note).color(ui.visuals().warn_fg_color));
+    let closes = widgets::modal(ui, "path entry", 18, 460.0, |ui| {
+        ui.heading(title);
+        if !entry.note.is_empty() {
+            ui.label(RichText::new(&entry.note).color(ui.visuals().warn_fg_color));
+        }
+        let label = ui.label(about);
+        let edit = egui::TextEdit::singleline(&mut entry.text)
+            .desired_width(f32::INFINITY)
+            .hint_text("runs/…/models/….safetensors");
+        let field = ui.add(edit).labelled_by(label.id);
+        let entered = field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
+        if !entered && ui.memory(|m| m.focused().is_none()) {
+            field.request_focus();
+        }
+        if entry.request == FileRequest::Open {
+            widgets::quiet(ui, "Files and folders can also be dropped onto the window.");
+        }
+        ui.add_space(6.0);
+        ui.horizontal(|ui| {
+            let filled = !entry.text.trim().is_empty();
+            done = (widgets::primary(ui, filled, verb).clicked() || entered) && filled;
+            if ui.button("Cancel").clicked() {
+                ui.close();
             }
-            let label = ui.label(about);
-            let edit = egui::TextEdit::singleline(&mut entry.text)
-                .desired_width(f32::INFINITY)
-                .hint_text("runs/…/models/….safetensors");
-            let field = ui.add(edit).labelled_by(label.id);
-            let entered = field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
-            if !entered && ui.memory(|m| m.focused().is_none()) {
-                field.request_focus();
-            }
-            if entry.request == FileRequest::Open {
-                widgets::quiet(ui, "Files and folders can also be dropped onto the window.");
-            }
-            ui.add_space(6.0);
-            ui.horizontal(|ui| {
-                let filled = !entry.text.trim().is_empty();
-                done = (widgets::primary(ui, filled, verb).clicked() || entered) && filled;
-                if ui.button("Cancel").clicked() {
-                    ui.close();
-                }
-            });
         });
+    });
     let path = PathBuf::from(entry.text.trim());
     match entry.request {
         FileRequest::Save(saving) if done => effects.push(Effect::Write(path, saving.content)),
         FileRequest::Open if done => effects.submit(open_path(path, state)),
-        _ if modal.should_close() => {}
+        _ if closes => {}
         request => state.overlay = Some(Overlay::Path(PathEntry { request, ..entry })),
     }
 }

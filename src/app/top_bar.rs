@@ -8,7 +8,7 @@ use super::state::UiState;
 use super::theme;
 use super::theme::palette;
 use super::widgets;
-use egui::{Align, Layout, Rect, RichText, Ui, vec2};
+use egui::{Align, Layout, Rect, Role, Ui, vec2};
 use lab::RunStore;
 use record::Status;
 use record::experiment::PRESETS;
@@ -18,7 +18,7 @@ pub(crate) fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &UiState, effects
     menu(ui, store, state, effects);
     ui.add_space(4.0);
     layouts(ui, state, effects);
-    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+    widgets::on_the_right(ui, |ui| {
         let dark = ui.visuals().dark_mode;
         let words = UiAction::SwitchTheme.words();
         let label = if dark { "Light" } else { "Dark" };
@@ -125,17 +125,16 @@ fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
     }
     let width = (ui.available_width() - 90.0).clamp(160.0, 330.0);
     let (rect, response) = ui.allocate_exact_size(vec2(width, 32.0), egui::Sense::hover());
-    response
-        .widget_info(|| egui::WidgetInfo::labeled(egui::Role::ProgressIndicator, true, format!("Progress: {words}")));
+    widgets::name_widget(&response, Role::ProgressIndicator, &format!("Progress: {words}"));
     let share = format!("{:.0} %", row.progress * 100.0);
-    let number = ui.painter().text(
+    let number = widgets::put(
+        ui,
         rect.right_top() + vec2(0.0, 4.0),
         egui::Align2::RIGHT_TOP,
         share,
-        theme::small(),
         p.weak,
     );
-    let text = RichText::new(&words).font(theme::small()).color(p.text);
+    let text = widgets::small(&words, p.text);
     let place = Rect::from_min_max(rect.min + vec2(0.0, 3.0), egui::pos2(number.left() - 8.0, rect.max.y));
     let left = Layout::left_to_right(Align::Min);
     let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(place).layout(left));
@@ -175,7 +174,7 @@ fn preset_chooser(ui: &mut Ui, state: &UiState, effects: &mut Effects) {
             }
         }
     });
-    let info = || egui::WidgetInfo::labeled(egui::Role::ComboBox, true, "Preset");
+    let info = || egui::WidgetInfo::labeled(Role::ComboBox, true, "Preset");
     shown.response.widget_info(info);
     shown
         .response

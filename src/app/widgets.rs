@@ -4,7 +4,8 @@
 use super::theme;
 use super::theme::{Palette, palette};
 use egui::{
-    Align2, Color32, CornerRadius, Rangef, Rect, Response, RichText, Role, Sense, Ui, Vec2, WidgetInfo, pos2, vec2,
+    Align, Align2, Color32, CornerRadius, Frame, Layout, Margin, Rangef, Rect, Response, RichText, Role, Sense, Ui,
+    UiBuilder, Vec2, WidgetInfo, pos2, vec2,
 };
 use egui_plot::{Axis, AxisHints, GridInput, GridMark, Plot};
 
@@ -93,9 +94,73 @@ pub(crate) fn caption(ui: &mut Ui, text: &str, term: &str) -> Response {
     }
 }
 
+/// Small text.
+pub(crate) fn small(text: impl Into<String>, color: Color32) -> RichText {
+    RichText::new(text).font(theme::small()).color(color)
+}
+
+/// A line of small, quiet text.
 pub(crate) fn quiet(ui: &mut Ui, text: impl Into<String>) -> Response {
     let weak = palette(ui).weak;
-    ui.label(RichText::new(text).font(theme::small()).color(weak))
+    ui.label(small(text, weak))
+}
+
+/// Paints small text, and gives where it lies.
+pub(crate) fn put(ui: &Ui, at: egui::Pos2, align: Align2, text: impl ToString, color: Color32) -> Rect {
+    ui.painter().text(at, align, text, theme::small(), color)
+}
+
+/// Names a widget for those who cannot see it, and for tests.
+pub(crate) fn name_widget(response: &Response, role: Role, name: &str) {
+    response.widget_info(|| WidgetInfo::labeled(role, true, name));
+}
+
+/// Lays out what is left of a row, from its right end.
+pub(crate) fn on_the_right<R>(ui: &mut Ui, content: impl FnOnce(&mut Ui) -> R) -> R {
+    ui.with_layout(Layout::right_to_left(Align::Center), content).inner
+}
+
+/// A panel within a rectangle, its content in the middle of its height.
+pub(crate) fn inside(ui: &mut Ui, rect: Rect, salt: impl egui::AsIdSalt) -> Ui {
+    let layout = Layout::left_to_right(Align::Center);
+    ui.new_child(UiBuilder::new().max_rect(rect).layout(layout).id_salt(salt))
+}
+
+/// A row that shows a layer. Clicking it chooses the layer for all panels.
+pub(crate) fn layer_row(
+    ui: &mut Ui,
+    layer: &str,
+    (role, words): (Role, &str),
+    height: f32,
+    chosen: &mut Option<String>,
+) -> (Rect, Response) {
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
+    name_widget(&response, role, words);
+    if response.clicked() {
+        *chosen = Some(layer.to_owned());
+    }
+    if response.hovered() || response.has_focus() || chosen.as_deref() == Some(layer) {
+        ui.painter()
+            .rect_filled(rect, theme::RADIUS, ui.visuals().faint_bg_color);
+    }
+    (rect, response)
+}
+
+/// A window over all others. Gives whether it shall close.
+pub(crate) fn modal(ui: &Ui, id: &str, margin: i8, width: f32, content: impl FnOnce(&mut Ui)) -> bool {
+    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(margin));
+    let modal = egui::Modal::new(egui::Id::unique(id)).frame(frame);
+    let shown = modal.show(ui.ctx(), |ui| {
+        ui.set_width(width);
+        content(ui);
+    });
+    shown.should_close()
+}
+
+/// Small text in the color of an error.
+pub(crate) fn problem(ui: &mut Ui, text: &str) {
+    let bad = palette(ui).bad;
+    ui.label(small(text, bad));
 }
 
 /// Width of the widest of these small words.
@@ -140,23 +205,11 @@ pub(crate) fn bar(ui: &Ui, rect: Rect, share: f32, fill: Color32, trough: Color3
 pub(crate) fn bar_row(ui: &mut Ui, name: &str, term: &str, share: f32, words: &str) -> Response {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
-    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, format!("{name}: {words}")));
+    name_widget(&response, Role::Label, &format!("{name}: {words}"));
     let mid = rect.center().y;
     let (names, numbers) = (92.0_f32.min(rect.width() * 0.3), 132.0_f32.min(rect.width() * 0.4));
-    ui.painter().text(
-        pos2(rect.left(), mid),
-        Align2::LEFT_CENTER,
-        name,
-        theme::small(),
-        p.weak,
-    );
-    ui.painter().text(
-        pos2(rect.right(), mid),
-        Align2::RIGHT_CENTER,
-        words,
-        theme::small(),
-        p.text,
-    );
+    put(ui, pos2(rect.left(), mid), Align2::LEFT_CENTER, name, p.weak);
+    put(ui, pos2(rect.right(), mid), Align2::RIGHT_CENTER, words, p.text);
     let track = Rect::from_min_max(
         pos2(rect.left() + names, mid - 3.0),
         pos2(rect.right() - numbers, mid + 3.0),
@@ -171,7 +224,7 @@ pub(crate) fn bar_row(ui: &mut Ui, name: &str, term: &str, share: f32, words: &s
 pub(crate) fn interval(ui: &mut Ui, scale: [f64; 2], [low, at, high]: [f64; 3], words: &str) -> Response {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 14.0), Sense::hover());
-    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, words));
+    name_widget(&response, Role::Label, words);
     let rail = Rect::from_center_size(rect.center(), Vec2::new(rect.width(), 6.0));
     ui.painter().rect_filled(rail, CornerRadius::same(3), p.trough);
     let x = |v: f64| rail.left() + rail.width() * ((v - scale[0]) / (scale[1] - scale[0])).clamp(0.0, 1.0) as f32;

@@ -55,7 +55,7 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
     ui.horizontal(|ui| {
         ui.label(RichText::new("Channels that run").font(theme::body()))
             .on_hover_text(widgets::meaning("density"));
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        widgets::on_the_right(ui, |ui| {
             quiet(ui, format!("{low} to {high}"));
         });
     });
@@ -161,13 +161,7 @@ fn no_gain(ui: &mut Ui, measured: &DensityMeasurement) {
         .fill(theme::mix(p.tile, p.warn, 0.15))
         .corner_radius(theme::RADIUS)
         .inner_margin(egui::Margin::symmetric(8, 3));
-    let shown = badge.show(ui, |ui| {
-        ui.label(
-            RichText::new("Saved MACs but no time")
-                .font(theme::small())
-                .color(p.warn),
-        )
-    });
+    let shown = badge.show(ui, |ui| ui.label(widgets::small("Saved MACs but no time", p.warn)));
     shown.response.on_hover_text(why);
 }
 
@@ -183,7 +177,7 @@ fn accuracy_scale(ui: &mut Ui, m: &DensityMeasurement) {
     widgets::interval(ui, scale, [m.interval[0], m.top1, m.interval[1]], &words).on_hover_text(&words);
     ui.horizontal(|ui| {
         quiet(ui, text::whole_percent(scale[0]));
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        widgets::on_the_right(ui, |ui| {
             quiet(ui, text::whole_percent(scale[1]));
             ui.with_layout(
                 egui::Layout::centered_and_justified(egui::Direction::LeftToRight),

@@ -3,10 +3,9 @@
 
 use crate::effects::{Effects, SaveContent, Saving};
 use crate::state::{Draft, UiState};
-use crate::theme;
 use crate::theme::palette;
-use crate::widgets::quiet;
-use egui::{DragValue, Response, RichText, Role, Ui, WidgetInfo};
+use crate::widgets::{self, quiet};
+use egui::{DragValue, Response, RichText, Role, Ui};
 use settings::Range;
 use view::form;
 use view::form::{FieldValue, FormField, FormSection, FormView};
@@ -73,7 +72,7 @@ fn head(ui: &mut Ui, view: &FormView, state: &mut UiState, effects: &mut Effects
         }
     });
     if let Some(problem) = &view.problem {
-        ui.label(RichText::new(problem).font(theme::small()).color(palette(ui).bad));
+        ui.label(widgets::small(problem, palette(ui).bad));
     }
 }
 
@@ -121,14 +120,14 @@ fn field_ui(ui: &mut Ui, field: &FormField, state: &mut UiState, set: &mut Optio
         }
         if let Some(before) = &field.preset {
             let undo = ui.small_button("↺").on_hover_text(format!("Back to {before}"));
-            undo.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Undo {}", field.key)));
+            widgets::name_widget(&undo, Role::Button, &format!("Undo {}", field.key));
             if undo.clicked() {
                 *set = Some((field.key.clone(), preset_value(field, state)));
             }
         }
     });
     if let Some((_, problem)) = state.draft.problem.as_ref().filter(|(key, _)| *key == field.key) {
-        ui.label(RichText::new(problem).font(theme::small()).color(p.bad));
+        ui.label(widgets::small(problem, p.bad));
     }
 }
 
@@ -194,9 +193,7 @@ fn value_ui(ui: &mut Ui, field: &FormField, draft: &mut Draft) -> (Response, Opt
                     }
                 }
             });
-            shown
-                .response
-                .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, field.name()));
+            widgets::name_widget(&shown.response, Role::ComboBox, field.name());
             (shown.response, chosen)
         }
         FieldValue::Text(text) | FieldValue::List(text) => {
@@ -211,7 +208,7 @@ fn value_ui(ui: &mut Ui, field: &FormField, draft: &mut Draft) -> (Response, Opt
         FieldValue::Unset => {
             let response = ui.small_button("Set…");
             let label = format!("Set {}", field.key);
-            response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
+            widgets::name_widget(&response, Role::Button, &label);
             let new = response.clicked().then(|| match field.setting.range {
                 Some(_) => FieldValue::Number(low),
                 None => FieldValue::Text("model.safetensors".into()),

@@ -11,7 +11,7 @@ use crate::state::{LimitLine, UiState};
 use crate::theme;
 use crate::theme::{Palette, palette};
 use crate::widgets;
-use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
+use egui::{Color32, DragValue, Role, Ui};
 use egui_plot::{
     Axis, ColorConflictHandling, Corner, HLine, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint,
     PlotPoints, PlotUi, Points, VLine,
@@ -196,9 +196,7 @@ fn plot_ui(
         }
         did(plot, view, state, each)
     });
-    shown
-        .response
-        .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Frontier plot"));
+    widgets::name_widget(&shown.response, Role::Image, "Frontier plot");
     if let Some(kind) = shown.inner.grabs {
         let icon = match kind {
             LimitLine::Loss => egui::CursorIcon::ResizeVertical,

@@ -163,7 +163,7 @@ fn cell_ui(
     p: &Palette,
 ) {
     let response = ui.interact(place, ui.scope_id().with(("image", i)), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &cell.text));
+    widgets::name_widget(&response, Role::Button, &cell.text);
     let uv = |x: usize, y: usize| pos2(x as f32 / ATLAS[0] as f32, y as f32 / ATLAS[1] as f32);
     let (x, y) = (i % ATLAS[0], i / ATLAS[0]);
     let part = Rect::from_min_max(uv(x, y), uv(x + 1, y + 1));
@@ -207,11 +207,10 @@ fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState,
     for (name, gated, dense, is_right) in &view.classes {
         let words = format!("{:.0} % / {:.0} %", gated * 100.0, dense * 100.0);
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 26.0), Sense::hover());
-        response.widget_info(|| WidgetInfo::labeled(Role::Label, true, format!("{name}: {words}")));
+        widgets::name_widget(&response, Role::Label, &format!("{name}: {words}"));
         let color = if *is_right { p.good } else { p.text };
         let put = |x: f32, align, words: &str, color| {
-            ui.painter()
-                .text(pos2(x, rect.top() + 6.0), align, words, theme::small(), color);
+            widgets::put(ui, pos2(x, rect.top() + 6.0), align, words, color);
         };
         put(rect.left(), egui::Align2::LEFT_CENTER, name, color);
         put(rect.right(), egui::Align2::RIGHT_CENTER, &words, p.weak);

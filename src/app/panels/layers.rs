@@ -1,4 +1,4 @@
-//! Layers as rows: share of channels that run, and MACs. The bars of the open model's gates can be dragged and locked.
+//! Layers as rows: share of channels that run, and MACs. The bars of the open model's gates can be dragged and held.
 //! Knows nothing of single channels.
 
 use crate::effects::Effects;
@@ -74,15 +74,7 @@ fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState, effects: &mut Eff
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
     let at = RowLayout::of(rect);
-    let put = |x: f32, words: &str| {
-        ui.painter().text(
-            pos2(x, rect.center().y),
-            Align2::LEFT_CENTER,
-            words,
-            theme::small(),
-            p.weak,
-        )
-    };
+    let put = |x: f32, words: &str| widgets::put(ui, pos2(x, rect.center().y), Align2::LEFT_CENTER, words, p.weak);
     put(rect.left(), "layer");
     put(
         at.kept[0],
@@ -93,20 +85,20 @@ fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState, effects: &mut Eff
         },
     );
     if view.rows.iter().any(|r| r.gate.is_some()) {
-        ui.painter().text(
+        widgets::put(
+            ui,
             pos2(at.lock + 8.0, rect.center().y),
             Align2::CENTER_CENTER,
             "hold",
-            theme::small(),
             p.weak,
         );
     }
-    put(at.macs[0] + 6.0, "MACs an image");
+    put(at.macs[0] + 6.0, "MACs per image");
     let corner = Rect::from_min_max(pos2(rect.right() - 24.0, rect.top()), rect.max);
     let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(corner));
     figure_menu(&mut inner, "layers", state, effects, || figure::layers(view));
     response.on_hover_text(
-        "Pale: with every channel running. Bars of gates can be dragged; a held one leaves the slider alone.",
+        "Pale bars: with every channel running. Drag a bar to move its gate; tick “hold” to keep it when the slider moves.",
     );
 }
 
@@ -129,29 +121,15 @@ fn row_ui(
     effects: &mut Effects,
 ) {
     let p = palette(ui);
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
     let words = says(row);
-    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &words));
-    if response.clicked() {
-        state.layer = Some(row.name.clone());
-    }
-    if response.hovered() || state.layer.as_deref() == Some(&row.name) {
-        ui.painter()
-            .rect_filled(rect, theme::RADIUS, ui.visuals().faint_bg_color);
-    }
+    let (rect, response) = widgets::layer_row(ui, &row.name, (Role::Label, &words), height, &mut state.layer);
     let (at, mid) = (RowLayout::of(rect), rect.center().y);
-    ui.painter().text(
-        pos2(rect.left(), mid),
-        Align2::LEFT_CENTER,
-        &row.name,
-        theme::small(),
-        p.text,
-    );
-    ui.painter().text(
+    widgets::put(ui, pos2(rect.left(), mid), Align2::LEFT_CENTER, &row.name, p.text);
+    widgets::put(
+        ui,
         pos2(at.kept_words, mid),
         Align2::RIGHT_CENTER,
         text::whole_percent(row.kept),
-        theme::small(),
         p.text,
     );
     macs_ui(ui, row, most, rect, height);
@@ -177,25 +155,12 @@ fn row_ui(
 
 fn lock_ui(ui: &mut Ui, name: &str, gate: usize, place: Rect, state: &mut UiState) {
     let mut held = state.slider.locked.contains(&gate);
-    let layout = egui::Layout::left_to_right(egui::Align::Center);
-    let mut inner = ui.new_child(
-        egui::UiBuilder::new()
-            .max_rect(place)
-            .layout(layout)
-            .id_salt(("lock", gate)),
-    );
-    let check = inner.add(egui::Checkbox::without_text(&mut held));
+    let check = widgets::inside(ui, place, ("lock", gate)).add(egui::Checkbox::without_text(&mut held));
     let label = format!("Hold {name}");
     check.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, held, &label));
-    if check
-        .on_hover_text("Hold: the slider above leaves this layer alone")
-        .changed()
-    {
-        if held {
-            state.slider.locked.insert(gate);
-        } else {
-            state.slider.locked.remove(&gate);
-        }
+    if check.on_hover_text("Keep this density when the slider moves").changed() {
+        state.slider.locked.retain(|&other| other != gate);
+        state.slider.locked.extend(held.then_some(gate));
     }
 }
 
@@ -215,11 +180,11 @@ fn macs_ui(ui: &Ui, row: &LayerRow, most: u64, rect: Rect, height: f32) {
         p.series[2],
         p.trough,
     );
-    ui.painter().text(
+    widgets::put(
+        ui,
         pos2(at.macs_words, mid),
         Align2::RIGHT_CENTER,
         text::count(macs),
-        theme::small(),
         p.text,
     );
 }

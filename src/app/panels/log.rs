@@ -1,10 +1,9 @@
 //! Everything that was said of runs and went wrong, to be read and copied.
 //! Knows nothing of what floats above the panels.
 
-use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
-use egui::{RichText, Ui};
+use egui::Ui;
 use lab::RunStore;
 use view::notices::{Notice, notices};
 
@@ -29,11 +28,10 @@ pub(crate) fn log_ui(ui: &mut Ui, store: &RunStore) {
             let p = palette(ui);
             for notice in &lines {
                 ui.horizontal_wrapped(|ui| {
-                    ui.label(
-                        RichText::new(&notice.from)
-                            .font(theme::small())
-                            .color(if notice.is_error { p.bad } else { p.weak }),
-                    );
+                    ui.label(widgets::small(
+                        &notice.from,
+                        if notice.is_error { p.bad } else { p.weak },
+                    ));
                     ui.label(&notice.text);
                 });
             }

@@ -4,7 +4,6 @@
 use crate::effects::Effects;
 use crate::panels::times::times_ui;
 use crate::state::{ModelTable, UiState};
-use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::quiet;
@@ -104,7 +103,7 @@ fn row_ui(ui: &mut Ui, row: &NodeRow, state: &mut UiState) {
         state.layer = Some(row.name.clone());
     }
     let put = |ui: &mut Ui, words: String| {
-        ui.label(RichText::new(words).font(theme::small()).color(p.text));
+        ui.label(widgets::small(words, p.text));
     };
     let shape = |[c, h, w]: [usize; 3]| {
         if h * w == 1 {

@@ -8,7 +8,7 @@ use crate::theme;
 use crate::theme::{Palette, palette};
 use crate::widgets;
 use crate::widgets::quiet;
-use egui::{Align2, Color32, Pos2, Rect, Role, Sense, Shape, Stroke, Ui, WidgetInfo, pos2, vec2};
+use egui::{Align2, Color32, Pos2, Rect, Role, Sense, Shape, Stroke, Ui, pos2, vec2};
 use lab::RunStore;
 use plots::figure;
 use view::parallel::{ParallelLine, ParallelView, parallel};
@@ -36,12 +36,12 @@ pub(crate) fn parallel_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
         if view.hidden > 0 {
             quiet(ui, format!("{} older trials are not drawn", view.hidden));
         }
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        widgets::on_the_right(ui, |ui| {
             figure_menu(ui, "trials over sites", state, effects, || figure::parallel(&view));
         });
     });
     let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Trials over sites"));
+    widgets::name_widget(&response, Role::Image, "Trials over sites");
     let p = palette(ui);
     let plot = Rect::from_min_max(rect.min + vec2(NUMBERS, 6.0), rect.max - vec2(14.0, NAMES));
     if plot.width() < 40.0 || plot.height() < 30.0 {
@@ -85,13 +85,7 @@ fn axes(ui: &Ui, view: &ParallelView, plot: Rect, p: &Palette) {
         let y = plot.bottom() - plot.height() * percent as f32 / 100.0;
         ui.painter().hline(plot.x_range(), y, thin);
         let words = format!("{:.1}", percent as f32 / 100.0);
-        ui.painter().text(
-            pos2(plot.left() - 6.0, y),
-            Align2::RIGHT_CENTER,
-            words,
-            theme::small(),
-            p.weak,
-        );
+        widgets::put(ui, pos2(plot.left() - 6.0, y), Align2::RIGHT_CENTER, words, p.weak);
     }
     let n = view.sites.len();
     let room = (widgets::widest(ui, view.sites.iter().map(String::as_str)) + 8.0).max(44.0);
@@ -100,13 +94,7 @@ fn axes(ui: &Ui, view: &ParallelView, plot: Rect, p: &Palette) {
         let x = x_of(plot, i, n);
         ui.painter().vline(x, plot.y_range(), Stroke::new(1.0, p.grid));
         if i % each == 0 {
-            ui.painter().text(
-                pos2(x, plot.bottom() + 4.0),
-                Align2::CENTER_TOP,
-                site,
-                theme::small(),
-                p.weak,
-            );
+            widgets::put(ui, pos2(x, plot.bottom() + 4.0), Align2::CENTER_TOP, site, p.weak);
         }
     }
 }

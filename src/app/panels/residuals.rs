@@ -8,7 +8,7 @@ use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::caption;
-use egui::{Role, Ui, WidgetInfo};
+use egui::{Role, Ui};
 use egui_plot::{Axis, HoverPosition, Line, MarkerShape, PlotPoints, Points};
 use lab::RunStore;
 use plots::figure;
@@ -29,7 +29,7 @@ pub(crate) fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, e
     });
     ui.horizontal(|ui| {
         caption(ui, &worst, "residual");
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        widgets::on_the_right(ui, |ui| {
             figure_menu(ui, "residuals", state, effects, || figure::residuals(&view));
         });
     });
@@ -69,7 +69,5 @@ pub(crate) fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, e
             }
         }
     });
-    shown
-        .response
-        .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Residuals plot"));
+    widgets::name_widget(&shown.response, Role::Image, "Residuals plot");
 }

@@ -9,7 +9,7 @@ use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::quiet;
-use egui::{RichText, Sense, Ui, vec2};
+use egui::{RichText, Role, Sense, Ui, vec2};
 use lab::{Command, RunStore};
 use measure::ModelRef;
 use record::replay::RunSummary;
@@ -59,7 +59,7 @@ fn filter(ui: &mut Ui, state: &mut UiState) {
             .hint_text("Find by name, method, state or note")
             .desired_width((ui.available_width() - 170.0).max(80.0));
         let field = ui.add(edit);
-        field.widget_info(|| egui::WidgetInfo::labeled(egui::Role::TextInput, true, "Find runs"));
+        widgets::name_widget(&field, Role::TextInput, "Find runs");
         ui.checkbox(&mut state.runs.only_starred, "Starred");
         ui.checkbox(&mut state.runs.shows_hidden, "Hidden")
             .on_hover_text("List runs that are left out of plots, too");
@@ -89,9 +89,9 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, effe
             "finished" => p.good,
             _ => p.weak,
         };
-        ui.label(RichText::new(row.status).font(theme::small()).color(color));
+        ui.label(widgets::small(row.status, color));
         quiet(ui, row.method);
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        widgets::on_the_right(ui, |ui| {
             more(ui, row, state, effects);
         });
     });
@@ -120,7 +120,7 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, effe
         past(ui, row, at, store, state, effects);
     }
     if let Some(trouble) = &row.trouble {
-        ui.add(egui::Label::new(RichText::new(trouble).font(theme::small()).color(p.warn)).wrap());
+        ui.add(egui::Label::new(widgets::small(trouble, p.warn)).wrap());
     }
     if state.runs.noting.as_ref() == Some(&row.key) {
         note_field(ui, &row.key, state);
@@ -244,8 +244,7 @@ fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState, effects: &mut Effects) {
         }
     });
     let label = format!("More about {}", row.title);
-    menu.response
-        .widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
+    widgets::name_widget(&menu.response, Role::Button, &label);
 }
 
 fn note_field(ui: &mut Ui, key: &str, state: &mut UiState) {
@@ -255,7 +254,7 @@ fn note_field(ui: &mut Ui, key: &str, state: &mut UiState) {
             .hint_text("A note")
             .desired_width(f32::INFINITY),
     );
-    field.widget_info(|| egui::WidgetInfo::labeled(egui::Role::TextInput, true, "Note"));
+    widgets::name_widget(&field, Role::TextInput, "Note");
     if field.lost_focus() {
         if note.trim().is_empty() {
             state.runs.marks.notes.remove(key);
@@ -270,10 +269,10 @@ fn earlier_ui(ui: &mut Ui, one: &RunSummary, state: &mut UiState, effects: &mut 
     let p = palette(ui);
     ui.horizontal(|ui| {
         star(ui, &one.name(), &mut state.runs.marks);
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        widgets::on_the_right(ui, |ui| {
             let show = ui.small_button("Show");
             let label = format!("Show {}", one.name());
-            show.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
+            widgets::name_widget(&show, Role::Button, &label);
             if show.clicked() {
                 effects.submit(Command::OpenRun(one.folder.clone()));
             }
@@ -281,7 +280,7 @@ fn earlier_ui(ui: &mut Ui, one: &RunSummary, state: &mut UiState, effects: &mut 
                 effects.submit(Command::ResumeRun(one.folder.clone()));
             }
             let color = if one.is_interrupted() { p.warn } else { p.weak };
-            ui.label(RichText::new(&one.state).font(theme::small()).color(color));
+            ui.label(widgets::small(&one.state, color));
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
                 ui.add(egui::Label::new(RichText::new(one.name()).font(theme::small())).truncate());
             });

@@ -8,7 +8,7 @@ use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::caption;
-use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, WidgetInfo, pos2, vec2};
+use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, pos2, vec2};
 use lab::{Command, ModelJob, RunStore};
 use plots::figure;
 use view::saliency::{SaliencyRow, SaliencyScope, SaliencyView, by_class, saliency};
@@ -50,7 +50,7 @@ pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
         by_class_ui(ui, state);
         ui.checkbox(&mut state.saliency.sorts, "Sort channels")
             .on_hover_text("By falling value instead of by number");
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        widgets::on_the_right(ui, |ui| {
             let how_often = state.saliency.value == HeatValue::Active;
             figure_menu(ui, "saliency", state, effects, || figure::saliency(&view, how_often));
             legend(ui, state.saliency.value, &view)
@@ -135,9 +135,7 @@ fn of_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) {
             ui.selectable_value(of, SaliencyScope::Class(i as u16), name);
         }
     });
-    shown
-        .response
-        .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Saliency of"));
+    widgets::name_widget(&shown.response, Role::ComboBox, "Saliency of");
 }
 
 fn values(row: &SaliencyRow, heat: HeatValue) -> &[f32] {
@@ -200,7 +198,7 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
     let shown = scroll.show(ui, |ui| {
         let height = (room / n as f32).clamp(14.0, 80.0);
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height * n as f32), Sense::click());
-        response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Saliency of layers by channels"));
+        widgets::name_widget(&response, Role::Image, "Saliency of layers by channels");
         let cells = Rect::from_min_max(rect.min + vec2(NAMES, 0.0), rect.max - vec2(COUNTS, 0.0));
         for (i, row) in view.rows.iter().enumerate() {
             let top = rect.top() + height * i as f32;
@@ -216,16 +214,9 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
             let is_chosen = state.layer.as_deref() == Some(&row.name);
             let color = if is_chosen { p.accent } else { p.text };
             let name = text::cut(&row.name, 9);
-            ui.painter()
-                .text(pos2(rect.left(), mid), Align2::LEFT_CENTER, name, theme::small(), color);
+            widgets::put(ui, pos2(rect.left(), mid), Align2::LEFT_CENTER, name, color);
             let count = row.saliency.len().to_string();
-            ui.painter().text(
-                pos2(rect.right(), mid),
-                Align2::RIGHT_CENTER,
-                count,
-                theme::small(),
-                p.weak,
-            );
+            widgets::put(ui, pos2(rect.right(), mid), Align2::RIGHT_CENTER, count, p.weak);
         }
         let row_at = |at: egui::Pos2| (((at.y - rect.top()) / height) as usize).min(n - 1);
         let clicked = response

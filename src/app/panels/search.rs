@@ -9,7 +9,7 @@ use crate::theme;
 use crate::theme::{Palette, palette};
 use crate::widgets;
 use crate::widgets::{caption, quiet};
-use egui::{RichText, Role, Ui, WidgetInfo};
+use egui::{Role, Ui};
 use egui_plot::{
     Axis, ColorConflictHandling, Corner, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints,
     PlotUi, Points, VLine,
@@ -53,7 +53,7 @@ fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchVie
             &[(TrialValue::Top1, "Accuracy"), (TrialValue::Reward, "Reward")],
         );
         let heated = view.temperature.iter().any(|t| t[1] > 0.0);
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        widgets::on_the_right(ui, |ui| {
             let height = state.search.height;
             figure_menu(ui, "trials", state, effects, || figure::search(view, height));
             let button = ui.add_enabled(view.is_live && heated, egui::Button::new("Re-heat"));
@@ -83,9 +83,7 @@ fn chooser(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchView
             }
         }
     });
-    shown
-        .response
-        .widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Search"));
+    widgets::name_widget(&shown.response, Role::ComboBox, "Search");
 }
 
 fn facts(ui: &mut Ui, view: &SearchView) {
@@ -94,7 +92,7 @@ fn facts(ui: &mut Ui, view: &SearchView) {
         ui.spacing_mut().item_spacing.y = 2.0;
         for fact in &view.facts {
             let color = if fact.is_warning { p.warn } else { p.weak };
-            ui.add(egui::Label::new(RichText::new(&fact.text).font(theme::small()).color(color)).wrap());
+            ui.add(egui::Label::new(widgets::small(&fact.text, color)).wrap());
         }
     });
 }
@@ -186,9 +184,7 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
             .then(|| plot.response().interact_pointer_pos());
         clicked.flatten().and_then(|at| nearest(plot, view, scale, at))
     });
-    shown
-        .response
-        .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Trials plot"));
+    widgets::name_widget(&shown.response, Role::Image, "Trials plot");
     if let Some(number) = shown.inner {
         state.search.look_at(view.run, view.index, number);
     }
@@ -235,9 +231,7 @@ fn small_plot(ui: &mut Ui, (points, side, most): (&[[f64; 2]], &'static str, f64
         });
     let line = Line::new(side, PlotPoints::from(points.to_vec()));
     let shown = plot.show(ui, |plot| plot.line(line.color(p.accent).width(theme::LINE)));
-    shown
-        .response
-        .widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
+    widgets::name_widget(&shown.response, Role::Image, name);
 }
 
 /// Back and forth in time, and what is there.

@@ -1,4 +1,4 @@
-//! What a search decides, site by site: bars to drag as a proposal, locks, and the budget.
+//! The densities that a search chooses, site by site: bars to drag as a proposal, locks, and the budget.
 //! Knows nothing of trials over time.
 
 use crate::effects::Effects;
@@ -8,7 +8,7 @@ use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::quiet;
-use egui::{Align2, Rect, Sense, Ui, Vec2, pos2, vec2};
+use egui::{Align2, Rect, RichText, Role, Ui, Vec2, pos2, vec2};
 use event::Steer;
 use lab::{Command, RunStore};
 use view::search::{SearchView, SiteRow, amount, plural, search};
@@ -24,14 +24,14 @@ pub(crate) fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effec
         return widgets::empty(
             ui,
             "No sites yet",
-            "A search lists here what it decides; drag a bar to propose a density",
+            "A search lists its sites here; drag a bar to propose a density",
         );
     };
     budget(ui, &view, state, effects);
     let said = match (&view.shown, view.is_live) {
         (Some(shown), true) => format!("{}; drag a bar to propose, tick to hold", shown.text),
         (Some(shown), false) => shown.text.clone(),
-        (None, _) => "nothing was taken yet".to_owned(),
+        (None, _) => "no trial was accepted yet".to_owned(),
     };
     widgets::quiet_line(ui, &said);
     ui.spacing_mut().item_spacing.y = 0.0;
@@ -85,18 +85,11 @@ fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, effects: &mut Eff
 fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiState, effects: &mut Effects) {
     let row = &view.sites[i];
     let p = palette(ui);
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), size.y), Sense::click());
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, says(row)));
-    if response.clicked() {
-        state.layer = Some(row.name.clone());
-    }
-    if response.hovered() || state.layer.as_deref() == Some(&row.name) {
-        ui.painter()
-            .rect_filled(rect, theme::RADIUS, ui.visuals().faint_bg_color);
-    }
+    let words = says(row);
+    let (rect, response) = widgets::layer_row(ui, &row.name, (Role::Label, &words), size.y, &mut state.layer);
     let mid = rect.center().y;
     let put = |x: f32, align: Align2, words: &str, color: egui::Color32| {
-        ui.painter().text(pos2(x, mid), align, words, theme::small(), color);
+        widgets::put(ui, pos2(x, mid), align, words, color);
     };
     put(rect.left() + 4.0, Align2::LEFT_CENTER, &row.label, p.text);
     let bar = Rect::from_min_max(
@@ -119,7 +112,7 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
         &text::whole_percent(f64::from(value)),
         p.text,
     );
-    response.on_hover_text(says(row));
+    response.on_hover_text(words);
     let (_, moved) = share_bar(ui, bar, shown);
     let all = || {
         let mut all: Vec<f32> = view.sites.iter().map(|s| s.shown).collect();
@@ -147,21 +140,11 @@ fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32
     let row = &view.sites[site];
     let place = Rect::from_min_max(pos2(rect.right() - LOCK, rect.top()), rect.max);
     let mut held = row.held.is_some();
-    let mut inner = ui.new_child(
-        egui::UiBuilder::new()
-            .max_rect(place)
-            .layout(egui::Layout::left_to_right(egui::Align::Center)),
-    );
-    let check = inner.add_enabled(
-        view.is_live,
-        egui::Checkbox::new(&mut held, egui::RichText::new("hold").font(theme::small())),
-    );
+    let tick = egui::Checkbox::new(&mut held, RichText::new("hold").font(theme::small()));
+    let check = widgets::inside(ui, place, "lock").add_enabled(view.is_live, tick);
     let name = format!("Hold {}", row.label);
     check.widget_info(|| egui::WidgetInfo::selected(egui::Role::CheckBox, view.is_live, held, &name));
-    if check
-        .on_hover_text("Hold this density: the search leaves it alone")
-        .changed()
-    {
+    if check.on_hover_text("Hold: the search keeps this density").changed() {
         let steer = if held {
             Steer::Lock { site, density }
         } else {

@@ -1,15 +1,14 @@
-//! Measured time of each layer at each width, a staircase a layer.
+//! Measured latency of each layer at each width, one staircase per layer.
 //! Knows nothing of how layers are timed.
 
 use crate::action::UiAction;
 use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::UiState;
-use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::{caption, quiet};
-use egui::{Align2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
+use egui::{Align2, Rect, Role, Ui, pos2};
 use lab::RunStore;
 use plots::figure;
 use view::times::{TimesRow, is_timing, times};
@@ -19,11 +18,15 @@ const NAME: f32 = 62.0;
 const WORDS: f32 = 230.0;
 const HEIGHT: f32 = 46.0;
 
-/// Paints the table, or offers to measure it.
+/// The table, or an offer to measure it.
 pub(crate) fn times_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(view) = times(store) else {
         if is_timing(store) {
-            return widgets::empty(ui, "Timing layers…", "Each layer alone, at eight widths; a few seconds");
+            return widgets::empty(
+                ui,
+                "Timing layers…",
+                "Each layer alone, at eight widths. This takes a few seconds.",
+            );
         }
         let words = UiAction::TimeLayers.words();
         ui.vertical_centered(|ui| {
@@ -40,11 +43,11 @@ pub(crate) fn times_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effec
         return;
     };
     ui.horizontal(|ui| {
-        caption(ui, "Milliseconds an image by filters kept", "times");
+        caption(ui, "Milliseconds per image, by number of filters", "times");
         if store.runs.iter().any(|r| r.is_live()) {
-            quiet(ui, "a run works: times are longer than they need be");
+            quiet(ui, "a run is training, so these times are too long");
         }
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        widgets::on_the_right(ui, |ui| {
             figure_menu(ui, "times", state, effects, || figure::times(&view));
             let again = ui.add_enabled(!is_timing(store), egui::Button::new("Again").small());
             if again.on_hover_text("Measure once more").clicked() {
@@ -62,20 +65,11 @@ pub(crate) fn times_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effec
 
 fn row_ui(ui: &mut Ui, row: &TimesRow, most: f64, state: &mut UiState) {
     let p = palette(ui);
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), HEIGHT), Sense::click());
     let words = format!("{}: {}", row.name, row.says);
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &words));
-    if response.clicked() {
-        state.layer = Some(row.name.clone());
-    }
-    let is_chosen = state.layer.as_deref() == Some(&row.name);
-    if response.hovered() || response.has_focus() || is_chosen {
-        ui.painter()
-            .rect_filled(rect, theme::RADIUS, ui.visuals().faint_bg_color);
-    }
+    let (rect, response) = widgets::layer_row(ui, &row.name, (Role::Button, &words), HEIGHT, &mut state.layer);
     let mid = rect.center().y;
     let put = |x: f32, align, words: &str, color| {
-        ui.painter().text(pos2(x, mid), align, words, theme::small(), color);
+        widgets::put(ui, pos2(x, mid), align, words, color);
     };
     put(rect.left() + 4.0, Align2::LEFT_CENTER, &row.name, p.text);
     let words_wide = WORDS.min(rect.width() * 0.45);
@@ -84,12 +78,8 @@ fn row_ui(ui: &mut Ui, row: &TimesRow, most: f64, state: &mut UiState) {
         pos2(rect.right() - words_wide - 10.0, rect.bottom() - 3.0),
     );
     let place = Rect::from_min_max(pos2(plot.right() + 10.0, rect.top()), rect.max);
-    let says = egui::RichText::new(&row.says).font(theme::small()).color(p.weak);
-    let inside = egui::UiBuilder::new()
-        .max_rect(place)
-        .layout(egui::Layout::left_to_right(egui::Align::Center));
-    ui.new_child(inside)
-        .add(egui::Label::new(says).wrap().selectable(false));
+    let says = widgets::small(&row.says, p.weak);
+    widgets::inside(ui, place, &row.name).add(egui::Label::new(says).wrap().selectable(false));
     if plot.width() < 30.0 {
         return;
     }

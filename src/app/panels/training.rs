@@ -9,7 +9,7 @@ use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::quiet;
-use egui::{Color32, DragValue, Role, Ui, WidgetInfo};
+use egui::{Color32, DragValue, Role, Ui};
 use egui_plot::{Axis, ColorConflictHandling, Corner, Legend, Line, MarkerShape, PlotPoints, PlotUi, Points};
 use lab::RunStore;
 use plots::figure;
@@ -219,7 +219,7 @@ fn along_text(along: CurveAxis, x: f64) -> String {
 }
 
 fn name(response: &egui::Response, words: &'static str) {
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, words));
+    widgets::name_widget(&response, Role::Image, words);
 }
 
 fn curve(plot: &mut PlotUi, label: &str, curve: &Curve, scale: f64, color: Color32) {

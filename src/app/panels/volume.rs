@@ -8,7 +8,7 @@ use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::caption;
-use egui::{Role, Ui, WidgetInfo};
+use egui::{Role, Ui};
 use egui_plot::{Axis, HoverPosition, Line, PlotPoints};
 use lab::RunStore;
 use plots::figure;
@@ -35,7 +35,7 @@ pub(crate) fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
     };
     ui.horizontal(|ui| {
         caption(ui, "Covered by trials so far", "hypervolume");
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        widgets::on_the_right(ui, |ui| {
             let colors = state.runs.colors.clone();
             figure_menu(ui, "hypervolume", state, effects, || figure::volume(&view, &colors));
         });
@@ -73,7 +73,5 @@ pub(crate) fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
             );
         }
     });
-    shown
-        .response
-        .widget_info(|| WidgetInfo::labeled(Role::Image, true, "Hypervolume plot"));
+    widgets::name_widget(&shown.response, Role::Image, "Hypervolume plot");
 }
