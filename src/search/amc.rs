@@ -4,9 +4,10 @@
 
 use super::clip::densest;
 use super::ddpg::{Ddpg, DdpgConfig, Transition, noise, truncated_normal};
-use super::{Scored, Searcher, Space, Steering};
+use super::space::Space;
+use super::strategy::{Proposal, Proposals, Strategy};
 use anyhow::{Result, ensure};
-use event::{Steer, Verdict};
+use event::Verdict;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -140,10 +141,16 @@ impl<'a> AmcEpisode<'a> {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Pending {
+pub(crate) struct Episode {
     densities: Vec<f32>,
     /// None for a vector made by hand: nobody acted.
     transitions: Vec<Transition>,
+}
+
+impl Proposal for Episode {
+    fn densities(&self) -> &[f32] {
+        &self.densities
+    }
 }
 
 /// The state of an AMC search.
@@ -153,12 +160,10 @@ pub struct Amc {
     rng: ChaCha8Rng,
     agent: Ddpg,
     features: Vec<Features>,
-    steering: Steering,
-    number: u64,
+    #[serde(flatten)]
+    proposals: Proposals<Episode>,
     /// The episode after which the noise falls.
     noisy_at: u64,
-    pending: Option<Pending>,
-    best: Option<Scored>,
 }
 
 impl Amc {
@@ -182,23 +187,20 @@ impl Amc {
             rng,
             agent,
             features: normalized(features),
-            steering: Steering::default(),
-            number: 0,
-            pending: None,
-            best: None,
+            proposals: Proposals::default(),
         })
     }
 
     fn action(&mut self, observation: &Observation) -> f32 {
-        if self.number < self.config.warmup() {
+        if self.proposals.number < self.config.warmup() {
             return self.rng.random();
         }
-        let episode = self.number.saturating_sub(self.noisy_at);
+        let episode = self.proposals.number.saturating_sub(self.noisy_at);
         let sigma = noise(self.config.sigma, self.config.decay(), episode);
         truncated_normal(self.agent.act(observation), sigma, &mut self.rng)
     }
 
-    fn episode(&mut self, space: &Space) -> Result<Pending> {
+    fn episode(&mut self, space: &Space) -> Result<Episode> {
         space.check()?;
         ensure!(
             space.sites.len() == self.features.len(),
@@ -230,73 +232,59 @@ impl Amc {
         }
         let densities = walk.densities;
         self.features = features;
-        Ok(Pending { densities, transitions })
+        Ok(Episode { densities, transitions })
     }
 }
 
-impl Searcher for Amc {
-    fn trials(&self) -> u64 {
+impl Strategy for Amc {
+    type Proposal = Episode;
+
+    fn proposals(&self) -> &Proposals<Episode> {
+        &self.proposals
+    }
+
+    fn proposals_mut(&mut self) -> &mut Proposals<Episode> {
+        &mut self.proposals
+    }
+
+    fn planned(&self) -> u64 {
         self.config.trials
     }
 
-    fn propose(&mut self, space: &Space) -> Result<Option<Vec<f32>>> {
-        if self.number >= self.config.trials {
+    fn choose(&mut self, space: &Space) -> Result<Option<Episode>> {
+        if self.proposals.number >= self.config.trials {
             return Ok(None);
         }
-        if self.pending.is_none() {
-            let space = self.steering.over(space);
-            self.pending = Some(match self.steering.queue.pop_front() {
-                Some(hand) => Pending {
-                    densities: space.bring(&hand)?,
-                    transitions: Vec::new(),
-                },
-                None => self.episode(&space)?,
-            });
+        if let Some(densities) = self.proposals.by_hand(space)? {
+            let transitions = Vec::new();
+            return Ok(Some(Episode { densities, transitions }));
         }
-        Ok(self.pending.as_ref().map(|p| p.densities.clone()))
+        self.episode(space).map(Some)
     }
 
-    fn settle(&mut self, densities: &[f32], reward: f32) -> Verdict {
-        let learns = self.number >= self.config.warmup();
-        self.number += 1;
-        let Some(pending) = self.pending.take().filter(|p| p.densities == densities) else {
-            return Verdict::Rejected;
-        };
+    fn learn(&mut self, episode: Episode, reward: f32) -> Verdict {
         if reward.is_finite() {
-            for transition in &pending.transitions {
+            for transition in &episode.transitions {
                 self.agent.remember(transition, reward);
-                if learns {
+                if self.proposals.number >= self.config.warmup() {
                     self.agent.update(&mut self.rng);
                 }
             }
         }
-        Scored::keep(&mut self.best, densities, reward)
+        self.proposals.keep(&episode.densities, reward)
     }
 
-    fn steering(&self) -> &Steering {
-        &self.steering
-    }
-
-    fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {
-        self.steering.take(space, steer)?;
-        if *steer == Steer::Reheat {
-            self.noisy_at = self.number.max(self.config.warmup());
-        }
-        let space = self.steering.over(space);
-        self.pending.take_if(|p| !space.holds(&p.densities));
-        self.best.take_if(|best| !space.holds(&best.densities));
-        Ok(())
-    }
-
-    fn best(&self) -> Option<(&[f32], f32)> {
-        self.best.as_ref().map(|best| (&best.densities[..], best.reward))
+    fn reheat(&mut self) {
+        self.noisy_at = self.proposals.number.max(self.config.warmup());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Searcher;
     use crate::toy::{Toy, sites};
+    use event::Steer;
 
     fn small(trials: u64) -> AmcAgentConfig {
         AmcAgentConfig {

@@ -12,9 +12,10 @@
 //!
 //! Temperatures are in the reward's own units: on a fixed scale of 100…20 an accuracy in [0, 1] is a random walk.
 
-use super::{Scored, Searcher, Space, Steering};
+use super::space::Space;
+use super::strategy::{Proposals, Scored, Strategy};
 use anyhow::{Result, ensure};
-use event::{Steer, Verdict};
+use event::Verdict;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -82,13 +83,9 @@ enum Move {
 pub struct Anneal {
     config: AnnealConfig,
     rng: ChaCha8Rng,
-    steering: Steering,
-    /// Trials settled.
-    number: u64,
-    /// Proposed and not yet settled.
-    pending: Option<Vec<f32>>,
+    #[serde(flatten)]
+    proposals: Proposals<Vec<f32>>,
     current: Option<Scored>,
-    best: Option<Scored>,
     /// To be measured again within new limits before the search goes on from it.
     anchor: Option<Vec<f32>>,
     /// Rewards of the samples.
@@ -109,11 +106,8 @@ impl Anneal {
         Ok(Self {
             config,
             rng: ChaCha8Rng::seed_from_u64(seed),
-            steering: Steering::default(),
-            number: 0,
-            pending: None,
+            proposals: Proposals::default(),
             current: None,
-            best: None,
             anchor: None,
             samples: Vec::new(),
             first_temperature: None,
@@ -125,12 +119,12 @@ impl Anneal {
     /// How far it has cooled: 0 at the first temperature, 1 at the last.
     fn cooled(&self) -> f32 {
         let planned = self.config.trials.saturating_sub(self.heated_at + 1).max(1);
-        let done = self.number.saturating_sub(self.heated_at) as f32 / planned as f32;
+        let done = self.proposals.number.saturating_sub(self.heated_at) as f32 / planned as f32;
         done.min(1.0)
     }
 
     fn wishes(&mut self, space: &Space) -> Vec<f32> {
-        if self.number == 0 {
+        if self.proposals.number == 0 {
             return space.level();
         }
 
@@ -152,30 +146,9 @@ impl Anneal {
         wishes
     }
 
-    fn choose(&mut self, space: &Space) -> Result<Vec<f32>> {
-        if let Some(anchor) = &self.anchor {
-            return space.bring(anchor);
-        }
-        if let Some(hand) = self.steering.queue.pop_front() {
-            return space.bring(&hand);
-        }
-        if self.number == 0
-            && self.config.first.len() == space.sites.len()
-            && let Ok(first) = space.bring(&self.config.first)
-        {
-            return Ok(first);
-        }
-        let wishes = self.wishes(space);
-        if self.config.guided {
-            space.fit(&wishes)
-        } else {
-            space.fit_free(&wishes)
-        }
-    }
-
     /// Whether a state worse by `loss` is taken at the present temperature.
     fn dares(&mut self, loss: f32) -> bool {
-        let chance = acceptance(loss, self.temperature());
+        let chance = acceptance(loss, self.current_temperature());
         self.rng.random::<f32>() < chance
     }
 
@@ -191,42 +164,8 @@ impl Anneal {
         self.samples.push(reward);
         if self.samples.len() as u64 >= self.config.samples {
             self.first_temperature = Some(first_temperature(&self.samples, self.config.start_acceptance));
-            self.heated_at = self.number + 1;
+            self.heated_at = self.proposals.number + 1;
         }
-    }
-
-    /// Takes or leaves what was proposed.
-    fn judge(&mut self, measured: Scored) -> Verdict {
-        let anchor = self.anchor.take().is_some();
-        let sampling = self.first_temperature.is_none();
-        let reward = measured.reward;
-        if !reward.is_finite() {
-            self.note(Move::WorseLeft);
-            return Verdict::Rejected;
-        }
-        if sampling {
-            self.sample(reward);
-        }
-        let loss = self.current.as_ref().map_or(0.0, |current| current.reward - reward);
-        let best = anchor || self.best.as_ref().is_none_or(|best| reward > best.reward);
-        let what = if best || loss <= 0.0 {
-            Move::Better
-        } else if !sampling && self.dares(loss) {
-            Move::WorseTaken
-        } else {
-            Move::WorseLeft
-        };
-        if !sampling && !anchor {
-            self.note(what);
-        }
-        if what == Move::WorseLeft {
-            return Verdict::Rejected;
-        }
-        if best {
-            self.best = Some(measured.clone());
-        }
-        self.current = Some(measured);
-        if best { Verdict::Best } else { Verdict::Accepted }
     }
 }
 
@@ -249,85 +188,119 @@ fn first_temperature(rewards: &[f32], start_acceptance: f32) -> f32 {
     }
 }
 
-impl Searcher for Anneal {
-    fn trials(&self) -> u64 {
+impl Strategy for Anneal {
+    type Proposal = Vec<f32>;
+
+    fn proposals(&self) -> &Proposals<Vec<f32>> {
+        &self.proposals
+    }
+
+    fn proposals_mut(&mut self) -> &mut Proposals<Vec<f32>> {
+        &mut self.proposals
+    }
+
+    fn planned(&self) -> u64 {
         self.config.trials
     }
 
-    fn propose(&mut self, space: &Space) -> Result<Option<Vec<f32>>> {
-        if self.number >= self.config.trials {
+    fn choose(&mut self, space: &Space) -> Result<Option<Vec<f32>>> {
+        if self.proposals.number >= self.config.trials {
             return Ok(None);
         }
-        if self.pending.is_none() {
-            let space = self.steering.over(space);
-            self.pending = Some(self.choose(&space)?);
+        if let Some(anchor) = &self.anchor {
+            return space.bring(anchor).map(Some);
         }
-        Ok(self.pending.clone())
-    }
-
-    fn settle(&mut self, densities: &[f32], reward: f32) -> Verdict {
-        // One proposed before the limits changed is counted, but can be no state any more.
-        let verdict = match self.pending.take() {
-            Some(proposed) if proposed == densities => self.judge(Scored {
-                densities: proposed,
-                reward,
-            }),
-            _ => Verdict::Rejected,
+        if let Some(hand) = self.proposals.by_hand(space)? {
+            return Ok(Some(hand));
+        }
+        if self.proposals.number == 0
+            && self.config.first.len() == space.sites.len()
+            && let Ok(first) = space.bring(&self.config.first)
+        {
+            return Ok(Some(first));
+        }
+        let wishes = self.wishes(space);
+        let fitted = if self.config.guided {
+            space.fit(&wishes)
+        } else {
+            space.fit_free(&wishes)
         };
-        self.number += 1;
-        verdict
+        fitted.map(Some)
     }
 
-    fn steering(&self) -> &Steering {
-        &self.steering
+    /// Takes or leaves what was proposed.
+    fn learn(&mut self, densities: Vec<f32>, reward: f32) -> Verdict {
+        let anchor = self.anchor.take().is_some();
+        let sampling = self.first_temperature.is_none();
+        if !reward.is_finite() {
+            self.note(Move::WorseLeft);
+            return Verdict::Rejected;
+        }
+        if sampling {
+            self.sample(reward);
+        }
+        let loss = self.current.as_ref().map_or(0.0, |current| current.reward - reward);
+        let best = anchor || self.proposals.best.as_ref().is_none_or(|best| reward > best.reward);
+        let what = if best || loss <= 0.0 {
+            Move::Better
+        } else if !sampling && self.dares(loss) {
+            Move::WorseTaken
+        } else {
+            Move::WorseLeft
+        };
+        if !sampling && !anchor {
+            self.note(what);
+        }
+        if what == Move::WorseLeft {
+            return Verdict::Rejected;
+        }
+        let scored = Scored { densities, reward };
+        if best {
+            self.proposals.best = Some(scored.clone());
+        }
+        self.current = Some(scored);
+        if best { Verdict::Best } else { Verdict::Accepted }
     }
 
-    /// A vector made by hand becomes the state under the same rule as any other. Under new limits, the best so far is
-    /// kept if it respects them; else it is brought within them and measured again, and the search goes on from there.
-    fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {
-        self.steering.take(space, steer)?;
-        if *steer == Steer::Reheat {
-            self.heated_at = self.number;
-            self.window.clear();
-        }
-        let space = self.steering.over(space);
-        if self.pending.as_ref().is_some_and(|p| !space.holds(p)) {
-            self.pending = None;
-        }
+    fn reheat(&mut self) {
+        self.heated_at = self.proposals.number;
+        self.window.clear();
+    }
+
+    /// Under new limits, the best so far is kept if it respects them; else it is brought within them and measured again,
+    /// and the search goes on from there.
+    fn drop_outside(&mut self, space: &Space) {
+        let Proposals { pending, best, .. } = &mut self.proposals;
+        pending.take_if(|p| !space.holds(p));
         let holds = |m: &Option<Scored>| m.as_ref().is_some_and(|m| space.holds(&m.densities));
-        match (holds(&self.best), holds(&self.current)) {
+        match (holds(best), holds(&self.current)) {
             (true, true) => self.anchor = None,
             (true, false) => {
                 self.anchor = None;
-                self.current = self.best.clone();
+                self.current.clone_from(best);
             }
-            (false, true) => self.best = self.current.clone(),
+            (false, true) => best.clone_from(&self.current),
             (false, false) => {
-                self.anchor = self.best.as_ref().map(|best| best.densities.clone());
+                self.anchor = best.as_ref().map(|best| best.densities.clone());
                 if self.anchor.is_some() {
-                    self.pending = None;
+                    *pending = None;
                 }
             }
         }
-        Ok(())
     }
 
-    fn best(&self) -> Option<(&[f32], f32)> {
-        self.best.as_ref().map(|best| (&best.densities[..], best.reward))
-    }
-
-    fn temperature(&self) -> f32 {
+    fn current_temperature(&self) -> f32 {
         let cooling = self.config.cooling_floor.powf(self.cooled());
         self.first_temperature.map_or(0.0, |first| first * cooling)
     }
 
-    fn acceptance(&self) -> f32 {
+    fn accepted_share(&self) -> f32 {
         let count = |what| self.window.iter().filter(|m| **m == what).count();
         let (taken, left) = (count(Move::WorseTaken), count(Move::WorseLeft));
         taken as f32 / (taken + left).max(1) as f32
     }
 
-    fn fact(&self) -> Option<&'static str> {
+    fn diagnosis(&self) -> Option<&'static str> {
         if self.window.len() < self.config.window {
             return None;
         }
@@ -346,7 +319,9 @@ impl Searcher for Anneal {
 mod tests {
     use super::*;
     use crate::Random;
+    use crate::Searcher;
     use crate::toy::Toy;
+    use event::Steer;
 
     fn close(got: f32, expected: f32) -> bool {
         (got - expected).abs() <= 1e-3 * expected
@@ -506,7 +481,7 @@ mod tests {
         let mut anneal = Anneal::new(config, 1).unwrap();
         anneal.first_temperature = Some(100.0);
         let mut at = |number| {
-            anneal.number = number;
+            anneal.proposals.number = number;
             anneal.temperature()
         };
         assert!(close(at(0), 100.0) && close(at(1), 90.0) && close(at(16), 18.530));

@@ -2,7 +2,7 @@
 //! still make up for it.
 //! Knows nothing of agents.
 
-use super::Space;
+use super::space::Space;
 
 /// The largest density that a site may have, with `densities` decided before it and all sites after it at their floors or
 /// locks; at least its floor. Equals the paper's algorithm where spending is a sum over layers, and the released code's

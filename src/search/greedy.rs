@@ -5,9 +5,10 @@
 //! Trials of the sweep spend more than the budget: they cut one site and leave the others. Only the last vector, on which
 //! the sweep's losses are added up as if sites did not mind each other, is within it.
 
-use super::{Scored, Searcher, Space, Steering};
+use super::space::Space;
+use super::strategy::{Proposal, Proposals, Strategy};
 use anyhow::{Result, ensure};
-use event::{Steer, Verdict};
+use event::Verdict;
 use serde::{Deserialize, Serialize};
 
 /// Most levels at which a site is measured.
@@ -22,7 +23,7 @@ const WORST: f32 = 1e3;
 /// What a vector out for measurement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum TrialPurpose {
+pub(crate) enum TrialPurpose {
     /// Nothing cut: what losses are counted from.
     Whole,
     /// One more level of this site.
@@ -31,21 +32,28 @@ enum TrialPurpose {
     Hand,
 }
 
+/// A proposal with its purpose.
+pub(crate) type PurposedTrial = (TrialPurpose, Vec<f32>);
+
+impl Proposal for PurposedTrial {
+    fn densities(&self) -> &[f32] {
+        &self.1
+    }
+}
+
 /// The state of a greedy search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Greedy {
     trials: u64,
     /// Levels measured of each site.
     levels: usize,
-    steering: Steering,
-    number: u64,
-    pending: Option<(TrialPurpose, Vec<f32>)>,
+    #[serde(flatten)]
+    proposals: Proposals<PurposedTrial>,
     /// Reward with nothing cut.
     whole: Option<f32>,
     /// Reward lost at each site's levels, from the first on.
     losses: Vec<Vec<f32>>,
     answered: bool,
-    best: Option<Scored>,
 }
 
 impl Greedy {
@@ -63,34 +71,11 @@ impl Greedy {
         Ok(Self {
             trials: levels * n_sites as u64 + 2,
             levels: levels as usize,
-            steering: Steering::default(),
-            number: 0,
-            pending: None,
+            proposals: Proposals::default(),
             whole: None,
             losses: vec![Vec::new(); n_sites],
             answered: false,
-            best: None,
         })
-    }
-
-    fn choose(&mut self, space: &Space) -> Result<Option<(TrialPurpose, Vec<f32>)>> {
-        if let Some(hand) = self.steering.queue.pop_front() {
-            return Ok(Some((TrialPurpose::Hand, space.bring(&hand)?)));
-        }
-        if self.answered {
-            return Ok(None);
-        }
-        let mut densities: Vec<f32> = space.locks.iter().map(|lock| lock.unwrap_or(1.0)).collect();
-        if self.whole.is_none() {
-            return Ok(Some((TrialPurpose::Whole, densities)));
-        }
-        let open = |i: &usize| space.locks[*i].is_none() && self.losses[*i].len() < self.levels;
-        if let Some(site) = (0..densities.len()).find(open) {
-            let level = (self.losses[site].len() + 1) as f32 / self.levels as f32;
-            densities[site] = 1.0 - level * (1.0 - space.floor[site]);
-            return Ok(Some((TrialPurpose::Level(site), densities)));
-        }
-        Ok(Some((TrialPurpose::Answer, self.answer(space, densities)?)))
     }
 
     /// The loss promised by a site at a density, straight between its levels; as large as its last where none was measured.
@@ -150,24 +135,42 @@ impl Greedy {
     }
 }
 
-impl Searcher for Greedy {
-    fn trials(&self) -> u64 {
+impl Strategy for Greedy {
+    type Proposal = PurposedTrial;
+
+    fn proposals(&self) -> &Proposals<PurposedTrial> {
+        &self.proposals
+    }
+
+    fn proposals_mut(&mut self) -> &mut Proposals<PurposedTrial> {
+        &mut self.proposals
+    }
+
+    fn planned(&self) -> u64 {
         self.trials
     }
 
-    fn propose(&mut self, space: &Space) -> Result<Option<Vec<f32>>> {
-        if self.pending.is_none() {
-            let space = self.steering.over(space);
-            self.pending = self.choose(&space)?;
+    fn choose(&mut self, space: &Space) -> Result<Option<PurposedTrial>> {
+        if let Some(hand) = self.proposals.by_hand(space)? {
+            return Ok(Some((TrialPurpose::Hand, hand)));
         }
-        Ok(self.pending.as_ref().map(|(_, densities)| densities.clone()))
+        if self.answered {
+            return Ok(None);
+        }
+        let mut densities: Vec<f32> = space.locks.iter().map(|lock| lock.unwrap_or(1.0)).collect();
+        if self.whole.is_none() {
+            return Ok(Some((TrialPurpose::Whole, densities)));
+        }
+        let open = |i: &usize| space.locks[*i].is_none() && self.losses[*i].len() < self.levels;
+        if let Some(site) = (0..densities.len()).find(open) {
+            let level = (self.losses[site].len() + 1) as f32 / self.levels as f32;
+            densities[site] = 1.0 - level * (1.0 - space.floor[site]);
+            return Ok(Some((TrialPurpose::Level(site), densities)));
+        }
+        Ok(Some((TrialPurpose::Answer, self.answer(space, densities)?)))
     }
 
-    fn settle(&mut self, densities: &[f32], reward: f32) -> Verdict {
-        self.number += 1;
-        let Some((purpose, _)) = self.pending.take().filter(|(_, proposed)| proposed == densities) else {
-            return Verdict::Rejected;
-        };
+    fn learn(&mut self, (purpose, densities): PurposedTrial, reward: f32) -> Verdict {
         match purpose {
             TrialPurpose::Whole => self.whole = Some(if reward.is_finite() { reward } else { 0.0 }),
             TrialPurpose::Level(site) => {
@@ -176,31 +179,21 @@ impl Searcher for Greedy {
             }
             TrialPurpose::Answer => {
                 self.answered = true;
-                return Scored::keep(&mut self.best, densities, reward);
+                return self.proposals.keep(&densities, reward);
             }
-            TrialPurpose::Hand => return Scored::keep(&mut self.best, densities, reward),
+            TrialPurpose::Hand => return self.proposals.keep(&densities, reward),
         }
         Verdict::Rejected
     }
 
-    fn steering(&self) -> &Steering {
-        &self.steering
-    }
-
     /// The sweep stands under any budget and any lock; only the answer is sought anew.
-    fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {
-        self.steering.take(space, steer)?;
-        let space = self.steering.over(space);
+    fn drop_outside(&mut self, space: &Space) {
         let sweep = |purpose| matches!(purpose, TrialPurpose::Whole | TrialPurpose::Level(_));
-        self.pending.take_if(|(purpose, p)| !sweep(*purpose) && !space.holds(p));
-        if self.best.take_if(|best| !space.holds(&best.densities)).is_some() {
+        let Proposals { pending, best, .. } = &mut self.proposals;
+        pending.take_if(|(purpose, p)| !sweep(*purpose) && !space.holds(p));
+        if best.take_if(|best| !space.holds(&best.densities)).is_some() {
             self.answered = false;
         }
-        Ok(())
-    }
-
-    fn best(&self) -> Option<(&[f32], f32)> {
-        self.best.as_ref().map(|best| (&best.densities[..], best.reward))
     }
 }
 
@@ -208,8 +201,10 @@ impl Searcher for Greedy {
 mod tests {
     use super::*;
     use crate::Random;
+    use crate::Searcher;
     use crate::toy;
     use crate::toy::Toy;
+    use event::Steer;
 
     /// Two sites of the same size; the second can lose twice as much for the same price until half, then nothing.
     #[test]

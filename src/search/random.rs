@@ -1,9 +1,10 @@
 //! Vectors drawn at random within the budget, and the uniform one: what every search must beat.
 //! Knows nothing of networks.
 
-use super::{Scored, Searcher, Space, Steering};
+use super::space::Space;
+use super::strategy::{Proposals, Strategy};
 use anyhow::{Result, ensure};
-use event::{Steer, Verdict};
+use event::Verdict;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -16,10 +17,8 @@ pub struct Random {
     /// All sites wish the same.
     level: bool,
     rng: ChaCha8Rng,
-    steering: Steering,
-    number: u64,
-    pending: Option<Vec<f32>>,
-    best: Option<Scored>,
+    #[serde(flatten)]
+    proposals: Proposals<Vec<f32>>,
 }
 
 impl Random {
@@ -33,10 +32,7 @@ impl Random {
             trials,
             level: false,
             rng: ChaCha8Rng::seed_from_u64(seed),
-            steering: Steering::default(),
-            number: 0,
-            pending: None,
-            best: None,
+            proposals: Proposals::default(),
         })
     }
 
@@ -46,67 +42,51 @@ impl Random {
             trials: 1,
             level: true,
             rng: ChaCha8Rng::seed_from_u64(0),
-            steering: Steering::default(),
-            number: 0,
-            pending: None,
-            best: None,
+            proposals: Proposals::default(),
         }
     }
 }
 
-impl Searcher for Random {
-    fn trials(&self) -> u64 {
+impl Strategy for Random {
+    type Proposal = Vec<f32>;
+
+    fn proposals(&self) -> &Proposals<Vec<f32>> {
+        &self.proposals
+    }
+
+    fn proposals_mut(&mut self) -> &mut Proposals<Vec<f32>> {
+        &mut self.proposals
+    }
+
+    fn planned(&self) -> u64 {
         self.trials
     }
 
-    fn propose(&mut self, space: &Space) -> Result<Option<Vec<f32>>> {
-        if self.number >= self.trials {
+    fn choose(&mut self, space: &Space) -> Result<Option<Vec<f32>>> {
+        if self.proposals.number >= self.trials {
             return Ok(None);
         }
-        if self.pending.is_none() {
-            let space = self.steering.over(space);
-            let vector = match self.steering.queue.pop_front() {
-                Some(hand) => space.bring(&hand)?,
-                None if self.level => space.uniform()?,
-                None => {
-                    let wishes: Vec<f32> = space.sites.iter().map(|_| self.rng.random()).collect();
-                    space.fit_free(&wishes)?
-                }
-            };
-            self.pending = Some(vector);
+        if let Some(hand) = self.proposals.by_hand(space)? {
+            return Ok(Some(hand));
         }
-        Ok(self.pending.clone())
-    }
-
-    fn settle(&mut self, densities: &[f32], reward: f32) -> Verdict {
-        self.number += 1;
-        if self.pending.take().as_deref() != Some(densities) {
-            return Verdict::Rejected;
+        if self.level {
+            return space.uniform().map(Some);
         }
-        Scored::keep(&mut self.best, densities, reward)
+        let wishes: Vec<f32> = space.sites.iter().map(|_| self.rng.random()).collect();
+        space.fit_free(&wishes).map(Some)
     }
 
-    fn steering(&self) -> &Steering {
-        &self.steering
-    }
-
-    fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {
-        self.steering.take(space, steer)?;
-        let space = self.steering.over(space);
-        self.pending.take_if(|p| !space.holds(p));
-        self.best.take_if(|best| !space.holds(&best.densities));
-        Ok(())
-    }
-
-    fn best(&self) -> Option<(&[f32], f32)> {
-        self.best.as_ref().map(|best| (&best.densities[..], best.reward))
+    fn learn(&mut self, densities: Vec<f32>, reward: f32) -> Verdict {
+        self.proposals.keep(&densities, reward)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Searcher;
     use crate::toy::Toy;
+    use event::Steer;
 
     #[test]
     fn vectors_are_within_the_budget_seeded_and_not_guided() {

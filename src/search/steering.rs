@@ -2,7 +2,7 @@
 //! saved search carries it.
 //! Knows nothing of how a search goes on.
 
-use super::Space;
+use super::space::Space;
 use anyhow::{Result, ensure};
 use event::Steer;
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,19 @@ pub struct Steering {
     /// In place of the space's.
     pub budget: Option<f64>,
     /// In place of the space's, by site; `None` frees it.
+    #[serde(deserialize_with = "by_site")]
     pub locks: BTreeMap<usize, Option<f32>>,
     /// Vectors to try next, as they were given.
     pub(crate) queue: VecDeque<Vec<f32>>,
+}
+
+/// Reads the keys as text: in a flattened structure serde no longer knows that JSON's keys can be numbers.
+fn by_site<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<usize, Option<f32>>, D::Error> {
+    let locks = BTreeMap::<String, Option<f32>>::deserialize(from)?;
+    let parsed = locks.into_iter().map(|(site, lock)| Ok((site.parse()?, lock)));
+    parsed
+        .collect::<Result<_, std::num::ParseIntError>>()
+        .map_err(serde::de::Error::custom)
 }
 
 impl Steering {
