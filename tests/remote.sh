@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 secateur=${1:-}
 if [ -z "$secateur" ]; then
-  cargo clippy -p secateur-train -p secateur-cli --features secateur-train/remote -- -D warnings
+  cargo clippy -p secateur-train -p secateur-cli --features secateur-cli/remote -- -D warnings
   cargo build --features remote
   secateur=${CARGO_TARGET_DIR:-target}/debug/secateur
 fi

@@ -10,8 +10,9 @@ use model::{Density, Fractions, cost, weights, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::time::Instant;
+use train::NormStatistics;
 use train::backward::{TrainingBatch, backward};
-use train::net::{ForwardOptions, Net, NormStatistics, Norms};
+use train::net::{ForwardOptions, Net, Norms};
 use train::optimizer::{EntryMasks, Rates, Sgd};
 use train::sparse_conv;
 
@@ -71,7 +72,7 @@ impl BenchTrain {
             let lesson = TrainingBatch {
                 pixels: images.clone(),
                 labels: &labels,
-                pass: ForwardOptions {
+                options: ForwardOptions {
                     groups: &groups,
                     norms: Norms::Batch(self.norm_statistics),
                     dropout: None,

@@ -14,8 +14,8 @@ use model::Density;
 use record::folder::threads;
 use serde::Serialize;
 use std::path::Path;
+use train::NormStatistics;
 use train::device::DeviceName;
-use train::net::NormStatistics;
 
 #[derive(clap::Args)]
 pub(crate) struct BenchArgs {

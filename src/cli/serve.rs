@@ -3,9 +3,6 @@
 
 use super::failure::{Done, OrFail};
 use super::output::Json;
-use serde_json::json;
-use train::device::DeviceName;
-use train::remote;
 
 #[derive(clap::Args)]
 pub(crate) struct ServeArgs {
@@ -19,10 +16,22 @@ pub(crate) struct ServeArgs {
     json: Json,
 }
 
+#[cfg(not(feature = "remote"))]
+pub(crate) fn serve(_: &ServeArgs) -> Done {
+    Err(anyhow::anyhow!(
+        "serving a device is not built in; build with --features remote"
+    ))
+    .or_bad_input()
+}
+
+#[cfg(feature = "remote")]
 pub(crate) fn serve(args: &ServeArgs) -> Done {
+    use serde_json::json;
+    use train::device::DeviceName;
+    use train::{remote, serve};
     let device = DeviceName::parse(&args.device).or_bad_input()?;
     let token = remote::token(|name| std::env::var(name).ok()).or_bad_input()?;
-    let served = remote::DeviceServer::open(&device, &args.listen, token).or_bad_input()?;
+    let served = serve::DeviceServer::open(&device, &args.listen, token).or_bad_input()?;
     let address = served.address;
     if !address.ip().is_loopback() {
         eprintln!("secateur: {address} can be reached from other machines, and what is sent is not encrypted");

@@ -146,6 +146,19 @@ pub enum Dimension {
     Gate,
 }
 
+impl Dimension {
+    /// As settings and stages have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Channel => "channel",
+            Self::Column => "column",
+            Self::Element => "element",
+            Self::Gate => "gate",
+        }
+    }
+}
+
 /// What a budget is counted in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -359,6 +372,13 @@ impl std::error::Error for Cancelled {}
 /// What the user gave was at fault, not the work.
 #[derive(Debug)]
 pub struct BadInput(pub String);
+
+impl BadInput {
+    /// Of an error whose cause is the input.
+    pub fn of(error: impl std::fmt::Display) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
 
 impl std::fmt::Display for BadInput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

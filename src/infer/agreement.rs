@@ -13,7 +13,8 @@ use model::{Checkpoint, Density, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
-use train::net::{ForwardOptions, Net, NormStatistics, Norms, Output};
+use train::NormStatistics;
+use train::net::{ForwardOptions, Net, Norms, Output};
 
 mod masks;
 mod odd;

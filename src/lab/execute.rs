@@ -23,9 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
 use std::time::Duration;
 use train::device::DeviceName;
-use train::remote;
 use train::sparse_conv;
-use train::{Ctx, finish};
+use train::{Ctx, RunHooks, TrainingData, finish};
 
 /// What a run needs besides its experiment.
 #[derive(Clone, Debug)]
@@ -355,10 +354,12 @@ fn work(context: &RunContext) -> Result<Ending> {
     let epochs = experiment.method.epochs(&experiment.train, start.is_some());
     let mut ctx = Ctx {
         seed: experiment.seed,
-        normalization: Normalization::of(&dataset.train),
-        data: &dataset,
-        splits: &splits,
-        augment: experiment.data.augment,
+        data: TrainingData {
+            dataset: &dataset,
+            splits: &splits,
+            augment: experiment.data.augment,
+            normalization: Normalization::of(&dataset.train),
+        },
         spec,
         train: experiment.train.clone(),
         start,
@@ -367,23 +368,25 @@ fn work(context: &RunContext) -> Result<Ending> {
         recipe: experiment.to_toml()?,
         steps: epochs * per_epoch as u64,
         done: [0, 0],
-        check: &|| control.check(),
-        least: &least,
-        keep: &keep,
-        steer: &|| log.steers(control),
-        memory: context.checkpoints,
-        emit,
+        run: RunHooks {
+            check: &|| control.check(),
+            min_top1: &least,
+            keep: &keep,
+            steer: &|| log.steers(control),
+            memory: context.checkpoints,
+            emit,
+        },
     };
     // A model to start from is the network that pruning begins with.
     let spec = ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()).clone();
     let dense = cost::dense(&spec)?;
     memory_check::check(&spec, ctx.train.batch, memory_check::free())?;
+    #[cfg(feature = "remote")]
     if let DeviceName::Remote(_) = context.workspace.device {
-        let here = remote::pace(&spec, ctx.train.batch, &DeviceName::Flex.open()?)?;
-        let text = remote::verdict(remote::pace(&spec, ctx.train.batch, &ctx.device)?, here);
-        (ctx.emit)(Event::Warning { text })?;
+        let text = train::remote::compare(&spec, ctx.train.batch, &ctx.device)?;
+        ctx.emit(Event::Warning { text })?;
     }
-    (ctx.emit)(Event::Started {
+    ctx.emit(Event::Started {
         spec: Arc::new(spec),
         dense,
         steps: ctx.steps,
@@ -428,7 +431,7 @@ fn work(context: &RunContext) -> Result<Ending> {
     };
     let nominal = Fractions::nominal(checkpoint.spec(), &gates)?;
     let cost = cost::total(checkpoint.spec(), &checkpoint.masks, &nominal)?;
-    (ctx.emit)(Event::Kept {
+    ctx.emit(Event::Kept {
         model: file.clone(),
         cost,
         top1: metric("valid").map_or(0.0, |m| m.top1),

@@ -1,6 +1,6 @@
 //! ADMM pruning (the core of AutoCompress, arXiv 1907.03141, section "ADMM-based structured weight pruning"):
 //! weights are trained towards the nearest sparse ones until they are nearly sparse themselves.
-//! Knows nothing of how many parts are to be kept.
+//! Knows nothing of how densities are found.
 //!
 //! ```text
 //! Z = Π(W), U = 0
@@ -9,14 +9,12 @@
 //! W ← Π(W); retrain with what is zero held zero
 //! ```
 
-use super::budget::Budget;
-use super::locks;
-use super::locks::{EarlierSearches, Lock};
-use super::pipeline;
-use super::pipeline::{PruningTarget, TrainingStage, check_dimensions};
-use super::search_loop::SearchResult;
+use crate::budget::Budget;
+use crate::locks::{EarlierSearches, Lock, check_densities, check_sites, held_densities};
+use crate::pipeline::{PruningTarget, TrainingStage, check_dimensions, cut, retrain, trained_model};
+use crate::search_loop::SearchResult;
 use anyhow::Result;
-use event::{Dimension, Event, Residual, Unit};
+use event::{BadInput, Dimension, Event, Residual, Unit};
 use model::{Array, Checkpoint, Weights};
 use prune::{Scope, Sites};
 use search::Space;
@@ -44,7 +42,7 @@ settings! {
 }
 
 impl AdmmSchedule {
-    fn stretch(&self) -> TrainingStage {
+    fn training(&self) -> TrainingStage {
         TrainingStage {
             epochs: self.epochs,
             lr: self.lr,
@@ -52,7 +50,7 @@ impl AdmmSchedule {
     }
 }
 
-/// ADMM's state along one dimension, as a pull on the weights.
+/// ADMM's state along one dimension, as a penalty on the weights.
 #[derive(Clone, Debug)]
 pub struct AdmmState {
     sites: Sites,
@@ -135,7 +133,7 @@ impl Penalty for AdmmState {
         }
     }
 
-    fn epoch(&mut self, epoch: u32, _of: u32, weights: &Weights) -> Result<Option<Event>> {
+    fn after_epoch(&mut self, epoch: u32, weights: &Weights) -> Result<Option<Event>> {
         if !epoch.is_multiple_of(self.every) {
             return Ok(None);
         }
@@ -174,12 +172,12 @@ impl Penalty for AdmmState {
     }
 }
 
-/// Trains a model towards sparse weights along one dimension, prunes it there, and cuts what fell off. `found` says the
-/// density of every site by its name; which parts stay follows from the weights as they have become.
+/// Trains a model towards sparse weights along one dimension, prunes it there, and cuts what is dead then. `found` has the
+/// density of every site by its name; which parts stay follows from the weights after training.
 ///
 /// # Errors
 /// As [`train::fit`]; [`prune::cut`].
-pub fn along(
+pub(crate) fn prune_along(
     ctx: &mut Ctx,
     stage: &str,
     method: &'static str,
@@ -190,18 +188,22 @@ pub fn along(
 ) -> Result<Checkpoint> {
     // Floors held when the densities were found; sites may be smaller by now.
     let sites = Sites::new(model, &Scope::new(&[dimension], 0.0, Unit::Macs))?;
-    let densities: Vec<f32> = sites.list.iter().map(|s| found.at(&s.name, dimension)).collect();
-    let mut pulled = AdmmState::new(sites.clone(), densities.clone(), &model.weights, how)?;
-    if pulled.dual.is_empty() {
+    let densities: Vec<f32> = sites
+        .list
+        .iter()
+        .map(|s| found.density_of(&s.name, dimension))
+        .collect();
+    let mut admm = AdmmState::new(sites.clone(), densities.clone(), &model.weights, how)?;
+    if admm.dual.is_empty() {
         return Ok(model.clone());
     }
     let plan = TrainingPlan {
         masks: model.masks.clone(),
-        ..TrainingPlan::plain(method, model.spec().clone(), how.stretch().over(&ctx.train))
+        ..TrainingPlan::plain(method, model.spec().clone(), how.training().over(&ctx.train))
     };
-    let near = train::fit(ctx, stage, &plan, Some(model), Some(&mut pulled))?;
+    let near = train::fit(ctx, stage, &plan, Some(model), Some(&mut admm))?;
     let masks = sites.project(&densities, &mut near.weights.clone())?;
-    Ok(prune::cut(&prune::apply(&near, &masks)?)?.checkpoint)
+    cut(&near, &masks)
 }
 
 settings! {
@@ -228,7 +230,7 @@ settings! {
 
 fn dimensions_and_locks(config: &AdmmConfig, _at: &str) -> Result<()> {
     check_dimensions(&config.dimensions)?;
-    locks::check_densities(&config.locks, config.floor)
+    check_densities(&config.locks, config.floor)
 }
 
 /// Prunes with ADMM at uniform densities.
@@ -236,31 +238,31 @@ fn dimensions_and_locks(config: &AdmmConfig, _at: &str) -> Result<()> {
 /// # Errors
 /// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
-    let (mut model, _) = pipeline::trained(ctx, &config.locks)?;
+    let (mut model, _) = trained_model(ctx, &config.locks)?;
     let unit = config.target.unit;
-    let sites = Sites::new(&model, &Scope::new(&config.dimensions, config.floor, unit)).map_err(pipeline::bad_input)?;
-    locks::check_sites(&config.locks, &sites.list)?;
-    let meter = Budget::new(ctx, unit, &model)?;
-    let budget = meter.whole(&sites) / config.target.times;
+    let sites = Sites::new(&model, &Scope::new(&config.dimensions, config.floor, unit)).map_err(BadInput::of)?;
+    check_sites(&config.locks, &sites.list)?;
+    let budget = Budget::new(ctx, unit, &model)?;
+    let limit = budget.unpruned(&sites) / config.target.times;
     let space = Space {
         sites: &sites.list,
         floor: vec![config.floor; sites.list.len()],
-        locks: locks::over(&config.locks, &sites.list, &EarlierSearches::default()),
-        budget,
-        spent: &|densities| meter.spent(&sites, densities),
+        locks: held_densities(&config.locks, &sites.list, &EarlierSearches::default()),
+        budget: limit,
+        spent: &|densities| budget.spent(&sites, densities),
     };
     let found = SearchResult {
-        densities: space.uniform().map_err(pipeline::bad_input)?,
+        densities: space.uniform().map_err(BadInput::of)?,
         sites: sites.list.clone(),
         reward: 0.0,
-        hands: Vec::new(),
+        manual_locks: Vec::new(),
     };
     for &dimension in &config.dimensions {
-        let stage = format!("{} ADMM", pipeline::word(dimension));
-        model = along(ctx, &stage, "admm", &model, &found, dimension, &config.admm)?;
+        let stage = format!("{} ADMM", dimension.name());
+        model = prune_along(ctx, &stage, "admm", &model, &found, dimension, &config.admm)?;
     }
-    let model = pipeline::retrain(ctx, "retraining", "admm", &model, &config.retrain)?;
-    meter.say(ctx, &model, budget)?;
+    let model = retrain(ctx, "retraining", "admm", &model, &config.retrain)?;
+    budget.report_latency(ctx, &model, limit)?;
     Ok(model)
 }
 
@@ -272,7 +274,7 @@ mod tests {
     use model::zoo;
     use model::{NetSpec, Op};
 
-    fn pulled(rho: f32) -> (AdmmState, Weights) {
+    fn admm(rho: f32) -> (AdmmState, Weights) {
         let model = random_model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.1).expect("builds"), 1).expect("builds");
         let scope = Scope::new(&[Dimension::Filter], 0.1, Unit::Macs);
         let sites = Sites::new(&model, &scope).expect("sites");
@@ -282,8 +284,8 @@ mod tests {
             growth: 1.0,
             ..AdmmSchedule::default()
         };
-        let pulled = AdmmState::new(sites, densities, &model.weights, &how).expect("projects");
-        (pulled, model.weights)
+        let admm = AdmmState::new(sites, densities, &model.weights, &how).expect("projects");
+        (admm, model.weights)
     }
 
     fn none(weights: &Weights) -> Gradients {
@@ -295,33 +297,33 @@ mod tests {
 
     #[test]
     fn without_rho_nothing_pulls() {
-        let (pulled, weights) = pulled(0.0);
+        let (admm, weights) = admm(0.0);
         let mut gradients = none(&weights);
-        pulled.add(&weights, &mut gradients);
+        admm.add(&weights, &mut gradients);
         assert!(gradients.values().flatten().all(|g| *g == 0.0));
     }
 
     #[test]
     fn without_a_loss_weights_come_to_z_less_u_and_the_residual_falls_to_nothing() {
-        let (mut pulled, mut weights) = pulled(1.0);
+        let (mut admm, mut weights) = admm(1.0);
         let mut residuals = Vec::new();
         for _ in 0..6 {
             for _ in 0..60 {
                 let mut gradients = none(&weights);
-                pulled.add(&weights, &mut gradients);
+                admm.add(&weights, &mut gradients);
                 for (name, g) in &gradients {
                     let data = &mut weights.get_mut(name).expect("an array").data;
                     data.iter_mut().zip(g).for_each(|(w, g)| *w -= 0.2 * g);
                 }
             }
-            for (name, u) in &pulled.dual {
-                let (w, z) = (&weights[name].data, &pulled.target[name].data);
+            for (name, u) in &admm.dual {
+                let (w, z) = (&weights[name].data, &admm.target[name].data);
                 assert!(
                     w.iter().zip(z).zip(u).all(|((w, z), u)| (w - (z - u)).abs() < 1e-4),
                     "{name}"
                 );
             }
-            let worst = pulled
+            let worst = admm
                 .update(&weights)
                 .expect("updates")
                 .iter()
@@ -363,9 +365,9 @@ mod tests {
             growth: 1.0,
             ..AdmmSchedule::default()
         };
-        let mut pulled = AdmmState::new(sites, vec![0.5], &model.weights, &how).expect("projects");
+        let mut admm = AdmmState::new(sites, vec![0.5], &model.weights, &how).expect("projects");
         let mut gradients = Gradients::from([("m.weight".to_owned(), vec![0.2; 16])]);
-        pulled.add(&model.weights, &mut gradients);
+        admm.add(&model.weights, &mut gradients);
         let w = &mut model.weights.get_mut("m.weight").expect("there").data;
         w.iter_mut()
             .zip(&gradients["m.weight"])
@@ -373,23 +375,23 @@ mod tests {
         let near = |got: &[f32], expected: &[f32]| got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(near(w, &W1), "{w:?}");
 
-        let residuals = pulled.update(&model.weights).expect("updates");
+        let residuals = admm.update(&model.weights).expect("updates");
         let stays = |i: usize| (i / 4).is_multiple_of(2);
         let part = |of: bool| -> Vec<f32> { (0..16).map(|i| if stays(i) == of { W1[i] } else { 0.0 }).collect() };
-        let (z, u) = (&pulled.target["m.weight"].data, &pulled.dual["m.weight"]);
+        let (z, u) = (&admm.target["m.weight"].data, &admm.dual["m.weight"]);
         assert!(near(z, &part(true)), "{z:?}");
         assert!(near(u, &part(false)), "{u:?}");
         let norm = W1.iter().map(|w| w * w).sum::<f32>().sqrt();
         assert!((residuals[0].value - 1.611_676 / norm).abs() < 1e-6, "{residuals:?}");
         let penalty: f32 = W1.iter().zip(z).zip(u).map(|((w, z), u)| (w - z + u).powi(2)).sum();
-        assert!((pulled.rho / 2.0 * penalty - 0.5195).abs() < 1e-4);
+        assert!((admm.rho / 2.0 * penalty - 0.5195).abs() < 1e-4);
     }
 
     #[test]
     fn its_state_comes_back() {
-        let (mut one, weights) = pulled(0.5);
+        let (mut one, weights) = admm(0.5);
         one.update(&weights).expect("updates");
-        let (mut other, _) = pulled(0.5);
+        let (mut other, _) = admm(0.5);
         other.restore(one.save());
         assert_eq!(
             (&other.dual, other.rho, other.updates),

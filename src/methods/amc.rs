@@ -2,12 +2,11 @@
 //! much of it stays; it learns from the accuracy that the whole walk earned.
 //! Knows nothing of how the agent learns or how trials are measured.
 
-use super::baselines;
-use super::baselines::{BaselineConfig, Reward};
-use super::locks;
-use super::locks::Lock;
-use super::pipeline::{PruningTarget, TrainingStage};
-use super::ranking::Ranking;
+use crate::baselines;
+use crate::baselines::{BaselineConfig, Reward};
+use crate::locks::{Lock, check_densities};
+use crate::pipeline::{PruningTarget, TrainingStage};
+use crate::ranking::Ranking;
 use anyhow::{Context, Result, ensure};
 use event::{Dimension, Site, Unit};
 use model::{Checkpoint, Op, cost};
@@ -45,7 +44,7 @@ settings! {
 }
 
 fn locks_and_reward(config: &AmcConfig, at: &str) -> Result<()> {
-    locks::check_densities(&config.locks, config.baseline().floor)?;
+    check_densities(&config.locks, config.as_baseline().floor)?;
     ensure!(
         config.reward == Reward::Accuracy || config.target.unit != Unit::Ms,
         "{at}.target.unit is ms, expected macs or weights with {at}.reward = \"accuracy-guaranteed\""
@@ -54,8 +53,8 @@ fn locks_and_reward(config: &AmcConfig, at: &str) -> Result<()> {
 }
 
 impl AmcConfig {
-    /// What all baselines have. The paper prunes channels; a filter cut is the next layer's channel cut.
-    fn baseline(&self) -> BaselineConfig {
+    /// What it shares with the baselines. The paper prunes channels; a filter cut is the next layer's channel cut.
+    fn as_baseline(&self) -> BaselineConfig {
         BaselineConfig {
             target: self.target,
             dimensions: vec![Dimension::Filter],
@@ -76,18 +75,14 @@ impl AmcConfig {
 /// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
     let seed = ctx.seed;
-    baselines::run(ctx, &config.baseline(), ("amc", config.reward), |model, sites| {
-        let features: Result<Vec<Features>> = sites
-            .list
-            .iter()
-            .enumerate()
-            .map(|(i, s)| features(model, i, s))
-            .collect();
+    baselines::run(ctx, &config.as_baseline(), ("amc", config.reward), |model, sites| {
+        let each = sites.list.iter().enumerate();
+        let features: Result<Vec<Features>> = each.map(|(i, s)| features(model, i, s)).collect();
         Amc::new(config.search.clone(), &features?, seed)
     })
 }
 
-/// Index, output channels, input channels, input height and width, stride, kernel size, MACs (papers' state, the fixed part).
+/// The fixed part of the paper's state: index, output channels, input channels, input height and width, stride, kernel size, MACs.
 fn features(model: &Checkpoint, index: usize, site: &Site) -> Result<Features> {
     let spec = model.spec();
     let node = spec

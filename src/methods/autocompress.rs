@@ -11,18 +11,14 @@
 //! for each pass: thresholds ← sweep, anneal; remove what is below them and all dead paths; retrain
 //! ```
 
-use super::admm;
-use super::admm::AdmmSchedule;
-use super::budget::Budget;
-use super::locks;
-use super::locks::{EarlierSearches, Lock, ManualLock};
-use super::pipeline;
-use super::pipeline::{PruningTarget, TrainingStage, check_dimensions, retrain};
-use super::ranking::Ranking;
-use super::search_loop;
-use super::search_loop::{SearchLoop, Structures, hunt};
+use crate::admm::{AdmmSchedule, prune_along};
+use crate::budget::Budget;
+use crate::locks::{EarlierSearches, Lock, ManualLock, check_densities, check_sites, held_densities};
+use crate::pipeline::{PruningTarget, TrainingStage, check_dimensions, cut, retrain, trained_model};
+use crate::ranking::Ranking;
+use crate::search_loop::{SearchLoop, Structures, unpruned_top1};
 use anyhow::Result;
-use event::{Dimension, Event};
+use event::{BadInput, Dimension, Event};
 use model::{Checkpoint, Weights};
 use prune::{Scope, Sites};
 use search::{Anneal, AnnealConfig};
@@ -72,7 +68,7 @@ settings! {
 
 fn dimensions_and_locks(config: &AutoCompressConfig, _at: &str) -> Result<()> {
     check_dimensions(&config.dimensions)?;
-    locks::check_densities(&config.locks, config.floor)
+    check_densities(&config.locks, config.floor)
 }
 
 settings! {
@@ -113,44 +109,44 @@ impl AutoCompressConfig {
 /// # Errors
 /// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
-    let (mut model, start) = pipeline::trained(ctx, &config.locks)?;
-    ctx.least.set(start - config.tolerance);
-    let meter = Budget::new(ctx, config.target.unit, &model)?;
-    let sites = Sites::new(&model, &scope(config)).map_err(pipeline::bad_input)?;
-    locks::check_sites(&config.locks, &sites.list)?;
-    let whole = meter.whole(&sites);
+    let (mut model, start) = trained_model(ctx, &config.locks)?;
+    ctx.run.min_top1.set(start - config.tolerance);
+    let budget = Budget::new(ctx, config.target.unit, &model)?;
+    let sites = Sites::new(&model, &scope(config)).map_err(BadInput::of)?;
+    check_sites(&config.locks, &sites.list)?;
+    let unpruned = budget.unpruned(&sites);
     let mut before = EarlierSearches::default();
     for (i, times) in config.rounds().into_iter().enumerate() {
         let name = format!("round {}", i + 1);
-        let (mut next, hands) = round(ctx, (config, &meter), &name, (&model, &before), whole / times)?;
-        let top1 = train::check(ctx, &mut next)?;
+        let (mut next, manual) = round(ctx, (config, &budget), &name, (&model, &before), unpruned / times)?;
+        let top1 = train::validate(ctx, &mut next)?;
         if top1 < start - config.tolerance {
             let text = format!(
                 "{name} ({times:.1} times less) ends at {:.2} % of {:.2} %: taken back, the round before was the last",
                 top1 * 100.0,
                 start * 100.0
             );
-            (ctx.emit)(Event::Warning { text })?;
+            ctx.emit(Event::Warning { text })?;
             break;
         }
-        (ctx.keep)(&next)?;
+        ctx.keep(&next)?;
         model = next;
-        before.once = true;
-        before.hands.extend(hands);
+        before.are_applied = true;
+        before.manual_locks.extend(manual);
     }
     for pass in 1..=config.purify.passes {
         let name = format!("purification {pass}");
-        let (mut next, hands) = purify(ctx, (config, &meter), &name, (&model, &before))?;
-        let top1 = train::check(ctx, &mut next)?;
+        let (mut next, manual) = purify(ctx, (config, &budget), &name, (&model, &before))?;
+        let top1 = train::validate(ctx, &mut next)?;
         if top1 < start - config.tolerance {
             let text = format!("{name} ends at {:.2} %: taken back", top1 * 100.0);
-            (ctx.emit)(Event::Warning { text })?;
+            ctx.emit(Event::Warning { text })?;
             break;
         }
         model = next;
-        before.hands.extend(hands);
+        before.manual_locks.extend(manual);
     }
-    meter.say(ctx, &model, whole / config.target.times)?;
+    budget.report_latency(ctx, &model, unpruned / config.target.times)?;
     Ok(model)
 }
 
@@ -161,93 +157,91 @@ fn scope(config: &AutoCompressConfig) -> Scope {
 /// What can be decided of a model, by the score that is set.
 fn sites(ctx: &mut Ctx, config: &AutoCompressConfig, name: &str, model: &Checkpoint) -> Result<Sites> {
     let score = config.score.score(ctx, &format!("{name}/ranking"), model)?;
-    Sites::new(model, &scope(config).by(score)).map_err(pipeline::bad_input)
+    Ok(Sites::new(model, &scope(config).by(score)).map_err(BadInput::of)?)
 }
 
-/// Search, ADMM, retraining: to at most `budget`. Gives what was held and freed by hand, too.
+/// Search, ADMM, retraining: to at most `limit`. Gives what the user held and freed meanwhile, too.
 fn round(
     ctx: &mut Ctx,
-    (config, meter): (&AutoCompressConfig, &Budget),
+    (config, budget): (&AutoCompressConfig, &Budget),
     name: &str,
     (model, before): (&Checkpoint, &EarlierSearches),
-    budget: f64,
+    limit: f64,
 ) -> Result<(Checkpoint, Vec<ManualLock>)> {
     let sites = sites(ctx, config, name, model)?;
-    let ground = Structures::new(ctx, model, &sites, meter, config.calibration);
-    let searched = SearchLoop {
+    let search = SearchLoop {
         name: name.to_owned(),
-        ground: &ground,
+        target: &Structures::new(ctx, model, &sites, budget, config.calibration),
         floor: config.floor,
-        held: locks::over(&config.locks, &sites.list, before),
+        held: held_densities(&config.locks, &sites.list, before),
         first: Vec::new(),
-        unit: meter.unit,
-        budget,
+        unit: budget.unit,
+        limit,
         images: config.images,
         reward: &|top1, _| top1,
     };
     let anneal = Anneal::new(config.search.clone(), ctx.seed)?;
-    let found = hunt(ctx, &format!("{name}/search"), &searched, anneal)?;
+    let found = search.run(ctx, &format!("{name}/search"), anneal)?;
     let mut near = model.clone();
     for &dimension in &config.dimensions {
-        let stage = format!("{name}/{} ADMM", pipeline::word(dimension));
-        near = admm::along(ctx, &stage, "autocompress", &near, &found, dimension, &config.admm)?;
+        let stage = format!("{name}/{} ADMM", dimension.name());
+        near = prune_along(ctx, &stage, "autocompress", &near, &found, dimension, &config.admm)?;
     }
     let stage = format!("{name}/retraining");
     Ok((
         retrain(ctx, &stage, "autocompress", &near, &config.retrain)?,
-        found.hands,
+        found.manual_locks,
     ))
 }
 
-/// Phase 2: of each site goes what scores below a threshold of its own, so that as much as possible goes while the accuracy
+/// Phase 2: each site loses what scores below a threshold of its own, so that as much as possible goes while the accuracy
 /// stays. One threshold for all is swept first; from the best of those the same search goes on with a density for each site,
-/// which says the same as a threshold. Dead paths fall with the cut.
+/// which is the same as a threshold. Dead paths fall with the cut.
 fn purify(
     ctx: &mut Ctx,
-    (config, meter): (&AutoCompressConfig, &Budget),
+    (config, budget): (&AutoCompressConfig, &Budget),
     name: &str,
     (model, before): (&Checkpoint, &EarlierSearches),
 ) -> Result<(Checkpoint, Vec<ManualLock>)> {
     let purify = &config.purify;
     let sites = sites(ctx, config, name, model)?;
-    let held = locks::over(&config.locks, &sites.list, before);
+    let held = held_densities(&config.locks, &sites.list, before);
     let mut first = vec![purify.search.first.clone()];
     first.retain(|given| given.len() == sites.list.len());
     first.extend(swept(&sites, &model.weights, &held)?);
-    let whole = meter.whole(&sites);
-    let ground = Structures::new(ctx, model, &sites, meter, config.calibration);
-    let least = search_loop::whole(ctx, &ground, usize::MAX)? - purify.tolerance;
-    let searched = SearchLoop {
+    let unpruned = budget.unpruned(&sites);
+    let target = Structures::new(ctx, model, &sites, budget, config.calibration);
+    let least = unpruned_top1(ctx, &target, usize::MAX)? - purify.tolerance;
+    let search = SearchLoop {
         name: name.to_owned(),
-        ground: &ground,
+        target: &target,
         floor: config.floor,
         held,
         first,
-        unit: meter.unit,
-        budget: f64::INFINITY,
+        unit: budget.unit,
+        limit: f64::INFINITY,
         images: usize::MAX,
-        // What keeps the accuracy is worth what it removes; what does not, is worth less the more it loses.
+        // Densities that keep the accuracy earn what they remove; others earn less the more they lose.
         reward: &|top1, spent| {
             if top1 >= least {
-                1.0 - (spent / whole) as f32
+                1.0 - (spent / unpruned) as f32
             } else {
                 top1 - least
             }
         },
     };
     let anneal = Anneal::new(purify.search.clone(), ctx.seed)?;
-    let found = hunt(ctx, &format!("{name}/search"), &searched, anneal)?;
-    // Where nothing can go without loss, the retraining is still due: rounds end with a short one.
+    let found = search.run(ctx, &format!("{name}/search"), anneal)?;
+    // Where nothing can be pruned without loss, the retraining is still due: rounds end with a short one.
     let pure = if found.reward > 0.0 {
-        let masks = sites.masks(&found.densities, &model.weights)?;
-        prune::cut(&prune::apply(model, &masks)?)?.checkpoint
+        cut(model, &sites.masks(&found.densities, &model.weights)?)?
     } else {
         model.clone()
     };
     let stage = format!("{name}/retraining");
     Ok((
         retrain(ctx, &stage, "autocompress", &pure, &purify.retrain)?,
-        found.hands,
+        found.manual_locks,
     ))
 }
 

@@ -1,16 +1,14 @@
-//! The rivals that every pruning method is held against, under the same budget of trials and training: one density
+//! The baselines that every pruning method is compared with, under the same budget of trials and training: one density
 //! everywhere, random densities, and a greedy walk along measured sensitivities. One search, one cut, then retraining.
 //! Knows nothing of how trials are measured.
 
-use super::budget::Budget;
-use super::locks;
-use super::locks::{EarlierSearches, Lock};
-use super::pipeline;
-use super::pipeline::{PruningTarget, TrainingStage, check_dimensions, retrain};
-use super::ranking::Ranking;
-use super::search_loop::{SearchLoop, Structures, hunt};
+use crate::budget::Budget;
+use crate::locks::{EarlierSearches, Lock, check_densities, check_sites, held_densities};
+use crate::pipeline::{PruningTarget, TrainingStage, check_dimensions, cut, retrain, trained_model};
+use crate::ranking::Ranking;
+use crate::search_loop::{SearchLoop, Structures};
 use anyhow::Result;
-use event::Dimension;
+use event::{BadInput, Dimension};
 use model::Checkpoint;
 use prune::{Scope, Sites};
 use search::Searcher;
@@ -51,10 +49,10 @@ settings! {
 
 fn dimensions_and_locks(config: &BaselineConfig, _at: &str) -> Result<()> {
     check_dimensions(&config.dimensions)?;
-    locks::check_densities(&config.locks, config.floor)
+    check_densities(&config.locks, config.floor)
 }
 
-/// What a search makes large, and within which budget.
+/// What a search maximizes, and within which budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reward {
@@ -66,7 +64,7 @@ pub enum Reward {
 }
 
 impl Reward {
-    /// What accuracy is worth at this cost.
+    /// Of an accuracy at this cost.
     fn of(self, top1: f32, spent: f64) -> f32 {
         match self {
             Self::Accuracy => top1,
@@ -88,33 +86,31 @@ pub(crate) fn run<S>(
 where
     S: Searcher + Clone + Serialize + DeserializeOwned,
 {
-    let (model, _) = pipeline::trained(ctx, &config.locks)?;
+    let (model, _) = trained_model(ctx, &config.locks)?;
     let score = config.score.score(ctx, "ranking", &model)?;
     let scope = Scope::new(&config.dimensions, config.floor, config.target.unit).by(score);
-    let sites = Sites::new(&model, &scope).map_err(pipeline::bad_input)?;
-    locks::check_sites(&config.locks, &sites.list)?;
-    let meter = Budget::new(ctx, config.target.unit, &model)?;
-    let budget = match reward {
-        Reward::Accuracy => meter.whole(&sites) / config.target.times,
+    let sites = Sites::new(&model, &scope).map_err(BadInput::of)?;
+    check_sites(&config.locks, &sites.list)?;
+    let budget = Budget::new(ctx, config.target.unit, &model)?;
+    let limit = match reward {
+        Reward::Accuracy => budget.unpruned(&sites) / config.target.times,
         Reward::AccuracyGuaranteed => f64::INFINITY,
     };
-    let ground = Structures::new(ctx, &model, &sites, &meter, config.calibration);
-    let searched = SearchLoop {
+    let search = SearchLoop {
         name: method.to_owned(),
-        ground: &ground,
+        target: &Structures::new(ctx, &model, &sites, &budget, config.calibration),
         floor: config.floor,
-        held: locks::over(&config.locks, &sites.list, &EarlierSearches::default()),
+        held: held_densities(&config.locks, &sites.list, &EarlierSearches::default()),
         first: Vec::new(),
-        unit: meter.unit,
-        budget,
+        unit: budget.unit,
+        limit,
         images: config.images,
         reward: &|top1, spent| reward.of(top1, spent),
     };
-    let searcher = searcher(&model, &sites).map_err(pipeline::bad_input)?;
-    let found = hunt(ctx, "search", &searched, searcher)?;
-    let masks = sites.masks(&found.densities, &model.weights)?;
-    let pruned = prune::cut(&prune::apply(&model, &masks)?)?.checkpoint;
+    let searcher = searcher(&model, &sites).map_err(BadInput::of)?;
+    let found = search.run(ctx, "search", searcher)?;
+    let pruned = cut(&model, &sites.masks(&found.densities, &model.weights)?)?;
     let model = retrain(ctx, "retraining", method, &pruned, &config.retrain)?;
-    meter.say(ctx, &model, budget)?;
+    budget.report_latency(ctx, &model, limit)?;
     Ok(model)
 }

@@ -1,4 +1,4 @@
-//! How a budget is counted: in weights, in MACs, or in milliseconds by tables of this machine, measured once a run.
+//! How a budget is counted: in weights, in MACs, or in milliseconds by latency tables of this machine, measured once per run.
 //! Knows nothing of searches.
 
 use anyhow::Result;
@@ -12,36 +12,37 @@ use train::{Ctx, Snapshot};
 
 /// Widths that each layer is timed at, in both directions.
 const WIDTHS: usize = 4;
-/// Time for each point of a table, and for the whole network.
-const POINT: Duration = Duration::from_millis(8);
-const WHOLE: Duration = Duration::from_millis(200);
+/// Time for each point of a table.
+const POINT_TIME: Duration = Duration::from_millis(8);
+/// Time for the whole network.
+const NETWORK_TIME: Duration = Duration::from_millis(200);
 
+/// Counts what a model spends in one unit.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
-    /// In what.
     pub unit: Unit,
-    clock: LatencyModel,
+    latency: LatencyModel,
 }
 
-/// Times of layers alone, and what makes their sum the measured time of the whole network: at density 1, and with gates at the
-/// lowest one.
+/// Latency tables of single layers, and the line from their sum to the measured latency of the network: through density 1, and
+/// the lowest density of its gates.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct LatencyModel {
     surfaces: Vec<LatencySurface>,
     factor: f64,
-    /// Milliseconds that follow no layer's width: what gates take to choose.
-    #[serde(default)]
-    besides: f64,
+    /// Milliseconds that do not depend on any layer's width: what gates take to choose channels.
+    #[serde(default, rename = "besides")]
+    overhead: f64,
 }
 
 impl Budget {
-    /// For a model and all that will be cut from it. With milliseconds its layers are timed, as a stage of the run: a resumed
-    /// search counts by the tables it began with.
+    /// For a model and all that will be cut from it. With milliseconds, its layers are timed as a stage of the run, so that a
+    /// resumed search counts by the tables it began with.
     ///
     /// # Errors
     /// [`event::Cancelled`]; the engine cannot run the model.
     pub(crate) fn new(ctx: &mut Ctx, unit: Unit, model: &Checkpoint) -> Result<Self> {
-        let clock = match unit {
+        let latency = match unit {
             Unit::Weights | Unit::Macs => LatencyModel::default(),
             Unit::Ms => {
                 let timed = ctx.stage("timing layers", |ctx, _| {
@@ -50,7 +51,7 @@ impl Budget {
                 timed.facts()?
             }
         };
-        Ok(Self { unit, clock })
+        Ok(Self { unit, latency })
     }
 
     /// What is spent at these densities.
@@ -64,29 +65,28 @@ impl Budget {
 
     /// Milliseconds of layers with so many filters and columns.
     pub(crate) fn ms(&self, layers: &[(&str, usize, usize)]) -> f64 {
-        self.clock.ms(layers)
+        self.latency.ms(layers)
     }
 
-    /// What is spent with nothing cut.
-    pub(crate) fn whole(&self, sites: &Sites) -> f64 {
+    /// What is spent with nothing pruned.
+    pub(crate) fn unpruned(&self, sites: &Sites) -> f64 {
         self.spent(sites, &vec![1.0; sites.list.len()])
     }
 
-    /// With milliseconds, times the model as it became, at the densities that were found for its gates, and says it beside the budget.
+    /// With milliseconds, times the finished model at the densities that were found for its gates, and says it beside the limit.
     ///
     /// # Errors
     /// As [`Budget::new`].
-    pub(crate) fn say(&self, ctx: &mut Ctx, model: &Checkpoint, budget: f64) -> Result<()> {
+    pub(crate) fn report_latency(&self, ctx: &mut Ctx, model: &Checkpoint, limit: f64) -> Result<()> {
         if self.unit != Unit::Ms {
             return Ok(());
         }
         let timed = ctx.stage("timing the result", |ctx, _| {
-            Snapshot::of_facts(&whole(ctx, model, &model.header.gate_densities)?)
+            Snapshot::of_facts(&network_ms(ctx, model, &model.header.gate_densities)?)
         })?;
         let ms: f64 = timed.facts()?;
-        let name = format!("timed: {ms:.3} ms an image; the budget was {budget:.3} ms by the layers' tables");
-        (ctx.emit)(Event::Phase { name, progress: 1.0 })?;
-        Ok(())
+        let name = format!("timed: {ms:.3} ms an image; the budget was {limit:.3} ms by the layers' tables");
+        Ok(ctx.emit(Event::Phase { name, progress: 1.0 })?)
     }
 }
 
@@ -94,28 +94,31 @@ impl LatencyModel {
     fn new(ctx: &Ctx, model: &Checkpoint) -> Result<Self> {
         let options = LayerLatencyOptions {
             widths: WIDTHS,
-            budget: POINT,
+            budget: POINT_TIME,
             threads: ctx.threads,
         };
-        let surfaces = infer::latency_surfaces(model.spec(), options, &mut || Ok((ctx.check)()?))?;
-        let mut clock = Self {
+        let surfaces = infer::latency_surfaces(model.spec(), options, &mut || Ok(ctx.check()?))?;
+        let mut latency = Self {
             surfaces,
             factor: 1.0,
-            besides: 0.0,
+            overhead: 0.0,
         };
         let most = Density::FULL;
-        let sum = clock.ms(&gated_layers(model, &vec![most; model.spec().gates().len()])?);
+        let sum = latency.ms(&gated_layers(model, &vec![most; model.spec().gates().len()])?);
         if sum <= 0.0 {
-            return Ok(clock);
+            return Ok(latency);
         }
-        let mut points = [[sum, whole(ctx, model, &[])?]; 2];
+        let mut points = [[sum, network_ms(ctx, model, &[])?]; 2];
         let least = model.header.densities.first().copied().unwrap_or(most);
         if model.is_gated() && least < most {
             let gates = vec![least; model.spec().gates().len()];
-            points[1] = [clock.ms(&gated_layers(model, &gates)?), whole(ctx, model, &gates)?];
+            points[1] = [
+                latency.ms(&gated_layers(model, &gates)?),
+                network_ms(ctx, model, &gates)?,
+            ];
         }
-        (clock.factor, clock.besides) = line(points);
-        Ok(clock)
+        (latency.factor, latency.overhead) = line(points);
+        Ok(latency)
     }
 
     fn ms(&self, layers: &[(&str, usize, usize)]) -> f64 {
@@ -123,12 +126,12 @@ impl LatencyModel {
             let surface = self.surfaces.iter().find(|s| s.name == *name);
             surface.map_or(0.0, |s| s.at(*filters, *columns))
         };
-        self.besides + self.factor * layers.iter().map(ms).sum::<f64>()
+        self.overhead + self.factor * layers.iter().map(ms).sum::<f64>()
     }
 }
 
-/// Slope and height of the line through two points, the first of which is the whole network: `[layers alone, measured]`. Where
-/// the second is the same, or within the noise, time is taken to follow work: no height.
+/// Slope and intercept of the line through two points `[sum of layers, measured]`, the first of which is the unpruned network.
+/// If the second is the same or within the noise, latency is taken to be proportional: no intercept.
 fn line([[sum, whole], [part, less]]: [[f64; 2]; 2]) -> (f64, f64) {
     let slope = (whole - less) / (sum - part);
     if slope > 0.0 && slope * sum <= whole {
@@ -138,7 +141,7 @@ fn line([[sum, whole], [part, less]]: [[f64; 2]; 2]) -> (f64, f64) {
     }
 }
 
-/// What gates at these densities leave of each convolution and linear layer: its name, filters, and columns that are read.
+/// What gates at these densities leave of each convolution and linear layer: its name, active filters, and active columns.
 ///
 /// # Errors
 /// A network whose shapes do not fit.
@@ -169,8 +172,8 @@ pub(crate) fn gated_layers<'a>(model: &'a Checkpoint, gates: &[Density]) -> Resu
 }
 
 /// Median milliseconds of one image, with gates at these densities; at 1 if none are given.
-fn whole(ctx: &Ctx, model: &Checkpoint, gates: &[Density]) -> Result<f64> {
-    (ctx.check)()?;
+fn network_ms(ctx: &Ctx, model: &Checkpoint, gates: &[Density]) -> Result<f64> {
+    ctx.check()?;
     let options = Options {
         threads: ctx.threads,
         batch: 1,
@@ -181,7 +184,7 @@ fn whole(ctx: &Ctx, model: &Checkpoint, gates: &[Density]) -> Result<f64> {
         engine.set_densities(gates);
     }
     let image = vec![0.5; model.spec().input.iter().product()];
-    Ok(infer::latency(&mut engine, &image, WHOLE).median_ms)
+    Ok(infer::latency(&mut engine, &image, NETWORK_TIME).median_ms)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Plain training: the network as it is, the baseline of every comparison.
 //! Knows nothing of pruning.
 
-use super::pipeline::given;
+use crate::pipeline::given_model;
 use anyhow::Result;
 use model::Checkpoint;
 use train::{Ctx, TrainingPlan};
@@ -10,8 +10,8 @@ use train::{Ctx, TrainingPlan};
 ///
 /// # Errors
 /// [`event::Cancelled`]; a loss that is not a number; [`event::BadInput`] for a model that does not fit the images.
-pub fn run(ctx: &mut Ctx) -> Result<Checkpoint> {
-    let start = given(ctx)?;
+pub(crate) fn run(ctx: &mut Ctx) -> Result<Checkpoint> {
+    let start = given_model(ctx)?;
     let plan = TrainingPlan {
         masks: start.as_ref().map(|s| s.masks.clone()).unwrap_or_default(),
         ..TrainingPlan::plain("dense", ctx.spec.clone(), ctx.train.clone())

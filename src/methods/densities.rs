@@ -2,13 +2,10 @@
 //! Nothing is trained; the paper (arXiv 1810.05331) gives all layers the same density.
 //! Knows nothing of how gates are computed.
 
-use super::budget;
-use super::budget::Budget;
-use super::locks;
-use super::locks::{EarlierSearches, Lock};
-use super::pipeline;
-use super::pipeline::PruningTarget;
-use super::search_loop::{SearchLoop, SearchTarget, hunt};
+use crate::budget::{Budget, gated_layers};
+use crate::locks::{EarlierSearches, Lock, check_densities, check_sites, held_densities};
+use crate::pipeline::{PruningTarget, trained_model};
+use crate::search_loop::{SearchLoop, SearchTarget};
 use anyhow::{Result, ensure};
 use event::{BadInput, Dimension, Site, Unit};
 use infer::Engine;
@@ -40,17 +37,18 @@ fn unit_and_locks(config: &DensitiesConfig, at: &str) -> Result<()> {
         config.target.unit != Unit::Weights,
         "{at}.target.unit is weights, expected macs or ms: gates leave all weights where they are"
     );
-    locks::check_densities(&config.locks, 0.0)
+    check_densities(&config.locks, 0.0)
 }
 
+/// The gates of a model as a search target.
 struct Gates<'a> {
     model: &'a Checkpoint,
-    meter: &'a Budget,
+    budget: &'a Budget,
     sites: Vec<Site>,
 }
 
 impl<'a> Gates<'a> {
-    fn new(model: &'a Checkpoint, meter: &'a Budget) -> Result<Self> {
+    fn new(model: &'a Checkpoint, budget: &'a Budget) -> Result<Self> {
         let spec = model.spec();
         let shapes = spec.shapes()?;
         let layers = cost::by_layer(spec, &model.masks, &Fractions::dense(spec))?;
@@ -66,7 +64,7 @@ impl<'a> Gates<'a> {
                 tied: Vec::new(),
             });
         }
-        Ok(Self { model, meter, sites })
+        Ok(Self { model, budget, sites })
     }
 
     fn densities(densities: &[f32]) -> Vec<Density> {
@@ -84,10 +82,10 @@ impl SearchTarget for Gates<'_> {
     }
 
     fn spent(&self, densities: &[f32]) -> f64 {
-        match self.meter.unit {
+        match self.budget.unit {
             Unit::Ms => {
-                let layers = budget::gated_layers(self.model, &Self::densities(densities));
-                self.meter.ms(&layers.unwrap_or_default())
+                let layers = gated_layers(self.model, &Self::densities(densities));
+                self.budget.ms(&layers.unwrap_or_default())
             }
             _ => self.cost(densities)[0] as f64,
         }
@@ -101,12 +99,12 @@ impl SearchTarget for Gates<'_> {
         [cost.macs, cost.params]
     }
 
-    fn set(&self, engine: &mut Engine, densities: &[f32]) -> Result<()> {
+    fn apply(&self, engine: &mut Engine, densities: &[f32]) -> Result<()> {
         engine.set_densities(&Self::densities(densities));
         Ok(())
     }
 
-    fn at(&self, densities: &[f32]) -> Result<Checkpoint> {
+    fn model_at(&self, densities: &[f32]) -> Result<Checkpoint> {
         let mut model = self.model.clone();
         model.header.gate_densities = Self::densities(densities);
         Ok(model)
@@ -123,26 +121,26 @@ pub fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint> {
         let text = "densities are searched for a model with gates: expected one as `start`";
         return Err(BadInput(text.into()).into());
     }
-    let (model, _) = pipeline::trained(ctx, &config.locks)?;
-    let meter = Budget::new(ctx, config.target.unit, &model)?;
-    let gates = Gates::new(&model, &meter)?;
-    locks::check_sites(&config.locks, &gates.sites)?;
-    let budget = gates.spent(&vec![1.0; gates.sites.len()]) / config.target.times;
+    let (model, _) = trained_model(ctx, &config.locks)?;
+    let budget = Budget::new(ctx, config.target.unit, &model)?;
+    let gates = Gates::new(&model, &budget)?;
+    check_sites(&config.locks, &gates.sites)?;
+    let limit = gates.spent(&vec![1.0; gates.sites.len()]) / config.target.times;
     let lowest = model.header.densities.first().copied().unwrap_or(Density::FULL);
-    let searched = SearchLoop {
+    let search = SearchLoop {
         name: "densities".into(),
-        ground: &gates,
+        target: &gates,
         floor: lowest.as_fraction() as f32,
-        held: locks::over(&config.locks, &gates.sites, &EarlierSearches::default()),
+        held: held_densities(&config.locks, &gates.sites, &EarlierSearches::default()),
         first: Vec::new(),
-        unit: meter.unit,
-        budget,
+        unit: budget.unit,
+        limit,
         images: config.images,
         reward: &|top1, _| top1,
     };
     let anneal = Anneal::new(config.search.clone(), ctx.seed)?;
-    let found = hunt(ctx, "search", &searched, anneal)?;
-    let model = gates.at(&found.densities)?;
-    meter.say(ctx, &model, budget)?;
+    let found = search.run(ctx, "search", anneal)?;
+    let model = gates.model_at(&found.densities)?;
+    budget.report_latency(ctx, &model, limit)?;
     Ok(model)
 }

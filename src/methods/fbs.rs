@@ -10,7 +10,7 @@
 //! ```
 //! *Elastic* training is not in the paper: it gives one set of weights that serves every density, so that d can be chosen afterwards.
 
-use super::pipeline::given;
+use crate::pipeline::given_model;
 use anyhow::{Result, ensure};
 use model::spec::Shift;
 use model::steps::{ConvStep, Step, steps};
@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use settings::settings;
-use train::net::NormStatistics;
+use train::NormStatistics;
 use train::{Ctx, TrainingPlan};
 
 settings! {
@@ -63,7 +63,7 @@ fn stages_fall(config: &FbsConfig, at: &str) -> Result<()> {
 
 impl FbsConfig {
     /// Densities to keep norm statistics for, rising.
-    fn kept(&self) -> Vec<Density> {
+    fn grid(&self) -> Vec<Density> {
         let lowest = self.stages.last().copied().unwrap_or(self.floor);
         let mut grid = self.grid.clone();
         if grid.is_empty() {
@@ -106,11 +106,11 @@ impl FbsConfig {
 /// # Errors
 /// [`event::Cancelled`]; a loss that is not a number.
 pub fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
-    let start = given(ctx)?;
+    let start = given_model(ctx)?;
     let (spec, start) = match start {
         // Gates on a trained network, slimmed or pruned perhaps: its masks hold.
         Some(dense) if !dense.is_gated() => {
-            let dense = train::norms::put(ctx, dense)?;
+            let dense = train::norms::add_missing(ctx, dense)?;
             let gated = gate_on(&dense, config.shift, ctx.seed)?;
             (gated.spec().clone(), Some(gated))
         }
@@ -123,7 +123,7 @@ pub fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
         lambda: config.lambda,
         norm_statistics: config.norm_statistics,
         densities: &|step, steps| config.draw(seed, step, steps),
-        kept: config.kept(),
+        grid: config.grid(),
         calibration: config.calibration,
         ..TrainingPlan::plain("fbs", spec, ctx.train.clone())
     };
@@ -229,13 +229,13 @@ mod tests {
             .map(|s| config.draw(0, s, 100)[0].as_percent())
             .to_vec();
         assert_eq!(at, [100, 100, 90, 90, 70, 50, 50]);
-        assert_eq!(percents(&config.kept()), [50]);
+        assert_eq!(percents(&config.grid()), [50]);
     }
 
     #[test]
     fn the_default_grid_is_every_twentieth() {
         assert_eq!(
-            percents(&FbsConfig::default().kept()),
+            percents(&FbsConfig::default().grid()),
             (20..=100).step_by(5).collect::<Vec<u8>>()
         );
     }

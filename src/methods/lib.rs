@@ -1,156 +1,23 @@
-//! One paper, one file: its settings and its procedure, told in the words of its algorithm box.
-//! Knows nothing of threads, folders or windows.
+//! Pruning methods. One paper, one file: its settings and its procedure, told in the words of its algorithm box.
+//!
+//! Entry point: [`Method`], a method with its settings, runs in a [`train::Ctx`]. A new method is a file here and a variant there.
+//! What methods share: [`pipeline`] (a trained model, retraining), [`locks`], [`ranking`], and inside this crate the search loop
+//! and the budget it counts. Knows nothing of threads, folders or windows.
+#![forbid(unsafe_code)]
 
 pub mod admm;
 pub mod amc;
 pub mod autocompress;
-pub(crate) mod baselines;
-pub(crate) mod budget;
-pub mod dense;
+pub mod baselines;
+mod budget;
+mod dense;
 pub mod densities;
 pub mod fbs;
 pub mod locks;
+mod method;
 pub mod pipeline;
 pub mod ranking;
-pub(crate) mod search_loop;
+mod search_loop;
 pub mod slimming;
 
-use anyhow::{Context, Result};
-use baselines::Reward;
-use model::Checkpoint;
-use search::{Greedy, Random};
-use serde::{Deserialize, Serialize};
-use settings::Setting;
-use train::{Ctx, TrainConfig};
-
-/// A method with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Method {
-    /// Plain training.
-    Dense,
-    /// Feature Boosting and Suppression, arXiv 1810.05331.
-    Fbs(fbs::FbsConfig),
-    /// A density for each gate of an FBS network, annealed.
-    Densities(densities::DensitiesConfig),
-    /// Network Slimming, arXiv 1708.06519.
-    Slimming(slimming::SlimmingConfig),
-    /// ADMM at uniform densities.
-    Admm(admm::AdmmConfig),
-    /// AutoCompress, arXiv 1907.03141.
-    #[serde(rename = "autocompress")]
-    AutoCompress(autocompress::AutoCompressConfig),
-    /// AMC, arXiv 1802.03494.
-    Amc(amc::AmcConfig),
-    /// One density everywhere.
-    Uniform(baselines::BaselineConfig),
-    /// Random densities.
-    Random(baselines::BaselineConfig),
-    /// The cheapest next cut, by measured sensitivity.
-    Greedy(baselines::BaselineConfig),
-}
-
-impl Method {
-    /// All names that presets use.
-    pub const KINDS: [&str; 10] = [
-        "dense",
-        "fbs",
-        "densities",
-        "slimming",
-        "admm",
-        "autocompress",
-        "amc",
-        "uniform",
-        "random",
-        "greedy",
-    ];
-
-    /// The name presets use.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Method::Dense => "dense",
-            Method::Fbs(_) => "fbs",
-            Method::Densities(_) => "densities",
-            Method::Slimming(_) => "slimming",
-            Method::Admm(_) => "admm",
-            Method::AutoCompress(_) => "autocompress",
-            Method::Amc(_) => "amc",
-            Method::Uniform(_) => "uniform",
-            Method::Random(_) => "random",
-            Method::Greedy(_) => "greedy",
-        }
-    }
-
-    /// The keys of its section, besides `kind`.
-    pub fn settings(&self) -> &'static [Setting] {
-        match self {
-            Method::Dense => &[],
-            Method::Fbs(_) => fbs::FbsConfig::SETTINGS,
-            Method::Densities(_) => densities::DensitiesConfig::SETTINGS,
-            Method::Slimming(_) => slimming::SlimmingConfig::SETTINGS,
-            Method::Admm(_) => admm::AdmmConfig::SETTINGS,
-            Method::AutoCompress(_) => autocompress::AutoCompressConfig::SETTINGS,
-            Method::Amc(_) => amc::AmcConfig::SETTINGS,
-            Method::Uniform(_) | Method::Random(_) | Method::Greedy(_) => baselines::BaselineConfig::SETTINGS,
-        }
-    }
-
-    /// Checks what types cannot; `at` is the section's key.
-    ///
-    /// # Errors
-    /// One line naming the key, its value and what was expected.
-    pub fn check(&self, at: &str) -> Result<()> {
-        match self {
-            Method::Dense => Ok(()),
-            Method::Fbs(config) => config.check(at),
-            Method::Densities(config) => config.check(at),
-            Method::Slimming(config) => config.check(at),
-            Method::Admm(config) => config.check(at),
-            Method::AutoCompress(config) => config.check(at),
-            Method::Amc(config) => config.check(at),
-            Method::Uniform(config) | Method::Random(config) | Method::Greedy(config) => config.check(at),
-        }
-    }
-
-    /// Training epochs it takes in all, with these settings; `started` if it begins with a trained model.
-    pub fn epochs(&self, train: &TrainConfig, started: bool) -> u64 {
-        let first = if started { 0 } else { u64::from(train.epochs) };
-        let after = match self {
-            Method::Dense | Method::Fbs(_) => return u64::from(train.epochs),
-            Method::Densities(_) => return 0,
-            Method::Slimming(c) => u64::from(c.passes * (c.sparse.epochs + c.retrain.epochs)),
-            Method::Admm(c) => u64::from(c.admm.epochs * c.dimensions.len() as u32 + c.retrain.epochs),
-            Method::AutoCompress(c) => c.epochs(),
-            Method::Amc(c) => u64::from(c.retrain.epochs),
-            Method::Uniform(c) | Method::Random(c) | Method::Greedy(c) => u64::from(c.retrain.epochs),
-        };
-        first + after
-    }
-
-    /// Does it.
-    ///
-    /// # Errors
-    /// [`event::Cancelled`] when asked to stop; anything else means it could not go on.
-    pub fn run(&self, ctx: &mut Ctx) -> Result<Checkpoint> {
-        let seed = ctx.seed;
-        match self {
-            Method::Dense => dense::run(ctx),
-            Method::Fbs(config) => fbs::run(ctx, config),
-            Method::Densities(config) => densities::run(ctx, config),
-            Method::Slimming(config) => slimming::run(ctx, config),
-            Method::Admm(config) => admm::run(ctx, config),
-            Method::AutoCompress(config) => autocompress::run(ctx, config),
-            Method::Amc(config) => amc::run(ctx, config),
-            Method::Uniform(config) => {
-                baselines::run(ctx, config, ("uniform", Reward::Accuracy), |_, _| Ok(Random::uniform()))
-            }
-            Method::Random(config) => baselines::run(ctx, config, ("random", Reward::Accuracy), |_, _| {
-                Random::new(config.trials, seed)
-            }),
-            Method::Greedy(config) => baselines::run(ctx, config, ("greedy", Reward::Accuracy), |_, sites| {
-                Greedy::new(config.trials, sites.list.len())
-            }),
-        }
-        .with_context(|| format!("method {}", self.kind()))
-    }
-}
+pub use method::Method;

@@ -50,7 +50,7 @@ pub(crate) fn check_densities(locks: &[Lock], floor: f32) -> Result<()> {
 ///
 /// # Errors
 /// [`BadInput`]: a layer that the network does not have.
-pub fn check(locks: &[Lock], spec: &NetSpec) -> Result<()> {
+pub(crate) fn check(locks: &[Lock], spec: &NetSpec) -> Result<()> {
     let layers = || {
         let has_weights = |op: &Op| matches!(op, Op::Conv { .. } | Op::Linear { .. });
         let nodes = spec.nodes.iter().filter(move |n| has_weights(&n.op));
@@ -71,14 +71,13 @@ pub fn check(locks: &[Lock], spec: &NetSpec) -> Result<()> {
     Ok(())
 }
 
-/// Checks that there is something to hold.
+/// Checks that every lock holds some site.
 ///
 /// # Errors
 /// [`BadInput`]: a lock that holds nothing of what is searched.
 pub(crate) fn check_sites(locks: &[Lock], sites: &[Site]) -> Result<()> {
     if let Some(idle) = locks.iter().find(|l| !sites.iter().any(|s| l.holds(s))) {
-        let word = super::pipeline::word;
-        let way = idle.dimension.map_or(String::new(), |d| format!(" ({})", word(d)));
+        let way = idle.dimension.map_or(String::new(), |d| format!(" ({})", d.name()));
         let text = format!(
             "method.locks holds layer {}, but nothing of it is searched{way}",
             idle.layer
@@ -88,42 +87,42 @@ pub(crate) fn check_sites(locks: &[Lock], sites: &[Site]) -> Result<()> {
     Ok(())
 }
 
-/// What was done to a run's model before a search: locks say what is held in the first one, hands what somebody changed since.
+/// What a run's earlier searches mean for its locks.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct EarlierSearches {
-    /// Whether layers have been brought to their locks' densities: no more of them goes.
-    pub once: bool,
-    /// In the order in which they were told.
-    pub hands: Vec<ManualLock>,
+pub(crate) struct EarlierSearches {
+    /// Whether layers have already been pruned to their locks' densities: nothing more of them is.
+    pub are_applied: bool,
+    /// What the user held and freed since, oldest first.
+    pub manual_locks: Vec<ManualLock>,
 }
 
-/// A site that somebody held, or freed, while a search ran.
+/// A site that the user held, or freed, while a search ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ManualLock {
+pub(crate) struct ManualLock {
     layer: String,
     dimension: Dimension,
     is_held: bool,
 }
 
-/// What a search's locks by hand say of its sites, for the searches after it.
-pub(crate) fn by_hand(sites: &[Site], locks: &BTreeMap<usize, Option<f32>>) -> Vec<ManualLock> {
-    let hand = |(&i, lock): (&usize, &Option<f32>)| ManualLock {
+/// What the user held and freed in one search, for the searches after it.
+pub(crate) fn manual_locks(sites: &[Site], locks: &BTreeMap<usize, Option<f32>>) -> Vec<ManualLock> {
+    let lock = |(&i, lock): (&usize, &Option<f32>)| ManualLock {
         layer: sites[i].name.clone(),
         dimension: sites[i].dimension,
         is_held: lock.is_some(),
     };
-    locks.iter().map(hand).collect()
+    locks.iter().map(lock).collect()
 }
 
-/// The density that each site is held at. The last hand counts, then the last lock.
-pub fn over(locks: &[Lock], sites: &[Site], before: &EarlierSearches) -> Vec<Option<f32>> {
+/// The density that each site is held at. The last manual lock counts, then the last lock of the settings.
+pub(crate) fn held_densities(locks: &[Lock], sites: &[Site], before: &EarlierSearches) -> Vec<Option<f32>> {
     let held = |s: &Site| {
-        let is = |h: &&ManualLock| h.layer == s.name && h.dimension == s.dimension;
-        if let Some(hand) = before.hands.iter().rev().find(is) {
-            return hand.is_held.then_some(1.0);
+        let is = |m: &&ManualLock| m.layer == s.name && m.dimension == s.dimension;
+        if let Some(manual) = before.manual_locks.iter().rev().find(is) {
+            return manual.is_held.then_some(1.0);
         }
         let lock = locks.iter().rev().find(|l| l.holds(s))?;
-        Some(if before.once { 1.0 } else { lock.density })
+        Some(if before.are_applied { 1.0 } else { lock.density })
     };
     sites.iter().map(held).collect()
 }
@@ -156,22 +155,28 @@ mod tests {
             site("b", Filter, &[]),
             site("c", Column, &[]),
         ];
-        let over = |locks: &[Lock]| super::over(locks, &sites, &EarlierSearches::default());
-        assert_eq!(over(&[]), [None; 4]);
-        assert_eq!(over(&[lock("layer = 'a'")]), [Some(1.0), Some(1.0), None, None]);
+        let held = |locks: &[Lock]| held_densities(locks, &sites, &EarlierSearches::default());
+        assert_eq!(held(&[]), [None; 4]);
+        assert_eq!(held(&[lock("layer = 'a'")]), [Some(1.0), Some(1.0), None, None]);
         let filters = lock("layer = 'c'\ndimension = 'filter'\ndensity = 0.5");
-        assert_eq!(over(std::slice::from_ref(&filters)), [Some(0.5), None, None, None]);
-        let both = over(&[lock("layer = 'a'\ndensity = 0.75"), filters.clone()]);
+        assert_eq!(held(std::slice::from_ref(&filters)), [Some(0.5), None, None, None]);
+        let both = held(&[lock("layer = 'a'\ndensity = 0.75"), filters.clone()]);
         assert_eq!(both, [Some(0.5), Some(0.75), None, None]);
         // In the next round what was held stays as it is, but for what was freed and held by hand.
         let both = [lock("layer = 'a'\ndensity = 0.75"), filters];
         let mut before = EarlierSearches {
-            once: true,
-            hands: Vec::new(),
+            are_applied: true,
+            manual_locks: Vec::new(),
         };
-        assert_eq!(super::over(&both, &sites, &before), [Some(1.0), Some(1.0), None, None]);
-        before.hands = by_hand(&sites, &BTreeMap::from([(1, None), (2, Some(0.5))]));
-        assert_eq!(super::over(&both, &sites, &before), [Some(1.0), None, Some(1.0), None]);
+        assert_eq!(
+            held_densities(&both, &sites, &before),
+            [Some(1.0), Some(1.0), None, None]
+        );
+        before.manual_locks = manual_locks(&sites, &BTreeMap::from([(1, None), (2, Some(0.5))]));
+        assert_eq!(
+            held_densities(&both, &sites, &before),
+            [Some(1.0), None, Some(1.0), None]
+        );
         check_sites(&[lock("layer = 'c'")], &sites).expect("two of them");
         let text = check_sites(&[lock("layer = 'd'")], &sites)
             .expect_err("none")

@@ -1,17 +1,18 @@
-//! What pruning methods are put together from: a trained model to begin with, retraining, and what it cost.
-//! Knows nothing of how rates are found.
+//! What pruning methods are put together from: a trained model to begin with, pruning settings, retraining.
+//! Knows nothing of how densities are found.
 
-use super::locks;
-use super::locks::Lock;
+use crate::locks;
+use crate::locks::Lock;
 use anyhow::{Result, ensure};
 use event::{BadInput, Dimension, Unit};
 use model::Checkpoint;
+use model::mask::Masks;
 use serde::{Deserialize, Serialize};
 use settings::settings;
 use train::{Ctx, TrainConfig, TrainingPlan};
 
 settings! {
-    /// A stretch of training within a method. Everything else is as in `[train]`.
+    /// Training within a method. Everything else is as in `[train]`.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields, default)]
     pub struct TrainingStage {
@@ -24,7 +25,7 @@ settings! {
 
 impl TrainingStage {
     /// With the run's other settings. It begins with trained weights, so the rate need not rise for long.
-    pub fn over(&self, train: &TrainConfig) -> TrainConfig {
+    pub(crate) fn over(&self, train: &TrainConfig) -> TrainConfig {
         TrainConfig {
             epochs: self.epochs,
             lr: self.lr,
@@ -68,40 +69,24 @@ pub(crate) fn check_dimensions(dimensions: &[Dimension]) -> Result<()> {
     Ok(())
 }
 
-/// Marks an error as the fault of what was asked.
-pub fn bad_input(e: anyhow::Error) -> anyhow::Error {
-    BadInput(format!("{e:#}")).into()
-}
-
-/// How stages call a dimension.
-pub fn word(dimension: Dimension) -> &'static str {
-    match dimension {
-        Dimension::Filter => "filter",
-        Dimension::Channel => "channel",
-        Dimension::Column => "column",
-        Dimension::Element => "element",
-        Dimension::Gate => "gate",
-    }
-}
-
 /// The model to start from, if one was given: the run goes on with its network and its normalization.
 ///
 /// # Errors
 /// [`BadInput`] for a model that does not fit the images.
-pub fn given(ctx: &mut Ctx) -> Result<Option<Checkpoint>> {
+pub(crate) fn given_model(ctx: &mut Ctx) -> Result<Option<Checkpoint>> {
     let Some(start) = ctx.start.take() else { return Ok(None) };
     let shape = ctx.spec.input;
-    if start.spec().input != shape || start.header.classes.len() != ctx.data.classes.len() {
+    if start.spec().input != shape || start.header.classes.len() != ctx.data.dataset.classes.len() {
         return Err(BadInput(format!(
             "the model to start from reads {:?} and knows {} classes, the images are {shape:?} of {}",
             start.spec().input,
             start.header.classes.len(),
-            ctx.data.classes.len()
+            ctx.data.dataset.classes.len()
         ))
         .into());
     }
     // Pixels must be shown to it as they were when it learned.
-    ctx.normalization = start.header.normalization.clone();
+    ctx.data.normalization = start.header.normalization.clone();
     ctx.spec = start.spec().clone();
     Ok(Some(start))
 }
@@ -110,18 +95,18 @@ pub fn given(ctx: &mut Ctx) -> Result<Option<Checkpoint>> {
 /// `locks` are checked before, against the network's layers.
 ///
 /// # Errors
-/// [`BadInput`] for a lock on a layer that is not there, or a model that does not fit the images, or classifies hardly better than chance.
-pub fn trained(ctx: &mut Ctx, locks: &[Lock]) -> Result<(Checkpoint, f32)> {
+/// [`BadInput`] for a lock on a layer that does not exist, or a model that does not fit the images, or classifies hardly better than chance.
+pub(crate) fn trained_model(ctx: &mut Ctx, locks: &[Lock]) -> Result<(Checkpoint, f32)> {
     locks::check(locks, ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()))?;
-    let mut model = match given(ctx)? {
+    let mut model = match given_model(ctx)? {
         Some(start) => start,
         None => {
             let plan = TrainingPlan::plain("dense", ctx.spec.clone(), ctx.train.clone());
             train::fit(ctx, "training", &plan, None, None)?
         }
     };
-    let top1 = train::check(ctx, &mut model)?;
-    let chance = 1.0 / ctx.data.classes.len() as f32;
+    let top1 = train::validate(ctx, &mut model)?;
+    let chance = 1.0 / ctx.data.dataset.classes.len() as f32;
     if top1 < chance + 0.05 * (1.0 - chance) {
         return Err(BadInput(format!(
             "the model to start from classifies {:.1} % of the validation images right, hardly better than chance; expected a trained one",
@@ -132,20 +117,25 @@ pub fn trained(ctx: &mut Ctx, locks: &[Lock]) -> Result<(Checkpoint, f32)> {
     Ok((model, top1))
 }
 
+/// The model under more masks, without what they leave dead.
+pub(crate) fn cut(model: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
+    Ok(prune::cut(&prune::apply(model, masks)?)?.checkpoint)
+}
+
 /// Trains a pruned model with its masks held: zeros stay zero.
 ///
 /// # Errors
 /// As [`train::fit`].
-pub fn retrain(
+pub(crate) fn retrain(
     ctx: &mut Ctx,
     stage: &str,
     method: &'static str,
     model: &Checkpoint,
-    how: &TrainingStage,
+    training: &TrainingStage,
 ) -> Result<Checkpoint> {
     let plan = TrainingPlan {
         masks: model.masks.clone(),
-        ..TrainingPlan::plain(method, model.spec().clone(), how.over(&ctx.train))
+        ..TrainingPlan::plain(method, model.spec().clone(), training.over(&ctx.train))
     };
     train::fit(ctx, stage, &plan, Some(model), None)
 }

@@ -1,13 +1,13 @@
-//! The loop that every search runs in: propose, mask, measure norms anew, measure on validation images without retraining, settle.
+//! The loop that every search runs in: propose densities, apply them, measure norm statistics anew, measure accuracy on
+//! validation images without retraining, tell the search.
 //! Knows nothing of how proposals are made, nor of what becomes of the best.
 
-use super::budget::Budget;
-use super::locks;
-use super::locks::ManualLock;
-use super::pipeline::bad_input;
-use anyhow::Result;
-use data::{Split, batch};
-use event::{Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
+use crate::budget::Budget;
+use crate::locks;
+use crate::locks::ManualLock;
+use anyhow::{Context, Result};
+use data::Split;
+use event::{BadInput, Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
 use infer::{Engine, LabeledImages, Options, evaluate};
 use model::{Checkpoint, Density};
 use prune::Sites;
@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use train::{Ctx, Snapshot};
 
-/// Images a run of the engine.
+/// Images per run of the engine.
 const BATCH: usize = 64;
 
-/// What is searched over: sites of a model, what densities there cost, and how a compiled model takes them.
+/// What is searched over: the sites of a model, what densities cost there, and how a compiled model takes them.
 pub(crate) trait SearchTarget {
-    /// The model whose parts are left out in turn.
+    /// The model that densities are applied to.
     fn model(&self) -> &Checkpoint;
 
     /// What is decided.
@@ -31,55 +31,52 @@ pub(crate) trait SearchTarget {
     /// What densities spend, in the budget's unit.
     fn spent(&self, densities: &[f32]) -> f64;
 
-    /// MACs an image and parameters.
+    /// MACs per image and parameters.
     fn cost(&self, densities: &[f32]) -> [u64; 2];
 
     /// Makes a compiled model run at these densities.
     ///
     /// # Errors
     /// They do not fit the model.
-    fn set(&self, engine: &mut Engine, densities: &[f32]) -> Result<()>;
+    fn apply(&self, engine: &mut Engine, densities: &[f32]) -> Result<()>;
 
     /// The model at these densities, as a file can hold it.
     ///
     /// # Errors
     /// They do not fit the model.
-    fn at(&self, densities: &[f32]) -> Result<Checkpoint>;
+    fn model_at(&self, densities: &[f32]) -> Result<Checkpoint>;
 
-    /// How much norms are measured anew on before a trial; trials differ with it.
-    fn calibrated(&self) -> usize {
+    /// Inputs that norms are measured on before a trial, as a number of floats; part of the search's fingerprint.
+    fn calibration_len(&self) -> usize {
         0
     }
 }
 
+/// Filters, channels, columns or single weights of a model, left out by masks.
 pub(crate) struct Structures<'a> {
-    /// The model.
-    pub model: &'a Checkpoint,
-    /// What is decided.
-    pub sites: &'a Sites,
-    pub(crate) meter: &'a Budget,
+    model: &'a Checkpoint,
+    sites: &'a Sites,
+    budget: &'a Budget,
     /// Training images that norms are measured on anew under the masks of each trial, `[n, c, h, w]` normalized.
-    fit: Vec<f32>,
+    calibration: Vec<f32>,
 }
 
 impl<'a> Structures<'a> {
-    /// Trials are judged with norms measured anew on `calibration` training images. None leaves norms as they are, as the
-    /// papers do; then most of what is cut deeply says the same as chance, and nothing can be told apart.
+    /// Trials run with norms measured anew on `calibration` training images. None leaves norms as they are, as the papers do;
+    /// then deeply pruned models are all at chance, and the search cannot tell them apart.
     pub(crate) fn new(
         ctx: &Ctx,
         model: &'a Checkpoint,
         sites: &'a Sites,
-        meter: &'a Budget,
+        budget: &'a Budget,
         calibration: usize,
     ) -> Self {
-        let indices = data::spread(&ctx.splits.train, calibration);
-        let mut fit = Vec::new();
-        batch::fill(&ctx.data.train, &indices, None, &ctx.normalization, &mut fit);
+        let indices = data::spread(&ctx.data.splits.train, calibration);
         Self {
             model,
             sites,
-            meter,
-            fit,
+            budget,
+            calibration: ctx.data.pixels(Split::Train, &indices),
         }
     }
 }
@@ -94,7 +91,7 @@ impl SearchTarget for Structures<'_> {
     }
 
     fn spent(&self, densities: &[f32]) -> f64 {
-        self.meter.spent(self.sites, densities)
+        self.budget.spent(self.sites, densities)
     }
 
     fn cost(&self, densities: &[f32]) -> [u64; 2] {
@@ -102,53 +99,168 @@ impl SearchTarget for Structures<'_> {
         [cost.macs, cost.params]
     }
 
-    fn set(&self, engine: &mut Engine, densities: &[f32]) -> Result<()> {
+    fn apply(&self, engine: &mut Engine, densities: &[f32]) -> Result<()> {
         engine.set_masks(&self.sites.masks(densities, &self.model.weights)?)?;
-        if !self.fit.is_empty() {
-            engine.calibrate(&self.fit);
+        if !self.calibration.is_empty() {
+            engine.calibrate(&self.calibration);
         }
         Ok(())
     }
 
-    fn at(&self, densities: &[f32]) -> Result<Checkpoint> {
+    fn model_at(&self, densities: &[f32]) -> Result<Checkpoint> {
         let masks = self.sites.masks(densities, &self.model.weights)?;
         let mut model = prune::apply(self.model, &masks)?;
-        if !self.fit.is_empty() {
+        if !self.calibration.is_empty() {
             let mut engine = infer::compile(&model, &Options::default())?;
-            model.stats = [(Density::FULL, engine.calibrate(&self.fit))].into();
+            model.stats = [(Density::FULL, engine.calibrate(&self.calibration))].into();
         }
         // Those are of the model before.
         model.header.metrics.clear();
         Ok(model)
     }
 
-    fn calibrated(&self) -> usize {
-        self.fit.len()
+    fn calibration_len(&self) -> usize {
+        self.calibration.len()
     }
 }
 
+/// One search and its settings; [`SearchLoop::run`] runs it.
 pub(crate) struct SearchLoop<'a> {
     /// Shown, e.g. `round 2`.
     pub name: String,
-    /// What is searched over.
-    pub ground: &'a dyn SearchTarget,
+    pub target: &'a dyn SearchTarget,
     /// Least density of a site.
     pub floor: f32,
-    /// Densities that sites are held at, unless somebody frees them.
+    /// Densities that sites are held at, unless the user frees them.
     pub held: Vec<Option<f32>>,
     /// Vectors to try before the search's own.
     pub first: Vec<Vec<f32>>,
-    /// What the budget counts.
+    /// What the limit counts.
     pub unit: Unit,
     /// What must not be exceeded.
-    pub budget: f64,
+    pub limit: f64,
     /// Validation images a trial is measured on.
     pub images: usize,
-    /// What the search makes large, from accuracy and what is spent.
+    /// What the search maximizes, from accuracy and what is spent.
     pub reward: &'a dyn Fn(f32, f64) -> f32,
 }
 
+/// The best vector of a search.
+#[derive(Clone, Debug)]
+pub(crate) struct SearchResult {
+    /// Kept share of each site.
+    pub densities: Vec<f32>,
+    /// The sites.
+    pub sites: Vec<Site>,
+    /// Its reward.
+    pub reward: f32,
+    /// What the user held and freed while it ran.
+    pub manual_locks: Vec<ManualLock>,
+}
+
+impl SearchResult {
+    /// The density of a site by its name; 1 if there is none.
+    pub(crate) fn density_of(&self, name: &str, dimension: Dimension) -> f32 {
+        let is_it = |s: &Site| s.name == name && s.dimension == dimension;
+        self.sites.iter().position(is_it).map_or(1.0, |i| self.densities[i])
+    }
+}
+
 impl SearchLoop<'_> {
+    /// Runs `fresh` as the stage called `stage`, to its end.
+    ///
+    /// # Errors
+    /// [`Cancelled`], after the best so far was saved as a model; a budget that cannot be met.
+    pub(crate) fn run<S>(&self, ctx: &mut Ctx, stage: &str, fresh: S) -> Result<SearchResult>
+    where
+        S: Searcher + Clone + Serialize + DeserializeOwned,
+    {
+        let snapshot = ctx.stage(stage, |ctx, begun| {
+            let mut runner = TrialRunner::new(ctx, self)?;
+            let fingerprint = SearchFingerprint::new(&fresh, self)?;
+            let begun = begun.map(|b| b.facts::<(S, u64, SearchFingerprint)>()).transpose()?;
+            let (mut searcher, mut number) = match begun {
+                Some((searcher, number, of)) if of == fingerprint => (searcher, number),
+                other => {
+                    // Whatever the user asked since the last trial of a search was asked of one that is over.
+                    for steer in (ctx.run.steer)() {
+                        ctx.emit(refused(steer))?;
+                    }
+                    let spent = |d: &[f32]| self.target.spent(d);
+                    self.space(&spent).check().map_err(BadInput::of)?;
+                    ctx.emit(Event::Search(runner.start(&fresh).into()))?;
+                    let mut searcher = fresh;
+                    self.try_first(&mut searcher, self.first.iter().map(Vec::as_slice));
+                    if let Some((before, ..)) = &other {
+                        // A search with other settings than the one before it tries what that one found.
+                        self.try_first(&mut searcher, before.best().map(|(best, _)| best).into_iter());
+                    }
+                    (searcher, 0)
+                }
+            };
+            loop {
+                // The events of a trial may be said again after an interruption, so the search is remembered as it was before.
+                let (said, before) = (ctx.run.memory.said(), searcher.clone());
+                let save = |ctx: &Ctx| -> Result<()> {
+                    let snapshot = Snapshot {
+                        said,
+                        done: ctx.done,
+                        ..Snapshot::of_facts(&(&before, number, &fingerprint))?
+                    };
+                    ctx.run.memory.save(stage, snapshot, false)
+                };
+                if ctx.run.memory.is_due() {
+                    save(ctx)?;
+                }
+                match runner.trial(ctx, &mut searcher, number) {
+                    Ok(true) => number += 1,
+                    Ok(false) => break,
+                    Err(e) => {
+                        if e.is::<Cancelled>() {
+                            save(ctx)?;
+                            if let Some((densities, _)) = before.best() {
+                                ctx.keep(&self.target.model_at(densities)?)?;
+                            }
+                        }
+                        return Err(e);
+                    }
+                }
+            }
+            let best = searcher.best().map(|(densities, reward)| (densities.to_vec(), reward));
+            let manual_locks = locks::manual_locks(self.target.sites(), &searcher.steering().locks);
+            Snapshot::of_facts(&(best, manual_locks))
+        })?;
+        let (best, manual_locks): (Option<(Vec<f32>, f32)>, _) = snapshot.facts()?;
+        let (densities, reward) = best.with_context(|| format!("search {}: no trial could be measured", self.name))?;
+        Ok(SearchResult {
+            densities,
+            sites: self.target.sites().to_vec(),
+            reward,
+            manual_locks,
+        })
+    }
+
+    fn space<'s>(&'s self, spent: &'s dyn Fn(&[f32]) -> f64) -> Space<'s> {
+        let sites = self.target.sites();
+        Space {
+            sites,
+            floor: vec![self.floor; sites.len()],
+            locks: self.held.clone(),
+            budget: self.limit,
+            spent,
+        }
+    }
+
+    /// Has vectors tried before the search's own.
+    fn try_first<'v>(&self, searcher: &mut impl Searcher, vectors: impl Iterator<Item = &'v [f32]>) {
+        let spent = |densities: &[f32]| self.target.spent(densities);
+        for densities in vectors {
+            let densities = densities.to_vec();
+            // What cannot be brought within the budget is no loss.
+            drop(searcher.steer(&self.space(&spent), &Steer::Propose { densities }));
+        }
+    }
+
     /// What is held; empty if nothing is.
     fn held(&self) -> Vec<Option<f32>> {
         let any = self.held.iter().any(Option::is_some);
@@ -156,135 +268,41 @@ impl SearchLoop<'_> {
     }
 }
 
-/// The best vector of a search.
-#[derive(Clone, Debug)]
-pub struct SearchResult {
-    /// Kept share of each site.
-    pub densities: Vec<f32>,
-    /// The sites.
-    pub sites: Vec<Site>,
-    /// Its reward.
-    pub reward: f32,
-    /// What was held and freed by hand while it ran.
-    pub hands: Vec<ManualLock>,
-}
-
-impl SearchResult {
-    /// The density of a site by its name; 1 if there is none.
-    pub fn at(&self, name: &str, dimension: Dimension) -> f32 {
-        let site = self
-            .sites
-            .iter()
-            .position(|s| s.name == name && s.dimension == dimension);
-        site.map_or(1.0, |i| self.densities[i])
-    }
-}
-
-/// Runs a search as the stage called `stage`, to its end.
-///
-/// # Errors
-/// [`Cancelled`], after the best so far was kept as a model; a budget that cannot be met.
-pub(crate) fn hunt<S>(ctx: &mut Ctx, stage: &str, hunt: &SearchLoop, fresh: S) -> Result<SearchResult>
-where
-    S: Searcher + Clone + Serialize + DeserializeOwned,
-{
-    let snapshot = ctx.stage(stage, |ctx, begun| {
-        let mut runner = TrialRunner::new(ctx, hunt)?;
-        let terms = SearchFingerprint::new(&fresh, hunt)?;
-        let (mut searcher, mut number) = match begun.map(|b| b.facts::<(S, u64, SearchFingerprint)>()).transpose()? {
-            Some((searcher, number, before)) if before == terms => (searcher, number),
-            other => {
-                // Whatever was asked since the last trial of a search was asked of one that is over.
-                for steer in (ctx.steer)() {
-                    (ctx.emit)(refused(steer))?;
-                }
-                runner.space(&|d| hunt.ground.spent(d)).check().map_err(bad_input)?;
-                (ctx.emit)(Event::Search(runner.start(&fresh).into()))?;
-                let mut searcher = fresh;
-                runner.first(&mut searcher, hunt.first.iter().map(Vec::as_slice));
-                if let Some((before, ..)) = &other {
-                    // A search on other terms than the one before it tries what that one found.
-                    runner.first(&mut searcher, before.best().map(|(best, _)| best).into_iter());
-                }
-                (searcher, 0)
-            }
-        };
-        loop {
-            // A trial may be told again after an interruption, so the search is kept as it was before it.
-            let (said, before) = (ctx.memory.said(), searcher.clone());
-            let save = |ctx: &Ctx| -> Result<()> {
-                let snapshot = Snapshot {
-                    said,
-                    done: ctx.done,
-                    ..Snapshot::of_facts(&(&before, number, &terms))?
-                };
-                ctx.memory.save(stage, snapshot, false)
-            };
-            if ctx.memory.is_due() {
-                save(ctx)?;
-            }
-            match runner.trial(ctx, &mut searcher, number) {
-                Ok(true) => number += 1,
-                Ok(false) => break,
-                Err(e) => {
-                    if e.is::<Cancelled>() {
-                        save(ctx)?;
-                        if let Some((densities, _)) = before.best() {
-                            (ctx.keep)(&hunt.ground.at(densities)?)?;
-                        }
-                    }
-                    return Err(e);
-                }
-            }
-        }
-        let best = searcher.best().map(|(densities, reward)| (densities.to_vec(), reward));
-        Snapshot::of_facts(&(best, locks::by_hand(hunt.ground.sites(), &searcher.steering().locks)))
-    })?;
-    let (best, hands): (Option<(Vec<f32>, f32)>, _) = snapshot.facts()?;
-    let (densities, reward) =
-        best.ok_or_else(|| anyhow::anyhow!("search {}: no trial could be measured", hunt.name))?;
-    Ok(SearchResult {
-        densities,
-        sites: hunt.ground.sites().to_vec(),
-        reward,
-        hands,
-    })
-}
-
 fn refused(steer: Steer) -> Event {
     let why = "the search is over".to_owned();
     Event::Refused { steer, why }
 }
 
-/// What a search set out with: its seed and settings as a fingerprint, its limits, what trials are measured on and worth. A fork
-/// that changes them searches anew.
+/// What a search began with: a hash of its seed and settings, its limits, what trials are measured on and how they are
+/// rewarded. A fork that changes any of it searches anew.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct SearchFingerprint {
     searcher: u64,
-    /// In the hunt's unit; none if there is no bound.
+    /// In the search's unit; none if there is no bound.
     budget: Option<f64>,
     images: usize,
-    calibrated: usize,
+    #[serde(rename = "calibrated")]
+    calibration_len: usize,
     floor: f32,
     held: Vec<Option<f32>>,
-    /// What nothing right and all right are worth.
+    /// Of accuracies 0 and 1.
     rewards: [f32; 2],
 }
 
 impl SearchFingerprint {
-    fn new(fresh: &impl Serialize, hunt: &SearchLoop) -> Result<Self> {
+    fn new(fresh: &impl Serialize, search: &SearchLoop) -> Result<Self> {
         // FNV-1a: the same in every build.
         let bytes = serde_json::to_vec(fresh)?;
         let mix = |h: u64, b: &u8| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
         Ok(Self {
             searcher: bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix),
-            budget: hunt.budget.is_finite().then_some(hunt.budget),
-            images: hunt.images,
-            calibrated: hunt.ground.calibrated(),
-            floor: hunt.floor,
-            held: hunt.held(),
-            rewards: [0.0, 1.0].map(|top1| (hunt.reward)(top1, 1.0)),
+            budget: search.limit.is_finite().then_some(search.limit),
+            images: search.images,
+            calibration_len: search.target.calibration_len(),
+            floor: search.floor,
+            held: search.held(),
+            rewards: [0.0, 1.0].map(|top1| (search.reward)(top1, 1.0)),
         })
     }
 }
@@ -297,104 +315,79 @@ struct Evaluator {
 }
 
 impl Evaluator {
-    fn new(ctx: &Ctx, ground: &dyn SearchTarget, images: usize) -> Result<Self> {
+    fn new(ctx: &Ctx, target: &dyn SearchTarget, images: usize) -> Result<Self> {
         let options = Options {
             threads: ctx.threads,
             batch: BATCH,
             ..Options::default()
         };
-        let valid = ctx.data.images(Split::Valid);
-        let indices = data::spread(ctx.splits.indices(Split::Valid), images.max(1));
-        let mut pixels = Vec::new();
-        batch::fill(valid, &indices, None, &ctx.normalization, &mut pixels);
+        let valid = ctx.data.dataset.images(Split::Valid);
+        let indices = data::spread(ctx.data.splits.indices(Split::Valid), images.max(1));
         Ok(Self {
-            engine: infer::compile(ground.model(), &options)?,
-            pixels,
+            engine: infer::compile(target.model(), &options)?,
+            pixels: ctx.data.pixels(Split::Valid, &indices),
             labels: indices.iter().map(|&i| valid.labels[i as usize]).collect(),
         })
     }
 
-    fn measure(&mut self, ctx: &Ctx, ground: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
-        ground.set(&mut self.engine, densities)?;
+    fn top1(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
+        target.apply(&mut self.engine, densities)?;
         let images = LabeledImages::Normalized {
             pixels: &self.pixels,
             labels: &self.labels,
         };
-        let mut check = |_: &mut Engine| Ok(ControlFlow::Continue((ctx.check)()?));
+        let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(ctx.check()?));
         Ok(evaluate(&mut self.engine, images, &mut check, &mut |_| Ok(()))?.top1())
     }
 }
 
-/// Accuracy with nothing left out, measured as trials are.
+/// Accuracy with nothing pruned, measured as trials are.
 ///
 /// # Errors
 /// [`Cancelled`]; the engine cannot run the model.
-pub(crate) fn whole(ctx: &Ctx, ground: &dyn SearchTarget, images: usize) -> Result<f32> {
-    Evaluator::new(ctx, ground, images)?.measure(ctx, ground, &vec![1.0; ground.sites().len()])
+pub(crate) fn unpruned_top1(ctx: &Ctx, target: &dyn SearchTarget, images: usize) -> Result<f32> {
+    let full = vec![1.0; target.sites().len()];
+    Evaluator::new(ctx, target, images)?.top1(ctx, target, &full)
 }
 
 struct TrialRunner<'a> {
-    hunt: &'a SearchLoop<'a>,
-    judge: Evaluator,
-    whole: f64,
+    search: &'a SearchLoop<'a>,
+    evaluator: Evaluator,
 }
 
 impl<'a> TrialRunner<'a> {
-    fn new(ctx: &Ctx, hunt: &'a SearchLoop<'a>) -> Result<Self> {
-        Ok(Self {
-            judge: Evaluator::new(ctx, hunt.ground, hunt.images)?,
-            whole: hunt.ground.spent(&vec![1.0; hunt.ground.sites().len()]),
-            hunt,
-        })
-    }
-
-    fn space<'s>(&'s self, spend: &'s dyn Fn(&[f32]) -> f64) -> Space<'s> {
-        let sites = self.hunt.ground.sites();
-        Space {
-            sites,
-            floor: vec![self.hunt.floor; sites.len()],
-            locks: self.hunt.held.clone(),
-            budget: self.hunt.budget,
-            spent: spend,
-        }
-    }
-
-    /// Has vectors tried before the search's own.
-    fn first<'v>(&self, searcher: &mut impl Searcher, vectors: impl Iterator<Item = &'v [f32]>) {
-        let spend = |densities: &[f32]| self.hunt.ground.spent(densities);
-        for densities in vectors {
-            let densities = densities.to_vec();
-            // What cannot be brought within the budget is no loss.
-            drop(searcher.steer(&self.space(&spend), &Steer::Propose { densities }));
-        }
+    fn new(ctx: &Ctx, search: &'a SearchLoop<'a>) -> Result<Self> {
+        let evaluator = Evaluator::new(ctx, search.target, search.images)?;
+        Ok(Self { search, evaluator })
     }
 
     fn start(&self, searcher: &impl Searcher) -> SearchStart {
+        let (search, sites) = (self.search, self.search.target.sites());
+        let whole = search.target.spent(&vec![1.0; sites.len()]);
         SearchStart {
-            name: self.hunt.name.clone(),
-            sites: self.hunt.ground.sites().to_vec(),
-            unit: self.hunt.unit,
+            name: search.name.clone(),
+            sites: sites.to_vec(),
+            unit: search.unit,
             // No budget is that of the whole model; infinity cannot be written.
-            budget: self.hunt.budget.min(self.whole),
-            whole: self.whole,
+            budget: search.limit.min(whole),
+            whole,
             trials: searcher.trials(),
-            images: self.judge.labels.len(),
-            held: self.hunt.held(),
+            images: self.evaluator.labels.len(),
+            held: search.held(),
         }
     }
 
     /// One proposal, measured and said. False when the search is over.
     fn trial(&mut self, ctx: &mut Ctx, searcher: &mut impl Searcher, number: u64) -> Result<bool> {
-        let hunt = self.hunt;
-        let ground = hunt.ground;
-        let spend = |densities: &[f32]| ground.spent(densities);
-        let space = self.space(&spend);
-        for steer in (ctx.steer)() {
+        let (search, target) = (self.search, self.search.target);
+        let spent_by = |densities: &[f32]| target.spent(densities);
+        let space = search.space(&spent_by);
+        for steer in (ctx.run.steer)() {
             if number >= searcher.trials() {
-                (ctx.emit)(refused(steer))?;
+                ctx.emit(refused(steer))?;
                 continue;
             }
-            (ctx.emit)(match searcher.steer(&space, &steer) {
+            ctx.emit(match searcher.steer(&space, &steer) {
                 Ok(()) => Event::Steered(steer),
                 Err(e) => Event::Refused {
                     steer,
@@ -402,17 +395,17 @@ impl<'a> TrialRunner<'a> {
                 },
             })?;
         }
-        let Some(densities) = searcher.propose(&space).map_err(bad_input)? else {
+        let Some(densities) = searcher.propose(&space).map_err(BadInput::of)? else {
             return Ok(false);
         };
-        let top1 = self.judge.measure(ctx, ground, &densities)?;
-        let [macs, params] = ground.cost(&densities);
-        let spent = spend(&densities);
-        let reward = (hunt.reward)(top1, spent);
-        // The one it is judged at.
+        let top1 = self.evaluator.top1(ctx, target, &densities)?;
+        let [macs, params] = target.cost(&densities);
+        let spent = spent_by(&densities);
+        let reward = (search.reward)(top1, spent);
+        // The one that the trial is accepted or rejected at.
         let temperature = searcher.temperature();
         let verdict = searcher.settle(&densities, reward);
-        (ctx.emit)(Event::Trial(Trial {
+        ctx.emit(Event::Trial(Trial {
             number,
             densities: densities.into(),
             spent,
@@ -424,12 +417,11 @@ impl<'a> TrialRunner<'a> {
             acceptance: searcher.acceptance(),
             verdict,
         }))?;
-        // At its end it should be cold.
+        // At its end the search should be cold, so nothing is said there.
         let is_over = number + 1 >= searcher.trials();
         if let Some(fact) = searcher.fact().filter(|_| number % 50 == 49 && !is_over) {
-            (ctx.emit)(Event::Warning {
-                text: format!("search {}: {fact}", hunt.name),
-            })?;
+            let text = format!("search {}: {fact}", search.name);
+            ctx.emit(Event::Warning { text })?;
         }
         Ok(true)
     }

@@ -8,11 +8,10 @@
 //!          train without the penalty
 //! ```
 
-use super::budget::Budget;
-use super::pipeline;
-use super::pipeline::{PruningTarget, TrainingStage};
+use crate::budget::Budget;
+use crate::pipeline::{PruningTarget, TrainingStage, cut, retrain, trained_model};
 use anyhow::{Result, ensure};
-use event::{Dimension, Event};
+use event::{BadInput, Dimension};
 use model::{Checkpoint, Weights};
 use prune::{Scope, Sites, threshold};
 use serde::{Deserialize, Serialize};
@@ -61,16 +60,6 @@ impl Penalty for Subgradient {
             }
         }
     }
-
-    fn epoch(&mut self, _epoch: u32, _of: u32, _weights: &Weights) -> Result<Option<Event>> {
-        Ok(None)
-    }
-
-    fn save(&self) -> Weights {
-        Weights::new()
-    }
-
-    fn restore(&mut self, _saved: Weights) {}
 }
 
 /// Slims the network, or the model to start from.
@@ -78,10 +67,10 @@ impl Penalty for Subgradient {
 /// # Errors
 /// [`event::Cancelled`]; a target that cannot be met.
 pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
-    let (model, _) = pipeline::trained(ctx, &[])?;
-    let mut model = train::norms::put(ctx, model)?;
-    let meter = Budget::new(ctx, config.target.unit, &model)?;
-    let whole = spent_by(&model, &meter)?;
+    let (model, _) = trained_model(ctx, &[])?;
+    let mut model = train::norms::add_missing(ctx, model)?;
+    let budget = Budget::new(ctx, config.target.unit, &model)?;
+    let whole = spent_by(&model, &budget)?;
     for pass in 1..=config.passes {
         let of = if config.passes > 1 {
             format!("pass {pass}/")
@@ -93,43 +82,38 @@ pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
             ..TrainingPlan::plain("slimming", model.spec().clone(), config.sparse.over(&ctx.train))
         };
         let mut penalty = Subgradient(config.lambda);
-        model = train::fit(
-            ctx,
-            &format!("{of}sparse training"),
-            &plan,
-            Some(&model),
-            Some(&mut penalty),
-        )?;
-        model = within(&model, (&meter, config.floor), whole / config.times(pass)).map_err(pipeline::bad_input)?;
-        model = pipeline::retrain(ctx, &format!("{of}retraining"), "slimming", &model, &config.retrain)?;
+        let stage = format!("{of}sparse training");
+        model = train::fit(ctx, &stage, &plan, Some(&model), Some(&mut penalty))?;
+        model = within(&model, (&budget, config.floor), whole / config.times(pass)).map_err(BadInput::of)?;
+        model = retrain(ctx, &format!("{of}retraining"), "slimming", &model, &config.retrain)?;
     }
-    meter.say(ctx, &model, whole / config.target.times)?;
+    budget.report_latency(ctx, &model, whole / config.target.times)?;
     Ok(model)
 }
 
-fn spent_by(model: &Checkpoint, meter: &Budget) -> Result<f64> {
+fn spent_by(model: &Checkpoint, budget: &Budget) -> Result<f64> {
     // Where each layer has one channel left there are no filters to choose, but still something to be paid.
-    let sites = Sites::new(model, &Scope::new(&[Dimension::Element], 0.0, meter.unit))?;
-    Ok(meter.whole(&sites))
+    let sites = Sites::new(model, &Scope::new(&[Dimension::Element], 0.0, budget.unit))?;
+    Ok(budget.unpruned(&sites))
 }
 
 /// The model without the fewest channels of smallest |γ| that brings it within a budget.
-fn within(model: &Checkpoint, (meter, floor): (&Budget, f32), budget: f64) -> Result<Checkpoint> {
+fn within(model: &Checkpoint, (budget, floor): (&Budget, f32), limit: f64) -> Result<Checkpoint> {
     let without = |remove: usize| -> Result<Checkpoint> {
         let masks = threshold::slimming(model, floor, remove)?;
-        Ok(prune::cut(&prune::apply(model, &masks)?)?.checkpoint)
+        cut(model, &masks)
     };
     let most = threshold::most(model, floor)?;
-    let least = spent_by(&without(most)?, meter)?;
+    let least = spent_by(&without(most)?, budget)?;
     ensure!(
-        least <= budget,
-        "a budget of {budget:.3} cannot be met: with the least that each layer keeps {least:.3} is the nearest"
+        least <= limit,
+        "a budget of {limit:.3} cannot be met: with the least that each layer keeps {least:.3} is the nearest"
     );
     // Cutting more never costs more: the fewest that fit lie in low..=fits.
     let (mut low, mut fits) = (0, most);
     while low < fits {
         let middle = usize::midpoint(low, fits);
-        if spent_by(&without(middle)?, meter)? > budget {
+        if spent_by(&without(middle)?, budget)? > limit {
             low = middle + 1;
         } else {
             fits = middle;

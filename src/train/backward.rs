@@ -1,30 +1,31 @@
-//! One batch: loss, how many were right, and the gradient of every weight.
+//! One batch: loss, the number of correct images, and the gradient of every weight.
 //! Knows nothing of what becomes of gradients.
 
-use super::optimizer::Gradients;
 use crate::net::{ForwardOptions, Net, Output, tensors};
+use crate::optimizer::Gradients;
 use anyhow::{Result, ensure};
 use burn::tensor::{Tensor, TensorData, activation};
 use event::Cancelled;
 use model::Weights;
+use std::collections::BTreeMap;
 
-/// A batch to learn from.
+/// A batch to train on.
 pub struct TrainingBatch<'a> {
     /// `[n, c, h, w]`, normalized.
     pub pixels: Vec<f32>,
-    /// One class an image.
+    /// The class of each image.
     pub labels: &'a [usize],
     /// Densities, statistics, dropout.
-    pub pass: ForwardOptions<'a>,
+    pub options: ForwardOptions<'a>,
     /// Share of the target spread evenly over all classes.
     pub label_smoothing: f32,
     /// λ of the saliency term.
     pub lambda: f32,
-    /// Asked between the passes; an error means: stop now.
+    /// Called between the forward and the backward pass; an error means: stop now.
     pub check: &'a dyn Fn() -> Result<(), Cancelled>,
 }
 
-/// What a batch taught.
+/// What a batch gives.
 pub struct BatchGradients {
     /// Cross-entropy + λ·L1, mean over images.
     pub loss: f32,
@@ -37,19 +38,19 @@ pub struct BatchGradients {
 /// Cross-entropy + λ·L1 → gradients, at these weights.
 ///
 /// # Errors
-/// [`Cancelled`]; a loss that is not a number or beyond all measure.
-pub fn backward(net: &Net, weights: &Weights, lesson: TrainingBatch) -> Result<BatchGradients> {
+/// [`Cancelled`]; a loss that is not a number or diverges.
+pub fn backward(net: &Net, weights: &Weights, batch: TrainingBatch) -> Result<BatchGradients> {
     let device = net.device().clone().autodiff();
     let [c, h, w] = net.spec.input;
-    let x = Tensor::<4>::from_data(TensorData::new(lesson.pixels, [lesson.labels.len(), c, h, w]), &device);
+    let x = Tensor::<4>::from_data(TensorData::new(batch.pixels, [batch.labels.len(), c, h, w]), &device);
     let tracked = |(name, p): (String, Tensor<1>)| (name, p.autodiff().require_grad());
-    let params: std::collections::BTreeMap<_, _> = tensors(weights, net.device()).into_iter().map(tracked).collect();
-    let Output { logits, l1, .. } = net.forward(&params, x, &lesson.pass)?;
-    (lesson.check)()?;
-    let right = right_ones(&logits, lesson.labels)?;
-    let mut loss = cross_entropy(logits, lesson.labels, lesson.label_smoothing);
-    if let Some(l1) = l1.filter(|_| lesson.lambda > 0.0) {
-        loss = loss + l1.mul_scalar(lesson.lambda);
+    let params: BTreeMap<_, _> = tensors(weights, net.device()).into_iter().map(tracked).collect();
+    let Output { logits, l1, .. } = net.forward(&params, x, &batch.options)?;
+    (batch.check)()?;
+    let right = count_right(&logits, batch.labels)?;
+    let mut loss = cross_entropy(logits, batch.labels, batch.label_smoothing);
+    if let Some(l1) = l1.filter(|_| batch.lambda > 0.0) {
+        loss = loss + l1.mul_scalar(batch.lambda);
     }
     let value = loss.clone().into_scalar::<f32>();
     ensure!(
@@ -57,7 +58,7 @@ pub fn backward(net: &Net, weights: &Weights, lesson: TrainingBatch) -> Result<B
         "the loss is {value}: a smaller train.lr or train.clip_norm may help"
     );
     let mut found = loss.backward();
-    (lesson.check)()?;
+    (batch.check)()?;
     let mut gradients = Gradients::new();
     for (name, p) in params {
         if let Some(g) = p.grad_remove(&mut found) {
@@ -84,7 +85,7 @@ fn cross_entropy(logits: Tensor<2>, labels: &[usize], smoothing: f32) -> Tensor<
         .div_scalar(-(n as f32))
 }
 
-fn right_ones(logits: &Tensor<2>, labels: &[usize]) -> Result<usize> {
+fn count_right(logits: &Tensor<2>, labels: &[usize]) -> Result<usize> {
     let [_, classes] = logits.dims();
     let values: Vec<f32> = logits.to_data().try_to_vec()?;
     let best = |row: &[f32]| (0..classes).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0);

@@ -1,44 +1,44 @@
-//! Norm statistics at a density, measured over training images with the weights at rest.
+//! Norm statistics at a density, measured over training images with fixed weights.
 //! Exact averages instead of a running mean: there is no momentum to choose, and every density gets its own.
 //! Knows nothing of training.
 
-use super::Ctx;
-use crate::net::{ForwardOptions, Net, NormStatistics, Norms};
+use crate::context::Ctx;
+use crate::net::{ForwardOptions, Net, Norms};
+use crate::norm_statistics::NormStatistics;
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData};
-use data::batch;
+use data::Split;
 use model::Density;
 use model::checkpoint::{Moments, NormStats};
 use std::collections::BTreeMap;
 
-/// Images a pass; the statistics of a pass are those of its batch.
+/// Images per forward pass; the statistics of a pass are those of its batch.
 const BATCH: usize = 128;
 
-/// Mean and variance of every norm at `densities` (one a gate), over `images` training images.
+/// Mean and variance of every norm at `densities` (one per gate), over `images` training images.
 ///
 /// # Errors
-/// The device failed.
-pub fn calibrate(
+/// [`event::Cancelled`]; the device failed.
+pub(crate) fn calibrate(
     ctx: &Ctx,
     net: &Net,
     densities: &[Density],
     kind: NormStatistics,
     images: usize,
 ) -> Result<NormStats> {
-    let chosen = data::spread(&ctx.splits.train, images);
+    let chosen = data::spread(&ctx.data.splits.train, images);
     let [c, h, w] = net.spec.input;
     let mut sums: BTreeMap<String, MomentSums> = BTreeMap::new();
-    let mut pixels = Vec::new();
     for indices in chosen.chunks(BATCH) {
-        (ctx.check)()?;
-        batch::fill(&ctx.data.train, indices, None, &ctx.normalization, &mut pixels);
-        let x = Tensor::<4>::from_data(TensorData::new(pixels.clone(), [indices.len(), c, h, w]), net.device());
-        let pass = ForwardOptions {
+        ctx.check()?;
+        let pixels = ctx.data.pixels(Split::Train, indices);
+        let x = Tensor::<4>::from_data(TensorData::new(pixels, [indices.len(), c, h, w]), net.device());
+        let options = ForwardOptions {
             groups: &[densities.to_vec()],
             norms: Norms::Batch(kind),
             dropout: None,
         };
-        for (name, (moments, positions)) in net.forward(&net.params, x, &pass)?.moments {
+        for (name, (moments, positions)) in net.forward(&net.params, x, &options)?.moments {
             sums.entry(name).or_default().add(&moments, &positions);
         }
     }

@@ -2,7 +2,7 @@
 //! the whole convolution, then the mask. The same on every device; the fast form stands in [`crate::sparse_conv`].
 //! Knows nothing of how scale and shift come about.
 
-use crate::net::NormStatistics;
+use crate::norm_statistics::{BatchMoments, NormStatistics};
 use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{Tensor, TensorData, activation, module};
 use model::checkpoint::Moments;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Where a norm's mean and variance come from.
 #[derive(Clone, Copy)]
-pub enum Statistics<'a> {
+pub(crate) enum Statistics<'a> {
     /// From each group of the batch.
     Batch {
         /// Equal groups of images.
@@ -25,7 +25,7 @@ pub enum Statistics<'a> {
 }
 
 /// All of a layer but its tensors.
-pub struct ConvArgs<'a> {
+pub(crate) struct ConvArgs<'a> {
     /// Stride and groups; padding is added before.
     pub options: ConvOptions<2>,
     /// Zeros around the input.
@@ -40,17 +40,14 @@ pub struct ConvArgs<'a> {
     pub statistics: Statistics<'a>,
 }
 
-/// Batch moments of the last group, and positions they were taken over, per channel.
-pub(crate) type BatchMoments = Option<(Moments, Vec<f32>)>;
-
 /// Runs the layer: `x` `[n, c, h, w]`, `weight` `[filters, c, k, k]`, `scale` and `shift` `[1 or n, filters]`.
-pub fn run(
+pub(crate) fn run(
     x: Tensor<4>,
     weight: Tensor<4>,
     scale: Tensor<2>,
     shift: Tensor<2>,
     args: &ConvArgs,
-) -> (Tensor<4>, BatchMoments) {
+) -> (Tensor<4>, Option<BatchMoments>) {
     let y = convolve(x, weight, args.options.clone(), args.pad);
     let (y, moments) = normalize(y, scale, shift, args.eps, &args.statistics, args.active_out.as_deref());
     (if args.relu { activation::relu(y) } else { y }, moments)
@@ -74,7 +71,7 @@ pub(crate) fn normalize(
     eps: f32,
     statistics: &Statistics,
     active: Option<&Active>,
-) -> (Tensor<4>, BatchMoments) {
+) -> (Tensor<4>, Option<BatchMoments>) {
     let [n, c, h, w] = y.dims();
     let device = y.device();
     let per_channel = |t: Tensor<2>| {

@@ -1,7 +1,6 @@
 //! Which devices there are to train on, asked so that an absent one is a line with its reason and never a crash.
 //! Knows nothing of networks.
 
-use crate::remote;
 use anyhow::{Result, bail};
 use burn::tensor::Device;
 use serde::Serialize;
@@ -52,7 +51,7 @@ impl DeviceName {
     /// A name that is not known.
     pub fn parse(name: &str) -> Result<Self> {
         if let Some(host) = name.strip_prefix("remote:") {
-            return Ok(Self::Remote(remote::address(host)?));
+            return Ok(Self::Remote(address(host)?));
         }
         match Self::LOCAL.into_iter().find(|d| d.to_string() == name) {
             Some(device) => Ok(device),
@@ -62,17 +61,21 @@ impl DeviceName {
 
     /// Whether it can be used, and what it is.
     pub fn probe(&self) -> DeviceStatus {
+        let without = |feature: &str| Err(format!("not built in; build with --features {feature}"));
         let found = match self {
             Self::Flex => Ok(format!("CPU, {} kernels", kernel::Kernel::best().name())),
             Self::Ndarray if cfg!(feature = "ndarray") => Ok("CPU, dense and masked; much slower than flex".to_owned()),
-            Self::Ndarray => Err("not built in; build with --features ndarray".to_owned()),
+            Self::Ndarray => without("ndarray"),
+            #[cfg(feature = "gpu")]
             Self::Wgpu => probe_wgpu(),
-            Self::Remote(_) => Ok("another machine's device".to_owned()),
+            #[cfg(not(feature = "gpu"))]
+            Self::Wgpu => without("gpu"),
+            Self::Remote(_) if cfg!(feature = "remote") => Ok("another machine's device".to_owned()),
+            Self::Remote(_) => without("remote"),
         };
-        let available = found.is_ok();
         DeviceStatus {
             device: self.to_string(),
-            available,
+            available: found.is_ok(),
             detail: found.unwrap_or_else(|reason| reason),
         }
     }
@@ -80,30 +83,43 @@ impl DeviceName {
     /// The burn device.
     ///
     /// # Errors
-    /// It is not there, and why.
+    /// It is absent, and why.
     pub fn open(&self) -> Result<Device> {
-        let line = self.probe();
-        if !line.available {
-            bail!("device {self}: {}", line.detail);
-        }
         match self {
             Self::Flex => Ok(Device::flex()),
-            Self::Ndarray => open_ndarray(),
+            #[cfg(feature = "ndarray")]
+            #[expect(deprecated, reason = "deprecated upstream; people ask for it by name")]
+            Self::Ndarray => Ok(Device::ndarray()),
+            #[cfg(feature = "gpu")]
             Self::Wgpu => open_wgpu(),
-            Self::Remote(host) => remote::open(host),
+            #[cfg(feature = "remote")]
+            Self::Remote(host) => crate::remote::connect(host),
+            #[cfg(not(all(feature = "ndarray", feature = "gpu", feature = "remote")))]
+            _ => bail!("device {self}: {}", self.probe().detail),
         }
     }
 }
 
-#[cfg(feature = "ndarray")]
-#[expect(deprecated, reason = "deprecated upstream; people ask for it by name")]
-fn open_ndarray() -> Result<Device> {
-    Ok(Device::ndarray())
-}
+/// The port of a remote device if none is named.
+const PORT: u16 = 7171;
 
-#[cfg(not(feature = "ndarray"))]
-fn open_ndarray() -> Result<Device> {
-    bail!("device ndarray: not built in; build with --features ndarray")
+/// `HOST:PORT` from `HOST[:PORT]`.
+///
+/// # Errors
+/// It is neither.
+fn address(text: &str) -> Result<String> {
+    let (host, port) = match text.rsplit_once(':') {
+        // A colon in a bare IPv6 address is not a port's.
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    let port = port.map_or(Ok(PORT), str::parse);
+    match port {
+        Ok(port) if !bare.is_empty() && bare.chars().all(plain) && port > 0 => Ok(format!("{host}:{port}")),
+        _ => bail!("remote:{text}: expected remote:HOST or remote:HOST:PORT"),
+    }
 }
 
 #[cfg(feature = "gpu")]
@@ -134,16 +150,6 @@ fn open_wgpu() -> Result<Device> {
     first_wgpu().ok_or_else(|| anyhow::anyhow!("device wgpu: no graphics adapter found"))
 }
 
-#[cfg(not(feature = "gpu"))]
-fn probe_wgpu() -> Result<String, String> {
-    Err("not built in; build with --features gpu".into())
-}
-
-#[cfg(not(feature = "gpu"))]
-fn open_wgpu() -> Result<Device> {
-    bail!("device wgpu: not built in; build with --features gpu")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +168,33 @@ mod tests {
         assert_eq!(
             DeviceName::parse("gpu").expect_err("unknown").to_string(),
             "unknown device gpu, expected flex, ndarray, wgpu or remote:HOST"
+        );
+    }
+
+    #[test]
+    fn addresses_are_completed_and_nonsense_is_refused() {
+        for (text, expected) in [
+            ("gpu", "gpu:7171"),
+            ("gpu:80", "gpu:80"),
+            ("10.0.0.1", "10.0.0.1:7171"),
+            ("[::1]:80", "[::1]:80"),
+            ("[::1]", "[::1]:7171"),
+        ] {
+            assert_eq!(address(text).expect(text), expected);
+        }
+        for text in ["", ":80", "gpu:", "gpu:x", "gpu:99999", "gpu/x", "user@gpu", "a b"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[cfg(not(feature = "remote"))]
+    #[test]
+    fn a_device_that_is_not_built_in_says_how_to_get_it() {
+        let device = DeviceName::parse("remote:gpu").expect("an address");
+        let error = device.open().expect_err("not built in").to_string();
+        assert_eq!(
+            error,
+            "device remote:gpu:7171: not built in; build with --features remote"
         );
     }
 }

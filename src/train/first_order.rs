@@ -1,11 +1,12 @@
 //! How far the loss would move to first order without each weight: w·∂loss/∂w.
-//! Knows nothing of what is left out by it.
+//! Knows nothing of what is pruned by it.
 
-use super::Ctx;
-use super::backward::{TrainingBatch, backward};
-use crate::net::{ForwardOptions, Net, NormStatistics, Norms};
+use crate::backward::{TrainingBatch, backward};
+use crate::context::Ctx;
+use crate::net::{ForwardOptions, Net, Norms};
+use crate::norm_statistics::NormStatistics;
 use anyhow::Result;
-use data::batch;
+use data::Split;
 use model::{Checkpoint, Density, Weights};
 use std::sync::Arc;
 
@@ -20,26 +21,22 @@ pub fn first_order(ctx: &Ctx, model: &Checkpoint, images: usize) -> Result<Weigh
     let net = Net::new(spec, &model.weights, &ctx.device)?;
     let mut sums: Weights = model.weights.clone();
     sums.values_mut().for_each(|a| a.data.fill(0.0));
-    let indices = data::spread(&ctx.splits.train, images);
+    let indices = data::spread(&ctx.data.splits.train, images);
     for chunk in indices.chunks(ctx.train.batch) {
-        let mut pixels = Vec::new();
-        batch::fill(&ctx.data.train, chunk, None, &ctx.normalization, &mut pixels);
-        let labels = batch::labels(&ctx.data.train, chunk).into_iter().map(usize::from);
-        let labels: Vec<usize> = labels.collect();
-        let lesson = TrainingBatch {
-            pixels,
-            labels: &labels,
-            pass: ForwardOptions {
+        let batch = TrainingBatch {
+            pixels: ctx.data.pixels(Split::Train, chunk),
+            labels: &ctx.data.labels(chunk),
+            options: ForwardOptions {
                 groups: &groups,
                 norms: Norms::Batch(NormStatistics::All),
                 dropout: None,
             },
             label_smoothing: 0.0,
             lambda: 0.0,
-            check: ctx.check,
+            check: ctx.run.check,
         };
         let share = chunk.len() as f32 / indices.len() as f32;
-        for (name, gradient) in backward(&net, &model.weights, lesson)?.gradients {
+        for (name, gradient) in backward(&net, &model.weights, batch)?.gradients {
             let Some(sum) = sums.get_mut(&name) else { continue };
             sum.data.iter_mut().zip(gradient).for_each(|(s, g)| *s += share * g);
         }

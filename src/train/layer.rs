@@ -18,7 +18,7 @@ mod backward;
 mod forward;
 mod product;
 
-use crate::net::NormStatistics;
+use crate::norm_statistics::NormStatistics;
 use kernel::{Affine, ConvShape, GradScratch, Kernel, Layout, WeightGradPlan};
 use model::mask::Active;
 use product::{LayerProduct, ProductScratch};
@@ -55,7 +55,7 @@ pub(crate) struct LayerCall<'a> {
 
 /// What the backward pass needs of the forward pass.
 #[derive(Clone, Debug, Default)]
-pub struct ForwardState {
+pub(crate) struct ForwardState {
     /// conv(x), `[n, filters, positions]`; only computed planes mean anything.
     pub y: Vec<f32>,
     /// `[groups, filters]`.
@@ -70,7 +70,7 @@ pub struct ForwardState {
 
 /// What comes back to a layer.
 #[derive(Clone, Copy)]
-pub struct OutputGradients<'a> {
+pub(crate) struct OutputGradients<'a> {
     /// Gradient of the output, `[n, filters, positions]`.
     pub grad: &'a [f32],
     /// Gradient of the mean of each output plane, `[n, filters]`; empty when nothing read the means. Needs ReLU.

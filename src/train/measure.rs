@@ -1,7 +1,7 @@
 //! Accuracy, loss and MACs of a checkpoint over a split, by the inference engine.
 //! Knows nothing of training.
 
-use super::Ctx;
+use crate::context::Ctx;
 use anyhow::Result;
 use data::Split;
 use infer::{Engine, EvalMetrics, LabeledImages, Options, evaluate};
@@ -15,8 +15,8 @@ const BATCH: usize = 64;
 ///
 /// # Errors
 /// The model cannot be compiled.
-pub fn measure(
-    ctx: &mut Ctx,
+pub(crate) fn measure(
+    ctx: &Ctx,
     checkpoint: &Checkpoint,
     (density, gates): (Density, &[Density]),
     split: Split,
@@ -35,10 +35,10 @@ pub fn measure(
         engine.set_densities(gates);
     }
     let images = LabeledImages::Stored {
-        images: ctx.data.images(split),
-        indices: ctx.splits.indices(split),
-        normalization: &ctx.normalization,
+        images: ctx.data.dataset.images(split),
+        indices: ctx.data.splits.indices(split),
+        normalization: &ctx.data.normalization,
     };
-    let mut check = |_: &mut Engine| Ok(ControlFlow::Continue((ctx.check)()?));
+    let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(ctx.check()?));
     evaluate(&mut engine, images, &mut check, &mut |_| Ok(()))
 }

@@ -1,54 +1,43 @@
-//! The network on burn: forward through a spec's steps, with batch statistics (training) or kept ones (evaluation).
+//! The network on burn: forward through a spec's steps, with batch statistics (training) or stored ones (evaluation).
 //! Parameters are flat named tensors, so that optimizers, masks and checkpoints see plain arrays. Knows nothing of loops or losses.
 //!
 //! A batch may hold several *groups* of images that run at different densities (elastic training); each group is normalized by its own statistics.
 
 use crate::conv_step;
 use crate::conv_step::{ConvArgs, Statistics};
+use crate::norm_statistics::{BatchMoments, NormStatistics};
 use crate::sparse_conv;
-use crate::sparse_conv::{LayerOf, PlaneMeans};
+use crate::sparse_conv::{PlaneMeans, SparseArgs};
 use anyhow::{Result, ensure};
 use burn::backend::DispatchDevice;
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation, module};
 use kernel::ConvShape;
-use model::checkpoint::{Moments, NormStats};
+use model::checkpoint::NormStats;
 use model::mask::{Active, Density, winners};
 use model::spec::{NetSpec, Op, Shape, Shift};
 use model::steps::{ConvStep, Step, steps};
 use model::weights::Weights;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Which images a channel's batch statistics are taken over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NormStatistics {
-    /// All images, as the paper has it: the whole convolution is computed, then suppressed.
-    #[default]
-    All,
-    /// The images in which the channel won: suppressed channels are never computed.
-    Active,
-}
-
 /// How norms get their statistics in one forward pass.
 pub enum Norms<'a> {
-    /// From the batch; said back in [`Output::moments`].
+    /// From the batch; returned in [`Output::moments`].
     Batch(NormStatistics),
-    /// As kept.
+    /// As stored with the model.
     Stored(&'a NormStats),
 }
 
-/// What decides one forward pass.
+/// Options of one forward pass.
 pub struct ForwardOptions<'a> {
-    /// One entry a group of images (equal groups, in batch order), each with one density a gate.
+    /// One entry per group of images (equal groups, in batch order), each with one density per gate.
     pub groups: &'a [Vec<Density>],
     /// Where norm statistics come from.
     pub norms: Norms<'a>,
-    /// Seed of dropout; `None` switches it off.
+    /// Seed of dropout; `None` switches dropout off.
     pub dropout: Option<u64>,
 }
 
@@ -68,10 +57,10 @@ pub struct Output {
     pub logits: Tensor<2>,
     /// Σ over gates of the mean over images of ‖g‖₁: what λ multiplies.
     pub l1: Option<Tensor<1>>,
-    /// One entry a gate.
+    /// One entry per gate.
     pub gates: Vec<GateTrace>,
     /// Batch statistics of each norm (over the last group) and how many positions they were taken over, per channel.
-    pub moments: BTreeMap<String, (Moments, Vec<f32>)>,
+    pub moments: BTreeMap<String, BatchMoments>,
 }
 
 /// A network ready to run.
@@ -83,11 +72,12 @@ pub struct Net {
     steps: Vec<Step>,
     shapes: Vec<Shape>,
     device: Device,
-    /// Whether layers skip what is not active ([`crate::sparse_conv`]); otherwise they are computed whole and masked.
+    /// Whether layers skip inactive channels ([`crate::sparse_conv`]); otherwise they are computed whole and masked.
     /// True on the `flex` device.
     pub sparse: bool,
 }
 
+/// What a node gives.
 struct NodeOutput {
     tensor: Tensor<4>,
     /// Channels that may be non-zero; `None` means all.
@@ -142,39 +132,35 @@ impl Net {
         &self,
         params: &BTreeMap<String, Tensor<1>>,
         images: Tensor<4>,
-        pass: &ForwardOptions,
+        options: &ForwardOptions,
     ) -> Result<Output> {
         let n = images.dims()[0];
         let gates = self.spec.gates();
         ensure!(
-            !pass.groups.is_empty() && n.is_multiple_of(pass.groups.len()),
+            !options.groups.is_empty() && n.is_multiple_of(options.groups.len()),
             "{n} images do not make {} equal groups",
-            pass.groups.len()
+            options.groups.len()
         );
         ensure!(
-            pass.groups.iter().all(|g| g.len() == gates.len()),
+            options.groups.iter().all(|g| g.len() == gates.len()),
             "a pass needs one density for each of the {} gates",
             gates.len()
         );
-        let mut run = ForwardPass {
+        let mut pass = ForwardPass {
             net: self,
             params,
-            pass,
+            options,
             gates,
             l1: None,
             traces: Vec::new(),
             moments: BTreeMap::new(),
         };
         let mut values: Vec<Option<NodeOutput>> = (0..self.spec.nodes.len()).map(|_| None).collect();
-        values[0] = Some(NodeOutput {
-            tensor: images,
-            active: None,
-            means: None,
-        });
+        values[0] = Some(NodeOutput::new(images, None));
         for step in &self.steps {
             let (output, value) = match step {
-                Step::Conv(step) => (step.output, run.conv(step, &values)),
-                Step::Node(i) => (*i, run.node(*i, &values)),
+                Step::Conv(step) => (step.output, pass.conv(step, &values)),
+                Step::Node(i) => (*i, pass.node(*i, &values)),
             };
             values[output] = Some(value);
         }
@@ -184,9 +170,9 @@ impl Net {
         };
         Ok(Output {
             logits,
-            l1: run.l1,
-            gates: run.traces,
-            moments: run.moments,
+            l1: pass.l1,
+            gates: pass.traces,
+            moments: pass.moments,
         })
     }
 }
@@ -203,16 +189,39 @@ pub fn tensors(weights: &Weights, device: &Device) -> BTreeMap<String, Tensor<1>
 struct ForwardPass<'a> {
     net: &'a Net,
     params: &'a BTreeMap<String, Tensor<1>>,
-    pass: &'a ForwardOptions<'a>,
+    options: &'a ForwardOptions<'a>,
     gates: Vec<usize>,
     l1: Option<Tensor<1>>,
     traces: Vec<GateTrace>,
-    moments: BTreeMap<String, (Moments, Vec<f32>)>,
+    moments: BTreeMap<String, BatchMoments>,
 }
 
 impl ForwardPass<'_> {
     fn param(&self, node: usize, what: &str) -> Tensor<1> {
         self.params[&format!("{}.{what}", self.net.spec.nodes[node].name)].clone()
+    }
+
+    /// Scale and shift of a norm, `[1, channels]`.
+    fn affine(&self, norm: usize, affine: bool, channels: usize, device: &Device) -> [Tensor<2>; 2] {
+        if affine {
+            ["gamma", "beta"].map(|what| self.param(norm, what).reshape([1, channels]))
+        } else {
+            [
+                Tensor::ones([1, channels], device),
+                Tensor::zeros([1, channels], device),
+            ]
+        }
+    }
+
+    /// Where the norm called `norm` gets its statistics, if need be over the images that `kind` says.
+    fn statistics(&self, norm: &str, kind: NormStatistics) -> Statistics<'_> {
+        match &self.options.norms {
+            Norms::Batch(_) => Statistics::Batch {
+                groups: self.options.groups.len(),
+                kind,
+            },
+            Norms::Stored(stats) => Statistics::Stored(&stats[norm]),
+        }
     }
 
     fn conv(&mut self, step: &ConvStep, values: &[Option<NodeOutput>]) -> NodeOutput {
@@ -245,19 +254,13 @@ impl ForwardPass<'_> {
         // Every kind of layer is relu(scale · norm(conv(x)) + shift), scale and shift [1 or images, filters].
         let (scale, shift, active) = match step.gate {
             Some((gate, form)) => self.gate(gate, form, x),
-            None if affine => (
-                self.param(norm, "gamma").reshape([1, filters]),
-                self.param(norm, "beta").reshape([1, filters]),
-                None,
-            ),
-            None => (
-                Tensor::ones([1, filters], &x.tensor.device()),
-                Tensor::zeros([1, filters], &x.tensor.device()),
-                None,
-            ),
+            None => {
+                let [scale, shift] = self.affine(norm, affine, filters, &x.tensor.device());
+                (scale, shift, None)
+            }
         };
         let name = &self.net.spec.nodes[norm].name;
-        let (tensor, moments, means) = match &self.pass.norms {
+        let (tensor, moments, means) = match &self.options.norms {
             &Norms::Batch(kind) if self.net.sparse && groups == 1 && stride <= 2 && pad.is_below(kernel) => {
                 let [_, in_h, in_w] = self.net.shapes[step.input];
                 let shape = ConvShape {
@@ -269,28 +272,22 @@ impl ForwardPass<'_> {
                     stride,
                     pad: pad.into(),
                 };
-                let layer = LayerOf {
+                let args = SparseArgs {
                     shape,
-                    groups: self.pass.groups.len(),
+                    groups: self.options.groups.len(),
                     kind,
                     eps,
                     relu: step.relu,
+                    active_in: x.active.clone(),
+                    active_out: active.clone(),
                 };
-                sparse_conv::run(
-                    x.tensor.clone(),
-                    weight,
-                    scale,
-                    shift,
-                    layer.with(x.active.clone(), active.clone()),
-                )
+                let (tensor, moments, means) = sparse_conv::run(x.tensor.clone(), weight, scale, shift, args);
+                (tensor, Some(moments), means)
             }
-            norms => {
-                let statistics = match norms {
-                    &Norms::Batch(kind) => Statistics::Batch {
-                        groups: self.pass.groups.len(),
-                        kind,
-                    },
-                    Norms::Stored(stats) => Statistics::Stored(&stats[name]),
+            _ => {
+                let kind = match self.options.norms {
+                    Norms::Batch(kind) => kind,
+                    Norms::Stored(_) => NormStatistics::All,
                 };
                 let args = ConvArgs {
                     options: unpadded(stride, groups),
@@ -298,19 +295,17 @@ impl ForwardPass<'_> {
                     eps,
                     relu: step.relu,
                     active_out: active.clone(),
-                    statistics,
+                    statistics: self.statistics(name, kind),
                 };
                 let (tensor, moments) = conv_step::run(x.tensor.clone(), weight, scale, shift, &args);
                 (tensor, moments, None)
             }
         };
-        if let Some(moments) = moments {
-            self.moments.insert(name.clone(), moments);
-        }
+        self.moments.extend(moments.map(|moments| (name.clone(), moments)));
         NodeOutput { tensor, active, means }
     }
 
-    /// Equations (2)–(4): saliency from the input, winners by image, scale π and the shift.
+    /// Equations (2)–(4): saliency from the input, winners for each image, scale π and the shift.
     fn gate(&mut self, gate: usize, form: Shift, x: &NodeOutput) -> (Tensor<2>, Tensor<2>, Option<Arc<Active>>) {
         let [n, channels, _, _] = x.tensor.dims();
         let filters = self.net.shapes[gate][0];
@@ -333,7 +328,7 @@ impl ForwardPass<'_> {
         let position = self.gates.iter().position(|&i| i == gate).unwrap_or(0);
         let mut active = Active::new(filters);
         for (image, row) in saliency.chunks_exact(filters).enumerate() {
-            let density = self.pass.groups[image * self.pass.groups.len() / n][position];
+            let density = self.options.groups[image * self.options.groups.len() / n][position];
             active.push(winners(row, density.of(filters)));
         }
         let active = Arc::new(active);
@@ -397,7 +392,7 @@ impl ForwardPass<'_> {
                 };
                 NodeOutput::new(x + other.tensor.clone(), active)
             }
-            Op::Dropout { rate } => match self.pass.dropout.filter(|_| rate > 0.0) {
+            Op::Dropout { rate } => match self.options.dropout.filter(|_| rate > 0.0) {
                 Some(seed) => NodeOutput::new(dropout(seed, i, rate, x), same),
                 None => NodeOutput {
                     tensor: x,
@@ -426,29 +421,11 @@ impl ForwardPass<'_> {
 
     fn lone_norm(&mut self, i: usize, eps: f32, affine: bool, x: Tensor<4>) -> Tensor<4> {
         let channels = x.dims()[1];
-        let (scale, shift) = if affine {
-            (
-                self.param(i, "gamma").reshape([1, channels]),
-                self.param(i, "beta").reshape([1, channels]),
-            )
-        } else {
-            (
-                Tensor::ones([1, channels], &x.device()),
-                Tensor::zeros([1, channels], &x.device()),
-            )
-        };
+        let [scale, shift] = self.affine(i, affine, channels, &x.device());
         let name = &self.net.spec.nodes[i].name;
-        let statistics = match &self.pass.norms {
-            Norms::Batch(_) => Statistics::Batch {
-                groups: self.pass.groups.len(),
-                kind: NormStatistics::All,
-            },
-            Norms::Stored(stats) => Statistics::Stored(&stats[name]),
-        };
+        let statistics = self.statistics(name, NormStatistics::All);
         let (y, moments) = conv_step::normalize(x, scale, shift, eps, &statistics, None);
-        if let Some(moments) = moments {
-            self.moments.insert(name.clone(), moments);
-        }
+        self.moments.extend(moments.map(|moments| (name.clone(), moments)));
         y
     }
 }

@@ -1,10 +1,9 @@
 //! Batch norms put behind convolutions that have none, so that what goes by norms can have any network. Networks from other
 //! programs often come with their norms folded away. What is computed stays the same. Knows nothing of methods.
 
-use super::Ctx;
+use crate::context::Ctx;
 use crate::net::{ForwardOptions, Net, Norms};
-use data::batch;
-use event::Event;
+use data::Split;
 use model::checkpoint::Moments;
 use model::spec::{NetSpec, Node, Op};
 use model::{Array, Checkpoint, Weights, weights};
@@ -14,7 +13,7 @@ use burn::tensor::{Tensor, TensorData};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Training images that the statistics are measured on, and those of a pass.
+/// Training images that the statistics are measured on, and those of one forward pass.
 const IMAGES: usize = 256;
 const BATCH: usize = 64;
 
@@ -25,7 +24,7 @@ const EPS: f32 = 1e-5;
 ///
 /// # Errors
 /// [`event::Cancelled`]; the device failed.
-pub fn put(ctx: &mut Ctx, model: Checkpoint) -> Result<Checkpoint> {
+pub fn add_missing(ctx: &mut Ctx, model: Checkpoint) -> Result<Checkpoint> {
     let spec = model.spec();
     let bare: Vec<usize> = spec.convs().into_iter().filter(|&c| !has_norm(spec, c)).collect();
     if bare.is_empty() || model.is_gated() {
@@ -35,10 +34,8 @@ pub fn put(ctx: &mut Ctx, model: Checkpoint) -> Result<Checkpoint> {
     prune::zero(&mut model)?;
     let mut measured = BTreeMap::new();
     for (i, &conv) in bare.iter().enumerate() {
-        (ctx.emit)(Event::Phase {
-            name: "putting norms behind convolutions".into(),
-            progress: i as f32 / bare.len() as f32,
-        })?;
+        let progress = i as f32 / bare.len() as f32;
+        ctx.phase("putting norms behind convolutions".into(), progress)?;
         measured.insert(conv, measure(ctx, &model, conv)?);
     }
     let model = insert(&model, &measured);
@@ -69,21 +66,20 @@ fn measure(ctx: &Ctx, model: &Checkpoint, conv: usize) -> Result<Moments> {
         .collect();
     let net = Net::new(Arc::new(spec), &weights, &ctx.device)?;
     let stats = model.stats_at(model::Density::FULL);
-    let chosen = data::spread(&ctx.splits.train, IMAGES);
+    let chosen = data::spread(&ctx.data.splits.train, IMAGES);
     let mut sums = vec![[0.0f64; 2]; channels];
-    let mut pixels = Vec::new();
     for indices in chosen.chunks(BATCH) {
-        (ctx.check)()?;
-        batch::fill(&ctx.data.train, indices, None, &ctx.normalization, &mut pixels);
+        ctx.check()?;
+        let pixels = ctx.data.pixels(Split::Train, indices);
         let [c, height, width] = whole.input;
         let shape = [indices.len(), c, height, width];
-        let x = Tensor::<4>::from_data(TensorData::new(pixels.clone(), shape), net.device());
-        let pass = ForwardOptions {
+        let x = Tensor::<4>::from_data(TensorData::new(pixels, shape), net.device());
+        let options = ForwardOptions {
             groups: &[Vec::new()],
             norms: Norms::Stored(&stats),
             dropout: None,
         };
-        let planes = net.forward(&net.params, x, &pass)?.logits.into_data();
+        let planes = net.forward(&net.params, x, &options)?.logits.into_data();
         let planes: Vec<f32> = planes.try_to_vec().unwrap_or_default();
         for (i, plane) in planes.chunks_exact(h * w).enumerate() {
             let [first, second] = &mut sums[i % channels];

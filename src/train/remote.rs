@@ -1,46 +1,25 @@
-//! Devices of other machines, through burn's remote backend: reaching one, serving this one's, and whether it pays.
+//! Devices of other machines, through burn's remote backend: connecting to one, and whether it pays.
 //! Knows nothing of runs.
 //!
-//! What is sent is not encrypted. A server listens on this machine alone unless told otherwise; from elsewhere it is best
-//! reached through an SSH tunnel. Nothing but the addresses given is connected to: no relays, no discovery.
+//! What is sent is not encrypted. Nothing but the addresses given is connected to: no relays, no discovery.
 
 use crate::backward::{TrainingBatch, backward};
-use crate::device::DeviceName;
-use crate::net::{ForwardOptions, Net, NormStatistics, Norms};
-use crate::proxy::Proxy;
+use crate::net::{ForwardOptions, Net, Norms};
+use crate::norm_statistics::NormStatistics;
 use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::remote::RemoteHost;
 use burn::tensor::{Device, Tensor};
 use model::{Density, NetSpec, weights};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::thread::Builder;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// The port if none is named.
-pub const PORT: u16 = 7171;
-
 /// Where the token is found: itself, or a file that holds it. Never on a command line, which everybody on a machine can read.
-pub(crate) const TOKEN: [&str; 2] = ["SECATEUR_TOKEN", "SECATEUR_TOKEN_FILE"];
+const TOKEN: [&str; 2] = ["SECATEUR_TOKEN", "SECATEUR_TOKEN_FILE"];
 
-const SHORTEST: usize = 16;
+const MIN_TOKEN_LEN: usize = 16;
 
-/// `HOST:PORT` from `HOST[:PORT]`.
-///
-/// # Errors
-/// It is neither.
-pub fn address(text: &str) -> Result<String> {
-    let (host, port) = match text.rsplit_once(':') {
-        // A colon in a bare IPv6 address is not a port's.
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    let port = port.map_or(Ok(PORT), str::parse);
-    match port {
-        Ok(port) if !bare.is_empty() && bare.chars().all(plain) && port > 0 => Ok(format!("{host}:{port}")),
-        _ => bail!("remote:{text}: expected remote:HOST or remote:HOST:PORT"),
-    }
-}
+/// How long a server may take to answer at all; burn itself would try for a quarter of a minute.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The token that client and server share, from the environment.
 ///
@@ -55,27 +34,50 @@ pub fn token(get: impl Fn(&str) -> Option<String>) -> Result<String> {
     };
     let token = token.trim().to_owned();
     ensure!(
-        token.len() >= SHORTEST,
-        "the token has {} characters, expected at least {SHORTEST}",
+        token.len() >= MIN_TOKEN_LEN,
+        "the token has {} characters, expected at least {MIN_TOKEN_LEN}",
         token.len()
     );
     Ok(token)
 }
 
-/// How fast a device is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DeviceSpeed {
-    /// Milliseconds until a number sent there is back, median.
-    pub(crate) round_trip_ms: f64,
-    /// Milliseconds of a training step, the faster of two.
-    pub(crate) step_ms: f64,
+/// Connects to a device at `HOST:PORT`.
+///
+/// # Errors
+/// Nobody answers there, or not to this token.
+pub(crate) fn connect(host: &str) -> Result<Device> {
+    let token = token(|name| std::env::var(name).ok())?;
+    let mut addresses = host
+        .to_socket_addrs()
+        .with_context(|| format!("device remote:{host}: no such host"))?;
+    ensure!(
+        addresses.any(|address| TcpStream::connect_timeout(&address, TIMEOUT).is_ok()),
+        "device remote:{host}: nobody answers; is `secateur serve-device` running there?"
+    );
+    let remote = RemoteHost::websocket(&format!("ws://{host}")).with_credential(token);
+    let device = Device::remote_options(&remote).init();
+    device.with_context(|| format!("device remote:{host}"))
 }
 
-/// Times a device on random images: a round trip, and forward and backward of one batch.
+/// Whether training on another machine's device pays, in a line: both are timed.
 ///
 /// # Errors
 /// The network cannot be built or does not learn.
-pub fn pace(spec: &NetSpec, batch: usize, device: &Device) -> Result<DeviceSpeed> {
+pub fn compare(spec: &NetSpec, batch: usize, device: &Device) -> Result<String> {
+    let here = speed(spec, batch, &Device::flex())?;
+    Ok(verdict(speed(spec, batch, device)?, here))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct DeviceSpeed {
+    /// Milliseconds until a number sent there is back, median.
+    round_trip_ms: f64,
+    /// Milliseconds of a training step, the faster of two.
+    step_ms: f64,
+}
+
+/// Times a device on random images: a round trip, and forward and backward of one batch.
+fn speed(spec: &NetSpec, batch: usize, device: &Device) -> Result<DeviceSpeed> {
     let mut trips: Vec<f64> = (0..9)
         .map(|i| {
             let began = Instant::now();
@@ -95,10 +97,10 @@ pub fn pace(spec: &NetSpec, batch: usize, device: &Device) -> Result<DeviceSpeed
     let labels: Vec<usize> = (0..batch).map(|i| i % 2).collect();
     let groups = [vec![Density::FULL; spec.gates().len()]];
     let step = || -> Result<f64> {
-        let lesson = TrainingBatch {
+        let batch = TrainingBatch {
             pixels: pixels.clone(),
             labels: &labels,
-            pass: ForwardOptions {
+            options: ForwardOptions {
                 groups: &groups,
                 norms: Norms::Batch(NormStatistics::All),
                 dropout: None,
@@ -108,7 +110,7 @@ pub fn pace(spec: &NetSpec, batch: usize, device: &Device) -> Result<DeviceSpeed
             check: &|| Ok(()),
         };
         let began = Instant::now();
-        backward(&net, &weights, lesson)?;
+        backward(&net, &weights, batch)?;
         Ok(began.elapsed().as_secs_f64() * 1e3)
     };
     // The first one pays for what is done once.
@@ -119,8 +121,7 @@ pub fn pace(spec: &NetSpec, batch: usize, device: &Device) -> Result<DeviceSpeed
     })
 }
 
-/// Whether another machine's device pays, in a line.
-pub fn verdict(there: DeviceSpeed, here: DeviceSpeed) -> String {
+fn verdict(there: DeviceSpeed, here: DeviceSpeed) -> String {
     let times = here.step_ms / there.step_ms;
     let pays = if times >= 1.0 {
         format!("pays: {times:.1} times as fast")
@@ -133,129 +134,10 @@ pub fn verdict(there: DeviceSpeed, here: DeviceSpeed) -> String {
     )
 }
 
-/// A device of this machine with a port to it.
-pub struct DeviceServer {
-    /// Where it is reached.
-    pub address: SocketAddr,
-    listener: TcpListener,
-    device: Device,
-    token: String,
-}
-
-impl DeviceServer {
-    /// Opens device and port. Nothing is served yet.
-    ///
-    /// # Errors
-    /// No such device here; the address cannot be listened on.
-    pub fn open(device: &DeviceName, listen: &str, token: String) -> Result<Self> {
-        ensure!(cfg!(feature = "remote"), "serving a device is {WITHOUT}");
-        ensure!(
-            !matches!(device, DeviceName::Remote(_)),
-            "{device} is another machine's device: it is served there"
-        );
-        let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
-        Ok(Self {
-            address: listener.local_addr()?,
-            listener,
-            device: device.open()?,
-            token,
-        })
-    }
-
-    /// Serves whoever has the token, until the process is told to end. Behind the port stands a gate; burn's server has a
-    /// port of this machine alone, and asks for the token.
-    ///
-    /// # Errors
-    /// No port is free.
-    pub fn serve(self) -> Result<()> {
-        let inner = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
-        let gate = Proxy {
-            inner: inner.local_addr()?,
-            opening: "GET /session ",
-            sessions: 16,
-            patience: PATIENCE,
-        };
-        let door = self.listener;
-        Builder::new()
-            .name("gate".into())
-            .spawn(move || drop(gate.serve(&door)))?;
-        backend::serve(self.device, inner, &self.token)
-    }
-}
-
-/// Why it cannot be done in this build.
-const WITHOUT: &str = "not built in; build with --features remote";
-
-/// How long a server may take to answer at all; burn itself would try for a quarter of a minute.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Connects to a device at `HOST:PORT`.
-///
-/// # Errors
-/// Nobody answers there, or not to this token; not built in.
-pub fn open(host: &str) -> Result<Device> {
-    ensure!(cfg!(feature = "remote"), "device remote:{host}: {WITHOUT}");
-    let token = token(|name| std::env::var(name).ok())?;
-    let mut addresses = host
-        .to_socket_addrs()
-        .with_context(|| format!("device remote:{host}: no such host"))?;
-    ensure!(
-        addresses.any(|address| TcpStream::connect_timeout(&address, PATIENCE).is_ok()),
-        "device remote:{host}: nobody answers; is `secateur serve-device` running there?"
-    );
-    backend::connect(host, token).with_context(|| format!("device remote:{host}"))
-}
-
-#[cfg(not(feature = "remote"))]
-mod backend {
-    use super::{Device, Result, TcpListener, WITHOUT, bail};
-
-    pub(crate) fn connect(_host: &str, _token: String) -> Result<Device> {
-        bail!(WITHOUT)
-    }
-
-    pub(super) fn serve(_device: Device, _listener: TcpListener, _token: &str) -> Result<()> {
-        bail!(WITHOUT)
-    }
-}
-
-#[cfg(feature = "remote")]
-mod backend {
-    use super::{Device, Result, TcpListener};
-    use burn::server::{RemoteServer, TokenAuthorizer, WebSocketTransport};
-    use burn::tensor::remote::RemoteHost;
-
-    pub(crate) fn connect(host: &str, token: String) -> Result<Device> {
-        let remote = RemoteHost::websocket(&format!("ws://{host}")).with_credential(token);
-        Ok(Device::remote_options(&remote).init()?)
-    }
-
-    pub fn serve(device: Device, listener: TcpListener, token: &str) -> Result<()> {
-        let server = RemoteServer::new([device]).with_authorizer(TokenAuthorizer::new(token)?);
-        Ok(server.serve(WebSocketTransport::from_listener(listener))?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use model::zoo;
-
-    #[test]
-    fn addresses_are_completed_and_nonsense_is_refused() {
-        for (text, expected) in [
-            ("gpu", "gpu:7171"),
-            ("gpu:80", "gpu:80"),
-            ("10.0.0.1", "10.0.0.1:7171"),
-            ("[::1]:80", "[::1]:80"),
-            ("[::1]", "[::1]:7171"),
-        ] {
-            assert_eq!(address(text).expect(text), expected);
-        }
-        for text in ["", ":80", "gpu:", "gpu:x", "gpu:99999", "gpu/x", "user@gpu", "a b"] {
-            assert!(address(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_token_is_required_and_has_a_length() {
@@ -274,23 +156,13 @@ mod tests {
     #[test]
     fn a_device_is_timed_and_judged() {
         let spec = zoo::build("lenet5", [1, 28, 28], 2, 0.2).expect("builds");
-        let pace = pace(&spec, 4, &Device::flex()).expect("times");
-        assert!(pace.round_trip_ms >= 0.0 && pace.step_ms > 0.0);
+        let timed = speed(&spec, 4, &Device::flex()).expect("times");
+        assert!(timed.round_trip_ms >= 0.0 && timed.step_ms > 0.0);
         let of = |step_ms| DeviceSpeed {
             round_trip_ms: 0.5,
             step_ms,
         };
         assert!(verdict(of(10.0), of(25.0)).ends_with("pays: 2.5 times as fast"));
         assert!(verdict(of(50.0), of(25.0)).ends_with("does not pay: 2.0 times slower"));
-    }
-
-    #[cfg(not(feature = "remote"))]
-    #[test]
-    fn without_the_feature_it_says_how_to_get_it() {
-        let error = open("gpu:7171").expect_err("not there").to_string();
-        assert_eq!(
-            error,
-            "device remote:gpu:7171: not built in; build with --features remote"
-        );
     }
 }

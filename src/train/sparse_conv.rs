@@ -3,9 +3,8 @@
 //! other devices compute the whole layer and mask it ([`crate::conv_step`]).
 //! Knows nothing of networks.
 
-use crate::conv_step::BatchMoments;
 use crate::layer::{ForwardState, LayerCall, LayerGrads, LayerPlan, OutputGradients};
-use crate::net::NormStatistics;
+use crate::norm_statistics::{BatchMoments, NormStatistics};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -33,21 +32,20 @@ pub struct SparseArgs {
     pub eps: f32,
     /// Whether ReLU ends the layer.
     pub relu: bool,
-    /// Input channels that may be non-zero.
-    pub(crate) active_in: Option<Arc<Active>>,
-    pub(crate) active_out: Option<Arc<Active>>,
-    /// Where the forward pass leaves what the backward pass and the caller need.
-    saved: Arc<Mutex<ForwardState>>,
-    /// Where the next gate leaves the gradient of this layer's plane means.
-    mean_grad: Arc<Mutex<Vec<f32>>>,
+    /// Input channels that may be non-zero; `None` means all.
+    pub active_in: Option<Arc<Active>>,
+    /// Filters that are wanted; `None` means all.
+    pub active_out: Option<Arc<Active>>,
 }
 
 /// The plane means of a layer's output, known since its forward pass, and the way back for their gradient.
 /// A gate reads them through [`plane_means`] at no cost: the gradient is added while the layer's own backward pass
 /// reads its planes anyway, instead of being spread over a tensor of the output's size.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PlaneMeans {
+    /// Where the forward pass leaves what the backward pass and the caller need.
     saved: Arc<Mutex<ForwardState>>,
+    /// Where the next gate leaves the gradient of the means.
     mean_grad: Arc<Mutex<Vec<f32>>>,
 }
 
@@ -75,7 +73,18 @@ struct ThreadPlans {
     kernel: Kernel,
     pool: Pool,
     plans: HashMap<ConvShape, LayerPlan>,
-    spare: BufferPool,
+    buffers: BufferPool,
+}
+
+impl ThreadPlans {
+    fn new(kernel: Kernel, threads: usize) -> Self {
+        Self {
+            kernel,
+            pool: Pool::new(threads),
+            plans: HashMap::new(),
+            buffers: BufferPool::default(),
+        }
+    }
 }
 
 /// Memory of tensors that are no longer read: new pages cost more than what is computed into them.
@@ -126,31 +135,21 @@ fn is_stopping() -> bool {
 
 /// Chooses kernel and threads for layers computed on this OS thread from now on.
 pub fn configure(kernel: Kernel, threads: usize) {
-    PLANS.set(Some(ThreadPlans {
-        kernel,
-        pool: Pool::new(threads),
-        plans: HashMap::new(),
-        spare: BufferPool::default(),
-    }));
+    PLANS.set(Some(ThreadPlans::new(kernel, threads)));
 }
 
 fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &mut BufferPool) -> R) -> R {
-    PLANS.with_borrow_mut(|workshop| {
-        let workshop = workshop.get_or_insert_with(|| {
+    PLANS.with_borrow_mut(|plans| {
+        let plans = plans.get_or_insert_with(|| {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            ThreadPlans {
-                kernel: Kernel::best(),
-                pool: Pool::new(threads),
-                plans: HashMap::new(),
-                spare: BufferPool::default(),
-            }
+            ThreadPlans::new(Kernel::best(), threads)
         });
-        let kernel = workshop.kernel;
-        let plan = workshop
+        let kernel = plans.kernel;
+        let plan = plans
             .plans
             .entry(shape)
             .or_insert_with(|| LayerPlan::new(kernel, shape));
-        work(plan, &mut workshop.pool, &mut workshop.spare)
+        work(plan, &mut plans.pool, &mut plans.buffers)
     })
 }
 
@@ -164,6 +163,7 @@ pub(crate) trait SparseBackend: burn::backend::Backend {
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
         args: SparseArgs,
+        means: PlaneMeans,
     ) -> FloatTensor<Self>;
 
     /// The plane means of `x`, `[n, c]`.
@@ -176,13 +176,9 @@ pub fn run(
     weight: Tensor<4>,
     scale: Tensor<2>,
     shift: Tensor<2>,
-    mut args: SparseArgs,
+    args: SparseArgs,
 ) -> (Tensor<4>, BatchMoments, Option<PlaneMeans>) {
-    let means = PlaneMeans {
-        saved: Arc::default(),
-        mean_grad: Arc::default(),
-    };
-    (args.saved, args.mean_grad) = (means.saved.clone(), means.mean_grad.clone());
+    let means = PlaneMeans::default();
     let (filters, relu) = (args.shape.filters, args.relu);
     let y = Dispatch::sparse_layer(
         x.into_dispatch(),
@@ -190,6 +186,7 @@ pub fn run(
         scale.into_dispatch(),
         shift.into_dispatch(),
         args,
+        means.clone(),
     );
     let moments = {
         let saved = lock(&means.saved);
@@ -201,7 +198,7 @@ pub fn run(
         (moments, saved.count[last..].to_vec())
     };
     // Without ReLU a plane's mean is not that of its magnitudes.
-    (Tensor::from_dispatch(y), Some(moments), relu.then_some(means))
+    (Tensor::from_dispatch(y), moments, relu.then_some(means))
 }
 
 /// Mean of each plane of `x`, `[n, c]`. `means` must come from the layer that gave `x`, and `x` must also be read by an
@@ -212,45 +209,6 @@ pub(crate) fn plane_means(x: Tensor<4>, means: PlaneMeans) -> Tensor<2> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Arguments of a layer; what the forward pass leaves is filled in by [`run`].
-#[derive(Clone, Debug)]
-pub struct LayerOf {
-    /// The convolution.
-    pub shape: ConvShape,
-    /// Equal groups of images.
-    pub groups: usize,
-    /// Over which images statistics are taken.
-    pub kind: NormStatistics,
-    /// Added to the variance.
-    pub eps: f32,
-    /// Whether ReLU ends the layer.
-    pub relu: bool,
-}
-
-impl LayerOf {
-    /// With its active lists.
-    pub fn with(self, active_in: Option<Arc<Active>>, active_out: Option<Arc<Active>>) -> SparseArgs {
-        let Self {
-            shape,
-            groups,
-            kind,
-            eps,
-            relu,
-        } = self;
-        SparseArgs {
-            shape,
-            groups,
-            kind,
-            eps,
-            relu,
-            active_in,
-            active_out,
-            saved: Arc::default(),
-            mean_grad: Arc::default(),
-        }
-    }
 }
 
 fn floats(tensor: &FlexTensor) -> FlexTensor {
@@ -276,6 +234,7 @@ impl SparseBackend for Flex {
         scale: FlexTensor,
         shift: FlexTensor,
         args: SparseArgs,
+        means: PlaneMeans,
     ) -> FlexTensor {
         let [x, weight, scale, shift] = [&x, &weight, &scale, &shift].map(floats);
         let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
@@ -292,13 +251,13 @@ impl SparseBackend for Flex {
             };
             (vec![0.0; len], saved)
         } else {
-            with_plan(args.shape, |plan, pool, spare| {
-                let (mut out, y) = (spare.take(len), spare.take(len));
+            with_plan(args.shape, |plan, pool, buffers| {
+                let (mut out, y) = (buffers.take(len), buffers.take(len));
                 let saved = plan.forward(pool, &call, &mut out, y);
                 (out, saved)
             })
         };
-        *lock(&args.saved) = saved;
+        *lock(&means.saved) = saved;
         tensor(out, shape)
     }
 
@@ -315,6 +274,7 @@ struct SavedForBackward {
     scale: FlexTensor,
     shift: FlexTensor,
     args: SparseArgs,
+    means: PlaneMeans,
 }
 
 #[derive(Debug)]
@@ -331,22 +291,23 @@ impl Backward<Flex, 4> for LayerBackward {
             scale,
             shift,
             args,
+            means,
         } = ops.state;
         let [px, pw, ps, pb] = ops.parents;
         let dims = |t: &FlexTensor| t.shape().to_vec();
         let zeros = |t: &FlexTensor| vec![0.0f32; t.shape().num_elements()];
         let (mut dw, mut ds, mut db) = (zeros(&weight), zeros(&scale), zeros(&shift));
-        let saved = std::mem::take(&mut *lock(&args.saved));
+        let saved = std::mem::take(&mut *lock(&means.saved));
         // A forward pass that was cut short left nothing to go back through.
         if is_stopping() || saved.y.is_empty() {
             if let Some(node) = px {
                 grads.register::<Flex>(node.id, tensor(zeros(&x), dims(&x)));
             }
         } else {
-            with_plan(args.shape, |plan, pool, spare| {
+            with_plan(args.shape, |plan, pool, buffers| {
                 let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
-                let mut dx = px.as_ref().map(|_| spare.take(call.x.len()));
-                let mean_grad = std::mem::take(&mut *lock(&args.mean_grad));
+                let mut dx = px.as_ref().map(|_| buffers.take(call.x.len()));
+                let mean_grad = std::mem::take(&mut *lock(&means.mean_grad));
                 let back = OutputGradients {
                     grad: slice(&dout),
                     mean_grad: &mean_grad,
@@ -358,12 +319,12 @@ impl Backward<Flex, 4> for LayerBackward {
                     shift: &mut db,
                 };
                 plan.backward(pool, &call, back, &saved, to);
-                spare.put(saved.y);
-                spare.put_tensor(dout);
+                buffers.put(saved.y);
+                buffers.put_tensor(dout);
                 if let (Some(node), Some(dx)) = (px, dx) {
                     grads.register::<Flex>(node.id, tensor(dx, dims(&x)));
                     // What this layer read is what another gave.
-                    spare.put_tensor(x);
+                    buffers.put_tensor(x);
                 }
             });
         }
@@ -382,6 +343,7 @@ impl<C: CheckpointStrategy> SparseBackend for Autodiff<Flex, C> {
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
         args: SparseArgs,
+        means: PlaneMeans,
     ) -> FloatTensor<Self> {
         let (x, guard_x) = x.into_parts();
         let (weight, guard_w) = weight.into_parts();
@@ -389,7 +351,14 @@ impl<C: CheckpointStrategy> SparseBackend for Autodiff<Flex, C> {
         let (shift, guard_b) = shift.into_parts();
         // Contiguous once, here: forward and backward read the same copy.
         let [x, weight, scale, shift] = [&x, &weight, &scale, &shift].map(floats);
-        let out = Flex::sparse_layer(x.clone(), weight.clone(), scale.clone(), shift.clone(), args.clone());
+        let out = Flex::sparse_layer(
+            x.clone(),
+            weight.clone(),
+            scale.clone(),
+            shift.clone(),
+            args.clone(),
+            means.clone(),
+        );
         match LayerBackward
             .prepare::<C>([guard_x, guard_w, guard_s, guard_b])
             .compute_bound()
@@ -402,6 +371,7 @@ impl<C: CheckpointStrategy> SparseBackend for Autodiff<Flex, C> {
                     scale,
                     shift,
                     args,
+                    means,
                 },
                 out,
             ),

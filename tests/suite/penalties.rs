@@ -10,8 +10,7 @@ use model::{Checkpoint, NetSpec, Weights, zoo};
 use prune::Score;
 use prune::{Scope, Sites, groups, saliency};
 use std::cell::Cell;
-use train::stage_memory::NoMemory;
-use train::{Ctx, Penalty, TrainConfig, TrainingPlan, first_order, fit};
+use train::{Ctx, NoMemory, Penalty, RunHooks, TrainConfig, TrainingData, TrainingPlan, first_order, fit};
 
 /// Works on few bundled images, with a narrow network.
 fn with_ctx<T>(work: impl FnOnce(&mut Ctx) -> T) -> T {
@@ -27,10 +26,12 @@ fn with_ctx<T>(work: impl FnOnce(&mut Ctx) -> T) -> T {
     };
     let mut ctx = Ctx {
         seed: 3,
-        normalization: Normalization::of(&dataset.train),
-        data: &dataset,
-        splits: &splits,
-        augment: Augment::default(),
+        data: TrainingData {
+            dataset: &dataset,
+            splits: &splits,
+            augment: Augment::default(),
+            normalization: Normalization::of(&dataset.train),
+        },
         spec,
         train,
         start: None,
@@ -39,12 +40,14 @@ fn with_ctx<T>(work: impl FnOnce(&mut Ctx) -> T) -> T {
         recipe: String::new(),
         steps: 6,
         done: [0, 0],
-        check: &|| Ok::<(), Cancelled>(()),
-        least: &Cell::new(0.0),
-        keep: &|_| Ok(String::new()),
-        steer: &Vec::new,
-        memory: &NoMemory,
-        emit: &mut |_| Ok(()),
+        run: RunHooks {
+            check: &|| Ok::<(), Cancelled>(()),
+            min_top1: &Cell::new(0.0),
+            keep: &|_| Ok(String::new()),
+            steer: &Vec::new,
+            memory: &NoMemory,
+            emit: &mut |_| Ok(()),
+        },
     };
     work(&mut ctx)
 }
@@ -103,12 +106,18 @@ fn first_order_scores_are_how_the_loss_moves() {
         let model = dense(ctx);
         ctx.train.batch = 20;
         let products = first_order(ctx, &model, 50).expect("scores");
-        let indices = data::spread(&ctx.splits.train, 50);
+        let indices = data::spread(&ctx.data.splits.train, 50);
         // The engine's loss over the same batches; norms are measured on each.
         let loss = |weights: &Weights| -> f64 {
             let of = |chunk: &[u32]| {
                 let mut pixels = Vec::new();
-                batch::fill(&ctx.data.train, chunk, None, &ctx.normalization, &mut pixels);
+                batch::fill(
+                    &ctx.data.dataset.train,
+                    chunk,
+                    None,
+                    &ctx.data.normalization,
+                    &mut pixels,
+                );
                 let mut model = model.clone();
                 model.weights.clone_from(weights);
                 let options = Options {
@@ -118,7 +127,7 @@ fn first_order_scores_are_how_the_loss_moves() {
                 let mut engine = infer::compile(&model, &options).expect("compiles");
                 engine.calibrate(&pixels);
                 let mut metrics = EvalMetrics::new(model.spec());
-                metrics.add(engine.run(&pixels), &batch::labels(&ctx.data.train, chunk));
+                metrics.add(engine.run(&pixels), &batch::labels(&ctx.data.dataset.train, chunk));
                 f64::from(metrics.loss()) * chunk.len() as f64
             };
             indices.chunks(20).map(of).sum::<f64>() / indices.len() as f64

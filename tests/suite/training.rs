@@ -8,7 +8,8 @@ use model::{Density, zoo};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use train::net::{ForwardOptions, Net, NormStatistics, Norms};
+use train::NormStatistics;
+use train::net::{ForwardOptions, Net, Norms};
 
 struct Grads {
     logits: Vec<f32>,

@@ -1,10 +1,11 @@
-//! From weights to a model: norm statistics, and what it is worth, measured on the way and at the end.
+//! From weights to a model: norm statistics, and its accuracy, measured during training and at the end.
 //! Knows nothing of how weights are found.
 
-use super::calibrate::calibrate;
-use super::measure::measure;
-use super::{Ctx, TrainingPlan};
+use crate::calibrate::calibrate;
+use crate::context::Ctx;
+use crate::measure::measure;
 use crate::net::Net;
+use crate::plan::TrainingPlan;
 use anyhow::Result;
 use data::Split;
 use event::Event;
@@ -12,51 +13,51 @@ use model::checkpoint::{Metric, ModelHeader, SCHEMA};
 use model::{Checkpoint, Density, Fractions, Weights, cost};
 use std::collections::BTreeMap;
 
-/// A quick look on the way: the largest, the middle and the smallest kept density, on validation images. The model is kept.
-pub(crate) fn look(ctx: &mut Ctx, plan: &TrainingPlan, net: &Net, weights: &Weights, epoch: u32) -> Result<()> {
-    let kept = &plan.kept;
-    let mut looked = vec![kept[0], kept[kept.len() / 2], kept[kept.len() - 1]];
-    looked.dedup();
-    let mut checkpoint = statistics(ctx, plan, net, weights.clone(), looked)?;
+/// After an epoch: saves the model, measured on validation images at the largest, the middle and the smallest density.
+pub(crate) fn evaluate_epoch(
+    ctx: &mut Ctx,
+    plan: &TrainingPlan,
+    net: &Net,
+    weights: &Weights,
+    epoch: u32,
+) -> Result<()> {
+    let grid = &plan.grid;
+    let mut some = vec![grid[0], grid[grid.len() / 2], grid[grid.len() - 1]];
+    some.dedup();
+    let mut checkpoint = checkpoint_of(ctx, plan, net, weights.clone(), some)?;
     let epoch = ctx.done[1] as u32 + epoch;
     let mut metrics = Vec::new();
     for density in checkpoint.header.densities.clone().into_iter().rev() {
-        metrics.push(say(ctx, &checkpoint, (density, &[]), Split::Valid, epoch)?);
+        metrics.push(evaluate(ctx, &checkpoint, (density, &[]), Split::Valid, epoch)?);
     }
     let top1 = metrics[0].top1;
     checkpoint.header.metrics = metrics;
-    let model = (ctx.keep)(&checkpoint)?;
-    let cost = cost::total(
-        checkpoint.spec(),
-        &checkpoint.masks,
-        &Fractions::dense(checkpoint.spec()),
-    )?;
-    Ok((ctx.emit)(Event::Kept { model, cost, top1 })?)
+    let model = ctx.keep(&checkpoint)?;
+    let spec = checkpoint.spec();
+    let cost = cost::total(spec, &checkpoint.masks, &Fractions::dense(spec))?;
+    Ok(ctx.emit(Event::Kept { model, cost, top1 })?)
 }
 
 /// Measures a model on the validation images at its highest density, says it and writes it into the model. Gives its accuracy.
 ///
 /// # Errors
 /// [`event::Cancelled`].
-pub fn check(ctx: &mut Ctx, model: &mut Checkpoint) -> Result<f32> {
+pub fn validate(ctx: &mut Ctx, model: &mut Checkpoint) -> Result<f32> {
     let highest = model.header.densities.last().copied().unwrap_or(Density::FULL);
     let epoch = ctx.done[1] as u32;
-    let metric = say(ctx, model, (highest, &[]), Split::Valid, epoch)?;
+    let metric = evaluate(ctx, model, (highest, &[]), Split::Valid, epoch)?;
     let top1 = metric.top1;
     model.header.metrics = vec![metric];
     Ok(top1)
 }
 
-/// The end of a run: the model at every kept density, and at the densities that were found for its gates, on validation images,
-/// and once on test images.
+/// The end of a run: measures the model at every density of its grid, and at those that a search found for its gates, on
+/// validation images and, this once, on test images.
 ///
 /// # Errors
 /// [`event::Cancelled`].
 pub fn finish(ctx: &mut Ctx, mut model: Checkpoint) -> Result<Checkpoint> {
-    (ctx.emit)(Event::Phase {
-        name: "measuring".into(),
-        progress: 1.0,
-    })?;
+    ctx.phase("measuring".into(), 1.0)?;
     let epoch = ctx.done[1] as u32;
     let mut metrics = Vec::new();
     let uniform = model.header.densities.iter().rev().map(|&d| (d, &[][..]));
@@ -64,7 +65,7 @@ pub fn finish(ctx: &mut Ctx, mut model: Checkpoint) -> Result<Checkpoint> {
     let found = found.iter().max().map(|&d| (d, &found[..]));
     for at in uniform.chain(found) {
         for split in [Split::Valid, Split::Test] {
-            metrics.push(say(ctx, &model, at, split, epoch)?);
+            metrics.push(evaluate(ctx, &model, at, split, epoch)?);
         }
     }
     model.header.metrics = metrics;
@@ -72,8 +73,8 @@ pub fn finish(ctx: &mut Ctx, mut model: Checkpoint) -> Result<Checkpoint> {
 }
 
 /// A model with norm statistics at these densities.
-pub(crate) fn statistics(
-    ctx: &mut Ctx,
+pub(crate) fn checkpoint_of(
+    ctx: &Ctx,
     plan: &TrainingPlan,
     net: &Net,
     weights: Weights,
@@ -88,10 +89,10 @@ pub(crate) fn statistics(
     let header = ModelHeader {
         schema: SCHEMA,
         spec: plan.spec.clone(),
-        normalization: ctx.normalization.clone(),
-        classes: ctx.data.classes.clone(),
+        normalization: ctx.data.normalization.clone(),
+        classes: ctx.data.dataset.classes.clone(),
         method: plan.method.to_owned(),
-        data: ctx.data.name.clone(),
+        data: ctx.data.dataset.name.clone(),
         densities,
         gate_densities: Vec::new(),
         metrics: Vec::new(),
@@ -105,7 +106,7 @@ pub(crate) fn statistics(
     })
 }
 
-fn say(
+fn evaluate(
     ctx: &mut Ctx,
     checkpoint: &Checkpoint,
     (density, gates): (Density, &[Density]),
@@ -115,7 +116,7 @@ fn say(
     let metrics = measure(ctx, checkpoint, (density, gates), split)?;
     let gates = gates.to_vec();
     let (top1, loss, macs) = (metrics.top1(), metrics.loss(), metrics.macs());
-    (ctx.emit)(Event::Epoch {
+    ctx.emit(Event::Epoch {
         epoch,
         split,
         density,
@@ -126,9 +127,8 @@ fn say(
         n: metrics.n,
     })?;
     if split == Split::Valid && gates.is_empty() {
-        (ctx.emit)(Event::Layers {
-            layers: metrics.layers(checkpoint.spec()).into(),
-        })?;
+        let layers = metrics.layers(checkpoint.spec()).into();
+        ctx.emit(Event::Layers { layers })?;
     }
     Ok(Metric {
         density,

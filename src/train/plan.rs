@@ -1,0 +1,72 @@
+//! What a method asks of the training loop: a plan, and a penalty beside the loss.
+//! Knows nothing of the loop.
+
+use crate::config::TrainConfig;
+use crate::norm_statistics::NormStatistics;
+use crate::optimizer::Gradients;
+use anyhow::Result;
+use event::Event;
+use model::mask::Masks;
+use model::{Density, NetSpec, Weights};
+
+/// What a method asks of the training loop.
+#[derive(Clone)]
+pub struct TrainingPlan<'a> {
+    /// The method's name, stored with the model.
+    pub method: &'static str,
+    /// The network to train.
+    pub spec: NetSpec,
+    /// How long and how fast.
+    pub train: TrainConfig,
+    /// What must stay zero.
+    pub masks: Masks,
+    /// λ of the saliency term.
+    pub lambda: f32,
+    /// Over which images norms take their statistics.
+    pub norm_statistics: NormStatistics,
+    /// Densities of a step (step, of steps): one entry for each equal part of the batch.
+    pub densities: &'a dyn Fn(u64, u64) -> Vec<Density>,
+    /// Densities that the model gets norm statistics for, rising.
+    pub grid: Vec<Density>,
+    /// Training images that statistics are measured on.
+    pub calibration: usize,
+}
+
+impl TrainingPlan<'_> {
+    /// Plain training of a network without gates.
+    pub fn plain(method: &'static str, spec: NetSpec, train: TrainConfig) -> Self {
+        Self {
+            method,
+            spec,
+            train,
+            masks: Masks::new(),
+            lambda: 0.0,
+            norm_statistics: NormStatistics::All,
+            densities: &|_, _| vec![Density::FULL],
+            grid: vec![Density::FULL],
+            calibration: 2048,
+        }
+    }
+}
+
+/// A penalty beside the loss, given by its gradient.
+pub trait Penalty {
+    /// Adds its gradient to the loss's.
+    fn add(&self, weights: &Weights, gradients: &mut Gradients);
+
+    /// After epoch `epoch`: may move what it pulls towards, and gives an event to say.
+    ///
+    /// # Errors
+    /// The weights are not those it was made for.
+    fn after_epoch(&mut self, _epoch: u32, _weights: &Weights) -> Result<Option<Event>> {
+        Ok(None)
+    }
+
+    /// Its own state, to be remembered.
+    fn save(&self) -> Weights {
+        Weights::new()
+    }
+
+    /// Takes back what [`Penalty::save`] gave.
+    fn restore(&mut self, _saved: Weights) {}
+}
