@@ -121,7 +121,7 @@ fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
         other => format!("{} · {other}", row.title),
     };
     if waiting > 0 {
-        words += &format!(" · {waiting} waiting");
+        words += &format!(" · {waiting} queued");
     }
     let width = (ui.available_width() - 90.0).clamp(160.0, 330.0);
     let (rect, response) = ui.allocate_exact_size(vec2(width, 32.0), egui::Sense::hover());

@@ -1,4 +1,4 @@
-//! The window's few own widgets.
+//! Small widgets that panels share.
 //! Knows nothing of runs or models.
 
 use super::theme;
@@ -7,7 +7,7 @@ use egui::{
     Align, Align2, Color32, CornerRadius, Frame, Layout, Margin, Rangef, Rect, Response, RichText, Role, Sense, Ui,
     UiBuilder, Vec2, WidgetInfo, pos2, vec2,
 };
-use egui_plot::{Axis, AxisHints, GridInput, GridMark, Plot};
+use egui_plot::{Axis, AxisHints, ColorConflictHandling, Corner, GridInput, GridMark, Legend, Plot};
 
 /// What a term means, shown on hover.
 pub(crate) fn meaning(term: &str) -> &'static str {
@@ -17,12 +17,12 @@ pub(crate) fn meaning(term: &str) -> &'static str {
              that matter most for that image (Feature Boosting and Suppression, arXiv 1810.05331)."
         }
         "accuracy" => {
-            "Share of validation images classified right, with its 95 % interval (Wilson). The interval narrows as more \
-             images are measured. These images took no part in training."
+            "Share of validation images classified correctly, with its 95 % interval (Wilson). The interval narrows as more \
+             images are measured. Training did not see these images."
         }
         "macs" => {
-            "MACs: multiply–accumulates for one image, counted while measuring: convolutions, linear layers, and what the \
-             gates themselves cost."
+            "MACs: multiply–accumulates for one image, counted while measuring: convolutions, linear layers, and the gates \
+             themselves."
         }
         "time" => {
             "Measured on this machine: one image at a time, median, with the 10th and 90th percentile. Fewer MACs do not \
@@ -32,54 +32,48 @@ pub(crate) fn meaning(term: &str) -> &'static str {
             "Saliency: how much a channel matters for an image, predicted from the layer's input before the layer is \
              computed. The most salient channels win and run; the others are skipped."
         }
-        "weights" => "Bytes of weights read for one image. Channels that do not run need no weights.",
-        "activations" => "Bytes of activations written and read again for one image.",
-        "peak" => "The largest amount of activations alive at once.",
-        "event" => "Event: one line of the run's log. The run is shown as it was right after it, in every panel.",
+        "weights" => "Bytes of weights read per image. Channels that do not run need no weights.",
+        "activations" => "Bytes of activations written and read again per image.",
+        "peak" => "The most memory that activations take at once.",
+        "event" => "Event: one line of the run's log. Every panel shows the run as it was right after this event.",
         "trial" => {
-            "Trial: one candidate that was measured on validation images. The search takes it or leaves it (AutoCompress, \
-             arXiv 1907.03141: simulated annealing over densities)."
+            "Trial: one candidate, measured on validation images. The search accepts or rejects it (AutoCompress, arXiv \
+             1907.03141: simulated annealing over densities)."
         }
         "hypervolume" => {
-            "Hypervolume: the area between the trials that no other beats and the whole network at chance, as a share of the \
-             whole box, over the images that trials ran; the sooner it grows, the less a search costs."
+            "Hypervolume: the area that the best trials cover, from the unpruned network's cost at chance accuracy, as a share \
+             of the whole box. The fewer images trials run before it grows, the cheaper the search."
         }
         "residual" => {
-            "Residual: ‖W − Z‖ / ‖W‖, how far a layer's weights W are from their nearest pruned form Z. ADMM draws them \
+            "Residual: ‖W − Z‖ / ‖W‖, how far a layer's weights W are from their nearest pruned form Z. ADMM pulls them \
              together; where it is small, masking changes little (arXiv 1804.03294)."
         }
         "filter" => {
             "Filter: one output channel's weights, a row of the weight matrix. Cutting it cuts the channel it makes."
         }
         "column" => {
-            "Column: one (input channel, ky, kx) of the weight matrix. AutoCompress (arXiv 1907.03141) prunes columns besides \
-             filters; the kernels skip both."
+            "Column: one (input channel, ky, kx) of the weight matrix. AutoCompress (arXiv 1907.03141) prunes columns as well \
+             as filters; the kernels skip both."
         }
         "group" => {
-            "Channels that a sum or a depthwise convolution ties can only be cut together (DepGraph, arXiv 2301.12900)."
+            "Channels that a sum or a depthwise convolution couples can only be cut together (DepGraph, arXiv 2301.12900)."
         }
         "params" => {
-            "Parameters: trainable numbers. Cutting channels lowers them; gating leaves them all, and computes with fewer."
+            "Parameters: trainable numbers. Cutting channels removes parameters; gating keeps them all and computes with fewer."
         }
         "budget" => {
-            "Budget: what a search must not exceed, in weights, MACs or milliseconds (AMC, arXiv 1802.03494; AutoCompress, \
-             arXiv 1907.03141). Moving it takes effect at the next trial."
+            "Budget: the most that a search may spend, in weights, MACs or milliseconds (AMC, arXiv 1802.03494; AutoCompress, \
+             arXiv 1907.03141). A change takes effect at the next trial."
         }
-        "frontier" => "Frontier: the points that no other point beats on both accuracy and cost (Pareto front).",
-        "temperature" => {
-            "Temperature, in the reward's own units: a trial worse by this much is taken 37 % of the time. It falls as the search \
-             goes on (simulated annealing)."
-        }
-        "acceptance" => "Of the latest proposals that were worse, the share that was taken all the same.",
         "times" => {
-            "Each layer alone, one image at a time, with random weights, measured on this machine. Time falls in steps, because \
-             kernels work on whole blocks of filters; only a narrower step saves anything."
+            "Each layer alone, one image at a time, with random weights, on this machine. Time falls in steps because kernels \
+             work on blocks of filters; only reaching a lower step saves time."
         }
         "rare" => {
-            "Channels whose gate hardly ever opened for these images. Surgery removes them for good; gates then choose among the \
+            "Channels whose gate rarely opened for these images. Surgery removes them for good; gates then choose among the \
              rest (static before dynamic pruning, as section 4 of arXiv 1810.05331 suggests)."
         }
-        "smoothing" => "Weight of what came before in an exponential mean. The line as it came stays behind it, faint.",
+        "smoothing" => "Weight of the past in an exponential moving average. The raw curve stays behind it, faint.",
         _ => "",
     }
 }
@@ -87,7 +81,7 @@ pub(crate) fn meaning(term: &str) -> &'static str {
 /// A caption with its meaning on hover.
 pub(crate) fn caption(ui: &mut Ui, text: &str, term: &str) -> Response {
     let weak = palette(ui).weak;
-    let label = ui.label(RichText::new(text).font(theme::small()).color(weak));
+    let label = ui.label(small(text, weak));
     match meaning(term) {
         "" => label,
         words => label.on_hover_text(words),
@@ -157,12 +151,6 @@ pub(crate) fn modal(ui: &Ui, id: &str, margin: i8, width: f32, content: impl FnO
     shown.should_close()
 }
 
-/// Small text in the color of an error.
-pub(crate) fn problem(ui: &mut Ui, text: &str) {
-    let bad = palette(ui).bad;
-    ui.label(small(text, bad));
-}
-
 /// Width of the widest of these small words.
 pub(crate) fn widest<'a>(ui: &Ui, words: impl Iterator<Item = &'a str>) -> f32 {
     let width = |w: &str| {
@@ -177,7 +165,7 @@ pub(crate) fn widest<'a>(ui: &Ui, words: impl Iterator<Item = &'a str>) -> f32 {
 /// Small, quiet text that never takes a second line; hovering shows what was cut off.
 pub(crate) fn quiet_line(ui: &mut Ui, text: &str) -> Response {
     let weak = palette(ui).weak;
-    ui.add(egui::Label::new(RichText::new(text).font(theme::small()).color(weak)).truncate())
+    ui.add(egui::Label::new(small(text, weak)).truncate())
 }
 
 /// A number that a panel is about, with what it is above and what goes with it below.
@@ -188,7 +176,7 @@ pub(crate) fn figure(ui: &mut Ui, name: &str, term: &str, value: &str, below: &s
         let p = palette(ui);
         let color = if stale { p.weak } else { p.text };
         ui.add(egui::Label::new(RichText::new(value).font(theme::large()).color(color)).extend());
-        ui.add(egui::Label::new(RichText::new(below).font(theme::small()).color(p.weak)).extend());
+        ui.add(egui::Label::new(small(below, p.weak)).extend());
     });
 }
 
@@ -242,7 +230,7 @@ pub(crate) fn empty(ui: &mut Ui, what: &str, todo: &str) {
     ui.vertical_centered(|ui| {
         ui.add_space((ui.available_height() * 0.3).min(120.0));
         ui.label(RichText::new(what).color(p.text));
-        ui.label(RichText::new(todo).font(theme::small()).color(p.weak));
+        quiet(ui, todo);
     });
 }
 
@@ -330,6 +318,16 @@ pub(crate) fn swatch(ui: &mut Ui, color: Color32, is_chosen: bool) -> Response {
         ui.painter().circle_stroke(rect.center(), 8.0, stroke);
     }
     response
+}
+
+/// A legend of small text.
+pub(crate) fn legend(corner: Corner) -> Legend {
+    Legend::default()
+        .position(corner)
+        .follow_insertion_order(true)
+        // A series' faint part is drawn first: the full color comes last.
+        .color_conflict_handling(ColorConflictHandling::PickLast)
+        .text_style(egui::TextStyle::Small)
 }
 
 /// The style that all plots share.

@@ -276,8 +276,8 @@ impl CurvesView {
                     }
                 }
                 CurveMetric::Gates => {
-                    put(format!("{}, hardly ever active", run.label), &run.gates[0], 100.0);
-                    put(format!("{}, nearly always active", run.label), &run.gates[1], 100.0);
+                    put(format!("{}, rarely active", run.label), &run.gates[0], 100.0);
+                    put(format!("{}, almost always active", run.label), &run.gates[1], 100.0);
                 }
             }
         }

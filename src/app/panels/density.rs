@@ -1,4 +1,4 @@
-//! The slider, and beside each other what is measured at its density.
+//! The slider, and side by side what is measured at its density.
 //! Knows nothing of single layers.
 
 use crate::action::UiAction;
@@ -7,8 +7,7 @@ use crate::question;
 use crate::state::UiState;
 use crate::theme;
 use crate::theme::palette;
-use crate::widgets;
-use crate::widgets::{bar_row, caption, figure, quiet};
+use crate::widgets::{self, bar_row, caption, quiet};
 use egui::{RichText, Ui};
 use lab::RunStore;
 use view::density::{DensityMeasurement, DensityView, density};
@@ -19,7 +18,7 @@ pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
         return widgets::empty(
             ui,
             "No model is open",
-            "Menu, Open model… or drop a .safetensors file here",
+            "Choose Open model… in the menu, or drop a .safetensors file here",
         );
     };
     egui::ScrollArea::vertical().show(ui, |ui| {
@@ -34,7 +33,7 @@ pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
             if view.doubtful {
                 quiet(
                     ui,
-                    "Its file does not say how it was made: it may have learned from these images.",
+                    "The file does not say how the model was trained: it may have seen these images.",
                 );
             }
             ui.add_space(2.0);
@@ -46,7 +45,7 @@ pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
 fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some([low, high]) = view.range.filter(|[low, high]| low < high) else {
         let why = match view.range {
-            Some([only, _]) => format!("This model was made for density {only} alone."),
+            Some([only, _]) => format!("This model was trained for density {only} only."),
             None => "This model has no gates: every channel always runs.".to_owned(),
         };
         quiet(ui, why);
@@ -87,7 +86,7 @@ fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState
     }
 }
 
-/// What can be done with what the slider stands at.
+/// What can be done with the slider's densities.
 fn use_it(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {
     ui.horizontal_wrapped(|ui| {
         for action in [UiAction::SearchFromHere, UiAction::ExportModel] {
@@ -101,59 +100,39 @@ fn use_it(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects)
 }
 
 fn figures(ui: &mut Ui, view: &DensityView) {
-    let stale = !view.fresh;
-    let share = |macs: u64| {
-        format!(
-            "{} of {}",
-            text::whole_percent(macs as f64 / view.macs_dense.max(1) as f64),
-            text::count(view.macs_dense)
-        )
+    let m = view.measured.as_ref();
+    let nothing = |why: &str| ("—".to_owned(), why.to_owned());
+    let accuracy = match m {
+        Some(m) => (text::percent(m.top1), format!("± {:.1} points", m.plus_minus() * 100.0)),
+        None => nothing("measuring"),
     };
-    ui.columns(3, |ui| match &view.measured {
-        Some(m) => {
-            let interval = format!("± {:.1} points", m.plus_minus() * 100.0);
-            figure(
-                &mut ui[0],
-                "Accuracy",
-                "accuracy",
-                &text::percent(m.top1),
-                &interval,
-                stale,
-            );
-            let macs = if stale { view.macs_nominal } else { m.macs };
-            figure(
-                &mut ui[1],
-                "MACs an image",
-                "macs",
-                &text::count(macs),
-                &share(macs),
-                stale,
-            );
-            let (median, spread) = match m.millis {
-                Some([p10, median, p90]) => {
-                    let dense = m.millis_dense.map(|d| format!(", all {d:.2}")).unwrap_or_default();
-                    (text::millis(median), format!("{p10:.2} to {p90:.2}{dense}"))
-                }
-                None => ("—".to_owned(), "not measured".to_owned()),
-            };
-            figure(&mut ui[2], "Time an image", "time", &median, &spread, stale);
+    let macs = m.filter(|_| view.fresh).map_or(view.macs_nominal, |m| m.macs);
+    let share = text::whole_percent(macs as f64 / view.macs_dense.max(1) as f64);
+    let macs = (
+        text::count(macs),
+        format!("{share} of {}", text::count(view.macs_dense)),
+    );
+    let time = match m.map(|m| (m.millis, m.millis_dense)) {
+        Some((Some([p10, median, p90]), dense)) => {
+            let dense = dense.map(|d| format!(", dense {d:.2}")).unwrap_or_default();
+            (text::millis(median), format!("{p10:.2} to {p90:.2}{dense}"))
         }
-        None => {
-            figure(&mut ui[0], "Accuracy", "accuracy", "—", "measuring", true);
-            figure(
-                &mut ui[1],
-                "MACs an image",
-                "macs",
-                &text::count(view.macs_nominal),
-                &share(view.macs_nominal),
-                true,
-            );
-            figure(&mut ui[2], "Time an image", "time", "—", "measuring", true);
+        Some((None, _)) => nothing("not measured"),
+        None => nothing("measuring"),
+    };
+    let figures = [
+        ("Accuracy", "accuracy", accuracy),
+        ("MACs per image", "macs", macs),
+        ("Time per image", "time", time),
+    ];
+    ui.columns(3, |columns| {
+        for (ui, (name, term, (value, below))) in columns.iter_mut().zip(figures) {
+            widgets::figure(ui, name, term, &value, &below, m.is_none() || !view.fresh);
         }
     });
 }
 
-/// A badge where MACs were saved and time was not.
+/// A badge where MACs fell and time did not.
 fn no_gain(ui: &mut Ui, measured: &DensityMeasurement) {
     let Some(why) = &measured.no_gain else { return };
     let p = palette(ui);
@@ -161,7 +140,9 @@ fn no_gain(ui: &mut Ui, measured: &DensityMeasurement) {
         .fill(theme::mix(p.tile, p.warn, 0.15))
         .corner_radius(theme::RADIUS)
         .inner_margin(egui::Margin::symmetric(8, 3));
-    let shown = badge.show(ui, |ui| ui.label(widgets::small("Saved MACs but no time", p.warn)));
+    let shown = badge.show(ui, |ui| {
+        ui.label(widgets::small("Fewer MACs, but no less time", p.warn))
+    });
     shown.response.on_hover_text(why);
 }
 

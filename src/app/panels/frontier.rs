@@ -13,8 +13,7 @@ use crate::theme::{Palette, palette};
 use crate::widgets;
 use egui::{Color32, DragValue, Role, Ui};
 use egui_plot::{
-    Axis, ColorConflictHandling, Corner, HLine, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint,
-    PlotPoints, PlotUi, Points, VLine,
+    Axis, Corner, HLine, HoverPosition, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,
 };
 use lab::{Command, RunStore};
 use measure::{ModelRef, Question};
@@ -42,8 +41,10 @@ pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
     controls(ui, &view, state, effects);
     if view.series.is_empty() && view.now.is_none() {
         let todo = match view.against {
-            CostAxis::Millis => "Time is measured when the slider rests; searches with a budget in ms add their trials",
-            _ => "Open a model, or press Train: each run adds its own points",
+            CostAxis::Millis => {
+                "Time is measured while the slider rests. Searches with a budget in ms add their trials."
+            }
+            _ => "Open a model, or press Train: each run adds its points",
         };
         return widgets::empty(ui, "No points yet", todo);
     }
@@ -87,7 +88,7 @@ fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState, effects: &mut
         let mut wants = wish.below.is_some();
         let tick = ui.checkbox(&mut wants, "Limit loss");
         let about =
-            format!("Choose the cheapest point that is at most so far below {reference}. The line can be dragged.");
+            format!("Choose the cheapest point whose accuracy is at most this far below {reference}. Drag the line to change it.");
         if tick.on_hover_text(about).changed() {
             wish.below = wants.then_some(0.01);
         }
@@ -106,7 +107,7 @@ fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState, effects: &mut
         let mut wants = wish.most.is_some();
         let tick = ui.checkbox(&mut wants, "Limit cost");
         if tick
-            .on_hover_text("Choose among points that cost no more. The line can be dragged.")
+            .on_hover_text("Choose among points that cost at most this much. Drag the line to change it.")
             .changed()
         {
             let costs = view.series.iter().flat_map(|s| &s.points).map(|p| p.x);
@@ -133,9 +134,9 @@ impl CostScale {
     fn of(against: CostAxis) -> Self {
         let unit = |each, axis, short| Self { each, axis, short };
         match against {
-            CostAxis::Macs => unit(1e6, "million MACs an image", " M MACs"),
+            CostAxis::Macs => unit(1e6, "million MACs per image", " M MACs"),
             CostAxis::Params => unit(1e3, "thousand parameters", " k parameters"),
-            CostAxis::Millis => unit(1.0, "ms an image, measured here", " ms"),
+            CostAxis::Millis => unit(1.0, "ms per image, on this machine", " ms"),
         }
     }
 }
@@ -152,13 +153,7 @@ fn plot_ui(
 ) -> Interaction {
     let p = palette(ui);
     let unit = CostScale::of(view.against);
-    let legend = Legend::default()
-        .position(Corner::RightBottom)
-        .background_alpha(0.9)
-        .follow_insertion_order(true)
-        // A series' faint part is drawn first: the full color comes last.
-        .color_conflict_handling(ColorConflictHandling::PickLast)
-        .text_style(egui::TextStyle::Small);
+    let legend = widgets::legend(Corner::RightBottom).background_alpha(0.9);
     let hover = view.clone();
     let each = unit.each;
     let mut plot = widgets::plot("frontier", p);
@@ -398,7 +393,7 @@ fn chosen_ui(
         }
         if let Some(saving) = exporting::of_source(store, &source) {
             let about =
-                "Write this model, at these densities, as ONNX, safetensors or a burn pack; a second runtime checks it";
+                "Write this model, at these densities, as ONNX, safetensors or a burn pack; a second runtime checks the file";
             if ui.button("Export it…").on_hover_text(about).clicked() {
                 effects.save(saving);
             }
@@ -423,10 +418,10 @@ fn foot(ui: &mut Ui, view: &FrontierView) {
         .and_then(|s| s.points.first());
     let words = match recorded {
         Some(first) => format!(
-            "Recorded on {} validation images when made; click a point to go there.",
+            "Recorded on {} validation images. Click a point to move the slider there.",
             text::grouped(first.n as u64)
         ),
-        None => "Validation images only; test images are read once, when a run ends.".to_owned(),
+        None => "Validation images only. Test images are read once, when a run ends.".to_owned(),
     };
     widgets::quiet_line(ui, &words);
 }

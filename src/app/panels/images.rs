@@ -1,4 +1,4 @@
-//! Validation images as a strip: sorted by what was computed, how sure the model is, or how wrong; one of them close up.
+//! Validation images as thumbnails, sorted by computation, confidence or error; one of them close up.
 //! Knows nothing of how images are measured.
 
 use crate::action::UiAction;
@@ -16,10 +16,10 @@ use std::sync::Arc;
 use view::images::{ImageCell, ImageFilter, ImageOrder, ImagesView, LookView, images, look};
 use view::saliency::SaliencyScope;
 
-/// Side of a cell on screen, and of a picture in the atlas.
+/// Side of a cell on screen, and of an image in the atlas.
 const CELL: f32 = 44.0;
 const TEXELS: usize = 32;
-/// Pictures a row of the atlas, and rows.
+/// Images in a row of the atlas, and rows.
 const ATLAS: [usize; 2] = [24, 20];
 const CLOSE: f32 = 250.0;
 
@@ -31,9 +31,9 @@ pub(crate) fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
     let most = (across * down).min(ATLAS[0] * ATLAS[1]);
     let (Some(view), Some(strip)) = (images(store, state.images.options, most), store.strip.as_ref()) else {
         let todo = if store.open.is_some() {
-            "They appear once all of them were measured; rest the slider for a moment"
+            "They appear once all of them are measured: let the slider rest for a moment"
         } else {
-            "Open a model to see what it makes of its validation images"
+            "Open a model to see its predictions for validation images"
         };
         return widgets::empty(ui, "No images yet", todo);
     };
@@ -80,14 +80,19 @@ fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
                 state.images.options.from = to;
             }
         };
-        turn(ui, "◀", "Images before", (from > 0).then(|| from.saturating_sub(most)));
-        turn(ui, "▶", "Images after", (from + most < view.n).then_some(from + most));
+        turn(
+            ui,
+            "◀",
+            "Previous images",
+            (from > 0).then(|| from.saturating_sub(most)),
+        );
+        turn(ui, "▶", "Next images", (from + most < view.n).then_some(from + most));
         let last = (from + view.cells.len()).max(from);
         quiet(ui, format!("{} to {last} of {}", (from + 1).min(view.n), view.n));
     });
 }
 
-/// Rebuilds the atlas if other pictures are shown.
+/// Rebuilds the atlas if other images are shown.
 fn refresh(ui: &Ui, strip: &Arc<Thumbnails>, view: &ImagesView, state: &mut UiState) {
     let numbers: Vec<usize> = view.cells.iter().map(|c| c.number).collect();
     let is_same = |a: &Atlas| Arc::ptr_eq(&a.of, strip) && a.numbers == numbers;
@@ -186,7 +191,7 @@ fn cell_ui(
     response.on_hover_text(&cell.text);
 }
 
-/// One image: what either way says of it, and what it cost.
+/// One image: what the gated and the dense model predict, and what it cost.
 fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let p = palette(ui);
     ui.set_width(CLOSE - 16.0);
@@ -200,7 +205,7 @@ fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState,
         ui.vertical(|ui| {
             ui.add(egui::Label::new(&view.title).truncate());
             quiet(ui, &view.cost);
-            quiet(ui, "gated over every channel");
+            quiet(ui, "gated above, dense below");
         });
     });
     ui.spacing_mut().item_spacing.y = 2.0;
@@ -222,9 +227,9 @@ fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState,
     }
     ui.add_space(4.0);
     let is_alone = state.saliency.of == SaliencyScope::Image;
-    let about = "The saliency panel shows this image's channels alone";
+    let about = "Show only this image's channels in the saliency panel";
     if ui
-        .selectable_label(is_alone, "Light up its channels")
+        .selectable_label(is_alone, "Show its channels")
         .on_hover_text(about)
         .clicked()
     {

@@ -81,7 +81,7 @@ fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState, effects: &mut Eff
         if view.measured {
             "channels that run"
         } else {
-            "channels asked for"
+            "channels requested"
         },
     );
     if view.rows.iter().any(|r| r.gate.is_some()) {

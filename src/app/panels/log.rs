@@ -1,5 +1,4 @@
-//! Everything that was said of runs and went wrong, to be read and copied.
-//! Knows nothing of what floats above the panels.
+//! All warnings and errors, to be read and copied.
 
 use crate::theme::palette;
 use crate::widgets;
@@ -12,8 +11,8 @@ pub(crate) fn log_ui(ui: &mut Ui, store: &RunStore) {
     if lines.is_empty() {
         return widgets::empty(
             ui,
-            "Nothing to report",
-            "Warnings and errors stay here after they have left the screen",
+            "No warnings or errors",
+            "They are kept here after their notices have disappeared",
         );
     }
     let line = |n: &Notice| format!("{}: {}", n.from, n.text);

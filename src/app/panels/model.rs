@@ -1,5 +1,4 @@
 //! The open network as a table.
-//! Knows nothing of channels.
 
 use crate::effects::Effects;
 use crate::panels::times::times_ui;
@@ -18,15 +17,19 @@ pub(crate) fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effec
         return widgets::empty(
             ui,
             "No model is open",
-            "Menu, Open model… or drop a .safetensors file here",
+            "Choose Open model… in the menu, or drop a .safetensors file here",
         );
     };
-    // Reading the recipe and finding what is tied takes longer than a frame should.
+    // Reading the recipe and finding coupled layers takes longer than a frame should.
     if state.model.view.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, open)) {
         state.model.view = model(open).map(|view| (open.clone(), view));
     }
     let Some((_, view)) = state.model.view.clone() else {
-        return widgets::empty(ui, "This network has no table", "Its shapes do not fit each other");
+        return widgets::empty(
+            ui,
+            "This network cannot be shown as a table",
+            "The shapes of its layers do not match",
+        );
     };
     head(ui, &view);
     ui.horizontal(|ui| {
@@ -37,7 +40,7 @@ pub(crate) fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effec
         widgets::choice(ui, &mut state.model.table, &tables);
         if state.model.table == ModelTable::Shapes {
             ui.checkbox(&mut state.model.only_layers, "Only layers with weights")
-                .on_hover_text("Leave out norms, activations, pools and sums");
+                .on_hover_text("Leave out normalization, activations, pooling and sums");
         }
     });
     if state.model.table == ModelTable::Times {

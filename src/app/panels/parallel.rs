@@ -1,5 +1,4 @@
-//! Trials as lines over sites; hovering names a trial, clicking looks back at it.
-//! Knows nothing of how trials are made.
+//! Trials as lines over sites (parallel coordinates); hovering names a trial, clicking looks back at it.
 
 use crate::effects::Effects;
 use crate::figures::figure_menu;
@@ -24,7 +23,7 @@ pub(crate) fn parallel_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
         return widgets::empty(
             ui,
             "No trials yet",
-            "Each trial of a search becomes a line over what it decides",
+            "Each trial of a search is drawn as a line over its sites",
         );
     };
     ui.horizontal(|ui| {

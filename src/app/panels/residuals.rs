@@ -1,5 +1,4 @@
-//! ADMM's residuals, a line a layer.
-//! Knows nothing of what ADMM is for.
+//! ADMM's residuals, one line per layer.
 
 use crate::effects::Effects;
 use crate::figures::figure_menu;
@@ -21,7 +20,7 @@ pub(crate) fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, e
         return widgets::empty(
             ui,
             "No residuals yet",
-            "Methods with ADMM say here how near the weights are to their pruned targets",
+            "Methods with ADMM show here how close the weights are to their pruned targets",
         );
     };
     let worst = view.worst().map_or_else(String::new, |(layer, value)| {

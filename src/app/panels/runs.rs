@@ -1,4 +1,4 @@
-//! Runs of this session and earlier ones: found by words, starred, hidden, noted, opened, gone on with, thrown away.
+//! Runs of this session and earlier ones: find, star, hide, annotate, open, resume, fork and delete them.
 //! Knows nothing of curves.
 
 use crate::draft;
@@ -33,7 +33,7 @@ pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effect
         return widgets::empty(
             ui,
             "No runs yet",
-            "Choose a preset at the top and press Train; run folders can be dropped here",
+            "Choose a preset at the top and press Train, or drop a run folder here",
         );
     }
     filter(ui, state);
@@ -45,7 +45,7 @@ pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effect
             ui.separator();
         }
         if !earlier.is_empty() {
-            quiet(ui, "RunSummary runs");
+            quiet(ui, "Earlier runs");
         }
         for one in earlier.iter().filter(|e| e.name().to_lowercase().contains(&wanted)) {
             ui.push_id(&one.folder, |ui| earlier_ui(ui, one, state, effects));
@@ -56,13 +56,13 @@ pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effect
 fn filter(ui: &mut Ui, state: &mut UiState) {
     ui.horizontal(|ui| {
         let edit = egui::TextEdit::singleline(&mut state.runs.filter)
-            .hint_text("Find by name, method, state or note")
+            .hint_text("Find by name, method, status or note")
             .desired_width((ui.available_width() - 170.0).max(80.0));
         let field = ui.add(edit);
         widgets::name_widget(&field, Role::TextInput, "Find runs");
         ui.checkbox(&mut state.runs.only_starred, "Starred");
         ui.checkbox(&mut state.runs.shows_hidden, "Hidden")
-            .on_hover_text("List runs that are left out of plots, too");
+            .on_hover_text("Also list the runs that are left out of plots");
     });
 }
 
@@ -99,7 +99,9 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, effe
         ui.horizontal_wrapped(|ui| {
             if let Some(folder) = row.folder.as_ref().filter(|_| row.can_go_on) {
                 let label = format!("Resume run {}", row.id.0 + 1);
-                let button = ui.button(label).on_hover_text("Go on where it was, in the same folder");
+                let button = ui
+                    .button(label)
+                    .on_hover_text("Continue from the last checkpoint, in the same folder");
                 if button.clicked() {
                     effects.submit(Command::ResumeRun(folder.clone()));
                 }
@@ -149,7 +151,10 @@ fn past(
     *at = newest.min(*at);
     let mut ends = false;
     ui.horizontal(|ui| {
-        ends |= ui.small_button("Now").on_hover_text("Show it as it is again").clicked();
+        ends |= ui
+            .small_button("Now")
+            .on_hover_text("Show the run as it is now")
+            .clicked();
         let fork = ui.small_button("Fork here").on_hover_text(FORK);
         if let Some(folder) = row.folder.as_ref().filter(|_| fork.clicked()) {
             ends = true;
@@ -236,7 +241,7 @@ fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState, effects: &mut Effects) {
         }
         let delete = ui.add_enabled(!row.is_live, egui::Button::new("Delete…"));
         if delete
-            .on_hover_text("Moves the run's folder to the system's trash")
+            .on_hover_text("Move the run's folder to the system's trash")
             .clicked()
         {
             state.overlay = Some(Overlay::Delete(folder.clone()));

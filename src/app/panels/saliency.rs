@@ -1,4 +1,4 @@
-//! Channels of all layers as a heat map, one row a layer, cells stretched over the full width.
+//! Channels of all layers as a heat map, one row per layer, cells stretched over the full width.
 //! Knows nothing of how saliency is computed.
 
 use crate::effects::Effects;
@@ -29,7 +29,7 @@ pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
     let is_by_class = classes.is_some();
     let Some(view) = classes.or_else(|| saliency(store, state.saliency.of)) else {
         let todo = if store.open.is_some() {
-            "Shown as soon as images were measured with a gated model"
+            "It appears once images are measured with a gated model"
         } else {
             "Open a model with gates"
         };
@@ -49,7 +49,7 @@ pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
         }
         by_class_ui(ui, state);
         ui.checkbox(&mut state.saliency.sorts, "Sort channels")
-            .on_hover_text("By falling value instead of by number");
+            .on_hover_text("By falling value instead of by channel number");
         widgets::on_the_right(ui, |ui| {
             let how_often = state.saliency.value == HeatValue::Active;
             figure_menu(ui, "saliency", state, effects, || figure::saliency(&view, how_often));
@@ -82,11 +82,11 @@ fn by_class_ui(ui: &mut Ui, state: &mut UiState) {
         state.layer.is_some(),
         egui::Checkbox::new(&mut state.saliency.by_class, words),
     );
-    tick.on_hover_text("A row a class: which channels of this layer each class uses")
-        .on_disabled_hover_text("Click a layer first, here or among the layers");
+    tick.on_hover_text("One row per class: which channels of this layer each class uses")
+        .on_disabled_hover_text("Click a layer first, here or in the layers panel");
 }
 
-/// Channels that hardly ever fire, and one click that cuts them.
+/// Channels that are rarely active, and one click that cuts them.
 fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let (Some(open), Some(all)) = (&store.open, saliency(store, SaliencyScope::All)) else {
         return;
@@ -98,17 +98,27 @@ fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Eff
         let of: usize = all.rows.iter().map(|r| r.active.len()).sum();
         caption(ui, &format!("{n} of {of} channels active in under"), "rare");
         let mut percent = state.saliency.rare * 100.0;
-        let field = egui::DragValue::new(&mut percent).range(0.1..=50.0).speed(0.1).suffix(" %");
+        let field = egui::DragValue::new(&mut percent)
+            .range(0.1..=50.0)
+            .speed(0.1)
+            .suffix(" %");
         let field = ui.name_inputs("Rarely active below", |ui| ui.add(field));
         if field.on_hover_text("Share of images").changed() {
             state.saliency.rare = percent / 100.0;
         }
         caption(ui, "of images", "rare");
         let is_cutting = store.working.iter().any(|j| matches!(j, ModelJob::Cut { .. }));
-        let cut = ui.add_enabled(n > 0 && is_complete && !is_cutting, egui::Button::new("Cut them").small());
-        let about = "Surgery: a smaller model without these channels is made and opened, and the draft becomes FBS on what is left";
+        let cut = ui.add_enabled(
+            n > 0 && is_complete && !is_cutting,
+            egui::Button::new("Cut them").small(),
+        );
+        let about =
+            "Surgery: make and open a smaller model without these channels, and set up FBS on it as the next run";
         let cut = cut.on_hover_text(about);
-        if cut.on_disabled_hover_text("Nothing to cut, or not all images are measured yet").clicked() {
+        if cut
+            .on_disabled_hover_text("There is nothing to cut, or not all images are measured yet")
+            .clicked()
+        {
             let from = open.from.clone();
             effects.submit(Command::Work(ModelJob::Cut { from, channels: rare }));
         }
@@ -243,7 +253,7 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
     shown.inner
 }
 
-/// Right to left: the scale, what it means, and how many images it stands on.
+/// Right to left: the scale, what it means, and over how many images.
 fn legend(ui: &mut Ui, heat: HeatValue, view: &SaliencyView) {
     let [low, high] = match heat {
         HeatValue::Saliency => ["0", "layer's largest"],

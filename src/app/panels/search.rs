@@ -1,4 +1,4 @@
-//! A search as it goes on: trials, the best so far, temperature and acceptance; and the way back to any trial.
+//! A running search: trials, the best so far, temperature and acceptance; and the way back to any trial.
 //! Knows nothing of sites.
 
 use crate::draft;
@@ -11,8 +11,7 @@ use crate::widgets;
 use crate::widgets::{caption, quiet};
 use egui::{Role, Ui};
 use egui_plot::{
-    Axis, ColorConflictHandling, Corner, HoverPosition, Legend, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints,
-    PlotUi, Points, VLine,
+    Axis, Corner, HoverPosition, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,
 };
 use event::{Steer, Verdict};
 use lab::{Command, RunStore};
@@ -36,7 +35,7 @@ pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
     trials_plot(ui, &view, state, room * 0.64);
     ui.columns(2, |ui| {
         let temperature = (&view.temperature[..], "temperature", 0.0);
-        let acceptance = (&view.acceptance[..], "worse ones taken", 1.0);
+        let acceptance = (&view.acceptance[..], "acceptance", 1.0);
         small_plot(&mut ui[0], temperature, "Temperature plot", room * 0.36 - 6.0);
         small_plot(&mut ui[1], acceptance, "Acceptance plot", room * 0.36 - 6.0);
     });
@@ -57,10 +56,10 @@ fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchVie
             let height = state.search.height;
             figure_menu(ui, "trials", state, effects, || figure::search(view, height));
             let button = ui.add_enabled(view.is_live && heated, egui::Button::new("Re-heat"));
-            let why = "Back to the first temperature, so that worse trials are taken again";
+            let why = "Return to the first temperature, so that worse trials are accepted again";
             let button = button
                 .on_hover_text(why)
-                .on_disabled_hover_text("Only a search that works and has a temperature can be heated again");
+                .on_disabled_hover_text("Only a running search with a temperature can be re-heated");
             if button.clicked() {
                 effects.submit(Command::Steer(view.run, Steer::Reheat));
             }
@@ -124,13 +123,7 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
         TrialValue::Top1 => ("accuracy, %", 100.0),
         TrialValue::Reward => ("reward", 1.0),
     };
-    let legend = Legend::default()
-        .position(Corner::RightBottom)
-        .background_alpha(0.9)
-        .follow_insertion_order(true)
-        // A series' faint part is drawn first: the full color comes last.
-        .color_conflict_handling(ColorConflictHandling::PickLast)
-        .text_style(egui::TextStyle::Small);
+    let legend = widgets::legend(Corner::RightBottom).background_alpha(0.9);
     let plot = frame(ui, "trials", side, height)
         .legend(legend)
         .include_x(view.trials[1] as f64)
@@ -243,7 +236,10 @@ fn scrub(ui: &mut Ui, view: &SearchView, store: &RunStore, state: &mut UiState, 
         let mut follows = state.search.chosen.trial.is_none();
         let toggle = ui.checkbox(&mut follows, "Follow");
         let mut at = view.shown.as_ref().map_or(newest, |t| t.number);
-        if toggle.on_hover_text("Show what the search stands on now").changed() {
+        if toggle
+            .on_hover_text("Follow the trial that the search continues from")
+            .changed()
+        {
             state.search.chosen.trial = (!follows).then_some(at);
         }
         let run = store.run(view.run);
@@ -268,7 +264,7 @@ fn scrub(ui: &mut Ui, view: &SearchView, store: &RunStore, state: &mut UiState, 
         }
         match &view.shown {
             Some(shown) => widgets::quiet_line(ui, &shown.text),
-            None => quiet(ui, "nothing was taken yet"),
+            None => quiet(ui, "no trial was accepted yet"),
         };
     });
 }

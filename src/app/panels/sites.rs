@@ -156,7 +156,7 @@ fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32
 
 fn says(row: &SiteRow) -> String {
     let mut out = format!(
-        "{}: {} of {} {}, {} in the best; {} of the whole",
+        "{}: {} of {} {}, {} in the best trial; {} of the total",
         row.name,
         text::whole_percent(f64::from(row.shown)),
         row.choices,

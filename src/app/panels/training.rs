@@ -10,7 +10,7 @@ use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::quiet;
 use egui::{Color32, DragValue, Role, Ui};
-use egui_plot::{Axis, ColorConflictHandling, Corner, Legend, Line, MarkerShape, PlotPoints, PlotUi, Points};
+use egui_plot::{Axis, Corner, Line, MarkerShape, PlotPoints, PlotUi, Points};
 use lab::RunStore;
 use plots::figure;
 use view::curves::{Curve, CurveAxis, CurveMetric, CurvesView};
@@ -73,7 +73,7 @@ fn waiting(ui: &mut Ui, store: &RunStore, state: &UiState) {
     }
 }
 
-/// The settings people change most. Values that cannot be are held back by the fields.
+/// The settings people change most.
 fn settings(ui: &mut Ui, state: &mut UiState) {
     let train = &mut state.draft.experiment.train;
     ui.horizontal_wrapped(|ui| {
@@ -83,12 +83,12 @@ fn settings(ui: &mut Ui, state: &mut UiState) {
         };
         field(
             "Epochs",
-            "Times each training image is seen",
+            "Passes over the training images",
             DragValue::new(&mut train.epochs).range(1..=1000).speed(0.1),
         );
         field(
             "Batch",
-            "Images a step",
+            "Images per step",
             DragValue::new(&mut train.batch).range(1..=4096).speed(1.0),
         );
         let rate = DragValue::new(&mut train.lr)
@@ -97,12 +97,12 @@ fn settings(ui: &mut Ui, state: &mut UiState) {
             .max_decimals(5);
         field(
             "Rate",
-            "Highest learning rate: it rises at first and then falls to zero",
+            "Peak learning rate: it warms up to this value, then falls to zero",
             rate,
         );
         field(
             "Seed",
-            "Decides everything random",
+            "Seed of all random numbers",
             DragValue::new(&mut state.draft.experiment.seed).speed(0.1),
         );
     });
@@ -160,7 +160,7 @@ fn frame<'a>(ui: &Ui, name: &'static str, what: &'static str, state: &UiState, h
         .custom_x_axes(vec![
             widgets::axis(p, Axis::X, below).formatter(move |mark, _| along_text(along, mark.value)),
         ])
-        // The table below the pointer says it of all curves.
+        // The table at the pointer shows all curves.
         .label_formatter(|_| None)
 }
 
@@ -218,10 +218,6 @@ fn along_text(along: CurveAxis, x: f64) -> String {
     }
 }
 
-fn name(response: &egui::Response, words: &'static str) {
-    widgets::name_widget(&response, Role::Image, words);
-}
-
 fn curve(plot: &mut PlotUi, label: &str, curve: &Curve, scale: f64, color: Color32) {
     let points = |points: &[[f64; 2]]| PlotPoints::from_iter(points.iter().map(|[x, y]| [*x, y * scale]));
     let line = |p: &[[f64; 2]]| Line::new(label.to_owned(), points(p)).width(theme::LINE);
@@ -255,17 +251,14 @@ fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
         plot = plot.include_y(1.0);
     }
     if view.runs.len() > 1 {
-        let legend = Legend::default()
-            .position(Corner::RightTop)
-            .text_style(egui::TextStyle::Small);
-        plot = plot.legend(legend.color_conflict_handling(ColorConflictHandling::PickLast));
+        plot = plot.legend(widgets::legend(Corner::RightTop));
     }
     let shown = plot.show(ui, |plot| {
         for (run, &color) in view.runs.iter().zip(&colors) {
             curve(plot, &run.label, &run.loss, 1.0, color);
         }
     });
-    name(&shown.response, "Loss plot");
+    widgets::name_widget(&shown.response, Role::Image, "Loss plot");
     table(ui, shown, view, CurveMetric::Loss, state);
 }
 
@@ -288,7 +281,7 @@ fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
             }
         }
     });
-    name(&shown.response, "Accuracy plot");
+    widgets::name_widget(&shown.response, Role::Image, "Accuracy plot");
     table(ui, shown, view, CurveMetric::Top1, state);
 }
 
@@ -305,7 +298,7 @@ fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
                 );
             }
         });
-    name(&shown.response, "Learning rate plot");
+    widgets::name_widget(&shown.response, Role::Image, "Learning rate plot");
     table(ui, shown, view, CurveMetric::Rate, state);
 }
 
@@ -317,8 +310,8 @@ fn gates_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
         .show(ui, |plot| {
             for (run, &color) in view.runs.iter().zip(&colors) {
                 for (points, what, shape) in [
-                    (&run.gates[0], "hardly ever active", MarkerShape::Down),
-                    (&run.gates[1], "nearly always active", MarkerShape::Up),
+                    (&run.gates[0], "rarely active", MarkerShape::Down),
+                    (&run.gates[1], "almost always active", MarkerShape::Up),
                 ] {
                     let scaled = || PlotPoints::from_iter(points.iter().map(|[x, y]| [*x, y * 100.0]));
                     let label = format!("{}, {what}", run.label);
@@ -327,6 +320,6 @@ fn gates_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
                 }
             }
         });
-    name(&shown.response, "Gates plot");
+    widgets::name_widget(&shown.response, Role::Image, "Gates plot");
     table(ui, shown, view, CurveMetric::Gates, state);
 }

@@ -1,5 +1,4 @@
-//! Hypervolume against images run, a line a method with the band of its seeds.
-//! Knows nothing of searches.
+//! Hypervolume against images run, one line per method with the band of its seeds.
 
 use crate::effects::Effects;
 use crate::figures::figure_menu;
@@ -30,11 +29,11 @@ pub(crate) fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
         return widgets::empty(
             ui,
             "No trials yet",
-            "Every search draws here how much of the frontier it has covered with the trials it spent",
+            "Each search draws here how much of the frontier its trials have covered",
         );
     };
     ui.horizontal(|ui| {
-        caption(ui, "Covered by trials so far", "hypervolume");
+        caption(ui, "Hypervolume covered by the trials so far", "hypervolume");
         widgets::on_the_right(ui, |ui| {
             let colors = state.runs.colors.clone();
             figure_menu(ui, "hypervolume", state, effects, || figure::volume(&view, &colors));
