@@ -1,11 +1,12 @@
-//! How long a frame takes while workers talk without pause: the real window, fed through the session's own channel.
-//! A million points of curves are loaded first; then a training and a search talk; then nobody does, and the idle window is watched.
+//! How long a frame takes while events arrive without pause: the real window, fed through the session's own channel.
+//! A million points of curves are loaded first; then a training and a search report; then nothing does, and the idle window is
+//! watched.
 //! Knows nothing of what the window shows.
 
 use super::layout::{self, LayoutName};
 use super::open::run;
 use super::panel_name::PanelName;
-use super::stopwatch::{LOADING, OVER, RESTING, Stopwatch, TALKING, Times};
+use super::stopwatch::{FrameTimes, Stage, Stopwatch};
 use super::window::{App, OpenOptions};
 use anyhow::{Context, Result, ensure};
 use bench::answer::Memory;
@@ -13,49 +14,25 @@ use event::{Dimension, Event, SearchStart, Site, Stamped, Trial, Unit, Verdict};
 use lab::execute::Workspace;
 use model::{NetSpec, cost, zoo};
 use record::Experiment;
-use serde::Serialize;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use train::device::DeviceName;
 
-/// Time a worker sleeps between two bursts of events.
+/// Pause between two bursts of events.
 const BURST: Duration = Duration::from_millis(5);
 /// Points of the curve that is loaded before frames are timed.
 const LOADED: u64 = 1_000_000;
-/// A trial comes with so many steps.
+/// One trial comes with so many steps.
 const STEPS_A_TRIAL: u64 = 100;
 /// How long the idle window is left alone, and how long before that for the last frames.
 const IDLE: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Times of `App::ui`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct FrameTimes {
-    /// Half of all frames took less.
-    pub p50_ms: f64,
-    /// 99 of 100 frames took less.
-    pub p99_ms: f64,
-    /// Frames drawn while events arrived.
-    pub frames: usize,
-    /// Events that had arrived in the store at the end.
-    pub events: u64,
-    /// Points of curves at the end.
-    pub points: usize,
-    /// Trials of the search at the end.
-    pub trials: usize,
-    /// From the making of the window to the end of its first frame.
-    pub first_frame_ms: f64,
-    /// Share of one core that the idle window takes, where the system says it.
-    pub idle_cpu_share: Option<f64>,
-    /// Megabytes that the program holds once the curves are loaded, and at the end of the talk, where the system says it.
-    pub resident_mb: Option<[f64; 2]>,
-}
-
-/// Opens the window on a million points, lets workers talk for `seconds`, and times each frame; then watches it idle.
+/// Opens the window on a million points, lets workers report for `seconds`, and times each frame; then watches it idle.
 ///
 /// # Errors
-/// As [`super::open()`]; the worker's thread cannot be started.
+/// As [`super::open()`]; a thread cannot be spawned.
 pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
     ensure!(
         seconds > 0.0 && seconds <= 86_400.0,
@@ -65,9 +42,9 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
         events_per_second > 0.0 && events_per_second <= 1e7,
         "{events_per_second} events a second, expected more than 0 and at most ten million"
     );
-    let times: Arc<Mutex<Times>> = Arc::default();
-    let (stage, closed) = (Arc::new(AtomicU8::new(LOADING)), Arc::new(AtomicBool::new(false)));
-    let (kept, over, made) = (times.clone(), closed.clone(), Instant::now());
+    let stopwatch = Stopwatch::new();
+    let closed = Arc::new(AtomicBool::new(false));
+    let (watch, is_closed) = (stopwatch.clone(), closed.clone());
     let outcome = run(move |ctx| {
         let workspace = Workspace {
             runs: std::env::temp_dir(),
@@ -80,104 +57,82 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
         let experiment = Experiment::load("smoke", &[])?;
         let training = app.session.feed(experiment.clone());
         let search = app.session.feed(experiment);
-        let talker = Talker {
-            says: [Box::new(training), Box::new(search)],
+        let load = Load {
+            emit: [Box::new(training), Box::new(search)],
             seq: [0; 2],
             best: 0.0,
             began: Instant::now(),
-            closed: over,
+            closed: is_closed,
         };
-        let bench = FrameBench {
-            seconds,
-            per_second: events_per_second,
-            stage: stage.clone(),
-            times: kept.clone(),
-            wake: ctx.clone(),
-        };
-        let worker = std::thread::Builder::new().name("talker".into());
-        worker.spawn(move || drop(bench.run(talker)))?;
-        app.stopwatch = Some(Stopwatch {
-            made,
-            began: made,
-            stage,
-            times: kept,
-        });
+        app.stopwatch = Some(watch.clone());
+        let ctx = ctx.clone();
+        let worker = std::thread::Builder::new().name("frame load".into());
+        worker.spawn(move || drop(load_and_time(load, seconds, events_per_second, &watch, &ctx)))?;
         Ok(app)
     });
     closed.store(true, Ordering::Relaxed);
     outcome?;
-    let times = times.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut each = times.each.clone();
-    each.sort_by(f64::total_cmp);
+    let mut timing = stopwatch.timing();
+    timing.each.sort_by(f64::total_cmp);
+    let each = &timing.each;
     let at = |share: f64| {
-        each.get(((each.len() as f64 * share) as usize).min(each.len().saturating_sub(1)))
-            .copied()
+        let frame = (each.len() as f64 * share) as usize;
+        each.get(frame.min(each.len().saturating_sub(1))).copied()
     };
     Ok(FrameTimes {
         p50_ms: at(0.5).context("no frame was drawn")?,
         p99_ms: at(0.99).context("no frame was drawn")?,
         frames: each.len(),
-        events: times.events,
-        points: times.points,
-        trials: times.trials,
-        first_frame_ms: times.first_frame_ms.unwrap_or(0.0),
-        idle_cpu_share: times.idle_cpu_share,
-        resident_mb: times.resident_mb,
+        ..timing.times
     })
 }
 
 /// What is timed, in order.
-struct FrameBench {
+fn load_and_time(
+    mut load: Load,
     seconds: f64,
     per_second: f64,
-    stage: Arc<AtomicU8>,
-    times: Arc<Mutex<Times>>,
-    wake: egui::Context,
-}
-
-impl FrameBench {
-    fn run(&self, mut talker: Talker) -> Result<()> {
-        let spec = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.25)?;
-        let planned = LOADED + (self.seconds * self.per_second) as u64;
-        talker.begin(&spec, planned)?;
-        for step in 1..=LOADED {
-            talker.step(step, planned);
-        }
-        self.stage.store(TALKING, Ordering::Relaxed);
-        let before = Memory::read();
-        let done = talker.talk(self.seconds, self.per_second, planned);
-        let after = Memory::read();
-        self.stage.store(RESTING, Ordering::Relaxed);
-        std::thread::sleep(SETTLE);
-        let cpu = cpu_secs();
-        std::thread::sleep(IDLE);
-        let share = cpu.zip(cpu_secs()).map(|(a, b)| (b - a) / IDLE.as_secs_f64());
-        {
-            let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-            times.idle_cpu_share = share;
-            times.resident_mb = before.zip(after).map(|(a, b)| [a.now_mb, b.now_mb]);
-        }
-        self.stage.store(OVER, Ordering::Relaxed);
-        self.wake.request_repaint();
-        done
+    stopwatch: &Stopwatch,
+    wake: &egui::Context,
+) -> Result<()> {
+    let spec = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.25)?;
+    let planned = LOADED + (seconds * per_second) as u64;
+    load.begin(&spec, planned)?;
+    for step in 1..=LOADED {
+        load.step(step, planned);
     }
+    stopwatch.timing().stage = Stage::UnderLoad;
+    let before = Memory::read();
+    load.run(seconds, per_second, planned);
+    let after = Memory::read();
+    stopwatch.timing().stage = Stage::Idle;
+    std::thread::sleep(SETTLE);
+    let cpu = cpu_secs();
+    std::thread::sleep(IDLE);
+    let share = cpu.zip(cpu_secs()).map(|(a, b)| (b - a) / IDLE.as_secs_f64());
+    let mut timing = stopwatch.timing();
+    timing.times.idle_cpu_share = share;
+    timing.times.resident_mb = before.zip(after).map(|(a, b)| [a.now_mb, b.now_mb]);
+    timing.stage = Stage::Over;
+    wake.request_repaint();
+    Ok(())
 }
 
-/// Says what a training and a search would.
-struct Talker {
-    says: [Box<dyn FnMut(Stamped) + Send>; 2],
+/// Emits the events of a training and of a search.
+struct Load {
+    emit: [Box<dyn FnMut(Stamped) + Send>; 2],
     seq: [u64; 2],
     best: f32,
     began: Instant,
     closed: Arc<AtomicBool>,
 }
 
-impl Talker {
-    fn say(&mut self, run: usize, event: Event) {
+impl Load {
+    fn emit(&mut self, run: usize, event: Event) {
         let at = self.began.elapsed().as_secs_f64();
         let seq = self.seq[run];
         self.seq[run] += 1;
-        (self.says[run])(Stamped { seq, at, event });
+        (self.emit[run])(Stamped { seq, at, event });
     }
 
     fn begin(&mut self, spec: &NetSpec, steps: u64) -> Result<()> {
@@ -185,7 +140,7 @@ impl Talker {
         for run in 0..2 {
             let spec = whole.clone();
             let images = [60_000, 5000, 10_000];
-            self.say(
+            self.emit(
                 run,
                 Event::Started {
                     spec,
@@ -212,7 +167,7 @@ impl Talker {
             trials: 1_000_000,
             images: 1000,
         };
-        self.say(1, Event::Search(Arc::new(search)));
+        self.emit(1, Event::Search(Arc::new(search)));
         Ok(())
     }
 
@@ -225,7 +180,7 @@ impl Talker {
             top1: (0.9 * t + 0.1 * wobble).clamp(0.0, 1.0),
             lr: 0.1 * (1.0 - t),
         };
-        self.say(0, event);
+        self.emit(0, event);
     }
 
     fn trial(&mut self, number: u64) {
@@ -249,11 +204,11 @@ impl Talker {
             acceptance: 0.3,
             verdict,
         };
-        self.say(1, Event::Trial(trial));
+        self.emit(1, Event::Trial(trial));
     }
 
-    /// At an even pace, as work does.
-    fn talk(&mut self, seconds: f64, per_second: f64, planned: u64) -> Result<()> {
+    /// At an even pace.
+    fn run(&mut self, seconds: f64, per_second: f64, planned: u64) {
         let (began, steps) = (Instant::now(), (seconds * per_second) as u64);
         let mut done = 0;
         while done < steps && !self.closed.load(Ordering::Relaxed) {
@@ -268,7 +223,6 @@ impl Talker {
             }
             std::thread::sleep(BURST);
         }
-        Ok(())
     }
 }
 

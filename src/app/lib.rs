@@ -39,10 +39,11 @@ mod window;
 
 pub use action::{UiAction, Words};
 pub use effects::{Effect, FileRequest, SaveContent, Saving};
-pub use frame_times::{FrameTimes, bench_frame};
+pub use frame_times::bench_frame;
 pub use open::open;
 pub use open_path::open_path;
 pub use panel_name::PanelName;
 pub use shell::window_ui;
+pub use stopwatch::FrameTimes;
 pub use toasts::{Toast, Toasts};
 pub use window::{OpenOptions, write};

@@ -1,59 +1,90 @@
 //! Times each frame of a window under load, and counts what the store holds.
 
 use lab::RunStore;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use serde::Serialize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-pub(crate) const LOADING: u8 = 0;
-pub(crate) const TALKING: u8 = 1;
-pub(crate) const RESTING: u8 = 2;
-pub(crate) const OVER: u8 = 3;
-
-/// What was timed and counted.
-#[derive(Default)]
-pub(crate) struct Times {
-    pub(crate) each: Vec<f64>,
-    pub(crate) events: u64,
-    pub(crate) points: usize,
-    pub(crate) trials: usize,
-    pub(crate) first_frame_ms: Option<f64>,
-    pub(crate) idle_cpu_share: Option<f64>,
-    pub(crate) resident_mb: Option<[f64; 2]>,
+/// Times of `App::ui`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct FrameTimes {
+    /// Median.
+    pub p50_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// Frames drawn while events arrived.
+    pub frames: usize,
+    /// Events that had arrived in the store at the end.
+    pub events: u64,
+    /// Points of curves at the end.
+    pub points: usize,
+    /// Trials of the search at the end.
+    pub trials: usize,
+    /// From the making of the window to the end of its first frame.
+    pub first_frame_ms: f64,
+    /// Share of one core that the idle window takes, where the system says it.
+    pub idle_cpu_share: Option<f64>,
+    /// Resident megabytes of the program when the curves are loaded and when the load ends, where the system says it.
+    pub resident_mb: Option<[f64; 2]>,
 }
 
-/// Times frames until it is over.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    #[default]
+    Loading,
+    UnderLoad,
+    Idle,
+    Over,
+}
+
+#[derive(Default)]
+pub(crate) struct Timing {
+    pub(crate) stage: Stage,
+    /// Milliseconds of each frame under load.
+    pub(crate) each: Vec<f64>,
+    pub(crate) times: FrameTimes,
+}
+
+/// Shared between the window, which is timed, and the thread that loads it.
+#[derive(Clone)]
 pub(crate) struct Stopwatch {
-    pub(crate) made: Instant,
-    pub(crate) began: Instant,
-    pub(crate) stage: Arc<AtomicU8>,
-    pub(crate) times: Arc<Mutex<Times>>,
+    made: Instant,
+    began: Instant,
+    timing: Arc<Mutex<Timing>>,
 }
 
 impl Stopwatch {
+    pub(crate) fn new() -> Self {
+        let made = Instant::now();
+        Self {
+            made,
+            began: made,
+            timing: Arc::default(),
+        }
+    }
+
+    pub(crate) fn timing(&self) -> MutexGuard<'_, Timing> {
+        self.timing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn start(&mut self) {
         self.began = Instant::now();
     }
 
     /// A frame ends. True when there is nothing more to time.
     pub(crate) fn stop(&mut self, store: &RunStore) -> bool {
-        let now = Instant::now();
-        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        times
-            .first_frame_ms
-            .get_or_insert((now - self.made).as_secs_f64() * 1e3);
-        let stage = self.stage.load(Ordering::Relaxed);
-        if stage == TALKING {
-            times.each.push((now - self.began).as_secs_f64() * 1e3);
+        let millis = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
+        let mut timing = self.timing();
+        if timing.times.first_frame_ms == 0.0 {
+            timing.times.first_frame_ms = millis(self.made);
         }
-        times.events = store.runs.iter().map(|r| r.events).sum();
-        times.points = store.runs.iter().map(|r| r.steps.len()).sum();
-        times.trials = store
-            .runs
-            .iter()
-            .flat_map(|r| &r.searches)
-            .map(|s| s.trials.len())
-            .sum();
-        stage == OVER
+        if timing.stage == Stage::UnderLoad {
+            timing.each.push(millis(self.began));
+        }
+        let searches = store.runs.iter().flat_map(|r| &r.searches);
+        timing.times.events = store.runs.iter().map(|r| r.events).sum();
+        timing.times.points = store.runs.iter().map(|r| r.steps.len()).sum();
+        timing.times.trials = searches.map(|s| s.trials.len()).sum();
+        timing.stage == Stage::Over
     }
 }

@@ -6,14 +6,14 @@ use crate::effects::Effects;
 use crate::panel_name::PanelName;
 use crate::state::{Atlas, UiState};
 use crate::theme;
-use crate::theme::{Palette, palette};
+use crate::theme::palette;
 use crate::widgets;
 use crate::widgets::quiet;
 use egui::{Color32, ColorImage, Rect, Role, Sense, Stroke, StrokeKind, TextureOptions, Ui, WidgetInfo, pos2, vec2};
 use lab::{Command, RunStore};
 use measure::images::{ImageRef, Thumbnail, Thumbnails};
 use std::sync::Arc;
-use view::images::{ImageCell, ImageFilter, ImageOrder, ImagesView, LookView, images, look};
+use view::images::{ImageFilter, ImageOrder, ImagesView, LookView, images, look};
 use view::saliency::SaliencyScope;
 
 /// Side of a cell on screen, and of an image in the atlas.
@@ -139,56 +139,41 @@ fn grid(
     across: usize,
     size: egui::Vec2,
     store: &RunStore,
-    state: &mut UiState,
+    state: &UiState,
     effects: &mut Effects,
 ) {
     let p = palette(ui);
     let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
     let Some(atlas) = &state.images.atlas else { return };
-    let texture = atlas.texture.id();
     for (i, cell) in view.cells.iter().enumerate() {
         let corner = rect.min + vec2((i % across) as f32, (i / across) as f32) * CELL;
         let place = Rect::from_min_size(corner, vec2(CELL, CELL)).shrink(2.0);
         if !ui.is_rect_visible(place) {
             continue;
         }
-        cell_ui(ui, cell, i, place, texture, store, effects, p);
+        let response = ui.interact(place, ui.scope_id().with(("image", i)), Sense::click());
+        widgets::name_widget(&response, Role::Button, &cell.text);
+        let uv = |x: usize, y: usize| pos2(x as f32 / ATLAS[0] as f32, y as f32 / ATLAS[1] as f32);
+        let (x, y) = (i % ATLAS[0], i / ATLAS[0]);
+        let part = Rect::from_min_max(uv(x, y), uv(x + 1, y + 1));
+        ui.painter().image(atlas.texture.id(), place, part, Color32::WHITE);
+        let is_looked_at = store
+            .look
+            .as_ref()
+            .is_some_and(|l| l.picture == ImageRef::Valid(cell.number));
+        let (color, width) = match cell {
+            _ if is_looked_at || response.has_focus() => (p.accent, 3.0),
+            c if !c.is_right => (p.bad, 2.0),
+            c if c.is_changed => (p.warn, 2.0),
+            _ => (p.edge, 1.0),
+        };
+        ui.painter()
+            .rect_stroke(place, 2.0, Stroke::new(width, color), StrokeKind::Outside);
+        if response.clicked() {
+            effects.submit(Command::Look(ImageRef::Valid(cell.number)));
+        }
+        response.on_hover_text(&cell.text);
     }
-}
-
-#[expect(clippy::too_many_arguments, reason = "one cell of a grid, drawn where the grid says")]
-fn cell_ui(
-    ui: &mut Ui,
-    cell: &ImageCell,
-    i: usize,
-    place: Rect,
-    texture: egui::TextureId,
-    store: &RunStore,
-    effects: &mut Effects,
-    p: &Palette,
-) {
-    let response = ui.interact(place, ui.scope_id().with(("image", i)), Sense::click());
-    widgets::name_widget(&response, Role::Button, &cell.text);
-    let uv = |x: usize, y: usize| pos2(x as f32 / ATLAS[0] as f32, y as f32 / ATLAS[1] as f32);
-    let (x, y) = (i % ATLAS[0], i / ATLAS[0]);
-    let part = Rect::from_min_max(uv(x, y), uv(x + 1, y + 1));
-    ui.painter().image(texture, place, part, Color32::WHITE);
-    let is_looked_at = store
-        .look
-        .as_ref()
-        .is_some_and(|l| l.picture == ImageRef::Valid(cell.number));
-    let (color, width) = match cell {
-        _ if is_looked_at || response.has_focus() => (p.accent, 3.0),
-        c if !c.is_right => (p.bad, 2.0),
-        c if c.is_changed => (p.warn, 2.0),
-        _ => (p.edge, 1.0),
-    };
-    ui.painter()
-        .rect_stroke(place, 2.0, Stroke::new(width, color), StrokeKind::Outside);
-    if response.clicked() {
-        effects.submit(Command::Look(ImageRef::Valid(cell.number)));
-    }
-    response.on_hover_text(&cell.text);
 }
 
 /// One image: what the gated and the dense model predict, and what it cost.
