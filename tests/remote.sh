@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 secateur=${1:-}
 if [ -z "$secateur" ]; then
   cargo clippy -p secateur-train -p secateur-cli --features secateur-cli/remote -- -D warnings
+  cargo test -p secateur-train --features remote --lib
   cargo build --features remote
   secateur=${CARGO_TARGET_DIR:-target}/debug/secateur
 fi

@@ -1,12 +1,13 @@
 //! One batch: loss, the number of correct images, and the gradient of every weight.
 //! Knows nothing of what becomes of gradients.
 
-use crate::net::{ForwardOptions, Net, Output, tensors};
+use crate::net::{ForwardOptions, Net, Norms, Output, tensors};
+use crate::norm_statistics::NormStatistics;
 use crate::optimizer::Gradients;
 use anyhow::{Result, ensure};
 use burn::tensor::{Tensor, TensorData, activation};
 use event::Cancelled;
-use model::Weights;
+use model::{Density, Weights};
 use std::collections::BTreeMap;
 
 /// A batch to train on.
@@ -23,6 +24,29 @@ pub struct TrainingBatch<'a> {
     pub lambda: f32,
     /// Called between the forward and the backward pass; an error means: stop now.
     pub check: &'a dyn Fn() -> Result<(), Cancelled>,
+}
+
+impl<'a> TrainingBatch<'a> {
+    /// A batch without dropout, label smoothing or saliency term, with norms over all of its images.
+    pub(crate) fn plain(
+        pixels: Vec<f32>,
+        labels: &'a [usize],
+        groups: &'a [Vec<Density>],
+        check: &'a dyn Fn() -> Result<(), Cancelled>,
+    ) -> Self {
+        Self {
+            pixels,
+            labels,
+            options: ForwardOptions {
+                groups,
+                norms: Norms::Batch(NormStatistics::All),
+                dropout: None,
+            },
+            label_smoothing: 0.0,
+            lambda: 0.0,
+            check,
+        }
+    }
 }
 
 /// What a batch gives.

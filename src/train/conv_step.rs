@@ -25,7 +25,7 @@ pub(crate) enum Statistics<'a> {
 }
 
 /// All of a layer but its tensors.
-pub(crate) struct ConvArgs<'a> {
+pub(crate) struct ConvStepArgs<'a> {
     /// Stride and groups; padding is added before.
     pub options: ConvOptions<2>,
     /// Zeros around the input.
@@ -46,7 +46,7 @@ pub(crate) fn run(
     weight: Tensor<4>,
     scale: Tensor<2>,
     shift: Tensor<2>,
-    args: &ConvArgs,
+    args: &ConvStepArgs,
 ) -> (Tensor<4>, Option<BatchMoments>) {
     let y = convolve(x, weight, args.options.clone(), args.pad);
     let (y, moments) = normalize(y, scale, shift, args.eps, &args.statistics, args.active_out.as_deref());

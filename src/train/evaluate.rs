@@ -3,15 +3,19 @@
 
 use crate::calibrate::calibrate;
 use crate::context::Ctx;
-use crate::measure::measure;
 use crate::net::Net;
 use crate::plan::TrainingPlan;
 use anyhow::Result;
 use data::Split;
 use event::Event;
+use infer::{Engine, EvalMetrics, LabeledImages, Options};
 use model::checkpoint::{Metric, ModelHeader, SCHEMA};
 use model::{Checkpoint, Density, Fractions, Weights, cost};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Images per run of the engine; few enough that a stop is noticed at once.
+const BATCH: usize = 64;
 
 /// After an epoch: saves the model, measured on validation images at the largest, the middle and the smallest density.
 pub(crate) fn evaluate_epoch(
@@ -106,6 +110,7 @@ pub(crate) fn checkpoint_of(
     })
 }
 
+/// Measures a model on a split with every gate at `density`, or each at its own where `gates` names them, and says it.
 fn evaluate(
     ctx: &mut Ctx,
     checkpoint: &Checkpoint,
@@ -138,4 +143,30 @@ fn evaluate(
         n: metrics.n,
         macs,
     })
+}
+
+fn measure(
+    ctx: &Ctx,
+    checkpoint: &Checkpoint,
+    (density, gates): (Density, &[Density]),
+    split: Split,
+) -> Result<EvalMetrics> {
+    let options = Options {
+        threads: ctx.threads,
+        batch: BATCH,
+        ..Options::default()
+    };
+    let mut engine = infer::compile(checkpoint, &options)?;
+    if gates.is_empty() {
+        engine.set_density(density);
+    } else {
+        engine.set_densities(gates);
+    }
+    let images = LabeledImages::Stored {
+        images: ctx.data.dataset.images(split),
+        indices: ctx.data.splits.indices(split),
+        normalization: &ctx.data.normalization,
+    };
+    let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(ctx.check()?));
+    infer::evaluate(&mut engine, images, &mut check, &mut |_| Ok(()))
 }

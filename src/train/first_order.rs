@@ -3,8 +3,7 @@
 
 use crate::backward::{TrainingBatch, backward};
 use crate::context::Ctx;
-use crate::net::{ForwardOptions, Net, Norms};
-use crate::norm_statistics::NormStatistics;
+use crate::net::Net;
 use anyhow::Result;
 use data::Split;
 use model::{Checkpoint, Density, Weights};
@@ -23,18 +22,8 @@ pub fn first_order(ctx: &Ctx, model: &Checkpoint, images: usize) -> Result<Weigh
     sums.values_mut().for_each(|a| a.data.fill(0.0));
     let indices = data::spread(&ctx.data.splits.train, images);
     for chunk in indices.chunks(ctx.train.batch) {
-        let batch = TrainingBatch {
-            pixels: ctx.data.pixels(Split::Train, chunk),
-            labels: &ctx.data.labels(chunk),
-            options: ForwardOptions {
-                groups: &groups,
-                norms: Norms::Batch(NormStatistics::All),
-                dropout: None,
-            },
-            label_smoothing: 0.0,
-            lambda: 0.0,
-            check: ctx.run.check,
-        };
+        let (pixels, labels) = (ctx.data.pixels(Split::Train, chunk), ctx.data.labels(chunk));
+        let batch = TrainingBatch::plain(pixels, &labels, &groups, ctx.run.check);
         let share = chunk.len() as f32 / indices.len() as f32;
         for (name, gradient) in backward(&net, &model.weights, batch)?.gradients {
             let Some(sum) = sums.get_mut(&name) else { continue };

@@ -49,7 +49,7 @@ struct Training<'a, 'p> {
     weights: Weights,
     masks: EntryMasks,
     sgd: Sgd,
-    progress: Progress,
+    progress: TrainingProgress,
     /// This epoch's images in their order.
     order: Vec<u32>,
     steps_per_epoch: u64,
@@ -58,7 +58,7 @@ struct Training<'a, 'p> {
 
 /// How far a training is after a step.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Progress {
+struct TrainingProgress {
     steps: u64,
     /// Sums since the last `step` event.
     loss: f64,
@@ -69,7 +69,7 @@ struct Progress {
 /// The state at a step's end, before any event about it. Weights and velocities do not change until the next step's end.
 struct ResumePoint {
     said: u64,
-    progress: Progress,
+    progress: TrainingProgress,
     /// At the end of an epoch, when it is about to change.
     penalty: Option<Weights>,
 }
@@ -103,7 +103,7 @@ impl<'a, 'p> Training<'a, 'p> {
             weights,
             masks,
             sgd: Sgd::default(),
-            progress: Progress::default(),
+            progress: TrainingProgress::default(),
             order: Vec::new(),
             steps_per_epoch,
             steps: steps_per_epoch * u64::from(plan.train.epochs),
@@ -242,9 +242,9 @@ impl<'a, 'p> Training<'a, 'p> {
                 top1: (self.progress.right as f64 / images) as f32,
                 lr: train.lr_at(done - 1, self.steps),
             })?;
-            self.progress = Progress {
+            self.progress = TrainingProgress {
                 steps: done,
-                ..Progress::default()
+                ..TrainingProgress::default()
             };
         }
         if self.is_epoch_end() {

@@ -15,7 +15,6 @@ mod evaluate;
 mod first_order;
 mod fit;
 mod layer;
-mod measure;
 pub mod net;
 mod norm_statistics;
 pub mod norms;

@@ -4,7 +4,7 @@
 //! A batch may hold several *groups* of images that run at different densities (elastic training); each group is normalized by its own statistics.
 
 use crate::conv_step;
-use crate::conv_step::{ConvArgs, Statistics};
+use crate::conv_step::{ConvStepArgs, Statistics};
 use crate::norm_statistics::{BatchMoments, NormStatistics};
 use crate::sparse_conv;
 use crate::sparse_conv::{PlaneMeans, SparseArgs};
@@ -289,7 +289,7 @@ impl ForwardPass<'_> {
                     Norms::Batch(kind) => kind,
                     Norms::Stored(_) => NormStatistics::All,
                 };
-                let args = ConvArgs {
+                let args = ConvStepArgs {
                     options: unpadded(stride, groups),
                     pad,
                     eps,

@@ -4,8 +4,7 @@
 //! What is sent is not encrypted. Nothing but the addresses given is connected to: no relays, no discovery.
 
 use crate::backward::{TrainingBatch, backward};
-use crate::net::{ForwardOptions, Net, Norms};
-use crate::norm_statistics::NormStatistics;
+use crate::net::Net;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::remote::RemoteHost;
 use burn::tensor::{Device, Tensor};
@@ -97,18 +96,7 @@ fn speed(spec: &NetSpec, batch: usize, device: &Device) -> Result<DeviceSpeed> {
     let labels: Vec<usize> = (0..batch).map(|i| i % 2).collect();
     let groups = [vec![Density::FULL; spec.gates().len()]];
     let step = || -> Result<f64> {
-        let batch = TrainingBatch {
-            pixels: pixels.clone(),
-            labels: &labels,
-            options: ForwardOptions {
-                groups: &groups,
-                norms: Norms::Batch(NormStatistics::All),
-                dropout: None,
-            },
-            label_smoothing: 0.0,
-            lambda: 0.0,
-            check: &|| Ok(()),
-        };
+        let batch = TrainingBatch::plain(pixels.clone(), &labels, &groups, &|| Ok(()));
         let began = Instant::now();
         backward(&net, &weights, batch)?;
         Ok(began.elapsed().as_secs_f64() * 1e3)

@@ -1,5 +1,5 @@
 //! The training layer as one burn operation with its own backward pass, so that training through burn's autodiff skips
-//! what is not active, and norm, gate and ReLU cost no extra passes over memory. For the `flex` backend;
+//! inactive channels, and norm, gate and ReLU cost no extra passes over memory. For the `flex` backend;
 //! other devices compute the whole layer and mask it ([`crate::conv_step`]).
 //! Knows nothing of networks.
 
@@ -38,7 +38,7 @@ pub struct SparseArgs {
     pub active_out: Option<Arc<Active>>,
 }
 
-/// The plane means of a layer's output, known since its forward pass, and the way back for their gradient.
+/// The plane means of a layer's output, known from its forward pass, and the way back for their gradient.
 /// A gate reads them through [`plane_means`] at no cost: the gradient is added while the layer's own backward pass
 /// reads its planes anyway, instead of being spread over a tensor of the output's size.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +92,7 @@ impl ThreadPlans {
 struct BufferPool(Vec<Vec<f32>>);
 
 impl BufferPool {
-    /// Buffers kept at most: those of a step of a deep network. The oldest go first.
+    /// Most buffers held: those of a step of a deep network. The oldest go first.
     const MOST: usize = 256;
 
     /// Memory of this length that may hold anything.
@@ -123,8 +123,8 @@ thread_local! {
     static STOPPING: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
-/// Once `flag` is true, layers on this OS thread give zeros at once: a training step in flight ends within one layer's time.
-/// Whoever set the flag must not use what comes out.
+/// Once `flag` is true, layers on this OS thread return zeros at once: a training step in flight ends within one layer's time.
+/// Whoever set the flag must not use the output.
 pub fn stop_when(flag: Arc<AtomicBool>) {
     STOPPING.set(Some(flag));
 }
@@ -202,7 +202,7 @@ pub fn run(
 }
 
 /// Mean of each plane of `x`, `[n, c]`. `means` must come from the layer that gave `x`, and `x` must also be read by an
-/// operation that gives it a gradient in the ordinary way (a gate's convolution does), or its layer is never gone back through.
+/// operation that gives it a gradient in the ordinary way (a gate's convolution does), or its layer's backward pass never runs.
 pub(crate) fn plane_means(x: Tensor<4>, means: PlaneMeans) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::plane_means(x.into_dispatch(), means))
 }
@@ -269,10 +269,8 @@ impl SparseBackend for Flex {
 
 #[derive(Clone, Debug)]
 struct SavedForBackward {
-    x: FlexTensor,
-    weight: FlexTensor,
-    scale: FlexTensor,
-    shift: FlexTensor,
+    /// x, weight, scale and shift, contiguous.
+    inputs: [FlexTensor; 4],
     args: SparseArgs,
     means: PlaneMeans,
 }
@@ -285,20 +283,14 @@ impl Backward<Flex, 4> for LayerBackward {
 
     fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let dout = floats(&grads.consume::<Flex>(&ops.node));
-        let SavedForBackward {
-            x,
-            weight,
-            scale,
-            shift,
-            args,
-            means,
-        } = ops.state;
+        let SavedForBackward { inputs, args, means } = ops.state;
+        let [x, weight, scale, shift] = inputs;
         let [px, pw, ps, pb] = ops.parents;
         let dims = |t: &FlexTensor| t.shape().to_vec();
         let zeros = |t: &FlexTensor| vec![0.0f32; t.shape().num_elements()];
         let (mut dw, mut ds, mut db) = (zeros(&weight), zeros(&scale), zeros(&shift));
         let saved = std::mem::take(&mut *lock(&means.saved));
-        // A forward pass that was cut short left nothing to go back through.
+        // A forward pass that was cut short has no backward pass.
         if is_stopping() || saved.y.is_empty() {
             if let Some(node) = px {
                 grads.register::<Flex>(node.id, tensor(zeros(&x), dims(&x)));
@@ -323,15 +315,14 @@ impl Backward<Flex, 4> for LayerBackward {
                 buffers.put_tensor(dout);
                 if let (Some(node), Some(dx)) = (px, dx) {
                     grads.register::<Flex>(node.id, tensor(dx, dims(&x)));
-                    // What this layer read is what another gave.
+                    // The input was another layer's output.
                     buffers.put_tensor(x);
                 }
             });
         }
         for (node, data, like) in [(pw, dw, &weight), (ps, ds, &scale), (pb, db, &shift)] {
-            if let Some(node) = node {
-                grads.register::<Flex>(node.id, tensor(data, dims(like)));
-            }
+            let Some(node) = node else { continue };
+            grads.register::<Flex>(node.id, tensor(data, dims(like)));
         }
     }
 }
@@ -350,31 +341,12 @@ impl<C: CheckpointStrategy> SparseBackend for Autodiff<Flex, C> {
         let (scale, guard_s) = scale.into_parts();
         let (shift, guard_b) = shift.into_parts();
         // Contiguous once, here: forward and backward read the same copy.
-        let [x, weight, scale, shift] = [&x, &weight, &scale, &shift].map(floats);
-        let out = Flex::sparse_layer(
-            x.clone(),
-            weight.clone(),
-            scale.clone(),
-            shift.clone(),
-            args.clone(),
-            means.clone(),
-        );
-        match LayerBackward
-            .prepare::<C>([guard_x, guard_w, guard_s, guard_b])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => prep.finish(
-                SavedForBackward {
-                    x,
-                    weight,
-                    scale,
-                    shift,
-                    args,
-                    means,
-                },
-                out,
-            ),
+        let inputs = [&x, &weight, &scale, &shift].map(floats);
+        let [x, weight, scale, shift] = inputs.clone();
+        let out = Flex::sparse_layer(x, weight, scale, shift, args.clone(), means.clone());
+        let guards = [guard_x, guard_w, guard_s, guard_b];
+        match LayerBackward.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(SavedForBackward { inputs, args, means }, out),
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
     }
@@ -390,7 +362,7 @@ impl<C: CheckpointStrategy> SparseBackend for Autodiff<Flex, C> {
     }
 }
 
-/// Leaves its gradient with the layer that gave the planes, whose own backward pass comes later, as its node lies below.
+/// Hands its gradient to the layer that gave the planes, whose own backward pass comes later, as its node lies below.
 #[derive(Debug)]
 struct MeansBackward;
 
