@@ -1,6 +1,6 @@
 //! The static mask of one layer in the form runs read. Knows nothing of kernels, gates or networks.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use model::mask::LayerMask;
 
 /// What of one layer lives. Setting it again reuses its memory.
@@ -28,20 +28,7 @@ impl CompiledMask {
     /// # Errors
     /// A mask of another layer's size.
     pub(crate) fn check(&self, name: &str, mask: &LayerMask) -> Result<()> {
-        let (filters, columns) = (self.filters.len(), self.columns.len());
-        ensure!(
-            mask.filters.len() == filters && mask.columns.len() == columns,
-            "the mask of {name} is {}×{}, expected {filters}×{columns}",
-            mask.filters.len(),
-            mask.columns.len()
-        );
-        ensure!(
-            mask.elements.is_empty() || mask.elements.len() == filters * columns,
-            "the mask of {name} has {} elements, expected {}",
-            mask.elements.len(),
-            filters * columns
-        );
-        Ok(())
+        mask.check(name, [self.filters.len(), self.columns.len()])
     }
 
     /// Takes over a checked mask; `None` is all of the layer.

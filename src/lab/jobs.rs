@@ -187,10 +187,9 @@ fn cut(from: &ModelRef, channels: &BTreeMap<String, Vec<usize>>, runs: &Path) ->
     let mut masks = Masks::new();
     for (layer, gone) in channels {
         let weight = model.weights.get(&format!("{layer}.weight"));
-        let shape = &weight
-            .with_context(|| format!("{layer} is no layer of this model"))?
-            .shape;
-        let mut mask = LayerMask::whole(shape[0], shape[1..].iter().product());
+        let weight = weight.with_context(|| format!("{layer} is no layer of this model"))?;
+        let [filters, columns] = weight.matrix();
+        let mut mask = LayerMask::whole(filters, columns);
         for &c in gone {
             let kept = mask.filters.get_mut(c);
             *kept.with_context(|| format!("{layer} has no channel {c}"))? = false;

@@ -107,6 +107,24 @@ impl Checkpoint {
         &self.header.spec
     }
 
+    /// The weight of a convolution or linear layer, `[filters, …]`.
+    ///
+    /// # Panics
+    /// There is no such layer.
+    pub fn weight(&self, layer: &str) -> &Array {
+        &self.weights[&format!("{layer}.weight")]
+    }
+
+    /// The mask of a convolution or linear layer; whole where nothing is masked.
+    ///
+    /// # Panics
+    /// There is no such layer.
+    pub fn mask(&self, layer: &str) -> LayerMask {
+        let [filters, columns] = self.weight(layer).matrix();
+        let whole = || LayerMask::whole(filters, columns);
+        self.masks.get(layer).cloned().unwrap_or_else(whole)
+    }
+
     /// Whether density means anything for this model.
     pub fn is_gated(&self) -> bool {
         !self.spec().gates().is_empty()
@@ -163,19 +181,7 @@ impl Checkpoint {
             let Some(weight) = self.weights.get(&format!("{name}.weight")) else {
                 bail!("a mask for {name}, which has no weight")
             };
-            let [filters, columns] = [weight.shape[0], weight.shape[1..].iter().product()];
-            ensure!(
-                mask.filters.len() == filters && mask.columns.len() == columns,
-                "the mask of {name} is {}×{}, expected {filters}×{columns}",
-                mask.filters.len(),
-                mask.columns.len()
-            );
-            ensure!(
-                mask.elements.is_empty() || mask.elements.len() == filters * columns,
-                "the mask of {name} has {} elements, expected {}",
-                mask.elements.len(),
-                filters * columns
-            );
+            mask.check(name, weight.matrix())?;
         }
         ensure!(
             self.stats.keys().eq(self.header.densities.iter()),

@@ -3,7 +3,7 @@
 
 use super::spec::{NetSpec, Op};
 use super::steps::{Step, steps};
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -115,6 +115,26 @@ impl LayerMask {
             columns: vec![true; columns],
             elements: Vec::new(),
         }
+    }
+
+    /// Checks that it fits a layer of this size.
+    ///
+    /// # Errors
+    /// One line naming the layer, what the mask has and what was expected.
+    pub fn check(&self, layer: &str, [filters, columns]: [usize; 2]) -> Result<()> {
+        ensure!(
+            self.filters.len() == filters && self.columns.len() == columns,
+            "the mask of {layer} is {}×{}, expected {filters}×{columns}",
+            self.filters.len(),
+            self.columns.len()
+        );
+        ensure!(
+            self.elements.is_empty() || self.elements.len() == filters * columns,
+            "the mask of {layer} has {} elements, expected {}",
+            self.elements.len(),
+            filters * columns
+        );
+        Ok(())
     }
 
     /// Whether weight `column` of `filter` lives.

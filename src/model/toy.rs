@@ -49,19 +49,19 @@ pub fn chain(pad: usize, bias: bool) -> Checkpoint {
         ],
     };
     let mut model = random_model(spec, 1).expect("a valid network");
-    model.weights.get_mut("a.bias").expect("there").data = vec![0.5, 2.0, -1.0];
+    model.weights.get_mut("a.bias").expect("a bias").data = vec![0.5, 2.0, -1.0];
     model
 }
 
 /// A mask without these filters.
 pub fn without(model: &Checkpoint, name: &str, filters: &[usize]) -> Masks {
-    let shape = &model.weights[&format!("{name}.weight")].shape;
-    let mut mask = LayerMask::whole(shape[0], shape[1..].iter().product());
+    let [n_filters, columns] = model.weight(name).matrix();
+    let mut mask = LayerMask::whole(n_filters, columns);
     filters.iter().for_each(|&f| mask.filters[f] = false);
     Masks::from([(name.to_owned(), mask)])
 }
 
 /// How many filters a convolution has.
 pub fn filters(model: &Checkpoint, name: &str) -> usize {
-    model.weights[&format!("{name}.weight")].shape[0]
+    model.weight(name).shape[0]
 }

@@ -30,6 +30,19 @@ impl Array {
             data: vec![value; shape.iter().product()],
         }
     }
+
+    /// A layer's weight as a matrix: how many filters, and columns of each.
+    pub fn matrix(&self) -> [usize; 2] {
+        [self.shape[0], self.shape[1..].iter().product()]
+    }
+}
+
+impl From<Vec<f32>> for Array {
+    /// With one axis.
+    fn from(data: Vec<f32>) -> Self {
+        let shape = vec![data.len()];
+        Self { shape, data }
+    }
 }
 
 /// All trainable arrays of a network, by name.

@@ -18,14 +18,7 @@ pub fn apply(checkpoint: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
     for (name, mask) in masks {
         let weight = checkpoint.weights.get(&format!("{name}.weight"));
         let weight = weight.with_context(|| format!("a mask for {name}, which is no layer of {}", spec.name))?;
-        let [filters, columns] = [weight.shape[0], weight.shape[1..].iter().product()];
-        let fits = mask.filters.len() == filters && mask.columns.len() == columns;
-        ensure!(
-            fits && [0, filters * columns].contains(&mask.elements.len()),
-            "the mask of {name} is {}×{}, expected {filters}×{columns}",
-            mask.filters.len(),
-            mask.columns.len()
-        );
+        mask.check(name, weight.matrix())?;
     }
     let mut out = checkpoint.clone();
     out.masks = both(&out.masks, masks);
@@ -76,8 +69,7 @@ fn close(checkpoint: &mut Checkpoint) -> Result<()> {
             .collect();
         for reader in &group.consumers {
             let name = &spec.nodes[reader.node].name;
-            let shape = &checkpoint.weights[&format!("{name}.weight")].shape;
-            let [filters, columns] = [shape[0], shape[1..].iter().product()];
+            let [filters, columns] = checkpoint.weight(name).matrix();
             let block = columns / group.channels;
             for &c in &dead {
                 let value = &values[spec.nodes[reader.node].inputs[0]][c * reader.positions..][..reader.positions];

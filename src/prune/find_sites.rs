@@ -7,7 +7,6 @@ use super::sites::{ChannelAxis, GateOf, Layer, Left, Sites};
 use anyhow::{Result, bail, ensure};
 use event::{Dimension, Site, Unit};
 use model::Checkpoint;
-use model::mask::LayerMask;
 use model::spec::{Op, Shape};
 
 impl Sites {
@@ -85,10 +84,8 @@ impl Sites {
             return None;
         };
         let name = &self.spec.nodes[node].name;
-        let shape = &checkpoint.weights[&format!("{name}.weight")].shape;
-        let columns = shape[1..].iter().product();
-        let mask = checkpoint.masks.get(name).cloned();
-        let mask = mask.unwrap_or_else(|| LayerMask::whole(shape[0], columns));
+        let mask = checkpoint.mask(name);
+        let columns = mask.columns.len();
         let source = self.groups.of_node(self.spec.nodes[node].inputs[0]);
         let reads = |c: &Consumer| c.node == node;
         let source = self.groups.list[source].consumers.iter().any(reads).then_some(source);

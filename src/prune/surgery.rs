@@ -254,9 +254,8 @@ impl<'a> Surgeon<'a> {
 
     fn put(&self, out: &mut Checkpoint, node: usize, what: &str, rows: &[bool]) {
         let data = only(&self.array(node, what).data, rows);
-        let shape = vec![data.len()];
-        out.weights
-            .insert(format!("{}.{what}", self.spec.nodes[node].name), Array { shape, data });
+        let name = format!("{}.{what}", self.spec.nodes[node].name);
+        out.weights.insert(name, data.into());
     }
 
     /// Whether a layer's columns are the channels it reads.
@@ -325,9 +324,7 @@ impl<'a> Surgeon<'a> {
         }
         let has_bias = bias.is_some();
         if let Some(bias) = bias {
-            let data = only(&bias, rows);
-            let shape = vec![data.len()];
-            out.weights.insert(format!("{name}.bias"), Array { shape, data });
+            out.weights.insert(format!("{name}.bias"), only(&bias, rows).into());
         }
         match &mut out.header.spec.nodes[node].op {
             Op::Conv {
@@ -377,13 +374,7 @@ impl<'a> Surgeon<'a> {
         }
         let data = only(&rho, own);
         left.shape = vec![inputs, data.len()];
-        out.weights.insert(
-            format!("{name}.rho"),
-            Array {
-                shape: vec![data.len()],
-                data,
-            },
-        );
+        out.weights.insert(format!("{name}.rho"), data.into());
         out.weights.insert(format!("{name}.phi"), left);
     }
 }

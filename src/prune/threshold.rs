@@ -72,7 +72,11 @@ fn scaled(checkpoint: &Checkpoint) -> Result<Vec<Scaled>> {
         let Ok(scores) = saliency::filters(spec, &checkpoint.weights, &group, &Score::NormScale) else {
             continue;
         };
-        let masks: Vec<LayerMask> = group.producers.iter().map(|&p| mask_of(checkpoint, p)).collect();
+        let masks: Vec<LayerMask> = group
+            .producers
+            .iter()
+            .map(|&p| checkpoint.mask(&spec.nodes[p].name))
+            .collect();
         let alive: Vec<usize> = (0..group.channels)
             .filter(|&c| masks.iter().any(|m| m.filters[c]))
             .collect();
@@ -81,13 +85,6 @@ fn scaled(checkpoint: &Checkpoint) -> Result<Vec<Scaled>> {
     }
     ensure!(!found.is_empty(), "network {} has no norm scales γ to go by", spec.name);
     Ok(found)
-}
-
-fn mask_of(checkpoint: &Checkpoint, node: usize) -> LayerMask {
-    let name = &checkpoint.spec().nodes[node].name;
-    let shape = &checkpoint.weights[&format!("{name}.weight")].shape;
-    let whole = || LayerMask::whole(shape[0], shape[1..].iter().product());
-    checkpoint.masks.get(name).cloned().unwrap_or_else(whole)
 }
 
 /// The most channels that [`slimming`] can remove.
@@ -120,7 +117,7 @@ pub fn slimming(checkpoint: &Checkpoint, floor: f32, remove: usize) -> Result<Ma
         for &p in group.producers.iter().filter(|_| !dead.is_empty()) {
             let mask = masks
                 .entry(spec.nodes[p].name.clone())
-                .or_insert_with(|| mask_of(checkpoint, p));
+                .or_insert_with(|| checkpoint.mask(&spec.nodes[p].name));
             dead.iter().for_each(|&c| mask.filters[c] = false);
         }
     }

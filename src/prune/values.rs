@@ -13,7 +13,7 @@ use model::steps::{Step, steps};
 /// A layer's weights as they act: what is masked is zero. `[filters, columns]`.
 pub(crate) fn acting(checkpoint: &Checkpoint, node: usize) -> Vec<f32> {
     let name = &checkpoint.spec().nodes[node].name;
-    let mut weight = checkpoint.weights[&format!("{name}.weight")].data.clone();
+    let mut weight = checkpoint.weight(name).data.clone();
     if let Some(mask) = checkpoint.masks.get(name) {
         mask.zero(&mut weight);
     }
