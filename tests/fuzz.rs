@@ -16,7 +16,7 @@ use prost::Message;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use record::experiment::{Experiment, PRESETS};
-use record::folder::read_events;
+use record::log::read_events;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

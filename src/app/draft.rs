@@ -5,10 +5,10 @@ use super::state::{Draft, UiState};
 use anyhow::{Context, Result, bail};
 use event::Unit;
 use lab::{Command, RunStore};
-use measure::ModelRef;
 use measure::probe::OpenModel;
 use methods::Method;
 use methods::pipeline::PruningTarget;
+use record::ModelRef;
 use record::{Experiment, RunState};
 use std::path::Path;
 
@@ -16,28 +16,12 @@ use std::path::Path;
 const SEARCH: &str = "densities-fashion";
 const GATES: &str = "fbs-fashion";
 
-/// As `start` of an experiment has it.
-fn start_of(from: &ModelRef) -> String {
-    match from {
-        ModelRef::Bundled => "bundled".to_owned(),
-        ModelRef::File(path) => path.to_string_lossy().into_owned(),
-    }
-}
-
-/// The model that an experiment starts from.
-pub(crate) fn model_of(start: &str) -> ModelRef {
-    match start {
-        "bundled" => ModelRef::Bundled,
-        path => ModelRef::File(path.into()),
-    }
-}
-
 /// A preset on the images that the open model was made with.
 fn on_its_images(preset: &str, open: &OpenModel) -> Result<Experiment> {
     let mut draft = Experiment::load(preset, &[])?;
-    match Experiment::parse(&open.header.recipe, &[]) {
-        Ok(recipe) => (draft.data, draft.model) = (recipe.data, recipe.model),
-        Err(_) => draft.data.source.clone_from(&open.header.data),
+    match Experiment::of_model(&open.header) {
+        Some(recipe) => (draft.data, draft.model) = (recipe.data, recipe.model),
+        None => draft.data.source.clone_from(&open.header.data),
     }
     Ok(draft)
 }
@@ -52,7 +36,7 @@ pub(crate) fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<
         bail!("the open model has no gates: choose a preset that searches weights instead");
     }
     let mut draft = on_its_images(SEARCH, open)?;
-    draft.start = Some(start_of(&open.from));
+    draft.start = Some(open.from.clone());
     let view = view::density::density(store, &state.slider.asked).context("no model is open")?;
     let times = view.macs_dense as f64 / view.macs_nominal.max(1) as f64;
     if let Method::Densities(config) = &mut draft.method {
@@ -97,7 +81,7 @@ pub(crate) fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experi
 pub(crate) fn gates_on(cut: &Path, store: &RunStore, state: &mut UiState) -> Result<()> {
     let open = store.open.as_ref().context("no model is open")?;
     let mut draft = on_its_images(GATES, open)?;
-    draft.start = Some(cut.to_string_lossy().into_owned());
+    draft.start = Some(ModelRef::File(cut.to_path_buf()));
     state.draft = Draft::changed(draft, GATES)?;
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use super::action::UiAction;
 use lab::Command;
-use measure::ModelRef;
 use model::Density;
+use record::ModelRef;
 use std::path::PathBuf;
 
 /// Something to be done outside of the window's own state, once the frame is drawn.

@@ -1,12 +1,11 @@
 //! Which model an export writes, at which densities, and the name it suggests.
 //! Knows nothing of formats.
 
-use super::draft::model_of;
 use super::effects::{SaveContent, Saving};
 use lab::RunStore;
-use measure::ModelRef;
 use methods::Method;
 use model::Density;
+use record::ModelRef;
 use record::RunState;
 use std::path::PathBuf;
 use view::frontier::PointSource;
@@ -38,14 +37,14 @@ pub(crate) fn of_source(store: &RunStore, source: &PointSource) -> Option<Saving
 
 /// The model and the gates' densities of a trial that decides nothing else.
 pub(crate) fn gates_of(run: &RunState, search: usize, number: u64) -> Option<(ModelRef, Vec<Density>)> {
-    let start = run.experiment.start.as_deref()?;
+    let start = run.experiment.start.clone()?;
     if !matches!(run.experiment.method, Method::Densities(_)) {
         return None;
     }
     let trials = &run.searches.get(search)?.trials;
     let trial = &trials.iter().find(|t| t.trial.number == number)?.trial;
     let densities = trial.densities.iter().map(|&d| Density::floor(d)).collect();
-    Some((model_of(start), densities))
+    Some((start, densities))
 }
 
 fn saving(name: &str, from: ModelRef, densities: Vec<Density>) -> Saving {

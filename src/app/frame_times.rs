@@ -11,7 +11,7 @@ use super::window::{App, OpenOptions};
 use anyhow::{Context, Result, ensure};
 use bench::answer::Memory;
 use event::{Dimension, Event, SearchStart, Site, Stamped, Trial, Unit, Verdict};
-use lab::execute::Workspace;
+use lab::Workspace;
 use model::{NetSpec, cost, zoo};
 use record::Experiment;
 use std::sync::Arc;

@@ -6,9 +6,9 @@ use super::state::{FIRST_PERCENT, UiState};
 use super::{draft, question};
 use event::Outcome;
 use lab::{Command, ModelJob, RunStore};
-use measure::{ModelRef, Question, probe};
+use measure::{Question, probe};
 use model::Density;
-use record::Status;
+use record::ModelRef;
 use std::sync::Arc;
 use view::runs;
 
@@ -78,7 +78,7 @@ fn show_notices(store: &RunStore, state: &mut UiState) {
 }
 
 fn show_endings(store: &RunStore, state: &mut UiState) {
-    for run in store.runs.iter().filter(|r| r.status == Status::Ended) {
+    for run in store.runs.iter().filter(|r| r.status.is_over()) {
         let Some(ending) = &run.ending else { continue };
         if state.seen.endings.contains(&(run.id, run.resumed)) {
             continue;

@@ -6,9 +6,9 @@ use super::panel_name::PanelName;
 use super::state::{Draft, Overlay, UiState};
 use lab::Command;
 use lab::jobs;
-use measure::ModelRef;
 use measure::images::ImageRef;
 use record::Experiment;
+use record::ModelRef;
 use std::path::PathBuf;
 
 /// Lists a run folder among the runs, takes a preset file as the draft, measures an image, asks how to import another

@@ -9,7 +9,7 @@ use super::question::{range, set_density};
 use super::state::{Draft, ModelTable, Overlay, PathEntry, UiState};
 use super::{draft, exporting};
 use lab::{Command, ModelJob, RunStore};
-use measure::ModelRef;
+use record::ModelRef;
 use record::experiment::PRESETS;
 use record::{Experiment, Status};
 use view::times;

@@ -117,7 +117,7 @@ fn short(text: &str) -> String {
 fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
     let p = palette(ui);
     let mut words = match row.status {
-        "running" => format!("{} · {}", row.title, row.detail),
+        Status::Running => format!("{} · {}", row.title, row.detail),
         other => format!("{} · {other}", row.title),
     };
     if waiting > 0 {
@@ -143,8 +143,7 @@ fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
         rect.left_bottom() - vec2(0.0, 8.0),
         rect.right_bottom() - vec2(0.0, 3.0),
     );
-    let waits = row.trouble.as_ref().is_some_and(|t| t.starts_with("paused"));
-    let color = if waits { p.warn } else { p.accent };
+    let color = if row.is_stalled { p.warn } else { p.accent };
     widgets::bar(ui, track, row.progress, color, p.trough);
     if let Some(trouble) = &row.trouble {
         words += &format!("\n{trouble}");

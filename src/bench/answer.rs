@@ -2,13 +2,13 @@
 //! Knows nothing of what the answers say.
 
 use anyhow::{Result, ensure};
+use lab::Workspace;
 use lab::command::Command;
-use lab::execute::Workspace;
 use lab::session::Session;
 use lab::store::RunStore;
-use measure::ModelRef;
 use measure::probe::uniform;
 use model::Density;
+use record::ModelRef;
 use record::experiment::Experiment;
 use record::state::{RunId, RunState};
 use serde::Serialize;

@@ -6,7 +6,7 @@ use crate::answer::Memory;
 use anyhow::{Result, ensure};
 use disk::Log;
 use event::{Event, Stamped};
-use lab::execute::Workspace;
+use lab::Workspace;
 use lab::{Command, Session};
 use record::folder::{RunFolder, line};
 use record::{Experiment, RunId, replay};

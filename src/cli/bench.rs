@@ -9,7 +9,7 @@ use bench::stream::bench_stream;
 use bench::train::BenchTrain;
 use bench::{BenchInfer, BenchSearch};
 use kernel::Kernel;
-use lab::execute::Workspace;
+use lab::Workspace;
 use model::Density;
 use record::folder::threads;
 use serde::Serialize;

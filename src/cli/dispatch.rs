@@ -6,7 +6,7 @@ use super::failure::{Failure, complain};
 use super::output::Json;
 use super::{bench, eval, export, figure, import, inspect, lists, report, run, serve};
 use clap::{CommandFactory, Parser};
-use lab::execute::Workspace;
+use lab::Workspace;
 use record::experiment::nearest;
 use std::path::PathBuf;
 use std::process::ExitCode;

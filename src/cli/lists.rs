@@ -4,10 +4,9 @@
 use super::failure::{Done, OrFail};
 use super::output::Json;
 use data::bundled;
-use event::Outcome;
 use record::experiment::{Experiment, PRESETS};
 use record::folder::is_written;
-use record::{RunId, replay};
+use record::{RunId, Status, replay};
 use serde_json::json;
 use std::path::Path;
 use train::device::DeviceName;
@@ -46,12 +45,7 @@ pub(crate) fn runs(folder: &Path, json: Json) -> Done {
                 continue;
             }
         };
-        let state = match (&run.ending, is_written(&path)) {
-            (_, true) => "running",
-            (Some(e), _) if e.outcome == Outcome::Finished => "finished",
-            (Some(e), _) if e.outcome == Outcome::Failed => "failed",
-            _ => "interrupted",
-        };
+        let state = if is_written(&path) { Status::Running } else { run.status };
         let ending = run.ending.as_ref();
         let name = path
             .file_name()

@@ -3,9 +3,9 @@
 
 use crate::jobs::ModelJob;
 use event::Steer;
-use measure::ModelRef;
 use measure::Question;
 use measure::images::ImageRef;
+use record::ModelRef;
 use record::experiment::Experiment;
 use record::state::RunId;
 use serde::{Deserialize, Serialize};

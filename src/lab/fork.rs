@@ -5,16 +5,17 @@
 //! it. If settings change, what lies between the two is worked through again with the old ones, to the very step or trial;
 //! only then do the new settings hold. Until then the folder has no `config.toml`, and nobody takes it for a run's.
 
-use crate::execute::{Workspace, catch_up};
+use crate::Workspace;
+use crate::work::catch_up;
 use anyhow::{Context, Result, ensure};
 use disk::write_whole;
 use event::{Event, Outcome, Stamped};
 use record::checkpoints::nearest;
 use record::control::Control;
-use record::event_log::LogHistory;
-use record::experiment::Experiment;
+use record::event_log::{LogHistory, seq_of_work_event};
 use record::folder::{ForkOrigin, ManifestUpdate, RunFolder};
 use record::log::read;
+use record::{Experiment, Status};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -55,21 +56,8 @@ fn settle(old: &Experiment, mut new: Experiment) -> Result<Experiment> {
 /// The folder cannot be read; a run that has no checkpoint.
 pub fn newest(run: &Path) -> Result<u64> {
     let found = nearest(run, u64::MAX)?.with_context(|| format!("{} has no checkpoint", run.display()))?;
-    event_of(run, found.said)?.with_context(|| format!("the log of {} ends before its checkpoint", run.display()))
-}
-
-/// The place in a log of the `said`th event of the work.
-///
-/// # Errors
-/// The log cannot be read.
-pub(crate) fn event_of(run: &Path, said: u64) -> Result<Option<u64>> {
-    let (mut past, mut found) = (LogHistory::default(), None);
-    read(&run.join("events.jsonl"), &mut |stamped| {
-        past.see(&stamped);
-        found = (past.said == said).then_some(stamped.seq);
-        found.is_none()
-    })?;
-    Ok(found)
+    seq_of_work_event(run, found.work_events)?
+        .with_context(|| format!("the log of {} ends before its checkpoint", run.display()))
 }
 
 /// Makes the new run's folder, ready to be gone on with. Gives its path.
@@ -106,26 +94,26 @@ fn fill(
     control: &Control,
     listen: &mut dyn FnMut(&Stamped),
 ) -> Result<()> {
-    let past = take_over(&mut folder, fork)?;
+    let history = take_over(&mut folder, fork)?;
     let mut from = 0;
-    if let Some(checkpoint) = nearest(&fork.origin, past.said)? {
-        from = checkpoint.said;
+    if let Some(checkpoint) = nearest(&fork.origin, history.work_events)? {
+        from = checkpoint.work_events;
         let to = folder.path.join("checkpoints");
         std::fs::create_dir_all(&to)?;
         let name = checkpoint.path.file_name().unwrap_or_default();
         std::fs::copy(&checkpoint.path, to.join(name)).with_context(|| format!("cannot copy to {}", to.display()))?;
     }
     let changes = differences(old, &fork.experiment)?;
-    if from < past.said && !changes.is_empty() {
+    if from < history.work_events && !changes.is_empty() {
         listen(&Stamped {
-            seq: past.seq,
-            at: past.at,
+            seq: history.seq,
+            at: history.at,
             event: Event::Phase {
-                name: format!("working through {} events again", past.said - from),
+                name: format!("repeating {} events", history.work_events - from),
                 progress: 0.0,
             },
         });
-        folder = catch_up(old, workspace, control, folder, past, listen)?;
+        folder = catch_up(old, workspace, control, folder, history, listen)?;
     }
     let name = std::fs::canonicalize(&fork.origin).unwrap_or_else(|_| fork.origin.clone());
     folder.origin = Some(ForkOrigin {
@@ -133,17 +121,13 @@ fn fill(
         at: fork.at,
         changes,
     });
-    let facts = ManifestUpdate {
-        state: "interrupted",
-        ..ManifestUpdate::default()
-    };
-    folder.manifest(&fork.experiment, facts)?;
+    folder.manifest(&fork.experiment, ManifestUpdate::status(Status::Interrupted))?;
     write_whole(&folder.path.join("config.toml"), fork.experiment.to_toml()?.as_bytes())
 }
 
 /// Copies the log up to the event.
 fn take_over(folder: &mut RunFolder, fork: &Fork) -> Result<LogHistory> {
-    let (mut past, mut last, mut failed) = (LogHistory::default(), None, None);
+    let (mut history, mut last, mut failed) = (LogHistory::default(), None, None);
     read(&fork.origin.join("events.jsonl"), &mut |stamped| {
         if stamped.seq > fork.at {
             return false;
@@ -153,7 +137,7 @@ fn take_over(folder: &mut RunFolder, fork: &Fork) -> Result<LogHistory> {
         if matches!(&stamped.event, Event::Ended(e) if e.outcome == Outcome::Finished) {
             return true;
         }
-        past.see(&stamped);
+        history.add(&stamped);
         failed = folder.append(&stamped).err();
         failed.is_none()
     })?;
@@ -167,7 +151,7 @@ fn take_over(folder: &mut RunFolder, fork: &Fork) -> Result<LogHistory> {
         "{from} has no event {}: its last one is {last}",
         fork.at
     );
-    Ok(past)
+    Ok(history)
 }
 
 /// What a fork may not change: checkpoints would not fit, or what was learned would be validated on.

@@ -3,12 +3,11 @@
 
 use formats::{Export, Import, Probe};
 use infer::{LayerLatency, LayerLatencyOptions, layer_latencies};
-use measure::ModelRef;
-use measure::probe::BUNDLED;
 use model::checkpoint::is_model_file;
 use model::mask::LayerMask;
 use model::spec::Shape;
 use model::{Checkpoint, Density, Masks};
+use record::ModelRef;
 use record::folder::threads;
 
 use anyhow::{Context, Result, ensure};
@@ -99,17 +98,6 @@ pub fn work(job: ModelJob, runs: &Path) -> JobResult {
     }
 }
 
-/// The model that a reference names.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn load(from: &ModelRef) -> Result<Checkpoint> {
-    match from {
-        ModelRef::Bundled => Checkpoint::from_bytes(BUNDLED).context("the bundled model"),
-        ModelRef::File(path) => Checkpoint::load(path),
-    }
-}
-
 /// Whether a file holds a model of another program, to be imported before it can be opened.
 pub fn is_foreign(path: &Path) -> bool {
     let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
@@ -121,7 +109,7 @@ pub fn is_foreign(path: &Path) -> bool {
 }
 
 fn export(from: &ModelRef, densities: &[Density], to: &Path) -> Result<String> {
-    let mut model = load(from)?;
+    let mut model = from.load()?;
     let uniform = densities
         .first()
         .filter(|first| densities.iter().all(|d| d == *first))
@@ -183,7 +171,7 @@ fn import(job: &ModelJob, runs: &Path) -> Result<(PathBuf, String)> {
 }
 
 fn cut(from: &ModelRef, channels: &BTreeMap<String, Vec<usize>>, runs: &Path) -> Result<(PathBuf, String)> {
-    let model = load(from)?;
+    let model = from.load()?;
     let mut masks = Masks::new();
     for (layer, gone) in channels {
         let weight = model.weights.get(&format!("{layer}.weight"));
@@ -209,11 +197,7 @@ fn cut(from: &ModelRef, channels: &BTreeMap<String, Vec<usize>>, runs: &Path) ->
     let left = filters(&small);
     // What was measured was measured of another network.
     small.header.metrics.clear();
-    let stem = match from {
-        ModelRef::Bundled => "bundled".into(),
-        ModelRef::File(path) => path.file_stem().map_or_else(|| "model".into(), |n| n.to_string_lossy()),
-    };
-    let path = place(runs, &format!("{stem}-cut"))?;
+    let path = place(runs, &format!("{}-cut", from.stem()))?;
     small.save(&path)?;
     let notes: String = done.notes.iter().map(|n| format!("; {n}")).collect();
     let words = format!("Cut {} of {before} filters: {}{notes}", before - left, path.display());
@@ -241,7 +225,7 @@ fn place(runs: &Path, name: &str) -> Result<PathBuf> {
 }
 
 fn time(from: &ModelRef) -> Result<Vec<LayerLatency>> {
-    let model = load(from)?;
+    let model = from.load()?;
     let options = LayerLatencyOptions {
         widths: WIDTHS,
         budget: EACH,
@@ -262,7 +246,7 @@ mod tests {
             from: ModelRef::Bundled,
             channels,
         };
-        let before = load(&ModelRef::Bundled).expect("loads");
+        let before = ModelRef::Bundled.load().expect("loads");
         let first = work(job.clone(), dir.path());
         assert!(first.said.is_ok(), "{first:?}");
         let second = work(job, dir.path());

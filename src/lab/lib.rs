@@ -5,11 +5,14 @@ pub mod command;
 pub mod execute;
 pub mod fork;
 pub mod jobs;
-pub mod memory_check;
+mod memory_check;
 pub mod session;
 pub mod store;
+mod work;
+mod workspace;
 
 pub use command::Command;
 pub use jobs::{JobResult, ModelJob};
 pub use session::Session;
 pub use store::RunStore;
+pub use workspace::Workspace;

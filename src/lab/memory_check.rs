@@ -10,7 +10,7 @@ use model::{NetSpec, Op};
 ///
 /// # Errors
 /// As [`NetSpec::shapes`].
-pub fn needed(spec: &NetSpec, batch: usize) -> Result<u64> {
+pub(crate) fn needed(spec: &NetSpec, batch: usize) -> Result<u64> {
     let shapes = spec.shapes()?;
     let conv = |i: &usize| matches!(spec.nodes[*i].op, Op::Conv { .. } | Op::Add);
     let planes: u64 = (0..spec.nodes.len())
@@ -22,7 +22,7 @@ pub fn needed(spec: &NetSpec, batch: usize) -> Result<u64> {
 }
 
 /// Bytes that are free, where the system says so.
-pub fn free() -> Option<u64> {
+pub(crate) fn free() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
@@ -32,7 +32,7 @@ pub fn free() -> Option<u64> {
 ///
 /// # Errors
 /// [`BadInput`] with both numbers.
-pub fn check(spec: &NetSpec, batch: usize, free: Option<u64>) -> Result<()> {
+pub(crate) fn check(spec: &NetSpec, batch: usize, free: Option<u64>) -> Result<()> {
     let needed = needed(spec, batch)?;
     match free {
         Some(free) if needed > free => Err(BadInput(format!(

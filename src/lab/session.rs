@@ -1,17 +1,18 @@
 //! The whole engine behind three methods: submit, pump, store.
 //! Knows nothing of windows; it calls `wake` when something arrived.
 
+use crate::Workspace;
 use crate::command::Command;
-use crate::execute::{Workspace, begin, branch, panic_text, resume};
+use crate::execute::{begin, branch, panic_text, resume};
 use crate::fork::Fork;
 use crate::jobs;
 use crate::jobs::{JobResult, ModelJob};
 use crate::store::RunStore;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use event::{Stamped, Steer};
-use measure::ModelRef;
 use measure::probe;
 use measure::probe::{Request, Response};
+use record::ModelRef;
 use record::control::Control;
 use record::control_file;
 use record::control_file::ControlRequest;
@@ -19,8 +20,8 @@ use record::experiment::Experiment;
 use record::folder::is_written;
 use record::replay;
 use record::replay::{replay, replay_to_end};
-use record::state::{RunId, RunState, Status};
 use record::tail::tail;
+use record::{RunId, RunState, Status};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -196,7 +197,7 @@ impl Session {
                 Message::Failed(text) => self.store.notice(text),
                 Message::Done(done) => self.store.done(*done),
                 Message::Broken(id, text) => {
-                    self.mark(id, Status::Ended);
+                    self.end_early(id);
                     self.store.notice(text);
                 }
             }
@@ -337,7 +338,7 @@ impl Session {
                 self.go_on.push(folder.clone());
                 self.open_run(folder);
             }
-            Some(run) if run.can_go_on() => {
+            Some(run) if run.can_resume() => {
                 run.status = Status::Queued;
                 self.begin_next();
             }
@@ -444,8 +445,8 @@ impl Session {
         match Builder::new().name(format!("run {}", id.0)).spawn(work) {
             Ok(thread) => drop(self.workers.insert(id, RunThread { control, thread })),
             Err(e) => {
-                self.mark(id, Status::Ended);
-                self.store.notice(format!("cannot start a run: {e}"));
+                self.end_early(id);
+                self.store.notice(format!("Cannot start a run: {e}"));
             }
         }
     }
@@ -467,7 +468,7 @@ impl Session {
 
     fn stop(&mut self, id: RunId) {
         match self.store.run(id).map(|r| r.status) {
-            Some(Status::Queued) => self.mark(id, Status::Ended),
+            Some(Status::Queued) => self.end_early(id),
             Some(Status::Running | Status::Paused) => {
                 self.control(id, Status::Stopping, Control::stop, &ControlRequest::Stop)
             }
@@ -476,8 +477,14 @@ impl Session {
     }
 
     fn mark(&mut self, id: RunId, status: Status) {
-        if let Some(run) = self.store.runs.iter_mut().find(|r| r.id == id) {
+        if let Some(run) = self.store.run_mut(id) {
             run.status = status;
+        }
+    }
+
+    fn end_early(&mut self, id: RunId) {
+        if let Some(run) = self.store.run_mut(id) {
+            run.end_early();
         }
     }
 }

@@ -3,10 +3,10 @@
 use crate::jobs::{JobResult, ModelJob};
 use event::Stamped;
 use infer::LayerLatency;
-use measure::ModelRef;
 use measure::images::{ImageDetail, Thumbnails};
 use measure::probe::{Answer, OpenModel};
-use record::state::{RunId, RunState, Status};
+use record::ModelRef;
+use record::{RunId, RunState, Status};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -59,16 +59,16 @@ impl RunStore {
         self.runs.iter().find(|r| r.id == id)
     }
 
+    pub(crate) fn run_mut(&mut self, id: RunId) -> Option<&mut RunState> {
+        self.runs.iter_mut().find(|r| r.id == id)
+    }
+
     /// Shows a run as it was, in its place. What it is now is kept.
     pub fn look_back(&mut self, past: RunState) {
         if self.present.as_ref().is_some_and(|p| p.id != past.id) {
             self.come_back();
         }
-        if let Some(shown) = self
-            .runs
-            .iter_mut()
-            .find(|r| r.id == past.id && r.can_be_looked_back_at())
-        {
+        if let Some(shown) = self.runs.iter_mut().find(|r| r.id == past.id && r.has_past()) {
             let past = RunState {
                 status: Status::Past,
                 ..past

@@ -5,4 +5,4 @@ pub mod images;
 pub mod probe;
 mod question;
 
-pub use question::{ModelRef, Question};
+pub use question::Question;

@@ -2,9 +2,9 @@
 //! a first answer comes at once and is refined until all validation images were measured.
 //! Knows nothing of training.
 
+use crate::Question;
 use crate::images;
 use crate::images::{ClassActivity, ClassSums, ImageDetail, ImageRef, Prediction, Thumbnails};
-use crate::{ModelRef, Question};
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, Sender};
 use data::{Dataset, Images, Splits, batch};
@@ -12,9 +12,9 @@ use event::LayerState;
 use infer::{Engine, EvalMetrics, EvaluatedBatch, LabeledImages, Latency, Options, argmax, evaluate};
 use model::checkpoint::ModelHeader;
 use model::spec::NetSpec;
-use model::{Checkpoint, Density, Fractions, Masks, cost};
-use record::experiment::Experiment;
+use model::{Density, Fractions, Masks, cost};
 use record::folder::threads;
+use record::{Experiment, ModelRef};
 use serde::Serialize;
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -47,11 +47,6 @@ pub struct OpenModel {
     pub knows_split: bool,
 }
 
-/// How a model was made, if its file says so in words of today.
-pub fn recipe(header: &ModelHeader) -> Option<Experiment> {
-    Experiment::parse(&header.recipe, &[]).ok()
-}
-
 /// The splits a model was made with. Of one that does not say, a twelfth of the training images is for validation, though it may
 /// have learned from them; test images are no answer, since whoever measures often, chooses by what is measured.
 ///
@@ -59,7 +54,7 @@ pub fn recipe(header: &ModelHeader) -> Option<Experiment> {
 /// Too few images.
 pub fn valid_split(header: &ModelHeader, dataset: &Dataset) -> Result<Splits> {
     let most = dataset.train.len() / 2;
-    match recipe(header) {
+    match Experiment::of_model(header) {
         Some(e) if e.data.valid > 0 => data::split(dataset, e.split_seed(), e.data.valid.min(most)),
         _ => data::split(dataset, 0, dataset.train.len() / 12),
     }
@@ -190,27 +185,18 @@ pub fn serve(asked: &Receiver<Request>, said: &Sender<Response>, wake: &dyn Fn()
     }
 }
 
-/// The file inside the program.
-pub const BUNDLED: &[u8] = include_bytes!("../../assets/models/fbs-fashion.safetensors");
-
 /// A file that cannot be read leaves the open model as it was.
 fn open(from: ModelRef, state: &mut Option<ProbeState>, channels: &Channels) -> Result<()> {
-    let (checkpoint, name) = match &from {
-        ModelRef::Bundled => (
-            Checkpoint::from_bytes(BUNDLED).context("the bundled model")?,
-            "bundled model".to_owned(),
-        ),
-        ModelRef::File(path) => (
-            Checkpoint::load(path)?,
-            path.file_stem()
-                .map_or_else(String::new, |s| s.to_string_lossy().into_owned()),
-        ),
+    let checkpoint = from.load()?;
+    let name = match &from {
+        ModelRef::Bundled => "bundled model".to_owned(),
+        file => file.stem(),
     };
     let masks = Arc::new(checkpoint.masks.clone());
     let dense = cost::total(checkpoint.spec(), &masks, &Fractions::dense(checkpoint.spec()))?;
     *state = None;
     channels.wants.set(None);
-    let recipe = recipe(&checkpoint.header);
+    let recipe = Experiment::of_model(&checkpoint.header);
     // What the file says of itself is shown at once; images take a moment.
     channels.say(Response::Opened(Arc::new(OpenModel {
         name,

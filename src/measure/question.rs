@@ -1,19 +1,8 @@
-//! What a front may ask about a model: which model, at which densities. Plain data.
+//! What a front may ask about a model: at which densities. Plain data.
 //! Knows nothing of how it is answered.
 
 use model::Density;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
-
-/// Where a model comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModelRef {
-    /// The one inside the program.
-    Bundled,
-    /// A model file.
-    File(PathBuf),
-}
 
 /// What to measure on the open model's validation images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

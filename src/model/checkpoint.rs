@@ -10,7 +10,7 @@ use super::spec::{NetSpec, Op};
 use super::weights;
 use super::weights::{Array, Weights};
 use anyhow::{Context, Result, bail, ensure};
-use data::Normalization;
+use data::{Normalization, Split};
 use disk::write_whole;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
@@ -52,8 +52,8 @@ pub struct Metric {
     /// Density of each gate, where they differ; `density` is then the largest of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<Density>,
-    /// `valid` or `test`.
-    pub split: String,
+    /// Measured on.
+    pub split: Split,
     /// Share of images classified right.
     pub top1: f32,
     /// Images measured.
@@ -417,7 +417,7 @@ mod tests {
                 metrics: vec![Metric {
                     gates: Vec::new(),
                     density: half,
-                    split: "test".into(),
+                    split: Split::Test,
                     top1: 0.5,
                     n: 10,
                     macs: 7,

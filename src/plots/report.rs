@@ -9,7 +9,7 @@ use record::RunState;
 use view::curves::{CurveOptions, Curves};
 use view::frontier::{CostAxis, frontier};
 use view::search::{SearchChoice, TrialValue, search};
-use view::{layers, residuals, runs, saliency, text};
+use view::{layers, residuals, saliency, text};
 
 const STYLE: &str = "body{font:15px/1.5 Ubuntu,Helvetica,Arial,sans-serif;color:#1b2530;max-width:980px;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2.2rem;border-bottom:1px solid #d9dfe5}h3{font-size:1rem}\
@@ -100,7 +100,7 @@ fn summary(store: &RunStore) -> String {
             run.experiment.method.kind().to_owned(),
             run.experiment.model.arch.clone(),
             run.experiment.seed.to_string(),
-            runs::row(run).status.to_owned(),
+            run.status.to_string(),
             share(ending.and_then(|e| e.valid_top1)),
             share(ending.and_then(|e| e.test_top1)),
             of(

@@ -1,7 +1,7 @@
-//! What a run remembers, in its folder: `checkpoints/NUMBER.safetensors`, each holding all that is needed to go on.
-//! Written beside, synced and renamed; the last two stay, so that one good one is always there, and older ones spread over
-//! the run, so that a fork need not begin at the beginning.
-//! Knows nothing of events' contents or of what stages do.
+//! A run's checkpoints: `checkpoints/NUMBER.safetensors`, each holding all that is needed to resume.
+//! Written beside, synced and renamed. The last two stay, so that one of them is whole whenever the program is killed, and older
+//! ones spread over the run, so that a fork need not begin at the beginning.
+//! Knows nothing of what events say or what stages do.
 
 use anyhow::{Context, Result, ensure};
 use disk::write_whole;
@@ -18,22 +18,23 @@ use train::{Snapshot, StageMemory};
 /// The version of the file format.
 const SCHEMA: u32 = 2;
 
-const KEPT: usize = 2;
+/// The newest files, which always stay.
+const NEWEST: usize = 2;
 
 /// Older files that stay for forks.
 const OLDER: usize = 14;
 
 /// Bytes of all files beyond which no older ones stay.
-const ROOM: u64 = 512 << 20;
+const MOST_BYTES: u64 = 512 << 20;
 
-/// A run's memory on disk.
+/// A run's checkpoints on disk, and what the newest of them holds.
 pub struct CheckpointStore {
     folder: PathBuf,
-    /// Events of the work that were said, shared with whoever says them.
-    said: Rc<Cell<u64>>,
+    /// Events of the work emitted so far, shared with [`crate::event_log::EventLog`].
+    work_events: Rc<Cell<u64>>,
     entries: RefCell<BTreeMap<String, StageEntry>>,
     number: Cell<u64>,
-    /// What lies in the folder, rising.
+    /// In the folder, oldest first.
     files: RefCell<Vec<CheckpointFile>>,
     saved: Cell<Instant>,
     every: Duration,
@@ -44,8 +45,8 @@ pub struct CheckpointStore {
 pub struct CheckpointFile {
     /// Where it is.
     pub path: PathBuf,
-    /// Events of the work that had been said when it was written.
-    pub said: u64,
+    /// Events of the work before it.
+    pub work_events: u64,
     bytes: u64,
 }
 
@@ -55,7 +56,7 @@ struct StageEntry {
     snapshot: Snapshot,
 }
 
-/// An entry without its arrays, as the file's header has it.
+/// A [`StageEntry`] without its arrays, as the file's header has it.
 #[derive(Serialize, Deserialize)]
 struct StageHeader {
     stage: String,
@@ -72,11 +73,11 @@ struct FileHeader {
 }
 
 impl CheckpointStore {
-    /// An empty memory that writes to `run`'s folder, at most every so often while a stage is under way.
-    pub fn new(run: &Path, said: Rc<Cell<u64>>, every: Duration) -> Self {
+    /// Without checkpoints yet; writes to `run`'s folder, and while a stage is under way at most this often.
+    pub fn new(run: &Path, work_events: Rc<Cell<u64>>, every: Duration) -> Self {
         Self {
             folder: run.join("checkpoints"),
-            said,
+            work_events,
             entries: RefCell::default(),
             number: Cell::new(0),
             files: RefCell::default(),
@@ -85,7 +86,7 @@ impl CheckpointStore {
         }
     }
 
-    /// The memory of an interrupted run: the newest file that is whole. Gives what had to be passed over.
+    /// Reads the newest file that is whole. Gives a line for each that is not.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -97,7 +98,7 @@ impl CheckpointStore {
             match std::fs::read(&path).map_err(Into::into).and_then(|bytes| parse(&bytes)) {
                 Ok(entries) => {
                     *self.entries.borrow_mut() = entries;
-                    // This version reads its own files, so those are no use to anybody.
+                    // This version wrote them and cannot read them, so nothing can.
                     self.files.borrow_mut().retain(|f| !broken.contains(&f.path));
                     broken.iter().for_each(|path| drop(std::fs::remove_file(path)));
                     return Ok(passed);
@@ -114,7 +115,7 @@ impl CheckpointStore {
         Ok(passed)
     }
 
-    /// Events said when the newest thing remembered was written.
+    /// Events of the work before the newest checkpoint.
     pub fn newest(&self) -> u64 {
         self.entries
             .borrow()
@@ -126,9 +127,10 @@ impl CheckpointStore {
 
     fn find(&self, stage: &str, over: bool) -> Option<Snapshot> {
         let entries = self.entries.borrow();
-        let snapshot = entries.get(stage).filter(|e| e.over == over)?.snapshot.clone();
-        self.said.set(snapshot.said);
-        Some(snapshot)
+        entries
+            .get(stage)
+            .filter(|e| e.over == over)
+            .map(|e| e.snapshot.clone())
     }
 
     fn write(&self) -> Result<()> {
@@ -140,7 +142,7 @@ impl CheckpointStore {
         let files = &mut *self.files.borrow_mut();
         files.push(CheckpointFile {
             path,
-            said: self.newest(),
+            work_events: self.newest(),
             bytes: bytes.len() as u64,
         });
         while let Some(at) = spare(files) {
@@ -154,38 +156,44 @@ impl CheckpointStore {
 
 /// Which file may go: of the older ones, that which leaves the smallest gap. None while there is room for all.
 fn spare(files: &[CheckpointFile]) -> Option<usize> {
-    let older = files.len().saturating_sub(KEPT);
+    let older = files.len().saturating_sub(NEWEST);
     let bytes: u64 = files.iter().map(|f| f.bytes).sum();
-    if older <= OLDER && bytes <= ROOM {
+    if older <= OLDER && bytes <= MOST_BYTES {
         return None;
     }
-    let before = |i: usize| i.checked_sub(1).map_or(0, |i| files[i].said);
-    let gap = |&i: &usize| files[i + 1].said.saturating_sub(before(i));
+    let before = |i: usize| i.checked_sub(1).map_or(0, |i| files[i].work_events);
+    let gap = |&i: &usize| files[i + 1].work_events.saturating_sub(before(i));
     (0..older).min_by_key(gap)
 }
 
-/// The checkpoints in a run's folder that say what they are, rising.
+/// The checkpoints in a folder whose headers can be read, oldest first.
 fn on_disk(folder: &Path) -> Result<Vec<CheckpointFile>> {
     let found = files(folder)?.into_iter().map(|(_, path)| path);
     Ok(found
         .filter_map(|path| {
             let bytes = path.metadata().ok()?.len();
-            let said = said_in(&path).ok()?;
-            Some(CheckpointFile { path, said, bytes })
+            let work_events = work_events_of(&path).ok()?;
+            Some(CheckpointFile {
+                path,
+                work_events,
+                bytes,
+            })
         })
         .collect())
 }
 
-/// The newest whole checkpoint of a run that was written when no more than `said` events had been said.
+/// The newest whole checkpoint of a run with at most so many events of the work before it.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn nearest(run: &Path, said: u64) -> Result<Option<CheckpointFile>> {
-    let fits = |f: &CheckpointFile| f.said <= said && std::fs::read(&f.path).is_ok_and(|bytes| parse(&bytes).is_ok());
+pub fn nearest(run: &Path, work_events: u64) -> Result<Option<CheckpointFile>> {
+    let fits = |f: &CheckpointFile| {
+        f.work_events <= work_events && std::fs::read(&f.path).is_ok_and(|bytes| parse(&bytes).is_ok())
+    };
     Ok(on_disk(&run.join("checkpoints"))?.into_iter().rev().find(fits))
 }
 
-fn said_in(path: &Path) -> Result<u64> {
+fn work_events_of(path: &Path) -> Result<u64> {
     let metadata = safetensors_header::read(path)?;
     Ok(header(&metadata)?.lines.iter().map(|line| line.said).max().unwrap_or(0))
 }
@@ -208,7 +216,11 @@ impl StageMemory for CheckpointStore {
     }
 
     fn said(&self) -> u64 {
-        self.said.get()
+        self.work_events.get()
+    }
+
+    fn rewind(&self, snapshot: &Snapshot) {
+        self.work_events.set(snapshot.said);
     }
 
     fn is_due(&self) -> bool {
@@ -224,7 +236,7 @@ impl StageMemory for CheckpointStore {
         entries.insert(stage.to_owned(), StageEntry { over, snapshot });
         drop(entries);
         match self.write() {
-            // The older memory is whole; the next event waits for room and says so.
+            // The older checkpoint is whole; the next event waits for room and says so.
             Err(e) if disk::is_full(&e) => Ok(()),
             written => written,
         }
@@ -353,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_found_again_and_moves_the_place() {
+    fn what_is_saved_is_found_again_and_only_a_rewind_moves_the_place() {
         let dir = tempfile::tempdir().expect("temp dir");
         let first = checkpoints(dir.path());
         first.save("a", snapshot(4), true).expect("saves");
@@ -361,11 +373,13 @@ mod tests {
         let second = checkpoints(dir.path());
         assert_eq!(second.load().expect("loads"), Vec::<String>::new());
         assert_eq!(second.finished("a"), Some(snapshot(4)));
-        assert_eq!((second.said(), second.newest()), (4, 7));
+        assert_eq!((second.said(), second.newest()), (0, 7), "looking moves nothing");
         assert_eq!(
             (second.finished("b/c"), second.unfinished("b/c")),
             (None, Some(snapshot(7)))
         );
+        assert_eq!(second.said(), 0, "looking moves nothing");
+        second.rewind(&snapshot(7));
         assert_eq!(second.said(), 7);
     }
 
@@ -389,19 +403,19 @@ mod tests {
         for said in 1..=200 {
             checkpoints.save("a", snapshot(said), false).expect("saves");
         }
-        let there = on_disk(&dir.path().join("checkpoints")).expect("lists");
-        assert_eq!(there, *checkpoints.files.borrow());
-        assert_eq!(there.len(), KEPT + OLDER);
-        let said: Vec<u64> = there.iter().map(|f| f.said).collect();
-        assert_eq!(said[said.len() - KEPT..], [199, 200]);
+        let files = on_disk(&dir.path().join("checkpoints")).expect("lists");
+        assert_eq!(files, *checkpoints.files.borrow());
+        assert_eq!(files.len(), NEWEST + OLDER);
+        let said: Vec<u64> = files.iter().map(|f| f.work_events).collect();
+        assert_eq!(said[said.len() - NEWEST..], [199, 200]);
         // Evenly spread, a gap would be 14.
         let widest = said.windows(2).map(|w| w[1] - w[0]).max();
         assert!(widest <= Some(32), "{said:?}");
         let found = nearest(dir.path(), said[5] + 1).expect("lists").expect("one");
-        assert_eq!(found.said, said[5]);
-        std::fs::write(&there[5].path, b"torn").expect("writes");
+        assert_eq!(found.work_events, said[5]);
+        std::fs::write(&files[5].path, b"torn").expect("writes");
         assert_eq!(
-            nearest(dir.path(), said[5] + 1).expect("lists").map(|f| f.said),
+            nearest(dir.path(), said[5] + 1).expect("lists").map(|f| f.work_events),
             Some(said[4])
         );
         assert_eq!(nearest(dir.path(), 0).expect("lists"), None);
@@ -409,14 +423,18 @@ mod tests {
 
     #[test]
     fn older_files_go_when_there_is_no_room_for_them() {
-        let file = |said, bytes| CheckpointFile {
+        let file = |work_events, bytes| CheckpointFile {
             path: PathBuf::new(),
-            said,
+            work_events,
             bytes,
         };
         assert_eq!(spare(&[file(1, 10), file(9, 10), file(10, 10)]), None);
-        assert_eq!(spare(&[file(1, ROOM), file(9, 10), file(10, 10)]), Some(0));
-        assert_eq!(spare(&[file(9, ROOM), file(10, ROOM)]), None, "the newest two stay");
+        assert_eq!(spare(&[file(1, MOST_BYTES), file(9, 10), file(10, 10)]), Some(0));
+        assert_eq!(
+            spare(&[file(9, MOST_BYTES), file(10, MOST_BYTES)]),
+            None,
+            "the newest two stay"
+        );
     }
 
     #[test]

@@ -1,45 +1,44 @@
-//! Where a worker's events go: into the run's log, then to whoever listens. On a resumed run it holds back what the log
-//! already has, so that the log reads as if there had been no interruption.
-//! Knows nothing of what events mean, but for steering.
+//! Where a worker's events go: into the run's log, then to whoever listens. A resumed run repeats some of its work; its events
+//! that are logged already are dropped, so that the log reads as if there had been no interruption.
+//!
+//! *Events of the work* are those that repeating the work emits again: from [`Event::Started`] on, without the beginnings and ends.
 
 use crate::control::Control;
 use crate::experiment::Experiment;
 use crate::folder::{ForkOrigin, ManifestUpdate, RunFolder, line};
-
+use crate::log;
 use anyhow::Error;
 use event::{BadInput, Cancelled, Event, Stamped, Steer};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How long to wait before a full disk is tried again.
 const FULL_DISK_WAIT: Duration = Duration::from_millis(500);
 
-/// The log of a run that goes on.
+/// What the log of a run that is resumed holds already.
 #[derive(Debug, Default)]
 pub struct LogHistory {
-    /// Events of the work it holds.
-    pub said: u64,
+    /// Events of the work.
+    pub work_events: u64,
     /// The next event's number.
     pub seq: u64,
     /// Seconds at its last event.
     pub at: f64,
-    /// What it was steered to, each with its place among the events of the work.
-    pub steers: VecDeque<(u64, Steer)>,
-    works: bool,
-    /// Where it says last that it was taken over from.
+    /// How its search was steered, each with its place among the events of the work.
+    steers: VecDeque<(u64, Steer)>,
+    has_started: bool,
+    /// Run and event of its last `forked`.
     forked: Option<(String, u64)>,
 }
 
 impl LogHistory {
     /// Takes the log's next event.
-    pub fn see(&mut self, stamped: &Stamped) {
+    pub fn add(&mut self, stamped: &Stamped) {
         (self.seq, self.at) = (stamped.seq + 1, stamped.at);
-        // Before the start files are read; that is told anew. Beginnings and ends are not part of the work.
         match &stamped.event {
-            Event::Started { .. } => self.works = true,
+            Event::Started { .. } => self.has_started = true,
             Event::Resumed { .. } | Event::Ended(_) | Event::Stalled { .. } => return,
             Event::Forked { from, at, .. } => {
                 self.forked = Some((from.clone(), *at));
@@ -47,152 +46,163 @@ impl LogHistory {
             }
             _ => {}
         }
-        if !self.works {
+        // Before the start, files are read; a resumed run reports that anew.
+        if !self.has_started {
             return;
         }
-        self.said += 1;
+        self.work_events += 1;
         if let Event::Steered(steer) | Event::Refused { steer, .. } = &stamped.event {
-            self.steers.push_back((self.said, steer.clone()));
+            self.steers.push_back((self.work_events, steer.clone()));
         }
     }
 }
 
-/// The way out for one run's events.
-pub struct EventLog<'a> {
-    /// Events of the work that were said, this time around.
-    pub said: Rc<Cell<u64>>,
-    /// Events of the work in the log.
-    logged: Cell<u64>,
-    works: Cell<bool>,
-    resumed: bool,
-    /// Events of the work after which it is to stop.
-    pub until: Option<u64>,
-    inner: RefCell<Inner<'a>>,
+/// The place in a run's log of the `n`th event of the work, counted from 1.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn seq_of_work_event(run: &Path, n: u64) -> anyhow::Result<Option<u64>> {
+    let (mut history, mut found) = (LogHistory::default(), None);
+    log::read(&run.join("events.jsonl"), &mut |stamped| {
+        history.add(&stamped);
+        found = (history.work_events == n).then_some(stamped.seq);
+        found.is_none()
+    })?;
+    Ok(found)
 }
 
-struct Inner<'a> {
+/// The log of a run at work. Whoever emits, emits here.
+pub struct EventLog<'a> {
+    /// Events of the work emitted since it began or resumed, shared with [`crate::checkpoints::CheckpointStore`].
+    pub work_events: Rc<Cell<u64>>,
+    /// Events of the work in the log.
+    logged: Cell<u64>,
+    has_started: Cell<bool>,
+    resumed: bool,
+    /// Events of the work after which it stops.
+    pub until: Option<u64>,
+    writer: RefCell<LogWriter<'a>>,
+}
+
+struct LogWriter<'a> {
     folder: RunFolder,
     began: Instant,
-    past: LogHistory,
+    history: LogHistory,
     listen: &'a mut dyn FnMut(&Stamped),
     failure: Option<Error>,
 }
 
-impl Inner<'_> {
-    /// Where an event that is not logged would stand.
-    fn place(&self) -> Stamped {
+impl LogWriter<'_> {
+    /// The next event.
+    fn stamp(&self, event: Event) -> Stamped {
         Stamped {
-            seq: self.past.seq,
-            at: self.past.at + self.began.elapsed().as_secs_f64(),
-            event: Event::Stalled { text: String::new() },
+            seq: self.history.seq,
+            at: self.history.at + self.began.elapsed().as_secs_f64(),
+            event,
         }
     }
 }
 
 impl<'a> EventLog<'a> {
-    /// For a new run (`past` is empty) or one that goes on.
-    pub fn new(folder: RunFolder, past: LogHistory, resumed: bool, listen: &'a mut dyn FnMut(&Stamped)) -> Self {
+    /// Of a new run (`history` is empty) or of one that is resumed or forked.
+    pub fn new(folder: RunFolder, history: LogHistory, resumed: bool, listen: &'a mut dyn FnMut(&Stamped)) -> Self {
         Self {
-            said: Rc::default(),
-            logged: Cell::new(past.said),
-            works: Cell::new(false),
+            work_events: Rc::default(),
+            logged: Cell::new(history.work_events),
+            has_started: Cell::new(false),
             resumed,
             until: None,
-            inner: RefCell::new(Inner {
+            writer: RefCell::new(LogWriter {
                 folder,
                 began: Instant::now(),
-                past,
+                history,
                 listen,
                 failure: None,
             }),
         }
     }
 
-    /// Says an event of the work, unless the log has it.
+    /// Logs an event of the work, unless the log has it.
     ///
     /// # Errors
     /// Asked to stop, or the event could not be written: what is not logged did not happen.
     pub fn emit(&self, event: Event, control: &Control) -> Result<(), Cancelled> {
         control.check()?;
-        self.works
-            .set(self.works.get() || matches!(event, Event::Started { .. }));
-        if !self.works.get() {
+        self.has_started
+            .set(self.has_started.get() || matches!(event, Event::Started { .. }));
+        if !self.has_started.get() {
             return if self.resumed { Ok(()) } else { self.put(event, control) };
         }
-        let said = self.said.get() + 1;
-        if self.until.is_some_and(|until| said > until) {
+        let place = self.work_events.get() + 1;
+        if self.until.is_some_and(|until| place > until) {
             return Err(Cancelled);
         }
-        if said > self.logged.get() {
+        if place > self.logged.get() {
             self.put(event, control)?;
-            self.logged.set(said);
+            self.logged.set(place);
         }
-        self.said.set(said);
+        self.work_events.set(place);
         Ok(())
     }
 
-    /// Says an event that is not part of the work.
+    /// Logs an event that is not part of the work.
     ///
     /// # Errors
-    /// It could not be written. A full disk is waited for, until somebody stops the run.
+    /// It could not be written, see [`EventLog::failure`]. While the disk is full, this waits until the run is stopped.
     pub fn put(&self, event: Event, control: &Control) -> Result<(), Cancelled> {
-        let inner = &mut *self.inner.borrow_mut();
-        let stamped = Stamped {
-            seq: inner.past.seq,
-            at: inner.past.at + inner.began.elapsed().as_secs_f64(),
-            event,
-        };
-        let RunFolder { events, .. } = &mut inner.folder;
+        let writer = &mut *self.writer.borrow_mut();
+        let stamped = writer.stamp(event);
+        let RunFolder { events, .. } = &mut writer.folder;
         let line = line(&stamped);
-        let logged = with_room(control, &stamped, inner.listen, &mut || events.append(&line));
+        let logged = with_room(control, &stamped, writer.listen, &mut || events.append(&line));
         match logged {
             Ok(()) => {}
             Err(e) if e.is::<Cancelled>() => return Err(Cancelled),
             Err(e) => {
-                inner.failure.get_or_insert(e);
+                writer.failure.get_or_insert(e);
                 return Err(Cancelled);
             }
         }
-        inner.past.seq += 1;
-        (inner.listen)(&stamped);
+        writer.history.seq += 1;
+        (writer.listen)(&stamped);
         Ok(())
     }
 
-    /// Writes something else of the run. A full disk is waited for, until somebody stops the run.
+    /// Writes something else of the run. While the disk is full, this waits until the run is stopped.
     ///
     /// # Errors
     /// [`Cancelled`]; it could not be written.
     pub fn write(&self, control: &Control, write: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let inner = &mut *self.inner.borrow_mut();
-        with_room(control, &inner.place(), inner.listen, write)
+        let writer = &mut *self.writer.borrow_mut();
+        with_room(control, &writer.stamp(STALLED), writer.listen, write)
     }
 
     /// Writes the manifest, in the same way.
     ///
     /// # Errors
     /// [`Cancelled`]; it could not be written.
-    pub fn manifest(&self, control: &Control, experiment: &Experiment, facts: ManifestUpdate) -> anyhow::Result<()> {
-        let inner = &mut *self.inner.borrow_mut();
-        let (place, folder) = (inner.place(), &inner.folder);
-        with_room(control, &place, inner.listen, &mut || {
-            folder.manifest(experiment, facts)
+    pub fn manifest(&self, control: &Control, experiment: &Experiment, update: ManifestUpdate) -> anyhow::Result<()> {
+        let writer = &mut *self.writer.borrow_mut();
+        let (stalled, folder) = (writer.stamp(STALLED), &writer.folder);
+        with_room(control, &stalled, writer.listen, &mut || {
+            folder.manifest(experiment, update)
         })
     }
 
-    /// What the run is steered to now: while it repeats what the log has, what it was steered to then.
+    /// How the search is to be steered now: while it repeats what the log has, how it was steered then.
     pub fn steers(&self, control: &Control) -> Vec<Steer> {
-        let said = self.said.get();
-        if said >= self.logged.get() {
+        let done = self.work_events.get();
+        if done >= self.logged.get() {
             return control.take_steers();
         }
-        let steers = &mut self.inner.borrow_mut().past.steers;
-        while steers.front().is_some_and(|(at, _)| *at <= said) {
+        let steers = &mut self.writer.borrow_mut().history.steers;
+        while steers.front().is_some_and(|(at, _)| *at <= done) {
             steers.pop_front();
         }
         let mut next = Vec::new();
         while steers
             .front()
-            .is_some_and(|(at, _)| *at == said + 1 + next.len() as u64)
+            .is_some_and(|(at, _)| *at == done + 1 + next.len() as u64)
         {
             next.extend(steers.pop_front().map(|(_, steer)| steer));
         }
@@ -201,23 +211,23 @@ impl<'a> EventLog<'a> {
 
     /// The run folder.
     pub fn path(&self) -> PathBuf {
-        self.inner.borrow().folder.path.clone()
+        self.writer.borrow().folder.path.clone()
     }
 
-    /// The run it is a fork of, unless the log says so already.
-    pub fn origin_to_say(&self) -> Option<ForkOrigin> {
-        let inner = self.inner.borrow();
-        let said = |o: &ForkOrigin| inner.past.forked == Some((o.run.clone(), o.at));
-        inner.folder.origin.clone().filter(|o| !said(o))
+    /// The run it is a fork of, unless that is logged.
+    pub fn unlogged_origin(&self) -> Option<ForkOrigin> {
+        let writer = self.writer.borrow();
+        let is_logged = |o: &ForkOrigin| writer.history.forked == Some((o.run.clone(), o.at));
+        writer.folder.origin.clone().filter(|o| !is_logged(o))
     }
 
-    /// Whether the images are still those that the run began with, by their checksum.
+    /// Compares the images with those that the run began with, by their checksum.
     ///
     /// # Errors
     /// [`BadInput`]: they are others.
     pub fn check_data(&self, checksum: u64) -> anyhow::Result<()> {
-        let inner = self.inner.borrow();
-        let before = inner.folder.data_checksum.as_deref();
+        let writer = self.writer.borrow();
+        let before = writer.folder.data_checksum.as_deref();
         if before.is_some_and(|before| before != format!("{checksum:016x}")) {
             let text = "the images are not those that the run began with: their checksum differs".to_owned();
             return Err(BadInput(text).into());
@@ -227,16 +237,18 @@ impl<'a> EventLog<'a> {
 
     /// Why writing failed, if it did.
     pub fn failure(&self) -> Option<String> {
-        self.inner.borrow().failure.as_ref().map(|e| format!("{e:#}"))
+        self.writer.borrow().failure.as_ref().map(|e| format!("{e:#}"))
     }
 
-    /// The folder, when all is said.
+    /// The folder, once all is logged.
     pub fn into_folder(self) -> RunFolder {
-        self.inner.into_inner().folder
+        self.writer.into_inner().folder
     }
 }
 
-/// Writes. While there is no room, says so to whoever listens and tries again.
+const STALLED: Event = Event::Stalled { text: String::new() };
+
+/// Writes. While the disk is full, tells whoever listens and tries again.
 fn with_room(
     control: &Control,
     place: &Stamped,

@@ -1,9 +1,11 @@
 //! An experiment as data: which network, which images, which method, how long. Presets are files of it.
 //! Default, preset file, command line and form are this one definition. Knows nothing of threads.
 
+use crate::ModelRef;
 use anyhow::{Context, Result, bail, ensure};
 use data::Augment;
 use methods::Method;
+use model::checkpoint::ModelHeader;
 use model::{NetSpec, zoo};
 use serde::{Deserialize, Serialize};
 use settings::{Setting, settings};
@@ -81,7 +83,7 @@ settings! {
         pub seed: u64, number(at_least(0));
         /// A trained model to start from, a file or `bundled`; without one, training begins with random weights.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub start: Option<String>, other;
+        pub start: Option<ModelRef>, other;
         /// Seconds between two checkpoints: how much work a crash may cost.
         #[serde(default = "checkpoint_secs")]
         pub checkpoint_secs: f32, number(at_least(0); "s");
@@ -116,7 +118,7 @@ settings! {
     #[serde(deny_unknown_fields, default)]
     pub struct DataConfig {
         /// fashion-mnist (bundled), or a path: IDX, CIFAR, or train/CLASS/*.png.
-        pub source: String = "fashion-mnist".into(), other;
+        pub source: String = data::bundled::NAME.into(), other;
         /// Training images set aside for validation; searches and sliders see these.
         pub valid: usize = 5000, number(at_least(0); "images");
         /// Chooses the validation images, if not the seed: a fork with another seed keeps them, so that it does not validate on
@@ -248,6 +250,11 @@ impl Experiment {
         // By way of text, in which float32 numbers are as short as they were written: 0.1, not 0.10000000149.
         walk("", self.to_toml()?.parse()?, &mut out);
         Ok(out)
+    }
+
+    /// How a model was made, if its file says so in settings of this version.
+    pub fn of_model(header: &ModelHeader) -> Option<Self> {
+        Self::parse(&header.recipe, &[]).ok()
     }
 
     /// Chooses the validation images.

@@ -1,8 +1,9 @@
-//! A run's folder: `config.toml`, `manifest.json`, `events.jsonl`, `models/`.
+//! A run's folder, open for writing: `config.toml`, `manifest.json`, `events.jsonl`, `models/`.
 //! Knows nothing of threads or methods.
 
 use crate::experiment::Experiment;
 use crate::log::read;
+use crate::status::Status;
 use anyhow::{Context, Result, ensure};
 use disk::{Log, write_whole};
 use event::{Event, Stamped};
@@ -11,8 +12,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-
-pub use crate::log::read_events;
 
 /// A run's folder, open for writing events. While it is open nobody else can write to it.
 pub struct RunFolder {
@@ -38,14 +37,25 @@ pub struct ForkOrigin {
 }
 
 /// What a manifest says besides what the program knows by itself.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct ManifestUpdate<'a> {
-    /// `running`, `interrupted`, `finished` or `failed`.
-    pub state: &'a str,
-    /// The device it works on.
+    /// Its `state`: running, interrupted, finished or failed.
+    pub status: Status,
+    /// The device it works on; if empty, as it was.
     pub device: &'a str,
-    /// Of the images, once they are read.
+    /// Of the images; if none, as it was.
     pub data_checksum: Option<u64>,
+}
+
+impl ManifestUpdate<'_> {
+    /// All but the status as it was.
+    pub fn status(status: Status) -> Self {
+        Self {
+            status,
+            device: "",
+            data_checksum: None,
+        }
+    }
 }
 
 impl RunFolder {
@@ -56,13 +66,7 @@ impl RunFolder {
     pub fn create(runs: &Path, experiment: &Experiment) -> Result<Self> {
         let folder = Self::bare(runs, &experiment.name)?;
         write_whole(&folder.path.join("config.toml"), experiment.to_toml()?.as_bytes())?;
-        folder.manifest(
-            experiment,
-            ManifestUpdate {
-                state: "running",
-                ..ManifestUpdate::default()
-            },
-        )?;
+        folder.manifest(experiment, ManifestUpdate::status(Status::Running))?;
         Ok(folder)
     }
 
@@ -137,26 +141,20 @@ impl RunFolder {
             events: Log::open(&log, Some(whole))?,
             _lock: lock,
         };
-        folder.manifest(
-            &experiment,
-            ManifestUpdate {
-                state: "running",
-                ..ManifestUpdate::default()
-            },
-        )?;
+        folder.manifest(&experiment, ManifestUpdate::status(Status::Running))?;
         Ok((folder, experiment, mended))
     }
 
-    /// Writes `manifest.json`. What `facts` leaves out stays as it was.
+    /// Writes `manifest.json`.
     ///
     /// # Errors
     /// The folder cannot be written to.
-    pub fn manifest(&self, experiment: &Experiment, facts: ManifestUpdate) -> Result<()> {
+    pub fn manifest(&self, experiment: &Experiment, update: ManifestUpdate) -> Result<()> {
         let path = self.path.join("manifest.json");
         let before: Value =
             std::fs::read(&path).map_or(Value::Null, |b| serde_json::from_slice(&b).unwrap_or_default());
-        let checksum = facts.data_checksum.map(|c| json!(format!("{c:016x}")));
-        let device = (!facts.device.is_empty()).then(|| json!(facts.device));
+        let checksum = update.data_checksum.map(|c| json!(format!("{c:016x}")));
+        let device = (!update.device.is_empty()).then(|| json!(update.device));
         let mut manifest = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "seed": experiment.seed,
@@ -164,7 +162,7 @@ impl RunFolder {
             "data_checksum": checksum.unwrap_or_else(|| before["data_checksum"].clone()),
             "machine": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": threads(), "kernel": kernel::Kernel::best().name() },
             "device": device.unwrap_or_else(|| before["device"].clone()),
-            "state": facts.state,
+            "state": update.status,
         });
         if let Some(origin) = &self.origin {
             manifest["origin"] = json!(origin);
@@ -213,7 +211,7 @@ fn lock(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// How often, and how long apart, a lock is asked for.
+/// How often a lock is asked for, and how long apart.
 const LOOKS: u32 = 5;
 const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 
@@ -231,6 +229,7 @@ pub fn threads() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::read_events;
 
     #[test]
     fn a_torn_last_line_is_left_out() {

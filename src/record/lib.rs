@@ -8,11 +8,15 @@ pub mod event_log;
 pub mod experiment;
 pub mod folder;
 pub mod log;
+mod model_ref;
 pub mod replay;
 pub mod searches;
 pub mod state;
+mod status;
 pub mod sweep;
 pub mod tail;
 
 pub use experiment::Experiment;
-pub use state::{RunId, RunState, Status};
+pub use model_ref::ModelRef;
+pub use state::{RunId, RunState};
+pub use status::Status;

@@ -4,8 +4,9 @@
 use crate::experiment::Experiment;
 use crate::folder::is_written;
 use crate::log;
-use crate::state::{RunId, RunState, Status};
-use anyhow::{Context, Result, bail, ensure};
+use crate::state::{RunId, RunState};
+use crate::status::Status;
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub fn replay(id: RunId, folder: &Path) -> Result<RunState> {
 /// As [`replay`].
 pub fn replay_to_end(id: RunId, folder: &Path) -> Result<(RunState, u64)> {
     let (mut run, bytes) = fold(id, folder, u64::MAX)?;
-    if run.status != Status::Ended {
+    if !run.status.is_over() {
         run.status = Status::Interrupted;
     }
     Ok((run, bytes))
@@ -58,20 +59,20 @@ fn fold(id: RunId, folder: &Path, seq: u64) -> Result<(RunState, u64)> {
     Ok((run, bytes))
 }
 
-/// A run folder by path, or by its name under `runs`.
+/// The run folder that a user names: by its path, or by its name under `runs`. What has a `config.toml` is one.
 ///
 /// # Errors
-/// There is none.
+/// Neither is a run folder.
 pub fn find(run: &Path, runs: &Path) -> Result<PathBuf> {
     let places = [run.to_path_buf(), runs.join(run)];
-    match places.iter().find(|p| p.join("config.toml").is_file()) {
-        Some(found) => Ok(found.clone()),
-        None => bail!(
+    let found = places.into_iter().find(|p| p.join("config.toml").is_file());
+    found.with_context(|| {
+        format!(
             "no run folder {} (also not under {}); expected a folder with config.toml and events.jsonl",
             run.display(),
             runs.display()
-        ),
-    }
+        )
+    })
 }
 
 /// All run folders under `runs`, oldest first. Empty if there is no such folder.
@@ -92,13 +93,13 @@ pub fn list(runs: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A run folder of which only the name and the state were read.
+/// A run folder of which only the name and the manifest's status were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunSummary {
     /// Where it is.
     pub folder: PathBuf,
-    /// As its manifest says; `interrupted` if it says running and nobody writes.
-    pub state: String,
+    /// Interrupted, if the manifest says running and nobody writes.
+    pub status: Status,
 }
 
 impl RunSummary {
@@ -107,26 +108,21 @@ impl RunSummary {
         let name = self.folder.file_name();
         name.map_or_else(String::new, |n| n.to_string_lossy().into_owned())
     }
-
-    /// Whether it can be gone on with.
-    pub fn is_interrupted(&self) -> bool {
-        self.state == "interrupted"
-    }
 }
 
 /// The newest run folders under `runs`, newest first. What cannot be read is left out.
 pub fn newest_runs(runs: &Path, most: usize) -> Vec<RunSummary> {
     let folders = list(runs).unwrap_or_default();
-    let state = |folder: &Path| {
+    let status = |folder: &Path| {
         let text = std::fs::read(folder.join("manifest.json")).ok()?;
         let manifest: serde_json::Value = serde_json::from_slice(&text).ok()?;
-        let state = manifest.get("state")?.as_str()?;
-        let is_left = state == "running" && !is_written(folder);
-        Some(if is_left { "interrupted" } else { state }.to_owned())
+        let status = Status::of_word(manifest.get("state")?.as_str()?)?;
+        let is_left = status == Status::Running && !is_written(folder);
+        Some(if is_left { Status::Interrupted } else { status })
     };
     let read = folders.into_iter().rev().filter_map(|folder| {
-        let state = state(&folder)?;
-        Some(RunSummary { folder, state })
+        let status = status(&folder)?;
+        Some(RunSummary { folder, status })
     });
     read.take(most).collect()
 }

@@ -3,6 +3,7 @@
 use crate::experiment::Experiment;
 use crate::folder::ForkOrigin;
 use crate::searches::{ResidualPoint, SearchState, TrialPoint};
+use crate::status::Status;
 use data::Split;
 use event::{Ending, Event, LayerState, Outcome, Stamped};
 use model::{Cost, Density, NetSpec};
@@ -13,26 +14,6 @@ use std::sync::Arc;
 /// A run's number in this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunId(pub u32);
-
-/// Where a run stands. Commands move it; its end comes with the last event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub enum Status {
-    /// Waits for another run to end.
-    #[default]
-    Queued,
-    /// Works.
-    Running,
-    /// Held.
-    Paused,
-    /// Asked to stop; ends at its next check.
-    Stopping,
-    /// Its log ends without a last event: it can be gone on with.
-    Interrupted,
-    /// Shown as it was at an event of its log; what it is now waits in [`RunStore::present`](lab::RunStore::present).
-    Past,
-    /// Over; see [`RunState::ending`].
-    Ended,
-}
 
 /// A point of the training curve.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -331,7 +312,7 @@ impl RunState {
             Event::Ended(ending) => {
                 self.folder.get_or_insert_with(|| PathBuf::from(&ending.run));
                 self.ending = Some(ending.clone());
-                self.status = Status::Ended;
+                self.status = ending.outcome.into();
             }
         }
     }
@@ -360,22 +341,24 @@ impl RunState {
         found.map(|(_, layers)| layers)
     }
 
-    /// Whether it was interrupted and can be gone on with.
-    pub fn can_go_on(&self) -> bool {
-        let ended = self.ending.as_ref().map(|e| e.outcome);
-        self.folder.is_some()
-            && (self.status == Status::Interrupted
-                || (self.status == Status::Ended && ended != Some(Outcome::Finished)))
+    /// Whether it was interrupted and can be resumed.
+    pub fn can_resume(&self) -> bool {
+        self.folder.is_some() && self.status.is_over() && self.status != Status::Finished
     }
 
-    /// Whether it works or is held.
+    /// Whether it works or is paused.
     pub fn is_live(&self) -> bool {
-        matches!(self.status, Status::Running | Status::Paused | Status::Stopping)
+        self.status.is_live()
     }
 
-    /// Whether nothing more is added to its log, now or soon.
-    pub fn can_be_looked_back_at(&self) -> bool {
-        self.folder.is_some() && matches!(self.status, Status::Interrupted | Status::Ended | Status::Past)
+    /// Whether it can be shown as it was: nothing is added to its log.
+    pub fn has_past(&self) -> bool {
+        self.folder.is_some() && (self.status.is_over() || self.status == Status::Past)
+    }
+
+    /// Ends it without a last event: as it ended before, if it had begun.
+    pub fn end_early(&mut self) {
+        self.status = self.ending.as_ref().map_or(Status::NotBegun, |e| e.outcome.into());
     }
 
     /// Share of the planned steps that is done, 0 to 1.

@@ -130,10 +130,14 @@ impl Ctx<'_> {
     ) -> Result<Snapshot> {
         let memory = self.run.memory;
         if let Some(snapshot) = memory.finished(name) {
+            memory.rewind(&snapshot);
             self.done = snapshot.done;
             return Ok(snapshot);
         }
         let begun = memory.unfinished(name);
+        if let Some(snapshot) = &begun {
+            memory.rewind(snapshot);
+        }
         let mut snapshot = work(self, begun)?;
         (snapshot.said, snapshot.done) = (memory.said(), self.done);
         memory.save(name, snapshot.clone(), true)?;

@@ -138,7 +138,7 @@ fn evaluate(
     Ok(Metric {
         density,
         gates,
-        split: split.name().to_owned(),
+        split,
         top1,
         n: metrics.n,
         macs,

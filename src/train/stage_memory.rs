@@ -56,14 +56,17 @@ impl Snapshot {
 
 /// Keeps snapshots by stage name. A stage's inner stages are called `STAGE/INNER`, and are forgotten when it is over.
 pub trait StageMemory {
-    /// What a finished stage left. Finding it moves the run's place to the stage's end.
+    /// What a finished stage left.
     fn finished(&self, stage: &str) -> Option<Snapshot>;
 
-    /// Where a stage under way stood. Finding it moves the run's place there.
+    /// Where a stage under way stood.
     fn unfinished(&self, stage: &str) -> Option<Snapshot>;
 
     /// Events said so far.
     fn said(&self) -> u64;
+
+    /// Moves the run's place to where a snapshot was taken: the work goes on from there.
+    fn rewind(&self, snapshot: &Snapshot);
 
     /// Whether it is time to save what is under way.
     fn is_due(&self) -> bool;
@@ -91,6 +94,8 @@ impl StageMemory for NoMemory {
     fn said(&self) -> u64 {
         0
     }
+
+    fn rewind(&self, _snapshot: &Snapshot) {}
 
     fn is_due(&self) -> bool {
         false

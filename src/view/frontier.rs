@@ -5,8 +5,8 @@ use super::density::wilson;
 use super::text;
 use data::Split;
 use lab::RunStore;
+use measure::Question;
 use measure::probe::Answer;
-use measure::{ModelRef, Question};
 use model::Density;
 use record::{Experiment, RunId, RunState};
 use serde::{Deserialize, Serialize};
@@ -137,10 +137,7 @@ impl Costs {
 /// The frontier panel.
 pub fn frontier(store: &RunStore, against: CostAxis) -> FrontierView {
     let open = store.open.as_ref();
-    let opened = open.and_then(|m| match &m.from {
-        ModelRef::File(path) => Some(path.as_path()),
-        ModelRef::Bundled => None,
-    });
+    let opened = open.and_then(|m| m.from.path());
     let runs: Vec<&RunState> = store.runs.iter().filter(|r| !is_model_of(r, opened)).collect();
     let methods: BTreeSet<&str> = runs.iter().map(|r| r.experiment.method.kind()).collect();
     let mark = |run: &RunState| {
@@ -240,7 +237,7 @@ fn recorded(store: &RunStore, against: CostAxis) -> FrontierSeries {
     let Some(model) = &store.open else {
         return series(String::new(), "", None, Vec::new());
     };
-    let valid = model.header.metrics.iter().filter(|x| x.split == Split::Valid.name());
+    let valid = model.header.metrics.iter().filter(|x| x.split == Split::Valid);
     let points = valid.filter_map(|x| {
         let costs = Costs {
             macs: Some(x.macs),
@@ -427,7 +424,7 @@ fn mark_front(series: &mut [FrontierSeries]) {
 /// The open model at its highest density; else the best point there is.
 fn reference(store: &RunStore, series: &[FrontierSeries]) -> Option<(f64, String)> {
     let recorded = store.open.as_ref().and_then(|model| {
-        let valid = model.header.metrics.iter().filter(|x| x.split == Split::Valid.name());
+        let valid = model.header.metrics.iter().filter(|x| x.split == Split::Valid);
         let highest = valid.filter(|x| x.gates.is_empty()).max_by_key(|x| x.density)?;
         Some((
             f64::from(highest.top1),

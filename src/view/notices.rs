@@ -36,14 +36,10 @@ pub fn notices(store: &RunStore) -> Vec<Notice> {
                 ));
             }
             Some(e) => {
-                let how = if e.outcome == Outcome::Finished {
-                    "finished"
-                } else {
-                    "stopped"
-                };
+                let how = Status::from(e.outcome);
                 out.push(line(false, format!("{how}; kept in {}", e.run)));
             }
-            None if run.status == Status::Ended => out.push(line(true, "could not begin".into())),
+            None if run.status == Status::NotBegun => out.push(line(true, "could not begin".into())),
             None => {}
         }
     }

@@ -2,7 +2,6 @@
 //! Knows nothing of curves.
 
 use super::text;
-use event::Outcome;
 use lab::RunStore;
 use record::{Experiment, RunId, RunState, Status};
 use serde::Serialize;
@@ -16,8 +15,8 @@ pub struct RunRow {
     pub id: RunId,
     /// Number and name as people say it.
     pub title: String,
-    /// Where it stands, in a word.
-    pub status: &'static str,
+    /// Where it stands.
+    pub status: Status,
     /// Share of the planned steps that is done.
     pub progress: f32,
     /// What is being done, and how long it will still take; or how it ended.
@@ -40,8 +39,10 @@ pub struct RunRow {
     pub origin: Option<String>,
     /// Whether it was interrupted and can be gone on with.
     pub can_go_on: bool,
-    /// What its user should know of its health: that it waits for room on the disk, or what it last warned of.
+    /// What its user should know of its health: that the disk is full, or what it last warned of.
     pub trouble: Option<String>,
+    /// Whether it waits for room on the disk.
+    pub is_stalled: bool,
     /// What it does.
     #[serde(skip)]
     pub experiment: Arc<Experiment>,
@@ -59,33 +60,21 @@ pub fn runs(store: &RunStore) -> Vec<RunRow> {
 /// Only what is over can be looked back at: a run that works goes on writing.
 fn past(store: &RunStore, run: &RunState) -> Option<[u64; 2]> {
     let now = store.present.as_ref().filter(|p| p.id == run.id).unwrap_or(run);
-    let can = run.can_be_looked_back_at() && now.events > 1;
+    let can = run.has_past() && now.events > 1;
     can.then(|| [run.events.saturating_sub(1), now.events - 1])
 }
 
 /// One row of the list.
 pub fn row(run: &RunState) -> RunRow {
     let ending = run.ending.as_ref();
-    let status = match (run.status, ending.map(|e| e.outcome)) {
-        (Status::Past, _) => "as it was",
-        (Status::Queued, _) => "waiting",
-        (Status::Running, _) => "running",
-        (Status::Paused, _) => "paused",
-        (Status::Stopping, _) => "stopping",
-        (Status::Ended, Some(Outcome::Finished)) => "finished",
-        (Status::Ended, Some(Outcome::Cancelled)) => "stopped",
-        (Status::Ended, Some(Outcome::Failed)) => "failed",
-        (Status::Interrupted, _) => "interrupted",
-        (Status::Ended, None) => "not begun",
-    };
     RunRow {
         id: run.id,
         title: run.title(),
-        status,
+        status: run.status,
         progress: run.progress(),
         detail: detail(run),
         is_live: run.is_live(),
-        is_failed: status == "failed",
+        is_failed: run.status == Status::Failed,
         model: ending.and_then(|e| e.model.clone()),
         method: run.experiment.method.kind(),
         folder: run.folder.clone(),
@@ -95,8 +84,9 @@ pub fn row(run: &RunState) -> RunRow {
             .origin
             .as_ref()
             .map(|o| format!("fork of {} at event {}", o.run, o.at)),
-        can_go_on: run.can_go_on(),
+        can_go_on: run.can_resume(),
         trouble: trouble(run),
+        is_stalled: run.stalled.is_some(),
         experiment: run.experiment.clone(),
     }
 }
@@ -137,8 +127,8 @@ fn detail(run: &RunState) -> String {
             parts.join(" · ")
         }
         (None, Status::Queued) => "waits for the run before it".into(),
-        (None, Status::Interrupted) => "its log ends without an end; Resume goes on from its last checkpoint".into(),
-        (None, Status::Ended) => "could not begin; see the log".into(),
+        (None, Status::Interrupted) => "Interrupted. Resume continues from the last checkpoint.".into(),
+        (None, Status::NotBegun) => "could not begin; see the log".into(),
         (None, _) => {
             let left = run.left_secs().map(|s| format!("{} left", text::clock(s)));
             let phase = if run.phase.is_empty() {

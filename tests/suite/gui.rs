@@ -12,11 +12,11 @@ use egui_kittest::{
     kittest::{NodeT, Queryable},
 };
 use event::Steer;
-use lab::execute::Workspace;
+use lab::Workspace;
 use lab::{Command, JobResult, ModelJob, RunStore, Session};
-use measure::ModelRef;
 use measure::images::ImageRef;
 use methods::Method;
+use record::ModelRef;
 use record::replay::RunSummary;
 use record::{Experiment, Status};
 use std::path::Path;
@@ -298,7 +298,7 @@ fn an_interrupted_run_is_resumed_from_the_list() {
     harness.state_mut().state.layouts.go(LayoutName::Compare);
     harness.state_mut().state.runs.earlier = vec![RunSummary {
         folder: "runs/c".into(),
-        state: "interrupted".into(),
+        status: Status::Interrupted,
     }];
     harness.run_ok();
     harness.state_mut().asked.clear();
@@ -614,9 +614,7 @@ fn a_run_is_trained_held_and_stopped_on_the_real_engine() {
         s.runs[0].status == Status::Running
     });
     harness.get_by_label("Stop").click();
-    until(&mut harness, &woken, "the run ended", |s| {
-        s.runs[0].status == Status::Ended
-    });
+    until(&mut harness, &woken, "the run ended", |s| s.runs[0].status.is_over());
     let store = harness.state().session.store();
     assert_eq!(
         store.runs[0].ending.as_ref().map(|e| e.outcome),
@@ -662,7 +660,7 @@ fn the_whole_story_from_a_slider_to_a_model_that_is_opened_again() {
     });
     harness.get_by_role_and_label(Role::Button, "Stop").click();
     until(&mut harness, &woken, "the search is stopped", |s| {
-        s.runs[0].status == Status::Ended
+        s.runs[0].status.is_over()
     });
 
     harness.get_by_role_and_label(Role::CheckBox, "Limit loss").click();
@@ -717,7 +715,7 @@ fn the_slider_becomes_the_start_of_a_search_at_what_it_costs() {
     };
     assert_eq!(config.search.first, [0.5; 8]);
     assert!((config.target.times - 32_964_416.0 / 8_366_368.0).abs() < 1e-9);
-    assert_eq!(experiment.start.as_deref(), Some("bundled"));
+    assert_eq!(experiment.start, Some(ModelRef::Bundled));
     assert_eq!(harness.state().state.layouts.now, LayoutName::Watch);
     let saving = harness.state_mut();
     saving.state.layouts.go(LayoutName::Tune);
@@ -757,8 +755,8 @@ fn channels_that_hardly_ever_fire_are_cut_with_one_click() {
     assert_eq!(harness.state().asked, [open]);
     let draft = &harness.state().state.draft.experiment;
     assert_eq!(
-        (draft.method.kind(), draft.start.as_deref()),
-        ("fbs", Some("cut.safetensors"))
+        (draft.method.kind(), draft.start.clone()),
+        ("fbs", Some(ModelRef::File("cut.safetensors".into())))
     );
 }
 

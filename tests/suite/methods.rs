@@ -2,13 +2,14 @@
 //! masks and events. How well it prunes is measured on real data, not here.
 
 use burn::tensor::{Tensor, TensorData};
-use data::batch;
+use data::{Split, batch};
 use event::{Dimension, Event, Outcome, Site, Steer, Trial, Unit, Verdict};
 use infer::Options;
 use model::{Checkpoint, Density, Fractions, cost, zoo};
 use train::net::{ForwardOptions, Net, Norms};
 
-use lab::execute::{Workspace, execute};
+use lab::Workspace;
+use lab::execute::execute;
 use measure::probe::valid_split;
 use record::control::Control;
 use record::experiment::Experiment;
@@ -147,13 +148,17 @@ fn densities_that_were_found_are_what_the_run_is_worth() {
         2 * 3 + 2,
         "three densities and those found, on two splits"
     );
-    let of = |split: &str| {
+    let of = |split: Split| {
         let mut metrics = header.metrics.iter().filter(|m| m.split == split);
         metrics.find(|m| m.gates == found).expect("measured")
     };
     assert_eq!(
         (ending.valid_top1, ending.test_top1, ending.macs),
-        (Some(of("valid").top1), Some(of("test").top1), Some(of("valid").macs))
+        (
+            Some(of(Split::Valid).top1),
+            Some(of(Split::Test).top1),
+            Some(of(Split::Valid).macs)
+        )
     );
     // Measured again by the command line: the same numbers.
     let eval = std::process::Command::new(env!("CARGO_BIN_EXE_secateur"))
@@ -164,7 +169,7 @@ fn densities_that_were_found_are_what_the_run_is_worth() {
     assert_eq!(line["density"], "found");
     assert_eq!(line["gates"].as_array().map(Vec::len), Some(8));
     assert_eq!(line["top1"].as_f64().map(|v| v as f32), ending.test_top1);
-    assert_eq!(line["macs"].as_u64(), Some(of("test").macs));
+    assert_eq!(line["macs"].as_u64(), Some(of(Split::Test).macs));
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Runs that are interrupted go on to the very end they would have had.
 
 use event::{Event, Outcome, Stamped};
-use lab::execute::{Workspace, branch, execute, resume};
+use lab::Workspace;
+use lab::execute::{branch, execute, resume};
 use lab::fork;
 use lab::fork::Fork;
 use record::RunId;
 use record::control::Control;
 use record::experiment::Experiment;
-use record::folder::read_events;
+use record::log::read_events;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -548,7 +549,7 @@ fn a_run_of_another_process_can_be_watched_steered_and_stopped() {
         };
         let steered = seen.is_some_and(|run| run.searches.iter().any(|s| !s.steered.is_empty()));
         match status {
-            Status::Ended => break,
+            status if status.is_over() => break,
             Status::Running if steered => session.submit(Ask::Stop(id)),
             Status::Running if !asked => {
                 session.submit(Ask::Steer(id, Steer::Lock { site: 0, density: 1.0 }));

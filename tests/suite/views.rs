@@ -336,7 +336,7 @@ fn the_run_whose_model_is_open_is_not_drawn_twice() {
         .and_then(|e| e.model.clone())
         .expect("finished");
     let mut open = story::open_model();
-    open.from = measure::ModelRef::File(model.into());
+    open.from = record::ModelRef::File(model.into());
     store.open = Some(std::sync::Arc::new(open));
     let labels: Vec<String> = frontier::frontier(&store, CostAxis::Macs)
         .series
@@ -367,7 +367,8 @@ fn runs_are_listed_newest_first_with_what_they_do() {
                 "past": null,
                 "origin": null,
                 "can_go_on": false,
-                "trouble": "class 3: 1 picture could not be read and was left out"
+                "trouble": "class 3: 1 picture could not be read and was left out",
+                "is_stalled": false
               },
               {
                 "id": 0,
@@ -387,7 +388,8 @@ fn runs_are_listed_newest_first_with_what_they_do() {
                 ],
                 "origin": null,
                 "can_go_on": false,
-                "trouble": null
+                "trouble": null,
+                "is_stalled": false
               }
             ]"#]],
     );
@@ -409,7 +411,7 @@ fn a_failed_run_says_why_in_the_list_and_in_the_log() {
     };
     story::add_run(&mut store, "hot", &[Event::Ended(failed)]);
     store.notice("broken.safetensors: not a safetensors file".into());
-    assert_eq!(store.runs[2].status, Status::Ended);
+    assert_eq!(store.runs[2].status, Status::Failed);
     let row = &runs::runs(&store)[0];
     assert!(
         row.is_failed && row.detail.starts_with("the loss is not a number"),
@@ -1225,7 +1227,7 @@ fn a_layer_keeps_its_most_active_channel_whatever_is_rare() {
 fn times_of_layers_say_what_narrowing_saves() {
     let mut store = store();
     assert_eq!(times::times(&store), None);
-    store.working.push(lab::ModelJob::Time(measure::ModelRef::Bundled));
+    store.working.push(lab::ModelJob::Time(record::ModelRef::Bundled));
     assert!(times::is_timing(&store));
     store.done(story::timed());
     assert!(!times::is_timing(&store));

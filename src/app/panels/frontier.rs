@@ -16,8 +16,9 @@ use egui_plot::{
     Axis, Corner, HLine, HoverPosition, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,
 };
 use lab::{Command, RunStore};
-use measure::{ModelRef, Question};
+use measure::Question;
 use plots::figure;
+use record::ModelRef;
 use std::path::PathBuf;
 use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, frontier};
 use view::text;

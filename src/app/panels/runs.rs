@@ -11,8 +11,8 @@ use crate::widgets;
 use crate::widgets::quiet;
 use egui::{RichText, Role, Sense, Ui, vec2};
 use lab::{Command, RunStore};
-use measure::ModelRef;
 use record::replay::RunSummary;
+use record::{ModelRef, Status};
 use std::path::PathBuf;
 use view::runs::{RunRow, runs};
 
@@ -84,12 +84,12 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, effe
         widgets::dot(ui, state.runs.color(p, row.id));
         ui.label(RichText::new(&row.title).strong());
         let color = match row.status {
-            "failed" => p.bad,
-            "interrupted" => p.warn,
-            "finished" => p.good,
+            Status::Failed => p.bad,
+            Status::Interrupted => p.warn,
+            Status::Finished => p.good,
             _ => p.weak,
         };
-        ui.label(widgets::small(row.status, color));
+        ui.label(widgets::small(row.status.word(), color));
         quiet(ui, row.method);
         widgets::on_the_right(ui, |ui| {
             more(ui, row, state, effects);
@@ -281,11 +281,12 @@ fn earlier_ui(ui: &mut Ui, one: &RunSummary, state: &mut UiState, effects: &mut 
             if show.clicked() {
                 effects.submit(Command::OpenRun(one.folder.clone()));
             }
-            if one.is_interrupted() && ui.small_button("Resume").clicked() {
+            let is_interrupted = one.status == Status::Interrupted;
+            if is_interrupted && ui.small_button("Resume").clicked() {
                 effects.submit(Command::ResumeRun(one.folder.clone()));
             }
-            let color = if one.is_interrupted() { p.warn } else { p.weak };
-            ui.label(widgets::small(&one.state, color));
+            let color = if is_interrupted { p.warn } else { p.weak };
+            ui.label(widgets::small(one.status.word(), color));
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
                 ui.add(egui::Label::new(RichText::new(one.name()).font(theme::small())).truncate());
             });

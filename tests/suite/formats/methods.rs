@@ -2,10 +2,12 @@
 //! goes out again.
 
 use crate::models::{model, percent};
+use data::Split;
 use event::Outcome;
 use formats::{Export, Import, Probe, export, import, onnx_bytes};
 use infer::{Options, compile};
-use lab::execute::{Workspace, execute};
+use lab::Workspace;
+use lab::execute::execute;
 use model::spec::{NetSpec, Node, Pad};
 use model::{Checkpoint, Density, Fractions, Op, cost};
 use prost::Message;
@@ -267,7 +269,7 @@ fn a_network_whose_norms_were_folded_away_can_be_slimmed_and_gated() {
             .header
             .metrics
             .iter()
-            .filter(|m| m.split == "test" && m.density == Density::FULL);
+            .filter(|m| m.split == Split::Test && m.density == Density::FULL);
         valid.map(|m| m.top1).next_back().expect("measured")
     };
     // Predictors begin small, not at zero, and seven of them stand in a row.

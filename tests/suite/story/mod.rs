@@ -6,12 +6,12 @@ use event::{
 };
 use infer::{Latency, LayerLatency};
 use lab::{JobResult, ModelJob, RunStore};
-use measure::ModelRef;
 use measure::images::{ClassActivity, ImageDetail, ImageRef, Prediction, Thumbnail, Thumbnails};
 use measure::probe::{Answer, OpenModel, uniform};
 use model::checkpoint::{Metric, ModelHeader, SCHEMA};
 use model::spec::Shift;
 use model::{Density, Fractions, Masks, NetSpec, cost, zoo};
+use record::ModelRef;
 use record::{Experiment, RunId, RunState};
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub(crate) fn open_model() -> OpenModel {
     let metric = |&d: &Density| Metric {
         density: d,
         gates: Vec::new(),
-        split: "valid".into(),
+        split: Split::Valid,
         top1: top1(d.as_fraction()) as f32,
         n: 5000,
         macs: nominal_macs(&spec, d),

@@ -1,0 +1,327 @@
+//! The work of one run: images, network, method, model. What a run does between its first event and its last.
+//! Knows nothing of run folders that begin or end.
+
+use crate::{Workspace, memory_check};
+use anyhow::{Context, Result, bail};
+use data::{Normalization, Split};
+use event::{BadInput, Cancelled, Ending, Event, Outcome, Stamped};
+use model::{Checkpoint, Cost, Density, Fractions, cost};
+use record::checkpoints::CheckpointStore;
+use record::control::Control;
+use record::event_log::{EventLog, LogHistory};
+use record::folder::{ForkOrigin, ManifestUpdate, RunFolder};
+use record::{Experiment, Status};
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use train::{Ctx, RunHooks, TrainingData, finish, sparse_conv};
+
+/// The newest model kept on the way, and the most accurate of the cheapest ones.
+pub(crate) const LATEST: &str = "models/latest.safetensors";
+const BEST: &str = "models/best.safetensors";
+
+/// What the work reads and writes.
+pub(crate) struct RunContext<'a, 'b> {
+    pub(crate) experiment: &'a Experiment,
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) control: &'a Control,
+    pub(crate) log: &'a EventLog<'b>,
+    pub(crate) checkpoints: &'a CheckpointStore,
+    pub(crate) run: &'a Path,
+}
+
+impl RunContext<'_, '_> {
+    /// Does it.
+    ///
+    /// # Errors
+    /// [`Cancelled`]; [`BadInput`]; whatever the method fails with.
+    pub(crate) fn work(&self) -> Result<Ending> {
+        let &Self {
+            experiment,
+            control,
+            log,
+            run,
+            ..
+        } = self;
+        sparse_conv::stop_when(control.stopping.clone());
+        let emit = &mut |event: Event| log.emit(event, control);
+        let device = self.workspace.device.open()?;
+        let mut dataset = data::open(&experiment.data.source, &mut |p| {
+            Ok(emit(Event::Phase {
+                name: p.text,
+                progress: 0.0,
+            })?)
+        })
+        .map_err(bad_input)?;
+        log.check_data(dataset.checksum)?;
+        let update = ManifestUpdate {
+            device: &self.workspace.device.to_string(),
+            data_checksum: Some(dataset.checksum),
+            ..ManifestUpdate::status(Status::Running)
+        };
+        log.manifest(control, experiment, update)?;
+        for text in std::mem::take(&mut dataset.notes) {
+            emit(Event::Warning { text })?;
+        }
+        let mut splits = data::split(&dataset, experiment.split_seed(), experiment.data.valid).map_err(bad_input)?;
+        if experiment.data.limit > 0 {
+            splits.train = data::spread(&splits.train, experiment.data.limit);
+        }
+        let shape = dataset.shape();
+        let input = [shape.channels, shape.height, shape.width];
+        let spec = experiment
+            .model
+            .build(input, dataset.classes.len())
+            .map_err(bad_input)?;
+        let start = start_of(experiment).map_err(bad_input)?;
+        if let Some(text) = start.as_ref().and_then(|s| overlap_warning(s, experiment)) {
+            emit(Event::Warning { text })?;
+        }
+        let best = Checkpoint::load(&run.join(BEST)).ok();
+        let best = Cell::new(best.as_ref().and_then(macs_and_top1));
+        let min_top1 = Cell::new(0.0);
+        let keep = |checkpoint: &Checkpoint| {
+            log.write(control, &mut || checkpoint.save(&run.join(LATEST)))?;
+            let better = |(macs, top1): (u64, f32)| {
+                top1 >= min_top1.get()
+                    && best
+                        .get()
+                        .is_none_or(|(before, of)| macs < before || (macs == before && top1 > of))
+            };
+            if let Some(measured) = macs_and_top1(checkpoint).filter(|m| better(*m)) {
+                log.write(control, &mut || checkpoint.save(&run.join(BEST)))?;
+                best.set(Some(measured));
+            }
+            Ok(LATEST.to_owned())
+        };
+        let per_epoch = splits.train.len() / experiment.train.batch;
+        let epochs = experiment.method.epochs(&experiment.train, start.is_some());
+        let mut ctx = Ctx {
+            seed: experiment.seed,
+            data: TrainingData {
+                dataset: &dataset,
+                splits: &splits,
+                augment: experiment.data.augment,
+                normalization: Normalization::of(&dataset.train),
+            },
+            spec,
+            train: experiment.train.clone(),
+            start,
+            device,
+            threads: self.workspace.threads,
+            recipe: experiment.to_toml()?,
+            steps: epochs * per_epoch as u64,
+            done: [0, 0],
+            run: RunHooks {
+                check: &|| control.check(),
+                min_top1: &min_top1,
+                keep: &keep,
+                steer: &|| log.steers(control),
+                memory: self.checkpoints,
+                emit,
+            },
+        };
+        // A model to start from is the network that pruning begins with.
+        let spec = ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()).clone();
+        let dense = cost::dense(&spec)?;
+        memory_check::check(&spec, ctx.train.batch, memory_check::free())?;
+        #[cfg(feature = "remote")]
+        if let train::device::DeviceName::Remote(_) = self.workspace.device {
+            let text = train::remote::compare(&spec, ctx.train.batch, &ctx.device)?;
+            ctx.emit(Event::Warning { text })?;
+        }
+        ctx.emit(Event::Started {
+            spec: Arc::new(spec),
+            dense,
+            steps: ctx.steps,
+            images: [splits.train.len(), splits.valid.len(), splits.test.len()],
+        })?;
+        if let Some(ForkOrigin { run: from, at, changes }) = log.unlogged_origin() {
+            let steps = ctx.steps;
+            let forked = Event::Forked {
+                from,
+                at,
+                changes,
+                steps,
+            };
+            log.put(forked, control)?;
+        }
+        let checkpoint = experiment.method.run(&mut ctx)?;
+        let checkpoint = finish(&mut ctx, checkpoint)?;
+        let file = format!("models/{}.safetensors", experiment.name);
+        log.write(control, &mut || checkpoint.save(&run.join(&file)))
+            .context("the trained model")?;
+        // The finished model replaces the last one kept on the way.
+        drop(std::fs::remove_file(run.join(LATEST)));
+        self.finished(&mut ctx, &checkpoint, file, dense)
+    }
+
+    /// Emits what the finished model is worth, and gives the run's ending.
+    fn finished(&self, ctx: &mut Ctx, checkpoint: &Checkpoint, file: String, dense: Cost) -> Result<Ending> {
+        let highest = checkpoint.header.densities.last().copied().unwrap_or(Density::FULL);
+        // What a search found for the gates is what the run was for.
+        let found = &checkpoint.header.gate_densities;
+        let metric = |split: Split| {
+            let metrics = checkpoint.header.metrics.iter().filter(|m| m.split == split);
+            let mut metrics = metrics.filter(|m| m.gates == *found);
+            metrics.find(|m| m.density == highest || !found.is_empty())
+        };
+        let [valid, test] = [Split::Valid, Split::Test].map(metric);
+        let gates = match &found[..] {
+            [] => vec![highest; checkpoint.spec().gates().len()],
+            found => found.to_vec(),
+        };
+        let nominal = Fractions::nominal(checkpoint.spec(), &gates)?;
+        let cost = cost::total(checkpoint.spec(), &checkpoint.masks, &nominal)?;
+        ctx.emit(Event::Kept {
+            model: file.clone(),
+            cost,
+            top1: valid.map_or(0.0, |m| m.top1),
+        })?;
+        Ok(Ending {
+            model: Some(self.run.join(file).to_string_lossy().into_owned()),
+            valid_top1: valid.map(|m| m.top1),
+            test_top1: test.map(|m| m.top1),
+            macs: valid.map(|m| m.macs),
+            macs_dense: Some(dense.macs),
+            params: Some(cost.params),
+            params_dense: Some(dense.params),
+            ..ended(self.run, Outcome::Finished, None)
+        })
+    }
+}
+
+/// Repeats what a log has and its checkpoints do not, up to the log's end, without emitting it. Gives the folder back.
+///
+/// # Errors
+/// [`Cancelled`]; the work did not come to the log's end.
+pub(crate) fn catch_up(
+    experiment: &Experiment,
+    workspace: &Workspace,
+    control: &Control,
+    folder: RunFolder,
+    history: LogHistory,
+    listen: &mut dyn FnMut(&Stamped),
+) -> Result<RunFolder> {
+    let (run, until) = (folder.path.clone(), history.work_events);
+    let mut log = EventLog::new(folder, history, true, listen);
+    log.until = Some(until);
+    let checkpoints = CheckpointStore::new(&run, log.work_events.clone(), Duration::MAX);
+    checkpoints.load()?;
+    let context = RunContext {
+        experiment,
+        workspace,
+        control,
+        log: &log,
+        checkpoints: &checkpoints,
+        run: &run,
+    };
+    match context.work() {
+        Err(e) if e.is::<Cancelled>() && log.work_events.get() == until && control.check().is_ok() => {}
+        Err(e) => return Err(e),
+        Ok(_) => bail!("the run's past could not be repeated: it ended before event {until} of its work"),
+    }
+    Ok(log.into_folder())
+}
+
+/// What makes one model better than another: MACs per image, then accuracy on validation images.
+fn macs_and_top1(checkpoint: &Checkpoint) -> Option<(u64, f32)> {
+    let measured = checkpoint.header.metrics.iter().filter(|m| m.split == Split::Valid);
+    measured.map(|m| (m.macs, m.top1)).max_by_key(|(macs, _)| *macs)
+}
+
+fn start_of(experiment: &Experiment) -> Result<Option<Checkpoint>> {
+    experiment.start.as_ref().map(record::ModelRef::load).transpose()
+}
+
+/// The experiment, validated on the images that the model to start from has held out itself, unless told otherwise.
+/// A model that cannot be read fails the run later.
+pub(crate) fn on_held_out_images(experiment: &Experiment) -> Experiment {
+    let mut held_out = experiment.clone();
+    if let (None, Ok(Some(start))) = (experiment.data.split_seed, start_of(experiment)) {
+        let made = Experiment::of_model(&start.header).map(|made| made.split_seed());
+        held_out.data.split_seed = made.filter(|&seed| seed != experiment.seed);
+    }
+    held_out
+}
+
+/// Why validation may flatter a run that begins with this model.
+fn overlap_warning(start: &Checkpoint, experiment: &Experiment) -> Option<String> {
+    let Some(made) = Experiment::of_model(&start.header) else {
+        let text = "the model to start from does not say what it has learned from: validation may flatter it";
+        return Some(text.into());
+    };
+    let same = made.data.source == experiment.data.source;
+    let held_out = made.split_seed() == experiment.split_seed() && made.data.valid >= experiment.data.valid;
+    (same && !held_out).then(|| {
+        format!(
+            "the model to start from has learned from images that validate here; expected data.split_seed = {} and data.valid \
+             at most {}",
+            made.split_seed(),
+            made.data.valid
+        )
+    })
+}
+
+/// Marks an error as the input's fault, unless it is a stop.
+fn bad_input(e: anyhow::Error) -> anyhow::Error {
+    if e.is::<Cancelled>() {
+        e
+    } else {
+        BadInput(format!("{e:#}")).into()
+    }
+}
+
+pub(crate) fn ended(run: &Path, outcome: Outcome, reason: Option<String>) -> Ending {
+    Ending {
+        outcome,
+        reason,
+        good: None,
+        bad_input: false,
+        run: run.to_string_lossy().into_owned(),
+        model: None,
+        valid_top1: None,
+        test_top1: None,
+        macs: None,
+        macs_dense: None,
+        params: None,
+        params_dense: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::ModelRef;
+
+    fn beginning(changes: &[(&str, &str)]) -> Experiment {
+        let all = [("start", "bundled")].iter().chain(changes);
+        let all: Vec<(String, String)> = all.map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        Experiment::load("densities-fashion", &all).expect("preset")
+    }
+
+    #[test]
+    fn a_run_validates_on_what_its_start_has_not_learned_from() {
+        let mut start = ModelRef::Bundled.load().expect("loads");
+        let made = Experiment::of_model(&start.header).expect("a recipe");
+        let other = beginning(&[("seed", "9")]);
+        assert_ne!(other.split_seed(), made.split_seed());
+        assert_eq!(on_held_out_images(&other).split_seed(), made.split_seed());
+        assert_eq!(overlap_warning(&start, &on_held_out_images(&other)), None);
+        // Asked for by name, it is done, and a warning says so.
+        let asked = beginning(&[("data.split_seed", "9")]);
+        assert_eq!(on_held_out_images(&asked), asked);
+        assert!(overlap_warning(&start, &asked).is_some_and(|text| text.contains("data.split_seed = 0")));
+        let more = beginning(&[("data.valid", "9000")]);
+        assert!(overlap_warning(&start, &on_held_out_images(&more)).is_some_and(|text| text.contains("at most 5000")));
+        start.header.recipe = String::new();
+        assert!(overlap_warning(&start, &other).is_some());
+    }
+
+    #[test]
+    fn nothing_is_changed_without_a_start() {
+        let alone = Experiment::load("smoke", &[("seed".into(), "9".into())]).expect("preset");
+        assert_eq!(on_held_out_images(&alone), alone);
+    }
+}
