@@ -1,5 +1,4 @@
 //! Fashion-MNIST inside the binary, so that the first start needs nothing else.
-//! Knows nothing of files.
 //!
 //! 60,000 training and 10,000 test images of 1×28×28 (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747), in the original IDX files.
 

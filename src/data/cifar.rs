@@ -1,5 +1,5 @@
 //! Reads CIFAR-10 and CIFAR-100 in their binary version, from a folder or straight out of the `.tar.gz`.
-//! Knows nothing of other layouts; the Python version is recognized only to say so.
+//! The Python version is recognized only to say that it is not supported.
 //!
 //! Format: <https://www.cs.toronto.edu/~kriz/cifar.html>. Records of one label byte (CIFAR-100: a coarse and a fine one, of
 //! which the fine one counts) and 3072 pixel bytes, `[3, 32, 32]`.

@@ -1,5 +1,4 @@
 //! A data set in memory, checked once when it is put together.
-//! Knows nothing of file formats.
 
 use super::images::{ImageShape, Images};
 use anyhow::{Result, bail, ensure};

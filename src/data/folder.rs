@@ -1,5 +1,4 @@
 //! Reads a folder of pictures: `train/<class>/*.{png,jpg,jpeg,webp}` and `test/<class>/*`, decoded on all cores.
-//! Knows nothing of packed data sets.
 //!
 //! - Classes are the folders under `train`, sorted by name. Names that start with a dot are passed over.
 //! - If one picture has colors, all become RGB; otherwise all stay gray. Transparency is dropped.

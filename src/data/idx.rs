@@ -1,5 +1,4 @@
 //! Reads IDX files, the format of MNIST and its relatives: big-endian header, then bytes.
-//! Knows nothing of which data set the files hold.
 //!
 //! Format: <https://yann.lecun.org/exdb/mnist/>. Two zero bytes, the type (8: unsigned byte), the number of dimensions, each
 //! dimension as four bytes, then the data.

@@ -1,5 +1,4 @@
 //! Images as bytes, with their labels.
-//! Knows nothing of where they come from.
 
 /// The most pixel bytes one data set may hold in memory; more is refused before anything is allocated.
 pub(crate) const MAX_BYTES: u64 = 4 << 30;

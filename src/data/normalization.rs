@@ -1,5 +1,4 @@
 //! Mean and standard deviation of the pixels of each channel.
-//! Knows nothing of where the images come from.
 
 use serde::{Deserialize, Serialize};
 

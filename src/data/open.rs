@@ -1,5 +1,4 @@
 //! Finds out what kind of data set a path holds, and opens it.
-//! Knows nothing of the formats themselves.
 
 use std::path::Path;
 

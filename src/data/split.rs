@@ -1,5 +1,4 @@
 //! Train, valid and test as lists of indices, and the seeded shuffle beneath them.
-//! Knows nothing of pixels.
 
 use anyhow::{Result, ensure};
 use rand::{Rng, SeedableRng};

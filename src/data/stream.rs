@@ -1,5 +1,4 @@
 //! Reads exactly as many bytes as a header promised; a promise that is not kept costs little memory.
-//! Knows nothing of what the bytes mean.
 
 use std::io::{BufRead, ErrorKind, Read};
 

@@ -1,5 +1,4 @@
 //! A small seeded data set for tests: bars to be told apart by direction and thickness.
-//! Knows nothing of files.
 //!
 //! A bar lies anywhere and is brighter or darker than its background, so every class has the same mean image: a linear
 //! model on pixels stays near chance, while a few convolutions see edges and learn it.

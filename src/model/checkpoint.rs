@@ -1,5 +1,4 @@
 //! A model as one self-describing safetensors file: weights, norm statistics by density, masks, and in the header all that is needed to use them.
-//! Knows nothing of runs or devices.
 //!
 //! The header's metadata has one key, `secateur`, a JSON object ([`ModelHeader`]). Tensors: every weight under its own name,
 //! `stats@PERCENT.NODE.mean|var`, `mask.NODE.filters|columns|elements` (0/1 bytes).

@@ -192,7 +192,7 @@ pub fn dense(spec: &NetSpec) -> Result<Cost> {
     total(spec, &Masks::new(), &Fractions::dense(spec))
 }
 
-/// Weights of a layer that live.
+/// Weights of a layer that its mask keeps.
 fn kept(masks: &Masks, name: &str, filters: usize, columns: usize) -> usize {
     masks.get(name).map_or(filters * columns, LayerMask::count)
 }

@@ -1,5 +1,4 @@
-//! Which part of a layer lives: densities, static masks, and the active lists of one batch.
-//! Knows nothing of how they are chosen.
+//! Which part of a layer is kept: densities, static masks, and the channels that are active for each image of a batch.
 
 use super::spec::{NetSpec, Op};
 use super::steps::{Step, steps};
@@ -92,7 +91,7 @@ impl std::fmt::Display for Density {
     }
 }
 
-/// The static mask of one convolution or linear layer: what lives is filters × columns, less what `elements` leaves out.
+/// The static mask of one convolution or linear layer. It keeps filters × columns, less what `elements` leaves out.
 ///
 /// A masked filter's channel is dead: its row, its bias, its norm's γ and β, and its gate's column are zero ([`kept_entries`]),
 /// so the channel is zero everywhere and nothing downstream needs it.
@@ -137,7 +136,7 @@ impl LayerMask {
         Ok(())
     }
 
-    /// Whether weight `column` of `filter` lives.
+    /// Whether weight `column` of `filter` is kept.
     pub fn keeps(&self, filter: usize, column: usize) -> bool {
         self.filters[filter]
             && self.columns[column]
@@ -152,7 +151,7 @@ impl LayerMask {
         }
     }
 
-    /// Weights that live.
+    /// How many weights are kept.
     pub fn count(&self) -> usize {
         let ones = |bits: &[bool]| bits.iter().filter(|&&b| b).count();
         if self.elements.is_empty() {
@@ -166,8 +165,8 @@ impl LayerMask {
 /// Static masks by convolution or linear layer name. A layer without an entry is whole.
 pub type Masks = BTreeMap<String, LayerMask>;
 
-/// What lives under both.
-pub fn both(a: &Masks, b: &Masks) -> Masks {
+/// What both keep.
+pub fn intersection(a: &Masks, b: &Masks) -> Masks {
     let mut out = a.clone();
     for (name, other) in b {
         let Some(mask) = out.get_mut(name) else {
@@ -186,7 +185,7 @@ pub fn both(a: &Masks, b: &Masks) -> Masks {
     out
 }
 
-/// For every array that masks touch, which entries live: weights, and of dead channels also bias, γ, β, φ and ρ.
+/// For every array that masks touch, which entries are kept: weights, and of dead channels also bias, γ, β, φ and ρ.
 ///
 /// # Errors
 /// As [`NetSpec::shapes`].

@@ -1,5 +1,4 @@
 //! Models with random weights, and random masks: what time depends on and nothing else.
-//! Knows nothing of how they are timed.
 
 use crate::checkpoint::{Checkpoint, ModelHeader, Moments, NormStats, SCHEMA};
 use crate::mask::LayerMask;

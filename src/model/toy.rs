@@ -1,5 +1,4 @@
 //! Small networks for tests and examples.
-//! Knows nothing of what is done to them.
 
 use crate::mask::LayerMask;
 use crate::spec::{NetSpec, Node, Op, Pad};

@@ -1,5 +1,4 @@
 //! Named arrays of numbers, and how each operation's are called and begun.
-//! Knows nothing of tensors on devices.
 //!
 //! | operation | arrays |
 //! |---|---|

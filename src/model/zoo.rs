@@ -1,5 +1,4 @@
 //! The named networks, each at any width, input size and class count.
-//! Knows nothing of weights or training.
 
 use super::spec::{NetSpec, Node, Op, Pad, Shape, Shift};
 use anyhow::{Result, bail, ensure};

@@ -1,17 +1,16 @@
-//! Masks put on a model: what they leave out becomes zero, and what reads only zeros is masked too.
-//! Knows nothing of how masks are chosen, or of cutting.
+//! Applies masks to a model: what they leave out becomes zero, and columns that read only zeros are masked too.
 
 use super::groups::groups;
 use super::values::constants;
 use anyhow::{Context, Result, ensure};
 use model::checkpoint::Checkpoint;
-use model::mask::{LayerMask, Masks, both, kept_entries};
+use model::mask::{LayerMask, Masks, intersection, kept_entries};
 
 /// Masks a model: what the masks (and those it has) leave out is zero, dead channels with their norm and gate, and is masked.
 /// Columns that read channels which are zero everywhere are masked too, so that what is counted is what a cut would leave.
 ///
 /// # Errors
-/// A mask for a layer that is not there or of another size, or nothing left of a layer.
+/// A mask for an unknown layer or of another size, or masks that leave nothing of a layer.
 pub fn apply(checkpoint: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
     checkpoint.check()?;
     let spec = checkpoint.spec();
@@ -21,16 +20,16 @@ pub fn apply(checkpoint: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
         mask.check(name, weight.matrix())?;
     }
     let mut out = checkpoint.clone();
-    out.masks = both(&out.masks, masks);
-    check_alive(&out.masks, "")?;
+    out.masks = intersection(&out.masks, masks);
+    check_not_empty(&out.masks, "")?;
     zero(&mut out)?;
     close(&mut out)?;
-    check_alive(&out.masks, ": all it reads is cut")?;
+    check_not_empty(&out.masks, ": all it reads is cut")?;
     zero(&mut out)?;
     Ok(out)
 }
 
-fn check_alive(masks: &Masks, why: &str) -> Result<()> {
+fn check_not_empty(masks: &Masks, why: &str) -> Result<()> {
     for (name, mask) in masks {
         ensure!(mask.count() > 0, "the masks leave nothing of {name}{why}");
     }

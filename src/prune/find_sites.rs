@@ -1,5 +1,4 @@
 //! Finds the sites of a network that a scope allows, with what counting needs laid out.
-//! Knows nothing of densities.
 
 use super::groups::{Consumer, groups};
 use super::scope::Scope;
@@ -59,7 +58,7 @@ impl Sites {
     fn axis(&self, index: usize) -> ChannelAxis {
         let group = &self.groups.list[index];
         let producers: Vec<&Layer> = self.layers.iter().filter(|l| l.axis == index).collect();
-        let alive = |c: usize| producers.is_empty() || producers.iter().any(|l| l.mask.filters[c]);
+        let unmasked = |c: usize| producers.is_empty() || producers.iter().any(|l| l.mask.filters[c]);
         let mut params_each = 0;
         for &i in &group.nodes {
             params_each += match self.spec.nodes[i].op {
@@ -71,7 +70,7 @@ impl Sites {
         }
         ChannelAxis {
             site: None,
-            alive: (0..group.channels).map(alive).collect(),
+            unmasked: (0..group.channels).map(unmasked).collect(),
             scores: Vec::new(),
             rank: Vec::new(),
             pinned: 0,
@@ -95,7 +94,7 @@ impl Sites {
             axis: self.groups.of_node(node),
             source,
             block,
-            live: mask
+            unmasked_columns: mask
                 .columns
                 .chunks(block.max(1))
                 .map(|b| b.iter().filter(|&&k| k).count())

@@ -1,5 +1,4 @@
 //! How much filters, input channels, columns and single weights matter, from numbers that are already there.
-//! Knows nothing of how many are to be kept.
 //!
 //! Scores of one group or layer can be compared with each other, not with those of another layer (|γ| excepted).
 //! Weights that are masked are expected to be zero.
@@ -74,7 +73,7 @@ pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) 
     }
 }
 
-/// The score of each column of a layer over the filters that live (all if `live` is `None`): `[columns]`.
+/// The score of each column of a layer over the `kept` filters (all if `None`): `[columns]`.
 ///
 /// # Errors
 /// An array that is missing.
@@ -82,7 +81,7 @@ pub fn columns(
     spec: &NetSpec,
     weights: &Weights,
     node: usize,
-    live: Option<&[bool]>,
+    kept: Option<&[bool]>,
     score: &Score,
 ) -> Result<Vec<f32>> {
     let rows = WeightRows::of(spec, score.source(weights), node)?;
@@ -93,7 +92,7 @@ pub fn columns(
     for (_, row) in rows
         .iter()
         .enumerate()
-        .filter(|(f, _)| live.is_none_or(|live| live[*f]))
+        .filter(|(f, _)| kept.is_none_or(|kept| kept[*f]))
     {
         for (sum, &v) in sums.iter_mut().zip(row) {
             *sum += score.term(v);

@@ -1,5 +1,4 @@
 //! Which weights a vector of densities keeps, and which densities a vector of thresholds means.
-//! Knows nothing of searches.
 
 use super::saliency;
 use super::sites::{Layer, Left, Sites, best};
@@ -62,7 +61,7 @@ impl Sites {
         };
         for axis in &self.axes {
             if let Some(site) = axis.site {
-                densities[site] = share(of(&axis.scores, &axis.alive), site);
+                densities[site] = share(select(&axis.scores, &axis.unmasked), site);
             }
         }
         let counts = self.axis_counts(&densities);
@@ -70,18 +69,18 @@ impl Sites {
         for layer in &self.layers {
             if let Some(site) = layer.channel {
                 let left = self.left(layer, &counts, &densities);
-                densities[site] = share(of(&layer.channel_scores, &left.channels), site);
+                densities[site] = share(select(&layer.channel_scores, &left.channels), site);
             }
             if let Some(site) = layer.column {
                 let left = self.left(layer, &counts, &densities);
                 let scores = saliency::columns(&self.spec, weights, layer.node, Some(&left.rows), score)?;
-                densities[site] = share(of(&scores, &columns(layer, &left.channels)), site);
+                densities[site] = share(select(&scores, &columns(layer, &left.channels)), site);
             }
             if let Some(site) = layer.element {
                 let left = self.left(layer, &counts, &densities);
                 let scores = saliency::elements(&self.spec, weights, layer.node, score)?;
                 let columns = self.layer_columns(layer, &left, weights)?;
-                densities[site] = share(of(&scores, &elements(layer, &left, &columns)), site);
+                densities[site] = share(select(&scores, &elements(layer, &left, &columns)), site);
             }
         }
         Ok(densities)
@@ -130,7 +129,7 @@ fn columns(layer: &Layer, channels: &[bool]) -> Vec<bool> {
 }
 
 /// The scores of those that are chosen.
-fn of(scores: &[f32], chosen: &[bool]) -> Vec<f32> {
+fn select(scores: &[f32], chosen: &[bool]) -> Vec<f32> {
     scores
         .iter()
         .zip(chosen)

@@ -1,5 +1,4 @@
 //! What a search over kept shares decides, and what a vector of shares costs: arithmetic, thousands of times a second.
-//! Knows nothing of how shares are searched, or of time.
 //!
 //! A *site* is one number: the kept share (density) of a group's filters, or of a layer's input channels, columns or single
 //! weights. Shares are taken in this order, each of what the ones before it left: filters, channels, columns, weights.
@@ -43,7 +42,7 @@ pub struct Sites {
 pub(crate) struct ChannelAxis {
     pub site: Option<usize>,
     /// Channels that are not masked at the start.
-    pub alive: Vec<bool>,
+    pub unmasked: Vec<bool>,
     /// By channel, with a site.
     pub scores: Vec<f32>,
     /// Place of each channel in the order of scores; `u32::MAX` if it is masked.
@@ -67,7 +66,7 @@ pub(crate) struct Layer {
     /// What is masked at the start.
     pub mask: LayerMask,
     /// Unmasked columns of each input channel.
-    pub live: Vec<usize>,
+    pub unmasked_columns: Vec<usize>,
     /// Scores of its input channels, with a channel site.
     pub(crate) channel_scores: Vec<f32>,
     pub channel: Option<usize>,
@@ -105,7 +104,7 @@ impl Sites {
                 Some(_) => saliency::filters(&self.spec, weights, group, &self.scope.score)?,
                 None => vec![0.0; group.channels],
             };
-            let mut order: Vec<usize> = (0..group.channels).filter(|&c| axis.alive[c]).collect();
+            let mut order: Vec<usize> = (0..group.channels).filter(|&c| axis.unmasked[c]).collect();
             order.sort_by(|&a, &b| axis.scores[b].total_cmp(&axis.scores[a]));
             axis.pinned = 0;
             for reader in self
@@ -113,7 +112,7 @@ impl Sites {
                 .iter()
                 .filter(|l| l.source == Some(a) && l.mask.columns.contains(&false))
             {
-                let feeds = |&c: &usize| reader.live[c] > 0;
+                let feeds = |&c: &usize| reader.unmasked_columns[c] > 0;
                 if let (false, Some(first)) = (order[..axis.pinned].iter().any(feeds), order.iter().position(feeds)) {
                     order[axis.pinned..=first].rotate_right(1);
                     axis.pinned += 1;
@@ -202,10 +201,10 @@ impl Sites {
 
     pub(crate) fn axis_counts(&self, densities: &[f32]) -> Vec<usize> {
         assert_eq!(densities.len(), self.list.len(), "one density a site");
-        let alive = |a: &ChannelAxis| a.alive.iter().filter(|&&b| b).count();
+        let unmasked = |a: &ChannelAxis| a.unmasked.iter().filter(|&&b| b).count();
         self.axes
             .iter()
-            .map(|a| self.count(a.site, densities, alive(a)).max(a.pinned))
+            .map(|a| self.count(a.site, densities, unmasked(a)).max(a.pinned))
             .collect()
     }
 
@@ -231,8 +230,8 @@ impl Sites {
             .enumerate()
             .map(|(f, &b)| b && keeps(layer.axis, f))
             .collect();
-        let there = |(q, &n): (usize, &usize)| n > 0 && layer.source.is_none_or(|source| keeps(source, q));
-        let mut channels: Vec<bool> = layer.live.iter().enumerate().map(there).collect();
+        let has_columns = |(q, &n): (usize, &usize)| n > 0 && layer.source.is_none_or(|source| keeps(source, q));
+        let mut channels: Vec<bool> = layer.unmasked_columns.iter().enumerate().map(has_columns).collect();
         let ones = |bits: &[bool]| bits.iter().filter(|&&b| b).count();
         let n = ones(&channels);
         let chosen = self.count(layer.channel, densities, n);
@@ -240,7 +239,7 @@ impl Sites {
             channels = best(&layer.channel_scores, &channels, chosen);
         }
         let columns: usize = layer
-            .live
+            .unmasked_columns
             .iter()
             .zip(&channels)
             .filter(|(_, keep)| **keep)

@@ -1,5 +1,4 @@
-//! A masked model made smaller without changing what it says.
-//! Knows nothing of how masks are chosen.
+//! Removes masked channels for good, without changing a model's outputs.
 //!
 //! A channel is cut when every reader of its group either has no weight for it or sees one constant there. Constants
 //! other than zero are folded into the reader: into its norm's mean or its bias, or a gate's ρ. Where that would not be
@@ -8,7 +7,7 @@
 
 use super::apply::zero;
 use super::groups::{Consumer, Group, Groups, groups};
-use super::values::{acting, constants, is_inside, norm_after};
+use super::values::{constants, is_inside, masked_weight, norm_after};
 use anyhow::{Context, Result};
 use model::checkpoint::Checkpoint;
 use model::mask::LayerMask;
@@ -45,7 +44,7 @@ pub fn cut(checkpoint: &Checkpoint) -> Result<Cut> {
 /// Why a reader holds a channel.
 enum Held {
     /// It sees something that is not one known number.
-    Live,
+    Varies,
     /// It sees a constant, but not at the border.
     Border(f32),
 }
@@ -55,7 +54,7 @@ struct Surgeon<'a> {
     spec: &'a NetSpec,
     shapes: Vec<Shape>,
     groups: Groups,
-    /// By node, for layers with weights: as they act.
+    /// By node, for layers with weights: with zeros where they are masked.
     weights: Vec<Vec<f32>>,
     values: Vec<Vec<Option<f32>>>,
     norms: Vec<Option<usize>>,
@@ -69,7 +68,7 @@ impl<'a> Surgeon<'a> {
         let has_weights = |i: usize| matches!(spec.nodes[i].op, Op::Conv { .. } | Op::Linear { .. });
         let weights = |i: usize| {
             if has_weights(i) {
-                acting(checkpoint, i)
+                masked_weight(checkpoint, i)
             } else {
                 Vec::new()
             }
@@ -126,7 +125,7 @@ impl<'a> Surgeon<'a> {
                 if !self.reads(reader.node, feature * taps + tap) {
                     continue;
                 }
-                let Some(value) = value else { return Some(Held::Live) };
+                let Some(value) = value else { return Some(Held::Varies) };
                 let input = self.shapes[from];
                 if !is_inside(&node.op, input, self.shapes[reader.node], tap) {
                     return Some(Held::Border(value));
@@ -146,15 +145,14 @@ impl<'a> Surgeon<'a> {
     /// Whether a filter (or predictor) that stays has a weight in this column.
     fn reads(&self, node: usize, column: usize) -> bool {
         let filters = self.shapes[node][0];
-        let lives = self.rows(node);
+        let kept = self.rows(node);
         if let Op::Gate { .. } = self.spec.nodes[node].op {
             let phi = &self.array(node, "phi").data[column * filters..][..filters];
-            return phi.iter().zip(lives).any(|(w, live)| live && *w != 0.0);
+            return phi.iter().zip(kept).any(|(w, kept)| kept && *w != 0.0);
         }
         let columns = self.weights[node].len() / filters;
-        lives
-            .enumerate()
-            .any(|(f, live)| live && self.weights[node][f * columns + column] != 0.0)
+        kept.enumerate()
+            .any(|(f, kept)| kept && self.weights[node][f * columns + column] != 0.0)
     }
 
     /// Which features of a node stay.
@@ -211,7 +209,7 @@ impl<'a> Surgeon<'a> {
         }
         match self.holder(group, c) {
             None => "one must".to_owned(),
-            Some((node, Held::Live)) => {
+            Some((node, Held::Varies)) => {
                 let name = &self.spec.nodes[node].name;
                 format!("{name} reads more of it than one constant")
             }

@@ -1,5 +1,5 @@
-//! Cutting by a threshold: one for all layers on |γ| (Network Slimming, arXiv 1708.06519), one a layer on norms (purification).
-//! Knows nothing of training.
+//! Pruning by a threshold: one on |γ| for all layers (Network Slimming, arXiv 1708.06519), or one on norms for each layer
+//! (purification).
 
 use super::groups::{Group, groups};
 use super::saliency;
@@ -33,7 +33,7 @@ pub fn global(layers: &[Vec<f32>], floor: f32, remove: usize) -> Result<Vec<Vec<
     }
     ensure!(
         remove <= order.len(),
-        "{remove} channels cannot go: at most {} of {} can, some stay in each of {} layers",
+        "cannot remove {remove} channels: at most {} of {} can go, since each of {} layers keeps some",
         order.len(),
         layers.iter().map(Vec::len).sum::<usize>(),
         layers.len()
@@ -61,7 +61,7 @@ pub fn above(scores: &[f32], threshold: f32) -> Vec<bool> {
 struct Scaled {
     group: Group,
     /// Its channels that are not masked, and their |γ|.
-    alive: Vec<usize>,
+    unmasked: Vec<usize>,
     scales: Vec<f32>,
 }
 
@@ -77,11 +77,15 @@ fn scaled(checkpoint: &Checkpoint) -> Result<Vec<Scaled>> {
             .iter()
             .map(|&p| checkpoint.mask(&spec.nodes[p].name))
             .collect();
-        let alive: Vec<usize> = (0..group.channels)
+        let unmasked: Vec<usize> = (0..group.channels)
             .filter(|&c| masks.iter().any(|m| m.filters[c]))
             .collect();
-        let scales = alive.iter().map(|&c| scores[c]).collect();
-        found.push(Scaled { group, alive, scales });
+        let scales = unmasked.iter().map(|&c| scores[c]).collect();
+        found.push(Scaled {
+            group,
+            unmasked,
+            scales,
+        });
     }
     ensure!(!found.is_empty(), "network {} has no norm scales γ to go by", spec.name);
     Ok(found)
@@ -92,7 +96,7 @@ fn scaled(checkpoint: &Checkpoint) -> Result<Vec<Scaled>> {
 /// # Errors
 /// A network without norm scales to go by.
 pub fn most(checkpoint: &Checkpoint, floor: f32) -> Result<usize> {
-    let can_go = |s: &Scaled| s.alive.len().saturating_sub(least(s.alive.len(), floor));
+    let can_go = |s: &Scaled| s.unmasked.len().saturating_sub(least(s.unmasked.len(), floor));
     Ok(scaled(checkpoint)?.iter().map(can_go).sum())
 }
 
@@ -107,8 +111,8 @@ pub fn slimming(checkpoint: &Checkpoint, floor: f32, remove: usize) -> Result<Ma
     let scales: Vec<Vec<f32>> = found.iter().map(|s| s.scales.clone()).collect();
     let keep = global(&scales, floor, remove)?;
     let mut masks = checkpoint.masks.clone();
-    for (Scaled { group, alive, .. }, keep) in found.iter().zip(keep) {
-        let dead: Vec<usize> = alive
+    for (Scaled { group, unmasked, .. }, keep) in found.iter().zip(keep) {
+        let dead: Vec<usize> = unmasked
             .iter()
             .zip(keep)
             .filter(|(_, keep)| !keep)
@@ -155,7 +159,7 @@ mod tests {
             .to_string();
         assert_eq!(
             text,
-            "2 channels cannot go: at most 1 of 3 can, some stay in each of 2 layers"
+            "cannot remove 2 channels: at most 1 of 3 can go, since each of 2 layers keeps some"
         );
     }
 

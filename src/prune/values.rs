@@ -1,5 +1,4 @@
-//! What is known of a channel before any image is seen: that it is the same number everywhere, in every image.
-//! Knows nothing of what is cut because of it.
+//! Which channels are constant: the same known number at every position of every image.
 //!
 //! A filter without weights gives its bias, a norm with γ = 0 its β, and what follows of such constants is constant too,
 //! where no border shows: a padded window sees fewer of them. A value that depends on the density is none.
@@ -10,8 +9,8 @@ use model::checkpoint::Checkpoint;
 use model::spec::{NetSpec, Op, Shape, Shift};
 use model::steps::{Step, steps};
 
-/// A layer's weights as they act: what is masked is zero. `[filters, columns]`.
-pub(crate) fn acting(checkpoint: &Checkpoint, node: usize) -> Vec<f32> {
+/// A layer's weights with zeros where they are masked. `[filters, columns]`.
+pub(crate) fn masked_weight(checkpoint: &Checkpoint, node: usize) -> Vec<f32> {
     let name = &checkpoint.spec().nodes[node].name;
     let mut weight = checkpoint.weight(name).data.clone();
     if let Some(mask) = checkpoint.masks.get(name) {
@@ -82,7 +81,7 @@ pub(crate) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
         let mut values = match node.op {
             Op::Input => vec![None; shapes[i][0]],
             Op::Conv { .. } | Op::Linear { .. } => {
-                let weight = acting(checkpoint, i);
+                let weight = masked_weight(checkpoint, i);
                 let bias = array("bias").filter(|_| norms[i].is_none());
                 let layer = LayerGeometry::new(spec, &shapes, i);
                 let columns = (weight.len() / shapes[i][0]).max(1);

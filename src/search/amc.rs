@@ -1,6 +1,5 @@
 //! AMC (arXiv 1802.03494): an agent walks over the sites, sees each one's features and what was pruned so far, and says its
 //! density; what is measured at the end rewards every step. One proposal is one whole episode.
-//! Knows nothing of networks: features are numbers.
 
 use super::clip::densest;
 use super::ddpg::{Ddpg, DdpgConfig, Transition, noise, truncated_normal};

@@ -1,6 +1,5 @@
 //! Experience-guided simulated annealing (AutoCompress, arXiv 1907.03141): every vector meets the budget and prunes bigger
 //! sites no less than smaller ones; the search only moves pruning between them.
-//! Knows nothing of networks: it proposes densities and is told a reward.
 //!
 //! ```text
 //! samples:  the uniform vector, then random ones; the best is the first state

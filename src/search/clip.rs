@@ -1,6 +1,5 @@
 //! How AMC (arXiv 1802.03494) keeps an episode within its budget: an action is limited so that what is not decided yet can
 //! still make up for it.
-//! Knows nothing of agents.
 
 use super::space::Space;
 

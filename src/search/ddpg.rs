@@ -1,6 +1,6 @@
 //! AMC's agent: deep deterministic policy gradients (arXiv 1509.02971) with the settings of arXiv 1802.03494 and its released
 //! code.
-//! Knows nothing of layers: observations in [0, 1], one action in [0, 1], a reward.
+//! Observations are in [0, 1], as is the one action.
 //!
 //! ```text
 //! actor μ(s): → 300 → 300 → sigmoid      critic Q(s, a): → 300 → 300 → 1      both with slowly following targets μ', Q'

@@ -1,5 +1,4 @@
 //! The trials that no other beats on both cost and accuracy, and the area they cover.
-//! Knows nothing of who tried them.
 
 use serde::{Deserialize, Serialize};
 

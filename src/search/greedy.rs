@@ -1,6 +1,5 @@
 //! Greedy by sensitivity: each site alone is cut at a few levels, then the cut that promises the least loss for what it
 //! saves is made, again and again, until the budget is met.
-//! Knows nothing of networks.
 //!
 //! Trials of the sweep spend more than the budget: they cut one site and leave the others. Only the last vector, on which
 //! the sweep's losses are added up as if sites did not mind each other, is within it.

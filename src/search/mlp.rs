@@ -1,5 +1,5 @@
 //! A small perceptron in plain slices, with its gradients and Adam: two hidden layers of rectified units, one output.
-//! Knows nothing of what it learns. Slices, so that its state can be written down whole and steps are the same everywhere.
+//! Slices, so that its state can be written down whole and steps are the same everywhere.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;

@@ -1,5 +1,4 @@
 //! Vectors drawn at random within the budget, and the uniform one: what every search must beat.
-//! Knows nothing of networks.
 
 use super::space::Space;
 use super::strategy::{Proposals, Strategy};

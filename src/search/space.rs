@@ -1,10 +1,10 @@
 //! What a search chooses among: the sites with their floors and locks, and the budget that every vector meets.
-//! Knows nothing of networks: what a vector spends is told by a function.
+//! What a vector spends is told by a function.
 //!
 //! A vector of wishes is met by scaling, never by drawing again: s_i = min(s_max_i, λ·u_i), and λ by bisection, so that
 //! every target down to the floors has an answer. Sampling by rejection would not end for high targets.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use event::{Dimension, Site};
 
 /// Wished sparsities below this are taken as this, so that scaling can prune every site in the end.
@@ -47,14 +47,14 @@ impl Space<'_> {
             if let Some(lock) = *lock {
                 ensure!(
                     (floor..=1.0).contains(&lock),
-                    "site {name} cannot be held at a density of {lock}, expected {floor} to 1"
+                    "cannot lock site {name} at a density of {lock}, expected {floor} to 1"
                 );
             }
         }
         let least = self.least();
         ensure!(
             least <= self.budget,
-            "a budget of {} cannot be met: with these floors and locks the nearest that can is {}",
+            "a budget of {} cannot be met: with these floors and locks the smallest possible is {}",
             number(self.budget),
             number(least)
         );
@@ -81,7 +81,7 @@ impl Space<'_> {
     /// budget as exactly as rounding allows and never more.
     ///
     /// # Errors
-    /// If `u` is no list of one finite number a site, or the budget cannot be met: names the nearest that can.
+    /// If `u` is no list of one finite number a site, or the budget cannot be met; the error names the smallest that can.
     pub fn fit(&self, u: &[f32]) -> Result<Vec<f32>> {
         let mut u = u.to_vec();
         self.check_wishes(&u)?;
@@ -160,7 +160,7 @@ impl Space<'_> {
         let n = self.sites.len();
         ensure!(u.len() == n, "a vector of {} numbers for {n} sites", u.len());
         if let Some(i) = u.iter().position(|v| !v.is_finite()) {
-            anyhow::bail!("{} for site {}, expected a number", u[i], self.sites[i].name);
+            bail!("{} for site {}, expected a number", u[i], self.sites[i].name);
         }
         Ok(())
     }

@@ -1,6 +1,4 @@
-//! What a person asked of a running search: another budget, locks, vectors to try. Kept beside the space, so that a
-//! saved search carries it.
-//! Knows nothing of how a search goes on.
+//! What a person asked of a running search: another budget, locks, vectors to try. Part of a search's saved state.
 
 use super::space::Space;
 use anyhow::{Result, ensure};
@@ -50,11 +48,11 @@ impl Steering {
         match steer {
             Steer::Budget { most } => next.budget = Some(*most),
             Steer::Lock { site, density } => {
-                ensure!(*site < n, "site {site} was to be held, but there are {n}");
+                ensure!(*site < n, "cannot lock site {site}: there are {n} sites");
                 next.locks.insert(*site, Some(*density));
             }
             Steer::Unlock { site } => {
-                ensure!(*site < n, "site {site} was to be freed, but there are {n}");
+                ensure!(*site < n, "cannot unlock site {site}: there are {n} sites");
                 next.locks.insert(*site, None);
             }
             Steer::Reheat => {}

@@ -1,5 +1,4 @@
 //! Small spaces for the tests of searches.
-//! Knows nothing of any search.
 
 use super::{Searcher, Space};
 use event::{Dimension, Site};
