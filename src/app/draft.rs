@@ -7,7 +7,7 @@ use event::Unit;
 use lab::{Command, RunStore};
 use measure::probe::OpenModel;
 use methods::Method;
-use methods::pipeline::PruningTarget;
+use methods::PruningTarget;
 use record::ModelRef;
 use record::{Experiment, RunState};
 use std::path::Path;

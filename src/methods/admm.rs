@@ -197,10 +197,7 @@ pub(crate) fn prune_along(
     if admm.dual.is_empty() {
         return Ok(model.clone());
     }
-    let plan = TrainingPlan {
-        masks: model.masks.clone(),
-        ..TrainingPlan::plain(method, model.spec().clone(), how.training().over(&ctx.train))
-    };
+    let plan = TrainingPlan::of_model(method, model, how.training().over(&ctx.train));
     let near = train::fit(ctx, stage, &plan, Some(model), Some(&mut admm))?;
     let masks = sites.project(&densities, &mut near.weights.clone())?;
     cut(&near, &masks)
@@ -234,10 +231,7 @@ fn dimensions_and_locks(config: &AdmmConfig, _at: &str) -> Result<()> {
 }
 
 /// Prunes with ADMM at uniform densities.
-///
-/// # Errors
-/// [`event::Cancelled`]; a target that cannot be met.
-pub fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
+pub(crate) fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
     let (mut model, _) = trained_model(ctx, &config.locks)?;
     let unit = config.target.unit;
     let sites = Sites::new(&model, &Scope::new(&config.dimensions, config.floor, unit)).map_err(BadInput::of)?;

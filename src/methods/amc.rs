@@ -70,10 +70,7 @@ impl AmcConfig {
 }
 
 /// Prunes with the densities of the best walk.
-///
-/// # Errors
-/// [`event::Cancelled`]; a target that cannot be met.
-pub fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
+pub(crate) fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
     let seed = ctx.seed;
     baselines::run(ctx, &config.as_baseline(), ("amc", config.reward), |model, sites| {
         let each = sites.list.iter().enumerate();

@@ -105,10 +105,7 @@ impl AutoCompressConfig {
 }
 
 /// Prunes the network, or the model to start from.
-///
-/// # Errors
-/// [`event::Cancelled`]; a target that cannot be met.
-pub fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
+pub(crate) fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
     let (mut model, start) = trained_model(ctx, &config.locks)?;
     ctx.run.min_top1.set(start - config.tolerance);
     let budget = Budget::new(ctx, config.target.unit, &model)?;

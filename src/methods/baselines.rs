@@ -73,10 +73,7 @@ impl Reward {
     }
 }
 
-/// Prunes with whatever `searcher` finds.
-///
-/// # Errors
-/// [`event::Cancelled`]; a target that cannot be met.
+/// Prunes with the densities that a search finds.
 pub(crate) fn run<S>(
     ctx: &mut Ctx,
     config: &BaselineConfig,

@@ -115,7 +115,7 @@ impl SearchTarget for Gates<'_> {
 ///
 /// # Errors
 /// [`event::Cancelled`]; [`BadInput`] without a gated model to start from; a budget that cannot be met.
-pub fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint> {
+pub(crate) fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint> {
     let gated = ctx.start.as_ref().is_some_and(Checkpoint::is_gated);
     if !gated {
         let text = "densities are searched for a model with gates: expected one as `start`";

@@ -1,6 +1,6 @@
 //! Feature Boosting and Suppression (Gao et al., arXiv 1810.05331): beside each convolution a predictor scores the output
 //! channels for each image, and only the ⌈d·C⌉ most salient are computed, scaled by their score.
-//! Knows nothing of how a layer is computed ([`train::net`]) or shown.
+//! Knows nothing of how a layer is computed.
 //!
 //! ```text
 //! gate every convolution; train at d = 1 (gates active, nothing suppressed)
@@ -62,7 +62,7 @@ fn stages_fall(config: &FbsConfig, at: &str) -> Result<()> {
 }
 
 impl FbsConfig {
-    /// Densities to keep norm statistics for, rising.
+    /// Densities that the model gets norm statistics for, rising.
     fn grid(&self) -> Vec<Density> {
         let lowest = self.stages.last().copied().unwrap_or(self.floor);
         let mut grid = self.grid.clone();
@@ -102,10 +102,7 @@ impl FbsConfig {
 }
 
 /// Trains FBS: gates on the dense network (or on `ctx.start`), then densities as configured.
-///
-/// # Errors
-/// [`event::Cancelled`]; a loss that is not a number.
-pub fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
+pub(crate) fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
     let start = given_model(ctx)?;
     let (spec, start) = match start {
         // Gates on a trained network, slimmed or pruned perhaps: its masks hold.

@@ -1,23 +1,26 @@
 //! Pruning methods. One paper, one file: its settings and its procedure, told in the words of its algorithm box.
 //!
 //! Entry point: [`Method`], a method with its settings, runs in a [`train::Ctx`]. A new method is a file here and a variant there.
-//! What methods share: [`pipeline`] (a trained model, retraining), [`locks`], [`ranking`], and inside this crate the search loop
-//! and the budget it counts. Knows nothing of threads, folders or windows.
+//! What methods share: `pipeline` (a trained model to begin with, retraining), `locks`, `ranking`, `search_loop` and the `budget`
+//! it counts. Knows nothing of threads, folders or windows.
 #![forbid(unsafe_code)]
 
-pub mod admm;
-pub mod amc;
-pub mod autocompress;
-pub mod baselines;
+mod admm;
+mod amc;
+mod autocompress;
+mod baselines;
 mod budget;
 mod dense;
-pub mod densities;
-pub mod fbs;
-pub mod locks;
+mod densities;
+mod fbs;
+mod locks;
 mod method;
-pub mod pipeline;
-pub mod ranking;
+mod pipeline;
+mod ranking;
 mod search_loop;
-pub mod slimming;
+mod slimming;
 
+pub use admm::{AdmmSchedule, AdmmState};
 pub use method::Method;
+pub use pipeline::PruningTarget;
+pub use ranking::Ranking;

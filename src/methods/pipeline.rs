@@ -133,9 +133,6 @@ pub(crate) fn retrain(
     model: &Checkpoint,
     training: &TrainingStage,
 ) -> Result<Checkpoint> {
-    let plan = TrainingPlan {
-        masks: model.masks.clone(),
-        ..TrainingPlan::plain(method, model.spec().clone(), training.over(&ctx.train))
-    };
+    let plan = TrainingPlan::of_model(method, model, training.over(&ctx.train));
     train::fit(ctx, stage, &plan, Some(model), None)
 }

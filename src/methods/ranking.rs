@@ -1,5 +1,5 @@
-//! By what the parts of a layer are ranked when a search leaves the least of them out: the scores of [`prune`] as a setting.
-//! Knows nothing of how scores are taken.
+//! The score by which a search prunes the parts of a layer, lowest first: the scores of [`prune`] as a setting.
+//! Knows nothing of how scores are computed.
 
 use anyhow::Result;
 use model::Checkpoint;

@@ -63,46 +63,37 @@ impl Penalty for Subgradient {
 }
 
 /// Slims the network, or the model to start from.
-///
-/// # Errors
-/// [`event::Cancelled`]; a target that cannot be met.
-pub fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
+pub(crate) fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
     let (model, _) = trained_model(ctx, &[])?;
     let mut model = train::norms::add_missing(ctx, model)?;
     let budget = Budget::new(ctx, config.target.unit, &model)?;
-    let whole = spent_by(&model, &budget)?;
+    let unpruned = spent_by(&model, &budget)?;
     for pass in 1..=config.passes {
         let of = if config.passes > 1 {
             format!("pass {pass}/")
         } else {
             String::new()
         };
-        let plan = TrainingPlan {
-            masks: model.masks.clone(),
-            ..TrainingPlan::plain("slimming", model.spec().clone(), config.sparse.over(&ctx.train))
-        };
+        let plan = TrainingPlan::of_model("slimming", &model, config.sparse.over(&ctx.train));
         let mut penalty = Subgradient(config.lambda);
         let stage = format!("{of}sparse training");
         model = train::fit(ctx, &stage, &plan, Some(&model), Some(&mut penalty))?;
-        model = within(&model, (&budget, config.floor), whole / config.times(pass)).map_err(BadInput::of)?;
+        model = within(&model, (&budget, config.floor), unpruned / config.times(pass)).map_err(BadInput::of)?;
         model = retrain(ctx, &format!("{of}retraining"), "slimming", &model, &config.retrain)?;
     }
-    budget.report_latency(ctx, &model, whole / config.target.times)?;
+    budget.report_latency(ctx, &model, unpruned / config.target.times)?;
     Ok(model)
 }
 
 fn spent_by(model: &Checkpoint, budget: &Budget) -> Result<f64> {
-    // Where each layer has one channel left there are no filters to choose, but still something to be paid.
+    // A layer with one channel left has no filters to choose among, but still a cost.
     let sites = Sites::new(model, &Scope::new(&[Dimension::Element], 0.0, budget.unit))?;
     Ok(budget.unpruned(&sites))
 }
 
-/// The model without the fewest channels of smallest |γ| that brings it within a budget.
+/// The model without its channels of smallest |γ|, as few of them as meet the limit.
 fn within(model: &Checkpoint, (budget, floor): (&Budget, f32), limit: f64) -> Result<Checkpoint> {
-    let without = |remove: usize| -> Result<Checkpoint> {
-        let masks = threshold::slimming(model, floor, remove)?;
-        cut(model, &masks)
-    };
+    let without = |remove: usize| -> Result<Checkpoint> { cut(model, &threshold::slimming(model, floor, remove)?) };
     let most = threshold::most(model, floor)?;
     let least = spent_by(&without(most)?, budget)?;
     ensure!(

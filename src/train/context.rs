@@ -69,7 +69,7 @@ impl TrainingData<'_> {
     }
 }
 
-/// How the run that the work belongs to is told and asked.
+/// How a method talks to its run.
 pub struct RunHooks<'a> {
     /// Blocks while the run is paused; an error means: stop now.
     pub check: &'a dyn Fn() -> Result<(), Cancelled>,
@@ -78,16 +78,16 @@ pub struct RunHooks<'a> {
     /// Saves a model that is good so far, over the one before; gives its path. A run that is stopped loses no more than what
     /// came after.
     pub keep: &'a dyn Fn(&Checkpoint) -> Result<String>,
-    /// What the user asked of a search since the last call, oldest first. Whoever follows says it as an event.
+    /// What the user asked of a search since the last call, oldest first. A search that follows emits it as an event.
     pub steer: &'a dyn Fn() -> Vec<Steer>,
     /// What the run remembers of its stages.
     pub memory: &'a dyn StageMemory,
-    /// Says something; an error means: stop now.
+    /// Emits an event; an error means: stop now.
     pub emit: Emit<'a>,
 }
 
 impl Ctx<'_> {
-    /// Says something.
+    /// Emits an event.
     ///
     /// # Errors
     /// The run must stop now.
@@ -95,7 +95,7 @@ impl Ctx<'_> {
         (self.run.emit)(event)
     }
 
-    /// Says what is being done, and which share of the whole run is done.
+    /// Emits what is being done, and which share of the whole run is done.
     ///
     /// # Errors
     /// The run must stop now.
@@ -122,7 +122,7 @@ impl Ctx<'_> {
     /// A named part of a method, done once: after an interruption its result is remembered, or `work` gets where it stood.
     ///
     /// # Errors
-    /// Whatever `work` says; the memory cannot be written.
+    /// Those of `work`; the memory cannot be written.
     pub fn stage(
         &mut self,
         name: &str,

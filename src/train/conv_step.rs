@@ -1,6 +1,6 @@
-//! relu(scale · norm(conv(x)) + shift), the one layer that everything here is made of, in burn's own operations:
-//! the whole convolution, then the mask. The same on every device; the fast form stands in [`crate::sparse_conv`].
-//! Knows nothing of how scale and shift come about.
+//! relu(scale · norm(conv(x)) + shift), the layer that all networks here consist of, in burn's own operations:
+//! the whole convolution, then the mask. It runs on every device; the fast form is [`crate::sparse_conv`].
+//! Knows nothing of where scale and shift come from.
 
 use crate::norm_statistics::{BatchMoments, NormStatistics};
 use burn::tensor::ops::{ConvOptions, PadMode};
@@ -34,7 +34,7 @@ pub(crate) struct ConvStepArgs<'a> {
     pub eps: f32,
     /// Whether ReLU ends the layer.
     pub relu: bool,
-    /// Output channels that are wanted; the others' scale and shift are 0.
+    /// Active filters; the others' scale and shift are 0.
     pub(crate) active_out: Option<Arc<Active>>,
     /// Norm statistics.
     pub statistics: Statistics<'a>,
@@ -94,7 +94,7 @@ pub(crate) fn normalize(
             let positions: Vec<f32> = (0..groups * c)
                 .map(|i| (0..size).map(|k| mask[(i / c * size + k) * c + i % c]).sum::<f32>() * (h * w) as f32)
                 .collect();
-            // Each image's weight in its group's statistics. A channel that nobody wants gets mean 0, variance 0.
+            // Each image's weight in its group's statistics. A channel that is active nowhere gets mean 0, variance 0.
             let weight: Vec<f32> = (0..n * c)
                 .map(|i| mask[i] / positions[i / c / size * c + i % c].max(1.0))
                 .collect();

@@ -1,4 +1,4 @@
-//! Which devices there are to train on, asked so that an absent one is a line with its reason and never a crash.
+//! The devices to train on. An absent one is reported with its reason and never a crash.
 //! Knows nothing of networks.
 
 use anyhow::{Result, bail};
@@ -11,7 +11,7 @@ pub enum DeviceName {
     /// burn's CPU backend, with our channel-sparse kernels. The default.
     #[default]
     Flex,
-    /// burn's older CPU backend: slow, kept because people ask for it; needs the cargo feature `ndarray`.
+    /// burn's older and slower CPU backend; needs the cargo feature `ndarray`.
     Ndarray,
     /// A GPU through burn's wgpu; needs the cargo feature `gpu`.
     Wgpu,
@@ -30,14 +30,14 @@ impl std::fmt::Display for DeviceName {
     }
 }
 
-/// A line of the list.
+/// A device as the list shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeviceStatus {
     /// Its name.
     pub device: String,
     /// Whether it can be used.
     pub available: bool,
-    /// What it is, or why it is not there.
+    /// What it is, or why it is absent.
     pub detail: String,
 }
 
@@ -45,10 +45,10 @@ impl DeviceName {
     /// Those of this machine.
     pub const LOCAL: [Self; 3] = [Self::Flex, Self::Ndarray, Self::Wgpu];
 
-    /// From what people write.
+    /// From a name on the command line.
     ///
     /// # Errors
-    /// A name that is not known.
+    /// An unknown name.
     pub fn parse(name: &str) -> Result<Self> {
         if let Some(host) = name.strip_prefix("remote:") {
             return Ok(Self::Remote(address(host)?));

@@ -42,7 +42,7 @@ pub(crate) fn evaluate_epoch(
     Ok(ctx.emit(Event::Kept { model, cost, top1 })?)
 }
 
-/// Measures a model on the validation images at its highest density, says it and writes it into the model. Gives its accuracy.
+/// Measures a model on the validation images at its highest density and writes that into the model. Gives its accuracy.
 ///
 /// # Errors
 /// [`event::Cancelled`].
@@ -110,7 +110,7 @@ pub(crate) fn checkpoint_of(
     })
 }
 
-/// Measures a model on a split with every gate at `density`, or each at its own where `gates` names them, and says it.
+/// Measures a model on a split with every gate at `density`, or each at its own where `gates` names them, and emits the result.
 fn evaluate(
     ctx: &mut Ctx,
     checkpoint: &Checkpoint,

@@ -113,7 +113,7 @@ impl<'a, 'p> Training<'a, 'p> {
     fn run(mut self, ctx: &mut Ctx) -> Result<Checkpoint> {
         let memory = ctx.run.memory;
         loop {
-            // The events after a step may be said again after an interruption, so this is where the training would resume.
+            // After an interruption the events of a step are emitted again, so the training resumes before them.
             let point = ResumePoint {
                 said: memory.said(),
                 progress: self.progress.clone(),
@@ -144,7 +144,7 @@ impl<'a, 'p> Training<'a, 'p> {
         self.progress.steps.is_multiple_of(self.steps_per_epoch)
     }
 
-    /// What follows a step, then the next one. False when all are done.
+    /// What follows the step before, then the next step. False when all are done.
     fn advance(&mut self, ctx: &mut Ctx) -> Result<bool> {
         let done = self.progress.steps;
         if done > 0 {
@@ -206,7 +206,7 @@ impl<'a, 'p> Training<'a, 'p> {
             right,
             mut gradients,
         } = backward(&self.net, &self.weights, batch).map_err(|e| {
-            // A stop must stay one that can be told from a failure.
+            // A stop must remain distinguishable from a failure.
             if e.is::<Cancelled>() {
                 e
             } else {
@@ -231,7 +231,7 @@ impl<'a, 'p> Training<'a, 'p> {
         Ok(())
     }
 
-    /// What is said after a step, and done after an epoch.
+    /// Events after a step; evaluation and the penalty's move after an epoch.
     fn after_step(&mut self, ctx: &mut Ctx) -> Result<()> {
         let (train, done) = (&self.plan.train, self.progress.steps);
         if done.is_multiple_of(train.log_every) || done == self.steps {

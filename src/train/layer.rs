@@ -15,13 +15,13 @@
 //! Work is split into a fixed number of parts of the batch, so results do not depend on the number of threads.
 
 mod backward;
+mod conv;
 mod forward;
-mod product;
 
 use crate::norm_statistics::NormStatistics;
+use conv::{LayerConv, LayerConvScratch};
 use kernel::{Affine, ConvShape, GradScratch, Kernel, Layout, WeightGradPlan};
 use model::mask::Active;
-use product::{LayerProduct, ProductScratch};
 
 /// Parts a batch is split into, whatever the number of threads.
 const PARTS: usize = 8;
@@ -49,14 +49,14 @@ pub(crate) struct LayerCall<'a> {
     pub relu: bool,
     /// Input channels that may be non-zero; `None` means all.
     pub(crate) active_in: Option<&'a Active>,
-    /// Filters that are wanted; `None` means all.
+    /// Active filters; `None` means all.
     pub(crate) active_out: Option<&'a Active>,
 }
 
 /// What the backward pass needs of the forward pass.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ForwardState {
-    /// conv(x), `[n, filters, positions]`; only computed planes mean anything.
+    /// conv(x), `[n, filters, positions]`; only computed planes are meaningful.
     pub y: Vec<f32>,
     /// `[groups, filters]`.
     pub mean: Vec<f32>,
@@ -64,20 +64,20 @@ pub(crate) struct ForwardState {
     pub var: Vec<f32>,
     /// Positions the statistics were taken over, `[groups, filters]`.
     pub count: Vec<f32>,
-    /// Mean of each output plane, `[n, filters]`: what the next gate reads. Zero where not wanted.
+    /// Mean of each output plane, `[n, filters]`: what the next gate reads. Zero for inactive filters.
     pub(crate) out_mean: Vec<f32>,
 }
 
-/// What comes back to a layer.
+/// Gradients that reach a layer from the layers behind it.
 #[derive(Clone, Copy)]
 pub(crate) struct OutputGradients<'a> {
     /// Gradient of the output, `[n, filters, positions]`.
     pub grad: &'a [f32],
-    /// Gradient of the mean of each output plane, `[n, filters]`; empty when nothing read the means. Needs ReLU.
+    /// Gradient of the mean of each output plane, `[n, filters]`; empty if no gate read the means. Needs ReLU.
     pub(crate) mean_grad: &'a [f32],
 }
 
-/// Gradients of a layer, to be written; what they held does not matter where not said otherwise.
+/// Gradients of a layer, to be written. The old content does not matter unless stated.
 pub(crate) struct LayerGrads<'a> {
     /// `[n, in_channels, h, w]`; `None` for the first layer.
     pub x: Option<&'a mut [f32]>,
@@ -93,8 +93,8 @@ pub(crate) struct LayerGrads<'a> {
 pub(crate) struct LayerPlan {
     kernel: Kernel,
     shape: ConvShape,
-    forward: LayerProduct,
-    input_grad: LayerProduct,
+    forward: LayerConv,
+    input_grad: LayerConv,
     weight_grad: WeightGradPlan,
     all_in: Vec<u32>,
     all_out: Vec<u32>,
@@ -103,9 +103,9 @@ pub(crate) struct LayerPlan {
 
 struct BatchPart {
     planes: Vec<f32>,
-    lists: ProductScratch,
+    lists: LayerConvScratch,
     grad_planes: Vec<f32>,
-    grad_lists: ProductScratch,
+    grad_lists: LayerConvScratch,
     weight_grad: GradScratch,
     plane: Vec<f32>,
 }
@@ -113,8 +113,8 @@ struct BatchPart {
 impl LayerPlan {
     pub(crate) fn new(kernel: Kernel, shape: ConvShape) -> Self {
         let (forward, input_grad) = (
-            LayerProduct::forward(kernel, &shape),
-            LayerProduct::input_grad(kernel, &shape),
+            LayerConv::forward(kernel, &shape),
+            LayerConv::input_grad(kernel, &shape),
         );
         let weight_grad = WeightGradPlan::new(kernel, &shape);
         let part = || BatchPart {
@@ -144,7 +144,7 @@ impl LayerPlan {
 
 /// Numbers of active (channels, filters) of each image.
 fn counts<'a>(call: &'a LayerCall, all_in: &'a [u32], all_out: &'a [u32]) -> impl Iterator<Item = [usize; 2]> {
-    (0..call.n).map(|n| [call.read(n, all_in).len(), call.computed(n, all_out).len()])
+    (0..call.n).map(|n| [call.active_channels(n, all_in).len(), call.computed(n, all_out).len()])
 }
 
 impl LayerCall<'_> {
@@ -156,13 +156,13 @@ impl LayerCall<'_> {
         self.shift[if self.shift.len() > filters { n * filters + f } else { f }]
     }
 
-    /// Input channels that are read for image `n`.
-    fn read<'a>(&'a self, n: usize, all: &'a [u32]) -> &'a [u32] {
+    /// Active input channels of image `n`.
+    fn active_channels<'a>(&'a self, n: usize, all: &'a [u32]) -> &'a [u32] {
         self.active_in.map_or(all, |a| a.image(n))
     }
 
-    /// Filters whose output is wanted for image `n`.
-    fn wanted<'a>(&'a self, n: usize, all: &'a [u32]) -> &'a [u32] {
+    /// Active filters of image `n`.
+    fn active_filters<'a>(&'a self, n: usize, all: &'a [u32]) -> &'a [u32] {
         self.active_out.map_or(all, |a| a.image(n))
     }
 
@@ -170,7 +170,7 @@ impl LayerCall<'_> {
     fn computed<'a>(&'a self, n: usize, all: &'a [u32]) -> &'a [u32] {
         match self.kind {
             NormStatistics::All => all,
-            NormStatistics::Active => self.wanted(n, all),
+            NormStatistics::Active => self.active_filters(n, all),
         }
     }
 }

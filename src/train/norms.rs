@@ -1,5 +1,5 @@
-//! Batch norms put behind convolutions that have none, so that what goes by norms can have any network. Networks from other
-//! programs often come with their norms folded away. What is computed stays the same. Knows nothing of methods.
+//! Adds batch norms behind convolutions that have none, for methods that need them: networks from other programs often come
+//! with their norms folded into the convolutions. The function stays the same. Knows nothing of methods.
 
 use crate::context::Ctx;
 use crate::net::{ForwardOptions, Net, Norms};
@@ -19,8 +19,8 @@ const BATCH: usize = 64;
 
 const EPS: f32 = 1e-5;
 
-/// Puts a norm behind every convolution that has none. Its statistics are measured, and its γ and β undo them: the network
-/// says what it said, also when statistics are those of a batch, as in training.
+/// Adds a norm behind every convolution that has none. Its statistics are measured, and its γ and β undo them: the network's
+/// outputs stay the same, nearly so with batch statistics, as in training.
 ///
 /// # Errors
 /// [`event::Cancelled`]; the device failed.

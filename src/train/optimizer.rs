@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with Nesterov momentum over named arrays, in one pass over memory.
-//! Our own twenty lines, because pruning needs the loop open: masks that keep zeros zero, penalties added to gradients,
-//! and a state that a checkpoint can hold as plain arrays. Knows nothing of networks.
+//! Not burn's, because pruning needs masks that keep zeros zero, penalties added to gradients, and a state that a checkpoint
+//! can hold as plain arrays. Knows nothing of networks.
 
 use model::Weights;
 use rayon::prelude::*;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Gradients by name, each flattened.
 pub type Gradients = BTreeMap<String, Vec<f32>>;
 
-/// For arrays that masks touch, which entries live.
+/// For arrays that masks touch, which entries are active.
 pub type EntryMasks = BTreeMap<String, Vec<bool>>;
 
 const CHUNK: usize = 16_384;
@@ -36,7 +36,7 @@ pub struct Sgd {
 
 impl Sgd {
     /// One step: v ← μv + g, w ← w − lr·(g + μv), with g including the penalty. Entries that masks leave out stay zero,
-    /// whatever momentum and penalty say.
+    /// whatever momentum and weight decay are.
     pub fn step(&mut self, weights: &mut Weights, grads: &Gradients, kept: &EntryMasks, rates: Rates) {
         let scale = clip_scale(grads, rates.clip_norm);
         for (name, array) in weights {
@@ -75,7 +75,7 @@ impl Sgd {
     }
 }
 
-/// Sums in a fixed order, so that threads do not show.
+/// Sums in a fixed order, so that the number of threads does not matter.
 fn clip_scale(grads: &Gradients, clip_norm: f32) -> f32 {
     if clip_norm == 0.0 {
         return 1.0;

@@ -7,7 +7,7 @@ use crate::optimizer::Gradients;
 use anyhow::Result;
 use event::Event;
 use model::mask::Masks;
-use model::{Density, NetSpec, Weights};
+use model::{Checkpoint, Density, NetSpec, Weights};
 
 /// What a method asks of the training loop.
 #[derive(Clone)]
@@ -47,6 +47,14 @@ impl TrainingPlan<'_> {
             calibration: 2048,
         }
     }
+
+    /// Plain training of a model, its masks held.
+    pub fn of_model(method: &'static str, model: &Checkpoint, train: TrainConfig) -> Self {
+        Self {
+            masks: model.masks.clone(),
+            ..Self::plain(method, model.spec().clone(), train)
+        }
+    }
 }
 
 /// A penalty beside the loss, given by its gradient.
@@ -54,7 +62,7 @@ pub trait Penalty {
     /// Adds its gradient to the loss's.
     fn add(&self, weights: &Weights, gradients: &mut Gradients);
 
-    /// After epoch `epoch`: may move what it pulls towards, and gives an event to say.
+    /// After epoch `epoch`: may move what it pulls towards, and gives an event to emit.
     ///
     /// # Errors
     /// The weights are not those it was made for.

@@ -34,7 +34,7 @@ pub struct SparseArgs {
     pub relu: bool,
     /// Input channels that may be non-zero; `None` means all.
     pub active_in: Option<Arc<Active>>,
-    /// Filters that are wanted; `None` means all.
+    /// Active filters; `None` means all.
     pub active_out: Option<Arc<Active>>,
 }
 
@@ -108,7 +108,7 @@ impl BufferPool {
         self.0.push(memory);
     }
 
-    /// Takes a tensor's memory, unless somebody else still reads it.
+    /// Takes a tensor's memory, unless the tensor is shared.
     fn put_tensor(&mut self, tensor: FlexTensor) {
         if tensor.is_unique()
             && let Ok(memory) = tensor.into_data().try_into_vec::<f32>()

@@ -1,9 +1,9 @@
-//! What a run remembers, so that it can be killed anywhere and go on to the same end.
-//! Knows nothing of files: where a memory is kept is up to whoever gives it.
+//! What a run remembers, so that it can be killed anywhere and resume to the same result.
+//! Knows nothing of files: implementations decide where snapshots are stored.
 //!
-//! A method is told as a procedure of named *stages*. Run again after an interruption, it finds the results of finished stages
-//! here and skips them, and the stage that was under way finds where it stood. Everything between stages must be cheap and
-//! depend on nothing but the stages' results; then the second telling says the same events as the first.
+//! A method is a procedure of named *stages*. Run again after an interruption, it finds the results of finished stages
+//! here and skips them, and the stage that was interrupted finds where it stood. Everything between stages must be cheap and
+//! depend on nothing but the stages' results; then the second time emits the same events as the first.
 
 use anyhow::{Context, Result};
 use model::{Checkpoint, Weights};
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 /// What a stage left, or where it stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// Events that had been said when it was taken.
+    /// Events that had been emitted when it was taken.
     pub said: u64,
     /// Training steps and epochs of the whole run that were done.
     pub done: [u64; 2],
@@ -62,7 +62,7 @@ pub trait StageMemory {
     /// Where a stage under way stood.
     fn unfinished(&self, stage: &str) -> Option<Snapshot>;
 
-    /// Events said so far.
+    /// Events emitted so far.
     fn said(&self) -> u64;
 
     /// Moves the run's place to where a snapshot was taken: the work goes on from there.

@@ -4,8 +4,7 @@
 use data::{Augment, Normalization, Splits, batch};
 use event::Cancelled;
 use infer::{EvalMetrics, Options};
-use methods::admm::{AdmmSchedule, AdmmState};
-use methods::ranking::Ranking;
+use methods::{AdmmSchedule, AdmmState, Ranking};
 use model::{Checkpoint, NetSpec, Weights, zoo};
 use prune::Score;
 use prune::{Scope, Sites, groups, saliency};

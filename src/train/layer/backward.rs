@@ -4,7 +4,7 @@ use crate::layer::{BatchPart, ForwardState, LayerCall, LayerGrads, LayerPlan, Ou
 use kernel::{AffineGrad, Layout, Pool, WeightGradCall};
 
 /// Scale and shift, as sums over each filter's images: m1 and m2 of the module's formulas.
-type Means = Vec<(f64, f64)>;
+type GroupMeans = Vec<(f64, f64)>;
 
 impl LayerPlan {
     /// Gradients from what comes back and what the forward pass left.
@@ -31,7 +31,7 @@ impl LayerPlan {
         let means = pass.sums(pool, scale, shift);
         let (all_in, all_out) = (&self.all_in, &self.all_out);
         if x.is_some() {
-            // Here filters are what is read.
+            // Here filters are the inputs.
             let active = counts(call, all_in, all_out).map(|[channels, filters]| [filters, channels]);
             self.input_grad.set_weights(pool, call.weight, active);
         }
@@ -42,10 +42,10 @@ impl LayerPlan {
             back,
             saved,
         };
-        pass.products(pool, &mut parts, &means, x);
+        pass.input_and_weight_grads(pool, &mut parts, &means, x);
         self.parts = parts;
         let scratches = self.parts.iter_mut().map(|part| &mut part.weight_grad);
-        // Parts are added in their order, so the sum does not depend on who computed which.
+        // Parts are added in their order, so the sum does not depend on which thread computed which.
         self.weight_grad.finish(pool, scratches, weight);
     }
 }
@@ -84,7 +84,7 @@ impl BackwardPass<'_> {
     }
 
     /// Adds up the gradients of scale and shift, and what the norm hands back to every pixel.
-    fn sums(&self, pool: &mut Pool, scale: &mut [f32], shift: &mut [f32]) -> Means {
+    fn sums(&self, pool: &mut Pool, scale: &mut [f32], shift: &mut [f32]) -> GroupMeans {
         let (call, filters) = (self.call, self.plan.shape.filters);
         let each = call.n.div_ceil(PARTS);
         let mut sums = vec![(0.0f32, 0.0f32); call.n * filters];
@@ -92,7 +92,7 @@ impl BackwardPass<'_> {
         pool.run_mut(&mut tasks, &|part, sums| {
             for (i, sums) in sums.chunks_exact_mut(filters).enumerate() {
                 let n = part * each + i;
-                for &f in call.wanted(n, &self.plan.all_out) {
+                for &f in call.active_filters(n, &self.plan.all_out) {
                     let (of, inverse) = self.gradient(n, f as usize);
                     let at = self.plane(n, f as usize);
                     let kernel = self.plan.kernel;
@@ -122,7 +122,13 @@ impl BackwardPass<'_> {
     }
 
     /// dy of every image, and from it the sums of dW, and dx.
-    fn products(&self, pool: &mut Pool, parts: &mut [BatchPart], means: &Means, dx: Option<&mut [f32]>) {
+    fn input_and_weight_grads(
+        &self,
+        pool: &mut Pool,
+        parts: &mut [BatchPart],
+        means: &GroupMeans,
+        dx: Option<&mut [f32]>,
+    ) {
         let (plan, call) = (self.plan, self.call);
         let shape = &plan.shape;
         let positions = shape.in_h * shape.in_w;
@@ -136,7 +142,7 @@ impl BackwardPass<'_> {
         pool.run_mut(&mut tasks, &|i, (part, dx)| {
             let first = i * each;
             for n in first..(first + each).min(call.n) {
-                let channels = call.read(n, &plan.all_in);
+                let channels = call.active_channels(n, &plan.all_in);
                 let computed = call.computed(n, &plan.all_out);
                 self.dy(n, computed, means, part);
                 Layout::input(shape).pack(&call.x[n * image..][..image], channels, &mut part.planes);
@@ -154,9 +160,9 @@ impl BackwardPass<'_> {
                 let operands = (&part.grad_planes[..], call.weight);
                 plan.input_grad
                     .run(&mut part.grad_lists, operands, [computed, channels], dx);
-                let mut read = channels.iter().peekable();
+                let mut active = channels.iter().peekable();
                 for (c, plane) in dx.chunks_exact_mut(positions).enumerate() {
-                    if read.next_if(|&&r| r as usize == c).is_none() {
+                    if active.next_if(|&&r| r as usize == c).is_none() {
                         plane.fill(0.0);
                     }
                 }
@@ -165,18 +171,18 @@ impl BackwardPass<'_> {
     }
 
     /// Gradients of conv(x) of one image, into padded planes.
-    fn dy(&self, n: usize, computed: &[u32], means: &Means, part: &mut BatchPart) {
+    fn dy(&self, n: usize, computed: &[u32], means: &GroupMeans, part: &mut BatchPart) {
         let (plan, call) = (self.plan, self.call);
         let (filters, width) = (plan.shape.filters, plan.shape.out_w());
         let layout = plan.input_grad.input();
-        let mut wanted = call.wanted(n, &plan.all_out).iter().peekable();
+        let mut active = call.active_filters(n, &plan.all_out).iter().peekable();
         for &f in computed {
             let f = f as usize;
             let (of, inverse) = self.gradient(n, f);
             let (m1, m2) = means[n / (call.n / call.groups) * filters + f];
-            let is_wanted = wanted.next_if(|&&w| w as usize == f).is_some();
+            let is_active = active.next_if(|&&w| w as usize == f).is_some();
             let of = AffineGrad {
-                scale: if is_wanted { of.scale } else { 0.0 },
+                scale: if is_active { of.scale } else { 0.0 },
                 m1: m1 as f32 * inverse,
                 m2: m2 as f32 * inverse * inverse,
                 ..of

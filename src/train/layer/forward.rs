@@ -20,7 +20,7 @@ impl LayerPlan {
         let (all_in, all_out) = (&self.all_in, &self.all_out);
         self.forward
             .set_weights(pool, call.weight, counts(call, all_in, all_out));
-        let product = &self.forward;
+        let conv = &self.forward;
         let mut tasks: Vec<_> = (self.parts.iter_mut())
             .zip(
                 y.chunks_mut(each * filters * positions)
@@ -36,12 +36,11 @@ impl LayerPlan {
                 .enumerate()
             {
                 let n = *first + i;
-                let channels = call.read(n, all_in);
+                let channels = call.active_channels(n, all_in);
                 let computed = call.computed(n, all_out);
-                product
-                    .input()
+                conv.input()
                     .pack(&call.x[n * image..][..image], channels, &mut part.planes);
-                product.run(&mut part.lists, (&part.planes, call.weight), [channels, computed], y);
+                conv.run(&mut part.lists, (&part.planes, call.weight), [channels, computed], y);
                 for &f in computed {
                     moments[f as usize] = kernel.moments(&y[f as usize * positions..][..positions]);
                 }
@@ -67,9 +66,9 @@ impl LayerPlan {
                 .enumerate()
             {
                 let n = *first + i;
-                let mut wanted = call.wanted(n, all_out).iter().peekable();
+                let mut active = call.active_filters(n, all_out).iter().peekable();
                 for (f, out) in out.chunks_exact_mut(positions).enumerate() {
-                    if wanted.next_if(|&&w| w as usize == f).is_none() {
+                    if active.next_if(|&&w| w as usize == f).is_none() {
                         out.fill(0.0);
                         continue;
                     }

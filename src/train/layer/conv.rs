@@ -6,23 +6,23 @@ use kernel::{
     transpose_weights,
 };
 
-pub(crate) struct LayerProduct {
+pub(crate) struct LayerConv {
     direct: ConvPlan,
     winograd: Option<WinogradPlan>,
     order: WeightOrder,
     shape: ConvShape,
-    /// Weights as the forms take them, set for each batch.
+    /// Weights as the algorithms take them, set for each batch.
     transposed: Vec<f32>,
     transformed: Vec<f32>,
 }
 
-/// Lists and memory of one part of the batch.
-pub(crate) struct ProductScratch {
+/// Active columns and scratch memory of one part of the batch.
+pub(crate) struct LayerConvScratch {
     direct: Columns,
     winograd: Option<(Columns, WinogradScratch)>,
 }
 
-impl LayerProduct {
+impl LayerConv {
     /// y from x: reads [`Layout::input`], writes contiguous planes.
     pub(super) fn forward(kernel: Kernel, shape: &ConvShape) -> Self {
         let output = Layout::contiguous(shape.filters, shape.out_h(), shape.out_w());
@@ -54,14 +54,14 @@ impl LayerProduct {
         self.direct.input()
     }
 
-    pub(super) fn lists(&self) -> ProductScratch {
-        ProductScratch {
+    pub(super) fn lists(&self) -> LayerConvScratch {
+        LayerConvScratch {
             direct: self.direct.columns(),
             winograd: self.winograd.as_ref().map(|plan| (plan.columns(), plan.scratch())),
         }
     }
 
-    /// Brings `[filters, in_channels, kh, kw]` into the forms that images with as many channels and filters as
+    /// Brings `[filters, in_channels, kh, kw]` into the layouts that images with as many channels and filters as
     /// `active` says will take.
     pub(crate) fn set_weights(
         &mut self,
@@ -87,7 +87,7 @@ impl LayerProduct {
     /// Reads the planes of `channels`, writes those of `rows`. `weights` are those of [`Self::set_weights`].
     pub(super) fn run(
         &self,
-        lists: &mut ProductScratch,
+        lists: &mut LayerConvScratch,
         (input, weights): (&[f32], &[f32]),
         [channels, rows]: [&[u32]; 2],
         output: &mut [f32],
