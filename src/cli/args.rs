@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use train::device::DeviceName;
 
-/// Prune the channels of convolutional networks: dynamically, automatically, measured.
+/// Prune the channels of convolutional networks: dynamically, automatically, and measured.
 #[derive(Parser)]
 #[command(
     name = "secateur",
@@ -29,27 +29,27 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 pub(crate) enum CliCommand {
-    /// Run an experiment, headless
+    /// Run an experiment without the window
     Run(run::RunArgs),
-    /// Go on with an interrupted run, in the same folder
+    /// Continue an interrupted run in the same folder
     Resume(run::ResumeArgs),
-    /// Go on from an event of a run, in a new folder, with other settings
+    /// Continue from an event of a run in a new folder, with other settings
     Fork(run::ForkArgs),
-    /// Let other machines work on this one's device
+    /// Let other machines train on this machine's device
     ServeDevice(serve::ServeArgs),
-    /// Measure a model
+    /// Measure the accuracy, cost and speed of a model
     Eval(eval::EvalArgs),
     /// Show what is in a model file, layer by layer
     Inspect(inspect::InspectArgs),
-    /// One figure of one run or several
+    /// Draw a figure of one or several runs
     Figure(figure::FigureArgs),
-    /// One HTML file about one run or several
+    /// Write one HTML file about one or several runs
     Report(report::ReportArgs),
-    /// Write a model for other programs, and check what was written
+    /// Write a model to a file for other programs, and check it
     Export(export::ExportArgs),
-    /// Read weights of other programs into a model file
+    /// Convert another program's network or weights to a model file
     Import(import::ImportArgs),
-    /// Time this machine
+    /// Time inference, training and searches on this machine
     Bench(bench::BenchArgs),
     /// List devices to train on
     Devices(Json),

@@ -21,46 +21,46 @@ use train::device::DeviceName;
 pub(crate) struct BenchArgs {
     /// What is timed
     pub task: BenchTask,
-    /// A network of the zoo
+    /// The network
     #[arg(long, default_value = "m-cifarnet")]
     arch: String,
-    /// Its width; 1 if not given, 0.5 for search
+    /// Width of the network; if not given, 1, or 0.5 for search
     #[arg(long)]
     width: Option<f32>,
-    /// Images a run
+    /// Images in a batch; 1 and 64 for infer if not given, otherwise 64
     #[arg(long, value_delimiter = ',')]
     batch: Vec<usize>,
-    /// Threads
+    /// Numbers of threads
     #[arg(long, value_delimiter = ',', default_value = "2")]
     threads: Vec<usize>,
     /// Densities; below 1 the network is gated
     #[arg(long, value_delimiter = ',', default_value = "1,0.5")]
     density: Vec<Density>,
-    /// search: how many times fewer MACs a trial has than the whole network
+    /// search: how many times fewer MACs a trial has than the dense network
     #[arg(long, value_delimiter = ',', default_value = "1,4,8")]
     macs_ratio: Vec<f64>,
-    /// search: images that norms are measured anew on before each evaluation
+    /// search: images on which norm statistics are recomputed before each evaluation
     #[arg(long, default_value_t = 64)]
     calibration: usize,
     /// Seconds for each line
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
-    /// stream: events of the log that is opened
+    /// stream: events in the log that is opened
     #[arg(long, default_value_t = 10_000_000)]
     events: u64,
-    /// frame and stream: events that a worker says while the window is timed
+    /// frame and stream: events that arrive per second
     #[arg(long, default_value_t = 10_000)]
     pub events_per_second: u32,
-    /// avx512, avx2, neon, portable or reference; the fastest if not given
+    /// Kernel: avx512, avx2, neon, portable or reference; the fastest if not given
     #[arg(long)]
     kernel: Option<String>,
-    /// infer: no convolution by Winograd's algorithm
+    /// infer: do not use Winograd's algorithm
     #[arg(long)]
     direct: bool,
-    /// infer: share of each convolution's columns that is kept
+    /// infer: share of the columns that each convolution keeps
     #[arg(long, default_value_t = 1.0)]
     columns: f64,
-    /// train: the images that norm statistics are taken over
+    /// train: images over which norm statistics are computed
     #[arg(long, default_value = "active")]
     norm_statistics: NormImages,
     #[command(flatten)]
@@ -69,17 +69,17 @@ pub(crate) struct BenchArgs {
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 pub(crate) enum BenchTask {
-    /// Batches through the engine
+    /// Inference by the engine
     Infer,
     /// Training steps
     Train,
-    /// Evaluations of a search's trials
+    /// Evaluations of the trials of a search
     Search,
-    /// Frames of the window, while a run is drawn
+    /// Frames of the window while it draws a run
     Frame,
-    /// A long log: opening it and following it
+    /// Opening a long log and following it
     Stream,
-    /// Questions and stops, in the session that the window uses
+    /// Answers to a dragged density, and stops
     Answer,
 }
 
@@ -87,7 +87,7 @@ pub(crate) enum BenchTask {
 enum NormImages {
     /// All images of the batch
     All,
-    /// Those in which the channel is active
+    /// The images in which the channel is active
     Active,
 }
 
@@ -99,7 +99,7 @@ struct BenchLine<R> {
     batch: usize,
     threads: usize,
     density: f64,
-    /// The most memory this process has had until now.
+    /// Most memory of this process until now.
     peak_mb: Option<f64>,
     #[serde(flatten)]
     row: R,

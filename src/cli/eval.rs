@@ -23,25 +23,25 @@ use train::net::{ForwardOptions, Net, Norms};
 pub(crate) struct EvalArgs {
     /// A model file
     model: PathBuf,
-    /// fashion-mnist, or a path to images
+    /// Images: fashion-mnist, or a path
     #[arg(long, default_value = "fashion-mnist")]
     data: String,
-    /// The images to measure on
+    /// Which images of the data to measure on
     #[arg(long, default_value = "test")]
     split: SplitName,
-    /// Densities, e.g. 1,0.7,0.5, or found: what a search found for each gate; all that the model keeps if not given
+    /// Densities, e.g. 1,0.7,0.5, or `found` for the densities that a search found; if not given, those stored in the model
     #[arg(long, value_delimiter = ',', value_parser = GateSetting::parse)]
     density: Vec<GateSetting>,
     /// Measure only the first N images
     #[arg(long)]
     limit: Option<usize>,
-    /// What computes the network
+    /// What runs the network
     #[arg(long, default_value = "kernel")]
     engine: EngineName,
-    /// Write the logits as CSV, one row an image
+    /// Write the logits as CSV, one row per image
     #[arg(long)]
     logits: Option<PathBuf>,
-    /// Write the channels that each gate let be computed as CSV, one row an image and gate
+    /// Write the active channels as CSV, one row per image and gate
     #[arg(long)]
     active: Option<PathBuf>,
     #[command(flatten)]
@@ -50,21 +50,21 @@ pub(crate) struct EvalArgs {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum SplitName {
-    /// Weights are fitted to these
+    /// The images that weights are fitted to
     Train,
-    /// Searches and tuning read these
+    /// The images that searches and tuning use
     Valid,
-    /// Read once, when a run ends
+    /// The images that only final measurements use
     Test,
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 enum EngineName {
-    /// The engine, on the fastest kernel of this machine
+    /// The engine with the fastest kernel of this machine
     Kernel,
-    /// The engine, on the slow kernel that the fast ones are tested against
+    /// The engine with the slow kernel that the fast ones are tested against
     Reference,
-    /// burn's own operations: the whole convolution, then the mask
+    /// The training library: all channels, then the mask
     Burn,
 }
 

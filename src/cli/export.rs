@@ -17,10 +17,10 @@ pub(crate) struct ExportArgs {
     /// The file to write: .onnx, .safetensors or .bpk
     #[arg(long)]
     to: PathBuf,
-    /// Density of every gate; the largest the model keeps if not given
+    /// Density of every gate; if not given, the largest stored in the model
     #[arg(long)]
     density: Option<Density>,
-    /// Compare on test images of this data: fashion-mnist, or a path
+    /// Data whose test images the outputs are compared on: fashion-mnist, or a path
     #[arg(long)]
     data: Option<String>,
     #[command(flatten)]

@@ -26,37 +26,37 @@ pub(crate) struct FigureArgs {
     /// What to plot
     #[arg(long)]
     plot: Plot,
-    /// Where to: .svg, .png or .csv
+    /// The file to write: .svg, .png or .csv
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
-    /// What the runs are called in the figure, one name each, in their order
+    /// Names of the runs in the figure, in their order
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     names: Vec<String>,
-    /// Frontier: models alone, without what searches tried
+    /// Frontier: only models, without the trials of searches
     #[arg(long)]
     no_trials: bool,
-    /// What accuracy is set against in the frontier
+    /// Frontier: the cost that accuracy is plotted against
     #[arg(long, default_value = "macs")]
     against: CostArg,
-    /// Density of layers and saliency; otherwise the one measured last
+    /// Layers and saliency: the density to show; the one measured last if not given
     #[arg(long)]
     density: Option<Density>,
-    /// Smoothing of curves, 0 to below 1
+    /// Curves: smoothing, from 0 to below 1
     #[arg(long, default_value_t = 0.0)]
     smoothing: f64,
-    /// Width on paper
+    /// Width in millimeters
     #[arg(long, default_value_t = Style::default().width_mm)]
     width_mm: f64,
-    /// Height on paper
+    /// Height in millimeters
     #[arg(long, default_value_t = Style::default().height_mm)]
     height_mm: f64,
-    /// Size of text
+    /// Size of text in points
     #[arg(long, default_value_t = Style::default().font_pt)]
     font_pt: f64,
-    /// Dots an inch of a PNG
+    /// Resolution of a PNG in dots per inch
     #[arg(long, default_value_t = Style::default().dpi)]
     dpi: f64,
-    /// For a dark surface
+    /// Colors for a dark background
     #[arg(long)]
     dark: bool,
     #[command(flatten)]
@@ -69,23 +69,23 @@ enum Plot {
     Frontier,
     /// Loss and accuracy over steps
     Curves,
-    /// Channels that run and MACs, layer by layer
+    /// Active channels and MACs of each layer
     Layers,
-    /// Mean saliency, layers by channels
+    /// Mean saliency of each channel, layer by layer
     Saliency,
     /// Trials of the newest search
     Search,
-    /// How much of the frontier searches cover, against trials spent
+    /// Hypervolume of the searches over the trials spent
     Hypervolume,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum CostArg {
-    /// MACs an image
+    /// MACs per image
     Macs,
     /// Parameters
     Params,
-    /// Milliseconds an image
+    /// Milliseconds per image
     Ms,
 }
 

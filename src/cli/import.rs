@@ -15,19 +15,19 @@ use std::path::PathBuf;
 pub(crate) struct ImportArgs {
     /// .pt, .pth or .safetensors weights, an .onnx network, or a .bpk pack
     file: PathBuf,
-    /// Whose weights a state dict holds: lenet5, m-cifarnet, vgg16, resnet18 or resnet50
+    /// The network of a state dict: lenet5, m-cifarnet, vgg16, resnet18 or resnet50
     #[arg(long)]
     arch: Option<String>,
-    /// How many classes it must have
+    /// Number of classes that the file must have
     #[arg(long)]
     classes: Option<usize>,
-    /// Channels, height and width of an image, e.g. 3,32,32, where the file does not say them
+    /// Channels, height and width of an image, e.g. 3,32,32, if the file leaves them open
     #[arg(long, value_delimiter = ',')]
     input: Vec<usize>,
-    /// Means of the channels, of pixels from 0 to 1, that it was trained with
+    /// Mean of each channel used in training, for pixels from 0 to 1
     #[arg(long, value_delimiter = ',')]
     mean: Vec<f32>,
-    /// Standard deviations of the channels
+    /// Standard deviation of each channel used in training
     #[arg(long, value_delimiter = ',')]
     std: Vec<f32>,
     /// The model file to write

@@ -17,6 +17,7 @@ mod import;
 mod inspect;
 mod lists;
 mod output;
+mod progress;
 mod report;
 mod run;
 mod serve;

@@ -27,10 +27,11 @@ pub(crate) fn devices(json: Json) -> Done {
 }
 
 pub(crate) fn presets(json: Json) -> Done {
+    let width = PRESETS.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, text) in PRESETS {
         let e = Experiment::parse(text, &[]).or_failed()?;
         let fact = json!({ "preset": name, "about": e.about, "method": e.method.kind(), "arch": e.model.arch, "width": e.model.width, "data": e.data.source });
-        json.say(&fact, || format!("{name:16} {}", e.about));
+        json.say(&fact, || format!("{name:width$}  {}", e.about));
     }
     Ok(0)
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 /// The flag that every command has.
 #[derive(clap::Args, Clone, Copy)]
 pub struct Json {
-    /// One JSON object a line on stdout, and nothing else
+    /// Print one JSON object per line, and nothing else, on stdout
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct ReportArgs {
     #[command(flatten)]
     runs: ShownRuns,
-    /// Where to, ending in .html
+    /// The .html file to write
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
     #[command(flatten)]

@@ -3,8 +3,9 @@
 
 use super::failure::{Done, Failure, OrFail};
 use super::output::Json;
-use anyhow::anyhow;
-use event::{Cancelled, Ending, Event, Outcome, Stamped, Verdict};
+use super::progress;
+use anyhow::{Context, Result, anyhow};
+use event::{Cancelled, Ending, Outcome, Stamped};
 use lab::Workspace;
 use lab::execute;
 use lab::execute::execute;
@@ -12,7 +13,8 @@ use lab::fork;
 use lab::fork::Fork;
 use record::control::Control;
 use record::experiment::Experiment;
-use record::{replay, sweep};
+use record::replay;
+use record::sweep::{self, Shard};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use train::device::DeviceName;
@@ -20,7 +22,7 @@ use train::device::DeviceName;
 /// Where and on what runs work.
 #[derive(clap::Args)]
 struct WorkspaceArgs {
-    /// flex, ndarray, wgpu or remote:HOST
+    /// Device to train on: flex, ndarray, wgpu or remote:HOST
     #[arg(long, default_value = "flex", value_parser = DeviceName::parse)]
     device: DeviceName,
     /// Folder that holds run folders
@@ -39,26 +41,47 @@ impl WorkspaceArgs {
     }
 }
 
+/// How settings differ from those of a preset or of another run.
 #[derive(clap::Args)]
-pub(crate) struct RunArgs {
-    /// A preset's name (see `secateur presets`) or file
-    #[arg(required_unless_present = "sweep")]
-    preset: Option<String>,
-    /// Every combination of the settings in a file, one run each
-    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
-    sweep: Option<PathBuf>,
-    /// Only every Nth run of a sweep, beginning with the Ith
-    #[arg(long, value_name = "I/N", requires = "sweep")]
-    shard: Option<String>,
-    /// Change a key, e.g. --set train.epochs=3
+struct ChangeArgs {
+    /// Change a setting, e.g. --set train.epochs=3
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// fashion-mnist, or a path to images
-    #[arg(long)]
-    data: Option<String>,
-    /// Decides everything random
+    /// Seed of all random numbers; a fork keeps its validation images
     #[arg(long)]
     seed: Option<u64>,
+}
+
+impl ChangeArgs {
+    fn pairs(&self) -> Done<Vec<(String, String)>> {
+        let pair = |text: &String| {
+            let pair = text
+                .split_once('=')
+                .map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned()));
+            pair.with_context(|| format!("--set {text}: expected KEY=VALUE"))
+        };
+        let mut pairs: Vec<_> = self.set.iter().map(pair).collect::<Result<_>>().or_bad_input()?;
+        pairs.extend(self.seed.map(|seed| ("seed".to_owned(), seed.to_string())));
+        Ok(pairs)
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct RunArgs {
+    /// Name of a preset (see `secateur presets`), or a file
+    #[arg(required_unless_present = "sweep")]
+    preset: Option<String>,
+    /// Run every combination of the settings in a file
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    sweep: Option<PathBuf>,
+    /// Only every Nth run of the sweep, starting with the Ith
+    #[arg(long, value_name = "I/N", requires = "sweep", default_value = "1/1")]
+    shard: Shard,
+    #[command(flatten)]
+    changes: ChangeArgs,
+    /// Images: fashion-mnist, or a path
+    #[arg(long)]
+    data: Option<String>,
     #[command(flatten)]
     workspace: WorkspaceArgs,
     #[command(flatten)]
@@ -66,17 +89,13 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Done {
-    let mut changes = pairs(&args.set)?;
+    let mut changes = args.changes.pairs()?;
     if let Some(data) = &args.data {
         // Quoted, so that a path is never read as a number or a date.
         changes.push(("data.source".into(), toml::Value::String(data.clone()).to_string()));
     }
-    if let Some(seed) = args.seed {
-        changes.push(("seed".into(), seed.to_string()));
-    }
-    let shard = args.shard.as_deref().unwrap_or("1/1").parse().or_bad_input()?;
     let experiments = match (&args.sweep, &args.preset) {
-        (Some(file), _) => sweep::experiments(file, shard, &changes),
+        (Some(file), _) => sweep::experiments(file, args.shard, &changes),
         (None, preset) => Experiment::load(preset.as_deref().unwrap_or_default(), &changes).map(|e| vec![e]),
     };
     let experiments = experiments.or_bad_input()?;
@@ -103,7 +122,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
 
 #[derive(clap::Args)]
 pub(crate) struct ResumeArgs {
-    /// A run folder, or its name in --runs
+    /// A run folder, or its name under --runs
     run: PathBuf,
     #[command(flatten)]
     workspace: WorkspaceArgs,
@@ -122,17 +141,13 @@ pub(crate) fn resume(args: &ResumeArgs) -> Done {
 
 #[derive(clap::Args)]
 pub(crate) struct ForkArgs {
-    /// A run folder, or its name in --runs
+    /// A run folder, or its name under --runs
     run: PathBuf,
-    /// The last event that is taken over, by its `seq`; if not given, where the newest checkpoint stands
+    /// `seq` of the last event to keep; that of the newest checkpoint if not given
     #[arg(long, value_name = "SEQ")]
     at: Option<u64>,
-    /// Change a key, e.g. --set train.lr=0.01
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Decides everything random from there on; validation images stay
-    #[arg(long)]
-    seed: Option<u64>,
+    #[command(flatten)]
+    changes: ChangeArgs,
     #[command(flatten)]
     workspace: WorkspaceArgs,
     #[command(flatten)]
@@ -141,11 +156,7 @@ pub(crate) struct ForkArgs {
 
 pub(crate) fn fork(args: &ForkArgs) -> Done {
     let origin = replay::find(&args.run, &args.workspace.runs).or_bad_input()?;
-    let mut changes = pairs(&args.set)?;
-    if let Some(seed) = args.seed {
-        changes.push(("seed".into(), seed.to_string()));
-    }
-    let experiment = fork::changed(&origin, &changes).or_bad_input()?;
+    let experiment = fork::changed(&origin, &args.changes.pairs()?).or_bad_input()?;
     let at = args.at.map_or_else(|| fork::newest(&origin), Ok).or_bad_input()?;
     let workspace = args.workspace.open()?;
     let fork = Fork { origin, at, experiment };
@@ -153,16 +164,6 @@ pub(crate) fn fork(args: &ForkArgs) -> Done {
     watch(args.json, &control, |control, listen| {
         execute::branch(&fork, &workspace, control, listen, &mut |_| {})
     })
-}
-
-/// `KEY=VALUE` arguments.
-fn pairs(set: &[String]) -> Done<Vec<(String, String)>> {
-    let pair = |s: &String| {
-        s.split_once('=')
-            .map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned()))
-            .ok_or_else(|| anyhow!("--set {s}: expected KEY=VALUE"))
-    };
-    set.iter().map(pair).collect::<Result<_, _>>().or_bad_input()
 }
 
 /// A run folder by path, or by name in the folder of runs.
@@ -187,9 +188,9 @@ fn stoppable() -> Done<Arc<Control>> {
 fn watch(
     json: Json,
     control: &Control,
-    work: impl FnOnce(&Control, &mut dyn FnMut(&Stamped)) -> anyhow::Result<Ending>,
+    work: impl FnOnce(&Control, &mut dyn FnMut(&Stamped)) -> Result<Ending>,
 ) -> Done {
-    let ending = match work(control, &mut |stamped: &Stamped| say(json, stamped)) {
+    let ending = match work(control, &mut |stamped: &Stamped| progress::say(json, stamped)) {
         // A fork that is stopped before it is a run.
         Err(e) if e.is::<Cancelled>() => return Ok(130),
         other => other.or_bad_input()?,
@@ -204,102 +205,5 @@ fn watch(
                 error,
             })
         }
-    }
-}
-
-fn say(json: Json, stamped: &Stamped) {
-    if json.json {
-        json.say(stamped, String::new);
-        return;
-    }
-    let percent = |x: f32| format!("{:.2} %", x * 100.0);
-    let at = format!("{:7.1} s", stamped.at);
-    match &stamped.event {
-        Event::Started {
-            spec,
-            dense,
-            steps,
-            images: [train, valid, test],
-        } => {
-            eprintln!(
-                "{at}  {}: {:.1} M MACs, {:.2} M parameters; {steps} steps; {train} / {valid} / {test} images",
-                spec.name,
-                dense.macs as f64 / 1e6,
-                dense.params as f64 / 1e6
-            );
-        }
-        Event::Phase { name, .. } => eprintln!("{at}  {name}"),
-        Event::Step { step, loss, top1, .. } if step % 100 == 0 => {
-            eprintln!("{at}  step {step}: loss {loss:.4}, top-1 {}", percent(*top1))
-        }
-        Event::Epoch {
-            split,
-            density,
-            gates,
-            top1,
-            macs,
-            n,
-            ..
-        } => {
-            let density = if gates.is_empty() {
-                format!("density {density}")
-            } else {
-                "the densities found".to_owned()
-            };
-            eprintln!(
-                "{at}  {} at {density}: top-1 {} of {n}, {:.2} M MACs",
-                split.name(),
-                percent(*top1),
-                *macs as f64 / 1e6
-            );
-        }
-        Event::Kept { model, .. } => eprintln!("{at}  kept {model}"),
-        Event::Search(s) => eprintln!("{at}  search {}: {} sites, {} trials", s.name, s.sites.len(), s.trials),
-        Event::Trial(t) if t.verdict == Verdict::Best => {
-            eprintln!(
-                "{at}  trial {}: top-1 {}, {:.2} M MACs, {:.3} M parameters",
-                t.number,
-                percent(t.top1),
-                t.macs as f64 / 1e6,
-                t.params as f64 / 1e6
-            );
-        }
-        Event::Residuals { update, layers } => {
-            let worst = layers.iter().map(|l| l.value).fold(0.0, f32::max);
-            eprintln!("{at}  ADMM update {update}: ‖W − Z‖ / ‖W‖ at most {worst:.3}");
-        }
-        Event::Steered(steer) => eprintln!("{at}  steered: {steer:?}"),
-        Event::Refused { steer, why } => eprintln!("{at}  not followed: {steer:?}: {why}"),
-        Event::Resumed { from, mended } => {
-            mended.iter().for_each(|text| eprintln!("{at}  mended: {text}"));
-            eprintln!("{at}  goes on from event {from}");
-        }
-        Event::Forked {
-            from, at: cut, changes, ..
-        } => {
-            eprintln!(
-                "{at}  took over {from} up to event {cut}, with {}",
-                if changes.is_empty() {
-                    "nothing changed".into()
-                } else {
-                    changes.join(", ")
-                }
-            )
-        }
-        Event::Stalled { text } => eprintln!("{at}  {text}"),
-        Event::Warning { text } => eprintln!("{at}  warning: {text}"),
-        Event::Ended(e) if e.outcome == Outcome::Finished => {
-            let top1 = |x: Option<f32>| x.map_or_else(|| "–".into(), percent);
-            println!(
-                "{}\nvalid top-1 {}, test top-1 {}",
-                e.model.as_deref().unwrap_or(&e.run),
-                top1(e.valid_top1),
-                top1(e.test_top1)
-            );
-        }
-        Event::Ended(e) if e.outcome == Outcome::Cancelled => {
-            eprintln!("{at}  stopped; `secateur resume {}` goes on", e.run)
-        }
-        Event::Ended(_) | Event::Step { .. } | Event::Layers { .. } | Event::Trial(_) => {}
     }
 }

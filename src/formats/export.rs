@@ -89,7 +89,7 @@ pub struct Exported {
     pub agreement: Agreement,
     /// What became of masks.
     pub masked: Masked,
-    /// Parameters of what was written, and MACs an image: those of a runtime that skips nothing, then the engine's.
+    /// Parameters of what was written, and MACs per image: those of a runtime that skips nothing, then the engine's.
     pub params: u64,
     /// See `params`.
     pub macs_dense: u64,
@@ -132,7 +132,7 @@ pub fn export(model: &Checkpoint, options: &Export) -> Result<Exported> {
     )?;
     if matches!(masked, Masked::Zeros | Masked::CutAndZeros) {
         notes.push(format!(
-            "masked weights of {} layers are written as zeros of dense kernels: {} MACs an image in a runtime that skips nothing, {} in the engine",
+            "masked weights of {} layers are written as zeros of dense kernels: {} MACs per image in a runtime that skips nothing, {} in the engine",
             whole.masks.len(),
             dense.macs,
             active.macs

@@ -1,10 +1,12 @@
 //! Models to and from the files of other programs: ONNX both ways, PyTorch state dicts in, burn packs both ways.
+//!
+//! No file is trusted. [`export()`] reads back what it has written with a second runtime, and compares the two on [`Probe`]
+//! images before the file gets its name. [`import()`] checks every size against the file before it allocates anything.
+//!
+//! To read another ONNX operator, add it to `onnx_ops.rs`; to write one, to `onnx_export.rs`. Another file format is an
+//! ending in `import.rs`, a variant of [`Format`], or both.
+//!
 //! Knows nothing of training, methods, runs or windows.
-//!
-//! Nothing is believed: what is written is read back by a second runtime and compared before it gets its name
-//! ([`export()`]), and what is read is measured against its own file before anything is allocated ([`import()`]).
-//!
-//! To add an ONNX operator: `onnx_ops.rs` reads it, `onnx_export.rs` writes it. To add a file format: `import.rs`, `export.rs`.
 
 mod burn_pack;
 mod export;

@@ -9,7 +9,7 @@
 use super::onnx_gate;
 use super::onnx_proto::{GraphBuilder, batch_of, float, int, ints, property};
 use model::checkpoint::{Checkpoint, Moments, NormStats};
-use model::spec::{NetSpec, Op, Pad, Shift};
+use model::spec::{NetSpec, Op, Shift};
 use model::steps::{ConvStep, Step, steps};
 use model::{Array, Density};
 
@@ -181,20 +181,14 @@ impl<'a> Writer<'a> {
 
     fn conv(&mut self, step: &ConvStep) -> Result<WrittenTensor> {
         let node = &self.spec.nodes[step.conv];
-        let &Op::Conv {
+        let Op::Conv {
             filters,
             kernel,
             stride,
-            pad:
-                Pad {
-                    top,
-                    bottom,
-                    left,
-                    right,
-                },
+            pad,
             bias,
             groups,
-        } = &node.op
+        } = node.op
         else {
             unreachable!("a conv step begins with a convolution")
         };
@@ -232,7 +226,7 @@ impl<'a> Writer<'a> {
         let attributes = vec![
             ints("kernel_shape", &[kernel; 2]),
             ints("strides", &[stride; 2]),
-            ints("pads", &[top, left, bottom, right]),
+            ints("pads", &[pad.top, pad.left, pad.bottom, pad.right]),
             int("group", groups as i64),
         ];
         let mut y = self.graph.node("Conv", &name, [&x, &w, &b], attributes);
@@ -262,15 +256,12 @@ impl<'a> Writer<'a> {
         let name = node.name.clone();
         let WrittenTensor { name: x, flat } = self.value(first)?.clone();
         let as_planes = format!("{name}.planes");
-        let done = |name: String, flat: bool| Ok(WrittenTensor { name, flat });
-        match node.op {
-            Op::Relu => done(self.graph.node("Relu", &name, [&x], vec![]), flat),
+        let (name, flat) = match node.op {
+            Op::Relu => (self.graph.node("Relu", &name, [&x], vec![]), flat),
             Op::Relu6 => {
-                let (zero, six) = (
-                    self.graph.floats("zero", &[], &[0.0]),
-                    self.graph.floats("six", &[], &[6.0]),
-                );
-                done(self.graph.node("Clip", &name, [&x, &zero, &six], vec![]), flat)
+                let zero = self.graph.floats("zero", &[], &[0.0]);
+                let six = self.graph.floats("six", &[], &[6.0]);
+                (self.graph.node("Clip", &name, [&x, &zero, &six], vec![]), flat)
             }
             Op::MaxPool { kernel, stride, pad } => {
                 let x = self.planes(first, &as_planes)?;
@@ -279,16 +270,16 @@ impl<'a> Writer<'a> {
                     ints("strides", &[stride; 2]),
                     ints("pads", &[pad; 4]),
                 ];
-                done(self.graph.node("MaxPool", &name, [&x], window), false)
+                (self.graph.node("MaxPool", &name, [&x], window), false)
             }
             Op::AvgPool { kernel, stride } => {
                 let x = self.planes(first, &as_planes)?;
                 let window = vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2])];
-                done(self.graph.node("AveragePool", &name, [&x], window), false)
+                (self.graph.node("AveragePool", &name, [&x], window), false)
             }
             Op::GlobalAvgPool => {
                 let x = self.planes(first, &as_planes)?;
-                done(self.graph.node("GlobalAveragePool", &name, [&x], vec![]), false)
+                (self.graph.node("GlobalAveragePool", &name, [&x], vec![]), false)
             }
             Op::Add => {
                 let other = self.value(node.inputs[1])?.clone();
@@ -300,13 +291,10 @@ impl<'a> Writer<'a> {
                         self.flat(node.inputs[1], &format!("{name}.second"))?,
                     ]
                 };
-                done(
-                    self.graph.node("Add", &name, [&x, &z], vec![]),
-                    flat && other.flat || flat != other.flat,
-                )
+                (self.graph.node("Add", &name, [&x, &z], vec![]), flat || other.flat)
             }
-            Op::Dropout { .. } => done(x, flat),
-            Op::Flatten => done(self.flat(first, &name)?, true),
+            Op::Dropout { .. } => (x, flat),
+            Op::Flatten => (self.flat(first, &name)?, true),
             Op::Linear { bias, .. } => {
                 let x = self.flat(first, &format!("{name}.flat"))?;
                 let weight = self.array(i, "weight")?;
@@ -315,36 +303,25 @@ impl<'a> Writer<'a> {
                 } else {
                     vec![0.0; weight.shape[0]]
                 };
-                let w = self
-                    .graph
-                    .floats(&format!("{name}.weight"), &weight.shape, &weight.data);
+                let w = format!("{name}.weight");
+                let w = self.graph.floats(&w, &weight.shape, &weight.data);
                 let b = self.graph.floats(&format!("{name}.bias"), &[bias.len()], &bias);
-                done(
-                    self.graph.node("Gemm", &name, [&x, &w, &b], vec![int("transB", 1)]),
-                    true,
-                )
+                let transposed = vec![int("transB", 1)];
+                (self.graph.node("Gemm", &name, [&x, &w, &b], transposed), true)
             }
             Op::Norm { eps, .. } => {
-                let [gamma, beta, mean, var] = self.norm(i)?;
-                let mut put =
-                    |what: &str, data: &[f32]| self.graph.floats(&format!("{name}.{what}"), &[data.len()], data);
-                let arrays = [
-                    put("gamma", &gamma),
-                    put("beta", &beta),
-                    put("mean", &mean),
-                    put("var", &var),
-                ];
-                let [gamma, beta, mean, var] = arrays.each_ref().map(|a| &**a);
-                let inputs = [&*x, gamma, beta, mean, var];
-                done(
-                    self.graph
-                        .node("BatchNormalization", &name, inputs, vec![float("epsilon", eps)]),
-                    flat,
-                )
+                let mut inputs = vec![x];
+                for (what, data) in ["gamma", "beta", "mean", "var"].into_iter().zip(self.norm(i)?) {
+                    inputs.push(self.graph.floats(&format!("{name}.{what}"), &[data.len()], &data));
+                }
+                let inputs: [&str; 5] = std::array::from_fn(|i| &*inputs[i]);
+                let epsilon = vec![float("epsilon", eps)];
+                (self.graph.node("BatchNormalization", &name, inputs, epsilon), flat)
             }
             Op::Gate { .. } => bail!("node {name}: a gate that does not follow a convolution it reads the input of"),
             Op::Conv { .. } | Op::Input => unreachable!("{name} is not a step of its own"),
-        }
+        };
+        Ok(WrittenTensor { name, flat })
     }
 }
 

@@ -1,5 +1,11 @@
-//! Operators on values that are known without an image: shapes put together, weights turned round.
+//! Operators on values that are known without an image: the shapes and weights that exporters compute inside the graph.
 //! Knows nothing of networks.
+//!
+//! tract is linked and folds constants too, but not for a file that nobody has checked: it evaluates whatever the graph
+//! asks for at whatever size, before anyone can count the numbers; it folds while it rewrites the graph into its own
+//! operators, and the names of layers and the norms are lost with that; and the number of images, which is unknown here and must not
+//! enter into arithmetic, is a symbol there. Taking over single operators would need a conversion of every value both
+//! ways, which is as long as these thirteen operators.
 
 use super::onnx_graph::attribute;
 use super::onnx_tensor::{Constant, Ints, constant};
@@ -54,85 +60,53 @@ pub(crate) fn fold(node: &NodeProto, inputs: &[&Constant], folder: Option<&Path>
         }
         "Transpose" => transpose(first),
         "Concat" => {
-            let parts: Option<Vec<&Ints>> = inputs
-                .iter()
-                .map(|c| if let Constant::Ints(i) = c { Some(i) } else { None })
-                .collect();
+            let parts: Option<Vec<&Ints>> = inputs.iter().map(|c| c.as_ints()).collect();
             let parts = parts.context("of numbers that are not whole")?;
             // Shapes are short; a chain of joins to oneself would double each time.
             let n = parts.iter().map(|i| i.data.len()).sum::<usize>();
             ensure!(n <= LONGEST_SHAPE, "of {n} numbers");
-            let data: Vec<i64> = parts.iter().flat_map(|i| i.data.iter().copied()).collect();
-            Ok(Constant::Ints(Ints {
-                shape: vec![data.len()],
-                data,
-            }))
+            Ok(Constant::list(parts.iter().flat_map(|i| &i.data).copied().collect()))
         }
         "Gather" => {
-            let (Constant::Ints(from), Some(Constant::Ints(at))) = (first, inputs.get(1)) else {
-                bail!("of numbers that are not whole")
-            };
+            let second = inputs.get(1).and_then(|c| c.as_ints());
+            let (from, at) = first.as_ints().zip(second).context("of numbers that are not whole")?;
             ensure!(
                 from.shape.len() == 1 && attribute(node, "axis").map_or(0, |a| a.i) == 0,
                 "along another axis than the first"
             );
-            let pick = |&i: &i64| {
-                let i = if i < 0 {
-                    i.checked_add(from.data.len() as i64)?
-                } else {
-                    i
-                };
-                from.data.get(usize::try_from(i).ok()?).copied()
-            };
-            let data = at
-                .data
-                .iter()
-                .map(pick)
-                .collect::<Option<Vec<i64>>>()
-                .context("of a place that is not there")?;
-            Ok(Constant::Ints(Ints {
-                shape: at.shape.clone(),
-                data,
-            }))
+            let pick = |&i: &i64| from.data.get(position(i, from.data.len())?).copied();
+            let data: Option<Vec<i64>> = at.data.iter().map(pick).collect();
+            Ok(Constant::ints(
+                at.shape.clone(),
+                data.context("of a place that is not there")?,
+            ))
         }
-        op => {
-            let second = *inputs.get(1).context("one input")?;
-            elementwise(op, first, second)
-        }
+        op => elementwise(op, first, inputs.get(1).context("one input")?),
     }
 }
 
+/// A position that may count from the end.
+fn position(i: i64, len: usize) -> Option<usize> {
+    let i = if i < 0 { i.checked_add(len as i64)? } else { i };
+    usize::try_from(i).ok().filter(|&i| i < len)
+}
+
 fn literal(node: &NodeProto, folder: Option<&Path>) -> Result<Constant> {
-    let one = |v: i64| {
-        Constant::Ints(Ints {
-            shape: vec![],
-            data: vec![v],
-        })
-    };
     let a = node.attribute.first().context("without a value")?;
-    match a.name.as_str() {
-        "value" => constant(a.t.as_ref().context("without a value")?, folder),
-        "value_int" => Ok(one(a.i)),
-        "value_ints" => Ok(Constant::Ints(Ints {
-            shape: vec![a.ints.len()],
-            data: a.ints.clone(),
-        })),
-        "value_float" => Ok(Constant::Floats(Array {
-            shape: vec![],
-            data: vec![a.f],
-        })),
-        "value_floats" => Ok(Constant::Floats(Array {
-            shape: vec![a.floats.len()],
-            data: a.floats.clone(),
-        })),
+    Ok(match a.name.as_str() {
+        "value" => constant(a.t.as_ref().context("without a value")?, folder)?,
+        "value_int" => Constant::ints(vec![], vec![a.i]),
+        "value_ints" => Constant::list(a.ints.clone()),
+        "value_float" => Constant::floats(vec![], vec![a.f]),
+        "value_floats" => Constant::floats(vec![a.floats.len()], a.floats.clone()),
         other => bail!("given as {other}"),
-    }
+    })
 }
 
 fn with_shape(constant: Constant, shape: Vec<usize>) -> Constant {
     match constant {
-        Constant::Floats(a) => Constant::Floats(Array { shape, data: a.data }),
-        Constant::Ints(i) => Constant::Ints(Ints { shape, data: i.data }),
+        Constant::Floats(a) => Constant::floats(shape, a.data),
+        Constant::Ints(i) => Constant::ints(shape, i.data),
     }
 }
 
@@ -144,11 +118,7 @@ pub(crate) fn axes(node: &NodeProto, second: Option<&Constant>, rank: usize) -> 
         (None, Some(_)) => bail!("axes that are not whole numbers"),
         (None, None) => return Ok(None),
     };
-    let place = |axis: i64| {
-        let axis = if axis < 0 { axis.checked_add(rank as i64)? } else { axis };
-        usize::try_from(axis).ok().filter(|&a| a < rank)
-    };
-    let places: Option<Vec<usize>> = named.iter().map(|&a| place(a)).collect();
+    let places: Option<Vec<usize>> = named.iter().map(|&a| position(a, rank)).collect();
     let mut places = places.with_context(|| format!("axes {named:?} of {rank}"))?;
     places.sort_unstable();
     places.dedup();
@@ -180,44 +150,37 @@ fn new_shape(node: &NodeProto, old: &[usize], second: Option<&Constant>) -> Resu
             let axes = axes(node, second, old.len() + count)?.context("without axes")?;
             ensure!(axes.len() == count, "an axis twice");
             let mut rest = old.iter();
-            (0..old.len() + count)
-                .map(|a| {
-                    if axes.contains(&a) {
-                        1
-                    } else {
-                        *rest.next().unwrap_or(&1)
-                    }
-                })
-                .collect()
-        }
-        _ => {
-            let Some(Constant::Ints(to)) = second else {
-                bail!("to a shape that is not known")
-            };
-            let known = |i: usize, d: i64| {
-                if d == 0 {
-                    old.get(i).copied()
+            let size = |a| {
+                if axes.contains(&a) {
+                    1
                 } else {
-                    usize::try_from(d).ok()
+                    *rest.next().unwrap_or(&1)
                 }
             };
-            let sizes: Vec<Option<usize>> = to.data.iter().enumerate().map(|(i, &d)| known(i, d)).collect();
-            let product = sizes
-                .iter()
-                .flatten()
-                .try_fold(1usize, |p, &d| p.checked_mul(d))
-                .filter(|&p| p > 0);
-            let product = product.with_context(|| format!("to {:?}", to.data))?;
-            ensure!(to.data.iter().filter(|&&d| d == -1).count() <= 1, "to {:?}", to.data);
+            (0..old.len() + count).map(size).collect()
+        }
+        _ => {
+            let to = &second
+                .and_then(Constant::as_ints)
+                .context("to a shape that is not known")?
+                .data;
+            let wrong = || format!("to {to:?}");
+            let known = |(i, &d): (usize, &i64)| match d {
+                0 => old.get(i).copied(),
+                _ => usize::try_from(d).ok(),
+            };
+            let sizes: Vec<Option<usize>> = to.iter().enumerate().map(known).collect();
+            let product = product(sizes.iter().flatten()).filter(|&p| p > 0).with_context(wrong)?;
+            ensure!(to.iter().filter(|&&d| d == -1).count() <= 1, wrong());
             let shape: Vec<usize> = sizes.into_iter().map(|d| d.unwrap_or(n / product)).collect();
-            ensure!(
-                shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d)) == Some(n),
-                "to {:?}",
-                to.data
-            );
+            ensure!(self::product(shape.iter()) == Some(n), wrong());
             shape
         }
     })
+}
+
+fn product<'a>(mut sizes: impl Iterator<Item = &'a usize>) -> Option<usize> {
+    sizes.try_fold(1usize, |p, &d| p.checked_mul(d))
 }
 
 /// Rows and columns changed for each other.
@@ -229,32 +192,21 @@ fn transpose(of: &Constant) -> Result<Constant> {
         bail!("of {} axes", shape.len())
     };
     let data = (0..data.len()).map(|i| data[i % rows * columns + i / rows]).collect();
-    Ok(Constant::Floats(Array {
-        shape: vec![columns, rows],
-        data,
-    }))
+    Ok(Constant::floats(vec![columns, rows], data))
 }
 
 fn elementwise(op: &str, a: &Constant, b: &Constant) -> Result<Constant> {
-    let (short, long) = if a.shape().iter().product::<usize>() == 1 {
-        (a, b)
-    } else {
-        (b, a)
-    };
-    let is_one = short.shape().iter().product::<usize>() == 1;
+    let [of_a, of_b] = [a, b].map(|c| c.shape().iter().product::<usize>());
+    let (short, long) = if of_a == 1 { (a, b) } else { (b, a) };
     ensure!(
-        is_one || a.shape() == b.shape(),
+        of_a == 1 || of_b == 1 || a.shape() == b.shape(),
         "of shapes {:?} and {:?}",
         a.shape(),
         b.shape()
     );
-    let shape = if long.shape().len() >= short.shape().len() {
-        long.shape()
-    } else {
-        short.shape()
-    }
-    .to_vec();
-    let n: usize = long.shape().iter().product();
+    let is_wider = long.shape().len() >= short.shape().len();
+    let shape = if is_wider { long } else { short }.shape().to_vec();
+    let all = 0..if of_a == 1 { of_b } else { of_a };
     match (a, b) {
         (Constant::Floats(a), Constant::Floats(b)) => {
             let at = |x: &[f32], i: usize| x[if x.len() == 1 { 0 } else { i }];
@@ -263,8 +215,8 @@ fn elementwise(op: &str, a: &Constant, b: &Constant) -> Result<Constant> {
                 "Mul" => x * y,
                 _ => x / y,
             };
-            let data = (0..n).map(|i| of(at(&a.data, i), at(&b.data, i))).collect();
-            Ok(Constant::Floats(Array { shape, data }))
+            let data = all.map(|i| of(at(&a.data, i), at(&b.data, i))).collect();
+            Ok(Constant::floats(shape, data))
         }
         (Constant::Ints(a), Constant::Ints(b)) => {
             let at = |x: &[i64], i: usize| Some(x[if x.len() == 1 { 0 } else { i }]).filter(|&v| v != BATCH);
@@ -276,11 +228,8 @@ fn elementwise(op: &str, a: &Constant, b: &Constant) -> Result<Constant> {
                     _ => x.checked_div(y),
                 }
             };
-            let data = (0..n)
-                .map(of)
-                .collect::<Option<Vec<i64>>>()
-                .context("of a number that is not known")?;
-            Ok(Constant::Ints(Ints { shape, data }))
+            let data: Option<Vec<i64>> = all.map(of).collect();
+            Ok(Constant::ints(shape, data.context("of a number that is not known")?))
         }
         _ => bail!("of numbers of two kinds"),
     }
@@ -292,17 +241,11 @@ mod tests {
     use crate::onnx_proto;
 
     fn ints(data: &[i64]) -> Constant {
-        Constant::Ints(Ints {
-            shape: vec![data.len()],
-            data: data.to_vec(),
-        })
+        Constant::list(data.to_vec())
     }
 
     fn floats(shape: &[usize], data: &[f32]) -> Constant {
-        Constant::Floats(Array {
-            shape: shape.to_vec(),
-            data: data.to_vec(),
-        })
+        Constant::floats(shape.to_vec(), data.to_vec())
     }
 
     fn run(op: &str, inputs: &[&Constant], axis: i64) -> Result<Constant> {

@@ -4,7 +4,7 @@
 use super::onnx_builder::{NetBuilder, Operand};
 use super::onnx_fold::{BATCH, axes};
 use super::onnx_graph::{attribute, label};
-use super::onnx_tensor::{Constant, Ints};
+use super::onnx_tensor::Constant;
 use anyhow::{Context, Result, bail, ensure};
 use model::Array;
 use model::checkpoint::Moments;
@@ -44,15 +44,15 @@ pub(crate) const SUPPORTED: [&str; 24] = [
 ///
 /// # Errors
 /// Why it cannot be expressed.
-pub(crate) fn convert(build: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
+pub(crate) fn convert(net: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
     let name = label(node).to_owned();
     let (id, flat) = match node.op_type.as_str() {
-        "Add" => return add(build, node),
-        _ => data(build, node, 0)?,
+        "Add" => return add(net, node),
+        _ => data(net, node, 0)?,
     };
-    let one = |build: &mut NetBuilder, op: Op, flat: bool| {
+    let one = |net: &mut NetBuilder, op: Op, flat: bool| {
         Ok(Operand::Node {
-            id: build.push(&name, op, vec![id])?,
+            id: net.push(&name, op, vec![id])?,
             flat,
         })
     };
@@ -61,48 +61,48 @@ pub(crate) fn convert(build: &mut NetBuilder, node: &NodeProto) -> Result<Operan
         Ok(())
     };
     match node.op_type.as_str() {
-        "Conv" => planes().and_then(|()| conv(build, node, id)),
-        "BatchNormalization" => norm(build, node, id, flat),
-        "Relu" => one(build, Op::Relu, flat),
+        "Conv" => planes().and_then(|()| conv(net, node, id)),
+        "BatchNormalization" => norm(net, node, id, flat),
+        "Relu" => one(net, Op::Relu, flat),
         "Clip" => {
-            let (least, most) = (bound(build, node, 1, "min")?, bound(build, node, 2, "max")?);
+            let (least, most) = (bound(net, node, 1, "min")?, bound(net, node, 2, "max")?);
             match (least, most) {
-                (Some(0.0), Some(6.0)) => one(build, Op::Relu6, flat),
-                (Some(0.0), None) => one(build, Op::Relu, flat),
+                (Some(0.0), Some(6.0)) => one(net, Op::Relu6, flat),
+                (Some(0.0), None) => one(net, Op::Relu, flat),
                 _ => bail!("to {least:?} … {most:?}, expected 0 … 6"),
             }
         }
         "MaxPool" | "AveragePool" => {
             planes()?;
-            let op = pool(build, node, id)?;
-            one(build, op, false)
+            let op = pool(net, node, id)?;
+            one(net, op, false)
         }
-        "GlobalAveragePool" => planes().and_then(|()| one(build, Op::GlobalAvgPool, false)),
+        "GlobalAveragePool" => planes().and_then(|()| one(net, Op::GlobalAvgPool, false)),
         "ReduceMean" => {
             planes()?;
-            let axes = axes(node, known(build, node, 1)?.as_deref(), 4)?;
+            let axes = axes(node, known(net, node, 1)?.as_deref(), 4)?;
             ensure!(
                 axes.as_deref() == Some(&[2, 3]),
                 "over axes {axes:?}, expected height and width"
             );
             let flat = attribute(node, "keepdims").is_some_and(|a| a.i == 0);
-            one(build, Op::GlobalAvgPool, flat)
+            one(net, Op::GlobalAvgPool, flat)
         }
         "Gemm" | "MatMul" => {
             ensure!(flat, "reads planes, expected a flat value");
-            linear(build, node, id)
+            linear(net, node, id)
         }
         "Flatten" => {
             let rank = if flat { 2 } else { 4 };
             let axis = attribute(node, "axis").map_or(1, |a| a.i);
             ensure!(axis == 1 || axis == 1 - rank, "from axis {axis}, expected 1");
-            flatten(build, &name, id, flat)
+            flatten(net, &name, id, flat)
         }
-        "Reshape" => reshape(build, node, id, flat),
+        "Reshape" => reshape(net, node, id, flat),
         "Squeeze" | "Unsqueeze" => {
             let is_squeeze = node.op_type == "Squeeze";
-            let axes = axes(node, known(build, node, 1)?.as_deref(), 4)?;
-            let [_, h, w] = build.shapes[id];
+            let axes = axes(node, known(net, node, 1)?.as_deref(), 4)?;
+            let [_, h, w] = net.shapes[id];
             ensure!(
                 axes.as_deref() == Some(&[2, 3]) && h * w == 1 && flat != is_squeeze,
                 "of axes {axes:?}, expected height and width of a single pixel"
@@ -110,13 +110,13 @@ pub(crate) fn convert(build: &mut NetBuilder, node: &NodeProto) -> Result<Operan
             Ok(Operand::Node { id, flat: is_squeeze })
         }
         "Dropout" => {
-            let ratio = match known(build, node, 1)?.as_deref() {
+            let ratio = match known(net, node, 1)?.as_deref() {
                 Some(Constant::Floats(a)) => a.data.first().copied(),
                 _ => attribute(node, "ratio").map(|a| a.f),
             };
             let rate = ratio.unwrap_or(0.5);
             ensure!((0.0..0.99).contains(&rate), "of {rate}");
-            one(build, Op::Dropout { rate }, flat)
+            one(net, Op::Dropout { rate }, flat)
         }
         "Identity" => Ok(Operand::Node { id, flat }),
         "Cast" => {
@@ -128,15 +128,12 @@ pub(crate) fn convert(build: &mut NetBuilder, node: &NodeProto) -> Result<Operan
         }
         "Shape" => {
             ensure!(node.attribute.is_empty(), "of a part");
-            let [c, h, w] = build.shapes[id].map(|d| d as i64);
+            let [c, h, w] = net.shapes[id].map(|d| d as i64);
             let data = if flat { vec![BATCH, c] } else { vec![BATCH, c, h, w] };
-            Ok(Operand::Constant(Rc::new(Constant::Ints(Ints {
-                shape: vec![data.len()],
-                data,
-            }))))
+            Ok(Operand::Constant(Rc::new(Constant::list(data))))
         }
-        "Softmax" | "LogSoftmax" if node.output.first() == Some(&build.graph.output) => {
-            build.notes.push(format!(
+        "Softmax" | "LogSoftmax" if node.output.first() == Some(&net.graph.output) => {
+            net.notes.push(format!(
                 "{name} ({}) at the end is left out: models here give logits",
                 node.op_type
             ));
@@ -147,31 +144,31 @@ pub(crate) fn convert(build: &mut NetBuilder, node: &NodeProto) -> Result<Operan
 }
 
 /// The `at`th input as one of our nodes.
-fn data(build: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<(usize, bool)> {
+fn data(net: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<(usize, bool)> {
     let name = node
         .input
         .get(at)
         .filter(|n| !n.is_empty())
         .with_context(|| format!("input {at} is missing"))?;
-    match build.value(name)? {
+    match net.value(name)? {
         Operand::Node { id, flat } => Ok((id, flat)),
         _ => bail!("input {at} ({name}) does not depend on the image"),
     }
 }
 
 /// The `at`th input as a constant, if it is given.
-fn known(build: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<Option<Rc<Constant>>> {
+fn known(net: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<Option<Rc<Constant>>> {
     match node.input.get(at).filter(|n| !n.is_empty()) {
         None => Ok(None),
-        Some(name) => match build.value(name)? {
+        Some(name) => match net.value(name)? {
             Operand::Constant(constant) => Ok(Some(constant)),
             _ => bail!("input {at} ({name}) depends on the image, expected a constant"),
         },
     }
 }
 
-fn floats(build: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<Array> {
-    match known(build, node, at)?.as_deref() {
+fn floats(net: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<Array> {
+    match known(net, node, at)?.as_deref() {
         Some(Constant::Floats(array)) => Ok(array.clone()),
         Some(_) => bail!("input {at} is of whole numbers"),
         None => bail!("input {at} is missing"),
@@ -185,8 +182,8 @@ fn layer_name(node: &NodeProto, endings: &[&str]) -> String {
     of_weight.filter(|n| !n.is_empty()).unwrap_or(label(node)).to_owned()
 }
 
-fn bound(build: &mut NetBuilder, node: &NodeProto, at: usize, name: &str) -> Result<Option<f32>> {
-    let value = match known(build, node, at)?.as_deref() {
+fn bound(net: &mut NetBuilder, node: &NodeProto, at: usize, name: &str) -> Result<Option<f32>> {
+    let value = match known(net, node, at)?.as_deref() {
         Some(Constant::Floats(a)) => a.data.first().copied(),
         Some(_) => bail!("{name} is a whole number"),
         None => attribute(node, name).map(|a| a.f),
@@ -204,9 +201,9 @@ fn both(node: &NodeProto, name: &str, default: Option<usize>) -> Result<usize> {
     }
 }
 
-fn pads(build: &NetBuilder, node: &NodeProto, id: usize, [kernel, stride]: [usize; 2]) -> Result<Pad> {
+fn pads(net: &NetBuilder, node: &NodeProto, id: usize, [kernel, stride]: [usize; 2]) -> Result<Pad> {
     let auto = attribute(node, "auto_pad").map_or(String::new(), |a| String::from_utf8_lossy(&a.s).into_owned());
-    let [_, h, w] = build.shapes[id];
+    let [_, h, w] = net.shapes[id];
     match auto.as_str() {
         "SAME_UPPER" | "SAME_LOWER" => {
             ensure!(
@@ -242,8 +239,8 @@ fn pads(build: &NetBuilder, node: &NodeProto, id: usize, [kernel, stride]: [usiz
     }
 }
 
-fn conv(build: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
-    let weight = floats(build, node, 1)?;
+fn conv(net: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
+    let weight = floats(net, node, 1)?;
     let &[filters, each, kernel, width] = &weight.shape[..] else {
         bail!("a weight of {} axes, expected 4 (two dimensions)", weight.shape.len())
     };
@@ -259,14 +256,14 @@ fn conv(build: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> 
         .ok()
         .filter(|&g| g > 0)
         .with_context(|| format!("{groups} groups"))?;
-    let channels = build.shapes[id][0];
+    let channels = net.shapes[id][0];
     ensure!(
         each.checked_mul(groups) == Some(channels),
         "a weight for {each}×{groups} channels, the input has {channels}"
     );
-    let pad = pads(build, node, id, [kernel, stride])?;
+    let pad = pads(net, node, id, [kernel, stride])?;
     let bias = match node.input.get(2) {
-        Some(name) if !name.is_empty() => Some(floats(build, node, 2)?),
+        Some(name) if !name.is_empty() => Some(floats(net, node, 2)?),
         _ => None,
     };
     ensure!(
@@ -281,30 +278,30 @@ fn conv(build: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> 
         bias: bias.is_some(),
         groups,
     };
-    let id = build.push(&layer_name(node, &[".weight"]), op, vec![id])?;
-    put_layer(build, id, weight, bias)?;
+    let id = net.push(&layer_name(node, &[".weight"]), op, vec![id])?;
+    put_layer(net, id, weight, bias)?;
     Ok(Operand::Node { id, flat: false })
 }
 
-fn put_layer(build: &mut NetBuilder, id: usize, weight: Array, bias: Option<Array>) -> Result<()> {
-    build.take_room(weight.data.len())?;
-    let name = &build.spec.nodes[id].name;
-    build.weights.insert(format!("{name}.weight"), weight);
+fn put_layer(net: &mut NetBuilder, id: usize, weight: Array, bias: Option<Array>) -> Result<()> {
+    net.take_room(weight.data.len())?;
+    let name = &net.spec.nodes[id].name;
+    net.weights.insert(format!("{name}.weight"), weight);
     if let Some(bias) = bias {
-        build.weights.insert(format!("{name}.bias"), bias);
+        net.weights.insert(format!("{name}.bias"), bias);
     }
     Ok(())
 }
 
-fn norm(build: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result<Operand> {
+fn norm(net: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result<Operand> {
     ensure!(
         attribute(node, "training_mode").is_none_or(|a| a.i == 0),
         "in training mode"
     );
-    let channels = build.shapes[id][0];
+    let channels = net.shapes[id][0];
     let mut arrays = Vec::new();
     for at in 1..5 {
-        let array = floats(build, node, at)?;
+        let array = floats(net, node, at)?;
         ensure!(
             array.shape == [channels],
             "input {at} of shape {:?}, expected [{channels}]",
@@ -314,16 +311,16 @@ fn norm(build: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Resu
     }
     let eps = attribute(node, "epsilon").map_or(1e-5, |a| a.f);
     ensure!(eps.is_finite() && eps >= 0.0, "epsilon {eps}");
-    let id = build.push(
+    let id = net.push(
         &layer_name(node, &[".weight", ".gamma"]),
         Op::Norm { eps, affine: true },
         vec![id],
     )?;
-    let name = build.spec.nodes[id].name.clone();
+    let name = net.spec.nodes[id].name.clone();
     let [gamma, beta, mean, var]: [Array; 4] = arrays.try_into().ok().context("four inputs")?;
-    build.weights.insert(format!("{name}.gamma"), gamma);
-    build.weights.insert(format!("{name}.beta"), beta);
-    build.stats.insert(
+    net.weights.insert(format!("{name}.gamma"), gamma);
+    net.weights.insert(format!("{name}.beta"), beta);
+    net.stats.insert(
         name,
         Moments {
             mean: mean.data,
@@ -333,24 +330,23 @@ fn norm(build: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Resu
     Ok(Operand::Node { id, flat })
 }
 
-fn pool(build: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Op> {
+fn pool(net: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Op> {
     let kernel = both(node, "kernel_shape", None)?;
     let stride = both(node, "strides", Some(1))?;
     ensure!(both(node, "dilations", Some(1))? == 1, "dilated");
     ensure!(kernel > 0 && stride > 0, "kernel {kernel}, stride {stride}");
-    let Pad {
-        top,
-        bottom,
-        left,
-        right,
-    } = pads(build, node, id, [kernel, stride])?;
+    let pad = pads(net, node, id, [kernel, stride])?;
+    let top = pad.top;
     ensure!(
-        [bottom, left, right] == [top; 3],
-        "padding {top}, {left}, {bottom}, {right}, expected the same on every side"
+        pad == Pad::all(top),
+        "padding {top}, {}, {}, {}, expected the same on every side",
+        pad.left,
+        pad.bottom,
+        pad.right
     );
     ensure!(top <= kernel / 2, "padding {top} of a window of {kernel}");
     if attribute(node, "ceil_mode").is_some_and(|a| a.i != 0) {
-        let [_, h, w] = build.shapes[id];
+        let [_, h, w] = net.shapes[id];
         let whole = [h, w].iter().all(|n| {
             (n + 2 * top)
                 .checked_sub(kernel)
@@ -369,52 +365,45 @@ fn pool(build: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Op> {
     Ok(Op::AvgPool { kernel, stride })
 }
 
-fn linear(build: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
-    let weight = floats(build, node, 1)?;
+fn linear(net: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
+    let weight = floats(net, node, 1)?;
     let &[rows, columns] = &weight.shape[..] else {
         bail!("a weight of {} axes, expected 2", weight.shape.len())
     };
     let is_gemm = node.op_type == "Gemm";
-    let number = |name: &str| attribute(node, name).map_or(1.0, |a| a.f);
     let flag = |name: &str| is_gemm && attribute(node, name).is_some_and(|a| a.i != 0);
     ensure!(!flag("transA"), "of a turned input");
-    let (alpha, beta) = if is_gemm {
-        (number("alpha"), number("beta"))
-    } else {
-        (1.0, 1.0)
-    };
-    let (outputs, inputs) = if flag("transB") {
-        (rows, columns)
-    } else {
-        (columns, rows)
-    };
-    let channels = build.shapes[id][0];
+    let number = |name: &str| attribute(node, name).filter(|_| is_gemm).map_or(1.0, |a| a.f);
+    let is_turned = flag("transB");
+    let (outputs, inputs) = if is_turned { (rows, columns) } else { (columns, rows) };
+    let channels = net.shapes[id][0];
     ensure!(
         inputs == channels,
         "a weight for {inputs} features, the input has {channels}"
     );
     let at = |i: usize| {
-        if flag("transB") {
+        if is_turned {
             i
         } else {
             i % inputs * outputs + i / inputs
         }
     };
+    let alpha = number("alpha");
     let data = (0..weight.data.len()).map(|i| alpha * weight.data[at(i)]).collect();
     let weight = Array {
         shape: vec![outputs, inputs],
         data,
     };
     let bias = match node.input.get(2) {
-        Some(name) if is_gemm && !name.is_empty() => Some(row(&floats(build, node, 2)?, outputs, 1, beta)?),
+        Some(name) if is_gemm && !name.is_empty() => Some(row(&floats(net, node, 2)?, outputs, 1, number("beta"))?),
         _ => None,
     };
     let op = Op::Linear {
         outputs,
         bias: bias.is_some(),
     };
-    let id = build.push(&layer_name(node, &[".weight"]), op, vec![id])?;
-    put_layer(build, id, weight, bias)?;
+    let id = net.push(&layer_name(node, &[".weight"]), op, vec![id])?;
+    put_layer(net, id, weight, bias)?;
     Ok(Operand::Node { id, flat: true })
 }
 
@@ -441,16 +430,13 @@ fn row(constant: &Array, channels: usize, after: usize, factor: f32) -> Result<A
     })
 }
 
-fn add(build: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
-    let sides = [
-        known(build, node, 0).ok().flatten(),
-        known(build, node, 1).ok().flatten(),
-    ];
+fn add(net: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
+    let sides = [known(net, node, 0).ok().flatten(), known(net, node, 1).ok().flatten()];
     let (at, constant) = match sides {
         [None, None] => {
-            let ((a, flat), (b, other)) = (data(build, node, 0)?, data(build, node, 1)?);
+            let ((a, flat), (b, other)) = (data(net, node, 0)?, data(net, node, 1)?);
             ensure!(flat == other, "of a flat value and planes");
-            let id = build.push(label(node), Op::Add, vec![a, b])?;
+            let id = net.push(label(node), Op::Add, vec![a, b])?;
             return Ok(Operand::Node { id, flat });
         }
         [None, Some(constant)] => (0, constant),
@@ -460,46 +446,44 @@ fn add(build: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
     let Constant::Floats(constant) = &*constant else {
         bail!("of whole numbers")
     };
-    let (id, flat) = data(build, node, at)?;
-    let channels = build.shapes[id][0];
+    let (id, flat) = data(net, node, at)?;
+    let channels = net.shapes[id][0];
     // The sum may only move into the layer if nobody else reads the layer without it.
-    let alone = build.graph.reads.get(&node.input[at]) == Some(&1) && build.aliases(id) == 1;
-    let bias = match &mut build.spec.nodes[id].op {
+    let alone = net.graph.reads.get(&node.input[at]) == Some(&1) && net.aliases(id) == 1;
+    let bias = match &mut net.spec.nodes[id].op {
         Op::Conv { bias, .. } | Op::Linear { bias, .. } if alone && !*bias => bias,
         _ => bail!("of a constant to what is no layer without a bias"),
     };
     let row = row(constant, channels, if flat { 1 } else { 3 }, 1.0)?;
     *bias = true;
-    let name = &build.spec.nodes[id].name;
-    build.weights.insert(format!("{name}.bias"), row);
+    let name = &net.spec.nodes[id].name;
+    net.weights.insert(format!("{name}.bias"), row);
     Ok(Operand::Node { id, flat })
 }
 
-fn flatten(build: &mut NetBuilder, name: &str, id: usize, flat: bool) -> Result<Operand> {
+fn flatten(net: &mut NetBuilder, name: &str, id: usize, flat: bool) -> Result<Operand> {
     let id = if flat {
         id
     } else {
-        build.push(name, Op::Flatten, vec![id])?
+        net.push(name, Op::Flatten, vec![id])?
     };
     Ok(Operand::Node { id, flat: true })
 }
 
 /// To `[batch, features]`, or back to single pixels.
-fn reshape(build: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result<Operand> {
-    let shape = known(build, node, 1)?;
+fn reshape(net: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result<Operand> {
+    let shape = known(net, node, 1)?;
     let Some(Constant::Ints(to)) = shape.as_deref() else {
         bail!("to a shape that is not known")
     };
-    let features: usize = build.shapes[id].iter().product();
-    let fixed_batch = build.graph.shape[0].map(|n| n as i64);
+    let features: usize = net.shapes[id].iter().product();
+    let fixed_batch = net.graph.shape[0].map(|n| n as i64);
     let is_batch = |d: i64| d == BATCH || d == 0 || Some(d) == fixed_batch;
     let is_all = |d: i64| d == features as i64;
     match to.data[..] {
-        [n, f] if is_batch(n) && (f == -1 || is_all(f)) || n == -1 && is_all(f) => {
-            flatten(build, label(node), id, flat)
-        }
+        [n, f] if is_batch(n) && (f == -1 || is_all(f)) || n == -1 && is_all(f) => flatten(net, label(node), id, flat),
         [n, c, 1, 1] if (is_batch(n) || n == -1) && is_all(c) || is_batch(n) && c == -1 => {
-            let Operand::Node { id, .. } = flatten(build, label(node), id, flat)? else {
+            let Operand::Node { id, .. } = flatten(net, label(node), id, flat)? else {
                 bail!("no value")
             };
             Ok(Operand::Node { id, flat: false })

@@ -23,6 +23,27 @@ pub(crate) struct Ints {
 }
 
 impl Constant {
+    pub(crate) fn floats(shape: Vec<usize>, data: Vec<f32>) -> Self {
+        Self::Floats(Array { shape, data })
+    }
+
+    pub(crate) fn ints(shape: Vec<usize>, data: Vec<i64>) -> Self {
+        Self::Ints(Ints { shape, data })
+    }
+
+    /// Whole numbers along one axis, as shapes are given.
+    pub(crate) fn list(data: Vec<i64>) -> Self {
+        Self::ints(vec![data.len()], data)
+    }
+
+    /// Its numbers, if they are whole.
+    pub(crate) fn as_ints(&self) -> Option<&Ints> {
+        match self {
+            Constant::Ints(ints) => Some(ints),
+            Constant::Floats(_) => None,
+        }
+    }
+
     pub(crate) fn shape(&self) -> &[usize] {
         match self {
             Constant::Floats(a) => &a.shape,
@@ -73,39 +94,25 @@ pub(crate) fn constant(tensor: &TensorProto, folder: Option<&Path>) -> Result<Co
         "{got} {} for shape {shape:?}",
         if is_raw { "bytes" } else { "numbers" }
     );
-    let floats = |data| {
-        Constant::Floats(Array {
-            shape: shape.clone(),
-            data,
-        })
-    };
-    let ints = |data| {
-        Constant::Ints(Ints {
-            shape: shape.clone(),
-            data,
-        })
-    };
-    Ok(match (kind, is_raw) {
-        (DataType::Float, true) => floats(raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-        (DataType::Float, false) => floats(tensor.float_data.clone()),
-        (DataType::Double, true) => floats(
-            raw.as_chunks()
-                .0
-                .iter()
-                .map(|b| f64::from_le_bytes(*b) as f32)
-                .collect(),
-        ),
-        (DataType::Double, false) => floats(tensor.double_data.iter().map(|&v| v as f32).collect()),
-        (DataType::Int32, true) => ints(
-            raw.as_chunks()
-                .0
-                .iter()
-                .map(|b| i64::from(i32::from_le_bytes(*b)))
-                .collect(),
-        ),
-        (DataType::Int32, false) => ints(tensor.int32_data.iter().map(|&v| i64::from(v)).collect()),
-        (_, true) => ints(raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
-        (_, false) => ints(tensor.int64_data.clone()),
+    Ok(match kind {
+        DataType::Float => {
+            let of_raw = || raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            Constant::floats(shape, if is_raw { of_raw() } else { tensor.float_data.clone() })
+        }
+        DataType::Double => {
+            let of_raw = || raw.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+            let doubles: Vec<f64> = if is_raw { of_raw() } else { tensor.double_data.clone() };
+            Constant::floats(shape, doubles.into_iter().map(|v| v as f32).collect())
+        }
+        DataType::Int32 => {
+            let of_raw = || raw.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b)).collect();
+            let ints: Vec<i32> = if is_raw { of_raw() } else { tensor.int32_data.clone() };
+            Constant::ints(shape, ints.into_iter().map(i64::from).collect())
+        }
+        _ => {
+            let of_raw = || raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
+            Constant::ints(shape, if is_raw { of_raw() } else { tensor.int64_data.clone() })
+        }
     })
 }
 
@@ -184,19 +191,13 @@ mod tests {
             float_data: vec![1.0, -2.0],
             ..raw.clone()
         };
-        let expected = Constant::Floats(Array {
-            shape: vec![2],
-            data: vec![1.0, -2.0],
-        });
+        let expected = Constant::floats(vec![2], vec![1.0, -2.0]);
         assert_eq!(constant(&raw, None).expect("reads"), expected);
         assert_eq!(constant(&typed, None).expect("reads"), expected);
         let scalar = tensor(&[], DataType::Int64, &(-3i64).to_le_bytes());
         assert_eq!(
             constant(&scalar, None).expect("reads"),
-            Constant::Ints(Ints {
-                shape: vec![],
-                data: vec![-3]
-            })
+            Constant::ints(vec![], vec![-3])
         );
     }
 
@@ -237,10 +238,7 @@ mod tests {
             };
             constant(&tensor, Some(&folder))
         };
-        let one = Constant::Floats(Array {
-            shape: vec![1],
-            data: vec![1.0],
-        });
+        let one = Constant::floats(vec![1], vec![1.0]);
         assert_eq!(at("data", "4").expect("reads"), one);
         let secret = outer.path().join("secret").to_string_lossy().into_owned();
         let refused = [

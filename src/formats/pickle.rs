@@ -1,6 +1,10 @@
-//! What a pickle would call if it were run. It never is: a state dict needs a handful of calls that rebuild tensors, and a
-//! file that names any other is refused as a whole.
+//! Refuses PyTorch files whose pickles name code: a state dict needs a handful of calls that rebuild tensors, and any other
+//! is a reason to say what the file is.
 //! Knows nothing of tensors or networks.
+//!
+//! burn's reader, which reads the tensors afterwards, runs no pickle either, but it refuses none: what it does not know it
+//! skips. A file that would run a program in Python would be imported without a word, and a whole pickled model would be
+//! read by guessing at its modules. So the names are looked at here first.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,9 +121,10 @@ fn calls(from: &mut impl BufRead, called: &mut BTreeSet<String>) -> Result<()> {
                 called.insert(format!("{module}.{name}"));
                 None
             }
+            // Values written as lines: none of them is a name in the protocols that take names from the stack.
             b'I' | b'L' | b'F' | b'S' | b'V' | b'P' | b'g' => {
                 line(from)?;
-                continue;
+                None
             }
             b'p' => {
                 line(from)?;
@@ -145,53 +150,17 @@ fn calls(from: &mut impl BufRead, called: &mut BTreeSet<String>) -> Result<()> {
                 let at = number(from, if op == b'h' { 1 } else { 4 })?;
                 memo.get(&at).cloned().flatten()
             }
-            0x80 => {
-                number(from, 1)?;
+            0x80 | 0x95 => {
+                number(from, if op == 0x80 { 1 } else { 8 })?;
                 continue;
             }
-            0x95 => {
-                number(from, 8)?;
-                continue;
-            }
-            b'K' => {
-                number(from, 1)?;
-                None
-            }
-            b'M' => {
-                number(from, 2)?;
-                None
-            }
-            b'J' => {
-                number(from, 4)?;
-                None
-            }
-            b'G' => {
-                number(from, 8)?;
-                None
-            }
+            b'K' => pass(from, 1)?,
+            b'M' => pass(from, 2)?,
+            b'J' => pass(from, 4)?,
+            b'G' => pass(from, 8)?,
             0x82..=0x84 => bail!("a pickle with an extension call, which is not run"),
-            b'('
-            | b')'
-            | b'0'..=b'2'
-            | b'N'
-            | b'Q'
-            | b'R'
-            | b']'
-            | b'a'
-            | b'b'
-            | b'd'
-            | b'e'
-            | b'l'
-            | b'o'
-            | b's'
-            | b't'
-            | b'u'
-            | b'}'
-            | 0x81
-            | 0x85..=0x89
-            | 0x8f..=0x92
-            | 0x97
-            | 0x98 => None,
+            b'(' | b')' | b'0'..=b'2' | b'N' | b'Q' | b'R' | b']' | b'a' | b'b' | b'd' | b'e' | b'l' | b'o' => None,
+            b's'..=b'u' | b'}' | 0x81 | 0x85..=0x89 | 0x8f..=0x92 | 0x97 | 0x98 => None,
             _ => bail!("not a pickle: byte 0x{op:02x} is no instruction"),
         };
         recent = [recent[1].take(), text];
@@ -225,16 +194,17 @@ fn string(from: &mut impl BufRead, bytes: usize) -> Result<Rc<str>> {
     Ok(String::from_utf8_lossy(&text).into())
 }
 
+/// Bytes whose number stands before them.
 fn skip(from: &mut impl BufRead, bytes: usize) -> Result<Option<Rc<str>>> {
     let n = number(from, bytes)?;
-    pass(from, n)?;
-    Ok(None)
+    pass(from, n)
 }
 
-fn pass(from: &mut impl BufRead, n: u64) -> Result<()> {
+/// Passes over bytes that are no string.
+fn pass(from: &mut impl BufRead, n: u64) -> Result<Option<Rc<str>>> {
     let passed = std::io::copy(&mut from.take(n), &mut std::io::sink())?;
     ensure!(passed == n, "the pickle is cut short");
-    Ok(())
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -261,6 +231,8 @@ mod tests {
         assert_eq!(calls_of(recalled).expect("walks"), ["os.system"]);
         // What cannot be known is named all the same.
         assert_eq!(calls_of(b"\x80\x04NN\x93.").expect("walks"), ["?.?"]);
+        let by_line = b"\x80\x04\x8c\x0bcollections\x8c\x0bOrderedDictVos\nVsystem\n\x93.";
+        assert_eq!(calls_of(by_line).expect("walks"), ["?.?"]);
         assert_eq!(calls_of(b"(i__main__\nNet\n.").expect("walks"), ["__main__.Net"]);
     }
 

@@ -50,11 +50,11 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: &[u8], probe: &Probe)
     };
     let mut engine = compile(model, &options)?;
     engine.set_density(density);
-    let mut runner = SecondRuntime::new(spec, onnx).context("the second runtime does not take the file")?;
+    let mut runtime = SecondRuntime::new(spec, onnx);
     let (mut same, mut ties, mut most, mut largest) = (0, 0, 0.0f32, 0.0f32);
     for images in probe.pixels.chunks(BATCH * size) {
         let ours = engine.run(images);
-        let theirs = runner.run(images).context("the second runtime fails")?;
+        let theirs = runtime.run(images).context("the second runtime fails")?;
         ensure!(
             theirs[0].len() == ours.logits.len(),
             "the second runtime gives {} numbers, expected {}",
@@ -130,17 +130,15 @@ struct SecondRuntime<'a> {
 }
 
 impl<'a> SecondRuntime<'a> {
-    fn new(spec: &NetSpec, onnx: &'a [u8]) -> Result<Self> {
-        let saliencies = spec
-            .gates()
-            .into_iter()
-            .map(|g| format!("{}.saliency", spec.nodes[g].name));
-        Ok(Self {
+    fn new(spec: &NetSpec, onnx: &'a [u8]) -> Self {
+        let gates = spec.gates().into_iter();
+        let saliencies = gates.map(|g| format!("{}.saliency", spec.nodes[g].name));
+        Self {
             onnx,
             input: spec.input,
             outputs: std::iter::once("logits".to_owned()).chain(saliencies).collect(),
             plan: None,
-        })
+        }
     }
 
     /// Logits, then the saliencies of each gate.
@@ -149,7 +147,7 @@ impl<'a> SecondRuntime<'a> {
         let n = images.len() / (c * h * w);
         let plan = match &self.plan {
             Some((of, plan)) if *of == n => plan.clone(),
-            _ => self.plan(n)?,
+            _ => self.plan(n).context("it does not take the file")?,
         };
         self.plan = Some((n, plan.clone()));
         let input = Tensor::from_shape(&[n, c, h, w], images)?;

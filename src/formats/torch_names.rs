@@ -11,10 +11,10 @@ use super::tensors::Tensors;
 use model::spec::{NetSpec, Op};
 use std::collections::BTreeMap;
 
-/// By node: the module its tensors are under. The first of the known names that is there; torchvision's if none is.
+/// By node: the module that holds its tensors: the first of the known names that is present, or else torchvision's.
 pub(crate) fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, String> {
     let mut feature = 0;
-    let mut classifiers = numbered_classifiers(tensors).into_iter();
+    let mut classifiers = numbered(tensors, &["classifier."]).into_iter();
     let mut out = BTreeMap::new();
     for node in &spec.nodes {
         let ours = node.name.clone();
@@ -23,7 +23,7 @@ pub(crate) fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, Str
             // Convolution, norm, ReLU and pool each take a number.
             match node.op {
                 Op::Conv { .. } | Op::Norm { .. } => names.push(format!("features.{feature}")),
-                Op::Linear { .. } => names.extend(classifiers.next()),
+                Op::Linear { .. } => names.extend(classifiers.next().map(|(n, _)| format!("classifier.{n}"))),
                 _ => {}
             }
             feature += usize::from(matches!(
@@ -31,28 +31,32 @@ pub(crate) fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, Str
                 Op::Conv { .. } | Op::Norm { .. } | Op::Relu | Op::MaxPool { .. }
             ));
         }
-        let there = |module: &&String| {
-            ["weight", "running_mean"]
-                .iter()
-                .any(|what| tensors.entries.contains_key(&format!("{module}.{what}")))
-        };
+        let has = |name: String| tensors.entries.contains_key(&name);
+        let is_present = |module: &&String| has(format!("{module}.weight")) || has(format!("{module}.running_mean"));
         names.push(ours.clone());
-        let module = names.iter().find(there).or(names.first()).cloned().unwrap_or_default();
+        let module = names
+            .iter()
+            .find(is_present)
+            .or(names.first())
+            .cloned()
+            .unwrap_or_default();
         out.insert(ours, module);
     }
     out
 }
 
-/// Modules `classifier.N` that hold a matrix, in order.
-pub(crate) fn numbered_classifiers(tensors: &Tensors) -> Vec<String> {
-    let mut numbers: Vec<usize> = tensors
-        .entries
-        .iter()
-        .filter(|(_, entry)| entry.shape.len() == 2)
-        .filter_map(|(name, _)| name.strip_prefix("classifier.")?.strip_suffix(".weight")?.parse().ok())
+/// Matrices whose name is one of the prefixes, a number and `.weight`, in the order of the numbers.
+pub(crate) fn numbered(tensors: &Tensors, prefixes: &[&str]) -> Vec<(usize, String)> {
+    let matrices = tensors.entries.iter().filter(|(_, entry)| entry.shape.len() == 2);
+    let number = |name: &str| {
+        let middle = name.strip_suffix(".weight")?;
+        prefixes.iter().find_map(|p| middle.strip_prefix(p))?.parse().ok()
+    };
+    let mut numbered: Vec<_> = matrices
+        .filter_map(|(name, _)| Some((number(name)?, name.clone())))
         .collect();
-    numbers.sort_unstable();
-    numbers.into_iter().map(|n| format!("classifier.{n}")).collect()
+    numbered.sort();
+    numbered
 }
 
 /// torchvision's names for a node of a ResNet, and those of common CIFAR code.

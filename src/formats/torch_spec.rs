@@ -2,7 +2,7 @@
 //! Knows nothing of numbers.
 
 use super::tensors::Tensors;
-use super::torch_names::modules;
+use super::torch_names::{modules, numbered};
 use anyhow::{Context, Result, ensure};
 use model::spec::{NetSpec, Node, Op, Pad, Shape};
 use model::zoo;
@@ -127,23 +127,11 @@ fn head(arch: &str, tensors: &Tensors) -> Result<Vec<String>> {
         "lenet5" => &["hidden.weight", "classifier.weight"],
         _ => &["fc.weight", "linear.weight", "classifier.weight"],
     };
-    let there = |name: &&&str| tensors.entries.contains_key(**name);
-    let mut head: Vec<String> = known.iter().filter(there).map(|n| (*n).to_owned()).collect();
+    let is_present = |name: &&&str| tensors.entries.contains_key(**name);
+    let mut head: Vec<String> = known.iter().filter(is_present).map(|n| (*n).to_owned()).collect();
     if head.is_empty() || arch == "vgg16" {
         // A sequence `classifier.N`, or `hiddenN` and `classifier`; other members have no matrix.
-        let mut numbered: Vec<(usize, String)> = tensors
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.shape.len() == 2)
-            .filter_map(|(name, _)| {
-                let middle = name.strip_suffix(".weight")?;
-                let number = middle
-                    .strip_prefix("classifier.")
-                    .or_else(|| middle.strip_prefix("hidden"))?;
-                Some((number.parse().ok()?, name.clone()))
-            })
-            .collect();
-        numbered.sort();
+        let numbered = numbered(tensors, &["classifier.", "hidden"]);
         head.splice(..0, numbered.into_iter().map(|(_, name)| name));
     }
     ensure!(!head.is_empty(), "no tensor {}: not a {arch}", known.join(" or "));

@@ -106,7 +106,7 @@ fn masked_weights_are_zeros() {
         assert!(done.macs < done.macs_dense, "{done:?}");
         // What nobody reads any more was cut.
         assert!(done.macs_dense <= cost::dense(plain.spec()).expect("cost").macs);
-        let note = format!("{} MACs an image in a runtime that skips nothing", done.macs_dense);
+        let note = format!("{} MACs per image in a runtime that skips nothing", done.macs_dense);
         assert!(done.notes.iter().any(|n| n.contains(&note)), "{:?}", done.notes);
         let gated = masked(model(zoo::gated(&small(name), Shift::Released), 3));
         assert_eq!(written(&gated, Some(percent(40)), &to).masked, Masked::Zeros);

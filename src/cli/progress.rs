@@ -1,0 +1,107 @@
+//! What people read while a run works: a line for each event that matters.
+
+use super::output::Json;
+use event::{Event, Outcome, Stamped, Verdict};
+
+/// Says an event: as it is logged for programs, otherwise in words on stderr.
+pub(crate) fn say(json: Json, stamped: &Stamped) {
+    if json.json {
+        json.say(stamped, String::new);
+        return;
+    }
+    for line in text(&stamped.event).iter().flat_map(|text| text.lines()) {
+        eprintln!("{:7.1} s  {line}", stamped.at);
+    }
+    if let Event::Ended(e) = &stamped.event
+        && e.outcome == Outcome::Finished
+    {
+        let top1 = |x: Option<f32>| x.map_or_else(|| "–".into(), percent);
+        println!(
+            "{}\nvalid top-1 {}, test top-1 {}",
+            e.model.as_deref().unwrap_or(&e.run),
+            top1(e.valid_top1),
+            top1(e.test_top1)
+        );
+    }
+}
+
+fn percent(x: f32) -> String {
+    format!("{:.2} %", x * 100.0)
+}
+
+fn millions(n: u64) -> f64 {
+    n as f64 / 1e6
+}
+
+fn text(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Started {
+            spec,
+            dense,
+            steps,
+            images: [train, valid, test],
+        } => format!(
+            "{}: {:.1} M MACs, {:.2} M parameters; {steps} steps; {train} / {valid} / {test} images",
+            spec.name,
+            millions(dense.macs),
+            millions(dense.params)
+        ),
+        Event::Phase { name, .. } => name.clone(),
+        Event::Step { step, loss, top1, .. } if step % 100 == 0 => {
+            format!("step {step}: loss {loss:.4}, top-1 {}", percent(*top1))
+        }
+        Event::Epoch {
+            split,
+            density,
+            gates,
+            top1,
+            macs,
+            n,
+            ..
+        } => {
+            let density = if gates.is_empty() {
+                format!("density {density}")
+            } else {
+                "the densities found".to_owned()
+            };
+            format!(
+                "{} at {density}: top-1 {} of {n}, {:.2} M MACs",
+                split.name(),
+                percent(*top1),
+                millions(*macs)
+            )
+        }
+        Event::Kept { model, .. } => format!("checkpoint {model}"),
+        Event::Search(s) => format!("search {}: {} sites, {} trials", s.name, s.sites.len(), s.trials),
+        Event::Trial(t) if t.verdict == Verdict::Best => format!(
+            "trial {}: top-1 {}, {:.2} M MACs, {:.3} M parameters",
+            t.number,
+            percent(t.top1),
+            millions(t.macs),
+            millions(t.params)
+        ),
+        Event::Residuals { update, layers } => {
+            let worst = layers.iter().map(|l| l.value).fold(0.0, f32::max);
+            format!("ADMM update {update}: ‖W − Z‖ / ‖W‖ at most {worst:.3}")
+        }
+        Event::Steered(steer) => format!("steered: {steer:?}"),
+        Event::Refused { steer, why } => format!("steering refused: {steer:?}: {why}"),
+        Event::Resumed { from, mended } => {
+            let repairs: String = mended.iter().map(|text| format!("repaired: {text}\n")).collect();
+            format!("{repairs}resumed from event {from}")
+        }
+        Event::Forked { from, at, changes, .. } => {
+            let changes = match &changes[..] {
+                [] => "no changes".to_owned(),
+                changes => changes.join(", "),
+            };
+            format!("forked from {from} at event {at}, with {changes}")
+        }
+        Event::Stalled { text } => text.clone(),
+        Event::Warning { text } => format!("warning: {text}"),
+        Event::Ended(e) if e.outcome == Outcome::Cancelled => {
+            format!("stopped; `secateur resume {}` continues it", e.run)
+        }
+        Event::Ended(_) | Event::Step { .. } | Event::Layers { .. } | Event::Trial(_) => return None,
+    })
+}
