@@ -28,7 +28,7 @@ pub(crate) enum Operand {
 }
 
 /// A network that grows node by node.
-pub(crate) struct NetBuilder<'a> {
+pub(crate) struct OnnxNetBuilder<'a> {
     pub graph: &'a OnnxGraph,
     pub folder: Option<&'a Path>,
     pub spec: NetSpec,
@@ -46,7 +46,7 @@ pub(crate) struct NetBuilder<'a> {
 /// Most numbers that weights and folded constants may hold together. A small file can name one tensor many times.
 const MOST_NUMBERS: usize = 1 << 28;
 
-impl<'a> NetBuilder<'a> {
+impl<'a> OnnxNetBuilder<'a> {
     pub(crate) fn new(graph: &'a OnnxGraph, folder: Option<&'a Path>, input: Shape) -> Self {
         let image = Node {
             name: "image".into(),

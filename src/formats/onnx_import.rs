@@ -2,7 +2,7 @@
 //! Knows nothing of single operators.
 
 use super::foreign::ForeignModel;
-use super::onnx_builder::{NetBuilder, Operand};
+use super::onnx_builder::{OnnxNetBuilder, Operand};
 use super::onnx_fold::{FOLDED, fold};
 use super::onnx_graph::{OnnxGraph, is_standard, label, load};
 use super::onnx_ops::{SUPPORTED, convert};
@@ -26,7 +26,7 @@ pub(crate) fn read(path: &Path, input: Option<Shape>) -> Result<ForeignModel> {
 /// As [`read`], from bytes; external data is looked for in `folder`.
 pub(crate) fn from_bytes(bytes: &[u8], folder: Option<&Path>, input: Option<Shape>) -> Result<ForeignModel> {
     let graph = load(bytes)?;
-    let mut builder = NetBuilder::new(&graph, folder, image_shape(&graph, input)?);
+    let mut builder = OnnxNetBuilder::new(&graph, folder, image_shape(&graph, input)?);
     let mut unsupported = Vec::new();
     for node in &graph.nodes {
         let operand = translate(&mut builder, node).unwrap_or_else(|e| {
@@ -58,7 +58,7 @@ fn image_shape(graph: &OnnxGraph, asked: Option<Shape>) -> Result<Shape> {
     Ok([c, h, w])
 }
 
-fn translate(builder: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
+fn translate(builder: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
     let op = node.op_type.as_str();
     ensure!(is_standard(&node.domain), "of {}, not of the standard", node.domain);
     ensure!(SUPPORTED.contains(&op) || FOLDED.contains(&op), "not supported");

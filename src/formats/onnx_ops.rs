@@ -1,7 +1,7 @@
 //! Single ONNX operators as nodes of ours.
 //! Knows nothing of files.
 
-use super::onnx_builder::{NetBuilder, Operand};
+use super::onnx_builder::{OnnxNetBuilder, Operand};
 use super::onnx_fold::{BATCH, axes};
 use super::onnx_graph::{attribute, label};
 use super::onnx_tensor::Constant;
@@ -44,13 +44,13 @@ pub(crate) const SUPPORTED: [&str; 24] = [
 ///
 /// # Errors
 /// Why it cannot be expressed.
-pub(crate) fn convert(net: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
+pub(crate) fn convert(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
     let name = label(node).to_owned();
     let (id, flat) = match node.op_type.as_str() {
         "Add" => return add(net, node),
         _ => data(net, node, 0)?,
     };
-    let one = |net: &mut NetBuilder, op: Op, flat: bool| {
+    let one = |net: &mut OnnxNetBuilder, op: Op, flat: bool| {
         Ok(Operand::Node {
             id: net.push(&name, op, vec![id])?,
             flat,
@@ -144,7 +144,7 @@ pub(crate) fn convert(net: &mut NetBuilder, node: &NodeProto) -> Result<Operand>
 }
 
 /// The `at`th input as one of our nodes.
-fn data(net: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<(usize, bool)> {
+fn data(net: &mut OnnxNetBuilder, node: &NodeProto, at: usize) -> Result<(usize, bool)> {
     let name = node
         .input
         .get(at)
@@ -157,7 +157,7 @@ fn data(net: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<(usize, boo
 }
 
 /// The `at`th input as a constant, if it is given.
-fn known(net: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<Option<Rc<Constant>>> {
+fn known(net: &mut OnnxNetBuilder, node: &NodeProto, at: usize) -> Result<Option<Rc<Constant>>> {
     match node.input.get(at).filter(|n| !n.is_empty()) {
         None => Ok(None),
         Some(name) => match net.value(name)? {
@@ -167,7 +167,7 @@ fn known(net: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<Option<Rc<
     }
 }
 
-fn floats(net: &mut NetBuilder, node: &NodeProto, at: usize) -> Result<Array> {
+fn floats(net: &mut OnnxNetBuilder, node: &NodeProto, at: usize) -> Result<Array> {
     match known(net, node, at)?.as_deref() {
         Some(Constant::Floats(array)) => Ok(array.clone()),
         Some(_) => bail!("input {at} is of whole numbers"),
@@ -182,7 +182,7 @@ fn layer_name(node: &NodeProto, endings: &[&str]) -> String {
     of_weight.filter(|n| !n.is_empty()).unwrap_or(label(node)).to_owned()
 }
 
-fn bound(net: &mut NetBuilder, node: &NodeProto, at: usize, name: &str) -> Result<Option<f32>> {
+fn bound(net: &mut OnnxNetBuilder, node: &NodeProto, at: usize, name: &str) -> Result<Option<f32>> {
     let value = match known(net, node, at)?.as_deref() {
         Some(Constant::Floats(a)) => a.data.first().copied(),
         Some(_) => bail!("{name} is a whole number"),
@@ -201,7 +201,7 @@ fn both(node: &NodeProto, name: &str, default: Option<usize>) -> Result<usize> {
     }
 }
 
-fn pads(net: &NetBuilder, node: &NodeProto, id: usize, [kernel, stride]: [usize; 2]) -> Result<Pad> {
+fn pads(net: &OnnxNetBuilder, node: &NodeProto, id: usize, [kernel, stride]: [usize; 2]) -> Result<Pad> {
     let auto = attribute(node, "auto_pad").map_or(String::new(), |a| String::from_utf8_lossy(&a.s).into_owned());
     let [_, h, w] = net.shapes[id];
     match auto.as_str() {
@@ -239,7 +239,7 @@ fn pads(net: &NetBuilder, node: &NodeProto, id: usize, [kernel, stride]: [usize;
     }
 }
 
-fn conv(net: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
+fn conv(net: &mut OnnxNetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
     let weight = floats(net, node, 1)?;
     let &[filters, each, kernel, width] = &weight.shape[..] else {
         bail!("a weight of {} axes, expected 4 (two dimensions)", weight.shape.len())
@@ -283,7 +283,7 @@ fn conv(net: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
     Ok(Operand::Node { id, flat: false })
 }
 
-fn put_layer(net: &mut NetBuilder, id: usize, weight: Array, bias: Option<Array>) -> Result<()> {
+fn put_layer(net: &mut OnnxNetBuilder, id: usize, weight: Array, bias: Option<Array>) -> Result<()> {
     net.take_room(weight.data.len())?;
     let name = &net.spec.nodes[id].name;
     net.weights.insert(format!("{name}.weight"), weight);
@@ -293,7 +293,7 @@ fn put_layer(net: &mut NetBuilder, id: usize, weight: Array, bias: Option<Array>
     Ok(())
 }
 
-fn norm(net: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result<Operand> {
+fn norm(net: &mut OnnxNetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result<Operand> {
     ensure!(
         attribute(node, "training_mode").is_none_or(|a| a.i == 0),
         "in training mode"
@@ -330,7 +330,7 @@ fn norm(net: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result
     Ok(Operand::Node { id, flat })
 }
 
-fn pool(net: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Op> {
+fn pool(net: &mut OnnxNetBuilder, node: &NodeProto, id: usize) -> Result<Op> {
     let kernel = both(node, "kernel_shape", None)?;
     let stride = both(node, "strides", Some(1))?;
     ensure!(both(node, "dilations", Some(1))? == 1, "dilated");
@@ -365,7 +365,7 @@ fn pool(net: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Op> {
     Ok(Op::AvgPool { kernel, stride })
 }
 
-fn linear(net: &mut NetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
+fn linear(net: &mut OnnxNetBuilder, node: &NodeProto, id: usize) -> Result<Operand> {
     let weight = floats(net, node, 1)?;
     let &[rows, columns] = &weight.shape[..] else {
         bail!("a weight of {} axes, expected 2", weight.shape.len())
@@ -430,7 +430,7 @@ fn row(constant: &Array, channels: usize, after: usize, factor: f32) -> Result<A
     })
 }
 
-fn add(net: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
+fn add(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
     let sides = [known(net, node, 0).ok().flatten(), known(net, node, 1).ok().flatten()];
     let (at, constant) = match sides {
         [None, None] => {
@@ -461,7 +461,7 @@ fn add(net: &mut NetBuilder, node: &NodeProto) -> Result<Operand> {
     Ok(Operand::Node { id, flat })
 }
 
-fn flatten(net: &mut NetBuilder, name: &str, id: usize, flat: bool) -> Result<Operand> {
+fn flatten(net: &mut OnnxNetBuilder, name: &str, id: usize, flat: bool) -> Result<Operand> {
     let id = if flat {
         id
     } else {
@@ -471,7 +471,7 @@ fn flatten(net: &mut NetBuilder, name: &str, id: usize, flat: bool) -> Result<Op
 }
 
 /// To `[batch, features]`, or back to single pixels.
-fn reshape(net: &mut NetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result<Operand> {
+fn reshape(net: &mut OnnxNetBuilder, node: &NodeProto, id: usize, flat: bool) -> Result<Operand> {
     let shape = known(net, node, 1)?;
     let Some(Constant::Ints(to)) = shape.as_deref() else {
         bail!("to a shape that is not known")
