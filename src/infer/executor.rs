@@ -248,7 +248,8 @@ impl Executor {
                         plane::load(other_layout, z, c as usize, b);
                     }
                     for (b, a) in b.iter_mut().zip(&*a) {
-                        *b = if *relu { (*a + *b).max(0.0) } else { *a + *b };
+                        let sum = *a + *b;
+                        *b = if *relu { plane::clamp(sum, f32::INFINITY) } else { sum };
                     }
                     plane::store(to_layout, b, c as usize, &mut output);
                 }
@@ -272,7 +273,7 @@ impl Executor {
                             plane::avg_pool(a, layout.width, *window, b, to_layout.width)
                         }
                         Instruction::Relu { most, .. } => {
-                            b.iter_mut().zip(&*a).for_each(|(b, a)| *b = a.max(0.0).min(*most))
+                            b.iter_mut().zip(&*a).for_each(|(b, a)| *b = plane::clamp(*a, *most))
                         }
                         _ => b.copy_from_slice(a),
                     }

@@ -60,6 +60,25 @@ pub(crate) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     strands.iter().sum::<f32>() + rest.iter().map(|&v| of(v)).sum::<f32>()
 }
 
+/// `x`, but at least 0 and at most `most`. NaN stays NaN, which `max` and `min` would hide.
+#[inline]
+pub(crate) fn clamp(x: f32, most: f32) -> f32 {
+    if x <= 0.0 {
+        0.0
+    } else if x > most {
+        most
+    } else {
+        x
+    }
+}
+
+/// The larger number; NaN if either is.
+#[inline]
+fn larger(a: f32, b: f32) -> f32 {
+    let larger = if b > a { b } else { a };
+    if b.is_nan() { b } else { larger }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     pub kernel: usize,
@@ -74,7 +93,7 @@ pub(crate) fn max_pool(from: &[f32], [h, w]: [usize; 2], window: Window, to: &mu
         for (rows, out) in from.chunks_exact(2 * w).zip(to.chunks_exact_mut(out_w)) {
             let (above, below) = rows.split_at(w);
             for ((a, b), out) in above.chunks_exact(2).zip(below.chunks_exact(2)).zip(out) {
-                *out = a[0].max(a[1]).max(b[0].max(b[1]));
+                *out = larger(larger(a[0], a[1]), larger(b[0], b[1]));
             }
         }
         return;
@@ -85,7 +104,7 @@ pub(crate) fn max_pool(from: &[f32], [h, w]: [usize; 2], window: Window, to: &mu
             let columns = (x * stride).saturating_sub(pad)..(x * stride + kernel - pad).min(w);
             *out = rows
                 .flat_map(|r| &from[r * w..][columns.clone()])
-                .fold(f32::NEG_INFINITY, |most, &v| most.max(v));
+                .fold(f32::NEG_INFINITY, |most, &v| larger(most, v));
         }
     }
 }
@@ -107,7 +126,7 @@ pub(crate) fn avg_pool(from: &[f32], w: usize, window: Window, to: &mut [f32], o
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kernel::{ConvShape, Kernel, Pad, WinogradPlan};
+    use kernel::{ConvShape, Kernel, Padding, WinogradPlan};
 
     #[test]
     fn a_plane_comes_back_from_every_layout_and_padding_stays_zero() {
@@ -119,7 +138,7 @@ mod tests {
                 in_w: width,
                 kernel: [3, 3],
                 stride,
-                pad: Pad {
+                pad: Padding {
                     top: 1,
                     bottom: 1,
                     left: 2,

@@ -5,19 +5,19 @@ use std::ops::{Deref, DerefMut};
 
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Line([f32; 16]);
+struct CacheLine([f32; 16]);
 
 /// A zeroed buffer of a fixed length.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Aligned {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     len: usize,
 }
 
 impl Aligned {
     pub(crate) fn zeros(len: usize) -> Self {
         Self {
-            lines: vec![Line([0.0; 16]); len.div_ceil(16)],
+            lines: vec![CacheLine([0.0; 16]); len.div_ceil(16)],
             len,
         }
     }
@@ -33,7 +33,7 @@ impl Deref for Aligned {
 
 impl DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as above.
+        // SAFETY: lines are sixteen floats each without gaps, `len` of them are there, and they are borrowed alone.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 }

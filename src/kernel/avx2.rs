@@ -3,14 +3,15 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{Tiles, by_m, instantiate};
-use super::vector::{Piece, Vector};
+use super::plane_passes::compile_passes;
+use super::tile::{Tiles, by_m, compile_tile, instantiate};
+use super::vector::{LanePiece, Vector};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(pub __m256);
 
 // SAFETY (all blocks below): `TILES` is reachable only through a `Kernel`, which exists only where
-// the processor has AVX2 and FMA; pointers are the callers' duty.
+// the processor has AVX2 and FMA; only the floats that the trait names are touched.
 #[expect(clippy::undocumented_unsafe_blocks, reason = "said once above")]
 impl Vector for Avx2 {
     const LANES: usize = 8;
@@ -113,7 +114,7 @@ impl Vector for Avx2 {
         unsafe { Self(_mm256_maskload_ps(at, _mm256_castps_si256(lane_mask(mask)))) }
     }
     #[inline(always)]
-    unsafe fn spread(self, piece: &Piece) -> Self {
+    unsafe fn spread(self, piece: &LanePiece) -> Self {
         unsafe {
             let index = _mm256_cvtepu8_epi32(_mm_loadl_epi64(piece.index.as_ptr().cast()));
             Self(_mm256_and_ps(
@@ -167,7 +168,7 @@ impl Vector for Avx2 {
 /// The machine has AVX2.
 #[inline(always)]
 unsafe fn lane_mask(bits: u16) -> __m256 {
-    // SAFETY: as above.
+    // SAFETY: whoever has an `Avx2` runs on a processor that has it.
     unsafe {
         let lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
         let bits = _mm256_set1_epi32(i32::from(bits));

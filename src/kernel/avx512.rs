@@ -5,14 +5,15 @@
 use std::arch::x86_64::*;
 
 use super::avx2::Avx2;
-use super::tile::{Tiles, by_m, instantiate};
-use super::vector::{Piece, Vector};
+use super::plane_passes::compile_passes;
+use super::tile::{Tiles, by_m, compile_tile, instantiate};
+use super::vector::{LanePiece, Vector};
 
 #[derive(Clone, Copy)]
 struct Avx512(__m512);
 
 // SAFETY (all blocks below): `TILES` is reachable only through a `Kernel`, which exists only where
-// the processor has AVX-512F and VL; pointers are the callers' duty.
+// the processor has AVX-512F and VL; only the floats that the trait names are touched.
 #[expect(clippy::undocumented_unsafe_blocks, reason = "said once above")]
 impl Vector for Avx512 {
     const LANES: usize = 16;
@@ -71,7 +72,7 @@ impl Vector for Avx512 {
         unsafe { Self(_mm512_maskz_loadu_ps(mask, at)) }
     }
     #[inline(always)]
-    unsafe fn spread(self, piece: &Piece) -> Self {
+    unsafe fn spread(self, piece: &LanePiece) -> Self {
         unsafe {
             let index = _mm512_cvtepu8_epi32(_mm_loadu_si128(piece.index.as_ptr().cast()));
             Self(_mm512_maskz_permutexvar_ps(piece.mask, index, self.0))
@@ -126,14 +127,9 @@ impl Vector for Avx512 {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512vl")]
-unsafe fn outer_half<const M: usize, const N: usize>(
-    task: &super::grad_tile::OuterTask,
-    filters: &[u32],
-    first: usize,
-) {
-    // SAFETY: the caller vouches for the offsets.
-    unsafe { super::grad_tile::outer_tile::<Avx2, M, N>(task, filters, first) }
+compile_tile! { (target_feature(enable = "avx512f,avx512vl")) Avx2;
+    outer_half<M: usize, N: usize>(task: &super::grad_tile::OuterTask, filters: &[u32], first: usize)
+        = super::grad_tile::outer_tile
 }
 
 instantiate!(

@@ -1,8 +1,7 @@
 //! Lists of active columns, as offsets a plan's tiles can follow.
 //! Knows nothing of who chose them.
 
-use super::check_list;
-use super::conv_tile::Column;
+use super::conv_tile::ListedColumn;
 
 /// Where each kernel position of channel 0 starts, and in which sweep it takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub(crate) struct TapTable {
 #[derive(Clone, Debug)]
 pub struct Columns {
     pub(crate) table: TapTable,
-    pub(crate) lists: Vec<Vec<Column>>,
+    pub(crate) lists: Vec<Vec<ListedColumn>>,
 }
 
 impl Columns {
@@ -45,7 +44,7 @@ impl Columns {
             for &c in channels {
                 let (first, weight) = (c * self.table.channel_len as u32, c * taps as u32);
                 let columns = self.table.taps.iter().zip(weight..);
-                list.extend(columns.map(|(tap, weight)| Column {
+                list.extend(columns.map(|(tap, weight)| ListedColumn {
                     offset: first + tap.1,
                     weight,
                 }));
@@ -81,9 +80,18 @@ impl Columns {
 
     fn push(&mut self, channel: usize, tap: usize) {
         let (sweep, offset) = self.table.taps[tap];
-        self.lists[sweep as usize].push(Column {
+        self.lists[sweep as usize].push(ListedColumn {
             offset: (channel * self.table.channel_len) as u32 + offset,
             weight: (channel * self.table.taps.len() + tap) as u32,
         });
     }
+}
+
+/// Panics unless the list is strictly ascending and below `n`.
+pub(crate) fn check_list(list: &[u32], n: usize, what: &str) {
+    assert!(list.is_sorted_by(|a, b| a < b), "{what} must ascend");
+    assert!(
+        list.last().is_none_or(|&last| (last as usize) < n),
+        "{what} out of range"
+    );
 }

@@ -5,12 +5,14 @@
     reason = "calls tiles with checked offsets; threads write disjoint planes"
 )]
 
-use super::columns::{Columns, TapTable};
-use super::conv_tile::{ConvTask, Residual};
+use super::columns::{Columns, TapTable, check_list};
+use super::conv_tile::{ConvResidual, ConvTask};
+use super::kernel::Kernel;
+use super::pool::{Pool, SharedPointer};
+use super::reference;
 use super::shape::{ConvShape, Layout};
 use super::sweep::{Grid, Positions, Sweep};
 use super::tile::Tiles;
-use super::{Kernel, Pool, check_list, reference};
 
 /// A convolution, or the input gradient of one, ready to run.
 ///
@@ -221,35 +223,27 @@ impl ConvPlan {
     /// Computes the listed filters into `output`.
     pub fn run(&self, call: &ConvCall, output: &mut [f32]) {
         self.check(call, output);
-        // SAFETY: checked; `output` is borrowed alone.
-        unsafe {
-            match self.kernel.tiles {
-                Some(tiles) => self.run_tiles(tiles, call, output.as_mut_ptr(), &self.grids(call), (0, 1)),
-                None => self.run_reference(call, call.filters, output.as_mut_ptr()),
-            }
+        match self.kernel.tiles {
+            // SAFETY: `check` has passed; `output` is borrowed alone.
+            Some(tiles) => unsafe { self.run_tiles(tiles, call, output.as_mut_ptr(), &self.grids(call), (0, 1)) },
+            None => self.run_reference(call, output),
         }
     }
 
-    /// The same with the tiles split over the pool's threads; the same bits.
+    /// The same with the tiles split over the pool's threads; the same bits. The reference has no tiles and stays on one.
     pub fn run_on(&self, pool: &mut Pool, call: &ConvCall, output: &mut [f32]) {
         self.check(call, output);
-        let at = SharedOutput(output.as_mut_ptr());
         let Some(tiles) = self.kernel.tiles else {
-            let n = pool.threads();
-            return pool.run(n, &|task, _| {
-                let part = call.filters.len() * task / n..call.filters.len() * (task + 1) / n;
-                // SAFETY: checked; lists ascend, so tasks write different planes, and `run` returns
-                // only when all have ended.
-                unsafe { self.run_reference(call, &call.filters[part], at.get()) }
-            });
+            return self.run_reference(call, output);
         };
+        let at = SharedPointer(output.as_mut_ptr());
         // More parts than threads, so that one that was held up leaves work to the others.
         let parts = pool.threads() * 4;
         let grids = self.grids(call);
         pool.run(parts, &|task, _| {
             // From both ends: with two threads each keeps to its own half, whose weights it has cached.
             let part = if task % 2 == 0 { task / 2 } else { parts - 1 - task / 2 };
-            // SAFETY: checked; tiles are disjoint, and `run` returns only when all have ended.
+            // SAFETY: `check` has passed; parts are disjoint, and `run` returns only when all have ended.
             unsafe { self.run_tiles(tiles, call, at.get(), &grids, (part, parts)) }
         });
     }
@@ -280,12 +274,7 @@ impl ConvPlan {
         }
     }
 
-    /// # Safety
-    /// `check` has passed and nobody else touches the planes of `filters` in `output`.
-    unsafe fn run_reference(&self, call: &ConvCall, filters: &[u32], output: *mut f32) {
-        // SAFETY: as above, and offsets of pixels are below the layout's length.
-        let store =
-            |f: usize, y: usize, x: usize, value: f32| unsafe { *output.add(self.output.offset(f, y, x)) = value };
+    fn run_reference(&self, call: &ConvCall, output: &mut [f32]) {
         let columns = call.columns.lists.iter().flatten().map(|c| c.weight as usize);
         let epilogue = |f: usize, y: usize, x: usize, acc: f32| {
             let e = &call.epilogue;
@@ -302,11 +291,11 @@ impl ConvPlan {
             Direction::Forward => reference::forward_at,
             Direction::InputGrad => reference::input_grad_at,
         };
-        for &f in filters {
+        for f in call.filters.iter().map(|&f| f as usize) {
             for y in 0..self.output.height {
                 for x in 0..self.output.width {
-                    let acc = sum(&self.shape, &read, call.weights, columns.clone(), [f as usize, y, x]);
-                    store(f as usize, y, x, epilogue(f as usize, y, x, acc));
+                    let acc = sum(&self.shape, &read, call.weights, columns.clone(), [f, y, x]);
+                    output[self.output.offset(f, y, x)] = epilogue(f, y, x, acc);
                 }
             }
         }
@@ -351,14 +340,14 @@ impl ConvPlan {
                     .epilogue
                     .residual
                     .zip(self.residual)
-                    .map(|(data, layout)| Residual {
+                    .map(|(data, layout)| ConvResidual {
                         data: data.as_ptr(),
                         plane: layout.channel_len,
                         lanes: &sweep.residual,
                     }),
             };
             let [from, to] = [part, part + 1].map(|i| grid.tiles(tiles) * i / parts);
-            // SAFETY: lists and buffers are checked, and `check_reads` bounds every load.
+            // SAFETY: `check` bounds lists, weights and buffers, `check_reads` every load; lanes are pixels of the output.
             unsafe { sweep.run(tiles, grid, from..to, &task, call.filters) }
         }
     }
@@ -366,12 +355,3 @@ impl ConvPlan {
 
 /// The four phases of a gradient with stride 2, and one for what belongs to none.
 const MOST_SWEEPS: usize = 5;
-
-struct SharedOutput(*mut f32);
-// SAFETY: tasks write disjoint places through it.
-unsafe impl Sync for SharedOutput {}
-impl SharedOutput {
-    fn get(&self) -> *mut f32 {
-        self.0
-    }
-}

@@ -24,7 +24,7 @@ use super::vector::Vector;
 
 /// One entry of an active list: where its input starts and which weight of the row it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Column {
+pub(crate) struct ListedColumn {
     pub offset: u32,
     pub weight: u32,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Column {
 /// What all tiles of one convolution share.
 pub(crate) struct ConvTask<'a> {
     pub input: *const f32,
-    pub columns: &'a [Column],
+    pub columns: &'a [ListedColumn],
     pub weights: *const f32,
     pub(crate) weight_row: usize,
     /// Floats from one vector of positions to the next.
@@ -44,12 +44,12 @@ pub(crate) struct ConvTask<'a> {
     pub output: *mut f32,
     pub(crate) output_plane: usize,
     pub(crate) lanes: &'a LaneMap,
-    pub residual: Option<Residual<'a>>,
+    pub residual: Option<ConvResidual<'a>>,
 }
 
 /// What is added before the relu, and where its lanes are.
 #[derive(Clone, Copy)]
-pub(crate) struct Residual<'a> {
+pub(crate) struct ConvResidual<'a> {
     pub data: *const f32,
     pub plane: usize,
     pub(crate) lanes: &'a LaneMap,
@@ -66,7 +66,8 @@ pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const 
     filters: &[u32],
     first: usize,
 ) {
-    // SAFETY: the caller vouches for the offsets.
+    // SAFETY: a load is at a listed column's offset from one of the vectors or in a filter's row of weights, and a store
+    // touches lanes that have a place: the contract puts all of them in bounds. Spills are written whole before they are read.
     unsafe {
         let mut acc = [[V::splat(0.0); N]; M];
         let mut tail = [V::Half::splat(0.0); M];
@@ -172,7 +173,7 @@ unsafe fn store_vector<V: Vector, const M: usize>(
     vector: usize,
     floor: f32,
 ) {
-    // SAFETY: the caller vouches for the offsets.
+    // SAFETY: every lane with a place is in bounds of its filter's plane; `acc` holds `M` vectors, `pitch` apart.
     unsafe {
         if let Some(r) = &task.residual {
             for m in 0..M {
@@ -202,7 +203,7 @@ unsafe fn store_vector<V: Vector, const M: usize>(
 /// All places of the vector are in bounds of `plane`.
 #[inline(always)]
 pub(crate) unsafe fn gather<V: Vector>(plane: *const f32, map: &LaneMap, vector: usize) -> V {
-    // SAFETY: as above; sixteen floats are the widest vector.
+    // SAFETY: masks and pieces name places of the vector alone; sixteen floats are the widest vector.
     unsafe {
         let head = map.heads[vector];
         let x = V::load_masked(plane.wrapping_offset(head.at as isize), head.mask);

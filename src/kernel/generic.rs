@@ -2,7 +2,8 @@
 //! Knows nothing of any instruction set.
 #![expect(unsafe_code, reason = "the `Vector` trait works on pointers")]
 
-use super::tile::{Tiles, by_m, instantiate};
+use super::plane_passes::compile_passes;
+use super::tile::{Tiles, by_m, compile_tile, instantiate};
 use super::vector::Vector;
 
 #[derive(Clone, Copy)]
@@ -17,12 +18,12 @@ impl Vector for Portable {
     }
     #[inline(always)]
     unsafe fn load(at: *const f32) -> Self {
-        // SAFETY: the caller vouches for eight floats; the alignment of a float array is a float's.
+        // SAFETY: eight floats are there to read, and an array of floats is aligned as they are.
         unsafe { Self(*at.cast()) }
     }
     #[inline(always)]
     unsafe fn store(self, at: *mut f32) {
-        // SAFETY: as for `load`.
+        // SAFETY: eight floats are there to write, and an array of floats is aligned as they are.
         unsafe { *at.cast() = self.0 }
     }
     #[inline(always)]
@@ -55,7 +56,7 @@ impl Vector for Portable {
     }
     #[inline(always)]
     unsafe fn load_rows(at: *const f32, _pitch: usize) -> Self {
-        // SAFETY: the caller's.
+        // SAFETY: eight floats, one row, are there to read.
         unsafe { Self::load(at) }
     }
 }

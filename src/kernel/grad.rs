@@ -3,12 +3,14 @@
 #![expect(unsafe_code, reason = "calls tiles with checked offsets")]
 
 use super::aligned::Aligned;
-use super::columns::{Columns, TapTable};
+use super::columns::{Columns, TapTable, check_list};
 use super::grad_tile::{DotTask, OuterStart, OuterTask};
+use super::kernel::Kernel;
+use super::pool::Pool;
+use super::reference;
 use super::shape::{ConvShape, Layout};
 use super::tile::Tiles;
-use super::vector::Piece;
-use super::{Kernel, Pool, check_list, reference};
+use super::vector::LanePiece;
 
 /// The weight gradient of one convolution, ready to run.
 ///
@@ -30,7 +32,7 @@ pub struct GradScratch {
     /// Channels-last input: `[positions, lanes]`.
     input: Aligned,
     starts: Vec<OuterStart>,
-    pieces: Vec<Piece>,
+    pieces: Vec<LanePiece>,
     /// `[filters, taps, sums_channels]`: channels last, where lanes are.
     sums: Aligned,
 }
@@ -308,11 +310,11 @@ impl WeightGradPlan {
 }
 
 /// How the lanes of one block, the channels of `group`, spread over a row of sums.
-fn push_pieces(pieces: &mut Vec<Piece>, group: &[u32], lanes: usize) {
+fn push_pieces(pieces: &mut Vec<LanePiece>, group: &[u32], lanes: usize) {
     if group.len() == lanes && (group[lanes - 1] - group[0]) as usize == lanes - 1 {
-        pieces.push(Piece {
+        pieces.push(LanePiece {
             at: group[0] as i32,
-            ..Piece::default()
+            ..LanePiece::default()
         });
         return;
     }
@@ -320,7 +322,10 @@ fn push_pieces(pieces: &mut Vec<Piece>, group: &[u32], lanes: usize) {
         let within = c as usize % lanes;
         let at = (c as usize - within) as i32;
         if lane == 0 || pieces.last().is_none_or(|p| p.at != at) {
-            pieces.push(Piece { at, ..Piece::default() });
+            pieces.push(LanePiece {
+                at,
+                ..LanePiece::default()
+            });
         }
         if let Some(piece) = pieces.last_mut() {
             piece.mask |= 1 << within;

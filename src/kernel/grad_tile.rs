@@ -8,13 +8,13 @@
 
 use std::mem::MaybeUninit;
 
-use super::conv_tile::Column;
-use super::vector::{Piece, Vector};
+use super::conv_tile::ListedColumn;
+use super::vector::{LanePiece, Vector};
 
 /// What all tiles of one weight gradient along positions share.
 pub(crate) struct DotTask<'a> {
     pub input: *const f32,
-    pub columns: &'a [Column],
+    pub columns: &'a [ListedColumn],
     pub dy: *const f32,
     pub(crate) dy_plane: usize,
     pub vectors: usize,
@@ -33,7 +33,7 @@ pub(crate) unsafe fn dot_tile<V: Vector, const M: usize, const N: usize>(
     filters: &[u32],
     first: usize,
 ) {
-    // SAFETY: the caller vouches for the offsets.
+    // SAFETY: loads are the `vectors` whole vectors of listed planes, sums those of listed filters and columns: all in bounds.
     unsafe {
         let columns = &task.columns[first..first + N];
         let mut acc = [[V::splat(0.0); N]; M];
@@ -75,7 +75,7 @@ pub(crate) struct OuterTask<'a> {
     /// Where in `input` a tap and block of lanes starts, and where its sums do in their row.
     pub starts: &'a [OuterStart],
     /// Where a block's lanes go.
-    pub pieces: &'a [Piece],
+    pub pieces: &'a [LanePiece],
     pub dy: *const f32,
     pub(crate) dy_plane: usize,
     pub rows: usize,
@@ -108,7 +108,7 @@ pub(crate) unsafe fn outer_tile<V: Vector, const M: usize, const N: usize>(
     filters: &[u32],
     first: usize,
 ) {
-    // SAFETY: the caller vouches for the offsets.
+    // SAFETY: positions, starts and pieces are in bounds; `spill` is written for every m and n before it is read.
     unsafe {
         let starts = &task.starts[first..first + N];
         let mut acc = [[V::splat(0.0); N]; M];
@@ -175,7 +175,8 @@ pub(crate) unsafe fn transpose_rows<V: Vector>(
     to: *mut f32,
     lanes: usize,
 ) {
-    // SAFETY: the caller vouches for both sides; a block is LANES planes by LANES positions.
+    // SAFETY: a block reads LANES planes (a short one its first again) at LANES of `len` positions, and writes as many rows of
+    // `lanes` floats.
     unsafe {
         for (block, group) in channels.chunks(V::LANES).enumerate() {
             let to = to.add(block * V::LANES);

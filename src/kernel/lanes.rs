@@ -1,7 +1,7 @@
 //! Where the lanes of each vector of positions live in a plane, as masked stores.
 //! Knows nothing of why a lane is there or not.
 
-use super::vector::Piece;
+use super::vector::LanePiece;
 
 /// The part of a vector that needs no permutation: lane i belongs to `at + i` where `mask` says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,12 +18,12 @@ pub(crate) struct LaneMap {
     pub heads: Vec<Head>,
     /// Where a vector's pieces start; one more than vectors.
     pub starts: Vec<u32>,
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<LanePiece>,
 }
 
 impl LaneMap {
     #[inline(always)]
-    pub(crate) fn pieces(&self, vector: usize) -> &[Piece] {
+    pub(crate) fn pieces(&self, vector: usize) -> &[LanePiece] {
         &self.pieces[self.starts[vector] as usize..self.starts[vector + 1] as usize]
     }
 
@@ -62,9 +62,9 @@ impl LaneMap {
             rest.sort_unstable();
             while let [(first, _), ..] = rest[..] {
                 let n = rest.partition_point(|p| p.0 < first + lanes);
-                let mut piece = Piece {
+                let mut piece = LanePiece {
                     at: first as i32,
-                    ..Piece::default()
+                    ..LanePiece::default()
                 };
                 for (at, lane) in rest.drain(..n) {
                     piece.mask |= 1 << (at - first);
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!((map.heads[0].at, map.heads[0].mask, map.heads[0].zeros), (0, 0b111, 0));
         let mut index = [0; 16];
         index[..3].copy_from_slice(&[4, 5, 6]);
-        let piece = Piece {
+        let piece = LanePiece {
             at: 3,
             mask: 0b111,
             index,

@@ -3,14 +3,15 @@
 
 use std::arch::aarch64::*;
 
-use super::tile::{Tiles, by_m, instantiate};
+use super::plane_passes::compile_passes;
+use super::tile::{Tiles, by_m, compile_tile, instantiate};
 use super::vector::Vector;
 
 #[derive(Clone, Copy)]
 struct Neon(float32x4_t);
 
-// SAFETY (all blocks below): NEON is part of every aarch64 target this is compiled for; pointers are
-// the callers' duty.
+// SAFETY (all blocks below): NEON is part of every aarch64 target this is compiled for; only the floats
+// that the trait names are touched.
 #[expect(clippy::undocumented_unsafe_blocks, reason = "said once above")]
 impl Vector for Neon {
     const LANES: usize = 4;

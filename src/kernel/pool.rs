@@ -32,7 +32,7 @@ struct Shared {
     /// multiples of `ROUND`, `OPEN`, and the rest. `CLOSED` ends the pool.
     gate: AtomicUsize,
     /// Set before the gate opens; read only by those inside.
-    job: Mutex<Option<Job>>,
+    call: Mutex<Option<Call>>,
     next_task: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     parked: Vec<AtomicBool>,
@@ -45,13 +45,13 @@ const CLOSED: usize = 0x2_0000;
 const ROUND: usize = 0x4_0000;
 
 #[derive(Clone, Copy)]
-struct Job {
+struct Call {
     work: *const Work,
     tasks: usize,
 }
 
 // SAFETY: `work` is `Sync`, and `run` does not return before every worker that joined has left.
-unsafe impl Send for Job {}
+unsafe impl Send for Call {}
 
 impl Pool {
     /// A pool of `threads` (at least 1), the caller's included.
@@ -59,7 +59,7 @@ impl Pool {
         let extra = threads.max(1) - 1;
         let shared = Arc::new(Shared {
             gate: AtomicUsize::new(0),
-            job: Mutex::new(None),
+            call: Mutex::new(None),
             next_task: AtomicUsize::new(0),
             panic: Mutex::new(None),
             parked: (0..extra).map(|_| AtomicBool::new(false)).collect(),
@@ -94,9 +94,9 @@ impl Pool {
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes, and every use has ended when the wait below has.
         let work: &'static Work = unsafe { std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), &'static Work>(work) };
-        let job = Job { work, tasks };
+        let call = Call { work, tasks };
         *lock(&shared.caller) = Some(thread::current());
-        *lock(&shared.job) = Some(job);
+        *lock(&shared.call) = Some(call);
         shared.next_task.store(0, Ordering::Relaxed);
         // Nobody is inside: the call before this waited for that.
         let round = shared.gate.load(Ordering::Relaxed) / ROUND;
@@ -108,10 +108,10 @@ impl Pool {
                 worker.thread().unpark();
             }
         }
-        shared.take_tasks(job, 0);
+        shared.take_tasks(call, 0);
         shared.gate.fetch_and(!OPEN, Ordering::SeqCst);
         wait_until(|| shared.gate.load(Ordering::SeqCst) & INSIDE == 0, thread::park);
-        *lock(&shared.job) = None;
+        *lock(&shared.call) = None;
         if let Some(panic) = lock(&shared.panic).take() {
             resume_unwind(panic);
         }
@@ -119,9 +119,9 @@ impl Pool {
 
     /// Calls `work(i, &mut items[i])` for each item, on all threads.
     pub fn run_mut<T: Send>(&mut self, items: &mut [T], work: &(dyn Fn(usize, &mut T) + Sync)) {
-        let at = SharedItems(items.as_mut_ptr());
+        let at = SharedPointer(items.as_mut_ptr());
         self.run(items.len(), &|task, _| {
-            // SAFETY: each task is run once, so each item is borrowed once.
+            // SAFETY: each task is run once, so each item is borrowed once; `T: Send` lets any thread have it.
             work(task, unsafe { &mut *at.get().add(task) })
         });
     }
@@ -129,9 +129,9 @@ impl Pool {
     /// Calls `work(task, &mut states[worker])`: scratch per thread. Needs `threads()` states.
     pub fn run_with<S: Send>(&mut self, states: &mut [S], tasks: usize, work: &(dyn Fn(usize, &mut S) + Sync)) {
         assert!(states.len() >= self.threads(), "a state per thread");
-        let at = SharedItems(states.as_mut_ptr());
+        let at = SharedPointer(states.as_mut_ptr());
         self.run(tasks, &|task, worker| {
-            // SAFETY: calls with the same worker do not overlap.
+            // SAFETY: calls with the same worker do not overlap; `S: Send` lets any thread have the state.
             work(task, unsafe { &mut *at.get().add(worker) })
         });
     }
@@ -178,9 +178,9 @@ impl Shared {
                 continue;
             }
             seen = gate / ROUND;
-            let job = *lock(&self.job);
-            if let Some(job) = job {
-                self.take_tasks(job, index + 1);
+            let call = *lock(&self.call);
+            if let Some(call) = call {
+                self.take_tasks(call, index + 1);
             }
             let caller = lock(&self.caller).clone();
             let left = self.gate.fetch_sub(1, Ordering::SeqCst) - 1;
@@ -192,13 +192,13 @@ impl Shared {
         }
     }
 
-    fn take_tasks(&self, job: Job, worker: usize) {
+    fn take_tasks(&self, call: Call, worker: usize) {
         // SAFETY: `run` is still waiting for this worker.
-        let work = unsafe { &*job.work };
+        let work = unsafe { &*call.work };
         let all = catch_unwind(AssertUnwindSafe(|| {
             loop {
                 let task = self.next_task.fetch_add(1, Ordering::Relaxed);
-                if task >= job.tasks {
+                if task >= call.tasks {
                     return;
                 }
                 work(task, worker);
@@ -210,11 +210,13 @@ impl Shared {
     }
 }
 
-struct SharedItems<T>(*mut T);
-// SAFETY: users borrow each item from one thread at a time.
-unsafe impl<T: Send> Sync for SharedItems<T> {}
-impl<T> SharedItems<T> {
-    fn get(&self) -> *mut T {
+/// A pointer that tasks share, each to touch its own places behind it.
+pub(crate) struct SharedPointer<T>(pub *mut T);
+// SAFETY: sharing the address is harmless; whoever follows it says why no other task is there.
+unsafe impl<T> Sync for SharedPointer<T> {}
+impl<T> SharedPointer<T> {
+    /// A method, so that closures capture the wrapper and not the bare pointer.
+    pub(crate) fn get(&self) -> *mut T {
         self.0
     }
 }

@@ -3,7 +3,7 @@
 
 /// Zero rows and columns around an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Pad {
+pub struct Padding {
     /// Rows above.
     pub top: usize,
     /// Rows below.
@@ -14,7 +14,7 @@ pub struct Pad {
     pub right: usize,
 }
 
-impl Pad {
+impl Padding {
     /// The same on all four sides.
     pub const fn all(n: usize) -> Self {
         Self {
@@ -43,7 +43,7 @@ pub struct ConvShape {
     /// 1 or 2, on both axes.
     pub stride: usize,
     /// Less than the kernel on every side.
-    pub pad: Pad,
+    pub pad: Padding,
 }
 
 impl ConvShape {
@@ -81,7 +81,7 @@ impl ConvShape {
             filters: self.in_channels,
             in_h: self.out_h(),
             in_w: self.out_w(),
-            pad: Pad {
+            pad: Padding {
                 top: kh - 1 - self.pad.top,
                 bottom: kh - 1 - self.pad.bottom,
                 left: kw - 1 - self.pad.left,
@@ -107,7 +107,7 @@ impl ConvShape {
     }
 
     /// The zeros the input gradient needs around an image of output gradients.
-    fn grad_pad(&self) -> Pad {
+    fn grad_pad(&self) -> Padding {
         let axis = |size: usize, out: usize, k: usize, pad: usize| {
             let mut before = 0;
             let mut after = 0;
@@ -125,7 +125,7 @@ impl ConvShape {
         };
         let (top, bottom) = axis(self.in_h, self.out_h(), self.kernel[0], self.pad.top);
         let (left, right) = axis(self.in_w, self.out_w(), self.kernel[1], self.pad.left);
-        Pad {
+        Padding {
             top,
             bottom,
             left,
@@ -207,7 +207,7 @@ impl Layout {
         )
     }
 
-    fn planes([channels, height, width]: [usize; 3], stride: usize, pad: Pad, pitch: usize) -> Self {
+    fn planes([channels, height, width]: [usize; 3], stride: usize, pad: Padding, pitch: usize) -> Self {
         let rows = (pad.top + height + pad.bottom).div_ceil(stride);
         // 16 more: a vector that starts on the last pixel meets zeros, not the next channel.
         let phase_len = rows * pitch + pad.left + 16;

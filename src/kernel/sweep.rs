@@ -161,7 +161,7 @@ impl Sweep {
             };
             for m in in_part {
                 let [from, to] = [m - tile, m - tile + 1].map(|i| filters.len() * i / m_parts);
-                // SAFETY: the caller's.
+                // SAFETY: the tile covers vectors of this sweep and some of these filters, no others.
                 unsafe { table[vectors.len() - 1][to - from - 1](task, &filters[from..to], vectors.start) }
             }
             tile += m_parts;

@@ -35,7 +35,7 @@ pub(crate) struct Tiles {
     pub(crate) winograd_input: [InputTransform; 2],
     pub(crate) winograd_output: [OutputTransform; 2],
     pub(crate) winograd_weights: [WeightsTransform; 2],
-    pub planes: super::planes::PlanePasses,
+    pub planes: super::plane_passes::PlanePasses,
     /// What transforming an element of a vector of tiles costs in multiply-adds of a vector: in, out.
     pub(crate) winograd_costs: [usize; 2],
 }
@@ -65,6 +65,20 @@ macro_rules! by_m {
     };
 }
 
+/// Compiles a generic tile for vectors of one kind and their instructions.
+macro_rules! compile_tile {
+    (
+        ($($feature:meta),*) $vector:ty;
+        $name:ident<$($parameter:ident: $kind:ty),*>($($arg:ident: $type:ty),*) = $($tile:ident)::+
+    ) => {
+        $(#[$feature])*
+        unsafe fn $name<$(const $parameter: $kind),*>($($arg: $type),*) {
+            // SAFETY: this is the tile itself, and asks of its callers what the tile does, and its instructions besides.
+            unsafe { $($tile)::+::<$vector, $($parameter),*>($($arg),*) }
+        }
+    };
+}
+
 /// The functions of an instruction set and the table of them.
 macro_rules! instantiate {
     (
@@ -72,58 +86,33 @@ macro_rules! instantiate {
         conv_tail: $conv_tail:expr, outer_half: $outer_half:expr,
         conv_filters: $conv:expr, conv_tail_filters: $tail:expr, dot_max: $dot:expr, outer_max: $outer:expr, winograd_costs: $costs:expr
     ) => {
-        $(#[$feature])*
-        unsafe fn conv<const M: usize, const N: usize, const ROWS: bool, const TAIL: bool>(
-            task: &super::conv_tile::ConvTask, filters: &[u32], first: usize,
-        ) {
-            // SAFETY: the caller vouches for the offsets.
-            unsafe { super::conv_tile::conv_tile::<$vector, M, N, ROWS, TAIL>(task, filters, first) }
+        compile_tile! { ($($feature),*) $vector;
+            conv<M: usize, N: usize, ROWS: bool, TAIL: bool>(task: &super::conv_tile::ConvTask, filters: &[u32], first: usize)
+                = super::conv_tile::conv_tile
         }
-
-        $(#[$feature])*
-        unsafe fn dot<const M: usize, const N: usize>(
-            task: &super::grad_tile::DotTask, filters: &[u32], first: usize,
-        ) {
-            // SAFETY: the caller vouches for the offsets.
-            unsafe { super::grad_tile::dot_tile::<$vector, M, N>(task, filters, first) }
+        compile_tile! { ($($feature),*) $vector;
+            dot<M: usize, N: usize>(task: &super::grad_tile::DotTask, filters: &[u32], first: usize)
+                = super::grad_tile::dot_tile
         }
-
-        $(#[$feature])*
-        unsafe fn outer<const M: usize, const N: usize>(
-            task: &super::grad_tile::OuterTask, filters: &[u32], first: usize,
-        ) {
-            // SAFETY: the caller vouches for the offsets.
-            unsafe { super::grad_tile::outer_tile::<$vector, M, N>(task, filters, first) }
+        compile_tile! { ($($feature),*) $vector;
+            outer<M: usize, N: usize>(task: &super::grad_tile::OuterTask, filters: &[u32], first: usize)
+                = super::grad_tile::outer_tile
         }
-
-        $(#[$feature])*
-        unsafe fn transpose(
-            from: *const f32, plane: usize, channels: &[u32], len: usize, to: *mut f32, lanes: usize,
-        ) {
-            // SAFETY: the caller vouches for the offsets.
-            unsafe { super::grad_tile::transpose_rows::<$vector>(from, plane, channels, len, to, lanes) }
+        compile_tile! { ($($feature),*) $vector;
+            transpose<>(from: *const f32, plane: usize, channels: &[u32], len: usize, to: *mut f32, lanes: usize)
+                = super::grad_tile::transpose_rows
         }
-
-        $(#[$feature])*
-        unsafe fn winograd_split<const S: usize>(task: &super::winograd_tile::SplitTask, channel: usize) {
-            // SAFETY: the caller vouches for the offsets.
-            unsafe { super::winograd_tile::split_rows::<$vector, S>(task, channel) }
+        compile_tile! { ($($feature),*) $vector;
+            winograd_split<S: usize>(task: &super::winograd_tile::SplitTask, channel: usize)
+                = super::winograd_tile::split_rows
         }
-
-        $(#[$feature])*
-        unsafe fn winograd_input<const N: usize>(
-            task: &super::winograd_tile::InputTask, channel: usize, vector: usize,
-        ) {
-            // SAFETY: the caller vouches for the offsets.
-            unsafe { super::winograd_tile::input_transform::<$vector, N>(task, channel, vector) }
+        compile_tile! { ($($feature),*) $vector;
+            winograd_input<N: usize>(task: &super::winograd_tile::InputTask, channel: usize, vector: usize)
+                = super::winograd_tile::input_transform
         }
-
-        $(#[$feature])*
-        unsafe fn winograd_output<const N: usize>(
-            task: &super::winograd_tile::OutputTask, filter: usize, vector: usize,
-        ) {
-            // SAFETY: the caller vouches for the offsets.
-            unsafe { super::winograd_tile::output_transform::<$vector, N>(task, filter, vector) }
+        compile_tile! { ($($feature),*) $vector;
+            winograd_output<N: usize>(task: &super::winograd_tile::OutputTask, filter: usize, vector: usize)
+                = super::winograd_tile::output_transform
         }
 
         $(#[$feature])*
@@ -133,7 +122,7 @@ macro_rules! instantiate {
             super::winograd_weights::transform_row::<N>(task, filter, row);
         }
 
-        super::planes::plane_passes!($($feature),*);
+        super::plane_passes::each_pass!(compile_passes!($($feature),*));
 
         pub(crate) static TILES: Tiles = Tiles {
             lanes: <$vector as Vector>::LANES,
@@ -160,4 +149,4 @@ macro_rules! instantiate {
         };
     };
 }
-pub(crate) use {by_m, instantiate};
+pub(crate) use {by_m, compile_tile, instantiate};

@@ -5,7 +5,7 @@
 /// Some lanes of a vector and the neighboring floats they belong to: where bit i of `mask` is set,
 /// lane `index[i]` belongs to `at + i`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(crate) struct LanePiece {
     pub at: i32,
     pub mask: u16,
     pub index: [u8; 16],
@@ -39,7 +39,7 @@ pub(crate) trait Vector: Copy {
     /// a zero may be written.
     #[inline(always)]
     unsafe fn store_masked(self, at: *mut f32, mask: u16, _zeros: u16) {
-        // SAFETY: the caller vouches for the masked floats; `wrapping_add`, as `at` itself need not be one.
+        // SAFETY: only floats whose bit is set are touched; `wrapping_add`, as `at` itself need not be one.
         unsafe {
             if usize::from(mask) == (1 << Self::LANES) - 1 {
                 return self.store(at);
@@ -55,7 +55,7 @@ pub(crate) trait Vector: Copy {
     /// Lane i from `at + i` where bit i of `mask` is set, else 0.
     #[inline(always)]
     unsafe fn load_masked(at: *const f32, mask: u16) -> Self {
-        // SAFETY: as for `store_masked`; sixteen floats are the widest vector.
+        // SAFETY: only floats whose bit is set are read, or sixteen of our own, which are as many as the widest vector.
         unsafe {
             if usize::from(mask) == (1 << Self::LANES) - 1 {
                 return Self::load(at);
@@ -71,7 +71,7 @@ pub(crate) trait Vector: Copy {
     }
     /// Lane `index[i]` as lane i where bit i of the mask is set, else 0.
     #[inline(always)]
-    unsafe fn spread(self, piece: &Piece) -> Self {
+    unsafe fn spread(self, piece: &LanePiece) -> Self {
         // SAFETY: sixteen floats are the widest vector.
         unsafe {
             let lanes = self.lanes();
@@ -102,7 +102,7 @@ pub(crate) trait Vector: Copy {
     unsafe fn transpose(from: &[*const f32; 16], to: *mut f32, to_pitch: usize) {
         for i in 0..Self::LANES {
             for j in 0..Self::LANES {
-                // SAFETY: the caller vouches for both blocks.
+                // SAFETY: both blocks are LANES rows of LANES floats.
                 unsafe { *to.add(i * to_pitch + j) = *from[j & 15].add(i) }
             }
         }

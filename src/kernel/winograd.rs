@@ -12,16 +12,18 @@
 )]
 
 use super::aligned::Aligned;
-use super::columns::{Columns, TapTable};
+use super::columns::{Columns, TapTable, check_list};
 use super::conv::ConvCall;
-use super::conv_tile::{Column, ConvTask};
+use super::conv_tile::{ConvTask, ListedColumn};
+use super::kernel::Kernel;
 use super::lanes::LaneMap;
+use super::pool::{Pool, SharedPointer};
 use super::shape::{ConvShape, Layout};
 use super::sweep::{Positions, Sweep};
 use super::tile::Tiles;
-use super::winograd_tile::{InputTask, OutputTask, SplitTask, TileResidual};
+use super::winograd_tile::{InputTask, OutputTask, SplitTask, WinogradResidual};
 use super::winograd_weights::{WeightOrder, WeightsTask};
-use super::{Kernel, Pool, check_list, winograd_size, winograd_weights};
+use super::{winograd_size, winograd_weights};
 
 /// A 3×3 convolution with stride 1, ready to run. It has its own weights; the layouts are those of the direct plan.
 #[derive(Clone, Debug)]
@@ -311,9 +313,9 @@ impl WinogradPlan {
         self.check(call, scratch, output);
         let channels = &call.columns.lists[0];
         let buffers = Buffers {
-            inputs: scratch.inputs.as_mut_ptr(),
-            products: scratch.products.as_mut_ptr(),
-            output: output.as_mut_ptr(),
+            inputs: SharedPointer(scratch.inputs.as_mut_ptr()),
+            products: SharedPointer(scratch.products.as_mut_ptr()),
+            output: SharedPointer(output.as_mut_ptr()),
         };
         for block in &self.blocks {
             let parts = channels.len().div_ceil(CHANNELS_EACH);
@@ -357,7 +359,7 @@ impl WinogradPlan {
 
     /// # Safety
     /// `check` has passed, and nobody else touches these channels' rows of `inputs`.
-    unsafe fn transform_input(&self, call: &ConvCall, block: &Block, channels: &[Column], buffers: &Buffers) {
+    unsafe fn transform_input(&self, call: &ConvCall, block: &Block, channels: &[ListedColumn], buffers: &Buffers) {
         // Rows below the image stay as they are here.
         let mut phases = Phases([0.0; PHASES]);
         let split = SplitTask {
@@ -377,12 +379,12 @@ impl WinogradPlan {
             by_rows: block.sweep.by_rows,
             step: block.sweep.step,
             lanes: &block.sweep.lanes,
-            output: buffers.inputs,
+            output: buffers.inputs.get(),
             output_row: self.row,
             output_element: self.element_len(self.shape.in_channels),
         };
         for channel in channels.iter().map(|c| c.weight as usize) {
-            // SAFETY: the caller's, and `check_reads` bounds every load and store.
+            // SAFETY: `check_reads` bounds every load and store, and these channels' rows are this part's alone.
             unsafe {
                 (self.tiles.winograd_split[self.size / 4])(&split, channel);
                 for vector in 0..block.sweep.lanes.heads.len() {
@@ -401,7 +403,7 @@ impl WinogradPlan {
         for element in 0..self.elements.len() {
             let task = ConvTask {
                 // SAFETY: both buffers hold `elements` such parts.
-                input: unsafe { buffers.inputs.add(element * self.element_len(c)) },
+                input: unsafe { buffers.inputs.get().add(element * self.element_len(c)) },
                 columns: &call.columns.lists[0],
                 weights: call.weights[element * c..].as_ptr(),
                 weight_row: self.weight_row(),
@@ -410,8 +412,8 @@ impl WinogradPlan {
                 scale: None,
                 shift: None,
                 relu: false,
-                // SAFETY: as above.
-                output: unsafe { buffers.products.add(element * self.element_len(f)) },
+                // SAFETY: both buffers hold `elements` such parts.
+                output: unsafe { buffers.products.get().add(element * self.element_len(f)) },
                 output_plane: self.row,
                 lanes: &block.identity,
                 residual: None,
@@ -420,20 +422,20 @@ impl WinogradPlan {
             unsafe { self.tiles.conv[block.vectors - 1][filters.len() - 1](&task, filters, 0) }
         }
         let task = OutputTask {
-            input: buffers.products,
+            input: buffers.products.get(),
             input_row: self.row,
             input_element: self.element_len(f),
             scale: call.epilogue.scale,
             shift: call.epilogue.shift,
             relu: call.epilogue.relu,
-            output: buffers.output,
+            output: buffers.output.get(),
             output_plane: self.output.channel_len,
             lanes: &block.output,
             residual: call
                 .epilogue
                 .residual
                 .zip(self.residual)
-                .map(|(data, layout)| TileResidual {
+                .map(|(data, layout)| WinogradResidual {
                     data: data.as_ptr(),
                     plane: layout.channel_len,
                     lanes: &block.residual,
@@ -441,7 +443,7 @@ impl WinogradPlan {
         };
         for &filter in filters {
             for vector in 0..block.vectors {
-                // SAFETY: the caller's.
+                // SAFETY: a filter's lanes are pixels of its plane, which is this part's alone.
                 unsafe { (self.tiles.winograd_output[self.size / 4])(&task, filter as usize, vector) }
             }
         }
@@ -489,10 +491,9 @@ struct Phases([f32; PHASES]);
 const CHANNELS_EACH: usize = 8;
 const FILTERS_EACH: usize = 8;
 
+/// Parts write disjoint rows and planes of these, and read only what an earlier round of parts wrote.
 struct Buffers {
-    inputs: *mut f32,
-    products: *mut f32,
-    output: *mut f32,
+    inputs: SharedPointer<f32>,
+    products: SharedPointer<f32>,
+    output: SharedPointer<f32>,
 }
-// SAFETY: parts write disjoint rows and planes, and read only what an earlier call of `run` wrote.
-unsafe impl Sync for Buffers {}

@@ -32,7 +32,7 @@ pub(crate) type SplitRows = unsafe fn(&SplitTask, usize);
 /// Rows are in bounds; phases hold all their rows and a vector more.
 #[inline(always)]
 pub(crate) unsafe fn split_rows<V: Vector, const S: usize>(task: &SplitTask, channel: usize) {
-    // SAFETY: the caller vouches for the offsets.
+    // SAFETY: masked loads end with a row's `width`; a store ends at most a vector behind a row, for which phases have room.
     unsafe {
         let input = task.input.add(channel * task.channel_len);
         for y in 0..task.rows {
@@ -89,7 +89,7 @@ pub(crate) type InputTransform = unsafe fn(&InputTask, usize, usize);
 /// All offsets of the task are in bounds for this channel and vector.
 #[inline(always)]
 pub(crate) unsafe fn input_transform<V: Vector, const N: usize>(task: &InputTask, channel: usize, vector: usize) {
-    // SAFETY: the caller vouches for the offsets.
+    // SAFETY: elements lie in the block's phases, and lanes have their places in this channel's row.
     unsafe {
         let input = task.input.add(vector * task.step);
         let mut d = [[V::splat(0.0); N]; N];
@@ -166,11 +166,11 @@ pub(crate) struct OutputTask<'a> {
     pub(crate) output_plane: usize,
     /// Where tiles' pixels go, by row and column in the tile.
     pub(crate) lanes: &'a [LaneMap],
-    pub residual: Option<TileResidual<'a>>,
+    pub residual: Option<WinogradResidual<'a>>,
 }
 
 /// What is added before the relu, and where its lanes are, by row and column in the tile.
-pub(crate) struct TileResidual<'a> {
+pub(crate) struct WinogradResidual<'a> {
     pub data: *const f32,
     pub plane: usize,
     pub(crate) lanes: &'a [LaneMap],
@@ -184,7 +184,7 @@ pub(crate) type OutputTransform = unsafe fn(&OutputTask, usize, usize);
 /// All offsets of the task are in bounds for this filter and vector.
 #[inline(always)]
 pub(crate) unsafe fn output_transform<V: Vector, const N: usize>(task: &OutputTask, filter: usize, vector: usize) {
-    // SAFETY: the caller vouches for the offsets.
+    // SAFETY: the filter's products are in bounds for this vector, and lanes have their places in its plane.
     unsafe {
         let input = task.input.add(filter * task.input_row + vector * V::LANES);
         let size = N - 2;

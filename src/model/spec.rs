@@ -59,7 +59,7 @@ impl Pad {
     }
 }
 
-impl From<Pad> for kernel::Pad {
+impl From<Pad> for kernel::Padding {
     fn from(pad: Pad) -> Self {
         let Pad {
             top,

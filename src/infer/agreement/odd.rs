@@ -97,6 +97,25 @@ fn what_the_kernels_do_not_have_is_computed_row_by_row() {
 }
 
 #[test]
+fn a_number_that_is_none_reaches_the_logits() {
+    let nan = |spec: NetSpec, pixels: std::ops::Range<usize>| {
+        let mut image = images(&spec, 1, 1);
+        image[pixels].fill(f32::NAN);
+        for kernel in Kernel::available() {
+            let logits = &engine(&model(spec.clone(), 5), 1, kernel).run(&image).logits;
+            assert!(logits.iter().all(|v| v.is_nan()), "{} by {kernel:?}", spec.name);
+        }
+    };
+    for name in ["lenet5", "m-cifarnet", "resnet18"] {
+        let spec = small(name);
+        let middle = spec.input[2] * (spec.input[1] / 2) + spec.input[2] / 2;
+        nan(spec, middle..middle + 1);
+    }
+    // Its last convolution skips pixels, so all are NaN.
+    nan(mobile(), 0..3 * 20 * 17);
+}
+
+#[test]
 fn a_dead_channel_of_a_depthwise_convolution_costs_nothing_and_is_not_read_behind_it() {
     let mut net = model(mobile(), 5);
     let dense = engine(&net, 1, Kernel::best()).run(&images(net.spec(), 1, 1)).clone();

@@ -98,7 +98,7 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
         in_w: input[2],
         kernel: [3, 3],
         stride: 1,
-        pad: kernel::Pad::all(1),
+        pad: kernel::Padding::all(1),
     };
     let layout = *conv.algorithms.output();
     conv.algorithms = conv_algorithms::ConvAlgorithms::new((Kernel::best(), true), &shape, zeroed, layout, None);

@@ -1,8 +1,8 @@
 //! Every kernel against the nested loops, over shapes that straddle tiles and lists of every kind.
 
 use kernel::{
-    ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pad, Pool, WeightGradCall, WeightGradPlan, WeightOrder,
-    WinogradPlan, reference, transpose_weights,
+    ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Padding, Pool, WeightGradCall, WeightGradPlan,
+    WeightOrder, WinogradPlan, reference, transpose_weights,
 };
 use proptest::prelude::*;
 
@@ -74,7 +74,7 @@ fn shapes() -> impl Strategy<Value = ConvShape> {
             in_w: w.max(kernel[1]),
             kernel,
             stride,
-            pad: Pad {
+            pad: Padding {
                 top: p[0] % kernel[0],
                 bottom: p[1] % kernel[0],
                 left: p[2] % kernel[1],
@@ -112,7 +112,7 @@ proptest! {
         let channels = list(shape.in_channels, kinds[1], seed + 6);
         let columns = list(shape.columns(), kinds[2], seed + 7);
         let next = ConvShape {
-            in_channels: n, filters: 1, in_h: oh, in_w: ow, kernel: [next_pad + 1; 2], stride: next_stride, pad: Pad::all(next_pad),
+            in_channels: n, filters: 1, in_h: oh, in_w: ow, kernel: [next_pad + 1; 2], stride: next_stride, pad: Padding::all(next_pad),
         };
         let from_channels: Vec<u32> = channels.iter().flat_map(|&c| (0..shape.taps() as u32).map(move |t| (c, t)))
             .map(|(c, t)| c * shape.taps() as u32 + t).collect();
@@ -153,7 +153,7 @@ proptest! {
     #[test]
     fn winograd_is_close_to_reference(shape in shapes(), size in prop_oneof![Just(2usize), Just(4)], next_stride in 1usize..3,
                                       kinds in prop::array::uniform2(0u8..5), seed in 0u64..1000, fused in any::<bool>()) {
-        let shape = ConvShape { kernel: [3, 3], stride: 1, in_h: shape.in_h.max(3), in_w: shape.in_w.max(3), pad: Pad {
+        let shape = ConvShape { kernel: [3, 3], stride: 1, in_h: shape.in_h.max(3), in_w: shape.in_w.max(3), pad: Padding {
             top: shape.pad.top % 3, bottom: shape.pad.bottom % 3, left: shape.pad.left % 3, right: shape.pad.right % 3,
         }, ..shape };
         let x = numbers(shape.in_channels * shape.in_h * shape.in_w, seed);
@@ -172,7 +172,7 @@ proptest! {
                 }
             }
         }
-        let next = ConvShape { in_channels: n, in_h: oh, in_w: ow, kernel: [2, 2], stride: next_stride, pad: Pad::all(1), ..shape };
+        let next = ConvShape { in_channels: n, in_h: oh, in_w: ow, kernel: [2, 2], stride: next_stride, pad: Padding::all(1), ..shape };
         for kernel in Kernel::available() {
             for output in [Layout::contiguous(n, oh, ow), Layout::input(&next)] {
                 let Some(plan) = WinogradPlan::with_size(kernel, &shape, size, output, Some(output)) else { continue };
@@ -235,7 +235,7 @@ proptest! {
     #[test]
     fn winograd_input_grad_is_close_to_reference(shape in shapes(), size in prop_oneof![Just(2usize), Just(4)],
                                                  kinds in prop::array::uniform2(0u8..5), seed in 0u64..1000) {
-        let shape = ConvShape { kernel: [3, 3], stride: 1, in_h: shape.in_h.max(3), in_w: shape.in_w.max(3), pad: Pad {
+        let shape = ConvShape { kernel: [3, 3], stride: 1, in_h: shape.in_h.max(3), in_w: shape.in_w.max(3), pad: Padding {
             top: shape.pad.top % 3, bottom: shape.pad.bottom % 3, left: shape.pad.left % 3, right: shape.pad.right % 3,
         }, ..shape };
         let (w, dy) = (numbers(shape.filters * shape.columns(), seed + 1), numbers(shape.filters * shape.out_h() * shape.out_w(), seed));
@@ -335,7 +335,7 @@ const SHAPES: [ConvShape; 4] = [
         in_w: 32,
         kernel: [3, 3],
         stride: 1,
-        pad: Pad::all(0),
+        pad: Padding::all(0),
     },
     ConvShape {
         in_channels: 40,
@@ -344,7 +344,7 @@ const SHAPES: [ConvShape; 4] = [
         in_w: 8,
         kernel: [3, 3],
         stride: 1,
-        pad: Pad::all(1),
+        pad: Padding::all(1),
     },
     ConvShape {
         in_channels: 37,
@@ -353,7 +353,7 @@ const SHAPES: [ConvShape; 4] = [
         in_w: 15,
         kernel: [3, 3],
         stride: 2,
-        pad: Pad::all(1),
+        pad: Padding::all(1),
     },
     ConvShape {
         in_channels: 24,
@@ -362,7 +362,7 @@ const SHAPES: [ConvShape; 4] = [
         in_w: 30,
         kernel: [3, 3],
         stride: 2,
-        pad: Pad {
+        pad: Padding {
             top: 0,
             bottom: 1,
             left: 0,
@@ -539,9 +539,9 @@ fn a_kernel_is_found_by_its_name() {
 /// Small layers: every stride, planes shorter and longer than a vector, lists with gaps.
 fn small_shapes() -> Vec<ConvShape> {
     let pads = [
-        Pad::all(0),
-        Pad::all(1),
-        Pad {
+        Padding::all(0),
+        Padding::all(1),
+        Padding {
             top: 0,
             bottom: 1,
             left: 0,
@@ -636,7 +636,7 @@ fn only_pixels_of_listed_filters_are_written() {
                 in_w: shape.out_w(),
                 kernel: [next_pad + 1; 2],
                 stride: next_stride,
-                pad: Pad::all(next_pad),
+                pad: Padding::all(next_pad),
             };
             let layout = Layout::input(&next);
             for kernel in Kernel::available() {
@@ -685,7 +685,7 @@ fn winograd_is_advised_where_it_saves_work() {
         in_w: size,
         kernel: [3, 3],
         stride,
-        pad: Pad::all(1),
+        pad: Padding::all(1),
     };
     let best = |shape: ConvShape, active: usize| WinogradPlan::best_size(Kernel::best(), &shape, [active; 2]);
     if Kernel::best().name() == "avx512" {
