@@ -102,7 +102,8 @@ fn a_number_that_is_none_reaches_the_logits() {
         let mut image = images(&spec, 1, 1);
         image[pixels].fill(f32::NAN);
         for kernel in Kernel::available() {
-            let logits = &engine(&model(spec.clone(), 5), 1, kernel).run(&image).logits;
+            let mut engine = engine(&model(spec.clone(), 5), 1, kernel);
+            let logits = &engine.run(&image).logits;
             assert!(logits.iter().all(|v| v.is_nan()), "{} by {kernel:?}", spec.name);
         }
     };
