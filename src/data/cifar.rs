@@ -124,10 +124,7 @@ pub fn open_folder(folder: &Path, on_progress: &mut OnProgress) -> Result<Datase
         let text = format!("Reading {name}");
         parts.add(&place, &name, bytes, &mut file, &mut |fraction| {
             let fraction = (before as f32 + fraction * bytes as f32) / total.max(1) as f32;
-            on_progress(Progress {
-                fraction,
-                text: text.clone(),
-            })
+            on_progress(Progress::new(fraction, &text))
         })?;
         before += bytes;
     }
@@ -166,10 +163,7 @@ pub fn open_archive(path: &Path, on_progress: &mut OnProgress) -> Result<Dataset
         let text = format!("Reading {name}");
         let mut tick = |_| {
             let fraction = position.get() as f32 / packed.max(1) as f32;
-            on_progress(Progress {
-                fraction: fraction.min(1.0),
-                text: text.clone(),
-            })
+            on_progress(Progress::new(fraction.min(1.0), &text))
         };
         tick(0.0)?;
         if is_file && role(&name).is_some() {

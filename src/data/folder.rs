@@ -82,10 +82,7 @@ pub fn open_folder(root: &Path, on_progress: &mut OnProgress) -> Result<Dataset>
     let mut done = 0;
     let mut advance = |pictures: usize, text: &str| {
         done += pictures;
-        on_progress(Progress {
-            fraction: done as f32 / total as f32,
-            text: text.into(),
-        })
+        on_progress(Progress::new(done as f32 / total as f32, text))
     };
     for split in &mut splits {
         split.read_headers(&mut report, &mut advance)?;

@@ -57,10 +57,7 @@ pub fn open_folder(folder: &Path, on_progress: &mut OnProgress) -> Result<Datase
         let names = [images.name.clone(), labels.name.clone()];
         let pair = read_pair(images, labels, &mut |fraction| {
             let fraction = (before as f32 + fraction * bytes as f32) / total.max(1) as f32;
-            on_progress(Progress {
-                fraction,
-                text: text.clone(),
-            })
+            on_progress(Progress::new(fraction, &text))
         })?;
         before += bytes;
         pairs.push((names, pair));

@@ -21,10 +21,7 @@ const EXPECTED: &str = "expected `fashion-mnist`, a folder of IDX files (train-i
 pub fn open(source: &str, on_progress: &mut OnProgress) -> Result<Dataset> {
     let path = Path::new(source);
     let dataset = if source == bundled::NAME {
-        on_progress(Progress {
-            fraction: 0.0,
-            text: "Unpacking Fashion-MNIST".into(),
-        })?;
+        on_progress(Progress::new(0.0, "Unpacking Fashion-MNIST"))?;
         bundled::open()?
     } else if path.is_dir() {
         open_folder(path, on_progress)?
@@ -37,10 +34,7 @@ pub fn open(source: &str, on_progress: &mut OnProgress) -> Result<Dataset> {
     } else {
         bail!("{source}: no such file or folder, {EXPECTED}");
     };
-    on_progress(Progress {
-        fraction: 1.0,
-        text: format!("Opened {}", dataset.name),
-    })?;
+    on_progress(Progress::new(1.0, format!("Opened {}", dataset.name)))?;
     Ok(dataset)
 }
 

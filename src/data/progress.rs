@@ -11,5 +11,12 @@ pub struct Progress {
     pub text: String,
 }
 
+impl Progress {
+    pub(crate) fn new(fraction: f32, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { fraction, text }
+    }
+}
+
 /// Is told the progress. An error stops the work and comes back from it unchanged: this is how a caller cancels.
 pub(crate) type OnProgress<'a> = dyn FnMut(Progress) -> Result<()> + 'a;

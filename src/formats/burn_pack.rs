@@ -5,8 +5,8 @@ use anyhow::{Context, Result, bail};
 use burn_store::burn_pack::{Bytes, DType, Reader, Tensor, Writer};
 use model::Checkpoint;
 use model::checkpoint::HEADER_KEY;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use std::collections::HashMap;
+use model::safetensors_file::{self, Tensors};
+use safetensors::{Dtype, SafeTensors};
 
 /// The bytes of a pack.
 ///
@@ -38,7 +38,7 @@ pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint> {
     let reader = Reader::from_bytes(Bytes::from_bytes_vec(bytes)).context("not a burn pack")?;
     let header = reader.metadata().get(HEADER_KEY).cloned();
     let header = header.context("a burn pack without the `secateur` header")?;
-    let mut parts = Vec::new();
+    let mut tensors = Tensors::new();
     for tensor in reader.into_tensors()? {
         let (name, dtype, shape, _, data) = tensor.into_parts()?;
         let dtype = match dtype {
@@ -46,12 +46,7 @@ pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint> {
             DType::U8 => Dtype::U8,
             other => bail!("tensor {name} is {other:?}, expected F32 or U8"),
         };
-        parts.push((name, dtype, shape.to_vec(), data.to_vec()));
+        tensors.insert(name, (dtype, shape.to_vec(), data.to_vec()));
     }
-    let views = parts
-        .iter()
-        .map(|(name, dtype, shape, data)| TensorView::new(*dtype, shape.clone(), data).map(|view| (name, view)));
-    let views = views.collect::<Result<Vec<_>, _>>()?;
-    let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
-    Checkpoint::from_bytes(&safetensors::serialize(views, Some(metadata))?)
+    Checkpoint::from_bytes(&safetensors_file::to_bytes(&tensors, HEADER_KEY, header)?)
 }

@@ -4,16 +4,16 @@
 //! `stats@PERCENT.NODE.mean|var`, `mask.NODE.filters|columns|elements` (0/1 bytes).
 
 use super::mask::{Density, LayerMask, Masks};
-use super::safetensors_header;
+use super::safetensors_file::{self, Tensors, float_tensor, floats};
 use super::spec::{NetSpec, Op};
 use super::weights;
 use super::weights::{Array, Weights};
 use anyhow::{Context, Result, bail, ensure};
 use data::{Normalization, Split};
 use disk::write_whole;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The file format this program reads and writes.
@@ -25,9 +25,9 @@ pub const HEADER_KEY: &str = "secateur";
 /// Whether a safetensors file carries our header, or another program wrote it. The tensors are not read.
 ///
 /// # Errors
-/// As [`safetensors_header::read`].
+/// As [`safetensors_file::read_header`].
 pub fn is_model_file(path: &Path) -> Result<bool> {
-    let header = safetensors_header::read(path)?;
+    let header = safetensors_file::read_header(path)?;
     Ok(header.metadata().as_ref().is_some_and(|m| m.contains_key(HEADER_KEY)))
 }
 
@@ -208,18 +208,15 @@ impl Checkpoint {
     /// If the parts do not fit each other.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.check()?;
-        let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = BTreeMap::new();
-        let floats = |data: &[f32]| data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let mut tensors = Tensors::new();
         for (name, a) in &self.weights {
-            tensors.insert(name.clone(), (Dtype::F32, a.shape.clone(), floats(&a.data)));
+            tensors.insert(name.clone(), float_tensor(&a.shape, &a.data));
         }
         for (density, stats) in &self.stats {
             for (node, m) in stats {
                 for (what, v) in [("mean", &m.mean), ("var", &m.var)] {
-                    tensors.insert(
-                        format!("stats@{}.{node}.{what}", density.as_percent()),
-                        (Dtype::F32, vec![v.len()], floats(v)),
-                    );
+                    let name = format!("stats@{}.{node}.{what}", density.as_percent());
+                    tensors.insert(name, float_tensor(&[v.len()], v));
                 }
             }
         }
@@ -239,14 +236,7 @@ impl Checkpoint {
                 );
             }
         }
-        let views: Result<Vec<_>, _> = tensors
-            .iter()
-            .map(|(name, (dtype, shape, data))| {
-                Ok::<_, safetensors::SafeTensorError>((name, TensorView::new(*dtype, shape.clone(), data)?))
-            })
-            .collect();
-        let metadata = HashMap::from([(HEADER_KEY.to_owned(), serde_json::to_string(&self.header)?)]);
-        Ok(safetensors::serialize(views?, Some(metadata))?)
+        safetensors_file::to_bytes(&tensors, HEADER_KEY, serde_json::to_string(&self.header)?)
     }
 
     /// Reads a model file's bytes.
@@ -287,24 +277,10 @@ impl Checkpoint {
                 }
                 continue;
             }
-            ensure!(
-                view.dtype() == Dtype::F32,
-                "tensor {name} is {:?}, expected F32",
-                view.dtype()
-            );
-            let data: Vec<f32> = view
-                .data()
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect();
+            let data = floats(&name, &view)?;
             let Some(rest) = name.strip_prefix("stats@") else {
-                weights.insert(
-                    name,
-                    Array {
-                        shape: view.shape().to_vec(),
-                        data,
-                    },
-                );
+                let shape = view.shape().to_vec();
+                weights.insert(name, Array { shape, data });
                 continue;
             };
             let parts = rest

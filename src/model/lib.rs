@@ -5,7 +5,7 @@ pub mod checkpoint;
 pub mod cost;
 pub mod mask;
 mod random;
-pub mod safetensors_header;
+pub mod safetensors_file;
 pub mod spec;
 pub mod steps;
 pub mod toy;

@@ -30,13 +30,7 @@ pub fn build(name: &str, input: Shape, classes: usize, width: f32) -> Result<Net
         "resnet50" => resnet(&mut b, true, [3, 4, 6, 3]),
         _ => bail!("unknown network {name}, expected one of {}", NAMES.join(", ")),
     }
-    b.push(
-        "classifier",
-        Op::Linear {
-            outputs: classes,
-            bias: true,
-        },
-    );
+    b.linear("classifier", classes);
     b.spec.shapes()?;
     Ok(b.spec)
 }
@@ -159,6 +153,16 @@ impl NetBuilder {
         }
     }
 
+    fn linear(&mut self, name: &str, outputs: usize) {
+        self.push(name, Op::Linear { outputs, bias: true });
+    }
+
+    /// Max-pooling to half the size.
+    fn half(&mut self, name: &str) {
+        let [kernel, stride, pad] = [2, 2, 0];
+        self.push(name, Op::MaxPool { kernel, stride, pad });
+    }
+
     fn head(&mut self) {
         self.push("pool", Op::GlobalAvgPool);
         self.push("flatten", Op::Flatten);
@@ -187,23 +191,10 @@ fn lenet5(b: &mut NetBuilder) {
         };
         b.push(&format!("conv{i}"), op);
         b.push(&format!("conv{i}.relu"), Op::Relu);
-        b.push(
-            &format!("pool{i}"),
-            Op::MaxPool {
-                kernel: 2,
-                stride: 2,
-                pad: 0,
-            },
-        );
+        b.half(&format!("pool{i}"));
     }
     b.push("flatten", Op::Flatten);
-    b.push(
-        "hidden",
-        Op::Linear {
-            outputs: b.scaled(500),
-            bias: true,
-        },
-    );
+    b.linear("hidden", b.scaled(500));
     b.push("hidden.relu", Op::Relu);
 }
 
@@ -267,14 +258,7 @@ fn vgg16(b: &mut NetBuilder) {
             b.conv(&format!("conv{}_{}", stage + 1, i + 1), b.last(), conv);
         }
         if size >= 2 {
-            b.push(
-                &format!("pool{}", stage + 1),
-                Op::MaxPool {
-                    kernel: 2,
-                    stride: 2,
-                    pad: 0,
-                },
-            );
+            b.half(&format!("pool{}", stage + 1));
             size /= 2;
         }
     }

@@ -5,11 +5,12 @@
 
 use anyhow::{Context, Result, ensure};
 use disk::write_whole;
-use model::{Array, Checkpoint, Weights, safetensors_header};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use model::safetensors_file::{self, Tensors, float_tensor, floats};
+use model::{Array, Checkpoint, Weights};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -194,7 +195,7 @@ pub fn nearest(run: &Path, work_events: u64) -> Result<Option<CheckpointFile>> {
 }
 
 fn work_events_of(path: &Path) -> Result<u64> {
-    let metadata = safetensors_header::read(path)?;
+    let metadata = safetensors_file::read_header(path)?;
     Ok(header(&metadata)?.lines.iter().map(|line| line.said).max().unwrap_or(0))
 }
 
@@ -261,12 +262,11 @@ fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
 }
 
 fn bytes(entries: &BTreeMap<String, StageEntry>) -> Result<Vec<u8>> {
-    let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = BTreeMap::new();
+    let mut tensors = Tensors::new();
     let mut lines = Vec::new();
     for (i, (stage, StageEntry { over, snapshot })) in entries.iter().enumerate() {
         for (name, a) in &snapshot.arrays {
-            let data = a.data.iter().flat_map(|v| v.to_le_bytes()).collect();
-            tensors.insert(format!("{i}/{name}"), (Dtype::F32, a.shape.clone(), data));
+            tensors.insert(format!("{i}/{name}"), float_tensor(&a.shape, &a.data));
         }
         if let Some(model) = &snapshot.model {
             let data = model.to_bytes()?;
@@ -281,14 +281,7 @@ fn bytes(entries: &BTreeMap<String, StageEntry>) -> Result<Vec<u8>> {
         });
     }
     let header = FileHeader { schema: SCHEMA, lines };
-    let views: Result<Vec<_>, _> = tensors
-        .iter()
-        .map(|(name, (dtype, shape, data))| {
-            Ok::<_, safetensors::SafeTensorError>((name, TensorView::new(*dtype, shape.clone(), data)?))
-        })
-        .collect();
-    let metadata = HashMap::from([("secateur-run".to_owned(), serde_json::to_string(&header)?)]);
-    Ok(safetensors::serialize(views?, Some(metadata))?)
+    safetensors_file::to_bytes(&tensors, "secateur-run", serde_json::to_string(&header)?)
 }
 
 fn parse(bytes: &[u8]) -> Result<BTreeMap<String, StageEntry>> {
@@ -324,16 +317,7 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, StageEntry>> {
         match rest {
             None => snapshot.model = Some(Checkpoint::from_bytes(view.data())?),
             Some(rest) => {
-                ensure!(
-                    view.dtype() == Dtype::F32,
-                    "tensor {name} is {:?}, expected F32",
-                    view.dtype()
-                );
-                let data = view
-                    .data()
-                    .chunks_exact(4)
-                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                    .collect();
+                let data = floats(&name, &view)?;
                 let shape = view.shape().to_vec();
                 snapshot.arrays.insert(rest.to_owned(), Array { shape, data });
             }
