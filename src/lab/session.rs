@@ -10,9 +10,8 @@ use crate::jobs::{JobResult, ModelJob};
 use crate::store::RunStore;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use event::{Stamped, Steer};
-use measure::probe;
-use measure::probe::{Request, Response};
-use record::ModelRef;
+use measure::probe::Response;
+use measure::{Requests, probe};
 use record::control::Control;
 use record::control_file;
 use record::control_file::ControlRequest;
@@ -72,26 +71,26 @@ pub struct Session {
     looks_back: Option<(RunId, u64)>,
     /// Whether a log is being read for that: one at a time, however fast a slider is drawn.
     reads_past: bool,
-    ask: Sender<Request>,
-    said: Receiver<Response>,
+    requests: Arc<Requests>,
+    responses: Receiver<Response>,
 }
 
 impl Session {
     /// A session that keeps runs in `workspace`.
     ///
     /// # Errors
-    /// The system gives no more threads.
+    /// Cannot spawn a thread.
     pub fn new(mut workspace: Workspace, wake: Wake) -> anyhow::Result<Self> {
         workspace.runs = whole(workspace.runs);
-        let (ask, asked) = bounded::<Request>(1024);
-        let (say, said) = bounded(64);
-        let ring = wake.clone();
+        let requests = Arc::new(Requests::default());
+        let (send, responses) = bounded(64);
+        let (asked, ring) = (requests.clone(), wake.clone());
         Builder::new().name("probe".into()).spawn(move || {
             // A panic in the engine loses the open model, not the window.
             while let Err(panic) =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| probe::serve(&asked, &say, &*ring)))
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| probe::serve(&asked, &send, &*ring)))
             {
-                drop(say.send(Response::Failed(format!("measuring failed: {}", panic_text(&*panic)))));
+                drop(send.send(Response::Failed(format!("Measuring failed: {}", panic_text(&*panic)))));
                 ring();
             }
         })?;
@@ -105,8 +104,8 @@ impl Session {
             forks: BTreeMap::new(),
             looks_back: None,
             reads_past: false,
-            ask,
-            said,
+            requests,
+            responses,
         })
     }
 
@@ -139,9 +138,9 @@ impl Session {
             Command::OpenRun(folder) => self.open_run(whole(folder)),
             Command::Fork { origin, at, experiment } => self.fork(origin, at, *experiment),
             Command::Travel(to) => self.travel(to),
-            Command::Open(from) => self.open(from),
-            Command::Ask(question) => drop(self.ask.try_send(Request::Ask(question))),
-            Command::Look(picture) => drop(self.ask.try_send(Request::Look(picture))),
+            Command::Open(from) => self.requests.open(from),
+            Command::Ask(question) => self.requests.ask(question),
+            Command::Look(image) => self.requests.look(image),
             Command::Work(job) => self.work(job),
         }
     }
@@ -149,8 +148,8 @@ impl Session {
     /// Folds what has arrived, for at most `budget`. True means that more is waiting.
     pub fn pump(&mut self, budget: Duration) -> bool {
         let until = Instant::now() + budget;
-        while let Ok(said) = self.said.try_recv() {
-            match said {
+        while let Ok(response) = self.responses.try_recv() {
+            match response {
                 Response::Opened(model) => self.store.opened(model),
                 Response::Answered(answer) => self.store.answered(answer),
                 Response::Images(strip) => self.store.strip = Some(strip),
@@ -220,13 +219,6 @@ impl Session {
         move |stamped| {
             drop(send.send(Message::Event(id, stamped)));
             wake();
-        }
-    }
-
-    fn open(&mut self, from: ModelRef) {
-        if self.ask.try_send(Request::Open(from)).is_err() {
-            self.store
-                .notice("the measuring thread is busy; the model was not opened".into());
         }
     }
 
@@ -497,6 +489,7 @@ fn whole(folder: PathBuf) -> PathBuf {
 impl Drop for Session {
     /// A window closed in the middle of training: runs are stopped and their last event written before the program ends.
     fn drop(&mut self) {
+        self.requests.close();
         for worker in self.workers.values() {
             worker.control.stop();
         }

@@ -4,5 +4,7 @@
 pub mod images;
 pub mod probe;
 mod question;
+mod requests;
 
 pub use question::Question;
+pub use requests::Requests;

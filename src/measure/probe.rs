@@ -2,11 +2,12 @@
 //! a first answer comes at once and is refined until all validation images were measured.
 //! Knows nothing of training.
 
-use crate::Question;
 use crate::images;
 use crate::images::{ClassActivity, ClassSums, ImageDetail, ImageRef, Prediction, Thumbnails};
+use crate::requests::Request;
+use crate::{Question, Requests};
 use anyhow::{Context, Result};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use data::{Dataset, Images, Splits, batch};
 use event::LayerState;
 use infer::{Engine, EvalMetrics, EvaluatedBatch, LabeledImages, Latency, Options, argmax, evaluate};
@@ -16,7 +17,6 @@ use model::{Density, Fractions, Masks, cost};
 use record::folder::threads;
 use record::{Experiment, ModelRef};
 use serde::Serialize;
-use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,16 +101,6 @@ pub enum Response {
     Failed(String),
 }
 
-/// What the probe is asked.
-pub enum Request {
-    /// Open this.
-    Open(ModelRef),
-    /// Measure this.
-    Ask(Question),
-    /// Look at this.
-    Look(ImageRef),
-}
-
 struct ProbeState {
     engine: Engine,
     subject: Subject,
@@ -129,64 +119,45 @@ struct Subject {
     question: Question,
 }
 
-/// The probe's side of its two channels.
-struct Channels<'a> {
-    asked: &'a Receiver<Request>,
-    said: &'a Sender<Response>,
+/// The probe's connection to whoever asks.
+struct Client<'a> {
+    requests: &'a Requests,
+    responses: &'a Sender<Response>,
     wake: &'a dyn Fn(),
-    /// An image to be looked at as soon as there is a moment.
-    wants: Cell<Option<ImageRef>>,
 }
 
-impl Channels<'_> {
-    fn say(&self, said: Response) {
-        drop(self.said.send(said));
+impl Client<'_> {
+    fn send(&self, response: Response) {
+        drop(self.responses.send(response));
         (self.wake)();
     }
 }
 
-/// The probe's thread: serves requests until their channel closes.
-pub fn serve(asked: &Receiver<Request>, said: &Sender<Response>, wake: &dyn Fn()) {
-    let channels = Channels {
-        asked,
-        said,
+/// The probe's thread: serves requests until they are closed.
+pub fn serve(requests: &Requests, responses: &Sender<Response>, wake: &dyn Fn()) {
+    let client = Client {
+        requests,
+        responses,
         wake,
-        wants: Cell::new(None),
     };
     let mut state: Option<ProbeState> = None;
-    let mut next = asked.recv().ok();
-    while let Some(request) = next.take() {
-        let result = match (request, &mut state) {
-            (Request::Open(from), _) => open(from, &mut state, &channels).map(|()| None),
-            (Request::Ask(question), Some(state)) => answer(state, question, &channels),
-            (Request::Look(picture), Some(state)) => look(&mut state.engine, &state.subject, picture).map(|look| {
-                channels.say(Response::Looked(look));
-                None
-            }),
-            (_, None) => Ok(None),
-        };
-        next = match result {
-            Ok(newer) => newer,
-            Err(e) => {
-                channels.say(Response::Failed(format!("{e:#}")));
-                None
+    while let Some(request) = requests.next() {
+        let done = match (request, &mut state) {
+            (Request::Open(from), _) => open(from, &mut state, &client),
+            (Request::Ask(question), Some(state)) => answer(state, question, &client),
+            (Request::Look(image), Some(state)) => {
+                look(&mut state.engine, &state.subject, image).map(|detail| client.send(Response::Looked(detail)))
             }
+            (_, None) => Ok(()),
         };
-        if next.is_none() {
-            next = asked.recv().ok();
-        }
-        // Of several waiting questions only the newest matters. A look waits for the question before it.
-        while let (Some(Request::Ask(_)), Ok(newer)) = (&next, asked.try_recv()) {
-            match newer {
-                Request::Look(picture) if state.is_some() => channels.wants.set(Some(picture)),
-                newer => next = Some(newer),
-            }
+        if let Err(e) = done {
+            client.send(Response::Failed(format!("{e:#}")));
         }
     }
 }
 
 /// A file that cannot be read leaves the open model as it was.
-fn open(from: ModelRef, state: &mut Option<ProbeState>, channels: &Channels) -> Result<()> {
+fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Result<()> {
     let checkpoint = from.load()?;
     let name = match &from {
         ModelRef::Bundled => "bundled model".to_owned(),
@@ -195,10 +166,9 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, channels: &Channels) -> 
     let masks = Arc::new(checkpoint.masks.clone());
     let dense = cost::total(checkpoint.spec(), &masks, &Fractions::dense(checkpoint.spec()))?;
     *state = None;
-    channels.wants.set(None);
     let recipe = Experiment::of_model(&checkpoint.header);
     // What the file says of itself is shown at once; images take a moment.
-    channels.say(Response::Opened(Arc::new(OpenModel {
+    client.send(Response::Opened(Arc::new(OpenModel {
         name,
         from,
         header: checkpoint.header.clone(),
@@ -220,7 +190,7 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, channels: &Channels) -> 
             ..Options::default()
         },
     )?;
-    channels.say(Response::Images(Arc::new(Thumbnails::of(&images, &indices))));
+    client.send(Response::Images(Arc::new(Thumbnails::of(&images, &indices))));
     let gates = checkpoint.spec().gates().len();
     *state = Some(ProbeState {
         engine,
@@ -238,8 +208,8 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, channels: &Channels) -> 
     Ok(())
 }
 
-/// Answers, better and better, until all images were measured or a newer request arrives (which is returned).
-fn answer(state: &mut ProbeState, question: Question, channels: &Channels) -> Result<Option<Request>> {
+/// Answers, better and better, until all images were measured or a newer request waits.
+fn answer(state: &mut ProbeState, question: Question, client: &Client) -> Result<()> {
     let ProbeState { engine, subject, .. } = state;
     let gates = engine.spec().gates().len();
     anyhow::ensure!(
@@ -253,11 +223,7 @@ fn answer(state: &mut ProbeState, question: Question, channels: &Channels) -> Re
     let mut latency = subject.time(engine, LATENCY[0]);
     let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
     let mut due = Instant::now() + FIRST;
-    let mut newer = None;
-    let mut check = |engine: &mut Engine| {
-        newer = interrupted(engine, subject, channels);
-        Ok(go_on_unless(&newer))
-    };
+    let mut check = |engine: &mut Engine| Ok(between_batches(engine, subject, client));
     let mut observe = |done: EvaluatedBatch| {
         let EvaluatedBatch {
             spec, batch, labels, ..
@@ -265,14 +231,14 @@ fn answer(state: &mut ProbeState, question: Question, channels: &Channels) -> Re
         classes.add(batch, labels, subject.classes);
         images::seen(batch, labels, spec, &subject.masks, &mut seen);
         if Instant::now() >= due {
-            channels.say(Response::Answered(subject.summary(spec, done.metrics, latency)?));
+            client.send(Response::Answered(subject.summary(spec, done.metrics, latency)?));
             due = Instant::now() + REFINE;
         }
         Ok(())
     };
     let metrics = evaluate(engine, subject.images_from(0), &mut check, &mut observe)?;
-    if newer.is_some() {
-        return Ok(newer);
+    if metrics.n < subject.indices.len() {
+        return Ok(());
     }
     latency = subject.time(engine, LATENCY[1]);
     let mut whole = subject.summary(engine.spec(), &metrics, latency)?;
@@ -280,43 +246,33 @@ fn answer(state: &mut ProbeState, question: Question, channels: &Channels) -> Re
     whole.dense_latency = state.dense_latency;
     state.put_dense(&mut seen);
     whole.seen = seen.clone().into();
-    channels.say(Response::Answered(whole.clone()));
+    client.send(Response::Answered(whole.clone()));
     // What every channel running would say is measured once, when nobody waits for anything else.
     if state.dense.len() < state.subject.indices.len() {
-        let newer = state.measure_dense(channels)?;
-        if newer.is_some() {
-            return Ok(newer);
+        state.measure_dense(client)?;
+        if state.dense_latency.is_none() {
+            return Ok(());
         }
         whole.dense_latency = state.dense_latency;
         state.put_dense(&mut seen);
         whole.seen = seen.into();
-        channels.say(Response::Answered(whole));
+        client.send(Response::Answered(whole));
     }
-    Ok(None)
+    Ok(())
 }
 
-/// A newer request; images that are to be looked at are looked at in passing.
-fn interrupted(engine: &mut Engine, subject: &Subject, channels: &Channels) -> Option<Request> {
-    match channels.asked.try_recv() {
-        Ok(Request::Look(picture)) => channels.wants.set(Some(picture)),
-        Ok(newer) => return Some(newer),
-        Err(_) => {}
+/// Breaks off for a newer request; looks at an image in passing.
+fn between_batches(engine: &mut Engine, subject: &Subject, client: &Client) -> ControlFlow<()> {
+    if client.requests.has_newer() {
+        return ControlFlow::Break(());
     }
-    if let Some(picture) = channels.wants.take() {
-        channels.say(match look(engine, subject, picture) {
-            Ok(look) => Response::Looked(look),
+    if let Some(image) = client.requests.take_image() {
+        client.send(match look(engine, subject, image) {
+            Ok(detail) => Response::Looked(detail),
             Err(e) => Response::Failed(format!("{e:#}")),
         });
     }
-    None
-}
-
-fn go_on_unless(newer: &Option<Request>) -> ControlFlow<()> {
-    if newer.is_some() {
-        ControlFlow::Break(())
-    } else {
-        ControlFlow::Continue(())
-    }
+    ControlFlow::Continue(())
 }
 
 impl ProbeState {
@@ -327,7 +283,7 @@ impl ProbeState {
     }
 
     /// Goes on with what every channel running says, where it was left.
-    fn measure_dense(&mut self, channels: &Channels) -> Result<Option<Request>> {
+    fn measure_dense(&mut self, client: &Client) -> Result<()> {
         let Self {
             engine,
             subject,
@@ -335,11 +291,10 @@ impl ProbeState {
             dense_latency,
         } = self;
         let full = vec![Density::FULL; engine.spec().gates().len()];
-        let mut newer = None;
         let mut check = |engine: &mut Engine| {
-            newer = interrupted(engine, subject, channels);
+            let flow = between_batches(engine, subject, client);
             engine.set_densities(&full);
-            Ok(go_on_unless(&newer))
+            Ok(flow)
         };
         let images = subject.images_from(dense.len());
         evaluate(engine, images, &mut check, &mut |done| {
@@ -348,13 +303,13 @@ impl ProbeState {
             dense.extend(rows.map(|row| argmax(row).unwrap_or(0) as u16));
             Ok(())
         })?;
-        newer = newer.or_else(|| interrupted(engine, subject, channels));
-        if dense_latency.is_none() && newer.is_none() {
+        let is_wanted = dense.len() == subject.indices.len() && between_batches(engine, subject, client).is_continue();
+        if dense_latency.is_none() && is_wanted {
             engine.set_densities(&full);
             *dense_latency = Some(subject.time(engine, LATENCY[1]));
         }
         engine.set_densities(&subject.question.densities);
-        Ok(newer)
+        Ok(())
     }
 }
 

@@ -99,8 +99,6 @@ pub struct FrontierPoint {
     pub n: usize,
     /// Whether a point of its own series costs no more and is no worse.
     pub is_beaten: bool,
-    /// Whether no point of any series beats it.
-    pub is_front: bool,
 }
 
 /// The answer to the newest question as a point.
@@ -134,8 +132,13 @@ impl Costs {
     }
 }
 
-/// The frontier panel.
+/// The frontier panel, with all runs.
 pub fn frontier(store: &RunStore, against: CostAxis) -> FrontierView {
+    frontier_without(store, against, &|_| false)
+}
+
+/// The frontier panel as if runs that are hidden were not there: neither drawn nor a reference.
+pub fn frontier_without(store: &RunStore, against: CostAxis, is_hidden: &dyn Fn(&RunState) -> bool) -> FrontierView {
     let open = store.open.as_ref();
     let opened = open.and_then(|m| m.from.path());
     let runs: Vec<&RunState> = store.runs.iter().filter(|r| !is_model_of(r, opened)).collect();
@@ -144,6 +147,8 @@ pub fn frontier(store: &RunStore, against: CostAxis) -> FrontierView {
         let kind = run.experiment.method.kind();
         1 + methods.iter().position(|m| *m == kind).unwrap_or(0)
     };
+    // Marks stay what they are when a run is hidden.
+    let runs: Vec<&RunState> = runs.iter().copied().filter(|r| !is_hidden(r)).collect();
     let mut series: Vec<FrontierSeries> = [recorded(store, against), measured(store, against)].into();
     for group in by_seed(&runs) {
         series.push(of_group(&group, against, mark(group[0])));
@@ -161,7 +166,6 @@ pub fn frontier(store: &RunStore, against: CostAxis) -> FrontierView {
             best = best.max(point.top1);
         }
     }
-    mark_front(&mut series);
     series.iter_mut().for_each(thin);
     let now = store.answer.as_ref().and_then(|a| {
         Some(NowPoint {
@@ -217,7 +221,6 @@ fn point(source: PointSource, costs: Costs, against: CostAxis, top1: f64, n: usi
         spread: None,
         n,
         is_beaten: false,
-        is_front: false,
     })
 }
 
@@ -403,22 +406,6 @@ fn trials(run: &RunState, against: CostAxis, mark: usize) -> Vec<FrontierSeries>
         }
     };
     run.searches.iter().enumerate().map(of_search).collect()
-}
-
-/// Marks points that no point of any series beats.
-fn mark_front(series: &mut [FrontierSeries]) {
-    let mut all: Vec<(f64, f64, usize, usize)> = Vec::new();
-    for (s, one) in series.iter().enumerate() {
-        all.extend(one.points.iter().enumerate().map(|(i, p)| (p.x, p.top1, s, i)));
-    }
-    all.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
-    let mut best = f64::MIN;
-    for (_, top1, s, i) in all {
-        if top1 > best {
-            best = top1;
-            series[s].points[i].is_front = true;
-        }
-    }
 }
 
 /// The open model at its highest density; else the best point there is.

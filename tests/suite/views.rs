@@ -190,8 +190,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                       "top1": 0.8740000128746033,
                       "spread": null,
                       "n": 5000,
-                      "is_beaten": false,
-                      "is_front": true
+                      "is_beaten": false
                     },
                     {
                       "source": {
@@ -201,8 +200,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                       "top1": 0.9274497628211975,
                       "spread": null,
                       "n": 5000,
-                      "is_beaten": false,
-                      "is_front": true
+                      "is_beaten": false
                     }
                   ]
                 },
@@ -224,8 +222,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                       "top1": 0.8731498718261719,
                       "spread": null,
                       "n": 2000,
-                      "is_beaten": false,
-                      "is_front": false
+                      "is_beaten": false
                     },
                     {
                       "source": {
@@ -238,8 +235,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                       "top1": 0.9021823406219482,
                       "spread": null,
                       "n": 2000,
-                      "is_beaten": false,
-                      "is_front": false
+                      "is_beaten": false
                     },
                     {
                       "source": {
@@ -252,8 +248,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                       "top1": 0.9177723526954651,
                       "spread": null,
                       "n": 2000,
-                      "is_beaten": false,
-                      "is_front": false
+                      "is_beaten": false
                     }
                   ]
                 },
@@ -275,8 +270,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                       "top1": 0.8277252316474915,
                       "spread": null,
                       "n": 2000,
-                      "is_beaten": false,
-                      "is_front": false
+                      "is_beaten": false
                     },
                     {
                       "source": {
@@ -289,8 +283,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                       "top1": 0.8567577600479126,
                       "spread": null,
                       "n": 2000,
-                      "is_beaten": false,
-                      "is_front": false
+                      "is_beaten": false
                     },
                     {
                       "source": {
@@ -303,8 +296,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                       "top1": 0.8723477125167847,
                       "spread": null,
                       "n": 2000,
-                      "is_beaten": false,
-                      "is_front": false
+                      "is_beaten": false
                     }
                   ]
                 }
@@ -818,10 +810,6 @@ fn points_that_no_other_beats_are_told_from_the_rest() {
                 .any(|q| !q.is_beaten && q.x <= p.x && q.top1 >= p.top1)
         );
     }
-    let overall = view.series.iter().flat_map(|s| &s.points).filter(|p| p.is_front);
-    let mut overall: Vec<(f64, f64)> = overall.map(|p| (p.x, p.top1)).collect();
-    overall.sort_by(|a, b| a.0.total_cmp(&b.0));
-    assert!(overall.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1));
 }
 
 #[test]
@@ -866,6 +854,19 @@ fn a_wish_chooses_the_cheapest_point_that_is_good_enough_or_the_best_that_is_che
         None,
         "nothing is both"
     );
+}
+
+#[test]
+fn a_hidden_run_is_no_reference_of_a_wish() {
+    let mut store = store();
+    store.open = None;
+    let all = frontier::frontier(&store, CostAxis::Macs);
+    let (best, whose) = all.reference.expect("a reference");
+    let best_run = store.runs.iter().find(|run| whose.ends_with(&run.title()));
+    let best_run = best_run.expect("the best is a run's").id;
+    let view = frontier::frontier_without(&store, CostAxis::Macs, &|run| run.id == best_run);
+    assert!(view.series.iter().all(|s| s.run != Some(best_run)));
+    assert!(view.reference.is_none_or(|(top1, from)| top1 < best && from != whose));
 }
 
 #[test]

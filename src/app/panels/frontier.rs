@@ -20,7 +20,7 @@ use measure::Question;
 use plots::figure;
 use record::ModelRef;
 use std::path::PathBuf;
-use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, frontier};
+use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, frontier_without};
 use view::text;
 
 const NOW: &str = "measured now";
@@ -36,9 +36,7 @@ struct Interaction {
 }
 
 pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
-    let mut view = frontier(store, state.frontier.against);
-    let is_hidden = |s: &FrontierSeries| s.run.and_then(|id| store.run(id)).is_some_and(|r| state.runs.hides(r));
-    view.series.retain(|s| !is_hidden(s));
+    let view = frontier_without(store, state.frontier.against, &|run| state.runs.hides(run));
     controls(ui, &view, state, effects);
     if view.series.is_empty() && view.now.is_none() {
         let todo = match view.against {
