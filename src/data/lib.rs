@@ -1,8 +1,11 @@
 //! Images in, batches out: data sets held as bytes, checked once when they are opened.
+//!
+//! Entry points: [`open()`] reads a data set, [`split()`] carves the validation images, [`batch::fill`] makes a batch.
 //! Knows nothing of networks, tensors or training.
 //!
 //! Every reader ends in [`Dataset::new`], so what the rest of the program gets always has images and labels that match,
 //! one size for all pictures, and labels below the number of classes.
+#![forbid(unsafe_code)]
 
 pub mod batch;
 pub mod bundled;

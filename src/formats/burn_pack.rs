@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use burn_store::burn_pack::{Bytes, DType, Reader, Tensor, Writer};
 use model::Checkpoint;
 use model::checkpoint::HEADER_KEY;
-use model::safetensors_file::{self, Tensors};
+use model::safetensors_file::{self, TensorMap};
 use safetensors::{Dtype, SafeTensors};
 
 /// The bytes of a pack.
@@ -38,7 +38,7 @@ pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint> {
     let reader = Reader::from_bytes(Bytes::from_bytes_vec(bytes)).context("not a burn pack")?;
     let header = reader.metadata().get(HEADER_KEY).cloned();
     let header = header.context("a burn pack without the `secateur` header")?;
-    let mut tensors = Tensors::new();
+    let mut tensors = TensorMap::new();
     for tensor in reader.into_tensors()? {
         let (name, dtype, shape, _, data) = tensor.into_parts()?;
         let dtype = match dtype {

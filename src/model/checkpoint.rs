@@ -1,10 +1,10 @@
 //! A model as one self-describing safetensors file: weights, norm statistics by density, masks, and in the header all that is needed to use them.
 //!
-//! The header's metadata has one key, `secateur`, a JSON object ([`ModelHeader`]). Tensors: every weight under its own name,
+//! The header's metadata has one key, `secateur`, a JSON object ([`ModelHeader`]). TensorMap: every weight under its own name,
 //! `stats@PERCENT.NODE.mean|var`, `mask.NODE.filters|columns|elements` (0/1 bytes).
 
 use super::mask::{Density, LayerMask, Masks};
-use super::safetensors_file::{self, Tensors, float_tensor, floats};
+use super::safetensors_file::{self, TensorMap, float_tensor, floats};
 use super::spec::{NetSpec, Op};
 use super::weights;
 use super::weights::{Array, Weights};
@@ -208,7 +208,7 @@ impl Checkpoint {
     /// If the parts do not fit each other.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.check()?;
-        let mut tensors = Tensors::new();
+        let mut tensors = TensorMap::new();
         for (name, a) in &self.weights {
             tensors.insert(name.clone(), float_tensor(&a.shape, &a.data));
         }

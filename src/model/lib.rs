@@ -1,5 +1,7 @@
 //! What a network is: its graph, its weights, its masks, what it costs, and the model file. Plain data.
+//! Entry points: [`zoo::build`] makes a graph ([`NetSpec`]), [`Checkpoint`] is a trained network as a file, [`cost`] counts.
 //! Knows nothing of burn, or of how networks are pruned or searched.
+#![forbid(unsafe_code)]
 
 pub mod checkpoint;
 pub mod cost;

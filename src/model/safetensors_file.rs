@@ -39,14 +39,14 @@ pub fn read_header(path: &Path) -> Result<Metadata> {
     Ok(header)
 }
 
-/// Tensors to be written, by name: each with its kind, shape and bytes.
-pub type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+/// TensorMap to be written, by name: each with its kind, shape and bytes.
+pub type TensorMap = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 /// The bytes of a file that holds these tensors, and `text` under `key` in its header.
 ///
 /// # Errors
 /// A tensor whose bytes do not fit its shape.
-pub fn to_bytes(tensors: &Tensors, key: &str, text: String) -> Result<Vec<u8>> {
+pub fn to_bytes(tensors: &TensorMap, key: &str, text: String) -> Result<Vec<u8>> {
     let mut views = Vec::with_capacity(tensors.len());
     for (name, (dtype, shape, data)) in tensors {
         views.push((name, TensorView::new(*dtype, shape.clone(), data)?));

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use disk::write_whole;
-use model::safetensors_file::{self, Tensors, float_tensor, floats};
+use model::safetensors_file::{self, TensorMap, float_tensor, floats};
 use model::{Array, Checkpoint, Weights};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -262,7 +262,7 @@ fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
 }
 
 fn bytes(entries: &BTreeMap<String, StageEntry>) -> Result<Vec<u8>> {
-    let mut tensors = Tensors::new();
+    let mut tensors = TensorMap::new();
     let mut lines = Vec::new();
     for (i, (stage, StageEntry { over, snapshot })) in entries.iter().enumerate() {
         for (name, a) in &snapshot.arrays {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A measured candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FrontierPoint {
+pub struct Candidate {
     /// MACs, weights or milliseconds: small is good.
     pub cost: f64,
     /// Share classified right: large is good.
@@ -25,12 +25,12 @@ pub struct Reference {
 /// Points of which none is as cheap and as good as another. Cost and accuracy rise along it, both strictly.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Frontier {
-    points: Vec<FrontierPoint>,
+    points: Vec<Candidate>,
 }
 
 impl Frontier {
     /// From the cheapest to the best.
-    pub fn points(&self) -> &[FrontierPoint] {
+    pub fn points(&self) -> &[Candidate] {
         &self.points
     }
 
@@ -45,7 +45,7 @@ impl Frontier {
 
     /// Adds a point unless it is beaten, and drops those it beats; whether it was added. Of two equal ones the first
     /// stays.
-    pub fn insert(&mut self, point: FrontierPoint) -> bool {
+    pub fn insert(&mut self, point: Candidate) -> bool {
         if self.beats(point.cost, point.top1) {
             return false;
         }
@@ -68,8 +68,8 @@ impl Frontier {
     }
 }
 
-impl FromIterator<FrontierPoint> for Frontier {
-    fn from_iter<I: IntoIterator<Item = FrontierPoint>>(points: I) -> Self {
+impl FromIterator<Candidate> for Frontier {
+    fn from_iter<I: IntoIterator<Item = Candidate>>(points: I) -> Self {
         let mut frontier = Frontier::default();
         for point in points {
             frontier.insert(point);
@@ -79,7 +79,7 @@ impl FromIterator<FrontierPoint> for Frontier {
 }
 
 /// The area covered after each trial: how fast a search pays.
-pub fn hypervolumes(trials: &[FrontierPoint], reference: Reference) -> Vec<f64> {
+pub fn hypervolumes(trials: &[Candidate], reference: Reference) -> Vec<f64> {
     let mut frontier = Frontier::default();
     let mut areas = Vec::with_capacity(trials.len());
     for &trial in trials {
@@ -95,8 +95,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn point(cost: f64, top1: f32, trial: u64) -> FrontierPoint {
-        FrontierPoint { cost, top1, trial }
+    fn point(cost: f64, top1: f32, trial: u64) -> Candidate {
+        Candidate { cost, top1, trial }
     }
 
     #[test]
@@ -143,15 +143,15 @@ mod tests {
         assert_eq!(hypervolumes(&trials, reference), [5.0, 5.0, 5.0, 6.25]);
     }
 
-    fn naive(points: &[FrontierPoint]) -> Vec<FrontierPoint> {
-        let beaten = |i: usize, p: &FrontierPoint| {
+    fn naive(points: &[Candidate]) -> Vec<Candidate> {
+        let beaten = |i: usize, p: &Candidate| {
             points.iter().enumerate().any(|(j, q)| {
                 let no_worse = q.cost <= p.cost && q.top1 >= p.top1;
                 let better = q.cost < p.cost || q.top1 > p.top1;
                 no_worse && (better || j < i)
             })
         };
-        let mut kept: Vec<FrontierPoint> = (0..points.len())
+        let mut kept: Vec<Candidate> = (0..points.len())
             .filter(|&i| !beaten(i, &points[i]))
             .map(|i| points[i])
             .collect();
@@ -159,7 +159,7 @@ mod tests {
         kept
     }
 
-    fn any_points() -> impl Strategy<Value = Vec<FrontierPoint>> {
+    fn any_points() -> impl Strategy<Value = Vec<Candidate>> {
         proptest::collection::vec((0u8..16, 0u8..16), 0..40).prop_map(|all| {
             let make = |(i, (cost, top1)): (usize, (u8, u8))| point(f64::from(cost), f32::from(top1) / 16.0, i as u64);
             all.into_iter().enumerate().map(make).collect()

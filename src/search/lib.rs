@@ -1,5 +1,7 @@
-//! Searches for the density of every site under one budget: one trait, so that one loop drives them all.
+//! Searches for the density of every site under one budget. One trait, [`Searcher`], so that one loop drives them all;
+//! a new search is a file with a `Strategy`.
 //! Knows nothing of networks: a search proposes numbers and is told how good they were.
+#![forbid(unsafe_code)]
 
 pub mod amc;
 pub mod anneal;

@@ -5,7 +5,7 @@
 use super::frontier::by_seed;
 use lab::RunStore;
 use record::{RunId, RunState};
-use search::frontier::{FrontierPoint, Reference, hypervolumes};
+use search::frontier::{Candidate, Reference, hypervolumes};
 use serde::Serialize;
 
 /// Hypervolumes of all runs that search.
@@ -82,9 +82,9 @@ fn of_run(run: &RunState) -> Option<Vec<(u64, f64)>> {
     };
     let everything = whole * (1.0 - f64::from(reference.top1));
     let trials = run.searches.iter().flat_map(|s| &s.trials);
-    let points: Vec<FrontierPoint> = trials
+    let points: Vec<Candidate> = trials
         .enumerate()
-        .map(|(i, t)| FrontierPoint {
+        .map(|(i, t)| Candidate {
             cost: t.trial.macs as f64,
             top1: t.trial.top1,
             trial: i as u64,
