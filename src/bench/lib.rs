@@ -1,5 +1,6 @@
 //! Times this machine: inference, training, searches and answers, each as `secateur bench` prints it.
 //! Knows nothing of how rows are shown.
+#![forbid(unsafe_code)]
 
 pub mod answer;
 pub mod infer;

@@ -4,15 +4,12 @@
 
 use super::conv::{Conv, Norm};
 use super::engine::Engine;
-use super::executor::{Executor, ImageOutput};
+use super::executor::{CalibrationImage, Executor, ImageOutput};
 use super::plane;
 use super::program::{Instruction, Program};
 use model::Density;
 use model::checkpoint::NormStats;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// An image in the middle of the network.
-pub(crate) type CalibrationImage = Mutex<(Executor, ImageOutput)>;
 
 fn open(image: &CalibrationImage) -> MutexGuard<'_, (Executor, ImageOutput)> {
     image.lock().unwrap_or_else(PoisonError::into_inner)
@@ -20,14 +17,14 @@ fn open(image: &CalibrationImage) -> MutexGuard<'_, (Executor, ImageOutput)> {
 
 /// Σ x and Σ x² of a channel over the images that have it.
 #[derive(Clone, Copy, Default)]
-struct Sums {
+struct ChannelSums {
     positions: usize,
     first: f64,
     second: f64,
 }
 
 /// Most memory that images side by side may take: what is beyond is left out.
-const ROOM: usize = 1 << 30;
+const MEMORY_LIMIT: usize = 1 << 30;
 
 impl Engine {
     /// Gives every norm the mean and variance that these images, `[n, c, h, w]` normalized, have before it, each layer reading
@@ -40,7 +37,7 @@ impl Engine {
     pub fn calibrate(&mut self, images: &[f32]) -> NormStats {
         let size: usize = self.spec().input.iter().product();
         assert!(images.len().is_multiple_of(size), "not a whole number of images");
-        let room = ROOM / self.executors[0].bytes().max(1);
+        let room = MEMORY_LIMIT / self.executors[0].bytes().max(1);
         let n = (images.len() / size).min(room.max(1));
         while self.calibration_images.len() < n {
             let image = (Executor::new(&self.program), ImageOutput::new(&self.program));
@@ -94,9 +91,9 @@ impl Engine {
         });
     }
 
-    /// Sums over each channel of a tensor, image after image.
-    fn sums(&self, n: usize, tensor: usize) -> Vec<Sums> {
-        let mut sums = vec![Sums::default(); self.program.tensors[tensor].layout.channels];
+    /// ChannelSums over each channel of a tensor, image after image.
+    fn sums(&self, n: usize, tensor: usize) -> Vec<ChannelSums> {
+        let mut sums = vec![ChannelSums::default(); self.program.tensors[tensor].layout.channels];
         for image in &self.calibration_images[..n] {
             open(image).0.add_sums(&self.program, tensor, &mut sums);
         }
@@ -112,7 +109,7 @@ fn bare(conv: &mut Conv) -> (bool, Option<(usize, kernel::Layout)>) {
 }
 
 /// Takes what was measured into the statistics; scale and shift that follow.
-fn renew(stats: &mut NormStats, norm: &Norm, sums: &[Sums]) -> [Vec<f32>; 2] {
+fn renew(stats: &mut NormStats, norm: &Norm, sums: &[ChannelSums]) -> [Vec<f32>; 2] {
     let moments = stats.entry(norm.name.clone()).or_default();
     for (c, sum) in sums.iter().enumerate().filter(|(_, s)| s.positions > 0) {
         let n = sum.positions as f64;
@@ -125,7 +122,7 @@ fn renew(stats: &mut NormStats, norm: &Norm, sums: &[Sums]) -> [Vec<f32>; 2] {
 
 impl Executor {
     /// Adds what one image has in a tensor.
-    fn add_sums(&self, program: &Program, tensor: usize, sums: &mut [Sums]) {
+    fn add_sums(&self, program: &Program, tensor: usize, sums: &mut [ChannelSums]) {
         let (layout, data, active) = self.tensor(program, tensor);
         for &c in active {
             // Padding is zero, so all of the plane may be added.

@@ -1,9 +1,10 @@
 //! A compiled network: densities in, batches of images through, logits and what was really computed out.
 //! Knows nothing of labels, accuracy or time.
 
-use super::calibrate::CalibrationImage;
-use super::executor::{Executor, ImageOutput};
+use super::batch::{Batch, ConvWork, GateOutput};
+use super::executor::{CalibrationImage, Executor, ImageOutput};
 use super::gate::ActiveSets;
+use super::options::Options;
 use super::plan;
 use super::program::{Instruction, Program};
 use super::thread_choice::ThreadChoice;
@@ -13,70 +14,6 @@ use model::checkpoint::{Checkpoint, NormStats};
 use model::spec::NetSpec;
 use model::{Density, Masks, Weights};
 use std::sync::{Barrier, Mutex, PoisonError};
-
-/// How to compile.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Whose instructions.
-    pub kernel: Kernel,
-    /// Threads of a run, the caller's included.
-    pub threads: usize,
-    /// Most images a run.
-    pub batch: usize,
-    /// Whether 3×3 convolutions may be computed by Winograd's algorithm where that should be faster.
-    pub winograd: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            kernel: Kernel::best(),
-            threads: 1,
-            batch: 64,
-            winograd: true,
-        }
-    }
-}
-
-/// What a gate did to a batch.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GateOutput {
-    /// The gate's node.
-    pub node: usize,
-    /// `[n, channels]`, before winners are taken.
-    pub saliency: Vec<f32>,
-    /// The channels that were computed. Under [`model::spec::Shift::Eq1`] a winner of saliency 0 gives zeros and is not.
-    pub active: ActiveSets,
-}
-
-/// What a convolution did in a batch, summed over its images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConvWork {
-    /// The convolution's node.
-    pub node: usize,
-    /// MACs, predictor and gate included.
-    pub macs: u64,
-    /// Filters that were computed.
-    pub computed: u64,
-}
-
-/// What a run gives.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
-    /// Images.
-    pub n: usize,
-    /// `[n, classes]`.
-    pub logits: Vec<f32>,
-    /// One entry a gate, in network order.
-    pub gates: Vec<GateOutput>,
-    /// One entry a convolution, in network order.
-    pub layers: Vec<ConvWork>,
-    /// MACs over all images, as [`model::cost`] counts them, but of what was really computed:
-    /// filters × columns × positions of each convolution, linear layers, predictors, gates.
-    pub macs: u64,
-    /// Of these, convolutions and linear layers.
-    pub macs_conv: u64,
-}
 
 /// A network ready to run.
 pub struct Engine {

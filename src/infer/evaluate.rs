@@ -1,7 +1,8 @@
 //! The one loop over labelled images: batch by batch through an engine into metrics, for whoever measures a network.
 //! Knows nothing of splits, or of why something is measured.
 
-use super::engine::{Batch, Engine};
+use super::batch::Batch;
+use super::engine::Engine;
 use super::metrics::EvalMetrics;
 use anyhow::Result;
 use data::{Images, Normalization, batch};
@@ -117,7 +118,8 @@ pub fn evaluate(
 
 #[cfg(test)]
 mod tests {
-    use super::super::engine::{Options, compile};
+    use super::super::engine::compile;
+    use super::super::options::Options;
     use super::*;
     use model::{random_model, zoo};
 

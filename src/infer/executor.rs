@@ -5,6 +5,7 @@ use super::conv::{ActiveInput, ActiveOutput, Conv, ConvScratch, ConvState, Macs}
 use super::plane;
 use super::program::{Instruction, Program, Tensor};
 use kernel::{Layout, Pool};
+use std::sync::Mutex;
 
 /// All that one image needs while it runs.
 pub(crate) struct Executor {
@@ -28,6 +29,9 @@ pub(crate) struct ImageOutput {
     /// MACs of linear layers.
     pub linear: u64,
 }
+
+/// An image in the middle of the network, while norms are measured.
+pub(crate) type CalibrationImage = Mutex<(Executor, ImageOutput)>;
 
 impl ImageOutput {
     pub(crate) fn new(program: &Program) -> Self {

@@ -1,8 +1,9 @@
 //! How long each layer takes at each width, on this machine: time falls in steps, because kernels work on whole blocks of filters.
 //! Knows nothing of whole networks' time, or of data.
 
-use super::engine::{Options, compile};
+use super::engine::compile;
 use super::latency::{Latency, latency};
+use super::options::Options;
 use anyhow::{Result, bail};
 use model::random_model;
 use model::spec::{NetSpec, Node, Op, Shape};

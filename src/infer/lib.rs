@@ -2,9 +2,30 @@
 //! Knows nothing of burn, training, threads of runs or windows.
 //!
 //! [`compile`] folds norms, lays weights out and plans every buffer once; [`Engine::run`] allocates nothing.
-//! [`Engine::calibrate`] measures norms anew under masks that were set on a compiled network.
+//! [`Engine::set_masks`] and [`Engine::set_density`] choose what runs; [`Engine::calibrate`] measures norms anew under masks.
+//! [`evaluate`] measures accuracy and MACs over labeled images, [`latency`] the time of one.
 //! A channel that is not active is absent: its plane is never computed and never read.
+//!
+//! A network at a quarter of its filters, timed:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let spec = model::zoo::build("lenet5", [1, 28, 28], 10, 1.0)?;
+//! let model = model::random_model(spec, 1)?;
+//! let mut engine = infer::compile(&model, &infer::Options::default())?;
+//! let image = vec![0.5; 28 * 28];
+//! let dense = engine.run(&image).macs;
+//!
+//! engine.set_masks(&model::random_masks(model.spec(), [0.25, 1.0], 1)?)?;
+//! assert!(engine.run(&image).macs < dense / 2);
+//! let time = infer::latency(&mut engine, &image, Duration::from_millis(10));
+//! assert!(time.p10_ms <= time.median_ms);
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+#![forbid(unsafe_code)]
 
+mod batch;
 mod calibrate;
 mod compiled_mask;
 mod conv;
@@ -18,6 +39,7 @@ mod latency;
 mod layer_latency;
 mod linear;
 mod metrics;
+mod options;
 mod plan;
 mod plane;
 mod program;
@@ -26,9 +48,11 @@ mod thread_choice;
 #[cfg(test)]
 mod agreement;
 
-pub use engine::{Batch, ConvWork, Engine, GateOutput, Options, compile};
+pub use batch::{Batch, ConvWork, GateOutput};
+pub use engine::{Engine, compile};
 pub use evaluate::{EvaluatedBatch, LabeledImages, evaluate};
 pub use gate::ActiveSets;
 pub use latency::{Latency, latency, quantiles};
 pub use layer_latency::{LatencySurface, LayerLatency, LayerLatencyOptions, latency_surfaces, layer_latencies};
 pub use metrics::{EvalMetrics, GateSums, argmax};
+pub use options::Options;

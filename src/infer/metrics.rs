@@ -1,7 +1,7 @@
 //! Accuracy, loss, MACs and channel statistics, summed over batches.
 //! Knows nothing of where images come from.
 
-use super::engine::Batch;
+use super::batch::{Batch, ConvWork};
 use anyhow::Result;
 use event::LayerState;
 use model::spec::NetSpec;
@@ -16,17 +16,6 @@ pub struct GateSums {
     pub saliency: Vec<f64>,
     /// By channel: images in which it was computed.
     pub active: Vec<u64>,
-}
-
-/// Sums over images at one convolution.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConvWork {
-    /// The convolution's node.
-    pub node: usize,
-    /// MACs, predictor and gate included.
-    pub macs: u64,
-    /// Filters that were computed.
-    pub computed: u64,
 }
 
 /// What was measured over some images.
@@ -196,7 +185,7 @@ fn cross_entropy(row: &[f32], label: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::engine::{ConvWork, GateOutput};
+    use super::super::batch::GateOutput;
     use super::super::gate::ActiveSets;
     use super::*;
     use model::spec::Shift;

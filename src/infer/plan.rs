@@ -4,10 +4,10 @@
 use super::compiled_mask::CompiledMask;
 use super::conv::{Conv, Norm};
 use super::conv_algorithms::ConvAlgorithms;
-use super::engine::Options;
 use super::fallback_conv::FallbackConv;
 use super::gate::Gate;
 use super::linear::{Linear, TransposedMatrix};
+use super::options::Options;
 use super::plane::Window;
 use super::program::{Instruction, Program, Tensor, assign};
 use anyhow::{Context, Result, ensure};

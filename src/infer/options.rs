@@ -1,0 +1,27 @@
+//! How a network is compiled.
+
+use kernel::Kernel;
+
+/// How to compile.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whose instructions.
+    pub kernel: Kernel,
+    /// Threads of a run, the caller's included.
+    pub threads: usize,
+    /// Most images a run.
+    pub batch: usize,
+    /// Whether 3×3 convolutions may be computed by Winograd's algorithm where that should be faster.
+    pub winograd: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            kernel: Kernel::best(),
+            threads: 1,
+            batch: 64,
+            winograd: true,
+        }
+    }
+}
