@@ -1,23 +1,22 @@
 //! `secateur eval`: measures a model at one or many densities, by the engine or by burn.
 //! Knows nothing of training.
 
+use super::eval_burn::by_burn;
+use super::eval_csv::CsvFile;
+use super::eval_images::{BATCH, EvalImages, Evaluation, GateSetting, LatencyQuantiles, PutBatch};
 use super::failure::{Done, OrFail};
 use super::output::Json;
-use anyhow::{Context, Result, anyhow, ensure};
-use burn::tensor::{Device, Tensor, TensorData};
-use data::{Dataset, Normalization, Split, batch};
-use infer::{Engine, EvaluatedBatch, GateOutput, LabeledImages, Latency, Options, argmax, evaluate};
+use anyhow::{Result, anyhow, ensure};
+use data::{Dataset, Split};
+use infer::{Engine, EvaluatedBatch, GateOutput, LabeledImages, Latency, Options, evaluate};
 use kernel::Kernel;
 use measure::probe::valid_split;
 use model::{Checkpoint, Density, Fractions, cost};
 use record::folder::threads;
-use serde::{Serialize, Serializer};
-use std::fmt;
-use std::io::{BufWriter, Write};
+use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-use train::net::{ForwardOptions, Net, Norms};
+use std::time::Duration;
 
 #[derive(clap::Args)]
 pub(crate) struct EvalArgs {
@@ -68,43 +67,6 @@ enum EngineName {
     Burn,
 }
 
-/// The densities of the gates.
-#[derive(Clone)]
-enum GateSetting {
-    /// All at one density.
-    All(Density),
-    /// Each where a search put it.
-    Found,
-}
-
-impl GateSetting {
-    fn parse(text: &str) -> Result<Self> {
-        if text.trim() == "found" {
-            return Ok(Self::Found);
-        }
-        let number: f64 = text.trim().parse().context("expected a number up to 1, or found")?;
-        Ok(Self::All(Density::fraction(number)?))
-    }
-}
-
-impl fmt::Display for GateSetting {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::All(density) => density.fmt(f),
-            Self::Found => f.pad("found"),
-        }
-    }
-}
-
-impl Serialize for GateSetting {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All(density) => density.serialize(to),
-            Self::Found => to.serialize_str("found"),
-        }
-    }
-}
-
 /// One line of the result.
 #[derive(Serialize)]
 struct EvalLine {
@@ -127,60 +89,6 @@ struct EvalLine {
     kernel: String,
 }
 
-#[derive(Serialize)]
-struct LatencyQuantiles {
-    median: f64,
-    p10: f64,
-    p90: f64,
-}
-
-/// Images a run.
-const BATCH: usize = 64;
-
-/// What is measured on.
-struct EvalImages<'a> {
-    model: &'a Checkpoint,
-    data: &'a Dataset,
-    split: Split,
-    indices: Vec<u32>,
-    normalization: &'a Normalization,
-}
-
-impl EvalImages<'_> {
-    fn batches(&self) -> impl Iterator<Item = (Vec<f32>, Vec<u16>)> + '_ {
-        let images = self.data.images(self.split);
-        self.indices.chunks(BATCH).map(|chunk| {
-            let mut pixels = Vec::new();
-            batch::fill(images, chunk, None, self.normalization, &mut pixels);
-            (pixels, batch::labels(images, chunk))
-        })
-    }
-
-    fn one_image(&self) -> Vec<f32> {
-        let mut pixels = Vec::new();
-        batch::fill(
-            self.data.images(self.split),
-            &self.indices[..1],
-            None,
-            self.normalization,
-            &mut pixels,
-        );
-        pixels
-    }
-}
-
-/// What one density gave.
-struct Evaluation {
-    top1: f32,
-    macs: u64,
-    macs_conv: u64,
-    active_fraction: f64,
-    /// What an image reads and writes at the measured active fractions.
-    traffic: cost::Cost,
-    latency: LatencyQuantiles,
-    images_per_s: f64,
-}
-
 pub(crate) fn eval(args: &EvalArgs) -> Done {
     let model = Checkpoint::load(&args.model).or_bad_input()?;
     let densities = densities(args, &model).or_bad_input()?;
@@ -199,34 +107,31 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         return Err(anyhow!(text)).or_bad_input();
     }
     let data = data::open(&args.data, &mut |_| Ok(())).or_bad_input()?;
-    let bench = bench(args, &model, &data, split).or_bad_input()?;
-    let mut out = match &args.logits {
-        Some(path) => Some(open_logits(path, &model).or_bad_input()?),
-        None => None,
-    };
-    let mut active = match &args.active {
-        Some(path) => Some(open_active(path).or_bad_input()?),
-        None => None,
-    };
+    let eval = eval_images(args, &model, &data, split).or_bad_input()?;
+    let logits = args.logits.as_ref();
+    let logits = logits.map(|path| CsvFile::of_logits(path, &model.header.classes));
+    let mut logits = logits.transpose().or_bad_input()?;
+    let active = args.active.as_ref().map(|path| CsvFile::of_active(path));
+    let mut active = active.transpose().or_bad_input()?;
     let spec = model.spec();
     let dense = cost::dense(spec).or_failed()?;
     let kept = cost::total(spec, &model.masks, &Fractions::dense(spec)).or_failed()?;
     for density in densities {
         let mut put = |rows: &[f32], gates: &[GateOutput], first: usize| {
             if let Some(file) = &mut active {
-                write_active(file, &density, first, gates, &bench)?;
+                file.write_active(&density, first, gates, &eval)?;
             }
-            match &mut out {
-                Some(file) => write_logits(file, &density, first, rows, &model, &bench),
+            match &mut logits {
+                Some(file) => file.write_logits(&density, first, rows, &eval),
                 None => Ok(()),
             }
         };
         let (m, name) = match (kernel, &density) {
             (Some(kernel), at) => (
-                by_engine(&bench, kernel, at, &mut put).or_failed()?,
+                by_engine(&eval, kernel, at, &mut put).or_failed()?,
                 kernel.name().to_owned(),
             ),
-            (None, GateSetting::All(one)) => (by_burn(&bench, *one, &mut put).or_failed()?, "burn-flex".to_owned()),
+            (None, GateSetting::All(one)) => (by_burn(&eval, *one, &mut put).or_failed()?, "burn-flex".to_owned()),
             (None, GateSetting::Found) => unreachable!("refused above"),
         };
         let gates = match density {
@@ -237,7 +142,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
             density,
             gates,
             top1: m.top1,
-            n: bench.indices.len(),
+            n: eval.indices.len(),
             macs: m.macs,
             macs_dense: dense.macs_conv,
             macs_conv: m.macs_conv,
@@ -252,13 +157,13 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         };
         args.json.say(&line, || {
             format!(
-                "density {:<4}  top-1 {:6.2} % of {}  {:8.2} M MACs ({:.2}×)  {:.3} ms an image (batch 1)  {:.0} images/s  {}",
+                "density {:<4}  top-1 {:6.2} % of {}  {:8.2} M MACs ({:.2}×)  {:.3} ms per image (batch 1)  {:.0} images/s  {}",
                 line.density, line.top1 * 100.0, line.n, line.macs as f64 / 1e6, line.macs_dense as f64 / line.macs as f64, line.latency_ms.median, line.images_per_s, line.kernel
             )
         });
     }
-    for mut file in out.into_iter().chain(active) {
-        file.flush().or_failed()?;
+    for file in logits.into_iter().chain(active) {
+        file.finish().or_failed()?;
     }
     Ok(0)
 }
@@ -284,7 +189,7 @@ fn densities(args: &EvalArgs, model: &Checkpoint) -> Result<Vec<GateSetting>> {
     Ok(asked)
 }
 
-fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: Split) -> Result<EvalImages<'a>> {
+fn eval_images<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: Split) -> Result<EvalImages<'a>> {
     let shape = data.shape();
     let [c, h, w] = model.spec().input;
     ensure!(
@@ -305,44 +210,37 @@ fn bench<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, split: S
     ensure!(!indices.is_empty(), "no images to measure in split {}", split.name());
     Ok(EvalImages {
         model,
-        data,
-        split,
+        images: data.images(split),
         indices,
-        normalization: &model.header.normalization,
     })
 }
 
-/// Takes the logits of a batch, what its gates did, and its first image's place.
-type Put<'a> = &'a mut dyn FnMut(&[f32], &[GateOutput], usize) -> Result<()>;
-
-fn by_engine(bench: &EvalImages, kernel: Kernel, density: &GateSetting, put: Put) -> Result<Evaluation> {
-    let compiled = |threads| -> Result<Engine> {
-        let mut engine = infer::compile(
-            bench.model,
-            &Options {
-                kernel,
-                threads,
-                batch: BATCH,
-                ..Options::default()
-            },
-        )?;
-        match density {
-            GateSetting::All(density) => engine.set_density(*density),
-            GateSetting::Found => engine.set_densities(&bench.model.header.gate_densities),
-        }
-        Ok(engine)
+fn by_engine(eval: &EvalImages, kernel: Kernel, density: &GateSetting, put: PutBatch) -> Result<Evaluation> {
+    let options = Options {
+        kernel,
+        threads: threads(),
+        batch: BATCH,
+        ..Options::default()
     };
-    let mut engine = compiled(threads())?;
+    let mut engine = infer::compile(eval.model, &options)?;
+    match density {
+        GateSetting::All(density) => engine.set_density(*density),
+        GateSetting::Found => engine.set_densities(&eval.model.header.gate_densities),
+    }
     let Latency {
         median_ms,
         p10_ms,
         p90_ms,
         ..
-    } = infer::latency(&mut engine, &bench.one_image(), Duration::from_millis(500));
+    } = infer::latency(
+        &mut engine,
+        &eval.pixels(&eval.indices[..1]),
+        Duration::from_millis(500),
+    );
     let images = LabeledImages::Stored {
-        images: bench.data.images(bench.split),
-        indices: &bench.indices,
-        normalization: bench.normalization,
+        images: eval.images,
+        indices: &eval.indices,
+        normalization: &eval.model.header.normalization,
     };
     let mut spent = Duration::ZERO;
     let mut observe = |done: EvaluatedBatch| {
@@ -356,7 +254,7 @@ fn by_engine(bench: &EvalImages, kernel: Kernel, density: &GateSetting, put: Put
         macs: metrics.macs(),
         macs_conv: metrics.macs_conv(),
         active_fraction: metrics.active_fraction(),
-        traffic: metrics.cost(bench.model.spec(), &bench.model.masks)?,
+        traffic: metrics.cost(eval.model.spec(), &eval.model.masks)?,
         latency: LatencyQuantiles {
             median: median_ms,
             p10: p10_ms,
@@ -364,145 +262,4 @@ fn by_engine(bench: &EvalImages, kernel: Kernel, density: &GateSetting, put: Put
         },
         images_per_s: metrics.n as f64 / spent.as_secs_f64(),
     })
-}
-
-/// The same by burn's own operations: the whole convolution, then the mask.
-fn by_burn(bench: &EvalImages, density: Density, put: Put) -> Result<Evaluation> {
-    let spec = bench.model.spec();
-    let device = Device::flex();
-    let net = Net::new(spec.clone().into(), &bench.model.weights, &device)?;
-    let stats = bench.model.stats_at(density);
-    let groups = [vec![density; spec.gates().len()]];
-    let [c, h, w] = spec.input;
-    let forward = |pixels: Vec<f32>| {
-        let n = pixels.len() / (c * h * w);
-        let x = Tensor::<4>::from_data(TensorData::new(pixels, [n, c, h, w]), &device);
-        net.forward(
-            &net.params,
-            x,
-            &ForwardOptions {
-                groups: &groups,
-                norms: Norms::Stored(&stats),
-                dropout: None,
-            },
-        )
-    };
-    let image = bench.one_image();
-    let mut times = Vec::new();
-    while times.len() < 20 {
-        let began = Instant::now();
-        forward(image.clone())?.logits.into_data();
-        times.push(began.elapsed().as_secs_f64() * 1e3);
-    }
-    times.sort_by(f64::total_cmp);
-    let classes = bench.model.header.classes.len();
-    let (mut right, mut first, mut spent) = (0, 0, Duration::ZERO);
-    let mut active = vec![0u64; spec.gates().len()];
-    for (pixels, labels) in bench.batches() {
-        let began = Instant::now();
-        let out = forward(pixels)?;
-        let logits: Vec<f32> = out.logits.into_data().try_to_vec()?;
-        spent += began.elapsed();
-        for (sum, gate) in active.iter_mut().zip(&out.gates) {
-            *sum += (0..gate.active.images())
-                .map(|i| gate.active.image(i).len() as u64)
-                .sum::<u64>();
-        }
-        right += logits
-            .chunks_exact(classes)
-            .zip(&labels)
-            .filter(|(row, label)| argmax(row) == Some(usize::from(**label)))
-            .count();
-        put(&logits, &[], first)?;
-        first += labels.len();
-    }
-    let shapes = spec.shapes()?;
-    let channels: Vec<usize> = spec.gates().iter().map(|&g| shapes[g][0]).collect();
-    let fraction = |i: usize| active[i] as f64 / (channels[i] * first) as f64;
-    let gates = spec.gates();
-    let fractions = Fractions::propagate(spec, |node| gates.iter().position(|&g| g == node).map(fraction));
-    let cost = cost::total(spec, &bench.model.masks, &fractions)?;
-    let all: usize = channels.iter().sum();
-    let at = |q: f64| times[(q * (times.len() - 1) as f64).round() as usize];
-    Ok(Evaluation {
-        top1: right as f32 / first as f32,
-        macs: cost.macs,
-        macs_conv: cost.macs_conv,
-        traffic: cost,
-        active_fraction: if all == 0 {
-            1.0
-        } else {
-            active.iter().sum::<u64>() as f64 / (all * first) as f64
-        },
-        latency: LatencyQuantiles {
-            median: at(0.5),
-            p10: at(0.1),
-            p90: at(0.9),
-        },
-        images_per_s: first as f64 / spent.as_secs_f64(),
-    })
-}
-
-type Csv = BufWriter<std::fs::File>;
-
-fn open_logits(path: &PathBuf, model: &Checkpoint) -> Result<Csv> {
-    let file = std::fs::File::create(path).map_err(|e| anyhow!("cannot write {}: {e}", path.display()))?;
-    let mut file = BufWriter::new(file);
-    let names: Vec<String> = model
-        .header
-        .classes
-        .iter()
-        .map(|c| format!("\"{}\"", c.replace('"', "\"\"")))
-        .collect();
-    writeln!(file, "density,image,label,{}", names.join(","))?;
-    Ok(file)
-}
-
-fn open_active(path: &PathBuf) -> Result<Csv> {
-    let file = std::fs::File::create(path).map_err(|e| anyhow!("cannot write {}: {e}", path.display()))?;
-    let mut file = BufWriter::new(file);
-    writeln!(file, "density,image,gate,channels")?;
-    Ok(file)
-}
-
-fn write_active(
-    file: &mut Csv,
-    density: &GateSetting,
-    first: usize,
-    gates: &[GateOutput],
-    bench: &EvalImages,
-) -> Result<()> {
-    for gate in gates {
-        let name = &bench.model.spec().nodes[gate.node].name;
-        for i in 0..gate.active.images() {
-            let channels: Vec<String> = gate.active.image(i).iter().map(u32::to_string).collect();
-            writeln!(
-                file,
-                "{density},{},{name},{}",
-                bench.indices[first + i],
-                channels.join(" ")
-            )?;
-        }
-    }
-    Ok(())
-}
-
-fn write_logits(
-    file: &mut Csv,
-    density: &GateSetting,
-    first: usize,
-    rows: &[f32],
-    model: &Checkpoint,
-    bench: &EvalImages,
-) -> Result<()> {
-    let labels = &bench.data.images(bench.split).labels;
-    for (i, row) in rows.chunks_exact(model.header.classes.len()).enumerate() {
-        let index = bench.indices[first + i];
-        write!(file, "{density},{index},{}", labels[index as usize])?;
-        for v in row {
-            write!(file, ",{v}")?;
-        }
-        writeln!(file)?;
-    }
-    Ok(())
 }
