@@ -2,19 +2,20 @@
 //! A file that cannot be read counts as none. Knows nothing of runs' contents.
 
 use super::layout::Layouts;
-use super::state::{Marks, UiState};
+use super::state::UiState;
 use anyhow::{Context, Result};
 use disk::write_whole;
 use plots::Style;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use view::runs::RunMarks;
 
 /// All that is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct SavedWindow {
     layouts: Layouts,
-    marks: Marks,
+    marks: RunMarks,
     figure_style: Style,
     /// On a dark surface; none follows the system.
     pub(crate) dark: Option<bool>,

@@ -6,6 +6,7 @@ use super::layout::Layouts;
 use super::theme::{Palette, series};
 use super::toasts::Toasts;
 use egui::{Color32, TextureHandle};
+use lab::RunStore;
 use measure::Question;
 use measure::images::{Thumbnail, Thumbnails};
 use measure::probe::OpenModel;
@@ -13,8 +14,7 @@ use model::Density;
 use plots::Style;
 use record::experiment::PRESETS;
 use record::replay::RunSummary;
-use record::{Experiment, RunId, RunState};
-use serde::{Deserialize, Serialize};
+use record::{Experiment, RunId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use train::device::DeviceName;
 use view::curves::CurveOptions;
 use view::frontier::{CostAxis, PointSource, Requirement};
 use view::images::ImageOptions;
-use view::runs::key;
+use view::runs;
+use view::runs::{HiddenRuns, RunFilter, RunMarks};
 use view::saliency::SaliencyScope;
 use view::search::{SearchChoice, TrialValue};
 use view::volume::VolumeView;
@@ -257,27 +258,15 @@ pub(crate) struct VolumeUi {
     pub(crate) view: Option<VolumeView>,
 }
 
-/// Marks of runs, by the name of their folder.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Marks {
-    pub(crate) stars: BTreeSet<String>,
-    /// Left out of plots.
-    pub(crate) hidden: BTreeSet<String>,
-    pub(crate) notes: BTreeMap<String, String>,
-    /// Places in the palette, where their user chose one.
-    pub(crate) colors: BTreeMap<String, usize>,
-}
-
 /// The list of runs.
 #[derive(Clone, Debug, Default)]
 pub struct RunsUi {
     /// Words that a run must have.
-    pub(crate) filter: String,
+    pub(crate) words: String,
     pub(crate) only_starred: bool,
     /// Also those that are left out of plots.
     pub(crate) shows_hidden: bool,
-    pub(crate) marks: Marks,
+    pub(crate) marks: RunMarks,
     /// The chosen colors again, by number, for those that draw.
     pub colors: BTreeMap<RunId, usize>,
     /// The run whose note is being written.
@@ -297,10 +286,21 @@ impl RunsUi {
         series(palette, own.unwrap_or(run.0 as usize + 1))
     }
 
-    /// Whether a run is left out of plots.
-    pub fn hides(&self, run: &RunState) -> bool {
-        let is_gone = run.folder.as_ref().is_some_and(|f| self.gone.contains(f));
-        is_gone || self.marks.hidden.contains(&key(run))
+    /// Runs that plots leave out.
+    pub fn hidden(&self, store: &RunStore) -> HiddenRuns {
+        runs::hidden(store, &self.marks, &self.gone)
+    }
+
+    /// What the list is narrowed to.
+    pub(crate) fn filter(&self) -> RunFilter<'_> {
+        RunFilter {
+            words: &self.words,
+            only_starred: self.only_starred,
+            shows_hidden: self.shows_hidden,
+            marks: &self.marks,
+            gone: &self.gone,
+            looking_back: self.looking_back.map(|(id, _)| id),
+        }
     }
 }
 

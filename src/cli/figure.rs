@@ -15,6 +15,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use view::curves::{CurveAxis, CurveOptions, Curves};
 use view::frontier::{CostAxis, FrontierSeries, PointSource, frontier};
+use view::runs::HiddenRuns;
 use view::search::{SearchChoice, TrialValue, search};
 use view::volume::volume;
 use view::{layers, saliency};
@@ -148,7 +149,7 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
                 CostArg::Params => CostAxis::Params,
                 CostArg::Ms => CostAxis::Millis,
             };
-            let mut view = frontier(store, against);
+            let mut view = frontier(store, against, &HiddenRuns::new());
             let tried = |s: &FrontierSeries| s.points.iter().all(|p| matches!(p.source, PointSource::Trial(..)));
             view.series.retain(|s| !(args.no_trials && tried(s)));
             figure::frontier(&view, &figure::RunColors::new())
@@ -159,7 +160,7 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
                 smoothing: args.smoothing,
             };
             figure::curves(
-                &Curves::default().view(store, options),
+                &Curves::default().view(store, options, &HiddenRuns::new()),
                 options.along,
                 &figure::RunColors::new(),
             )

@@ -32,9 +32,9 @@ fn color(colors: &RunColors, run: Option<RunId>) -> Color {
 /// Accuracy against cost; non-dominated points joined, the others faint, what is measured now as a dark diamond.
 pub fn frontier(view: &FrontierView, colors: &RunColors) -> Figure {
     let (each, label) = match view.against {
-        CostAxis::Macs => (1e6, "million MACs an image"),
+        CostAxis::Macs => (1e6, "million MACs per image"),
         CostAxis::Params => (1e3, "thousand parameters"),
-        CostAxis::Millis => (1.0, "ms an image"),
+        CostAxis::Millis => (1.0, "ms per image"),
     };
     let point = |p: &FrontierPoint| {
         let what = match &p.source {
@@ -135,22 +135,22 @@ pub fn layers(view: &LayersView) -> Figure {
     let bars = |name: &str, color, of: &dyn Fn(usize) -> f64| {
         Series::new(name, color, SeriesKind::Bars).with((0..view.rows.len()).map(|i| DataPoint::at(i as f64, of(i))))
     };
-    let kept = bars("channels that run", Color::Series(0), &|i| view.rows[i].kept * 100.0);
+    let kept = bars("active channels", Color::Series(0), &|i| view.rows[i].kept * 100.0);
     let chart = |label: &str, series| Chart {
         x: ChartAxis::of_names("layer", names.clone()),
         y: ChartAxis::new(label).including(&[0.0]),
         series,
         rules: Vec::new(),
     };
-    let mut panels = vec![chart("channels that run, %", vec![kept])];
+    let mut panels = vec![chart("active channels, %", vec![kept])];
     if view.rows.iter().all(|r| r.macs.is_some()) {
         let macs = |i: usize| view.rows[i].macs.unwrap_or(0) as f64 / 1e6;
         let dense = |i: usize| view.rows[i].macs_dense as f64 / 1e6;
         panels.push(chart(
             "million MACs",
             vec![
-                bars("every channel", Color::Weak, &dense),
-                bars("that run", Color::Series(2), &macs),
+                bars("dense", Color::Weak, &dense),
+                bars("active", Color::Series(2), &macs),
             ],
         ));
     }
@@ -264,7 +264,7 @@ pub fn times(view: &TimesView) -> Figure {
     };
     let chart = Chart {
         x: ChartAxis::new("filters").including(&[0.0]),
-        y: ChartAxis::new("ms an image").including(&[0.0]),
+        y: ChartAxis::new("ms per image").including(&[0.0]),
         series: view.rows.iter().enumerate().map(line).collect(),
         rules: Vec::new(),
     };
@@ -288,7 +288,7 @@ pub fn volume(view: &VolumeView, colors: &RunColors) -> Figure {
         band.chain([new(1)]).collect::<Vec<_>>()
     });
     let chart = Chart {
-        x: ChartAxis::new("images run in trials").including(&[0.0]),
+        x: ChartAxis::new("images evaluated in trials").including(&[0.0]),
         y: ChartAxis::new("hypervolume, % of the box").including(&[0.0]),
         series: series.collect(),
         rules: Vec::new(),

@@ -8,6 +8,7 @@ use lab::RunStore;
 use record::RunState;
 use view::curves::{CurveOptions, Curves};
 use view::frontier::{CostAxis, frontier};
+use view::runs::HiddenRuns;
 use view::search::{SearchChoice, TrialValue, search};
 use view::{layers, residuals, saliency, text};
 
@@ -22,19 +23,19 @@ pub fn html(store: &RunStore) -> String {
     let names: Vec<String> = store.runs.iter().map(RunState::title).collect();
     let title = format!("Secateur: {}", names.join(", "));
     let mut body = format!("<h1>{}</h1>\n", escape(&title));
-    body += "<p class=\"weak\">MACs are multiply–accumulates of one image. Accuracies are on validation images unless they say test; \
-             test images were read once, when a run ended. Times were measured on the machine that ran it.</p>\n";
+    body += "<p class=\"weak\">MACs are multiply–accumulate operations per image. Accuracies are on validation images unless marked as \
+             test; test images were read once, at the end of a run. Times were measured on the machine that ran it.</p>\n";
     body += &summary(store);
-    let points = frontier(store, CostAxis::Macs);
+    let points = frontier(store, CostAxis::Macs, &HiddenRuns::new());
     if !points.series.is_empty() {
         body += &drawn(
             &figure::frontier(&points, &figure::RunColors::new()),
             80.0,
-            "Accuracy against MACs; points that another point of their series beats are faint.",
+            "Accuracy against MACs; dominated points are faint.",
         );
     }
     let options = CurveOptions::default();
-    let curves = Curves::default().view(store, options);
+    let curves = Curves::default().view(store, options, &HiddenRuns::new());
     if !curves.runs.is_empty() {
         let caption = "Training: loss and accuracy.";
         body += &drawn(
@@ -137,7 +138,7 @@ fn of_run(store: &RunStore, run: &RunState) -> String {
         out += &format!("<p class=\"weak\">Warning: {}</p>\n", escape(warning));
     }
     if let Some(reason) = run.ending.as_ref().and_then(|e| e.reason.as_ref()) {
-        out += &format!("<p>Ended with: {}</p>\n", escape(reason));
+        out += &format!("<p>Reason: {}</p>\n", escape(reason));
     }
     out += &measured(run);
     for i in 0..run.searches.len() {
@@ -169,7 +170,11 @@ fn of_run(store: &RunStore, run: &RunState) -> String {
     }
     if !run.residuals.is_empty() {
         let figure = figure::residuals(&residuals::of_run(run));
-        out += &drawn(&figure, 70.0, "ADMM: how far weights are from their pruned targets.");
+        out += &drawn(
+            &figure,
+            70.0,
+            "ADMM: distance of the weights from their pruned targets.",
+        );
     }
     if let Some((density, said)) = run.layers.last() {
         if let Some(view) = layers::of_run(run, *density) {

@@ -11,6 +11,7 @@
 //!
 //! Temperatures are in the reward's own units: on a fixed scale of 100…20 an accuracy in [0, 1] is a random walk.
 
+use super::diagnosis::{Diagnosis, Move, WINDOW};
 use super::space::Space;
 use super::strategy::{Proposals, Scored, Strategy};
 use anyhow::{Result, ensure};
@@ -46,7 +47,7 @@ settings! {
         /// in fewer trials.
         pub moved: f32 = 0.25, number(above(0), at_most(1));
         /// Proposals over which acceptance is counted.
-        pub window: usize = 20, number(at_least(1); "trials");
+        pub window: usize = WINDOW, number(at_least(1); "trials");
         /// Whether bigger sites are pruned no less than smaller ones (AutoCompress's guide).
         pub guided: bool = true, other;
         /// The vector to measure first, one density per site, brought within the budget; a vector of another length is ignored.
@@ -67,14 +68,6 @@ fn steps_and_first(config: &AnnealConfig, at: &str) -> Result<()> {
         "{at}.first holds a density outside 0 to 1"
     );
     Ok(())
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Move {
-    Better,
-    WorseTaken,
-    WorseLeft,
 }
 
 /// The state of an annealing: saved and read back, it goes on with exactly the same proposals.
@@ -303,14 +296,7 @@ impl Strategy for Anneal {
         if self.window.len() < self.config.window {
             return None;
         }
-        let worse = self.window.iter().filter(|m| **m != Move::Better).count();
-        if self.window.iter().all(|m| *m == Move::WorseLeft) {
-            Some("frozen")
-        } else if 4 * worse >= self.window.len() && !self.window.contains(&Move::WorseLeft) {
-            Some("accepts everything")
-        } else {
-            None
-        }
+        Diagnosis::of(self.window.iter().copied()).map(Diagnosis::word)
     }
 }
 

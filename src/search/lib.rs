@@ -7,6 +7,7 @@ pub mod amc;
 pub mod anneal;
 pub mod clip;
 pub(crate) mod ddpg;
+pub mod diagnosis;
 pub mod frontier;
 pub mod greedy;
 pub(crate) mod mlp;

@@ -1,6 +1,7 @@
 //! Training curves of all runs: thinned, and smoothed if wished. Grows with its runs; only new points are looked at.
 //! Knows nothing of plots.
 
+use super::runs::HiddenRuns;
 use super::thin::Thinner;
 use data::Split;
 use lab::RunStore;
@@ -151,8 +152,9 @@ pub struct Curves {
 }
 
 impl Curves {
-    /// Takes in what is new and gives what is to be shown. Other options than before begin anew.
-    pub fn view(&mut self, store: &RunStore, options: CurveOptions) -> CurvesView {
+    /// Takes in what is new and gives what is to be shown, without the runs that plots leave out. Other options than before
+    /// begin anew.
+    pub fn view(&mut self, store: &RunStore, options: CurveOptions, hidden: &HiddenRuns) -> CurvesView {
         if self.options != options {
             *self = Self {
                 options,
@@ -162,7 +164,7 @@ impl Curves {
         let runs = store
             .runs
             .iter()
-            .filter(|r| !r.steps.is_empty() || !r.epochs.is_empty());
+            .filter(|r| !hidden.contains(&r.id) && (!r.steps.is_empty() || !r.epochs.is_empty()));
         CurvesView {
             runs: runs.map(|run| self.grow(run)).collect(),
         }

@@ -127,8 +127,8 @@ fn no_gain(answer: &Answer, dense: &cost::Cost) -> Option<String> {
     let bytes = |c: &cost::Cost| (c.weight_bytes + c.activation_bytes) as f64;
     let memory = bytes(&answer.traffic) / bytes(dense).max(1.0);
     Some(format!(
-        "MACs fell to {}, time only to {}. Memory read and written fell to {}: one image at a time, small layers wait for \
-         memory and for threads to start, not for arithmetic, and every gate adds its own work.",
+        "MACs fell to {}, time only to {}. Memory traffic fell to {}. With one image at a time, small layers wait for memory \
+         and for threads to start, not for arithmetic, and every gate adds work of its own.",
         text::whole_percent(macs),
         text::whole_percent(time),
         text::whole_percent(memory)

@@ -2,6 +2,7 @@
 //! Says which points no other point beats, and which one a wish chooses. Knows nothing of axes or marks.
 
 use super::density::wilson;
+use super::runs::HiddenRuns;
 use super::text;
 use data::Split;
 use lab::RunStore;
@@ -132,23 +133,18 @@ impl Costs {
     }
 }
 
-/// The frontier panel, with all runs.
-pub fn frontier(store: &RunStore, against: CostAxis) -> FrontierView {
-    frontier_without(store, against, &|_| false)
-}
-
-/// The frontier panel as if runs that are hidden were not there: neither drawn nor a reference.
-pub fn frontier_without(store: &RunStore, against: CostAxis, is_hidden: &dyn Fn(&RunState) -> bool) -> FrontierView {
+/// The frontier panel, without the runs that plots leave out.
+pub fn frontier(store: &RunStore, against: CostAxis, hidden: &HiddenRuns) -> FrontierView {
     let open = store.open.as_ref();
     let opened = open.and_then(|m| m.from.path());
-    let runs: Vec<&RunState> = store.runs.iter().filter(|r| !is_model_of(r, opened)).collect();
+    let mut runs: Vec<&RunState> = store.runs.iter().filter(|r| !is_model_of(r, opened)).collect();
+    // Of all runs, so that hiding one does not change the marks of the others.
     let methods: BTreeSet<&str> = runs.iter().map(|r| r.experiment.method.kind()).collect();
     let mark = |run: &RunState| {
         let kind = run.experiment.method.kind();
         1 + methods.iter().position(|m| *m == kind).unwrap_or(0)
     };
-    // Marks stay what they are when a run is hidden.
-    let runs: Vec<&RunState> = runs.iter().copied().filter(|r| !is_hidden(r)).collect();
+    runs.retain(|r| !hidden.contains(&r.id));
     let mut series: Vec<FrontierSeries> = [recorded(store, against), measured(store, against)].into();
     for group in by_seed(&runs) {
         series.push(of_group(&group, against, mark(group[0])));
@@ -257,7 +253,7 @@ fn recorded(store: &RunStore, against: CostAxis) -> FrontierSeries {
     });
     series(
         format!("{}, recorded", model.name),
-        "validation images, when it was made",
+        "validation images, recorded with the model",
         None,
         points.collect(),
     )

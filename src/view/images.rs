@@ -126,17 +126,17 @@ fn name(names: &[String], class: u16) -> &str {
     names.get(usize::from(class)).map_or("?", String::as_str)
 }
 
-/// `image 17: Coat; says Shirt, 63 %; 8.37 M MACs; every channel says Coat`.
+/// `image 17: Coat; predicted Shirt, 63 %; 8.37 M MACs; with all channels Coat`.
 fn says(i: usize, seen: &Prediction, names: &[String]) -> String {
     let mut out = format!(
-        "image {i}: {}; says {}, {}; {} MACs",
+        "image {i}: {}; predicted {}, {}; {} MACs",
         name(names, seen.label),
         name(names, seen.said),
         text::whole_percent(f64::from(seen.confidence)),
         text::count(seen.macs)
     );
     if let Some(dense) = seen.dense {
-        out += &format!("; every channel says {}", name(names, dense));
+        out += &format!("; with all channels {}", name(names, dense));
     }
     out
 }
@@ -154,7 +154,11 @@ pub fn look(store: &RunStore) -> Option<LookView> {
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
     };
     let share = look.macs as f64 / open.dense.macs.max(1) as f64;
-    let cost = format!("{} MACs, {} of all", text::count(look.macs), text::whole_percent(share));
+    let cost = format!(
+        "{} MACs, {} of the dense network",
+        text::count(look.macs),
+        text::whole_percent(share)
+    );
     let mean = |on: &Vec<bool>| on.iter().filter(|&&a| a).count() as f32 / on.len().max(1) as f32;
     Some(LookView {
         title,

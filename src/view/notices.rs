@@ -37,9 +37,9 @@ pub fn notices(store: &RunStore) -> Vec<Notice> {
             }
             Some(e) => {
                 let how = Status::from(e.outcome);
-                out.push(line(false, format!("{how}; kept in {}", e.run)));
+                out.push(line(false, format!("{how}; saved in {}", e.run)));
             }
-            None if run.status == Status::NotBegun => out.push(line(true, "could not begin".into())),
+            None if run.status == Status::NotBegun => out.push(line(true, "could not start".into())),
             None => {}
         }
     }

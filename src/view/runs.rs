@@ -1,10 +1,11 @@
-//! The runs of this session as a list.
-//! Knows nothing of curves.
+//! The runs of this session and of earlier ones as a list, narrowed to what its user looks for; and which runs plots leave out.
 
 use super::text;
 use lab::RunStore;
+use record::replay::RunSummary;
 use record::{Experiment, RunId, RunState, Status};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,8 +24,6 @@ pub struct RunRow {
     pub detail: String,
     /// Whether it works or is held.
     pub is_live: bool,
-    /// Whether it failed.
-    pub is_failed: bool,
     /// Its model's path, once there is one.
     pub model: Option<String>,
     /// How it prunes.
@@ -48,7 +47,91 @@ pub struct RunRow {
     pub experiment: Arc<Experiment>,
 }
 
-/// The list of runs, newest first.
+/// What a user marked on runs, by the name of their folder.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunMarks {
+    /// Starred runs.
+    pub stars: BTreeSet<String>,
+    /// Runs that plots leave out.
+    pub hidden: BTreeSet<String>,
+    /// Notes.
+    pub notes: BTreeMap<String, String>,
+    /// Indices into the palette, where their user chose one.
+    pub colors: BTreeMap<String, usize>,
+}
+
+/// What the list of runs is narrowed to.
+#[derive(Clone, Copy, Debug)]
+pub struct RunFilter<'a> {
+    /// What name, method, status and note together must contain.
+    pub words: &'a str,
+    /// Only starred runs.
+    pub only_starred: bool,
+    /// Also runs that plots leave out.
+    pub shows_hidden: bool,
+    /// What was marked.
+    pub marks: &'a RunMarks,
+    /// Run folders that were moved to the trash.
+    pub gone: &'a BTreeSet<PathBuf>,
+    /// The run that is shown as it was: it stays in the list whatever is looked for.
+    pub looking_back: Option<RunId>,
+}
+
+/// The list of runs, and of run folders of earlier days.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunList {
+    /// Whether there is no run at all, whatever is looked for.
+    pub is_empty: bool,
+    /// Runs of this session, newest first.
+    pub rows: Vec<RunRow>,
+    /// Folders that are not open in this session, in the order given.
+    pub earlier: Vec<RunSummary>,
+}
+
+/// The runs that a filter lets through.
+pub fn list(store: &RunStore, earlier: &[RunSummary], filter: &RunFilter) -> RunList {
+    let words = filter.words.to_lowercase();
+    let mut rows = runs(store);
+    rows.retain(|r| r.folder.as_ref().is_none_or(|f| !filter.gone.contains(f)));
+    let is_open = |folder: &PathBuf| store.runs.iter().any(|r| r.folder.as_ref() == Some(folder));
+    let mut earlier = earlier.to_vec();
+    earlier.retain(|e| !is_open(&e.folder) && !filter.gone.contains(&e.folder));
+    let is_empty = rows.is_empty() && earlier.is_empty();
+    rows.retain(|r| filter.lets_through(r, &words));
+    earlier.retain(|e| e.name().to_lowercase().contains(&words));
+    RunList {
+        is_empty,
+        rows,
+        earlier,
+    }
+}
+
+impl RunFilter<'_> {
+    fn lets_through(&self, row: &RunRow, words: &str) -> bool {
+        let note = self.marks.notes.get(&row.key).map_or("", String::as_str);
+        let text = format!("{} {} {} {note}", row.title, row.method, row.status.word()).to_lowercase();
+        self.looking_back == Some(row.id)
+            || text.contains(words)
+                && (!self.only_starred || self.marks.stars.contains(&row.key))
+                && (self.shows_hidden || !self.marks.hidden.contains(&row.key))
+    }
+}
+
+/// Runs that plots leave out.
+pub type HiddenRuns = BTreeSet<RunId>;
+
+/// The runs that plots leave out: hidden by their user, or moved to the trash.
+pub fn hidden(store: &RunStore, marks: &RunMarks, gone: &BTreeSet<PathBuf>) -> HiddenRuns {
+    let is_gone = |run: &RunState| run.folder.as_ref().is_some_and(|f| gone.contains(f));
+    let left_out = store
+        .runs
+        .iter()
+        .filter(|r| is_gone(r) || marks.hidden.contains(&key(r)));
+    left_out.map(|r| r.id).collect()
+}
+
+/// All runs of this session, newest first.
 pub fn runs(store: &RunStore) -> Vec<RunRow> {
     let with_past = |run: &RunState| RunRow {
         past: past(store, run),
@@ -74,7 +157,6 @@ pub fn row(run: &RunState) -> RunRow {
         progress: run.progress(),
         detail: detail(run),
         is_live: run.is_live(),
-        is_failed: run.status == Status::Failed,
         model: ending.and_then(|e| e.model.clone()),
         method: run.experiment.method.kind(),
         folder: run.folder.clone(),
@@ -126,9 +208,9 @@ fn detail(run: &RunState) -> String {
                 .collect();
             parts.join(" · ")
         }
-        (None, Status::Queued) => "waits for the run before it".into(),
+        (None, Status::Queued) => "waiting for the previous run".into(),
         (None, Status::Interrupted) => "Interrupted. Resume continues from the last checkpoint.".into(),
-        (None, Status::NotBegun) => "could not begin; see the log".into(),
+        (None, Status::NotBegun) => "could not start; see the log".into(),
         (None, _) => {
             let left = run.left_secs().map(|s| format!("{} left", text::clock(s)));
             let phase = if run.phase.is_empty() {

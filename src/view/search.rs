@@ -6,13 +6,13 @@ use event::{Dimension, SearchStart, Site, Steer, Trial, Unit, Verdict};
 use lab::RunStore;
 use record::searches::{SearchState, TrialPoint};
 use record::{RunId, RunState};
+use search::diagnosis::{Diagnosis, Move, WINDOW};
 use serde::{Deserialize, Serialize};
 
 /// Accepted and rejected trials that are shown at most, of each; more are thinned evenly.
 const MOST_OTHERS: usize = 1500;
 /// Trials that facts about acceptance look back on.
-const WINDOW: usize = 50;
-const FEWEST: usize = 20;
+const LATEST: usize = 50;
 
 /// Which search is looked at. Nothing chosen means the newest, as it goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +172,7 @@ pub fn search(store: &RunStore, chosen: SearchChoice, height: TrialValue) -> Opt
                 SteerNote {
                     after: s.after,
                     text: match &s.refused {
-                        Some(why) => format!("not followed: {asked}: {why}"),
+                        Some(why) => format!("refused: {asked}: {why}"),
                         None => format!("steered: {asked}"),
                     },
                     is_refused: s.refused.is_some(),
@@ -289,9 +289,9 @@ fn asked(start: &SearchStart, steer: &Steer) -> String {
     match steer {
         Steer::Budget { most } => format!("budget moved to {}", amount(start.unit, *most)),
         Steer::Lock { site, density } => format!("{} held at {density:.2}", name(*site)),
-        Steer::Unlock { site } => format!("{} let go", name(*site)),
-        Steer::Reheat => "heated again".into(),
-        Steer::Propose { .. } => "a proposal by hand".into(),
+        Steer::Unlock { site } => format!("{} unlocked", name(*site)),
+        Steer::Reheat => "re-heated".into(),
+        Steer::Propose { .. } => "a manual proposal".into(),
     }
 }
 
@@ -343,7 +343,7 @@ fn facts(search: &SearchState) -> Vec<Fact> {
         text,
     };
     let Some(last) = trials.last().map(|t| &t.trial) else {
-        return vec![calm("No trial was measured yet.".into())];
+        return vec![calm("No trial has been measured yet.".into())];
     };
     let count = |v: Verdict| trials.iter().filter(|t| t.trial.verdict == v).count();
     let (best, accepted) = (count(Verdict::Best), count(Verdict::Accepted));
@@ -356,7 +356,7 @@ fn facts(search: &SearchState) -> Vec<Fact> {
     ))];
     if let Some(best) = search.best() {
         out.push(calm(format!(
-            "Best spends {} of {}",
+            "The best trial spends {} of a budget of {}",
             amount(search.start.unit, best.spent),
             amount(search.start.unit, search.budget())
         )));
@@ -366,53 +366,59 @@ fn facts(search: &SearchState) -> Vec<Fact> {
     out
 }
 
-/// Whether it takes everything or nothing: from what became of the latest trials, with the temperature as the reason.
+/// Whether it still chooses: from what became of the latest trials, with the temperature as the reason.
 /// A search that is over may well have ended cold.
 fn regime(trials: &[TrialPoint], last: &Trial, is_over: bool) -> Option<Fact> {
-    let (before, window) = trials.split_at(trials.len().saturating_sub(WINDOW));
-    if window.len() < FEWEST {
+    let (before, window) = trials.split_at(trials.len().saturating_sub(LATEST));
+    if window.len() < WINDOW {
         return None;
     }
     let taken = window.iter().filter(|t| t.trial.verdict != Verdict::Rejected).count();
     let (n, t) = (window.len(), f64::from(last.temperature));
-    let why = match usual_loss(before, window).filter(|_| t > 0.0) {
-        Some(loss) => format!(
-            " At temperature {} a usual loss of {} is taken {} of the time.",
+    let moves = moves(before, window);
+    let latest = &moves[n - WINDOW..];
+    let mut losses: Vec<f64> = moves.iter().map(|m| m.1).filter(|&loss| loss > 0.0).collect();
+    losses.sort_by(f64::total_cmp);
+    let why = match losses.get(losses.len() / 2).filter(|_| t > 0.0) {
+        Some(&loss) => format!(
+            " At temperature {}, a typical loss of {} is accepted {} of the time.",
             text::small(t),
             text::small(loss),
             text::whole_percent((-loss / t).exp())
         ),
         None => String::new(),
     };
-    let (is_warning, text) = if taken * 100 >= n * 95 {
-        let end = "it wanders and chooses nothing yet";
-        (
+    let (is_warning, text) = match Diagnosis::of(latest.iter().map(|m| m.0)) {
+        Some(Diagnosis::RandomWalk) => (
             true,
-            format!("Accepts everything: {taken} of the last {n} trials; {end}.{why}"),
-        )
-    } else if taken == 0 && t > 0.0 && !is_over {
-        (
+            format!("Still a random walk: each worse one of the last {WINDOW} trials was accepted.{why}"),
+        ),
+        Some(Diagnosis::Frozen) if t > 0.0 && !is_over => (
             true,
-            format!("Frozen: none of the last {n} trials was taken; re-heat it, or stop.{why}"),
-        )
-    } else {
-        (false, format!("Took {taken} of the last {n} trials.{why}"))
+            format!("Frozen: none of the last {WINDOW} trials was accepted. Re-heat the search or stop it.{why}"),
+        ),
+        _ => (false, format!("{taken} of the last {n} trials were accepted.{why}")),
     };
     Some(Fact { is_warning, text })
 }
 
-/// Median of how much worse the worse ones of `window` were than what the search stood on.
-fn usual_loss(before: &[TrialPoint], window: &[TrialPoint]) -> Option<f64> {
+/// What became of each trial of `window`, and how much worse it was than what the search stood on.
+fn moves(before: &[TrialPoint], window: &[TrialPoint]) -> Vec<(Move, f64)> {
     let taken = before.iter().rfind(|t| t.trial.verdict != Verdict::Rejected);
     let mut stands = taken.map(|t| f64::from(t.trial.reward));
-    let mut losses = Vec::new();
-    for point in window {
+    let one = |point: &TrialPoint| {
         let reward = f64::from(point.trial.reward);
-        losses.extend(stands.map(|s: f64| s - reward).filter(|&loss| loss > 0.0));
-        if point.trial.verdict != Verdict::Rejected {
+        let loss = stands.map_or(0.0, |s| s - reward);
+        let is_taken = point.trial.verdict != Verdict::Rejected;
+        if is_taken {
             stands = Some(reward);
         }
-    }
-    losses.sort_by(f64::total_cmp);
-    losses.get(losses.len() / 2).copied()
+        let what = match (is_taken, loss > 0.0) {
+            (false, _) => Move::WorseLeft,
+            (true, true) => Move::WorseTaken,
+            (true, false) => Move::Better,
+        };
+        (what, loss)
+    };
+    window.iter().map(one).collect()
 }

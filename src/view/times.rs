@@ -72,7 +72,7 @@ impl TimesRow {
         let (width, ms) = self.steps.get(step)?;
         let (_, whole) = self.steps.last()?;
         Some(format!(
-            "{} with {width} of {} filters: {} an image, {} of the whole layer",
+            "{} with {width} of {} filters: {} per image, {} of the whole layer",
             self.name,
             self.filters,
             text::millis(*ms),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use view::curves::{CurveAxis, CurveOptions, Curves};
 use view::frontier::{CostAxis, frontier};
+use view::runs::HiddenRuns;
 use view::search::{SearchChoice, TrialValue, search};
 use view::{layers, parallel, residuals, saliency};
 
@@ -22,9 +23,12 @@ fn figures() -> Vec<Figure> {
     };
     let chosen = SearchChoice::default();
     vec![
-        figure::frontier(&frontier(&store, CostAxis::Macs), &figure::RunColors::new()),
+        figure::frontier(
+            &frontier(&store, CostAxis::Macs, &HiddenRuns::new()),
+            &figure::RunColors::new(),
+        ),
         figure::curves(
-            &Curves::default().view(&store, options),
+            &Curves::default().view(&store, options, &HiddenRuns::new()),
             CurveAxis::Steps,
             &figure::RunColors::new(),
         ),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use view::curves::{CurveAxis, CurveMetric, CurveOptions, Curves};
 use view::frontier::{CostAxis, PointSource, Requirement};
 use view::images::{ImageFilter, ImageOptions, ImageOrder};
+use view::runs::HiddenRuns;
 use view::saliency::SaliencyScope;
 use view::search::{SearchChoice, TrialValue};
 use view::{
@@ -32,7 +33,10 @@ fn nothing_is_shown_of_a_model_that_is_not_open() {
     assert_eq!(density::density(&empty, &uniform(50)), None);
     assert_eq!(layers::layers(&empty, &uniform(50)), None);
     assert_eq!(saliency::saliency(&empty, SaliencyScope::All), None);
-    assert_eq!(frontier::frontier(&empty, CostAxis::Macs).series, []);
+    assert_eq!(
+        frontier::frontier(&empty, CostAxis::Macs, &HiddenRuns::new()).series,
+        []
+    );
     assert!(runs::runs(&empty).is_empty() && notices::notices(&empty).is_empty());
 }
 
@@ -166,7 +170,7 @@ fn saliency_is_relative_to_its_layer_and_said_in_words() {
 
 #[test]
 fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_each_run() {
-    let mut view = frontier::frontier(&store(), CostAxis::Macs);
+    let mut view = frontier::frontier(&store(), CostAxis::Macs, &HiddenRuns::new());
     assert_eq!(view.series[0].points.len(), 17);
     view.series[0].points.drain(1..16);
     check(
@@ -177,7 +181,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
               "series": [
                 {
                   "label": "bundled model, recorded",
-                  "about": "validation images, when it was made",
+                  "about": "validation images, recorded with the model",
                   "run": null,
                   "mark": 0,
                   "seeds": 1,
@@ -330,7 +334,7 @@ fn the_run_whose_model_is_open_is_not_drawn_twice() {
     let mut open = story::open_model();
     open.from = record::ModelRef::File(model.into());
     store.open = Some(std::sync::Arc::new(open));
-    let labels: Vec<String> = frontier::frontier(&store, CostAxis::Macs)
+    let labels: Vec<String> = frontier::frontier(&store, CostAxis::Macs, &HiddenRuns::new())
         .series
         .into_iter()
         .map(|s| s.label)
@@ -351,7 +355,6 @@ fn runs_are_listed_newest_first_with_what_they_do() {
                 "progress": 0.7,
                 "detail": "epoch 3 of 3 · 0:11 left",
                 "is_live": true,
-                "is_failed": false,
                 "model": null,
                 "method": "fbs",
                 "folder": null,
@@ -369,7 +372,6 @@ fn runs_are_listed_newest_first_with_what_they_do() {
                 "progress": 1.0,
                 "detail": "valid 91.3 % · test 90.8 % · took 0:37",
                 "is_live": false,
-                "is_failed": false,
                 "model": "runs/20260101T000000Z_smoke_0001/models/smoke.safetensors",
                 "method": "fbs",
                 "folder": "runs/20260101T000000Z_smoke_0001",
@@ -406,7 +408,7 @@ fn a_failed_run_says_why_in_the_list_and_in_the_log() {
     assert_eq!(store.runs[2].status, Status::Failed);
     let row = &runs::runs(&store)[0];
     assert!(
-        row.is_failed && row.detail.starts_with("the loss is not a number"),
+        row.status == Status::Failed && row.detail.starts_with("the loss is not a number"),
         "{row:?}"
     );
     check(
@@ -421,7 +423,7 @@ fn a_failed_run_says_why_in_the_list_and_in_the_log() {
           {
             "is_error": false,
             "from": "run 1 smoke",
-            "text": "finished; kept in runs/20260101T000000Z_smoke_0001"
+            "text": "finished; saved in runs/20260101T000000Z_smoke_0001"
           },
           {
             "is_error": false,
@@ -452,8 +454,12 @@ fn curves_that_grow_are_the_curves_of_the_whole_log() {
     for steps in [0, 10, 84, 120] {
         let mut store = RunStore::default();
         story::add_run(&mut store, "smoke", &events(steps));
-        let grown = growing.view(&store, options);
-        assert_eq!(grown, Curves::default().view(&store, options), "after {steps} steps");
+        let grown = growing.view(&store, options, &HiddenRuns::new());
+        assert_eq!(
+            grown,
+            Curves::default().view(&store, options, &HiddenRuns::new()),
+            "after {steps} steps"
+        );
     }
 }
 
@@ -463,15 +469,15 @@ fn curves_of_a_run_that_is_looked_back_at_end_there_and_come_back_whole() {
     store.runs[0].folder = Some("runs/old".into());
     let mut curves = Curves::default();
     let options = CurveOptions::default();
-    let whole = curves.view(&store, options);
+    let whole = curves.view(&store, options, &HiddenRuns::new());
     let mut past = store.runs[0].clone();
     past.steps.truncate(past.steps.len() / 2);
     let half = past.steps.len();
     store.look_back(past);
-    let shown = curves.view(&store, options);
+    let shown = curves.view(&store, options, &HiddenRuns::new());
     assert_eq!(shown.runs[0].loss.raw.len(), half);
     store.come_back();
-    assert_eq!(curves.view(&store, options), whole);
+    assert_eq!(curves.view(&store, options, &HiddenRuns::new()), whole);
 }
 
 #[test]
@@ -482,6 +488,7 @@ fn curves_have_every_step_smoothed_beside_raw_and_validation_by_density() {
             along: CurveAxis::Seconds,
             smoothing: 0.9,
         },
+        &HiddenRuns::new(),
     );
     assert_eq!(view.runs.len(), 2);
     let run = &mut view.runs[0];
@@ -582,11 +589,11 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
                 },
                 {
                   "is_warning": false,
-                  "text": "Best spends 24.4 M MACs of 26.3 M MACs"
+                  "text": "The best trial spends 24.4 M MACs of a budget of 26.3 M MACs"
                 },
                 {
                   "is_warning": false,
-                  "text": "Took 7 of the last 50 trials. At temperature 9.7e-4 a usual loss of 0.0155 is taken under 1 % of the time."
+                  "text": "7 of the last 50 trials were accepted. At temperature 9.7e-4, a typical loss of 0.0155 is accepted under 1 % of the time."
                 }
               ],
               "marks": [
@@ -653,7 +660,7 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
                 },
                 {
                   "after": 60,
-                  "text": "steered: heated again",
+                  "text": "steered: re-heated",
                   "is_refused": false
                 }
               ],
@@ -737,18 +744,18 @@ fn a_search_that_takes_everything_or_nothing_says_so_and_why() {
         let view = search::search(store, SearchChoice::default(), TrialValue::Top1).expect("searches");
         view.facts.last().map(|f| format!("{} {}", f.is_warning, f.text))
     };
-    expect!["true Accepts everything: 50 of the last 50 trials; it wanders and chooses nothing yet. At temperature 1.00 a usual loss of 0.0100 is taken 99 % of the time."].assert_eq(&said(&monotone(Verdict::Accepted, 60, 1.0)).unwrap_or_default());
-    expect!["true Frozen: none of the last 50 trials was taken; re-heat it, or stop. At temperature 1.0e-6 a usual loss of 0.350 is taken 0 % of the time."]
+    expect!["true Still a random walk: each worse one of the last 20 trials was accepted. At temperature 1.00, a typical loss of 0.0100 is accepted 99 % of the time."].assert_eq(&said(&monotone(Verdict::Accepted, 60, 1.0)).unwrap_or_default());
+    expect!["true Frozen: none of the last 20 trials was accepted. Re-heat the search or stop it. At temperature 1.0e-6, a typical loss of 0.350 is accepted 0 % of the time."]
         .assert_eq(&said(&monotone(Verdict::Rejected, 60, 1e-6)).unwrap_or_default());
-    expect!["false Took 0 of the last 50 trials."]
+    expect!["false 0 of the last 50 trials were accepted."]
         .assert_eq(&said(&monotone(Verdict::Rejected, 60, 0.0)).unwrap_or_default());
-    expect!["false Best spends 22.5 M MACs of 26.3 M MACs"]
+    expect!["false The best trial spends 22.5 M MACs of a budget of 26.3 M MACs"]
         .assert_eq(&said(&monotone(Verdict::Rejected, 10, 1e-6)).unwrap_or_default());
     // At its end it should be cold.
     let mut over = monotone(Verdict::Rejected, 60, 1e-6);
     std::sync::Arc::make_mut(&mut over.runs[0].searches[0].start).trials = 60;
     expect![
-        "false Took 0 of the last 50 trials. At temperature 1.0e-6 a usual loss of 0.350 is taken 0 % of the time."
+        "false 0 of the last 50 trials were accepted. At temperature 1.0e-6, a typical loss of 0.350 is accepted 0 % of the time."
     ]
     .assert_eq(&said(&over).unwrap_or_default());
 }
@@ -796,7 +803,7 @@ fn residuals_fall_layer_by_layer() {
 
 #[test]
 fn points_that_no_other_beats_are_told_from_the_rest() {
-    let view = frontier::frontier(&story::searched(), CostAxis::Macs);
+    let view = frontier::frontier(&story::searched(), CostAxis::Macs, &HiddenRuns::new());
     let trials = view.series.last().expect("trials");
     assert_eq!(trials.label, "run 3 autocompress, round 1");
     let front: Vec<&frontier::FrontierPoint> = trials.points.iter().filter(|p| !p.is_beaten).collect();
@@ -813,8 +820,51 @@ fn points_that_no_other_beats_are_told_from_the_rest() {
 }
 
 #[test]
+fn a_hidden_run_is_in_no_plot_and_no_wish_is_relative_to_it() {
+    let mut store = store();
+    store.open = None;
+    let all = frontier::frontier(&store, CostAxis::Macs, &HiddenRuns::new());
+    let (best, whose) = all.reference.expect("a reference");
+    let best_run = store.runs.iter().find(|run| whose.ends_with(&run.title()));
+    let hidden = HiddenRuns::from([best_run.expect("the best is a run's").id]);
+    let view = frontier::frontier(&store, CostAxis::Macs, &hidden);
+    assert!(view.series.iter().all(|s| s.run.is_none_or(|id| !hidden.contains(&id))));
+    assert!(view.reference.is_none_or(|(top1, from)| top1 < best && from != whose));
+    let curves = Curves::default().view(&store, CurveOptions::default(), &hidden);
+    assert!(!curves.runs.is_empty() && curves.runs.iter().all(|r| !hidden.contains(&r.id)));
+}
+
+#[test]
+fn the_list_of_runs_is_narrowed_by_words_stars_and_what_is_hidden() {
+    let store = store();
+    let (mut marks, gone) = (runs::RunMarks::default(), std::collections::BTreeSet::new());
+    let keys: Vec<String> = runs::runs(&store).into_iter().map(|r| r.key).collect();
+    marks.stars.insert(keys[0].clone());
+    marks.notes.insert(keys[1].clone(), "Baseline".into());
+    let listed = |marks: &runs::RunMarks, words, only_starred, shows_hidden| {
+        let filter = runs::RunFilter {
+            words,
+            only_starred,
+            shows_hidden,
+            marks,
+            gone: &gone,
+            looking_back: None,
+        };
+        let rows = runs::list(&store, &[], &filter).rows;
+        rows.into_iter().map(|r| r.key).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&marks, "", false, false), keys);
+    assert_eq!(listed(&marks, "", true, false), keys[..1]);
+    assert_eq!(listed(&marks, "bASEline", false, false), keys[1..2]);
+    marks.hidden.insert(keys[1].clone());
+    assert_eq!(listed(&marks, "baseline", false, false), [""; 0]);
+    assert_eq!(listed(&marks, "baseline", false, true), keys[1..2]);
+    assert_eq!(runs::hidden(&store, &marks, &gone).len(), 1);
+}
+
+#[test]
 fn a_wish_chooses_the_cheapest_point_that_is_good_enough_or_the_best_that_is_cheap_enough() {
-    let view = frontier::frontier(&store(), CostAxis::Macs);
+    let view = frontier::frontier(&store(), CostAxis::Macs, &HiddenRuns::new());
     assert_eq!(
         view.reference.as_ref().map(|r| r.1.as_str()),
         Some("bundled model at density 1")
@@ -833,14 +883,14 @@ fn a_wish_chooses_the_cheapest_point_that_is_good_enough_or_the_best_that_is_che
     };
     expect![[r#"
         bundled model, recorded
-        validation images, when it was made
+        validation images, recorded with the model
         density 0.6
         91.8 % of 5 000 images
         12.4 M MACs"#]]
     .assert_eq(&says(below(0.01)).unwrap_or_default());
     expect![[r#"
         bundled model, recorded
-        validation images, when it was made
+        validation images, recorded with the model
         density 0.35
         89.8 % of 5 000 images
         4.45 M MACs"#]]
@@ -857,27 +907,17 @@ fn a_wish_chooses_the_cheapest_point_that_is_good_enough_or_the_best_that_is_che
 }
 
 #[test]
-fn a_hidden_run_is_no_reference_of_a_wish() {
-    let mut store = store();
-    store.open = None;
-    let all = frontier::frontier(&store, CostAxis::Macs);
-    let (best, whose) = all.reference.expect("a reference");
-    let best_run = store.runs.iter().find(|run| whose.ends_with(&run.title()));
-    let best_run = best_run.expect("the best is a run's").id;
-    let view = frontier::frontier_without(&store, CostAxis::Macs, &|run| run.id == best_run);
-    assert!(view.series.iter().all(|s| s.run != Some(best_run)));
-    assert!(view.reference.is_none_or(|(top1, from)| top1 < best && from != whose));
-}
-
-#[test]
 fn time_is_only_what_was_measured_here_and_parameters_do_not_change_with_density() {
     let mut store = store();
-    assert_eq!(frontier::frontier(&store, CostAxis::Millis).series, []);
+    assert_eq!(
+        frontier::frontier(&store, CostAxis::Millis, &HiddenRuns::new()).series,
+        []
+    );
     let half = store.answer.clone().expect("measured");
     store.answered(half.clone());
     store.answered(half);
     store.answered(answer(80, 320));
-    let view = frontier::frontier(&store, CostAxis::Millis);
+    let view = frontier::frontier(&store, CostAxis::Millis, &HiddenRuns::new());
     let labels: Vec<&str> = view.series.iter().map(|s| s.label.as_str()).collect();
     assert_eq!(labels, ["bundled model, measured here"]);
     assert_eq!(
@@ -885,7 +925,7 @@ fn time_is_only_what_was_measured_here_and_parameters_do_not_change_with_density
         1,
         "an answer over part of the images is not kept"
     );
-    let params = frontier::frontier(&store, CostAxis::Params);
+    let params = frontier::frontier(&store, CostAxis::Params, &HiddenRuns::new());
     let xs: Vec<f64> = params.series[0].points.iter().map(|p| p.x).collect();
     assert!(xs.windows(2).all(|w| w[0] == w[1]));
 }
@@ -900,7 +940,7 @@ fn runs_that_differ_in_their_seed_alone_are_averaged_with_their_spread() {
         let run = store.runs.last_mut().expect("added");
         std::sync::Arc::make_mut(&mut run.experiment).seed = seed;
     }
-    let view = frontier::frontier(&store, CostAxis::Macs);
+    let view = frontier::frontier(&store, CostAxis::Macs, &HiddenRuns::new());
     assert_eq!(view.series.len(), 1);
     let one = &view.series[0];
     assert_eq!(
@@ -964,7 +1004,8 @@ fn images_are_sorted_and_filtered_by_what_was_measured_of_each() {
     );
     let view = images::images(&store, ImageOptions::default(), 4).expect("measured");
     assert_eq!((view.n, view.counts), (40, [Some(6), Some(3)]));
-    expect!["image 3: Dress; says Coat, 68 %; 8.31 M MACs; every channel says Dress"].assert_eq(&view.cells[3].text);
+    expect!["image 3: Dress; predicted Coat, 68 %; 8.31 M MACs; with all channels Dress"]
+        .assert_eq(&view.cells[3].text);
     assert_eq!(
         images::images(&story::store(), ImageOptions::default(), 4),
         None,
@@ -1153,7 +1194,7 @@ fn the_form_has_every_key_with_its_meaning() {
 #[test]
 fn the_hover_table_names_the_nearest_curve_first() {
     let options = CurveOptions::default();
-    let view = Curves::default().view(&store(), options);
+    let view = Curves::default().view(&store(), options, &HiddenRuns::new());
     let [first, second] = [0, 1].map(|i| view.runs[i].loss.raw[20]);
     let near = |y: f64| -> Vec<u32> {
         let rows = view.at(CurveMetric::Loss, [first[0], y]);
@@ -1180,7 +1221,7 @@ fn curves_lie_along_epochs_too() {
         along: CurveAxis::Epochs,
         ..CurveOptions::default()
     };
-    let view = Curves::default().view(&store(), options);
+    let view = Curves::default().view(&store(), options, &HiddenRuns::new());
     let epochs = f64::from(store().runs[0].experiment.train.epochs);
     let last = view.runs[0].loss.raw.last().expect("points")[0];
     assert!((last - epochs).abs() < 1e-9, "{last} of {epochs}");
@@ -1193,7 +1234,7 @@ fn gates_are_followed_at_the_density_measured_last() {
     said.push(Event::Layers { layers: layers.clone() });
     let mut store = RunStore::default();
     story::add_run(&mut store, "smoke", &said);
-    let view = Curves::default().view(&store, CurveOptions::default());
+    let view = Curves::default().view(&store, CurveOptions::default(), &HiddenRuns::new());
     let active: Vec<f32> = layers.iter().flat_map(|l| l.active.clone()).collect();
     let share = |n: usize| n as f64 / active.len() as f64;
     let never = share(active.iter().filter(|&&a| a < 0.01).count());
@@ -1234,7 +1275,7 @@ fn times_of_layers_say_what_narrowing_saves() {
     assert!(!times::is_timing(&store));
     let view = times::times(&store).expect("timed");
     expect!["0.80 ms; half the filters take 50 % of it"].assert_eq(&view.rows[3].says);
-    expect!["conv3 with 16 of 64 filters: 0.20 ms an image, 25 % of the whole layer"]
+    expect!["conv3 with 16 of 64 filters: 0.20 ms per image, 25 % of the whole layer"]
         .assert_eq(&view.rows[3].says_at(1).expect("a step"));
 }
 

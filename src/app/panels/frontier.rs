@@ -20,7 +20,7 @@ use measure::Question;
 use plots::figure;
 use record::ModelRef;
 use std::path::PathBuf;
-use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, frontier_without};
+use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, frontier};
 use view::text;
 
 const NOW: &str = "measured now";
@@ -36,7 +36,7 @@ struct Interaction {
 }
 
 pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
-    let view = frontier_without(store, state.frontier.against, &|run| state.runs.hides(run));
+    let view = frontier(store, state.frontier.against, &state.runs.hidden(store));
     controls(ui, &view, state, effects);
     if view.series.is_empty() && view.now.is_none() {
         let todo = match view.against {

@@ -4,7 +4,7 @@
 use crate::draft;
 use crate::draft::FORK;
 use crate::effects::{Effect, Effects};
-use crate::state::{Draft, Marks, Overlay, UiState};
+use crate::state::{Draft, Overlay, UiState};
 use crate::theme;
 use crate::theme::palette;
 use crate::widgets;
@@ -14,22 +14,11 @@ use lab::{Command, RunStore};
 use record::replay::RunSummary;
 use record::{ModelRef, Status};
 use std::path::PathBuf;
-use view::runs::{RunRow, runs};
+use view::runs::{RunMarks, RunRow, list};
 
 pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
-    let rows: Vec<RunRow> = runs(store)
-        .into_iter()
-        .filter(|r| r.folder.as_ref().is_none_or(|f| !state.runs.gone.contains(f)))
-        .collect();
-    let open: Vec<&PathBuf> = store.runs.iter().filter_map(|r| r.folder.as_ref()).collect();
-    let earlier: Vec<RunSummary> = state
-        .runs
-        .earlier
-        .iter()
-        .filter(|e| !open.contains(&&e.folder) && !state.runs.gone.contains(&e.folder))
-        .cloned()
-        .collect();
-    if rows.is_empty() && earlier.is_empty() {
+    let view = list(store, &state.runs.earlier, &state.runs.filter());
+    if view.is_empty {
         return widgets::empty(
             ui,
             "No runs yet",
@@ -38,16 +27,14 @@ pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effect
     }
     filter(ui, state);
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-        let wanted = state.runs.filter.to_lowercase();
-        let fitting: Vec<&RunRow> = rows.iter().filter(|r| fits(r, &wanted, state)).collect();
-        for row in fitting {
+        for row in &view.rows {
             ui.push_id(row.id.0, |ui| row_ui(ui, row, store, state, effects));
             ui.separator();
         }
-        if !earlier.is_empty() {
+        if !view.earlier.is_empty() {
             quiet(ui, "Earlier runs");
         }
-        for one in earlier.iter().filter(|e| e.name().to_lowercase().contains(&wanted)) {
+        for one in &view.earlier {
             ui.push_id(&one.folder, |ui| earlier_ui(ui, one, state, effects));
         }
     });
@@ -55,7 +42,7 @@ pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effect
 
 fn filter(ui: &mut Ui, state: &mut UiState) {
     ui.horizontal(|ui| {
-        let edit = egui::TextEdit::singleline(&mut state.runs.filter)
+        let edit = egui::TextEdit::singleline(&mut state.runs.words)
             .hint_text("Find by name, method, status or note")
             .desired_width((ui.available_width() - 170.0).max(80.0));
         let field = ui.add(edit);
@@ -64,17 +51,6 @@ fn filter(ui: &mut Ui, state: &mut UiState) {
         ui.checkbox(&mut state.runs.shows_hidden, "Hidden")
             .on_hover_text("Also list the runs that are left out of plots");
     });
-}
-
-fn fits(row: &RunRow, wanted: &str, state: &UiState) -> bool {
-    let marks = &state.runs.marks;
-    let note = marks.notes.get(&row.key).map_or("", String::as_str);
-    let text = format!("{} {} {} {note}", row.title, row.method, row.status).to_lowercase();
-    // A run that is shown as it was stays in reach, whatever else is looked for.
-    looks_back(row, state)
-        || text.contains(wanted)
-            && (!state.runs.only_starred || marks.stars.contains(&row.key))
-            && (state.runs.shows_hidden || !marks.hidden.contains(&row.key))
 }
 
 fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
@@ -191,7 +167,7 @@ fn colors(ui: &mut Ui, row: &RunRow, state: &mut UiState) {
     });
 }
 
-fn star(ui: &mut Ui, key: &str, marks: &mut Marks) {
+fn star(ui: &mut Ui, key: &str, marks: &mut RunMarks) {
     let is_starred = marks.stars.contains(key);
     let button = widgets::star(ui, is_starred);
     let label = format!("Star {key}");

@@ -18,9 +18,8 @@ use view::{runs, text};
 
 pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     settings(ui, state);
-    let mut view = state.training.curves.view(store, state.training.options);
-    view.runs
-        .retain(|r| store.run(r.id).is_none_or(|run| !state.runs.hides(run)));
+    let hidden = state.runs.hidden(store);
+    let view = state.training.curves.view(store, state.training.options, &hidden);
     if view.runs.is_empty() {
         return waiting(ui, store, state);
     }
