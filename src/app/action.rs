@@ -8,47 +8,29 @@ use record::Experiment;
 use record::experiment::PRESETS;
 
 /// Something that can be done from the menu, the palette or by keys.
+#[expect(missing_docs, reason = "their words explain them")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UiAction {
-    /// Start a run of the draft.
     Train,
-    /// Pause the run, or let it continue.
     PauseOrResume,
-    /// Stop the run.
     Stop,
-    /// Choose a model file in a dialog.
     OpenModel,
-    /// Type the path of a model file.
     OpenByPath,
-    /// Open the model inside the program.
     OpenBundled,
-    /// Write the open model, at the slider's densities, to a file.
     ExportModel,
-    /// Search densities, starting from the slider's.
     SearchFromHere,
-    /// Time each layer of the open model at several widths.
     TimeLayers,
-    /// One percent less.
     LowerDensity,
-    /// One percent more.
     RaiseDensity,
-    /// Find an action by its words.
     Palette,
-    /// All actions with their keys.
     Help,
-    /// Three things to try.
     Welcome,
-    /// Light or dark.
     SwitchTheme,
-    /// Panels back to their original places.
     ResetLayout,
-    /// Close the window.
     Quit,
-    /// Go to a ready layout.
     Layout(LayoutName),
-    /// Bring a panel to the front.
     Show(PanelName),
-    /// Take a built-in preset as the draft, by its place in [`PRESETS`].
+    /// By its place in [`PRESETS`].
     Preset(usize),
 }
 

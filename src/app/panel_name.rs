@@ -3,37 +3,23 @@
 use serde::{Deserialize, Serialize};
 
 /// A panel of the window.
+#[expect(missing_docs, reason = "their words explain them")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PanelName {
-    /// The slider and what is measured at its density.
     Density,
-    /// Accuracy against cost.
     Frontier,
-    /// Layers side by side.
     Layers,
-    /// Channels of all layers.
     Saliency,
-    /// Trials of a search.
     Search,
-    /// The densities that a search chooses.
     Sites,
-    /// Trials as lines over sites.
     Parallel,
-    /// ADMM's residuals.
     Residuals,
-    /// Hypervolume against images run.
     Volume,
-    /// Curves.
     Training,
-    /// All settings of the draft.
     Experiment,
-    /// The network as a table.
     Model,
-    /// Validation images.
     Images,
-    /// Runs of this session and earlier ones.
     Runs,
-    /// Warnings and errors.
     Log,
 }
 

@@ -10,28 +10,29 @@ use egui::{EventFilter, Key, Rect, Response, Sense, Stroke, StrokeKind, Ui, Widg
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShareBar<'a> {
     /// Its name for those who cannot see it.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// What can be moved, 0 to 1.
-    pub value: f32,
+    pub(crate) value: f32,
     /// What is filled, 0 to 1.
-    pub filled: f32,
-    /// Another share to compare with, as a tick.
-    pub tick: Option<f32>,
+    pub(crate) filled: f32,
+    /// Another share to compare with.
+    pub(crate) tick: f32,
     pub(crate) is_movable: bool,
     /// The color of the filled part.
-    pub fill: egui::Color32,
+    pub(crate) fill: egui::Color32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum BarChange {
-    Dragging(f32),
-    Released(f32),
+pub(crate) struct BarChange {
+    pub(crate) share: f32,
+    /// False while it is being dragged.
+    pub(crate) is_final: bool,
 }
 
 /// The least share it can be dragged to.
 const LEAST: f32 = 0.01;
 
-pub(crate) fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> (Response, Option<BarChange>) {
+pub(crate) fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> Option<BarChange> {
     let p = palette(ui);
     let sense = if bar.is_movable {
         Sense::click_and_drag()
@@ -44,17 +45,14 @@ pub(crate) fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> (Response, Op
     let thick = (rect.height() * 0.5).min(11.0);
     let track = Rect::from_center_size(rect.center(), vec2(rect.width(), thick));
     widgets::bar(ui, track, bar.filled, bar.fill, p.trough);
-    if let Some(tick) = bar.tick {
-        let x = track.left() + track.width() * tick.clamp(0.0, 1.0);
-        ui.painter()
-            .vline(x, track.top() - 2.0..=track.bottom() + 2.0, Stroke::new(1.5, p.text));
+    let x = track.left() + track.width() * bar.tick.clamp(0.0, 1.0);
+    ui.painter()
+        .vline(x, track.top() - 2.0..=track.bottom() + 2.0, Stroke::new(1.5, p.text));
+    if !bar.is_movable {
+        return None;
     }
-    let moved = if bar.is_movable {
-        moved(ui, &response, track, bar.value)
-    } else {
-        None
-    };
-    if bar.is_movable && (response.hovered() || response.dragged() || response.has_focus()) {
+    let change = change(ui, &response, track, bar.value);
+    if response.hovered() || response.dragged() || response.has_focus() {
         let x = track.left() + track.width() * bar.value.clamp(0.0, 1.0);
         let handle = Rect::from_center_size(pos2(x, track.center().y), vec2(5.0, thick + 6.0));
         ui.painter()
@@ -65,10 +63,10 @@ pub(crate) fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> (Response, Op
                 .rect_stroke(around, theme::RADIUS, Stroke::new(1.5, p.accent), StrokeKind::Outside);
         }
     }
-    (response, moved)
+    change
 }
 
-fn moved(ui: &Ui, response: &Response, track: Rect, value: f32) -> Option<BarChange> {
+fn change(ui: &Ui, response: &Response, track: Rect, value: f32) -> Option<BarChange> {
     let at = |x: f32| {
         let share = ((x - track.left()) / track.width()).clamp(LEAST, 1.0);
         (share * 100.0).round() / 100.0
@@ -81,18 +79,24 @@ fn moved(ui: &Ui, response: &Response, track: Rect, value: f32) -> Option<BarCha
         node.add_action(Action::Increment);
         node.add_action(Action::Decrement);
     });
+    let released = |share| {
+        let is_final = true;
+        Some(BarChange { share, is_final })
+    };
     if response.dragged() {
-        return response.interact_pointer_pos().map(|p| BarChange::Dragging(at(p.x)));
+        let is_final = false;
+        let share = at(response.interact_pointer_pos()?.x);
+        return Some(BarChange { share, is_final });
     }
     if response.drag_stopped() {
         // What it was last dragged to is the value shown.
-        return Some(BarChange::Released(value));
+        return released(value);
     }
     if response.clicked()
         && let Some(p) = response.interact_pointer_pos()
     {
         response.request_focus();
-        return Some(BarChange::Released(at(p.x)));
+        return released(at(p.x));
     }
     let asked = ui.input(|i| {
         let requests = i.accesskit_action_requests(response.id, Action::SetValue);
@@ -103,10 +107,11 @@ fn moved(ui: &Ui, response: &Response, track: Rect, value: f32) -> Option<BarCha
         values.last()
     });
     if let Some(v) = asked {
-        return Some(BarChange::Released(v.clamp(LEAST, 1.0)));
+        return released(v.clamp(LEAST, 1.0));
     }
     let steps = steps(ui, response);
-    (steps != 0.0).then(|| BarChange::Released(((value * 100.0).round() + steps).clamp(1.0, 100.0) / 100.0))
+    let stepped = ((value * 100.0).round() + steps).clamp(1.0, 100.0) / 100.0;
+    (steps != 0.0).then(|| released(stepped)).flatten()
 }
 
 /// Percent asked for with the arrow keys.

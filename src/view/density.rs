@@ -58,10 +58,24 @@ pub struct DensityMeasurement {
     pub peak_bytes: [u64; 2],
 }
 
+impl DensityView {
+    /// MACs per image: measured if the measurement is of what is asked, else as the density promises.
+    pub fn macs(&self) -> u64 {
+        let fresh = self.measured.as_ref().filter(|_| self.fresh);
+        fresh.map_or(self.macs_nominal, |m| m.macs)
+    }
+}
+
 impl DensityMeasurement {
     /// Half the width of the interval.
     pub fn plus_minus(&self) -> f64 {
         (self.interval[1] - self.interval[0]) / 2.0
+    }
+
+    /// A scale of twenty points for the accuracy. It moves in steps of five, so that it rests while the slider moves a little.
+    pub fn scale(&self) -> [f64; 2] {
+        let top = ((self.top1 * 20.0).floor() / 20.0 + 0.1).clamp(0.2, 1.0);
+        [top - 0.2, top]
     }
 
     /// Whether all images were measured.

@@ -1,6 +1,7 @@
 //! A network as a table: each layer with its shapes and cost, what is left of what it began as, and what must be cut together.
 //! Knows nothing of time.
 
+use super::text;
 use measure::probe::OpenModel;
 use model::{Fractions, Masks, NetSpec, Op, cost};
 use prune::groups::{Groups, groups};
@@ -44,6 +45,69 @@ pub struct NodeRow {
     pub columns: Option<[usize; 2]>,
     /// What it is cut together with, and through what; or why it cannot be cut.
     pub tied: String,
+}
+
+impl ModelView {
+    /// `small, from vgg16: 1.2 M of 2.4 M MACs (50.0 %), 12 k parameters`.
+    pub fn summary(&self) -> String {
+        let from = self.from.as_ref().map_or_else(String::new, |f| format!(", from {f}"));
+        let left = |[now, before]: [u64; 2], what: &str| {
+            let share = text::percent(now as f64 / before.max(1) as f64);
+            if now == before {
+                format!("{} {what}", text::count(now))
+            } else {
+                format!("{} of {} {what} ({share})", text::count(now), text::count(before))
+            }
+        };
+        let (macs, params) = (left(self.macs, "MACs"), left(self.params, "parameters"));
+        format!("{}{from}: {macs}, {params}", self.title)
+    }
+}
+
+impl NodeRow {
+    /// Titles of the columns of the table, with the terms that explain them.
+    pub const COLUMNS: [(&'static str, &'static str); 9] = [
+        ("layer", ""),
+        ("kind", ""),
+        ("input", ""),
+        ("output", ""),
+        ("filters", "filter"),
+        ("columns", "column"),
+        ("MACs", "macs"),
+        ("parameters", "params"),
+        ("cut together", "group"),
+    ];
+
+    /// What the table shows after the layer's name.
+    pub fn cells(&self) -> [String; 8] {
+        let shape = |[c, h, w]: [usize; 3]| match h * w {
+            1 => c.to_string(),
+            _ => format!("{c}×{h}×{w}"),
+        };
+        let of = |now: String, before: String| {
+            if now == before {
+                now
+            } else {
+                format!("{now} of {before}")
+            }
+        };
+        let left =
+            |n: Option<[usize; 2]>| n.map_or_else(String::new, |[now, all]| of(now.to_string(), all.to_string()));
+        let cost = |[now, before]: [u64; 2]| match before {
+            0 => String::new(),
+            _ => of(text::count(now), text::count(before)),
+        };
+        [
+            self.kind.clone(),
+            shape(self.input),
+            shape(self.output),
+            left(self.filters),
+            left(self.columns),
+            cost(self.macs),
+            cost(self.params),
+            self.tied.clone(),
+        ]
+    }
 }
 
 /// The table of a model. What does not follow from the file is left out.

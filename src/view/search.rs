@@ -141,6 +141,28 @@ pub struct SiteRow {
     pub held: Option<f32>,
 }
 
+impl SiteRow {
+    /// `conv3: 62 % of 64 filters, 55 % in the best trial; 12 % of the total; held at 0.62`.
+    pub fn says(&self) -> String {
+        let mut out = format!(
+            "{}: {} of {} {}, {} in the best trial; {} of the total",
+            self.name,
+            text::whole_percent(f64::from(self.shown)),
+            self.choices,
+            plural(self.dimension),
+            text::whole_percent(f64::from(self.best)),
+            text::whole_percent(self.share),
+        );
+        if !self.tied.is_empty() {
+            out += &format!("; cut together with {}", self.tied.join(", "));
+        }
+        if let Some(held) = self.held {
+            out += &format!("; held at {held:.2}");
+        }
+        out
+    }
+}
+
 /// The search panels; none while no run has searched.
 pub fn search(store: &RunStore, chosen: SearchChoice, height: TrialValue) -> Option<SearchView> {
     let (run, index) = choose(store, chosen)?;

@@ -106,7 +106,7 @@ fn figures(ui: &mut Ui, view: &DensityView) {
         Some(m) => (text::percent(m.top1), format!("± {:.1} points", m.plus_minus() * 100.0)),
         None => nothing("measuring"),
     };
-    let macs = m.filter(|_| view.fresh).map_or(view.macs_nominal, |m| m.macs);
+    let macs = view.macs();
     let share = text::whole_percent(macs as f64 / view.macs_dense.max(1) as f64);
     let macs = (
         text::count(macs),
@@ -146,10 +146,9 @@ fn no_gain(ui: &mut Ui, measured: &DensityMeasurement) {
     shown.response.on_hover_text(why);
 }
 
-/// The interval on a scale of twenty points that follows the value in steps of five, so that it rests while the slider moves a little.
+/// The interval of the accuracy.
 fn accuracy_scale(ui: &mut Ui, m: &DensityMeasurement) {
-    let top = ((m.top1 * 20.0).floor() / 20.0 + 0.1).clamp(0.2, 1.0);
-    let scale = [top - 0.2, top];
+    let scale = m.scale();
     let words = format!(
         "95 % interval {} to {}",
         text::percent(m.interval[0]),

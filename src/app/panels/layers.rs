@@ -4,7 +4,7 @@
 use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::question;
-use crate::share_bar::{BarChange, ShareBar, share_bar};
+use crate::share_bar::{ShareBar, share_bar};
 use crate::state::UiState;
 use crate::theme;
 use crate::theme::palette;
@@ -102,15 +102,6 @@ fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState, effects: &mut Eff
     );
 }
 
-fn says(row: &LayerRow) -> String {
-    let kept = text::whole_percent(row.kept);
-    let macs = match row.macs {
-        Some(macs) => format!(", {} of {} MACs", text::count(macs), text::count(row.macs_dense)),
-        None => String::new(),
-    };
-    format!("{}: {kept} of {} channels run{macs}", row.name, row.channels)
-}
-
 fn row_ui(
     ui: &mut Ui,
     row: &LayerRow,
@@ -121,7 +112,7 @@ fn row_ui(
     effects: &mut Effects,
 ) {
     let p = palette(ui);
-    let words = says(row);
+    let words = row.says();
     let (rect, response) = widgets::layer_row(ui, &row.name, (Role::Label, &words), height, &mut state.layer);
     let (at, mid) = (RowLayout::of(rect), rect.center().y);
     widgets::put(ui, pos2(rect.left(), mid), Align2::LEFT_CENTER, &row.name, p.text);
@@ -139,14 +130,14 @@ fn row_ui(
         name: &format!("Density of {}", row.name),
         value: row.asked as f32,
         filled: row.kept as f32,
-        tick: Some(row.asked as f32),
+        tick: row.asked as f32,
         is_movable: row.gate.is_some(),
         fill: p.accent,
     };
-    let (_, moved) = share_bar(ui, place, bar);
+    let moved = share_bar(ui, place, bar);
     let Some(gate) = row.gate else { return };
-    if let Some(BarChange::Dragging(share) | BarChange::Released(share)) = moved {
-        let percent = (share * 100.0).round() as u32;
+    if let Some(change) = moved {
+        let percent = (change.share * 100.0).round() as u32;
         effects.submit(question::set_gate(store, state, gate, percent));
     }
     let place = Rect::from_min_max(pos2(at.lock, rect.top()), pos2(at.lock + WIDTHS[2], rect.bottom()));

@@ -5,12 +5,10 @@ use crate::panels::times::times_ui;
 use crate::state::{ModelTable, UiState};
 use crate::theme::palette;
 use crate::widgets;
-use crate::widgets::quiet;
 use egui::{RichText, Ui};
 use lab::RunStore;
 use std::sync::Arc;
-use view::model::{ModelView, NodeRow, model};
-use view::text;
+use view::model::{NodeRow, model};
 
 pub(crate) fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(open) = &store.open else {
@@ -31,7 +29,7 @@ pub(crate) fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effec
             "The shapes of its layers do not match",
         );
     };
-    head(ui, &view);
+    widgets::quiet_line(ui, &view.summary());
     ui.horizontal(|ui| {
         let tables = [
             (ModelTable::Shapes, "Shapes and costs"),
@@ -56,83 +54,25 @@ pub(crate) fn model_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effec
             .striped(true)
             .spacing([16.0, 4.0])
             .show(ui, |ui| {
-                let heads = [
-                    ("layer", ""),
-                    ("kind", ""),
-                    ("reads", ""),
-                    ("gives", ""),
-                    ("filters", "filter"),
-                    ("columns", "column"),
-                    ("MACs", "macs"),
-                    ("parameters", "params"),
-                    ("cut together", "group"),
-                ];
-                for (title, term) in heads {
+                for (title, term) in NodeRow::COLUMNS {
                     widgets::caption(ui, title, term);
                 }
                 ui.end_row();
                 for row in rows {
-                    row_ui(ui, row, state);
+                    row_ui(ui, row, &mut state.layer);
                     ui.end_row();
                 }
             });
     });
 }
 
-fn head(ui: &mut Ui, view: &ModelView) {
-    let left = |[now, before]: [u64; 2], what: &str| {
-        let share = text::percent(now as f64 / before.max(1) as f64);
-        if now == before {
-            format!("{} {what}", text::count(now))
-        } else {
-            format!("{} of {} {what} ({share})", text::count(now), text::count(before))
-        }
-    };
-    let from = view.from.as_ref().map_or_else(String::new, |f| format!(", from {f}"));
-    let words = format!(
-        "{}{from}: {}, {}",
-        view.title,
-        left(view.macs, "MACs"),
-        left(view.params, "parameters")
-    );
-    widgets::quiet_line(ui, &words);
-}
-
-fn row_ui(ui: &mut Ui, row: &NodeRow, state: &mut UiState) {
+fn row_ui(ui: &mut Ui, row: &NodeRow, layer: &mut Option<String>) {
     let p = palette(ui);
-    let is_chosen = state.layer.as_deref() == Some(&row.name);
     let name = RichText::new(&row.name).color(if row.filters.is_some() { p.text } else { p.weak });
-    if ui.selectable_label(is_chosen, name).clicked() {
-        state.layer = Some(row.name.clone());
+    if ui.selectable_label(layer.as_deref() == Some(&row.name), name).clicked() {
+        *layer = Some(row.name.clone());
     }
-    let put = |ui: &mut Ui, words: String| {
-        ui.label(widgets::small(words, p.text));
-    };
-    let shape = |[c, h, w]: [usize; 3]| {
-        if h * w == 1 {
-            c.to_string()
-        } else {
-            format!("{c}×{h}×{w}")
-        }
-    };
-    let of = |[now, before]: [usize; 2]| {
-        if now == before {
-            now.to_string()
-        } else {
-            format!("{now} of {before}")
-        }
-    };
-    let count = |[now, before]: [u64; 2]| match (now, before) {
-        (0, 0) => String::new(),
-        (now, before) if now == before => text::count(now),
-        (now, before) => format!("{} of {}", text::count(now), text::count(before)),
-    };
-    put(ui, row.kind.clone());
-    put(ui, shape(row.input));
-    put(ui, shape(row.output));
-    put(ui, row.filters.map_or_else(String::new, of));
-    put(ui, row.columns.map_or_else(String::new, of));
-    put(ui, count(row.macs));
-    put(ui, count(row.params));
-    quiet(ui, &row.tied);
+    for (i, cell) in row.cells().into_iter().enumerate() {
+        ui.label(widgets::small(cell, if i < 7 { p.text } else { p.weak }));
+    }
 }

@@ -2,7 +2,7 @@
 //! Knows nothing of trials over time.
 
 use crate::effects::Effects;
-use crate::share_bar::{BarChange, ShareBar, share_bar};
+use crate::share_bar::{ShareBar, share_bar};
 use crate::state::UiState;
 use crate::theme;
 use crate::theme::palette;
@@ -11,7 +11,7 @@ use crate::widgets::quiet;
 use egui::{Align2, Rect, RichText, Role, Ui, Vec2, pos2, vec2};
 use event::Steer;
 use lab::{Command, RunStore};
-use view::search::{SearchView, SiteRow, amount, plural, search};
+use view::search::{SearchView, amount, search};
 use view::text;
 
 /// Least width of the sites' names, width of a lock and of a number.
@@ -85,7 +85,7 @@ fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, effects: &mut Eff
 fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiState, effects: &mut Effects) {
     let row = &view.sites[i];
     let p = palette(ui);
-    let words = says(row);
+    let words = row.says();
     let (rect, response) = widgets::layer_row(ui, &row.name, (Role::Label, &words), size.y, &mut state.layer);
     let mid = rect.center().y;
     let put = |x: f32, align: Align2, words: &str, color: egui::Color32| {
@@ -102,7 +102,7 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
         name: &format!("Density of {}", row.label),
         value,
         filled: value,
-        tick: Some(row.best),
+        tick: row.best,
         is_movable: view.is_live && row.held.is_none(),
         fill: if row.held.is_some() { p.weak } else { p.accent },
     };
@@ -113,27 +113,17 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
         p.text,
     );
     response.on_hover_text(words);
-    let (_, moved) = share_bar(ui, bar, shown);
-    let all = || {
-        let mut all: Vec<f32> = view.sites.iter().map(|s| s.shown).collect();
-        all[i] = moved.map_or(value, share);
-        all
-    };
-    match moved {
-        Some(BarChange::Dragging(_)) => state.search.proposal = Some(all()),
-        Some(BarChange::Released(_)) => {
+    if let Some(change) = share_bar(ui, bar, shown) {
+        let mut densities: Vec<f32> = view.sites.iter().map(|s| s.shown).collect();
+        densities[i] = change.share;
+        if change.is_final {
             state.search.proposal = None;
-            let densities = all();
             effects.submit(Command::Steer(view.run, Steer::Propose { densities }));
+        } else {
+            state.search.proposal = Some(densities);
         }
-        None => {}
     }
     lock_ui(ui, view, i, rect, value, effects);
-}
-
-fn share(moved: BarChange) -> f32 {
-    let (BarChange::Dragging(v) | BarChange::Released(v)) = moved;
-    v
 }
 
 fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32, effects: &mut Effects) {
@@ -152,23 +142,4 @@ fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32
         };
         effects.submit(Command::Steer(view.run, steer));
     }
-}
-
-fn says(row: &SiteRow) -> String {
-    let mut out = format!(
-        "{}: {} of {} {}, {} in the best trial; {} of the total",
-        row.name,
-        text::whole_percent(f64::from(row.shown)),
-        row.choices,
-        plural(row.dimension),
-        text::whole_percent(f64::from(row.best)),
-        text::whole_percent(row.share),
-    );
-    if !row.tied.is_empty() {
-        out += &format!("; cut together with {}", row.tied.join(", "));
-    }
-    if let Some(held) = row.held {
-        out += &format!("; held at {held:.2}");
-    }
-    out
 }
