@@ -15,7 +15,7 @@ use record::control::Control;
 use record::experiment::Experiment;
 use record::replay;
 use record::sweep::{self, Shard};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use train::device::DeviceName;
 
@@ -132,7 +132,7 @@ pub(crate) struct ResumeArgs {
 
 pub(crate) fn resume(args: &ResumeArgs) -> Done {
     let workspace = args.workspace.open()?;
-    let path = find(&args.run, &args.workspace.runs);
+    let path = replay::find(&args.run, &args.workspace.runs).or_bad_input()?;
     let control = stoppable()?;
     watch(args.json, &control, |control, listen| {
         execute::resume(&path, &workspace, control, listen)
@@ -164,16 +164,6 @@ pub(crate) fn fork(args: &ForkArgs) -> Done {
     watch(args.json, &control, |control, listen| {
         execute::branch(&fork, &workspace, control, listen, &mut |_| {})
     })
-}
-
-/// A run folder by path, or by name in the folder of runs.
-pub(crate) fn find(run: &Path, runs: &Path) -> PathBuf {
-    let named = runs.join(run);
-    if !run.exists() && named.is_dir() {
-        named
-    } else {
-        run.to_path_buf()
-    }
 }
 
 /// A switch that Ctrl-C throws: work stops after saving.

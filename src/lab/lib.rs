@@ -1,5 +1,8 @@
-//! Experiments as threads: what a front asks, what happens, what is known of it.
-//! Knows nothing of windows; a front hands over a waker and reads the store.
+//! The engine as threads: what a front asks, what happens, what is known of it.
+//!
+//! Entry points: [`Session`] (submit a [`Command`], pump, read the [`RunStore`]) for a window, [`execute::execute`] for one run on
+//! the calling thread. Knows nothing of windows; a front hands over a waker and reads the store.
+#![forbid(unsafe_code)]
 
 pub mod command;
 pub mod execute;

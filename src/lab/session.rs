@@ -51,6 +51,22 @@ enum Message {
     Broken(RunId, String),
 }
 
+/// Sends to the session from any thread, and wakes the front.
+#[derive(Clone)]
+struct Outbox {
+    send: Sender<Message>,
+    wake: Wake,
+}
+
+impl Outbox {
+    /// False when the session is gone.
+    fn send(&self, message: Message) -> bool {
+        let sent = self.send.send(message).is_ok();
+        (self.wake)();
+        sent
+    }
+}
+
 struct RunThread {
     control: Arc<Control>,
     thread: JoinHandle<()>,
@@ -59,17 +75,17 @@ struct RunThread {
 /// Runs, questions and what is known of them. One per program.
 pub struct Session {
     workspace: Workspace,
-    wake: Wake,
     store: RunStore,
-    messages: (Sender<Message>, Receiver<Message>),
+    outbox: Outbox,
+    messages: Receiver<Message>,
     workers: BTreeMap<RunId, RunThread>,
-    /// Run folders that are read and then to be gone on with.
-    go_on: Vec<PathBuf>,
-    /// Runs that wait to be made out of others.
+    /// Run folders to resume once they are read.
+    to_resume: Vec<PathBuf>,
+    /// Runs that wait to be forked from others.
     forks: BTreeMap<RunId, Fork>,
     /// The event that somebody looks back to.
     looks_back: Option<(RunId, u64)>,
-    /// Whether a log is being read for that: one at a time, however fast a slider is drawn.
+    /// Whether a log is being read for that: one at a time, however fast a slider is dragged.
     reads_past: bool,
     requests: Arc<Requests>,
     responses: Receiver<Response>,
@@ -84,6 +100,7 @@ impl Session {
         workspace.runs = whole(workspace.runs);
         let requests = Arc::new(Requests::default());
         let (send, responses) = bounded(64);
+        let (sender, messages) = bounded(EVENTS);
         let (asked, ring) = (requests.clone(), wake.clone());
         Builder::new().name("probe".into()).spawn(move || {
             // A panic in the engine loses the open model, not the window.
@@ -96,11 +113,11 @@ impl Session {
         })?;
         Ok(Self {
             workspace,
-            wake,
             store: RunStore::default(),
-            messages: bounded(EVENTS),
+            outbox: Outbox { send: sender, wake },
+            messages,
             workers: BTreeMap::new(),
-            go_on: Vec::new(),
+            to_resume: Vec::new(),
             forks: BTreeMap::new(),
             looks_back: None,
             reads_past: false,
@@ -121,7 +138,7 @@ impl Session {
 
     /// Does what a front asks. Never blocks on work.
     pub fn submit(&mut self, command: Command) {
-        // What is asked of runs is meant of what they are.
+        // These are meant of runs as they are now.
         if matches!(
             command,
             Command::ResumeRun(_) | Command::OpenRun(_) | Command::Fork { .. }
@@ -134,7 +151,7 @@ impl Session {
             Command::Resume(id) => self.control(id, Status::Running, Control::resume, &ControlRequest::Resume),
             Command::Stop(id) => self.stop(id),
             Command::Steer(id, steer) => self.steer(id, steer),
-            Command::ResumeRun(folder) => self.go_on(whole(folder)),
+            Command::ResumeRun(folder) => self.resume(whole(folder)),
             Command::OpenRun(folder) => self.open_run(whole(folder)),
             Command::Fork { origin, at, experiment } => self.fork(origin, at, *experiment),
             Command::Travel(to) => self.travel(to),
@@ -157,17 +174,17 @@ impl Session {
                 Response::Failed(text) => self.store.notice(text),
             }
         }
-        while let Ok(message) = self.messages.1.try_recv() {
+        while let Ok(message) = self.messages.try_recv() {
             match message {
                 Message::Event(id, stamped) => self.store.apply(id, &stamped),
                 Message::Replayed(run) => self.replayed(*run),
                 Message::Branched(run) => {
-                    if let Some(known) = self.store.runs.iter_mut().find(|r| r.id == run.id) {
+                    if let Some(known) = self.store.run_mut(run.id) {
                         *known = *run;
                     }
                 }
                 Message::Made(id, folder) => {
-                    if let Some(run) = self.store.runs.iter_mut().find(|r| r.id == id) {
+                    if let Some(run) = self.store.run_mut(id) {
                         run.folder = Some(folder);
                     }
                 }
@@ -181,7 +198,7 @@ impl Session {
                     }
                 }
                 Message::Logged(folder, stamped) => {
-                    // Whoever opens a run twice has it read twice.
+                    // A run that is opened twice is read twice.
                     let due = |id: &RunId| self.store.run(*id).is_some_and(|run| run.events == stamped.seq);
                     if let Some(id) = self.elsewhere(&folder).filter(due) {
                         self.store.apply(id, &stamped);
@@ -208,80 +225,76 @@ impl Session {
         false
     }
 
-    /// A run whose events somebody outside says, through the channel that workers use: how the window itself is timed.
+    /// A run whose events come from outside, through the channel that workers use: this times the window itself.
     pub fn feed(&mut self, experiment: Experiment) -> impl FnMut(Stamped) + Send + 'static {
-        let id = RunId(self.store.runs.len() as u32);
-        self.store.runs.push(RunState {
-            status: Status::Running,
-            ..RunState::new(id, Arc::new(experiment))
-        });
-        let (send, wake) = (self.messages.0.clone(), self.wake.clone());
+        let id = self.store.add(experiment);
+        self.mark(id, Status::Running);
+        let outbox = self.outbox.clone();
         move |stamped| {
-            drop(send.send(Message::Event(id, stamped)));
-            wake();
+            outbox.send(Message::Event(id, stamped));
         }
     }
 
-    /// Does a job on a thread of its own. A panic is said like any other failure.
+    /// Does a job on a thread of its own. A panic is reported like any other failure.
     fn work(&mut self, job: ModelJob) {
-        let (send, wake) = (self.messages.0.clone(), self.wake.clone());
-        let (runs, doing) = (self.workspace.runs.clone(), job.clone());
+        let (outbox, runs, doing) = (self.outbox.clone(), self.workspace.runs.clone(), job.clone());
         let work = move || {
             let tried = std::panic::catch_unwind(|| jobs::work(doing.clone(), &runs));
             let done = tried.unwrap_or_else(|panic| JobResult {
                 job: doing,
-                said: Err(format!("it could not be done: {}", panic_text(&*panic))),
+                said: Err(format!("the job panicked: {}", panic_text(&*panic))),
                 model: None,
                 times: None,
             });
-            drop(send.send(Message::Done(Box::new(done))));
-            wake();
+            outbox.send(Message::Done(Box::new(done)));
         };
-        match Builder::new().name("job".into()).spawn(work) {
-            Ok(_) => self.store.working.push(job),
-            Err(e) => self.store.notice(format!("cannot start: {e}")),
+        if self.spawn("job", work) {
+            self.store.working.push(job);
         }
+    }
+
+    /// Spawns a thread; a failure becomes a notice.
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> bool {
+        let spawned = Builder::new().name(name.into()).spawn(work);
+        if let Err(e) = &spawned {
+            self.store.notice(format!("Cannot spawn a thread: {e}"));
+        }
+        spawned.is_ok()
     }
 
     /// Reads a run folder on a thread of its own: logs can be long.
     fn open_run(&mut self, folder: PathBuf) {
-        let (send, wake) = (self.messages.0.clone(), self.wake.clone());
+        let outbox = self.outbox.clone();
         let read = move || {
             let written = is_written(&folder);
             let (mut run, read) = match replay_to_end(RunId(0), &folder) {
                 Ok(read) => read,
                 Err(e) => {
-                    drop(send.send(Message::Failed(format!("{e:#}"))));
-                    return wake();
+                    outbox.send(Message::Failed(format!("{e:#}")));
+                    return;
                 }
             };
             if written && run.status == Status::Interrupted {
                 run.status = Status::Running;
             }
-            drop(send.send(Message::Replayed(Box::new(run))));
-            wake();
+            outbox.send(Message::Replayed(Box::new(run)));
             if written {
                 tail(&folder, read, &mut |stamped| {
-                    let sent = send.send(Message::Logged(folder.clone(), stamped)).is_ok();
-                    wake();
-                    sent
+                    outbox.send(Message::Logged(folder.clone(), stamped))
                 });
-                drop(send.send(Message::Left(folder)));
-                wake();
+                outbox.send(Message::Left(folder));
             }
         };
-        if let Err(e) = Builder::new().name("open run".into()).spawn(read) {
-            self.store.notice(format!("cannot read a run: {e}"));
-        }
+        self.spawn("open run", read);
     }
 
-    /// The run in a folder, unless it is one of ours.
+    /// The run in a folder, unless this session works on it.
     fn elsewhere(&self, folder: &Path) -> Option<RunId> {
         let run = self.store.runs.iter().find(|r| r.folder.as_deref() == Some(folder))?;
         (!self.workers.contains_key(&run.id)).then_some(run.id)
     }
 
-    /// A run that is there already is replaced, unless it works.
+    /// Adds a run, or replaces the one of the same folder unless it works.
     fn replayed(&mut self, mut run: RunState) {
         self.travel(None);
         let folder = run.folder.clone();
@@ -296,9 +309,9 @@ impl Session {
                 self.store.runs.push(run);
             }
         }
-        if let Some(at) = self.go_on.iter().position(|wanted| Some(wanted) == folder.as_ref()) {
-            let folder = self.go_on.swap_remove(at);
-            self.go_on(folder);
+        if let Some(at) = self.to_resume.iter().position(|wanted| Some(wanted) == folder.as_ref()) {
+            let folder = self.to_resume.swap_remove(at);
+            self.resume(folder);
         }
     }
 
@@ -306,16 +319,16 @@ impl Session {
         let live = self.store.run(id).is_some_and(RunState::is_live);
         match self.workers.get(&id).filter(|_| live) {
             Some(worker) => worker.control.steer(steer),
-            None => self.order(id, &ControlRequest::Steer(steer)),
+            None => self.request(id, &ControlRequest::Steer(steer)),
         }
     }
 
-    /// Leaves an order for a run that another process works on.
-    fn order(&mut self, id: RunId, order: &ControlRequest) {
+    /// Leaves a request for a run that another process works on.
+    fn request(&mut self, id: RunId, request: &ControlRequest) {
         let live = self.store.run(id).filter(|run| run.is_live());
         let sent = match live.and_then(|run| run.folder.clone()) {
-            Some(folder) => control_file::send(&folder, order),
-            None => Err(anyhow::anyhow!("only a run that works can be commanded")),
+            Some(folder) => control_file::send(&folder, request),
+            None => Err(anyhow::anyhow!("Only a running run takes commands")),
         };
         if let Err(e) = sent {
             self.store.notice(format!("{e:#}"));
@@ -323,11 +336,11 @@ impl Session {
     }
 
     /// Queues an interrupted run; one that is not known yet is read first.
-    fn go_on(&mut self, folder: PathBuf) {
+    fn resume(&mut self, folder: PathBuf) {
         let known = self.store.runs.iter_mut().find(|r| r.folder.as_ref() == Some(&folder));
         match known {
             None => {
-                self.go_on.push(folder.clone());
+                self.to_resume.push(folder.clone());
                 self.open_run(folder);
             }
             Some(run) if run.can_resume() => {
@@ -342,17 +355,14 @@ impl Session {
     }
 
     fn start(&mut self, experiment: Experiment) {
-        let id = RunId(self.store.runs.len() as u32);
-        self.store.runs.push(RunState::new(id, Arc::new(experiment)));
+        self.store.add(experiment);
         self.begin_next();
     }
 
-    /// Queues a run made out of another one's past.
+    /// Queues a fork of a run.
     fn fork(&mut self, origin: PathBuf, at: u64, experiment: Experiment) {
-        let id = RunId(self.store.runs.len() as u32);
-        self.store.runs.push(RunState::new(id, Arc::new(experiment.clone())));
-        let fork = Fork { origin, at, experiment };
-        self.forks.insert(id, fork);
+        let id = self.store.add(experiment.clone());
+        self.forks.insert(id, Fork { origin, at, experiment });
         self.begin_next();
     }
 
@@ -370,26 +380,14 @@ impl Session {
     fn read_past(&mut self) {
         let Some((id, seq)) = self.looks_back else { return };
         let Some(folder) = self.store.run(id).and_then(|run| run.folder.clone()) else {
-            return self
-                .store
-                .notice("a run without a folder has no past to look at".into());
+            return self.store.notice("A run without a folder has no past to show".into());
         };
-        let (send, wake) = (self.messages.0.clone(), self.wake.clone());
+        let outbox = self.outbox.clone();
         let read = move || {
-            let run = match replay::at(id, &folder, seq) {
-                Ok(run) => Some(Box::new(run)),
-                Err(e) => {
-                    drop(send.send(Message::Failed(format!("{e:#}"))));
-                    None
-                }
-            };
-            drop(send.send(Message::Past((id, seq), run)));
-            wake();
+            let run = replay::at(id, &folder, seq).map_err(|e| outbox.send(Message::Failed(format!("{e:#}"))));
+            outbox.send(Message::Past((id, seq), run.ok().map(Box::new)));
         };
-        match Builder::new().name("look back".into()).spawn(read) {
-            Ok(_) => self.reads_past = true,
-            Err(e) => self.store.notice(format!("cannot read a run: {e}")),
-        }
+        self.reads_past |= self.spawn("look back", read);
     }
 
     /// Begins the oldest waiting run if none works.
@@ -406,32 +404,25 @@ impl Session {
         let (id, experiment, folder) = (run.id, run.experiment.clone(), run.folder.clone());
         let fork = self.forks.remove(&id);
         let control = Arc::new(Control::default());
-        let (workspace, send, wake, held) = (
-            self.workspace.clone(),
-            self.messages.0.clone(),
-            self.wake.clone(),
-            control.clone(),
-        );
+        let (workspace, outbox, held) = (self.workspace.clone(), self.outbox.clone(), control.clone());
         let work = move || {
             let mut listen = |stamped: &Stamped| {
-                drop(send.send(Message::Event(id, stamped.clone())));
-                wake();
+                outbox.send(Message::Event(id, stamped.clone()));
             };
             let done = match (&fork, &folder) {
                 (Some(fork), _) => branch(fork, &workspace, &held, &mut listen, &mut |run| {
                     if let Ok(mut state) = replay(id, run) {
                         state.status = Status::Running;
-                        drop(send.send(Message::Branched(Box::new(state))));
+                        outbox.send(Message::Branched(Box::new(state)));
                     }
                 }),
                 (None, Some(folder)) => resume(folder, &workspace, &held, &mut listen),
                 (None, None) => begin(&experiment, &workspace, &held, &mut listen, &mut |run| {
-                    drop(send.send(Message::Made(id, run.to_path_buf())));
+                    outbox.send(Message::Made(id, run.to_path_buf()));
                 }),
             };
             if let Err(e) = done {
-                drop(send.send(Message::Broken(id, format!("{e:#}"))));
-                wake();
+                outbox.send(Message::Broken(id, format!("{e:#}")));
             }
         };
         match Builder::new().name(format!("run {}", id.0)).spawn(work) {
@@ -443,7 +434,7 @@ impl Session {
         }
     }
 
-    fn control(&mut self, id: RunId, status: Status, act: fn(&Control), order: &ControlRequest) {
+    fn control(&mut self, id: RunId, status: Status, act: fn(&Control), request: &ControlRequest) {
         let movable = self
             .store
             .run(id)
@@ -453,7 +444,7 @@ impl Session {
         }
         match self.workers.get(&id) {
             Some(worker) => act(&worker.control),
-            None => self.order(id, order),
+            None => self.request(id, request),
         }
         self.mark(id, status);
     }
@@ -495,7 +486,7 @@ impl Drop for Session {
         }
         while self.workers.values().any(|w| !w.thread.is_finished()) {
             // Workers may wait for room in the channel.
-            drop(self.messages.1.recv_timeout(Duration::from_millis(20)));
+            drop(self.messages.recv_timeout(Duration::from_millis(20)));
         }
     }
 }

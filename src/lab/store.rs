@@ -5,8 +5,7 @@ use event::Stamped;
 use infer::LayerLatency;
 use measure::images::{ImageDetail, Thumbnails};
 use measure::probe::{Answer, OpenModel};
-use record::ModelRef;
-use record::{RunId, RunState, Status};
+use record::{Experiment, ModelRef, RunId, RunState, Status};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -59,6 +58,13 @@ impl RunStore {
         self.runs.iter().find(|r| r.id == id)
     }
 
+    /// A new run that waits.
+    pub(crate) fn add(&mut self, experiment: Experiment) -> RunId {
+        let id = RunId(self.runs.len() as u32);
+        self.runs.push(RunState::new(id, Arc::new(experiment)));
+        id
+    }
+
     pub(crate) fn run_mut(&mut self, id: RunId) -> Option<&mut RunState> {
         self.runs.iter_mut().find(|r| r.id == id)
     }
@@ -81,7 +87,7 @@ impl RunStore {
     /// Shows every run as it is.
     pub fn come_back(&mut self) {
         let Some(present) = self.present.take() else { return };
-        if let Some(shown) = self.runs.iter_mut().find(|r| r.id == present.id) {
+        if let Some(shown) = self.run_mut(present.id) {
             *shown = present;
         }
     }
@@ -98,7 +104,7 @@ impl RunStore {
 
     /// Folds one event of a run in.
     pub fn apply(&mut self, id: RunId, stamped: &Stamped) {
-        if let Some(run) = self.runs.iter_mut().find(|r| r.id == id) {
+        if let Some(run) = self.run_mut(id) {
             run.apply(stamped);
         }
     }

@@ -15,55 +15,34 @@ use train::TrainConfig;
 /// The version of the file format.
 pub const SCHEMA: u32 = 1;
 
+macro_rules! presets {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../../presets/", $name, ".toml")))),*]
+    };
+}
+
 /// All presets that come with the program: name and text.
-pub const PRESETS: [(&str, &str); 20] = [
-    ("smoke", include_str!("../../presets/smoke.toml")),
-    ("fbs-fashion", include_str!("../../presets/fbs-fashion.toml")),
-    ("dense-fashion", include_str!("../../presets/dense-fashion.toml")),
-    (
-        "autocompress-fashion",
-        include_str!("../../presets/autocompress-fashion.toml"),
-    ),
-    (
-        "autocompress-macs-fashion",
-        include_str!("../../presets/autocompress-macs-fashion.toml"),
-    ),
-    (
-        "autocompress-elements-fashion",
-        include_str!("../../presets/autocompress-elements-fashion.toml"),
-    ),
-    (
-        "densities-fashion",
-        include_str!("../../presets/densities-fashion.toml"),
-    ),
-    ("slimming-fashion", include_str!("../../presets/slimming-fashion.toml")),
-    ("amc-fashion", include_str!("../../presets/amc-fashion.toml")),
-    ("greedy-fashion", include_str!("../../presets/greedy-fashion.toml")),
-    ("uniform-fashion", include_str!("../../presets/uniform-fashion.toml")),
-    ("random-fashion", include_str!("../../presets/random-fashion.toml")),
-    ("admm-fashion", include_str!("../../presets/admm-fashion.toml")),
-    ("fbs-cifar", include_str!("../../presets/fbs-cifar.toml")),
-    ("dense-cifar", include_str!("../../presets/dense-cifar.toml")),
-    (
-        "autocompress-cifar",
-        include_str!("../../presets/autocompress-cifar.toml"),
-    ),
-    (
-        "dense-vgg16-cifar",
-        include_str!("../../presets/dense-vgg16-cifar.toml"),
-    ),
-    (
-        "autocompress-vgg16-cifar",
-        include_str!("../../presets/autocompress-vgg16-cifar.toml"),
-    ),
-    (
-        "autocompress-resnet18-cifar",
-        include_str!("../../presets/autocompress-resnet18-cifar.toml"),
-    ),
-    (
-        "autocompress-vgg16-cifar-full",
-        include_str!("../../presets/autocompress-vgg16-cifar-full.toml"),
-    ),
+pub const PRESETS: [(&str, &str); 20] = presets![
+    "smoke",
+    "fbs-fashion",
+    "dense-fashion",
+    "autocompress-fashion",
+    "autocompress-macs-fashion",
+    "autocompress-elements-fashion",
+    "densities-fashion",
+    "slimming-fashion",
+    "amc-fashion",
+    "greedy-fashion",
+    "uniform-fashion",
+    "random-fashion",
+    "admm-fashion",
+    "fbs-cifar",
+    "dense-cifar",
+    "autocompress-cifar",
+    "dense-vgg16-cifar",
+    "autocompress-vgg16-cifar",
+    "autocompress-resnet18-cifar",
+    "autocompress-vgg16-cifar-full",
 ];
 
 settings! {
