@@ -262,8 +262,8 @@ fn a_type_has_a_name_of_its_own_in_its_crate() {
                     let end = rest
                         .find(|c: char| !(c.is_alphanumeric() || c == '_'))
                         .unwrap_or(rest.len());
-                    // An indented `type` belongs to a trait, and has the trait's name for it.
-                    if kind != "type" || indent == 0 {
+                    // An indented `type` belongs to a trait, and has the trait's name for it; in a macro there is no name.
+                    if end > 0 && (kind != "type" || indent == 0) {
                         homes.entry(rest[..end].to_owned()).or_default().push(file.path.clone());
                     }
                 }
