@@ -6,10 +6,8 @@ use anyhow::{Context, Result, bail};
 use event::Unit;
 use lab::{Command, RunStore};
 use measure::probe::OpenModel;
-use methods::Method;
-use methods::PruningTarget;
-use record::ModelRef;
-use record::{Experiment, RunState};
+use methods::{Method, PruningTarget};
+use record::{Experiment, ModelRef, RunState};
 use std::path::Path;
 
 /// The preset that searches gate densities, and the one that trains gates.

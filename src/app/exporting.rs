@@ -5,8 +5,7 @@ use super::effects::{SaveContent, Saving};
 use lab::RunStore;
 use methods::Method;
 use model::Density;
-use record::ModelRef;
-use record::RunState;
+use record::{ModelRef, RunState};
 use std::path::PathBuf;
 use view::frontier::PointSource;
 

@@ -1,14 +1,11 @@
 //! What the window makes of a path that was chosen, typed or dropped.
 
-use super::import;
-use super::layout;
 use super::panel_name::PanelName;
 use super::state::{Draft, Overlay, UiState};
-use lab::Command;
-use lab::jobs;
+use super::{import, layout};
+use lab::{Command, jobs};
 use measure::images::ImageRef;
-use record::Experiment;
-use record::ModelRef;
+use record::{Experiment, ModelRef};
 use std::path::PathBuf;
 
 /// Lists a run folder among the runs, takes a preset file as the draft, measures an image, asks how to import another

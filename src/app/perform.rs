@@ -9,9 +9,8 @@ use super::question::{range, set_density};
 use super::state::{Draft, ModelTable, Overlay, PathEntry, UiState};
 use super::{draft, exporting};
 use lab::{Command, ModelJob, RunStore};
-use record::ModelRef;
 use record::experiment::PRESETS;
-use record::{Experiment, Status};
+use record::{Experiment, ModelRef, Status};
 use view::times;
 
 impl UiAction {

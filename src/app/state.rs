@@ -22,12 +22,11 @@ use train::device::DeviceName;
 use view::curves::CurveOptions;
 use view::frontier::{CostAxis, PointSource, Requirement};
 use view::images::ImageOptions;
-use view::runs;
 use view::runs::{HiddenRuns, RunFilter, RunMarks};
 use view::saliency::SaliencyScope;
 use view::search::{SearchChoice, TrialValue};
 use view::volume::VolumeView;
-use view::{Curves, ModelView};
+use view::{Curves, ModelView, runs};
 
 /// Density asked for when a model opens, in percent.
 pub(crate) const FIRST_PERCENT: u32 = 50;

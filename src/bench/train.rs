@@ -10,11 +10,10 @@ use model::{Density, Fractions, cost, weights, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::time::Instant;
-use train::NormStatistics;
 use train::backward::{TrainingBatch, backward};
 use train::net::{ForwardOptions, Net, Norms};
 use train::optimizer::{EntryMasks, Rates, Sgd};
-use train::sparse_conv;
+use train::{NormStatistics, sparse_conv};
 
 /// What to time.
 #[derive(Clone, Debug)]

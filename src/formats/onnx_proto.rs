@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto};
-use tract_onnx::pb::{StringStringEntryProto, type_proto};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, NodeProto, StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto,
+    ValueInfoProto, type_proto,
+};
 
 /// A graph that grows. Names that are taken get a mark, so use those that are returned.
 #[derive(Default)]

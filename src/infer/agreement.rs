@@ -3,13 +3,10 @@
 use super::*;
 use burn::tensor::{Device, Tensor, TensorData};
 use kernel::Kernel;
-use model::cost;
 use model::cost::Fractions;
-use model::mask;
 use model::mask::{LayerMask, Masks};
-use model::random_model;
 use model::spec::{NetSpec, Node, Op, Pad, Shift};
-use model::{Checkpoint, Density, zoo};
+use model::{Checkpoint, Density, cost, mask, random_model, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;

@@ -2,10 +2,9 @@
 //! command line both do just this.
 //! Knows nothing of who listens.
 
-use crate::Workspace;
-use crate::fork;
 use crate::fork::Fork;
 use crate::work::{LATEST, RunContext, ended, on_held_out_images};
+use crate::{Workspace, fork};
 use anyhow::{Result, bail};
 use event::{BadInput, Cancelled, Ending, Event, Good, Outcome, Stamped};
 use record::checkpoints::CheckpointStore;

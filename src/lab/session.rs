@@ -1,26 +1,23 @@
 //! The whole engine behind three methods: submit, pump, store.
 //! Knows nothing of windows; it calls `wake` when something arrived.
 
-use crate::Workspace;
 use crate::command::Command;
 use crate::execute::{begin, branch, panic_text, resume};
 use crate::fork::Fork;
-use crate::jobs;
 use crate::jobs::{JobResult, ModelJob};
 use crate::store::RunStore;
+use crate::{Workspace, jobs};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use event::{Stamped, Steer};
 use measure::probe::Response;
 use measure::{Requests, probe};
 use record::control::Control;
-use record::control_file;
 use record::control_file::ControlRequest;
 use record::experiment::Experiment;
 use record::folder::is_written;
-use record::replay;
 use record::replay::{replay, replay_to_end};
 use record::tail::tail;
-use record::{RunId, RunState, Status};
+use record::{RunId, RunState, Status, control_file, replay};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -2,10 +2,9 @@
 //! a first answer comes at once and is refined until all validation images were measured.
 //! Knows nothing of training.
 
-use crate::images;
 use crate::images::{ClassActivity, ClassSums, ImageDetail, ImageRef, Prediction, Thumbnails};
 use crate::requests::Request;
-use crate::{Question, Requests};
+use crate::{Question, Requests, images};
 use anyhow::{Context, Result};
 use crossbeam_channel::Sender;
 use data::{Dataset, Images, Splits, batch};

@@ -263,10 +263,8 @@ pub(crate) fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::random_model;
     use model::toy::{conv, node};
-    use model::zoo;
-    use model::{NetSpec, Op};
+    use model::{NetSpec, Op, random_model, zoo};
 
     fn admm(rho: f32) -> (AdmmState, Weights) {
         let model = random_model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.1).expect("builds"), 1).expect("builds");

@@ -263,8 +263,7 @@ fn swept(sites: &Sites, weights: &Weights, held: &[Option<f32>]) -> Result<Vec<V
 mod tests {
     use super::*;
     use event::Unit;
-    use model::random_model;
-    use model::zoo;
+    use model::{random_model, zoo};
 
     #[test]
     fn higher_thresholds_leave_less_of_what_is_not_held() {

@@ -190,8 +190,7 @@ fn network_ms(ctx: &Ctx, model: &Checkpoint, gates: &[Density]) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::random_model;
-    use model::zoo;
+    use model::{random_model, zoo};
 
     #[test]
     fn time_is_a_line_through_two_measurements_or_follows_work() {

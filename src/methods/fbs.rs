@@ -19,8 +19,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use settings::settings;
-use train::NormStatistics;
-use train::{Ctx, TrainingPlan};
+use train::{Ctx, NormStatistics, TrainingPlan};
 
 settings! {
     /// Settings of FBS.

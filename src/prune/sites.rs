@@ -289,14 +289,11 @@ mod tests {
     use super::super::{apply, cut};
     use super::*;
     use event::Dimension;
-    use model::Checkpoint;
-    use model::cost;
     use model::cost::Fractions;
     use model::mask::Masks;
-    use model::random_model;
     use model::spec::{Op, Shift};
     use model::toy::{conv, node};
-    use model::zoo;
+    use model::{Checkpoint, cost, random_model, zoo};
     use proptest::prelude::*;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;

@@ -407,10 +407,9 @@ mod tests {
     use super::super::apply::apply;
     use super::*;
     use model::mask::Masks;
-    use model::random_model;
     use model::spec::Shift;
     use model::toy::{chain, conv, filters, node, without};
-    use model::{Density, zoo};
+    use model::{Density, random_model, zoo};
 
     #[test]
     fn a_constant_is_folded_where_no_border_shows_and_refused_where_one_does() {

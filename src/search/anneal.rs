@@ -303,9 +303,8 @@ impl Strategy for Anneal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Random;
-    use crate::Searcher;
     use crate::toy::Toy;
+    use crate::{Random, Searcher};
     use event::Steer;
 
     fn close(got: f32, expected: f32) -> bool {

@@ -199,10 +199,8 @@ impl Strategy for Greedy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Random;
-    use crate::Searcher;
-    use crate::toy;
     use crate::toy::Toy;
+    use crate::{Random, Searcher, toy};
     use event::Steer;
 
     /// Two sites of the same size; the second can lose twice as much for the same price until half, then nothing.

@@ -3,11 +3,10 @@
 //!
 //! A batch may hold several *groups* of images that run at different densities (elastic training); each group is normalized by its own statistics.
 
-use crate::conv_step;
 use crate::conv_step::{ConvStepArgs, Statistics};
 use crate::norm_statistics::{BatchMoments, NormStatistics};
-use crate::sparse_conv;
 use crate::sparse_conv::{PlaneMeans, SparseArgs};
+use crate::{conv_step, sparse_conv};
 use anyhow::{Result, ensure};
 use burn::backend::DispatchDevice;
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};

@@ -11,8 +11,7 @@ use infer::{Options, compile};
 use model::checkpoint::Checkpoint;
 use model::mask::LayerMask;
 use model::spec::{NetSpec, Op, Shift};
-use model::zoo;
-use model::{Density, cost};
+use model::{Density, cost, zoo};
 use prost::Message;
 
 use std::collections::BTreeMap;

@@ -12,13 +12,11 @@ use egui_kittest::{
     kittest::{NodeT, Queryable},
 };
 use event::Steer;
-use lab::Workspace;
-use lab::{Command, JobResult, ModelJob, RunStore, Session};
+use lab::{Command, JobResult, ModelJob, RunStore, Session, Workspace};
 use measure::images::ImageRef;
 use methods::Method;
-use record::ModelRef;
 use record::replay::RunSummary;
-use record::{Experiment, Status};
+use record::{Experiment, ModelRef, Status};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

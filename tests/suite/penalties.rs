@@ -6,8 +6,7 @@ use event::Cancelled;
 use infer::{EvalMetrics, Options};
 use methods::{AdmmSchedule, AdmmState, Ranking};
 use model::{Checkpoint, NetSpec, Weights, zoo};
-use prune::Score;
-use prune::{Scope, Sites, groups, saliency};
+use prune::{Scope, Score, Sites, groups, saliency};
 use std::cell::Cell;
 use train::{Ctx, NoMemory, Penalty, RunHooks, TrainConfig, TrainingData, TrainingPlan, first_order, fit};
 

@@ -1,10 +1,9 @@
 //! Runs that are interrupted go on to the very end they would have had.
 
 use event::{Event, Outcome, Stamped};
-use lab::Workspace;
 use lab::execute::{branch, execute, resume};
-use lab::fork;
 use lab::fork::Fork;
+use lab::{Workspace, fork};
 use record::RunId;
 use record::control::Control;
 use record::experiment::Experiment;

@@ -2,9 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use model::spec::{NetSpec, Node, Op, Pad, Shift};
-use model::weights;
 use model::weights::{Array, Weights};
-use model::{Density, zoo};
+use model::{Density, weights, zoo};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -3,13 +3,11 @@
 
 use crate::action::UiAction;
 use crate::effects::Effects;
-use crate::exporting;
 use crate::figures::figure_menu;
 use crate::panel_name::PanelName;
-use crate::question;
 use crate::state::{LimitLine, UiState};
 use crate::theme::{self, Palette, palette};
-use crate::widgets;
+use crate::{exporting, question, widgets};
 use egui::{Color32, DragValue, Role, Ui};
 use egui_plot::{
     Axis, Corner, HLine, HoverPosition, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,

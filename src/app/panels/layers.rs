@@ -3,11 +3,10 @@
 
 use crate::effects::Effects;
 use crate::figures::figure_menu;
-use crate::question;
 use crate::share_bar::{ShareBar, share_bar};
 use crate::state::UiState;
 use crate::theme::{self, palette};
-use crate::widgets;
+use crate::{question, widgets};
 use egui::{Align2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 use lab::RunStore;
 use plots::figure;

@@ -14,9 +14,8 @@ use egui_plot::{
 use event::{Steer, Verdict};
 use lab::{Command, RunStore};
 use plots::figure;
-use view::search;
 use view::search::{SearchView, TrialValue, search};
-use view::text;
+use view::{search, text};
 
 pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(view) = search(store, state.search.chosen, state.search.height) else {

@@ -11,8 +11,7 @@ use measure::probe::{Answer, OpenModel, uniform};
 use model::checkpoint::{Metric, ModelHeader, SCHEMA};
 use model::spec::Shift;
 use model::{Density, Fractions, Masks, NetSpec, cost, zoo};
-use record::ModelRef;
-use record::{Experiment, RunId, RunState};
+use record::{Experiment, ModelRef, RunId, RunState};
 use std::sync::Arc;
 
 pub(crate) fn density(percent: u32) -> Density {
