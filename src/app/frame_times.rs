@@ -207,7 +207,6 @@ impl Load {
         self.emit(1, Event::Trial(trial));
     }
 
-    /// At an even pace.
     fn run(&mut self, seconds: f64, per_second: f64, planned: u64) {
         let (began, steps) = (Instant::now(), (seconds * per_second) as u64);
         let mut done = 0;

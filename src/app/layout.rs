@@ -33,7 +33,6 @@ impl LayoutName {
         }
     }
 
-    /// What it is for.
     pub(crate) fn about(self) -> &'static str {
         match self {
             Self::Tune => "The density slider, and what accuracy, cost and time do with it",

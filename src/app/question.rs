@@ -12,7 +12,6 @@ pub(crate) fn range(store: &RunStore) -> Option<[Density; 2]> {
     Some([*densities.iter().min()?, *densities.iter().max()?])
 }
 
-/// Within the open model's range.
 fn clamped(store: &RunStore, percent: u32) -> Option<Density> {
     let [low, high] = range(store)?;
     Some(Density::percent(percent.clamp(1, 100)).ok()?.clamp(low, high))

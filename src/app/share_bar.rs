@@ -14,7 +14,6 @@ pub(crate) struct ShareBar<'a> {
     pub(crate) value: f32,
     /// What is filled, 0 to 1.
     pub(crate) filled: f32,
-    /// Another share to compare with.
     pub(crate) tick: f32,
     pub(crate) is_movable: bool,
     /// The color of the filled part.

@@ -122,7 +122,6 @@ impl Draft {
 /// What the cells of the heat map show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum HeatValue {
-    /// Mean saliency.
     #[default]
     Saliency,
     /// How often each channel was active.
@@ -146,12 +145,10 @@ pub struct SaliencyUi {
 pub(crate) struct HeatTexture {
     /// The values it shows, row by row.
     pub(crate) cells: Vec<Vec<f32>>,
-    /// On a dark surface.
     pub(crate) dark: bool,
     pub(crate) texture: TextureHandle,
 }
 
-/// The plot beside the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SidePlot {
     #[default]
@@ -164,7 +161,6 @@ pub(crate) enum SidePlot {
 pub(crate) struct TrainingUi {
     pub(crate) options: CurveOptions,
     pub(crate) side: SidePlot,
-    /// Thinned curves.
     pub(crate) curves: Curves,
 }
 
@@ -173,14 +169,12 @@ pub(crate) struct TrainingUi {
 pub(crate) enum LimitLine {
     /// At most so much accuracy below the reference.
     Loss,
-    /// At most so much cost.
     Cost,
 }
 
 /// The frontier.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FrontierUi {
-    /// The axis of costs.
     pub(crate) against: CostAxis,
     pub(crate) wish: Requirement,
     /// The line under the pointer, held or not.
@@ -192,7 +186,6 @@ pub struct FrontierUi {
 /// What the search panels look at, and what is being dragged in them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchUi {
-    /// Which search, and which trial.
     pub(crate) chosen: SearchChoice,
     /// What is along the side of the trials.
     pub(crate) height: TrialValue,
@@ -203,7 +196,6 @@ pub struct SearchUi {
 }
 
 impl SearchUi {
-    /// Follows a search.
     pub(crate) fn choose(&mut self, run: RunId, search: usize) {
         self.chosen = SearchChoice {
             run: Some(run),
@@ -234,7 +226,6 @@ pub(crate) struct ModelUi {
     pub(crate) view: Option<(Arc<OpenModel>, ModelView)>,
 }
 
-/// Validation images, and their textures.
 #[derive(Default)]
 pub(crate) struct ImagesUi {
     pub(crate) options: ImageOptions,
@@ -323,7 +314,6 @@ pub enum Overlay {
 /// What is still asked of a file of another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportEntry {
-    /// The file.
     pub(crate) file: PathBuf,
     /// Whose weights it holds, an index into the zoo's names; a file with its own graph needs none.
     pub(crate) arch: Option<usize>,

@@ -87,7 +87,6 @@ pub(crate) fn caption(ui: &mut Ui, text: &str, term: &str) -> Response {
     }
 }
 
-/// Small text.
 pub(crate) fn small(text: impl Into<String>, color: Color32) -> RichText {
     RichText::new(text).font(theme::small()).color(color)
 }
@@ -319,7 +318,6 @@ pub(crate) fn swatch(ui: &mut Ui, color: Color32, is_chosen: bool) -> Response {
     response
 }
 
-/// A legend of small text.
 pub(crate) fn legend(corner: Corner) -> Legend {
     Legend::default()
         .position(corner)

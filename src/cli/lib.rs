@@ -6,6 +6,8 @@
 //! Exit codes: 0 done, 1 the work failed, 2 wrong usage or bad input, 130 stopped by Ctrl-C.
 //! Knows nothing of egui.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod bench;
 mod dispatch;

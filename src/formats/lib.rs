@@ -8,6 +8,8 @@
 //!
 //! Knows nothing of training, methods, runs or windows.
 
+#![forbid(unsafe_code)]
+
 mod burn_pack;
 mod export;
 mod foreign;

@@ -206,12 +206,10 @@ impl Engine {
         &self.batch
     }
 
-    /// What the last run gave.
     pub(crate) fn batch(&self) -> &Batch {
         &self.batch
     }
 
-    /// Most images of a run.
     pub(crate) fn batch_size(&self) -> usize {
         self.images.len()
     }

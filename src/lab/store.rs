@@ -58,7 +58,6 @@ impl RunStore {
         self.runs.iter().find(|r| r.id == id)
     }
 
-    /// A new run that waits.
     pub(crate) fn add(&mut self, experiment: Experiment) -> RunId {
         let id = RunId(self.runs.len() as u32);
         self.runs.push(RunState::new(id, Arc::new(experiment)));

@@ -14,7 +14,6 @@ use train::{Ctx, Snapshot};
 const WIDTHS: usize = 4;
 /// Time for each point of a table.
 const POINT_TIME: Duration = Duration::from_millis(8);
-/// Time for the whole network.
 const NETWORK_TIME: Duration = Duration::from_millis(200);
 
 /// Counts what a model spends in one unit.

@@ -37,7 +37,6 @@ impl Array {
 }
 
 impl From<Vec<f32>> for Array {
-    /// With one axis.
     fn from(data: Vec<f32>) -> Self {
         let shape = vec![data.len()];
         Self { shape, data }

@@ -157,7 +157,6 @@ impl NetBuilder {
         self.push(name, Op::Linear { outputs, bias: true });
     }
 
-    /// Max-pooling to half the size.
     fn half(&mut self, name: &str) {
         let [kernel, stride, pad] = [2, 2, 0];
         self.push(name, Op::MaxPool { kernel, stride, pad });

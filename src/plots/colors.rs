@@ -77,7 +77,6 @@ impl SurfaceColors {
     }
 }
 
-/// `#rrggbb`.
 pub(crate) fn hex(rgb: u32) -> String {
     format!("#{rgb:06x}")
 }

@@ -3,6 +3,8 @@
 //!
 //! To add a plot, write a function in [`figure`] from a view to a [`Figure`], and offer it in `src/cli/figure.rs` and in its panel.
 
+#![forbid(unsafe_code)]
+
 pub(crate) mod chart;
 pub mod colors;
 pub mod figure;

@@ -93,7 +93,6 @@ struct LogWriter<'a> {
 }
 
 impl LogWriter<'_> {
-    /// The next event.
     fn stamp(&self, event: Event) -> Stamped {
         Stamped {
             seq: self.history.seq,

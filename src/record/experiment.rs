@@ -127,7 +127,6 @@ settings! {
     }
 }
 
-/// What is known of `method.kind`.
 const METHOD_KIND: Setting = Setting {
     choices: &Method::KINDS,
     ..Setting::new(

@@ -31,7 +31,6 @@ pub(crate) enum TrialPurpose {
     Hand,
 }
 
-/// A proposal with its purpose.
 pub(crate) type PurposedTrial = (TrialPurpose, Vec<f32>);
 
 impl Proposal for PurposedTrial {

@@ -62,7 +62,6 @@ impl TrainingData<'_> {
         pixels
     }
 
-    /// The classes of training images.
     pub(crate) fn labels(&self, indices: &[u32]) -> Vec<usize> {
         let labels = batch::labels(&self.dataset.train, indices);
         labels.into_iter().map(usize::from).collect()

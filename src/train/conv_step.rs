@@ -15,12 +15,9 @@ use std::sync::Arc;
 pub(crate) enum Statistics<'a> {
     /// From each group of the batch.
     Batch {
-        /// Equal groups of images.
         groups: usize,
-        /// Over which images.
         kind: NormStatistics,
     },
-    /// Given.
     Stored(&'a Moments),
 }
 

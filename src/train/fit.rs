@@ -40,7 +40,6 @@ pub fn fit(
     snapshot.model()
 }
 
-/// A training under way.
 struct Training<'a, 'p> {
     stage: &'a str,
     plan: &'a TrainingPlan<'a>,

@@ -161,7 +161,6 @@ impl LayerCall<'_> {
         self.active_in.map_or(all, |a| a.image(n))
     }
 
-    /// Active filters of image `n`.
     fn active_filters<'a>(&'a self, n: usize, all: &'a [u32]) -> &'a [u32] {
         self.active_out.map_or(all, |a| a.image(n))
     }

@@ -76,7 +76,6 @@ pub struct Net {
     pub sparse: bool,
 }
 
-/// What a node gives.
 struct NodeOutput {
     tensor: Tensor<4>,
     /// Channels that may be non-zero; `None` means all.

@@ -3,6 +3,8 @@
 //!
 //! To add a column to the runs table: a field of [`runs::RunRow`], painted by the window's panel of runs.
 
+#![forbid(unsafe_code)]
+
 pub mod curves;
 pub mod density;
 pub mod form;

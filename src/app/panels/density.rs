@@ -145,7 +145,6 @@ fn no_gain(ui: &mut Ui, measured: &DensityMeasurement) {
     shown.response.on_hover_text(why);
 }
 
-/// The interval of the accuracy.
 fn accuracy_scale(ui: &mut Ui, m: &DensityMeasurement) {
     let scale = m.scale();
     let words = format!(

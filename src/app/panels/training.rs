@@ -70,7 +70,6 @@ fn waiting(ui: &mut Ui, store: &RunStore, state: &UiState) {
     }
 }
 
-/// The settings people change most.
 fn settings(ui: &mut Ui, state: &mut UiState) {
     let train = &mut state.draft.experiment.train;
     ui.horizontal_wrapped(|ui| {
