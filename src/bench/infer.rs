@@ -22,7 +22,7 @@ pub struct BenchInfer {
     pub arch: String,
     /// Its width.
     pub width: f32,
-    /// Images a run.
+    /// Images per run.
     pub batch: usize,
     /// Threads.
     pub threads: usize,
@@ -41,19 +41,19 @@ pub struct BenchInfer {
 /// What was timed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchRow {
-    /// Milliseconds a run: half were faster.
+    /// Milliseconds per run: half were faster.
     pub median_ms: f64,
     /// A tenth was faster.
     pub p10_ms: f64,
     /// A tenth was slower.
     pub p90_ms: f64,
-    /// Images a second, at the median.
+    /// Images per second, at the median.
     pub images_per_s: f64,
     /// The kernel that ran.
     pub kernel: String,
-    /// MACs an image, measured.
+    /// MACs per image, measured.
     pub macs: u64,
-    /// 10⁹ MACs a second, at the median.
+    /// 10⁹ MACs per second, at the median.
     pub gmacs_per_s: f64,
 }
 

@@ -28,7 +28,7 @@ pub struct BenchSearch {
     pub arch: String,
     /// Its width.
     pub width: f32,
-    /// Images a run of the engine.
+    /// Images per run of the engine.
     pub batch: usize,
     /// Threads.
     pub threads: usize,
@@ -52,7 +52,7 @@ pub struct SearchRow {
     pub row: BenchRow,
     /// How many times fewer MACs the trials had, measured.
     pub macs_ratio: f64,
-    /// Evaluations a second, at the median.
+    /// evaluations per second, at the median.
     pub evals_per_s: f64,
     /// Images of an evaluation.
     pub images: usize,

@@ -22,7 +22,7 @@ pub struct BenchTrain {
     pub arch: String,
     /// Its width.
     pub width: f32,
-    /// Images a step.
+    /// Images per step.
     pub batch: usize,
     /// Threads.
     pub threads: usize,

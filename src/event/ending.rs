@@ -45,9 +45,9 @@ pub struct Ending {
     pub valid_top1: Option<f32>,
     /// On the test split, read once, at the highest density.
     pub test_top1: Option<f32>,
-    /// MACs an image of the model.
+    /// MACs per image of the model.
     pub macs: Option<u64>,
-    /// MACs an image of the network it started from.
+    /// MACs per image of the network it started from.
     pub macs_dense: Option<u64>,
     /// Parameters of the model.
     pub params: Option<u64>,

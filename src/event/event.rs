@@ -56,7 +56,7 @@ pub enum Event {
         loss: f32,
         /// Share classified right.
         top1: f32,
-        /// MACs an image, averaged over the images measured.
+        /// MACs per image, averaged over the images measured.
         macs: u64,
         /// Images measured.
         n: usize,

@@ -51,7 +51,7 @@ pub struct LayerState {
     pub channels: usize,
     /// Share of them that run, averaged over images: measured.
     pub kept: f32,
-    /// MACs an image, predictor and gate included.
+    /// MACs per image, predictor and gate included.
     pub macs: u64,
     /// Mean saliency of each channel (before the winners are taken).
     pub saliency: Vec<f32>,

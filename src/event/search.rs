@@ -10,10 +10,10 @@ use std::sync::Arc;
 pub enum Unit {
     /// Weights of convolutions and linear layers.
     Weights,
-    /// MACs an image.
+    /// MACs per image.
     #[default]
     Macs,
-    /// Milliseconds an image, measured on this machine.
+    /// Milliseconds per image, measured on this machine.
     Ms,
 }
 
@@ -47,7 +47,7 @@ pub struct SearchStart {
     pub whole: f64,
     /// Trials planned.
     pub trials: u64,
-    /// Images a trial is measured on, of the validation split.
+    /// Images per trial is measured on, of the validation split.
     pub images: usize,
     /// Densities that sites are held at from the start, in the order of the sites; empty if none is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -75,7 +75,7 @@ pub struct Trial {
     pub densities: Arc<[f32]>,
     /// What the budget counts.
     pub spent: f64,
-    /// MACs an image.
+    /// MACs per image.
     pub macs: u64,
     /// Parameters.
     pub params: u64,

@@ -31,9 +31,9 @@ pub struct Batch {
     pub n: usize,
     /// `[n, classes]`.
     pub logits: Vec<f32>,
-    /// One entry a gate, in network order.
+    /// One entry per gate, in network order.
     pub gates: Vec<GateOutput>,
-    /// One entry a convolution, in network order.
+    /// One entry per convolution, in network order.
     pub layers: Vec<ConvWork>,
     /// MACs over all images, as [`model::cost`] counts them, but of what was really computed:
     /// filters × columns × positions of each convolution, linear layers, predictors, gates.

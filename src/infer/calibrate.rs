@@ -6,7 +6,7 @@ use super::conv::{Conv, Norm};
 use super::engine::Engine;
 use super::executor::{CalibrationImage, Executor, ImageOutput};
 use super::plane;
-use super::program::{Instruction, Program};
+use super::program::{Instruction, Operation, Program};
 use model::Density;
 use model::checkpoint::NormStats;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -50,27 +50,31 @@ impl Engine {
         }
         let mut stats = self.model.stats_at(Density::FULL);
         for index in 0..self.program.instructions.len() {
-            let raw = match &mut self.program.instructions[index] {
-                Instruction::Conv(conv) if conv.gate.is_none() && conv.norm.is_some() => Some(bare(conv)),
+            let raw = match &mut self.program.instructions[index].operation {
+                Operation::Conv(conv) if conv.gate.is_none() && conv.norm.is_some() => Some(bare(conv)),
                 _ => None,
             };
             if raw.is_some() {
                 self.step(n, index);
             }
             let measured = match &self.program.instructions[index] {
-                Instruction::Conv(conv) if raw.is_some() => Some(conv.output),
-                Instruction::Norm { from, .. } => Some(*from),
+                Instruction { to, .. } if raw.is_some() => Some(*to),
+                Instruction {
+                    from,
+                    operation: Operation::Norm { .. },
+                    ..
+                } => Some(*from),
                 _ => None,
             };
             let sums = measured.map(|tensor| self.sums(n, tensor)).unwrap_or_default();
-            match &mut self.program.instructions[index] {
-                Instruction::Conv(conv) => {
+            match &mut self.program.instructions[index].operation {
+                Operation::Conv(conv) => {
                     if let (Some((relu, residual)), Some(norm)) = (raw, &conv.norm) {
                         (conv.relu, conv.residual) = (relu, residual);
                         [conv.scale, conv.shift] = renew(&mut stats, norm, &sums);
                     }
                 }
-                Instruction::Norm { norm, scale, shift, .. } => [*scale, *shift] = renew(&mut stats, norm, &sums),
+                Operation::Norm { norm, scale, shift, .. } => [*scale, *shift] = renew(&mut stats, norm, &sums),
                 _ => {}
             }
             self.step(n, index);
@@ -84,7 +88,7 @@ impl Engine {
         let instruction = &program.instructions[index];
         self.pool.run(n, &|i, _| {
             let (executor, out) = &mut *open(&calibration_images[i]);
-            if let Instruction::Conv(conv) = instruction {
+            if let Operation::Conv(conv) = &instruction.operation {
                 executor.refold_one(conv);
             }
             executor.step(program, instruction, out, None);

@@ -3,12 +3,12 @@
 use anyhow::Result;
 use model::mask::LayerMask;
 
-/// What of one layer lives. Setting it again reuses its memory.
+/// The parts of one layer that are not masked. Setting it again reuses its memory.
 #[derive(Clone, Debug)]
 pub(crate) struct CompiledMask {
     taps: usize,
     filters: Vec<bool>,
-    /// By input channel (of a group): whether any of its columns lives.
+    /// By input channel (of a group): whether any of its columns is active.
     channels: Vec<bool>,
     columns: Vec<bool>,
     splits_channels: bool,

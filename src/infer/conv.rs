@@ -3,7 +3,7 @@
 //!
 //! Every layer is relu(scale · conv(x) + shift + residual). Each image splits its output channels in three:
 //! *computed* ones are convolved; *constant* ones come out without a multiplication (channels that only the residual
-//! has); all others are absent. A masked filter's channel is dead: absent, its γ and β read as zero.
+//! has); all others are absent. A masked filter's channel is absent, its γ and β read as zero.
 
 use super::compiled_mask::CompiledMask;
 use super::conv_algorithms::{ColumnLists, ConvAlgorithms, ConvArgs};

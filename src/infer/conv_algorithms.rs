@@ -59,7 +59,7 @@ pub(crate) struct ConvArgs<'a> {
 }
 
 impl ConvAlgorithms {
-    /// Winograd's form is there if it is allowed and pays with all channels.
+    /// With Winograd's algorithm if it is allowed and pays with all channels.
     pub(crate) fn new(
         (kernel, winograd): (Kernel, bool),
         shape: &ConvShape,
@@ -124,7 +124,7 @@ impl ConvAlgorithms {
         self.winograd().is_some()
     }
 
-    /// Takes over a mask: what lives, and single weights, one entry a weight (none if empty), which are read as zeros.
+    /// Takes over a mask, and one of single weights (an entry per weight, empty if there is none), which are read as zeros.
     pub(crate) fn set_mask(&mut self, mask: &CompiledMask, elements: &[bool]) {
         self.masked.clear();
         let pairs = || self.weights.iter().zip(elements);

@@ -6,7 +6,7 @@ use super::executor::{CalibrationImage, Executor, ImageOutput};
 use super::gate::ActiveSets;
 use super::options::Options;
 use super::plan;
-use super::program::{Instruction, Program};
+use super::program::{Instruction, Operation, Program};
 use super::thread_choice::ThreadChoice;
 use anyhow::{Result, bail};
 use kernel::{Kernel, Pool};
@@ -44,7 +44,7 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
         stats: checkpoint.stats.clone(),
     };
     let mut pool = Pool::new(options.threads);
-    // Threads allocate as they start: go on when all of them are there.
+    // Threads allocate as they start, so wait for all of them.
     let barrier = Barrier::new(pool.threads());
     pool.run(pool.threads(), &|_, _| {
         barrier.wait();
@@ -102,9 +102,9 @@ impl Engine {
     /// one without a gate those for the last gate before it (or the first of all).
     ///
     /// # Panics
-    /// Unless there is one density a gate.
+    /// Unless there is one density per gate.
     pub fn set_densities(&mut self, per_gate: &[Density]) {
-        assert_eq!(per_gate.len(), self.model.spec().gates().len(), "one density a gate");
+        assert_eq!(per_gate.len(), self.model.spec().gates().len(), "one density per gate");
         let stats: Vec<NormStats> = match per_gate {
             [] => vec![self.model.stats_at(Density::FULL)],
             _ => per_gate.iter().map(|&d| self.model.stats_at(d)).collect(),
@@ -115,8 +115,8 @@ impl Engine {
     fn set<'a>(&mut self, per_gate: &[Density], stats: impl Fn(usize) -> &'a NormStats) {
         let mut gate = 0;
         for instruction in &mut self.program.instructions {
-            match instruction {
-                Instruction::Conv(conv) => {
+            match &mut instruction.operation {
+                Operation::Conv(conv) => {
                     let filters = conv.filters();
                     if let Some(own) = &mut conv.gate {
                         gate = own.index;
@@ -126,7 +126,7 @@ impl Engine {
                         [conv.scale, conv.shift] = norm.fold(&stats(gate)[&norm.name]);
                     }
                 }
-                Instruction::Norm { norm, scale, shift, .. } => [*scale, *shift] = norm.fold(&stats(gate)[&norm.name]),
+                Operation::Norm { norm, scale, shift, .. } => [*scale, *shift] = norm.fold(&stats(gate)[&norm.name]),
                 _ => {}
             }
         }
@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// Sets the static masks, in place of those before (at first the checkpoint's); none are none. A masked filter's
-    /// channel is dead, as if [`model::mask::kept_entries`] had zeroed its numbers, and layers that read it go
+    /// channel is absent, as if [`model::mask::kept_entries`] had zeroed its numbers, and layers that read it go
     /// without its columns. Nothing is compiled and no weights are copied, except those of a layer with `elements`.
     ///
     /// # Errors
@@ -155,12 +155,12 @@ impl Engine {
             let Some((node, _)) = instruction.mask() else { continue };
             let mask = masks.get(&nodes[node].name);
             let elements = mask.map_or(&[][..], |mask| &mask.elements);
-            match instruction {
-                Instruction::Conv(conv) => {
+            match &mut instruction.operation {
+                Operation::Conv(conv) => {
                     conv.mask.set(mask);
                     conv.algorithms.set_mask(&conv.mask, elements);
                 }
-                Instruction::Linear { linear, .. } => {
+                Operation::Linear(linear) => {
                     linear.mask.set(mask);
                     linear.mask_weights(elements);
                 }

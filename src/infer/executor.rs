@@ -3,7 +3,7 @@
 
 use super::conv::{ActiveInput, ActiveOutput, Conv, ConvScratch, ConvState, Macs};
 use super::plane;
-use super::program::{Instruction, Program, Tensor};
+use super::program::{Instruction, Operation, Program, Tensor};
 use kernel::{Layout, Pool};
 use std::sync::Mutex;
 
@@ -11,7 +11,7 @@ use std::sync::Mutex;
 pub(crate) struct Executor {
     /// A buffer a slot of the program.
     slots: Vec<Vec<f32>>,
-    /// The channels of each tensor that are there, rising. What other planes hold means nothing.
+    /// The active channels of each tensor, ascending. What other planes hold means nothing.
     active: Vec<Vec<u32>>,
     convs: Vec<ConvState>,
     scratch: ConvScratch,
@@ -131,9 +131,9 @@ impl Executor {
         out: &mut ImageOutput,
         pool: Option<&mut Pool>,
     ) {
-        match instruction {
-            Instruction::Conv(conv) => self.conv(program, conv, out, pool),
-            other => self.act(program, other, out),
+        match &instruction.operation {
+            Operation::Conv(conv) => self.conv(program, conv, out, pool),
+            _ => self.act(program, instruction, out),
         }
     }
 
@@ -178,18 +178,11 @@ impl Executor {
     }
 
     fn act(&mut self, program: &Program, instruction: &Instruction, out: &mut ImageOutput) {
-        let (from, to) = match instruction {
-            Instruction::Add { from, to, .. } => (from[0], *to),
-            Instruction::Repack { from, to }
-            | Instruction::MaxPool { from, to, .. }
-            | Instruction::AvgPool { from, to, .. }
-            | Instruction::Mean { from, to }
-            | Instruction::Relu { from, to, .. }
-            | Instruction::Norm { from, to, .. }
-            | Instruction::Flatten { from, to }
-            | Instruction::Linear { from, to, .. } => (*from, *to),
-            Instruction::Conv(_) => unreachable!("convolutions have their own way"),
-        };
+        let &Instruction {
+            from,
+            to,
+            ref operation,
+        } = instruction;
         let mut output = std::mem::take(&mut self.slots[program.tensors[to].slot]);
         let mut active = std::mem::take(&mut self.active[to]);
         let (layout, to_layout) = (&program.tensors[from].layout, &program.tensors[to].layout);
@@ -198,8 +191,8 @@ impl Executor {
         let [a, b] = &mut self.planes;
         let (a, b) = (&mut a[..size], &mut b[..(to_layout.height * to_layout.width)]);
         active.clear();
-        match instruction {
-            Instruction::Flatten { .. } => {
+        match operation {
+            Operation::Flatten => {
                 for &c in present {
                     plane::load(layout, x, c as usize, a);
                     for (i, &v) in a.iter().enumerate() {
@@ -209,7 +202,7 @@ impl Executor {
                     }
                 }
             }
-            Instruction::Linear { linear, .. } => {
+            Operation::Linear(linear) => {
                 self.pairs.clear();
                 let read = present.iter().filter(|&&c| linear.mask.channel(c));
                 self.pairs
@@ -219,7 +212,7 @@ impl Executor {
                 active.extend((0..linear.matrix.outputs as u32).filter(|&f| linear.mask.filter(f as usize)));
                 out.linear += (self.pairs.len() * active.len()) as u64;
             }
-            Instruction::Norm { scale, shift, .. } => {
+            Operation::Norm { scale, shift, .. } => {
                 let mut inputs = present.iter().peekable();
                 for c in 0..layout.channels {
                     a.fill(0.0);
@@ -231,9 +224,7 @@ impl Executor {
                     active.push(c as u32);
                 }
             }
-            Instruction::Add {
-                from: [_, other], relu, ..
-            } => {
+            Operation::Add { other, relu } => {
                 let (other_layout, z) = (
                     &program.tensors[*other].layout,
                     &self.slots[program.tensors[*other].slot],
@@ -262,21 +253,19 @@ impl Executor {
                 active.extend_from_slice(present);
                 for &c in present {
                     let c = c as usize;
-                    if let Instruction::Mean { .. } = instruction {
+                    if let Operation::Mean = operation {
                         // Padding is zero, so all of the plane may be added.
                         output[to_layout.offset(c, 0, 0)] =
                             plane::sum(plane::padded(layout, x, c), |v| v) / size as f32;
                         continue;
                     }
                     plane::load(layout, x, c, a);
-                    match instruction {
-                        Instruction::MaxPool { window, .. } => {
+                    match operation {
+                        Operation::MaxPool(window) => {
                             plane::max_pool(a, [layout.height, layout.width], *window, b, to_layout.width)
                         }
-                        Instruction::AvgPool { window, .. } => {
-                            plane::avg_pool(a, layout.width, *window, b, to_layout.width)
-                        }
-                        Instruction::Relu { most, .. } => {
+                        Operation::AvgPool(window) => plane::avg_pool(a, layout.width, *window, b, to_layout.width),
+                        Operation::Relu { most } => {
                             b.iter_mut().zip(&*a).for_each(|(b, a)| *b = plane::clamp(*a, *most))
                         }
                         _ => b.copy_from_slice(a),

@@ -22,7 +22,7 @@ pub(crate) struct Gate {
     pub rho: Vec<f32>,
     /// β.
     pub beta: Vec<f32>,
-    /// Winners an image.
+    /// Winners per image.
     pub k: usize,
 }
 

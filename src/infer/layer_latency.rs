@@ -24,7 +24,7 @@ pub struct LayerLatency {
 /// How to time layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerLatencyOptions {
-    /// Widths a layer, evenly spaced up to all its filters.
+    /// Widths per layer, evenly spaced up to all its filters.
     pub widths: usize,
     /// Time for each.
     pub budget: Duration,

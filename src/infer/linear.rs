@@ -18,7 +18,7 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// y = W·x + b over (input, x) pairs. What dead outputs get means nothing.
+    /// y = W·x + b over (input, x) pairs. What masked outputs get means nothing.
     pub(crate) fn run(&self, x: &[(u32, f32)], y: &mut [f32]) {
         match &self.bias {
             Some(bias) => y.copy_from_slice(bias),

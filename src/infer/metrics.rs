@@ -30,9 +30,9 @@ pub struct EvalMetrics {
     pub macs_sum: u64,
     /// Σ MACs of convolutions and linear layers.
     pub(crate) macs_conv_sum: u64,
-    /// One entry a gate, in network order.
+    /// One entry per gate, in network order.
     pub gates: Vec<GateSums>,
-    /// One entry a convolution, in network order.
+    /// One entry per convolution, in network order.
     pub convs: Vec<ConvWork>,
     channels: Vec<usize>,
 }
@@ -101,12 +101,12 @@ impl EvalMetrics {
         (self.loss_sum / self.images()) as f32
     }
 
-    /// Mean MACs an image.
+    /// Mean MACs per image.
     pub fn macs(&self) -> u64 {
         mean(self.macs_sum, self.n)
     }
 
-    /// Mean MACs an image of convolutions and linear layers.
+    /// Mean MACs per image of convolutions and linear layers.
     pub fn macs_conv(&self) -> u64 {
         mean(self.macs_conv_sum, self.n)
     }

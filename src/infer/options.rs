@@ -9,7 +9,7 @@ pub struct Options {
     pub kernel: Kernel,
     /// Threads of a run, the caller's included.
     pub threads: usize,
-    /// Most images a run.
+    /// Most images per run.
     pub batch: usize,
     /// Whether 3×3 convolutions may be computed by Winograd's algorithm where that should be faster.
     pub winograd: bool,

@@ -9,7 +9,7 @@ use super::gate::Gate;
 use super::linear::{Linear, TransposedMatrix};
 use super::options::Options;
 use super::plane::Window;
-use super::program::{Instruction, Program, Tensor, assign};
+use super::program::{Instruction, Operation, Program, Tensor, assign};
 use anyhow::{Context, Result, ensure};
 use kernel::{ConvShape, Layout};
 use model::checkpoint::Checkpoint;
@@ -59,7 +59,7 @@ struct Planner<'a> {
     options: &'a Options,
     spec: &'a NetSpec,
     shapes: Vec<Shape>,
-    /// The tensor each node's value lives in.
+    /// The tensor that holds each node's value.
     of_node: Vec<Option<usize>>,
     tensors: Vec<Tensor>,
     instructions: Vec<Instruction>,
@@ -222,7 +222,7 @@ impl Planner<'_> {
                 slot: 0,
             });
             let to = self.tensors.len() - 1;
-            self.instructions.push(Instruction::Repack { from: input, to });
+            self.push(input, to, Operation::Repack);
             input = to;
         }
         // As in training, a norm makes a bias before it void.
@@ -244,11 +244,11 @@ impl Planner<'_> {
             shift: bias,
             algorithms,
         };
-        self.instructions.push(Instruction::Conv(Box::new(conv)));
+        self.push(input, output, Operation::Conv(Box::new(conv)));
         Ok(())
     }
 
-    /// A residual sum that can be done while node `i` is stored: its only reader is an Add whose other side is already there.
+    /// A residual sum that can be done while node `i` is stored: its only reader is an Add whose other side has been computed.
     fn sum_after(&self, i: usize) -> Option<Sum> {
         let [add] = self.spec.consumers(i)[..] else { return None };
         let Op::Add = self.spec.nodes[add].op else { return None };
@@ -278,69 +278,46 @@ impl Planner<'_> {
         }
         let node = &self.spec.nodes[i];
         let first = self.read(node.inputs.first().copied().unwrap_or(0))?;
-        let instruction = match node.op {
+        let mut end = i;
+        let operation = match node.op {
             Op::Dropout { .. } => {
                 self.of_node[i] = Some(first);
                 return Ok(());
             }
             Op::Add => {
-                let from = [first, self.read(node.inputs[1])?];
                 let relu = self.relu_after(i);
                 relu.into_iter().for_each(|r| self.fused[r] = true);
-                Instruction::Add {
-                    from,
-                    to: self.tensor(relu.unwrap_or(i)),
+                end = relu.unwrap_or(i);
+                Operation::Add {
+                    other: self.read(node.inputs[1])?,
                     relu: relu.is_some(),
                 }
             }
-            Op::MaxPool { kernel, stride, pad } => Instruction::MaxPool {
-                from: first,
-                to: self.tensor(i),
-                window: Window { kernel, stride, pad },
-            },
-            Op::AvgPool { kernel, stride } => Instruction::AvgPool {
-                from: first,
-                to: self.tensor(i),
-                window: Window { kernel, stride, pad: 0 },
-            },
-            Op::GlobalAvgPool => Instruction::Mean {
-                from: first,
-                to: self.tensor(i),
-            },
-            Op::Relu | Op::Relu6 => Instruction::Relu {
-                from: first,
-                to: self.tensor(i),
-                most: if node.op == Op::Relu { f32::INFINITY } else { 6.0 },
-            },
+            Op::MaxPool { kernel, stride, pad } => Operation::MaxPool(Window { kernel, stride, pad }),
+            Op::AvgPool { kernel, stride } => Operation::AvgPool(Window { kernel, stride, pad: 0 }),
+            Op::GlobalAvgPool => Operation::Mean,
+            Op::Relu => Operation::Relu { most: f32::INFINITY },
+            Op::Relu6 => Operation::Relu { most: 6.0 },
             Op::Norm { .. } => {
                 let c = self.shapes[i][0];
-                Instruction::Norm {
-                    from: first,
-                    to: self.tensor(i),
+                Operation::Norm {
                     norm: self.norm(i)?,
                     scale: vec![1.0; c],
                     shift: vec![0.0; c],
                 }
             }
-            Op::Flatten => Instruction::Flatten {
-                from: first,
-                to: self.tensor(i),
-            },
+            Op::Flatten => Operation::Flatten,
             Op::Linear { outputs, bias } => {
                 let weight = self.array(i, "weight")?;
                 let bias = if bias { Some(self.array(i, "bias")?) } else { None };
-                Instruction::Linear {
-                    from: first,
-                    to: self.tensor_in(i, self.contiguous(i)),
-                    linear: Box::new(Linear {
-                        kernel: self.options.kernel,
-                        node: i,
-                        mask: CompiledMask::whole(outputs, self.shapes[node.inputs[0]][0], 1),
-                        matrix: TransposedMatrix::transposed(&weight, outputs),
-                        masked: None,
-                        bias,
-                    }),
-                }
+                Operation::Linear(Box::new(Linear {
+                    kernel: self.options.kernel,
+                    node: i,
+                    mask: CompiledMask::whole(outputs, self.shapes[node.inputs[0]][0], 1),
+                    matrix: TransposedMatrix::transposed(&weight, outputs),
+                    masked: None,
+                    bias,
+                }))
             }
             Op::Gate { .. } => anyhow::bail!(
                 "node {}: a gate that does not follow a convolution it reads the input of",
@@ -348,8 +325,16 @@ impl Planner<'_> {
             ),
             Op::Conv { .. } | Op::Input => unreachable!("{} is not a step of its own", node.name),
         };
-        self.instructions.push(instruction);
+        let to = match node.op {
+            Op::Linear { .. } => self.tensor_in(i, self.contiguous(i)),
+            _ => self.tensor(end),
+        };
+        self.push(first, to, operation);
         Ok(())
+    }
+
+    fn push(&mut self, from: usize, to: usize, operation: Operation) {
+        self.instructions.push(Instruction { from, to, operation });
     }
 }
 

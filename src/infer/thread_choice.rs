@@ -20,7 +20,7 @@ const LONG: f32 = 256.0;
 /// Remembers how long both ways take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ThreadChoice {
-    /// Seconds an image on one thread and on all; none until tried.
+    /// Seconds per image on one thread and on all; none until tried.
     secs: [Option<f32>; 2],
     /// Place in `secs` of the way of this turn.
     way: usize,

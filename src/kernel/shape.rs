@@ -294,28 +294,4 @@ impl Layout {
             }
         }
     }
-
-    /// Copies the listed channels out to a contiguous image.
-    pub fn unpack(&self, planes: &[f32], channels: &[u32], image: &mut [f32]) {
-        assert_eq!(image.len(), self.channels * self.height * self.width, "image size");
-        assert!(planes.len() >= self.len(), "planes too short");
-        for &c in channels {
-            for y in 0..self.height {
-                let row = &mut image[(c as usize * self.height + y) * self.width..][..self.width];
-                for (x, to) in row.iter_mut().enumerate() {
-                    *to = planes[self.offset(c as usize, y, x)];
-                }
-            }
-        }
-    }
-
-    /// Writes zeros over the channels *not* in the ascending list `active`.
-    pub fn zero_others(&self, active: &[u32], planes: &mut [f32]) {
-        let mut active = active.iter().peekable();
-        for c in 0..self.channels {
-            if active.next_if(|&&a| a as usize == c).is_none() {
-                planes[c * self.channel_len..][..self.channel_len].fill(0.0);
-            }
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Where Winograd's algorithm is chosen, and that it changes nothing but time.
 
 use super::*;
-use crate::program::Instruction;
+use crate::program::Operation;
 
 #[test]
 fn wide_networks_by_winograd_agree_with_burn() {
@@ -55,8 +55,8 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
     }
     let plain = model(wide("m-cifarnet"), 3);
     let mut program = plan::plan(&plain, &Options::default()).expect("plans");
-    let mut convs = program.instructions.iter_mut().filter_map(|a| match a {
-        Instruction::Conv(conv) => Some(conv),
+    let mut convs = program.instructions.iter_mut().filter_map(|a| match &mut a.operation {
+        Operation::Conv(conv) => Some(conv),
         _ => None,
     });
     let conv = convs.find(|c| c.algorithms.has_winograd()).expect("wide enough");

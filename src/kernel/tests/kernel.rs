@@ -42,7 +42,10 @@ fn packed(layout: &Layout, image: &[f32]) -> Vec<f32> {
 
 fn unpacked(layout: &Layout, planes: &[f32]) -> Vec<f32> {
     let mut image = vec![0.0; layout.channels * layout.height * layout.width];
-    layout.unpack(planes, &all(layout.channels), &mut image);
+    for (i, pixel) in image.iter_mut().enumerate() {
+        let (row, x) = (i / layout.width, i % layout.width);
+        *pixel = planes[layout.offset(row / layout.height, row % layout.height, x)];
+    }
     image
 }
 
@@ -505,7 +508,7 @@ fn gradients_are_adjoint_to_the_forward_pass() {
 }
 
 #[test]
-fn planes_of_other_filters_stay_until_zeroed() {
+fn planes_of_other_filters_stay() {
     let shape = SHAPES[1];
     let layout = Layout::contiguous(shape.filters, 8, 8);
     let plan = ConvPlan::forward(Kernel::best(), &shape, layout, None);
@@ -524,8 +527,9 @@ fn planes_of_other_filters_stay_until_zeroed() {
     );
     let firsts: Vec<f32> = y.chunks(64).take(5).map(|plane| plane[0]).collect();
     assert_eq!(firsts, [7.0, 0.0, 7.0, 0.0, 7.0]);
-    layout.zero_others(&[1, 3], &mut y);
-    assert!(y.iter().all(|&v| v == 0.0));
+    for filter in [1, 3] {
+        assert!(y[filter * 64..][..64].iter().all(|&v| v == 0.0));
+    }
 }
 
 #[test]
