@@ -1,8 +1,7 @@
 //! A bar that shows a share and can be dragged, stepped with the arrow keys, or set by a screen reader.
 //! Knows nothing of what the share is of.
 
-use super::theme;
-use super::theme::palette;
+use super::theme::{self, palette};
 use super::widgets;
 use egui::accesskit::{Action, ActionData};
 use egui::{EventFilter, Key, Rect, Response, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};

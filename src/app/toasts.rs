@@ -1,7 +1,6 @@
 //! Notices that float above the panels for a while. The log keeps those of runs.
 
-use super::theme;
-use super::theme::palette;
+use super::theme::{self, palette};
 use egui::{Align2, Area, Frame, Margin, Order, RichText, Stroke, Ui};
 use std::fmt::Display;
 use std::time::Duration;

@@ -5,8 +5,7 @@ use super::action::UiAction;
 use super::effects::Effects;
 use super::layout::LayoutName;
 use super::state::UiState;
-use super::theme;
-use super::theme::palette;
+use super::theme::{self, palette};
 use super::widgets;
 use egui::{Align, Layout, Rect, Role, Ui, vec2};
 use lab::RunStore;
@@ -173,8 +172,7 @@ fn preset_chooser(ui: &mut Ui, state: &UiState, effects: &mut Effects) {
             }
         }
     });
-    let info = || egui::WidgetInfo::labeled(Role::ComboBox, true, "Preset");
-    shown.response.widget_info(info);
+    widgets::name_widget(&shown.response, Role::ComboBox, "Preset");
     shown
         .response
         .on_hover_text(format!("Preset: {}", state.draft.experiment.about));

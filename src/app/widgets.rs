@@ -1,8 +1,7 @@
 //! Small widgets that panels share.
 //! Knows nothing of runs or models.
 
-use super::theme;
-use super::theme::{Palette, palette};
+use super::theme::{self, Palette, palette};
 use egui::{
     Align, Align2, Color32, CornerRadius, Frame, Layout, Margin, Rangef, Rect, Response, RichText, Role, Sense, Ui,
     UiBuilder, Vec2, WidgetInfo, pos2, vec2,

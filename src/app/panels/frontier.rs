@@ -8,8 +8,7 @@ use crate::figures::figure_menu;
 use crate::panel_name::PanelName;
 use crate::question;
 use crate::state::{LimitLine, UiState};
-use crate::theme;
-use crate::theme::{Palette, palette};
+use crate::theme::{self, Palette, palette};
 use crate::widgets;
 use egui::{Color32, DragValue, Role, Ui};
 use egui_plot::{

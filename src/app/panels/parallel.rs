@@ -3,10 +3,8 @@
 use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::UiState;
-use crate::theme;
-use crate::theme::{Palette, palette};
-use crate::widgets;
-use crate::widgets::quiet;
+use crate::theme::{self, Palette, palette};
+use crate::widgets::{self, quiet};
 use egui::{Align2, Color32, Pos2, Rect, Role, Sense, Shape, Stroke, Ui, pos2, vec2};
 use lab::RunStore;
 use plots::figure;

@@ -1,18 +1,16 @@
 //! Runs of this session and earlier ones: find, star, hide, annotate, open, resume, fork and delete them.
 //! Knows nothing of curves.
 
-use crate::draft;
-use crate::draft::FORK;
+use crate::draft::{self, FORK};
 use crate::effects::{Effect, Effects};
 use crate::state::{Draft, Overlay, UiState};
-use crate::theme;
-use crate::theme::palette;
-use crate::widgets;
-use crate::widgets::quiet;
+use crate::theme::{self, palette};
+use crate::widgets::{self, quiet};
 use egui::{RichText, Role, Sense, Ui, vec2};
 use lab::{Command, RunStore};
 use record::replay::RunSummary;
 use record::{ModelRef, Status};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use view::runs::{RunMarks, RunRow, list};
 
@@ -158,7 +156,7 @@ fn colors(ui: &mut Ui, row: &RunRow, state: &mut UiState) {
             let is_now = state.runs.color(p, row.id) == color;
             let dot = widgets::swatch(ui, color, is_now);
             let label = format!("Color {}", i + 1);
-            dot.widget_info(|| egui::WidgetInfo::selected(egui::Role::RadioButton, true, is_now, &label));
+            dot.widget_info(|| egui::WidgetInfo::selected(Role::RadioButton, true, is_now, &label));
             if dot.on_hover_text("Color in lists and plots").clicked() {
                 state.runs.marks.colors.insert(row.key.clone(), i);
                 ui.close();
@@ -171,13 +169,15 @@ fn star(ui: &mut Ui, key: &str, marks: &mut RunMarks) {
     let is_starred = marks.stars.contains(key);
     let button = widgets::star(ui, is_starred);
     let label = format!("Star {key}");
-    button.widget_info(|| egui::WidgetInfo::selected(egui::Role::CheckBox, true, is_starred, &label));
+    button.widget_info(|| egui::WidgetInfo::selected(Role::CheckBox, true, is_starred, &label));
     if button.on_hover_text("Star").clicked() {
-        if is_starred {
-            marks.stars.remove(key);
-        } else {
-            marks.stars.insert(key.to_owned());
-        }
+        toggle(&mut marks.stars, key);
+    }
+}
+
+fn toggle(marked: &mut BTreeSet<String>, key: &str) {
+    if !marked.remove(key) {
+        marked.insert(key.to_owned());
     }
 }
 
@@ -186,11 +186,7 @@ fn more(ui: &mut Ui, row: &RunRow, state: &mut UiState, effects: &mut Effects) {
         let marks = &mut state.runs.marks;
         let is_hidden = marks.hidden.contains(&row.key);
         if ui.button(if is_hidden { "Show in plots" } else { "Hide" }).clicked() {
-            if is_hidden {
-                marks.hidden.remove(&row.key);
-            } else {
-                marks.hidden.insert(row.key.clone());
-            }
+            toggle(&mut marks.hidden, &row.key);
             ui.close();
         }
         if ui.button("Note…").clicked() {

@@ -4,10 +4,8 @@
 use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::{HeatTexture, HeatValue, UiState};
-use crate::theme;
-use crate::theme::palette;
-use crate::widgets;
-use crate::widgets::caption;
+use crate::theme::{self, palette};
+use crate::widgets::{self, caption};
 use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, pos2, vec2};
 use lab::{Command, ModelJob, RunStore};
 use plots::figure;

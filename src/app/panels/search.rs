@@ -5,10 +5,8 @@ use crate::draft;
 use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::UiState;
-use crate::theme;
-use crate::theme::{Palette, palette};
-use crate::widgets;
-use crate::widgets::{caption, quiet};
+use crate::theme::{self, Palette, palette};
+use crate::widgets::{self, caption, quiet};
 use egui::{Role, Ui};
 use egui_plot::{
     Axis, Corner, HoverPosition, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,

@@ -4,10 +4,8 @@
 use crate::effects::Effects;
 use crate::share_bar::{ShareBar, share_bar};
 use crate::state::UiState;
-use crate::theme;
-use crate::theme::palette;
-use crate::widgets;
-use crate::widgets::quiet;
+use crate::theme::{self, palette};
+use crate::widgets::{self, quiet};
 use egui::{Align2, Rect, RichText, Role, Ui, Vec2, pos2, vec2};
 use event::Steer;
 use lab::{Command, RunStore};

@@ -5,15 +5,13 @@ use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::panels::runs::open_button;
 use crate::state::{SidePlot, UiState};
-use crate::theme;
-use crate::theme::palette;
-use crate::widgets;
-use crate::widgets::quiet;
+use crate::theme::{self, palette};
+use crate::widgets::{self, quiet};
 use egui::{Color32, DragValue, Role, Ui};
 use egui_plot::{Axis, Corner, Line, MarkerShape, PlotPoints, PlotUi, Points};
 use lab::RunStore;
 use plots::figure;
-use view::curves::{Curve, CurveAxis, CurveMetric, CurvesView};
+use view::curves::{Curve, CurveAxis, CurveMetric, CurvesView, RunCurves};
 use view::{runs, text};
 
 pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
@@ -217,34 +215,45 @@ fn along_text(along: CurveAxis, x: f64) -> String {
     }
 }
 
-fn curve(plot: &mut PlotUi, label: &str, curve: &Curve, scale: f64, color: Color32) {
-    let points = |points: &[[f64; 2]]| PlotPoints::from_iter(points.iter().map(|[x, y]| [*x, y * scale]));
-    let line = |p: &[[f64; 2]]| Line::new(label.to_owned(), points(p)).width(theme::LINE);
-    if curve.raw.len() == 1 {
-        // One point makes no line.
-        plot.points(
-            Points::new(label.to_owned(), points(&curve.raw))
-                .color(color)
-                .radius(3.0),
-        );
-        return;
-    }
-    if curve.smooth.is_empty() {
-        plot.line(line(&curve.raw).color(color));
-        return;
-    }
-    let faint = color.gamma_multiply(theme::FAINT);
-    plot.line(line(&curve.raw).color(faint).width(1.0).allow_hover(false));
-    plot.line(line(&curve.smooth).color(color));
+fn scaled(points: &[[f64; 2]], scale: f64) -> PlotPoints<'static> {
+    PlotPoints::from_iter(points.iter().map(|[x, y]| [*x, y * scale]))
 }
 
-fn colors(ui: &Ui, view: &CurvesView, state: &UiState) -> Vec<Color32> {
+fn curve(plot: &mut PlotUi, label: &str, curve: &Curve, scale: f64, color: Color32) {
+    let line = |points| Line::new(label.to_owned(), scaled(points, scale)).width(theme::LINE);
+    if curve.raw.len() == 1 {
+        // One point makes no line.
+        let point = Points::new(label.to_owned(), scaled(&curve.raw, scale));
+        plot.points(point.color(color).radius(3.0));
+    } else if curve.smooth.is_empty() {
+        plot.line(line(&curve.raw).color(color));
+    } else {
+        let faint = color.gamma_multiply(theme::FAINT);
+        plot.line(line(&curve.raw).color(faint).width(1.0).allow_hover(false));
+        plot.line(line(&curve.smooth).color(color));
+    }
+}
+
+/// A plot of all runs with its table.
+fn plot_ui(
+    ui: &mut Ui,
+    view: &CurvesView,
+    state: &UiState,
+    plot: egui_plot::Plot,
+    (metric, name): (CurveMetric, &str),
+    draw: impl Fn(&mut PlotUi, &RunCurves, Color32),
+) {
     let p = palette(ui);
-    view.runs.iter().map(|run| state.runs.color(p, run.id)).collect()
+    let shown = plot.show(ui, |plot| {
+        for run in &view.runs {
+            draw(plot, run, state.runs.color(p, run.id));
+        }
+    });
+    widgets::name_widget(&shown.response, Role::Image, name);
+    table(ui, shown, view, metric, state);
 }
 
 fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let colors = colors(ui, view, state);
     let mut plot = frame(ui, "loss", "loss", state, height).include_y(0.0);
     if view.runs.iter().all(|r| r.loss.raw.is_empty()) {
         plot = plot.include_y(1.0);
@@ -252,73 +261,76 @@ fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
     if view.runs.len() > 1 {
         plot = plot.legend(widgets::legend(Corner::RightTop));
     }
-    let shown = plot.show(ui, |plot| {
-        for (run, &color) in view.runs.iter().zip(&colors) {
+    plot_ui(
+        ui,
+        view,
+        state,
+        plot,
+        (CurveMetric::Loss, "Loss plot"),
+        |plot, run, color| {
             curve(plot, &run.label, &run.loss, 1.0, color);
-        }
-    });
-    widgets::name_widget(&shown.response, Role::Image, "Loss plot");
-    table(ui, shown, view, CurveMetric::Loss, state);
+        },
+    );
 }
 
 fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let colors = colors(ui, view, state);
-    let shown = frame(ui, "accuracy", "accuracy, %", state, height).show(ui, |plot| {
-        for (run, &color) in view.runs.iter().zip(&colors) {
+    let plot = frame(ui, "accuracy", "accuracy, %", state, height);
+    plot_ui(
+        ui,
+        view,
+        state,
+        plot,
+        (CurveMetric::Top1, "Accuracy plot"),
+        |plot, run, color| {
             curve(plot, &format!("{}, train", run.label), &run.top1, 100.0, color);
             for (i, valid) in run.valid.iter().enumerate() {
-                let points: Vec<[f64; 2]> = valid.points.iter().map(|[x, y]| [*x, y * 100.0]).collect();
                 let label = format!("{}, valid at density {}", run.label, valid.density);
                 let shape = [MarkerShape::Circle, MarkerShape::Diamond, MarkerShape::Down][i % 3];
-                plot.points(
-                    Points::new(label, PlotPoints::from(points))
-                        .color(color)
-                        .shape(shape)
-                        .filled(i == 0)
-                        .radius(4.5),
-                );
+                let points = Points::new(label, scaled(&valid.points, 100.0)).color(color);
+                plot.points(points.shape(shape).filled(i == 0).radius(4.5));
             }
-        }
-    });
-    widgets::name_widget(&shown.response, Role::Image, "Accuracy plot");
-    table(ui, shown, view, CurveMetric::Top1, state);
+        },
+    );
 }
 
 fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let colors = colors(ui, view, state);
-    let shown = frame(ui, "rate", "learning rate", state, height)
-        .include_y(0.0)
-        .show(ui, |plot| {
-            for (run, &color) in view.runs.iter().zip(&colors) {
-                plot.line(
-                    Line::new(run.label.clone(), PlotPoints::from(run.lr.clone()))
-                        .color(color)
-                        .width(theme::LINE),
-                );
-            }
-        });
-    widgets::name_widget(&shown.response, Role::Image, "Learning rate plot");
-    table(ui, shown, view, CurveMetric::Rate, state);
+    let plot = frame(ui, "rate", "learning rate", state, height).include_y(0.0);
+    plot_ui(
+        ui,
+        view,
+        state,
+        plot,
+        (CurveMetric::Rate, "Learning rate plot"),
+        |plot, run, color| {
+            let line = Line::new(run.label.clone(), scaled(&run.lr, 1.0));
+            plot.line(line.color(color).width(theme::LINE));
+        },
+    );
 }
 
-/// How many channels hardly ever, and nearly always, are active: gates that decide nothing are seen here.
+/// How many channels are rarely, and almost always, active: these gates decide nothing.
 fn gates_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let colors = colors(ui, view, state);
-    let shown = frame(ui, "gates", "channels, %", state, height)
-        .include_y(0.0)
-        .show(ui, |plot| {
-            for (run, &color) in view.runs.iter().zip(&colors) {
-                for (points, what, shape) in [
-                    (&run.gates[0], "rarely active", MarkerShape::Down),
-                    (&run.gates[1], "almost always active", MarkerShape::Up),
-                ] {
-                    let scaled = || PlotPoints::from_iter(points.iter().map(|[x, y]| [*x, y * 100.0]));
-                    let label = format!("{}, {what}", run.label);
-                    plot.line(Line::new(label.clone(), scaled()).color(color).width(1.2));
-                    plot.points(Points::new(label, scaled()).color(color).shape(shape).radius(4.0));
-                }
+    let plot = frame(ui, "gates", "channels, %", state, height).include_y(0.0);
+    plot_ui(
+        ui,
+        view,
+        state,
+        plot,
+        (CurveMetric::Gates, "Gates plot"),
+        |plot, run, color| {
+            for (points, what, shape) in [
+                (&run.gates[0], "rarely active", MarkerShape::Down),
+                (&run.gates[1], "almost always active", MarkerShape::Up),
+            ] {
+                let label = format!("{}, {what}", run.label);
+                plot.line(Line::new(label.clone(), scaled(points, 100.0)).color(color).width(1.2));
+                plot.points(
+                    Points::new(label, scaled(points, 100.0))
+                        .color(color)
+                        .shape(shape)
+                        .radius(4.0),
+                );
             }
-        });
-    widgets::name_widget(&shown.response, Role::Image, "Gates plot");
-    table(ui, shown, view, CurveMetric::Gates, state);
+        },
+    );
 }

@@ -3,10 +3,8 @@
 use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::state::UiState;
-use crate::theme;
-use crate::theme::palette;
-use crate::widgets;
-use crate::widgets::caption;
+use crate::theme::{self, palette};
+use crate::widgets::{self, caption};
 use egui::{Role, Ui};
 use egui_plot::{Axis, HoverPosition, Line, PlotPoints};
 use lab::RunStore;
