@@ -27,7 +27,7 @@ pub enum Event {
     Phase {
         /// What is being done, e.g. `epoch 3 of 12`.
         name: String,
-        /// Share of the whole run that is done.
+        /// Share of the whole run that is done, for who reads the log; the program itself counts [`Event::Step`]s.
         progress: f32,
     },
     /// Training steps, averaged since the last one said.

@@ -60,7 +60,7 @@ pub fn newest(run: &Path) -> Result<u64> {
         .with_context(|| format!("the log of {} ends before its checkpoint", run.display()))
 }
 
-/// Makes the new run's folder, ready to be gone on with. Gives its path.
+/// Makes the new run's folder, ready to be resumed. Gives its path.
 ///
 /// # Errors
 /// No such run or event; settings that cannot change; a stop; what was worked through again went another way.

@@ -1,4 +1,4 @@
-//! All that is known of runs and of the open model: the fold of what was said. No clock, no files, no egui.
+//! All that is known of runs and of the open model: the fold of events and answers. No clock, no files, no egui.
 
 use crate::jobs::{JobResult, ModelJob};
 use event::Stamped;

@@ -1,4 +1,4 @@
-//! Single images as the open model sees them: what it says of each, how sure it is, what it computed, and what it says
+//! Single images as the open model sees them: the class it gives each, how sure it is, what it computed, and the class it gives
 //! with every channel running. Knows nothing of windows.
 
 use data::Images;
@@ -136,7 +136,7 @@ pub fn macs_of(batch: &Batch, i: usize, spec: &NetSpec, masks: &Masks) -> u64 {
     cost::total(spec, masks, &fractions).map_or(0, |c| c.macs)
 }
 
-/// What a batch says of each of its images.
+/// The prediction for each image of a batch.
 pub fn seen(batch: &Batch, labels: &[u16], spec: &NetSpec, masks: &Masks, out: &mut Vec<Prediction>) {
     let classes = (batch.logits.len() / batch.n.max(1)).max(1);
     for (i, (row, &label)) in batch.logits.chunks_exact(classes).zip(labels).enumerate() {

@@ -86,7 +86,7 @@ pub struct Answer {
     pub classes: Arc<[ClassActivity]>,
 }
 
-/// What the probe says.
+/// What the probe answers.
 pub enum Response {
     /// A model was opened.
     Opened(Arc<OpenModel>),
@@ -103,7 +103,7 @@ pub enum Response {
 struct ProbeState {
     engine: Engine,
     subject: Subject,
-    /// What the model says of each image with every channel running, as far as that was measured, and how long one takes.
+    /// The class of each image with every channel running, as far as that was measured, and how long one takes.
     dense: Vec<u16>,
     dense_latency: Option<Latency>,
 }
@@ -281,7 +281,7 @@ impl ProbeState {
         }
     }
 
-    /// Goes on with what every channel running says, where it was left.
+    /// Measures with every channel running, from where it was left.
     fn measure_dense(&mut self, client: &Client) -> Result<()> {
         let Self {
             engine,

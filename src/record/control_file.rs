@@ -1,5 +1,5 @@
-//! Orders to a run that another process works on, as lines in its folder: the window can steer what the command line makes.
-//! Knows nothing of what is ordered. No port is opened.
+//! Requests to a run that another process works on, as lines in its folder: the window can steer what the command line makes.
+//! Knows nothing of what is requested. Opens no port.
 
 use crate::control::Control;
 use anyhow::{Context, Result};
@@ -44,20 +44,20 @@ fn file(run: &Path) -> std::path::PathBuf {
     run.join("orders.jsonl")
 }
 
-/// Leaves an order in a run's folder.
+/// Leaves a request in a run's folder.
 ///
 /// # Errors
 /// It cannot be written there.
-pub fn send(run: &Path, order: &ControlRequest) -> Result<()> {
-    let mut line = serde_json::to_vec(order)?;
+pub fn send(run: &Path, request: &ControlRequest) -> Result<()> {
+    let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     // One write, so that lines of two senders do not mix.
     let open = File::options().create(true).append(true).open(file(run));
     open.and_then(|mut f| f.write_all(&line))
-        .with_context(|| format!("cannot write orders in {}", run.display()))
+        .with_context(|| format!("Cannot write a request in {}", run.display()))
 }
 
-/// Gives `control` the orders that come from now on, until `over`. What is no order is passed over.
+/// Passes requests that come from now on to `control`, until `over`. Other lines are skipped.
 pub fn obey(run: &Path, control: &Control, over: &AtomicBool) {
     let mut at = std::fs::metadata(file(run)).map_or(0, |m| m.len());
     let mut rest = Vec::new();
@@ -65,8 +65,8 @@ pub fn obey(run: &Path, control: &Control, over: &AtomicBool) {
         at += read_on(run, at, &mut rest);
         while let Some(end) = rest.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
-            if let Ok(order) = serde_json::from_slice::<ControlRequest>(&line) {
-                order.give(control);
+            if let Ok(request) = serde_json::from_slice::<ControlRequest>(&line) {
+                request.give(control);
             }
         }
         if rest.len() > LONGEST {
@@ -76,7 +76,7 @@ pub fn obey(run: &Path, control: &Control, over: &AtomicBool) {
     }
 }
 
-/// Reads what was added to the file, at most one longest order; gives how many bytes.
+/// Reads what was added to the file, at most [`LONGEST`] bytes; gives how many.
 fn read_on(run: &Path, at: u64, rest: &mut Vec<u8>) -> u64 {
     let mut read = || -> std::io::Result<u64> {
         let mut file = File::open(file(run))?;

@@ -62,7 +62,7 @@ impl SearchState {
     /// Candidates kept.
     pub const TRIALS: usize = 1 << 16;
 
-    /// A search of which no trial was said yet.
+    /// A search without trials yet.
     pub fn new(seq: u64, start: Arc<SearchStart>) -> Self {
         Self {
             seq,

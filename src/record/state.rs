@@ -125,13 +125,13 @@ pub struct RunState {
     pub thinned: u32,
     /// Measurements.
     pub epochs: Vec<EpochPoint>,
-    /// Layers as last said, at each density that validation was measured at; the density said last stands last.
+    /// The newest layers at each density that validation was measured at; the newest density stands last.
     pub layers: Vec<(Density, Arc<[LayerState]>)>,
     /// How gates worked at each measurement.
     pub gates: Vec<GatePoint>,
     /// Searches, in order.
     pub searches: Vec<SearchState>,
-    /// ADMM's way, in order.
+    /// ADMM's distances, in order.
     pub residuals: Vec<ResidualPoint>,
     /// Models that were kept.
     pub kept: Vec<SavedModel>,
@@ -158,7 +158,7 @@ impl RunState {
     pub(crate) const STEPS: usize = 1 << 20;
     pub(crate) const WARNINGS: usize = 1000;
 
-    /// A run of which nothing was said yet.
+    /// A run without events yet.
     pub fn new(id: RunId, experiment: Arc<Experiment>) -> Self {
         Self {
             id,
@@ -285,7 +285,7 @@ impl RunState {
                 update: *update,
                 layers: layers.clone(),
             }),
-            // Nothing is said twice: the log goes on as if there had been no interruption.
+            // No event comes twice: the log continues as if there had been no interruption.
             Event::Resumed { mended, .. } => {
                 mended.iter().for_each(|text| self.warn(text));
                 self.ending = None;

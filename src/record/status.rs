@@ -29,18 +29,6 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 9] = [
-        Self::Queued,
-        Self::Running,
-        Self::Paused,
-        Self::Stopping,
-        Self::Interrupted,
-        Self::Past,
-        Self::Finished,
-        Self::Failed,
-        Self::NotBegun,
-    ];
-
     /// As people and files have it.
     pub fn word(self) -> &'static str {
         match self {
@@ -56,9 +44,10 @@ impl Status {
         }
     }
 
-    /// The status of a [`Status::word`].
+    /// What a manifest's `state` says.
     pub(crate) fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.word() == word)
+        let written = [Self::Running, Self::Interrupted, Self::Finished, Self::Failed];
+        written.into_iter().find(|status| status.word() == word)
     }
 
     /// Whether it works or is paused.
