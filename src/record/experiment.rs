@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn every_file_in_presets_is_built_in() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("presets");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../presets");
         let mut files: Vec<String> = std::fs::read_dir(folder)
             .expect("folder")
             .map(|f| {
