@@ -72,7 +72,7 @@ impl Budget {
         self.spent(sites, &vec![1.0; sites.list.len()])
     }
 
-    /// With milliseconds, times the finished model at the densities that were found for its gates, and says it beside the limit.
+    /// With milliseconds, times the finished model at the densities that were found for its gates, and emits it beside the limit.
     ///
     /// # Errors
     /// As [`Budget::new`].

@@ -199,7 +199,7 @@ impl SearchLoop<'_> {
                 }
             };
             loop {
-                // The events of a trial may be said again after an interruption, so the search is remembered as it was before.
+                // The events of a trial are emitted again after an interruption, so the search is remembered from before.
                 let (said, before) = (ctx.run.memory.said(), searcher.clone());
                 let save = |ctx: &Ctx| -> Result<()> {
                     let snapshot = Snapshot {
@@ -377,7 +377,7 @@ impl<'a> TrialRunner<'a> {
         }
     }
 
-    /// One proposal, measured and said. False when the search is over.
+    /// One proposal, measured and emitted. False when the search is over.
     fn trial(&mut self, ctx: &mut Ctx, searcher: &mut impl Searcher, number: u64) -> Result<bool> {
         let (search, target) = (self.search, self.search.target);
         let spent_by = |densities: &[f32]| target.spent(densities);

@@ -98,7 +98,7 @@ fn within(model: &Checkpoint, (budget, floor): (&Budget, f32), limit: f64) -> Re
     let least = spent_by(&without(most)?, budget)?;
     ensure!(
         least <= limit,
-        "a budget of {limit:.3} cannot be met: with the least that each layer keeps {least:.3} is the nearest"
+        "a budget of {limit:.3} cannot be met: with this floor the smallest possible is {least:.3}"
     );
     // Cutting more never costs more: the fewest that fit lie in low..=fits.
     let (mut low, mut fits) = (0, most);

@@ -88,7 +88,7 @@ fn dense_macs(told: &Told) -> u64 {
 }
 
 #[test]
-fn rivals_meet_their_budget_with_the_densities_they_found() {
+fn baselines_meet_their_budget_with_the_densities_they_found() {
     for (preset, trials) in [
         ("uniform-fashion", 1),
         ("random-fashion", 6),
@@ -533,7 +533,7 @@ fn what_is_held_while_a_round_searches_stays_held_and_what_is_refused_changes_no
     });
     let (refused, why) = why.expect("refused");
     assert_eq!(refused, Steer::Budget { most: 1.0 });
-    assert!(why.contains("nearest that can"), "{why}");
+    assert!(why.contains("the smallest possible is"), "{why}");
     let steered: Vec<_> = events.iter().filter(|e| matches!(e, Event::Steered(_))).collect();
     assert_eq!(steered, [&Event::Steered(Steer::Lock { site: 2, density: 0.75 })]);
     let starts: Vec<_> = events
@@ -808,7 +808,10 @@ fn what_cannot_be_pruned_is_refused_in_one_line() {
     let times = ("method.target", "{ unit = \"macs\", times = 1e6 }");
     for preset in ["uniform-fashion", "greedy-fashion"] {
         let far = refuse(preset, &[("start", &start), times]);
-        assert!(far.contains("cannot be met") && far.contains("nearest"), "{far}");
+        assert!(
+            far.contains("cannot be met") && far.contains("smallest possible"),
+            "{far}"
+        );
     }
     let lock = |text: &str| {
         refuse(
