@@ -312,16 +312,12 @@ mod tests {
     #[test]
     fn every_file_in_presets_is_built_in() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../presets");
-        let mut files: Vec<String> = std::fs::read_dir(folder)
+        let names = std::fs::read_dir(folder)
             .expect("folder")
-            .map(|f| {
-                f.expect("entry")
-                    .path()
-                    .file_stem()
-                    .expect("name")
-                    .to_string_lossy()
-                    .into_owned()
-            })
+            .map(|f| f.expect("entry").path());
+        let presets = names.filter(|path| path.extension().is_some_and(|e| e == "toml"));
+        let mut files: Vec<String> = presets
+            .map(|path| path.file_stem().expect("name").to_string_lossy().into_owned())
             .collect();
         files.sort();
         let mut built_in = PRESETS.map(|p| p.0.to_owned());

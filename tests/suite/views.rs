@@ -1018,52 +1018,52 @@ fn one_image_says_what_gating_changed() {
     check(
         &images::look(&story::with_images()),
         expect![[r#"
-        {
-          "title": "image 3: Dress",
-          "classes": [
-            [
-              "Dress",
-              0.04,
-              0.64,
-              true
-            ],
-            [
-              "Coat",
-              0.64,
-              0.04,
-              false
-            ],
-            [
-              "T-shirt/top",
-              0.04,
-              0.04,
-              false
-            ],
-            [
-              "Trouser",
-              0.04,
-              0.04,
-              false
-            ],
-            [
-              "Pullover",
-              0.04,
-              0.04,
-              false
-            ]
-          ],
-          "cost": "8.37 M MACs, 25 % of all",
-          "active": [
-            0.5,
-            0.5,
-            0.5,
-            0.5,
-            0.5,
-            0.5,
-            0.5,
-            0.5
-          ]
-        }"#]],
+            {
+              "title": "image 3: Dress",
+              "classes": [
+                [
+                  "Dress",
+                  0.04,
+                  0.64,
+                  true
+                ],
+                [
+                  "Coat",
+                  0.64,
+                  0.04,
+                  false
+                ],
+                [
+                  "T-shirt/top",
+                  0.04,
+                  0.04,
+                  false
+                ],
+                [
+                  "Trouser",
+                  0.04,
+                  0.04,
+                  false
+                ],
+                [
+                  "Pullover",
+                  0.04,
+                  0.04,
+                  false
+                ]
+              ],
+              "cost": "8.37 M MACs, 25 % of the dense network",
+              "active": [
+                0.5,
+                0.5,
+                0.5,
+                0.5,
+                0.5,
+                0.5,
+                0.5,
+                0.5
+              ]
+            }"#]],
     );
 }
 
@@ -1099,7 +1099,7 @@ fn saved_macs_without_saved_time_are_pointed_out_with_the_reason() {
     assert_eq!(why(&store), None);
     let answer = store.answer.as_mut().expect("measured");
     answer.dense_latency = answer.latency;
-    expect!["MACs fell to 25 %, time only to 100 %. Memory read and written fell to 35 %: one image at a time, small layers wait for memory and for threads to start, not for arithmetic, and every gate adds its own work."].assert_eq(&why(&store).unwrap_or_default());
+    expect!["MACs fell to 25 %, time only to 100 %. Memory traffic fell to 35 %. With one image at a time, small layers wait for memory and for threads to start, not for arithmetic, and every gate adds work of its own."].assert_eq(&why(&store).unwrap_or_default());
 }
 
 #[test]
