@@ -191,7 +191,8 @@ fn menu(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {
             entry(ui, action, store, state, effects);
         }
         ui.separator();
-        let submenus: [(&str, fn(&UiAction) -> bool); 3] = [
+        type Belongs = fn(&UiAction) -> bool;
+        let submenus: [(&str, Belongs); 3] = [
             ("Layouts", |a| matches!(a, UiAction::Layout(_))),
             ("Panels", |a| matches!(a, UiAction::Show(_))),
             ("Presets", |a| matches!(a, UiAction::Preset(_))),
