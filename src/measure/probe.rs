@@ -70,7 +70,7 @@ pub struct Answer {
     pub of: usize,
     /// Of these, classified right.
     pub right: usize,
-    /// MACs an image, averaged over the images measured.
+    /// MACs per image, averaged over the images measured.
     pub macs: u64,
     /// Bytes of weights and of activations read and written for an image, and the peak, from the measured active fractions.
     pub traffic: cost::Cost,

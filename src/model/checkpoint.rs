@@ -57,7 +57,7 @@ pub struct Metric {
     pub top1: f32,
     /// Images measured.
     pub n: usize,
-    /// MACs an image, averaged over the images measured.
+    /// MACs per image, averaged over the images measured.
     pub macs: u64,
 }
 

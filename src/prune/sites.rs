@@ -18,7 +18,7 @@ use model::spec::NetSpec;
 pub struct Spent {
     /// Weights of convolutions and linear layers.
     pub weights: u64,
-    /// MACs an image, as [`model::cost`] counts them, gates at density 1.
+    /// MACs per image, as [`model::cost`] counts them, gates at density 1.
     pub macs: u64,
     /// All trainable numbers.
     pub params: u64,

@@ -49,7 +49,7 @@ pub struct EpochPoint {
     pub loss: f32,
     /// Share classified right.
     pub top1: f32,
-    /// MACs an image.
+    /// MACs per image.
     pub macs: u64,
     /// Images measured.
     pub n: usize,

@@ -17,9 +17,9 @@ pub struct DensityView {
     pub asked: f64,
     /// Densities the model was made for; none if it has no gates.
     pub range: Option<[Density; 2]>,
-    /// MACs an image that the asked density promises, before anything is measured.
+    /// MACs per image that the asked density promises, before anything is measured.
     pub macs_nominal: u64,
-    /// MACs an image with nothing gated away.
+    /// MACs per image with nothing gated away.
     pub macs_dense: u64,
     /// Whether [`DensityView::measured`] answers what was asked.
     pub fresh: bool,
@@ -42,7 +42,7 @@ pub struct DensityMeasurement {
     pub top1: f64,
     /// Bounds of the 95 % interval of `top1`.
     pub interval: [f64; 2],
-    /// MACs an image, averaged over the images measured.
+    /// MACs per image, averaged over the images measured.
     pub macs: u64,
     /// Milliseconds an image: p10, median, p90.
     pub millis: Option<[f64; 3]>,

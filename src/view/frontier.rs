@@ -20,7 +20,7 @@ const MOST_BEATEN: usize = 1500;
 /// What accuracy is set against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CostAxis {
-    /// MACs an image.
+    /// MACs per image.
     #[default]
     Macs,
     /// Parameters.

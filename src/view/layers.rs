@@ -31,9 +31,9 @@ pub struct LayerRow {
     pub kept: f64,
     /// Share that was asked for, ⌈C·d⌉ ÷ C.
     pub asked: f64,
-    /// MACs an image; none where they were not counted layer by layer.
+    /// MACs per image; none where they were not counted layer by layer.
     pub macs: Option<u64>,
-    /// MACs an image with nothing gated away.
+    /// MACs per image with nothing gated away.
     pub macs_dense: u64,
     /// The gate that can be moved, counted in network order.
     pub gate: Option<usize>,

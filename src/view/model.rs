@@ -18,7 +18,7 @@ pub struct ModelView {
     pub from: Option<String>,
     /// In network order.
     pub rows: Vec<NodeRow>,
-    /// MACs an image: now, and of what it began as.
+    /// MACs per image: now, and of what it began as.
     pub macs: [u64; 2],
     /// Parameters: now, and of what it began as.
     pub params: [u64; 2],
@@ -35,7 +35,7 @@ pub struct NodeRow {
     pub input: [usize; 3],
     /// The same of what it gives.
     pub output: [usize; 3],
-    /// MACs an image: now, and before pruning.
+    /// MACs per image: now, and before pruning.
     pub macs: [u64; 2],
     /// Parameters: now, and before pruning.
     pub params: [u64; 2],
