@@ -1,7 +1,7 @@
 //! What people read while a run works: a line for each event that matters.
 
 use super::output::Json;
-use event::{Event, Outcome, Stamped, Verdict};
+use event::{Event, Outcome, Residual, Stamped, Verdict};
 
 /// Says an event: as it is logged for programs, otherwise in words on stderr.
 pub(crate) fn say(json: Json, stamped: &Stamped) {
@@ -80,9 +80,12 @@ fn text(event: &Event) -> Option<String> {
             millions(t.macs),
             millions(t.params)
         ),
-        Event::Residuals { update, layers } => {
-            let worst = layers.iter().map(|l| l.value).fold(0.0, f32::max);
-            format!("ADMM update {update}: ‖W − Z‖ / ‖W‖ at most {worst:.3}")
+        Event::Residuals { update, rho, layers } => {
+            let most = |of: fn(&Residual) -> f32| layers.iter().map(of).fold(0.0, f32::max);
+            let (primal, dual) = (most(|l| l.value), most(|l| l.moved));
+            format!(
+                "ADMM update {update}: ‖W − Z‖ / ‖W‖ at most {primal:.3}, Z moved by at most {dual:.3}, ρ {rho:.2e}"
+            )
         }
         Event::Steered(steer) => format!("steered: {steer:?}"),
         Event::Refused { steer, why } => format!("steering refused: {steer:?}: {why}"),

@@ -83,6 +83,9 @@ pub enum Event {
     Residuals {
         /// ADMM updates done in this stage.
         update: u32,
+        /// ρ until this update; 0 in old logs.
+        #[serde(default)]
+        rho: f32,
         /// In network order.
         layers: Vec<Residual>,
     },

@@ -31,15 +31,18 @@ impl Dimension {
     }
 }
 
-/// ‖W − Z‖_F / ‖W‖_F of one layer.
+/// How far one layer is from what ADMM pulls it to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Residual {
     /// The layer.
     pub layer: String,
     /// In which way it is pruned.
     pub dimension: Dimension,
-    /// Relative distance.
+    /// The primal residual, ‖W − Z‖_F / ‖W‖_F.
     pub value: f32,
+    /// The dual residual without its factor ρ, ‖Z − Z before‖_F / ‖W‖_F: how far the update moved the target.
+    #[serde(default)]
+    pub moved: f32,
 }
 
 /// One layer, as it is now.

@@ -94,6 +94,11 @@ pub(crate) struct Left {
 }
 
 impl Sites {
+    /// The network.
+    pub fn spec(&self) -> &NetSpec {
+        &self.spec
+    }
+
     /// Orders filters and channels anew, by these weights: ADMM projects W + U, not what the search began with.
     ///
     /// # Errors

@@ -100,6 +100,24 @@ pub fn most(checkpoint: &Checkpoint, floor: f32) -> Result<usize> {
     Ok(scaled(checkpoint)?.iter().map(can_go).sum())
 }
 
+/// The largest |γ| that goes and the smallest that stays if the `remove` smallest go; what a layer keeps because of its floor
+/// counts as neither. `[0, ∞]` where there is none.
+///
+/// # Errors
+/// As [`slimming`].
+pub fn scales_at(checkpoint: &Checkpoint, floor: f32, remove: usize) -> Result<[f32; 2]> {
+    let scales: Vec<Vec<f32>> = scaled(checkpoint)?.into_iter().map(|s| s.scales).collect();
+    let keep = global(&scales, floor, remove)?;
+    let all = || scales.iter().flatten().zip(keep.iter().flatten());
+    let cut = all()
+        .filter(|(_, keep)| !**keep)
+        .map(|(s, _)| s.abs())
+        .fold(0.0, f32::max);
+    let above = |s: &f32| s.abs() >= cut;
+    let kept = all().filter(|(s, keep)| **keep && above(s)).map(|(s, _)| s.abs());
+    Ok([cut, kept.fold(f32::INFINITY, f32::min)])
+}
+
 /// Network Slimming: the masks without the `remove` channels of smallest |γ| of all that can be cut; those of the start stay.
 /// Channels that belong together go by the mean of their |γ|.
 ///
@@ -182,6 +200,24 @@ mod tests {
         assert_eq!(above(&[1.0, 1.0], 1.0), [true, true]);
         assert_eq!(above(&[f32::NAN, 1.0], 1.0), [true, true]);
         assert!(above(&[], 1.0).is_empty());
+    }
+
+    #[test]
+    fn the_scales_on_both_sides_of_the_threshold_leave_out_what_a_floor_keeps() {
+        let spec = zoo::build("m-cifarnet", [3, 16, 16], 4, 0.06).expect("builds");
+        let mut model = model::random_model(spec, 1).expect("builds");
+        let norms = model.weights.iter_mut().filter(|(name, _)| name.ends_with(".gamma"));
+        for ((_, gamma), base) in norms.zip([0.01, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]) {
+            gamma
+                .data
+                .iter_mut()
+                .zip(0..)
+                .for_each(|(g, i)| *g = base + 0.1 * i as f32);
+        }
+        // Two of the first layer's four stay by the floor; 0.01 and 0.11 go.
+        let [cut, kept] = scales_at(&model, 0.5, 2).expect("fits");
+        assert!((cut - 0.11).abs() < 1e-6 && (kept - 0.21).abs() < 1e-6, "{cut} {kept}");
+        assert_eq!(scales_at(&model, 0.5, 0).expect("fits")[0], 0.0);
     }
 
     #[test]

@@ -280,7 +280,7 @@ impl RunState {
                 }
                 self.warn(&format!("not followed: {why}"));
             }
-            Event::Residuals { update, layers } => self.residuals.push(ResidualPoint {
+            Event::Residuals { update, layers, .. } => self.residuals.push(ResidualPoint {
                 seq,
                 update: *update,
                 layers: layers.clone(),

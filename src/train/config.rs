@@ -32,13 +32,19 @@ settings! {
 
 impl TrainConfig {
     /// Learning rate of step `step` of `steps`: linear up, cosine down.
-    pub(crate) fn lr_at(&self, step: u64, steps: u64) -> f32 {
+    pub fn lr_at(&self, step: u64, steps: u64) -> f32 {
         let t = (step as f32 + 0.5) / steps.max(1) as f32;
         if t < self.warmup {
             return self.lr * t / self.warmup;
         }
         let fall = (t - self.warmup) / (1.0 - self.warmup);
         self.lr * 0.5 * (1.0 + (std::f32::consts::PI * fall.min(1.0)).cos())
+    }
+
+    /// How far a constant gradient of 1 moves a weight in `steps` steps: Σ lr / (1 − momentum).
+    pub fn reach(&self, steps: u64) -> f64 {
+        let sum: f64 = (0..steps).map(|step| f64::from(self.lr_at(step, steps))).sum();
+        sum / (1.0 - f64::from(self.momentum))
     }
 }
 

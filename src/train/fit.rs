@@ -4,7 +4,7 @@ use crate::backward::{BatchGradients, TrainingBatch, backward};
 use crate::context::Ctx;
 use crate::evaluate::{checkpoint_of, evaluate_epoch};
 use crate::net::{ForwardOptions, Net, Norms};
-use crate::optimizer::{EntryMasks, Rates, Sgd};
+use crate::optimizer::{self, EntryMasks, Rates, Sgd};
 use crate::plan::{Penalty, TrainingPlan};
 use crate::stage_memory::Snapshot;
 use anyhow::{Result, ensure};
@@ -69,7 +69,7 @@ struct TrainingProgress {
 struct ResumePoint {
     said: u64,
     progress: TrainingProgress,
-    /// At the end of an epoch, when it is about to change.
+    /// When it is about to change.
     penalty: Option<Weights>,
 }
 
@@ -116,7 +116,11 @@ impl<'a, 'p> Training<'a, 'p> {
             let point = ResumePoint {
                 said: memory.said(),
                 progress: self.progress.clone(),
-                penalty: self.penalty.as_ref().filter(|_| self.is_epoch_end()).map(|p| p.save()),
+                penalty: self
+                    .penalty
+                    .as_ref()
+                    .filter(|p| p.is_due(self.progress.steps))
+                    .map(|p| p.save()),
             };
             if memory.is_due() {
                 memory.save(self.stage, self.snapshot(&point, ctx.done), false)?;
@@ -212,15 +216,18 @@ impl<'a, 'p> Training<'a, 'p> {
                 e.context(format!("step {}", ctx.done[0] + number + 1))
             }
         })?;
-        if let Some(penalty) = &self.penalty {
-            penalty.add(&self.weights, &mut gradients);
-        }
-        let rates = Rates {
-            lr: train.lr_at(number, self.steps),
+        let mut rates = Rates {
+            lr: self.lr_at(number),
             momentum: train.momentum,
             weight_decay: train.weight_decay,
             clip_norm: train.clip_norm,
         };
+        if let Some(penalty) = &self.penalty {
+            // Only the loss's gradient is clipped: how hard the penalty pulls must not depend on it.
+            optimizer::clip(&mut gradients, rates.clip_norm);
+            rates.clip_norm = 0.0;
+            penalty.add(&self.weights, &mut gradients);
+        }
         self.sgd.step(&mut self.weights, &gradients, &self.masks, rates);
         let progress = &mut self.progress;
         progress.steps += 1;
@@ -239,7 +246,7 @@ impl<'a, 'p> Training<'a, 'p> {
                 step: ctx.done[0] + done,
                 loss: (self.progress.loss / images) as f32,
                 top1: (self.progress.right as f64 / images) as f32,
-                lr: train.lr_at(done - 1, self.steps),
+                lr: self.lr_at(done - 1),
             })?;
             self.progress = TrainingProgress {
                 steps: done,
@@ -252,13 +259,25 @@ impl<'a, 'p> Training<'a, 'p> {
                 self.net.set(&self.weights);
                 evaluate_epoch(ctx, self.plan, &self.net, &self.weights, epoch)?;
             }
-            if let Some(penalty) = &mut self.penalty
-                && let Some(event) = penalty.after_epoch(epoch, &self.weights)?
-            {
-                ctx.emit(event)?;
-            }
+        }
+        if let Some(penalty) = &mut self.penalty
+            && penalty.is_due(done)
+            && let Some(event) = penalty.update(&self.weights)?
+        {
+            ctx.emit(event)?;
         }
         Ok(())
+    }
+
+    /// The learning rate of a step.
+    fn lr_at(&self, step: u64) -> f32 {
+        let schedule = self
+            .penalty
+            .as_ref()
+            .map_or(0..self.steps, |p| p.schedule(step, self.steps));
+        self.plan
+            .train
+            .lr_at(step - schedule.start, schedule.end - schedule.start)
     }
 
     fn snapshot(&self, point: &ResumePoint, done: [u64; 2]) -> Snapshot {

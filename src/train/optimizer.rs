@@ -75,6 +75,16 @@ impl Sgd {
     }
 }
 
+/// Scales gradients down to a norm of `clip_norm` when they exceed it; 0 means never.
+pub(crate) fn clip(grads: &mut Gradients, clip_norm: f32) {
+    let scale = clip_scale(grads, clip_norm);
+    if scale < 1.0 {
+        for g in grads.values_mut() {
+            g.par_chunks_mut(CHUNK).flatten().for_each(|g| *g *= scale);
+        }
+    }
+}
+
 /// Sums in a fixed order, so that the number of threads does not matter.
 fn clip_scale(grads: &Gradients, clip_norm: f32) -> f32 {
     if clip_norm == 0.0 {

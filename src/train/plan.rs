@@ -8,6 +8,7 @@ use anyhow::Result;
 use event::Event;
 use model::mask::Masks;
 use model::{Checkpoint, Density, NetSpec, Weights};
+use std::ops::Range;
 
 /// What a method asks of the training loop.
 #[derive(Clone)]
@@ -62,11 +63,21 @@ pub trait Penalty {
     /// Adds its gradient to the loss's.
     fn add(&self, weights: &Weights, gradients: &mut Gradients);
 
-    /// After epoch `epoch`: may move what it pulls towards, and gives an event to emit.
+    /// The steps, of `steps` in all, over which the learning rate rises and falls once; `step` is one of them.
+    fn schedule(&self, _step: u64, steps: u64) -> Range<u64> {
+        0..steps
+    }
+
+    /// Whether it is updated once so many steps are done.
+    fn is_due(&self, _done: u64) -> bool {
+        false
+    }
+
+    /// Moves what it pulls towards when that is due, and gives an event to emit.
     ///
     /// # Errors
     /// The weights are not those it was made for.
-    fn after_epoch(&mut self, _epoch: u32, _weights: &Weights) -> Result<Option<Event>> {
+    fn update(&mut self, _weights: &Weights) -> Result<Option<Event>> {
         Ok(None)
     }
 

@@ -315,13 +315,13 @@ fn slimming_cuts_the_smallest_scales_to_the_budget() {
 fn admm_prunes_one_dimension_after_the_other_to_the_budget() {
     let told = tell(
         "admm-fashion",
-        &[("method.admm.epochs", "3"), ("method.admm.every", "1")],
+        &[("method.admm.epochs", "2"), ("method.admm.updates", "3")],
         2,
     );
     let kept = macs(&told.model) as f64 / dense_macs(&told) as f64;
     assert!(kept <= 0.26 && kept > 0.12, "{kept}");
     let residuals = |e: &Event| match e {
-        Event::Residuals { update, layers } => {
+        Event::Residuals { update, layers, .. } => {
             Some((*update, layers[0].dimension, layers.iter().all(|l| l.value.is_finite())))
         }
         _ => None,
@@ -331,6 +331,77 @@ fn admm_prunes_one_dimension_after_the_other_to_the_budget() {
         .map(|d| [1, 2, 3].map(|update| (update, d, true)))
         .concat();
     assert_eq!(said, expected);
+}
+
+/// What ADMM is for: pruning then costs less than pruning the same network at once, trained as long.
+#[test]
+fn admm_converges_and_its_cut_costs_less_than_one_shot_pruning() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let run = |preset: &str, changes: &[(&str, &str)]| {
+        let data = [("data.limit", "1500"), ("data.valid", "500"), ("train.lr", "0.05")];
+        let experiment = small(preset, &[&data, changes].concat());
+        let mut events = Vec::new();
+        let mut hear = |s: &event::Stamped| events.push(s.event.clone());
+        let ending = execute(&experiment, &workspace(dir.path(), 2), &Control::default(), &mut hear).expect("runs");
+        assert_eq!(ending.outcome, Outcome::Finished, "{preset}: {ending:?}");
+        (ending.model.expect("a model"), events)
+    };
+    let (dense, _) = run("dense-fashion", &[("train.epochs", "4")]);
+    let target = ("method.target", "{ unit = \"macs\", times = 4.0 }");
+    let (_, events) = run(
+        "admm-fashion",
+        &[
+            ("start", &dense),
+            target,
+            ("method.dimensions", "[\"filter\"]"),
+            ("method.admm", "{ epochs = 8, lr = 0.02 }"),
+            ("method.retrain.epochs", "1"),
+        ],
+    );
+    let updates: Vec<f32> = events
+        .iter()
+        .filter_map(|e| match e {
+            Event::Residuals { layers, .. } => Some(layers.iter().map(|l| l.value).fold(0.0, f32::max)),
+            _ => None,
+        })
+        .collect();
+    assert!(updates.len() >= 8, "{updates:?}");
+    assert!(updates[updates.len() - 1] <= 0.1, "it converges: {updates:?}");
+    let warned = events
+        .iter()
+        .any(|e| matches!(e, Event::Warning { text } if text.contains("converged")));
+    assert!(!warned);
+    let last = events
+        .iter()
+        .rposition(|e| matches!(e, Event::Residuals { .. }))
+        .expect("updates");
+    let cut = events[last..].iter().find_map(|e| {
+        if let Event::Epoch { top1, .. } = e {
+            Some(*top1)
+        } else {
+            None
+        }
+    });
+
+    let (longer, _) = run(
+        "dense-fashion",
+        &[("start", &dense), ("train.epochs", "8"), ("train.lr", "0.02")],
+    );
+    let (_, events) = run(
+        "uniform-fashion",
+        &[
+            ("start", &longer),
+            target,
+            ("method.images", "500"),
+            ("method.calibration", "0"),
+            ("method.retrain.epochs", "1"),
+        ],
+    );
+    let at_once = events
+        .iter()
+        .find_map(|e| if let Event::Trial(t) = e { Some(t.top1) } else { None });
+    let (cut, at_once) = (cut.expect("measured"), at_once.expect("a trial"));
+    assert!(cut > at_once + 0.1, "after ADMM {cut}, at once {at_once}");
 }
 
 #[test]

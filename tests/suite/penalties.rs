@@ -67,14 +67,19 @@ fn an_admm_without_rho_is_plain_training() {
         };
         let plain = train(ctx, None);
         let pulled = |rho: f32| {
+            // One update, so that the learning rate falls once.
             let how = AdmmSchedule {
                 rho,
+                epochs: 2,
+                updates: 1,
                 ..AdmmSchedule::default()
             };
             let halves = vec![0.5; sites.list.len()];
-            AdmmState::new(sites.clone(), halves, &model.weights, &how).expect("projects")
+            let training = (&TrainConfig::default(), 3);
+            AdmmState::new(sites.clone(), halves, &model.weights, &how, training).expect("projects")
         };
-        assert_eq!(train(ctx, Some(&mut pulled(0.0))), plain);
+        // Zero would mean: as the schedule needs it.
+        assert_eq!(train(ctx, Some(&mut pulled(f32::from_bits(1)))), plain);
         // The same with something to pull is another training.
         assert_ne!(train(ctx, Some(&mut pulled(0.1))), plain);
     });

@@ -448,9 +448,11 @@ pub(crate) fn residuals(updates: u32) -> Vec<Event> {
         layer: format!("conv{i}"),
         dimension: Dimension::Filter,
         value: ((0.2 + 0.1 * f64::from(i)) * decay(0.4 * f64::from(update))) as f32,
+        moved: 0.0,
     };
     let said = |update: u32| Event::Residuals {
         update,
+        rho: 0.01,
         layers: (0..4).map(|i| layer(update, i)).collect(),
     };
     (1..=updates).map(said).collect()
