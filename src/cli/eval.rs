@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow, ensure};
 use data::{Dataset, Split};
 use infer::{Engine, EvaluatedBatch, GateOutput, LabeledImages, Latency, Options, evaluate};
 use kernel::Kernel;
-use measure::probe::valid_split;
+use measure::probe::{reading, valid_split};
 use model::{Checkpoint, Density, Fractions, cost};
 use record::folder::threads;
 use serde::Serialize;
@@ -106,7 +106,11 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         let text = "--active is for models with gates, on the kernel or reference engine";
         return Err(anyhow!(text)).or_bad_input();
     }
-    let data = data::open(&args.data, &mut |_| Ok(())).or_bad_input()?;
+    let mut data = data::open(&args.data, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
+    let matched = data.match_classes(&model.header.classes).or_bad_input()?;
+    for note in data.notes.iter().chain(&matched) {
+        eprintln!("note: {note}");
+    }
     let eval = eval_images(args, &model, &data, split).or_bad_input()?;
     let logits = args.logits.as_ref();
     let logits = logits.map(|path| CsvFile::of_logits(path, &model.header.classes));
@@ -197,14 +201,7 @@ fn eval_images<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, sp
         "{}: images are {shape}, the model expects {c}×{h}×{w}",
         args.data
     );
-    ensure!(
-        data.classes.len() == model.header.classes.len(),
-        "{}: {} classes, the model has {}",
-        args.data,
-        data.classes.len(),
-        model.header.classes.len()
-    );
-    let splits = valid_split(&model.header, data)?;
+    let splits = valid_split(&model.header, data);
     let mut indices = splits.indices(split).to_vec();
     indices.truncate(args.limit.unwrap_or(usize::MAX));
     ensure!(!indices.is_empty(), "no images to measure in split {}", split.name());

@@ -6,6 +6,7 @@ use super::output::Json;
 
 use anyhow::ensure;
 use formats::{Export, Format, Probe, export as write};
+use measure::probe::reading;
 use model::{Checkpoint, Density};
 use serde_json::json;
 use std::path::PathBuf;
@@ -42,7 +43,7 @@ pub(crate) fn export(args: &ExportArgs) -> Done {
     fits().or_bad_input()?;
     let probe = match &args.data {
         Some(source) => {
-            let data = data::open(source, &mut |_| Ok(())).or_bad_input()?;
+            let data = data::open(source, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
             Probe::of(&model, &data).or_bad_input()?
         }
         None => Probe::default_for(&model).or_failed()?,

@@ -76,7 +76,7 @@ pub(crate) fn datasets(json: Json) -> Done {
         ("cifar", "a CIFAR-10 or CIFAR-100 binary folder, or its .tar.gz"),
         (
             "images",
-            "a folder of pictures: train/<class>/*.{png,jpg,jpeg,webp} and test/<class>/*",
+            "a folder of pictures: train/<class>/*.{png,jpg,webp,bmp,gif,tif} and test/<class>/*, or <class>/* alone",
         ),
     ];
     for (kind, what) in kinds {

@@ -64,6 +64,11 @@ impl ChangeArgs {
     }
 }
 
+/// Where the images are, as a change. Quoted, so that a path is never read as a number or a date.
+fn source(data: &str) -> (String, String) {
+    ("data.source".into(), toml::Value::String(data.to_owned()).to_string())
+}
+
 #[derive(clap::Args)]
 pub(crate) struct RunArgs {
     /// Name of a preset (see `secateur presets`), or a file
@@ -88,10 +93,7 @@ pub(crate) struct RunArgs {
 
 pub(crate) fn run(args: &RunArgs) -> Done {
     let mut changes = args.changes.pairs()?;
-    if let Some(data) = &args.data {
-        // Quoted, so that a path is never read as a number or a date.
-        changes.push(("data.source".into(), toml::Value::String(data.clone()).to_string()));
-    }
+    changes.extend(args.data.as_deref().map(source));
     let experiments = match (&args.sweep, &args.preset) {
         (Some(file), _) => sweep::experiments(file, args.shard, &changes),
         (None, preset) => Experiment::load(preset.as_deref().unwrap_or_default(), &changes).map(|e| vec![e]),
@@ -122,6 +124,9 @@ pub(crate) fn run(args: &RunArgs) -> Done {
 pub(crate) struct ResumeArgs {
     /// A run folder, or its name under --runs
     run: PathBuf,
+    /// Where the run's images are now, if they were moved
+    #[arg(long)]
+    data: Option<String>,
     #[command(flatten)]
     workspace: WorkspaceArgs,
     #[command(flatten)]
@@ -133,7 +138,7 @@ pub(crate) fn resume(args: &ResumeArgs) -> Done {
     let path = replay::find(&args.run, &args.workspace.runs).or_bad_input()?;
     let control = stoppable()?;
     watch(args.json, &control, |control, listen| {
-        execute::resume(&path, &workspace, control, listen)
+        execute::resume(&path, args.data.as_deref(), &workspace, control, listen)
     })
 }
 
@@ -144,6 +149,9 @@ pub(crate) struct ForkArgs {
     /// `seq` of the last event to keep; that of the newest checkpoint if not given
     #[arg(long, value_name = "SEQ")]
     at: Option<u64>,
+    /// Where the run's images are now, if they were moved
+    #[arg(long)]
+    data: Option<String>,
     #[command(flatten)]
     changes: ChangeArgs,
     #[command(flatten)]
@@ -154,7 +162,9 @@ pub(crate) struct ForkArgs {
 
 pub(crate) fn fork(args: &ForkArgs) -> Done {
     let origin = replay::find(&args.run, &args.workspace.runs).or_bad_input()?;
-    let experiment = fork::changed(&origin, &args.changes.pairs()?).or_bad_input()?;
+    let mut changes = args.changes.pairs()?;
+    changes.extend(args.data.as_deref().map(source));
+    let experiment = fork::changed(&origin, &changes).or_bad_input()?;
     let at = args.at.map_or_else(|| fork::newest(&origin), Ok).or_bad_input()?;
     let workspace = args.workspace.open()?;
     let fork = Fork { origin, at, experiment };

@@ -1,5 +1,5 @@
 //! Reads CIFAR-10 and CIFAR-100 in their binary version, from a folder or straight out of the `.tar.gz`.
-//! The Python version is recognized only to say that it is not supported.
+//! The Python version is recognized only to say where the other one is.
 //!
 //! Format: <https://www.cs.toronto.edu/~kriz/cifar.html>. Records of one label byte (CIFAR-100: a coarse and a fine one, of
 //! which the fine one counts) and 3072 pixel bytes, `[3, 32, 32]`.
@@ -90,6 +90,26 @@ fn role(name: &str) -> Option<(&'static CifarVariant, Role)> {
     })
 }
 
+/// The folders of the Python version.
+const PYTHON: [&str; 2] = ["cifar-10-batches-py", "cifar-100-python"];
+
+/// What to say of the Python version.
+pub(crate) fn python(place: &str) -> String {
+    format!(
+        "{place}: holds the Python version of CIFAR, expected the binary version \
+         (cifar-10-binary.tar.gz or cifar-100-binary.tar.gz, from https://www.cs.toronto.edu/~kriz/cifar.html)"
+    )
+}
+
+/// Whether a folder is of the Python version, or holds one that is. `names` are the names in it.
+pub(crate) fn is_python(path: &Path, names: &[String]) -> bool {
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let is_named = path
+        .file_name()
+        .is_some_and(|name| PYTHON.iter().any(|python| name == *python));
+    is_named || PYTHON.iter().any(|python| has(python)) || (has("data_batch_1") && has("batches.meta"))
+}
+
 /// Whether a file of this name holds CIFAR training images.
 pub(crate) fn is_train_name(name: &str) -> bool {
     matches!(role(name), Some((_, Role::Train)))
@@ -153,12 +173,11 @@ pub fn open_archive(path: &Path, on_progress: &mut OnProgress) -> Result<Dataset
         let path = entry.path().with_context(cannot_read)?.into_owned();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_file = entry.header().entry_type().is_file();
-        let in_python_folder = path
-            .components()
-            .any(|part| part.as_os_str() == "cifar-10-batches-py" || part.as_os_str() == "cifar-100-python");
+        let mut folders = path.components().map(|part| part.as_os_str());
         ensure!(
-            !in_python_folder,
-            "{place}: holds the Python version of CIFAR, expected the binary version"
+            !folders.any(|name| PYTHON.iter().any(|python| name == *python)),
+            "{}",
+            python(&place)
         );
         let text = format!("Reading {name}");
         let mut tick = |_| {

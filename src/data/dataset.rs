@@ -1,5 +1,6 @@
 //! A data set in memory, checked once when it is put together.
 
+use super::classes::label_notes;
 use super::images::{ImageShape, Images};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ pub struct Dataset {
     pub test: Images,
     /// The same on every machine for the same pixels, labels and shape: tells data sets apart in a run's manifest.
     pub checksum: u64,
-    /// What was done to the data that its owner should know: pictures skipped, pictures scaled.
+    /// What its owner should know: pictures skipped, pictures scaled, classes without images.
     pub notes: Vec<String>,
 }
 
@@ -26,7 +27,13 @@ impl Dataset {
     ///
     /// # Errors
     /// When a split is empty, the splits differ in shape, pixels and labels do not match, or a label has no class.
-    pub fn new(name: String, classes: Vec<String>, train: Images, test: Images, notes: Vec<String>) -> Result<Self> {
+    pub fn new(
+        name: String,
+        classes: Vec<String>,
+        train: Images,
+        test: Images,
+        mut notes: Vec<String>,
+    ) -> Result<Self> {
         for (split, images) in [("training", &train), ("test", &test)] {
             let (n, bytes) = (images.len(), images.shape.bytes());
             ensure!(n > 0 && bytes > 0, "{name}: no {split} images, expected at least one");
@@ -54,6 +61,7 @@ impl Dataset {
             train.shape
         );
         let checksum = checksum(&[&train, &test]);
+        notes.extend(label_notes(&classes, &train.labels));
         Ok(Self {
             name,
             classes,

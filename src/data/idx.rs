@@ -3,6 +3,7 @@
 //! Format: <https://yann.lecun.org/exdb/mnist/>. Two zero bytes, the type (8: unsigned byte), the number of dimensions, each
 //! dimension as four bytes, then the data.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -19,14 +20,27 @@ pub(crate) fn is_idx_name(name: &str) -> bool {
     name.ends_with("-ubyte") || name.ends_with("-ubyte.gz")
 }
 
+/// What the names of the sets in a folder begin with, sorted: empty for MNIST's own names, `emnist-letters` and the like.
+pub(crate) fn sets<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let kinds = ["-images-idx3-ubyte", "-images.idx3-ubyte"];
+    let of = |name: &'a str| {
+        let name = name.strip_suffix(".gz").unwrap_or(name);
+        let name = kinds.iter().find_map(|kind| name.strip_suffix(kind))?;
+        Some(name.strip_suffix("train")?.trim_end_matches('-').to_owned())
+    };
+    let sets: BTreeSet<String> = names.filter_map(of).collect();
+    sets.into_iter().collect()
+}
+
 /// Opens `{train,t10k}-{images-idx3,labels-idx1}-ubyte`, each raw or `.gz` (raw wins where both are there; `test` may stand
-/// for `t10k`). Classes are named by number, from 0 to the highest training label.
+/// for `t10k`). Names may begin with that of a set, as EMNIST's do. Classes are named by number, from 0 to the highest training
+/// label.
 ///
 /// # Errors
 /// When a file is missing, damaged, of another kind, longer or shorter than its header says, or does not fit its partner;
 /// and those of `on_progress`.
-pub fn open_folder(folder: &Path, on_progress: &mut OnProgress) -> Result<Dataset> {
-    let find = |prefixes: &[&str], kind| find_file(folder, prefixes, kind);
+pub(crate) fn open_folder(folder: &Path, set: &str, on_progress: &mut OnProgress) -> Result<Dataset> {
+    let find = |prefixes: &[&str], kind| find_file(folder, set, prefixes, kind);
     let paths = [
         find(&["train"], "images-idx3")?,
         find(&["train"], "labels-idx1")?,
@@ -76,20 +90,23 @@ pub fn open_folder(folder: &Path, on_progress: &mut OnProgress) -> Result<Datase
         let label = test.labels[at];
         bail!("{test_labels}: label {label} at position {at}, expected less than {classes} as in the training labels");
     }
-    let name = folder
-        .file_name()
-        .map_or_else(|| "idx".into(), |name| name.to_string_lossy().into_owned());
+    let name = match folder.file_name() {
+        _ if !set.is_empty() => set.to_owned(),
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => "idx".to_owned(),
+    };
     let test = pairs.remove(1).1;
     let train = pairs.remove(0).1;
     Dataset::new(name, numbered_classes(classes), train, test, Vec::new())
 }
 
-fn find_file(folder: &Path, prefixes: &[&str], kind: &str) -> Result<PathBuf> {
+fn find_file(folder: &Path, set: &str, prefixes: &[&str], kind: &str) -> Result<PathBuf> {
     let spellings = [kind.to_string(), kind.replacen('-', ".", 1)]; // train-images-idx3-ubyte, train-images.idx3-ubyte
+    let dash = if set.is_empty() { "" } else { "-" };
     for prefix in prefixes {
         for spelling in &spellings {
             for packed in ["", ".gz"] {
-                let path = folder.join(format!("{prefix}-{spelling}-ubyte{packed}"));
+                let path = folder.join(format!("{set}{dash}{prefix}-{spelling}-ubyte{packed}"));
                 if path.is_file() {
                     return Ok(path);
                 }
@@ -98,7 +115,7 @@ fn find_file(folder: &Path, prefixes: &[&str], kind: &str) -> Result<PathBuf> {
     }
     let prefix = prefixes[0];
     bail!(
-        "{}: {prefix}-{kind}-ubyte or {prefix}-{kind}-ubyte.gz expected, not found",
+        "{}: {set}{dash}{prefix}-{kind}-ubyte or {set}{dash}{prefix}-{kind}-ubyte.gz expected, not found",
         folder.display()
     )
 }

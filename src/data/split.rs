@@ -1,10 +1,13 @@
 //! Train, valid and test as lists of indices, and the seeded shuffle beneath them.
 
-use anyhow::{Result, ensure};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 
 use super::dataset::{Dataset, Split};
+use super::layout::few;
 
 /// Indices of the images of each split, rising. `train` and `valid` index [`Dataset::train`], `test` indexes [`Dataset::test`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,25 +47,166 @@ pub fn mixed(indices: &[u32]) -> Vec<u32> {
     (0..n).map(|i| indices[i * step % n]).collect()
 }
 
-/// Carves `n_valid` images from the training images, the same ones for the same seed.
-///
-/// # Errors
-/// When no training image would be left.
-pub fn split(dataset: &Dataset, seed: u64, n_valid: usize) -> Result<Splits> {
+/// How many images: a count, or a share below 1 of each class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// So many of all.
+    Count(usize),
+    /// This share of each class, below 1.
+    Share(f64),
+}
+
+impl Amount {
+    /// What is taken instead of a count that leaves nothing to train on.
+    const FEW: Self = Self::Share(0.1);
+
+    /// Whether it is none.
+    pub fn is_none(self) -> bool {
+        self == Self::Count(0)
+    }
+
+    /// The amount that is drawn from so many images.
+    fn of(self, n: usize) -> Self {
+        match self {
+            Self::Count(count) if count > 0 && count >= n => Self::FEW,
+            fitting => fitting,
+        }
+    }
+
+    /// The same, or at most half of so many images where it is a count that leaves some to train on.
+    pub fn at_most_half(self, n: usize) -> Self {
+        match self.of(n) {
+            Self::Count(count) => Self::Count(count.min(n / 2)),
+            share => share,
+        }
+    }
+
+    /// Whether the images drawn for this are among those drawn for `other` by the same seed, whatever the images.
+    pub fn is_within(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Count(a), Self::Count(b)) => a <= b,
+            (Self::Share(a), Self::Share(b)) => a <= b,
+            _ => self.is_none(),
+        }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => count.fmt(f),
+            Self::Share(share) => share.fmt(f),
+        }
+    }
+}
+
+impl settings::Number for Amount {
+    fn number(&self) -> Option<f64> {
+        Some(match *self {
+            Self::Count(count) => count as f64,
+            Self::Share(share) => share,
+        })
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Count(count) => count.serialize(serializer),
+            Self::Share(share) => share.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(deserializer)?;
+        if number > 0.0 && number < 1.0 {
+            Ok(Self::Share(number))
+        } else if number >= 0.0 && number.fract() == 0.0 && number <= f64::from(u32::MAX) {
+            Ok(Self::Count(number as usize))
+        } else {
+            Err(D::Error::custom(format!(
+                "{number} images, expected a count such as 5000, or a share below 1 such as 0.1"
+            )))
+        }
+    }
+}
+
+/// Carves images for validation from the training images, the same ones for the same seed: a count from all of them, a share
+/// from each class, of which at least one image stays to train on and, of two or more, at least one validates. A count that
+/// would leave nothing to train on becomes a tenth of each class, see [`split_notes`].
+pub fn split(dataset: &Dataset, seed: u64, valid: Amount) -> Splits {
     let n = dataset.train.len();
-    ensure!(
-        n_valid < n,
-        "{}: {n_valid} validation images, expected fewer than the {n} training images",
-        dataset.name
-    );
     let mut order: Vec<u32> = (0..n as u32).collect();
     shuffle(mix([seed, RandomStream::Valid as u64, 0]), &mut order);
-    let mut train = order.split_off(n_valid);
-    let mut valid = order;
+    let (mut train, mut valid) = match valid.of(n) {
+        Amount::Count(count) => {
+            let train = order.split_off(count.min(n));
+            (train, order)
+        }
+        Amount::Share(share) => {
+            let mut wanted = class_counts(dataset, order.iter());
+            for count in &mut wanted {
+                let some = (*count as f64 * share).round() as usize;
+                *count = some.clamp(usize::from(*count > 1), count.saturating_sub(1));
+            }
+            order.into_iter().partition(|&at| {
+                let wanted = &mut wanted[usize::from(dataset.train.labels[at as usize])];
+                let validates = *wanted > 0;
+                *wanted -= usize::from(validates);
+                !validates
+            })
+        }
+    };
     train.sort_unstable();
     valid.sort_unstable();
     let test = (0..dataset.test.len() as u32).collect();
-    Ok(Splits { train, valid, test })
+    Splits { train, valid, test }
+}
+
+fn class_counts<'a>(dataset: &Dataset, indices: impl Iterator<Item = &'a u32>) -> Vec<usize> {
+    let mut counts = vec![0; dataset.classes.len()];
+    indices.for_each(|&at| counts[usize::from(dataset.train.labels[at as usize])] += 1);
+    counts
+}
+
+/// What should be known of splits that [`split`] made.
+pub fn split_notes(dataset: &Dataset, valid: Amount, splits: &Splits) -> Vec<String> {
+    let n = dataset.train.len();
+    let mut notes = Vec::new();
+    if valid.of(n) != valid {
+        notes.push(format!(
+            "data.valid is {valid}, and there are {n} training images: instead, a tenth of each class validates, {} images",
+            splits.valid.len()
+        ));
+    } else if splits.valid.len() > splits.train.len() {
+        notes.push(format!(
+            "more images validate than train: {} and {} (data.valid)",
+            splits.valid.len(),
+            splits.train.len()
+        ));
+    }
+    let (all, some) = (
+        class_counts(dataset, (0..n as u32).collect::<Vec<_>>().iter()),
+        class_counts(dataset, splits.valid.iter()),
+    );
+    let unseen = dataset.classes.iter().zip(all.iter().zip(&some));
+    let unseen: Vec<String> = unseen
+        .filter(|(_, (all, some))| **all > 0 && **some == 0)
+        .map(|(class, _)| class.clone())
+        .collect();
+    if !unseen.is_empty() && !splits.valid.is_empty() {
+        notes.push(format!(
+            "no image validates of {}; a data.valid below 1 takes that share of each class",
+            few(&unseen)
+        ));
+    }
+    notes
 }
 
 /// Keeps draws with one seed but different ends apart.
@@ -111,7 +255,7 @@ mod tests {
     #[test]
     fn valid_is_carved_from_train_and_never_from_test() {
         let dataset = toy(50);
-        let splits = split(&dataset, 7, 20).unwrap();
+        let splits = split(&dataset, 7, Amount::Count(20));
         assert_eq!(splits.valid.len(), 20);
         assert_eq!(splits.test, (0..10).collect::<Vec<u32>>());
         let mut both = [splits.train, splits.valid].concat();
@@ -122,7 +266,7 @@ mod tests {
     #[test]
     fn the_seed_decides() {
         let dataset = toy(50);
-        let valid = |seed| split(&dataset, seed, 20).unwrap().valid;
+        let valid = |seed| split(&dataset, seed, Amount::Count(20)).valid;
         assert_eq!(valid(7), valid(7));
         assert_ne!(valid(7), valid(8));
     }
@@ -157,13 +301,77 @@ mod tests {
         assert!(mixed(&[]).is_empty());
     }
 
+    /// Classes of these sizes, one after the other.
+    fn uneven(sizes: &[usize]) -> Dataset {
+        let mut dataset = toy(sizes.iter().sum());
+        let labels = sizes.iter().enumerate().flat_map(|(class, &n)| vec![class as u16; n]);
+        dataset.train.labels = labels.collect();
+        dataset
+    }
+
+    fn of_class(dataset: &Dataset, indices: &[u32], n: usize) -> Vec<usize> {
+        class_counts(dataset, indices.iter())[..n].to_vec()
+    }
+
     #[test]
-    fn all_images_cannot_be_valid() {
-        let error = split(&toy(50), 1, 50).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "synthetic: 50 validation images, expected fewer than the 50 training images"
+    fn a_share_is_drawn_from_each_class_and_leaves_some_of_each() {
+        let dataset = uneven(&[300, 12, 3, 2, 1]);
+        let splits = split(&dataset, 7, Amount::Share(0.1));
+        assert_eq!(of_class(&dataset, &splits.valid, 5), [30, 1, 1, 1, 0]);
+        assert_eq!(of_class(&dataset, &splits.train, 5), [270, 11, 2, 1, 1]);
+        let most = split(&dataset, 7, Amount::Share(0.99));
+        assert_eq!(of_class(&dataset, &most.train, 5), [3, 1, 1, 1, 1]);
+        let less = split(&dataset, 7, Amount::Share(0.05));
+        assert!(
+            less.valid.iter().all(|at| splits.valid.contains(at)),
+            "less is among more"
         );
+        assert_ne!(split(&dataset, 8, Amount::Share(0.1)).valid, splits.valid);
+    }
+
+    #[test]
+    fn a_count_that_leaves_nothing_to_train_on_becomes_a_tenth_and_that_is_said() {
+        let dataset = uneven(&[300, 12, 3]);
+        let asked = Amount::Count(5000);
+        let splits = split(&dataset, 7, asked);
+        assert_eq!(splits, split(&dataset, 7, Amount::Share(0.1)));
+        assert_eq!(
+            split_notes(&dataset, asked, &splits),
+            [
+                "data.valid is 5000, and there are 315 training images: instead, a tenth of each class validates, 32 images"
+            ]
+        );
+        let asked = Amount::Count(250);
+        let notes = split_notes(&dataset, asked, &split(&dataset, 7, asked));
+        assert!(
+            notes[0].starts_with("more images validate than train: 250 and 65"),
+            "{notes:?}"
+        );
+        let asked = Amount::Count(1);
+        let notes = split_notes(&dataset, asked, &split(&dataset, 7, asked));
+        assert!(
+            notes[0].starts_with("no image validates of thick 0°, thin 36°; "),
+            "{notes:?}"
+        );
+        assert!(split_notes(&dataset, Amount::Share(0.1), &splits).is_empty());
+    }
+
+    #[test]
+    fn amounts_are_read_as_they_are_written() {
+        let read = |text: &str| serde_json::from_str::<Amount>(text).map_err(|e| e.to_string());
+        for (text, amount) in [
+            ("5000", Amount::Count(5000)),
+            ("0.25", Amount::Share(0.25)),
+            ("0", Amount::Count(0)),
+        ] {
+            assert_eq!(read(text), Ok(amount));
+            assert_eq!(serde_json::to_string(&amount).unwrap(), text);
+        }
+        for text in ["1.5", "-1", "1e30"] {
+            assert!(read(text).is_err_and(|e| e.contains("expected a count")), "{text}");
+        }
+        let [few, many] = [Amount::Count(5), Amount::Count(9)];
+        assert!(few.is_within(many) && !many.is_within(few) && !few.is_within(Amount::Share(0.5)));
     }
 
     #[test]

@@ -3,15 +3,17 @@
 //! Knows nothing of who listens.
 
 use crate::fork::Fork;
-use crate::work::{LATEST, RunContext, ended, on_held_out_images};
+use crate::work::{LATEST, RunContext, ended, on_held_out_images, open_images};
 use crate::{Workspace, fork};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use data::Dataset;
 use event::{BadInput, Cancelled, Ending, Event, Good, Outcome, Stamped};
 use record::checkpoints::CheckpointStore;
 use record::control::Control;
 use record::event_log::{EventLog, LogHistory, seq_of_work_event};
-use record::folder::{ManifestUpdate, RunFolder};
+use record::folder::{ManifestUpdate, OTHER_IMAGES, RunFolder, data_checksum};
 use record::{Experiment, Status, control_file};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,25 +45,40 @@ pub fn begin(
     listen: &mut dyn FnMut(&Stamped),
     made: &mut dyn FnMut(&Path),
 ) -> Result<Ending> {
-    let experiment = &on_held_out_images(experiment);
+    let experiment = &on_held_out_images(&experiment.anchored()?);
     let folder = RunFolder::create(&workspace.runs, experiment)?;
     made(&folder.path);
     let log = EventLog::new(folder, LogHistory::default(), false, listen);
     go(experiment, workspace, control, log, None)
 }
 
-/// Continues an interrupted run, in its own folder, to the end it would have had. Only what is new goes to `listen`.
+/// Continues an interrupted run, in its own folder, to the end it would have had. `data` says where its images are now, if they
+/// were moved. Only what is new goes to `listen`.
 ///
 /// # Errors
-/// No run folder, one that is in use, one whose run has finished, or one that is broken: nothing was changed but torn ends.
+/// No run folder, one that is in use, one whose run has finished, one that is broken, or images that cannot be read or are
+/// others: nothing was changed but torn ends.
 pub fn resume(
     run: &Path,
+    data: Option<&str>,
+    workspace: &Workspace,
+    control: &Control,
+    listen: &mut dyn FnMut(&Stamped),
+) -> Result<Ending> {
+    go_on(run, data, None, workspace, control, listen)
+}
+
+/// The same with its images, if they are read already.
+fn go_on(
+    run: &Path,
+    data: Option<&str>,
+    dataset: Option<Dataset>,
     workspace: &Workspace,
     control: &Control,
     listen: &mut dyn FnMut(&Stamped),
 ) -> Result<Ending> {
     let (mut history, mut finished) = (LogHistory::default(), false);
-    let (folder, experiment, mended) = RunFolder::reopen(run, &mut |stamped| {
+    let (folder, mut experiment, mended) = RunFolder::reopen(run, &mut |stamped| {
         history.add(stamped);
         finished |= matches!(&stamped.event, Event::Ended(e) if e.outcome == Outcome::Finished);
     })?;
@@ -69,8 +86,35 @@ pub fn resume(
         folder.manifest(&experiment, ManifestUpdate::status(Status::Finished))?;
         bail!("run {} has finished", folder.name());
     }
+    let is_moved = data.is_some_and(|data| data != experiment.data.source);
+    if let Some(data) = data {
+        data.clone_into(&mut experiment.data.source);
+        experiment.data.anchor()?;
+    }
+    let dataset = dataset.map_or_else(|| images(&experiment, control), Ok)?;
+    folder.check_data(dataset.checksum)?;
+    if is_moved {
+        folder.configure(&experiment)?;
+    }
+    folder.manifest(&experiment, ManifestUpdate::status(Status::Running))?;
     let log = EventLog::new(folder, history, true, listen);
-    go(&experiment, workspace, control, log, Some(mended))
+    go(&experiment, workspace, control, log, Some((mended, dataset)))
+}
+
+/// The images of a run that goes on.
+fn images(experiment: &Experiment, control: &Control) -> Result<Dataset> {
+    open_images(experiment, &mut |_| Ok(control.check()?)).map_err(|e| {
+        if e.is::<Cancelled>() {
+            return e;
+        }
+        let source = Path::new(&experiment.data.source);
+        let relative = if source.is_relative() {
+            " (a path from where the run was started)"
+        } else {
+            ""
+        };
+        anyhow!("the run's images: {e:#}; the run is as it was, --data PATH says where its images are now{relative}")
+    })
 }
 
 /// Makes a new run out of another's past, shows its folder to `made`, and runs it to its end. What is new goes to `listen`.
@@ -84,23 +128,31 @@ pub fn branch(
     listen: &mut dyn FnMut(&Stamped),
     made: &mut dyn FnMut(&Path),
 ) -> Result<Ending> {
-    let run = fork::prepare(fork, workspace, control, listen)?;
+    let mut fork = fork.clone();
+    let dataset = images(&fork.experiment, control)?;
+    if data_checksum(&fork.origin).is_some_and(|before| before != dataset.checksum) {
+        bail!("{OTHER_IMAGES}");
+    }
+    fork.experiment.data.anchor()?;
+    let run = fork::prepare(&fork, workspace, control, listen)?;
     made(&run);
-    resume(&run, workspace, control, listen)
+    go_on(&run, None, Some(dataset), workspace, control, listen)
 }
 
-/// The run itself. `mended` is given when it is resumed.
+/// The run itself. What was mended and its images are given when it is resumed.
 fn go(
     experiment: &Experiment,
     workspace: &Workspace,
     control: &Control,
     log: EventLog,
-    mended: Option<Vec<String>>,
+    resumed: Option<(Vec<String>, Dataset)>,
 ) -> Result<Ending> {
     let run = log.path();
     let every = Duration::from_secs_f32(experiment.checkpoint_secs);
     let checkpoints = CheckpointStore::new(&run, log.work_events.clone(), every);
-    if let Some(mut mended) = mended {
+    let dataset = Cell::new(None);
+    if let Some((mut mended, opened)) = resumed {
+        dataset.set(Some(opened));
         mended.extend(checkpoints.load()?);
         // What cannot be written ends the run at its first event.
         let from = checkpoints.newest();
@@ -113,6 +165,7 @@ fn go(
         log: &log,
         checkpoints: &checkpoints,
         run: &run,
+        dataset,
     };
     let over = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {

@@ -8,12 +8,11 @@
 use crate::Workspace;
 use crate::work::catch_up;
 use anyhow::{Context, Result, ensure};
-use disk::write_whole;
 use event::{Event, Outcome, Stamped};
 use record::checkpoints::nearest;
 use record::control::Control;
 use record::event_log::{LogHistory, seq_of_work_event};
-use record::folder::{ForkOrigin, ManifestUpdate, RunFolder};
+use record::folder::{ForkOrigin, ManifestUpdate, RunFolder, data_checksum};
 use record::log::read;
 use record::{Experiment, Status};
 use std::collections::BTreeMap;
@@ -35,9 +34,8 @@ pub struct Fork {
 /// # Errors
 /// No run folder; a key that is not known; one that cannot change in the middle of a run.
 pub fn changed(origin: &Path, changes: &[(String, String)]) -> Result<Experiment> {
-    let config = origin.join("config.toml").to_string_lossy().into_owned();
-    let old = Experiment::load(&config, &[])?;
-    settle(&old, Experiment::load(&config, changes)?)
+    let old = Experiment::of_run(origin, &[])?;
+    settle(&old, Experiment::of_run(origin, changes)?)
 }
 
 /// What was asked for, as a fork may have it. With another seed, the images stay apart as they were: nothing that was learned
@@ -70,9 +68,10 @@ pub fn prepare(
     control: &Control,
     listen: &mut dyn FnMut(&Stamped),
 ) -> Result<PathBuf> {
-    let config = fork.origin.join("config.toml");
-    let old = Experiment::load(&config.to_string_lossy(), &[])?;
+    let mut old = Experiment::of_run(&fork.origin, &[])?;
     let mut fork = fork.clone();
+    // The same images at another place, which their checksum shows.
+    old.data.source.clone_from(&fork.experiment.data.source);
     fork.experiment = settle(&old, fork.experiment)?;
     let folder = RunFolder::bare(&workspace.runs, &fork.experiment.name)?;
     let path = folder.path.clone();
@@ -121,8 +120,12 @@ fn fill(
         at: fork.at,
         changes,
     });
-    folder.manifest(&fork.experiment, ManifestUpdate::status(Status::Interrupted))?;
-    write_whole(&folder.path.join("config.toml"), fork.experiment.to_toml()?.as_bytes())
+    let update = ManifestUpdate {
+        data_checksum: data_checksum(&fork.origin),
+        ..ManifestUpdate::status(Status::Interrupted)
+    };
+    folder.manifest(&fork.experiment, update)?;
+    folder.configure(&fork.experiment)
 }
 
 /// Copies the log up to the event.
@@ -172,7 +175,7 @@ fn allow(old: &Experiment, new: &Experiment) -> Result<()> {
             "method.score",
         ];
         ensure!(
-            key == "data.split_seed" || !fixed.iter().any(|f| key.starts_with(f)),
+            ["data.split_seed", "data.source"].contains(&key) || !fixed.iter().any(|f| key.starts_with(f)),
             "{key} cannot change in a fork: what the run remembers would not fit"
         );
     }

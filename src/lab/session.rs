@@ -413,7 +413,7 @@ impl Session {
                         outbox.send(Message::Branched(Box::new(state)));
                     }
                 }),
-                (None, Some(folder)) => resume(folder, &workspace, &held, &mut listen),
+                (None, Some(folder)) => resume(folder, None, &workspace, &held, &mut listen),
                 (None, None) => begin(&experiment, &workspace, &held, &mut listen, &mut |run| {
                     outbox.send(Message::Made(id, run.to_path_buf()));
                 }),

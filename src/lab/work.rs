@@ -3,7 +3,7 @@
 
 use crate::{Workspace, memory_check};
 use anyhow::{Context, Result, bail};
-use data::{Normalization, Split};
+use data::{Dataset, Normalization, PictureSize, Progress, Split};
 use event::{BadInput, Cancelled, Ending, Event, Outcome, Stamped};
 use model::{Checkpoint, Cost, Density, Fractions, cost};
 use record::checkpoints::CheckpointStore;
@@ -29,6 +29,24 @@ pub(crate) struct RunContext<'a, 'b> {
     pub(crate) log: &'a EventLog<'b>,
     pub(crate) checkpoints: &'a CheckpointStore,
     pub(crate) run: &'a Path,
+    /// Its images, if they are read already.
+    pub(crate) dataset: Cell<Option<Dataset>>,
+}
+
+/// The images of an experiment.
+///
+/// # Errors
+/// As [`data::open`], with what to do if they were moved; those of `on_progress`.
+pub(crate) fn open_images(
+    experiment: &Experiment,
+    on_progress: &mut dyn FnMut(Progress) -> Result<()>,
+) -> Result<Dataset> {
+    let mut reading = experiment.data.reading();
+    if let (PictureSize::Auto, Ok(Some(start))) = (reading.size, start_of(experiment)) {
+        let [_, height, width] = start.spec().input;
+        reading.size = PictureSize::Of(height, width);
+    }
+    data::open(&experiment.data.source, &reading, on_progress)
 }
 
 impl RunContext<'_, '_> {
@@ -47,13 +65,18 @@ impl RunContext<'_, '_> {
         sparse_conv::stop_when(control.stopping.clone());
         let emit = &mut |event: Event| log.emit(event, control);
         let device = self.workspace.device.open()?;
-        let mut dataset = data::open(&experiment.data.source, &mut |p| {
-            Ok(emit(Event::Phase {
-                name: p.text,
-                progress: 0.0,
-            })?)
-        })
-        .map_err(bad_input)?;
+        let opened = self.dataset.take().map_or_else(
+            || {
+                open_images(experiment, &mut |p| {
+                    Ok(emit(Event::Phase {
+                        name: p.text,
+                        progress: 0.0,
+                    })?)
+                })
+            },
+            Ok,
+        );
+        let mut dataset = opened.map_err(bad_input)?;
         log.check_data(dataset.checksum)?;
         let update = ManifestUpdate {
             device: &self.workspace.device.to_string(),
@@ -64,7 +87,10 @@ impl RunContext<'_, '_> {
         for text in std::mem::take(&mut dataset.notes) {
             emit(Event::Warning { text })?;
         }
-        let mut splits = data::split(&dataset, experiment.split_seed(), experiment.data.valid).map_err(bad_input)?;
+        let mut splits = data::split(&dataset, experiment.split_seed(), experiment.data.valid);
+        for text in data::split_notes(&dataset, experiment.data.valid, &splits) {
+            emit(Event::Warning { text })?;
+        }
         if experiment.data.limit > 0 {
             splits.train = data::spread(&splits.train, experiment.data.limit);
         }
@@ -75,6 +101,12 @@ impl RunContext<'_, '_> {
             .build(input, dataset.classes.len())
             .map_err(bad_input)?;
         let start = start_of(experiment).map_err(bad_input)?;
+        if let Some(start) = &start {
+            let matched = dataset.match_classes(&start.header.classes).map_err(bad_input)?;
+            if let Some(text) = matched {
+                return Err(BadInput(format!("{text}; a run trains on all of them")).into());
+            }
+        }
         if let Some(text) = start.as_ref().and_then(|s| overlap_warning(s, experiment)) {
             emit(Event::Warning { text })?;
         }
@@ -216,6 +248,7 @@ pub(crate) fn catch_up(
         log: &log,
         checkpoints: &checkpoints,
         run: &run,
+        dataset: Cell::new(None),
     };
     match context.work() {
         Err(e) if e.is::<Cancelled>() && log.work_events.get() == until && control.check().is_ok() => {}
@@ -240,8 +273,16 @@ fn start_of(experiment: &Experiment) -> Result<Option<Checkpoint>> {
 pub(crate) fn on_held_out_images(experiment: &Experiment) -> Experiment {
     let mut held_out = experiment.clone();
     if let (None, Ok(Some(start))) = (experiment.data.split_seed, start_of(experiment)) {
-        let made = Experiment::of_model(&start.header).map(|made| made.split_seed());
-        held_out.data.split_seed = made.filter(|&seed| seed != experiment.seed);
+        let made = Experiment::of_model(&start.header);
+        let valid = made.as_ref().map(|made| made.data.valid);
+        // A count and a share are drawn differently, so that one would validate on what the other learned.
+        if let Some(made) = valid.filter(|made| !made.is_none() && !experiment.data.valid.is_none()) {
+            let is_like = experiment.data.valid.is_within(made) || made.is_within(experiment.data.valid);
+            held_out.data.valid = if is_like { experiment.data.valid } else { made };
+        }
+        held_out.data.split_seed = made
+            .map(|made| made.split_seed())
+            .filter(|&seed| seed != experiment.seed);
     }
     held_out
 }
@@ -252,8 +293,9 @@ fn overlap_warning(start: &Checkpoint, experiment: &Experiment) -> Option<String
         let text = "the model to start from does not say what it has learned from: validation may flatter it";
         return Some(text.into());
     };
-    let same = made.data.source == experiment.data.source;
-    let held_out = made.split_seed() == experiment.split_seed() && made.data.valid >= experiment.data.valid;
+    let whole = |experiment: &Experiment| experiment.anchored().map_or_else(|_| String::new(), |e| e.data.source);
+    let same = whole(&made) == whole(experiment);
+    let held_out = made.split_seed() == experiment.split_seed() && experiment.data.valid.is_within(made.data.valid);
     (same && !held_out).then(|| {
         format!(
             "the model to start from has learned from images that validate here; expected data.split_seed = {} and data.valid \

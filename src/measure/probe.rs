@@ -7,7 +7,7 @@ use crate::requests::Request;
 use crate::{Question, Requests, images};
 use anyhow::{Context, Result};
 use crossbeam_channel::Sender;
-use data::{Dataset, Images, Splits, batch};
+use data::{Amount, Dataset, Images, PictureSize, Reading, Splits, batch};
 use event::LayerState;
 use infer::{Engine, EvalMetrics, EvaluatedBatch, LabeledImages, Latency, Options, argmax, evaluate};
 use model::checkpoint::ModelHeader;
@@ -48,14 +48,20 @@ pub struct OpenModel {
 
 /// The splits a model was made with. Of one that does not say, a twelfth of the training images is for validation, though it may
 /// have learned from them; test images are no answer, since whoever measures often, chooses by what is measured.
-///
-/// # Errors
-/// Too few images.
-pub fn valid_split(header: &ModelHeader, dataset: &Dataset) -> Result<Splits> {
-    let most = dataset.train.len() / 2;
+pub fn valid_split(header: &ModelHeader, dataset: &Dataset) -> Splits {
+    let n = dataset.train.len();
     match Experiment::of_model(header) {
-        Some(e) if e.data.valid > 0 => data::split(dataset, e.split_seed(), e.data.valid.min(most)),
-        _ => data::split(dataset, 0, dataset.train.len() / 12),
+        Some(e) if !e.data.valid.is_none() => data::split(dataset, e.split_seed(), e.data.valid.at_most_half(n)),
+        _ => data::split(dataset, 0, Amount::Count(n / 12)),
+    }
+}
+
+/// How pictures become images that a model takes: of its own size, otherwise as those that it was made with.
+pub fn reading(header: &ModelHeader) -> Reading {
+    let [_, height, width] = header.spec.input;
+    Reading {
+        size: PictureSize::Of(height, width),
+        ..Experiment::of_model(header).map_or_else(Reading::default, |made| made.data.reading())
     }
 }
 
@@ -111,6 +117,7 @@ struct ProbeState {
 /// What is measured: the open model's validation images, at the newest question's densities.
 struct Subject {
     images: Images,
+    reading: Reading,
     indices: Vec<u32>,
     normalization: data::Normalization,
     masks: Arc<Masks>,
@@ -173,13 +180,19 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
         header: checkpoint.header.clone(),
         dense,
         masks: masks.clone(),
-        knows_split: recipe.as_ref().is_some_and(|e| e.data.valid > 0),
+        knows_split: recipe.as_ref().is_some_and(|e| !e.data.valid.is_none()),
     })));
     let source = recipe.map_or_else(|| checkpoint.header.data.clone(), |e| e.data.source);
-    let dataset = data::open(&source, &mut |_| Ok(())).context("the images this model was trained on")?;
+    let reading = reading(&checkpoint.header);
+    let open = || {
+        let mut dataset = data::open(&source, &reading, &mut |_| Ok(()))?;
+        dataset.match_classes(&checkpoint.header.classes)?;
+        Ok::<_, anyhow::Error>(dataset)
+    };
+    let dataset = open().context("the images this model was trained on")?;
     // Tuning by hand is tuning: it sees validation images, never test images.
     // The first answers rest on the first images.
-    let indices = data::mixed(&valid_split(&checkpoint.header, &dataset)?.valid);
+    let indices = data::mixed(&valid_split(&checkpoint.header, &dataset).valid);
     let images = dataset.train;
     let engine = infer::compile(
         &checkpoint,
@@ -195,6 +208,7 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
         engine,
         subject: Subject {
             images,
+            reading,
             indices,
             normalization: checkpoint.header.normalization,
             masks,
@@ -357,7 +371,7 @@ fn look(engine: &mut Engine, subject: &Subject, picture: ImageRef) -> Result<Ima
             let label = subject.images.labels[index as usize];
             (subject.images.image(index).to_vec(), Some(label))
         }
-        ImageRef::File(path) => (data::picture(path, subject.images.shape)?, None),
+        ImageRef::File(path) => (data::picture(path, subject.images.shape, &subject.reading)?, None),
     };
     let one = Images {
         shape: subject.images.shape,

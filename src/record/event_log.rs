@@ -8,7 +8,7 @@ use crate::experiment::Experiment;
 use crate::folder::{ForkOrigin, ManifestUpdate, RunFolder, line};
 use crate::log;
 use anyhow::Error;
-use event::{BadInput, Cancelled, Event, Stamped, Steer};
+use event::{Cancelled, Event, Stamped, Steer};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -223,15 +223,9 @@ impl<'a> EventLog<'a> {
     /// Compares the images with those that the run began with, by their checksum.
     ///
     /// # Errors
-    /// [`BadInput`]: they are others.
+    /// As [`RunFolder::check_data`].
     pub fn check_data(&self, checksum: u64) -> anyhow::Result<()> {
-        let writer = self.writer.borrow();
-        let before = writer.folder.data_checksum.as_deref();
-        if before.is_some_and(|before| before != format!("{checksum:016x}")) {
-            let text = "the images are not those that the run began with: their checksum differs".to_owned();
-            return Err(BadInput(text).into());
-        }
-        Ok(())
+        self.writer.borrow().folder.check_data(checksum)
     }
 
     /// Why writing failed, if it did.

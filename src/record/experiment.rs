@@ -3,7 +3,7 @@
 
 use crate::ModelRef;
 use anyhow::{Context, Result, bail, ensure};
-use data::Augment;
+use data::{Amount, Augment, Background, Fit, PictureSize, Reading};
 use methods::Method;
 use model::checkpoint::ModelHeader;
 use model::{NetSpec, zoo};
@@ -98,8 +98,15 @@ settings! {
     pub struct DataConfig {
         /// fashion-mnist (bundled), or a path: IDX, CIFAR, or train/CLASS/*.png.
         pub source: String = data::bundled::NAME.into(), other;
-        /// Training images set aside for validation; searches and sliders see these.
-        pub valid: usize = 5000, number(at_least(0); "images");
+        /// Size of the images that pictures become: auto (that of most training pictures, or the median), 64, or HEIGHTxWIDTH.
+        pub size: PictureSize = PictureSize::Auto, other;
+        /// What happens to pictures of other sizes: they are cropped, letterboxed or stretched.
+        pub fit: Fit = Fit::Crop, choice(Fit::NAMES);
+        /// What shows through transparent pixels and beside letterboxed pictures.
+        pub background: Background = Background::Gray, choice(Background::NAMES);
+        /// Training images set aside for validation, which searches and sliders see: a share below 1 of each class, or a count
+        /// drawn from all.
+        pub valid: Amount = Amount::Share(0.1), number(at_least(0); "images");
         /// Chooses the validation images, if not the seed: a fork with another seed keeps them, so that it does not validate on
         /// what it learned.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +131,32 @@ settings! {
         /// Replaces the network's own dropout rate.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub dropout: Option<f32>, number(at_least(0), below(1));
+    }
+}
+
+impl DataConfig {
+    /// How pictures become images.
+    pub fn reading(&self) -> Reading {
+        Reading {
+            size: self.size,
+            fit: self.fit,
+            background: self.background,
+        }
+    }
+
+    /// Names the same images wherever the program is started.
+    ///
+    /// # Errors
+    /// The current folder is gone.
+    pub fn anchor(&mut self) -> Result<()> {
+        if data::is_path(&self.source) {
+            let path = std::path::absolute(&self.source).with_context(|| format!("data.source is {}", self.source))?;
+            // It stays as it is where the current folder's name is no text.
+            if let Some(path) = path.to_str() {
+                self.source = path.to_owned();
+            }
+        }
+        Ok(())
     }
 }
 
@@ -202,6 +235,43 @@ impl Experiment {
         Self::parse(&text, changes).with_context(|| format!("preset {preset}"))
     }
 
+    /// The experiment of a run's folder, with changes on top. What a run of an older version did not write down means what it
+    /// meant then.
+    ///
+    /// # Errors
+    /// As [`Experiment::load`].
+    pub fn of_run(folder: &Path, changes: &[(String, String)]) -> Result<Self> {
+        let config = folder.join("config.toml");
+        let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
+        Self::recorded(&text, changes).with_context(|| format!("preset {}", config.display()))
+    }
+
+    /// A complete experiment, as runs and model files keep it.
+    fn recorded(text: &str, changes: &[(String, String)]) -> Result<Self> {
+        let mut table: toml::Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| anyhow::anyhow!("not TOML: {}", e.message()))?;
+        let data = table.entry("data").or_insert_with(|| toml::Table::new().into());
+        if let Some(data) = data.as_table_mut() {
+            // Pictures were stretched before there was a setting.
+            data.entry("fit").or_insert_with(|| "stretch".into());
+        }
+        Self::parse(&table.to_string(), changes)
+    }
+
+    /// The same experiment wherever the program is started: paths of files are whole.
+    ///
+    /// # Errors
+    /// The current folder is gone.
+    pub fn anchored(&self) -> Result<Self> {
+        let mut anchored = self.clone();
+        anchored.data.anchor()?;
+        if let Some(ModelRef::File(path)) = &mut anchored.start {
+            *path = std::path::absolute(&*path).with_context(|| format!("start is {}", path.display()))?;
+        }
+        Ok(anchored)
+    }
+
     /// The complete experiment as TOML, every default written out.
     ///
     /// # Errors
@@ -232,7 +302,7 @@ impl Experiment {
 
     /// How a model was made, if its file says so in settings of this version.
     pub fn of_model(header: &ModelHeader) -> Option<Self> {
-        Self::parse(&header.recipe, &[]).ok()
+        Self::recorded(&header.recipe, &[]).ok()
     }
 
     /// Chooses the validation images.

@@ -6,7 +6,7 @@ use crate::log::read;
 use crate::status::Status;
 use anyhow::{Context, Result, ensure};
 use disk::{Log, write_whole};
-use event::{Event, Stamped};
+use event::{BadInput, Event, Stamped};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,6 +24,10 @@ pub struct RunFolder {
     pub(crate) events: Log,
     _lock: File,
 }
+
+/// What is said of images that a run did not begin with.
+pub const OTHER_IMAGES: &str = "the images are not those that the run began with: their checksum differs (since then, pictures are \
+                            also turned as their EXIF says, composed where they are transparent, and skipped where they are cut off)";
 
 /// What a fork began with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +69,7 @@ impl RunFolder {
     /// The folder cannot be made or written to.
     pub fn create(runs: &Path, experiment: &Experiment) -> Result<Self> {
         let folder = Self::bare(runs, &experiment.name)?;
-        write_whole(&folder.path.join("config.toml"), experiment.to_toml()?.as_bytes())?;
+        folder.configure(experiment)?;
         folder.manifest(experiment, ManifestUpdate::status(Status::Running))?;
         Ok(folder)
     }
@@ -91,8 +95,8 @@ impl RunFolder {
         })
     }
 
-    /// Opens the folder of a run that is to go on, and mends what was half written. Shows every event to `see`; gives the
-    /// run's experiment, and what was mended.
+    /// Opens the folder of a run that is to go on, and mends what was half written; what its manifest says stays. Shows every
+    /// event to `see`; gives the run's experiment, and what was mended.
     ///
     /// # Errors
     /// No run folder, one that somebody else writes to, or one that is broken beyond its last line.
@@ -103,7 +107,7 @@ impl RunFolder {
             "{} is not a run folder: it has no config.toml",
             path.display()
         );
-        let experiment = Experiment::load(&config.to_string_lossy(), &[])?;
+        let experiment = Experiment::of_run(path, &[])?;
         let lock = lock(path)?;
         let mut mended = Vec::new();
         let log = path.join("events.jsonl");
@@ -141,8 +145,27 @@ impl RunFolder {
             events: Log::open(&log, Some(whole))?,
             _lock: lock,
         };
-        folder.manifest(&experiment, ManifestUpdate::status(Status::Running))?;
         Ok((folder, experiment, mended))
+    }
+
+    /// Compares the images with those that the run began with, by their checksum.
+    ///
+    /// # Errors
+    /// [`BadInput`]: they are others.
+    pub fn check_data(&self, checksum: u64) -> Result<()> {
+        let before = self.data_checksum.as_deref();
+        if before.is_some_and(|before| before != hex(checksum)) {
+            return Err(BadInput(OTHER_IMAGES.into()).into());
+        }
+        Ok(())
+    }
+
+    /// Writes the configuration anew, after its images were moved.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn configure(&self, experiment: &Experiment) -> Result<()> {
+        write_whole(&self.path.join("config.toml"), experiment.to_toml()?.as_bytes())
     }
 
     /// Writes `manifest.json`.
@@ -153,7 +176,7 @@ impl RunFolder {
         let path = self.path.join("manifest.json");
         let before: Value =
             std::fs::read(&path).map_or(Value::Null, |b| serde_json::from_slice(&b).unwrap_or_default());
-        let checksum = update.data_checksum.map(|c| json!(format!("{c:016x}")));
+        let checksum = update.data_checksum.map(|c| json!(hex(c)));
         let device = (!update.device.is_empty()).then(|| json!(update.device));
         let mut manifest = json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -184,6 +207,16 @@ impl RunFolder {
             .file_name()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
     }
+}
+
+fn hex(checksum: u64) -> String {
+    format!("{checksum:016x}")
+}
+
+/// The checksum of the images that a run began with, if its manifest says so.
+pub fn data_checksum(run: &Path) -> Option<u64> {
+    let manifest: Value = serde_json::from_slice(&fs::read(run.join("manifest.json")).ok()?).ok()?;
+    u64::from_str_radix(manifest["data_checksum"].as_str()?, 16).ok()
 }
 
 /// An event as the log has it.

@@ -46,7 +46,7 @@ fn fold(id: RunId, folder: &Path, seq: u64) -> Result<(RunState, u64)> {
         "{} has no config.toml; expected a run folder",
         folder.display()
     );
-    let experiment = Experiment::load(&config.to_string_lossy(), &[])?;
+    let experiment = Experiment::of_run(folder, &[])?;
     let mut run = RunState::new(id, Arc::new(experiment));
     let bytes = log::read(&folder.join("events.jsonl"), &mut |stamped| {
         let wanted = stamped.seq <= seq;

@@ -358,7 +358,12 @@ impl RunState {
 
     /// Ends it without a last event: as it ended before, if it had begun.
     pub fn end_early(&mut self) {
-        self.status = self.ending.as_ref().map_or(Status::NotBegun, |e| e.outcome.into());
+        let unended = if self.events > 0 {
+            Status::Interrupted
+        } else {
+            Status::NotBegun
+        };
+        self.status = self.ending.as_ref().map_or(unended, |e| e.outcome.into());
     }
 
     /// Share of the planned steps that is done, 0 to 1.

@@ -5,13 +5,17 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use data::{Dataset, ImageShape, Progress, bundled, idx};
+use data::{Background, Dataset, Fit, ImageShape, PictureSize, Progress, Reading, bundled, idx};
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
 
 fn open(path: &Path) -> Result<Dataset> {
-    data::open(path.to_str().expect("a UTF-8 path"), &mut |_| Ok(()))
+    open_as(path, &Reading::default())
+}
+
+fn open_as(path: &Path, reading: &Reading) -> Result<Dataset> {
+    data::open(path.to_str().expect("a UTF-8 path"), reading, &mut |_| Ok(()))
 }
 
 /// The error of opening `path`, in one line, with the path to the folder cut away.
@@ -229,6 +233,46 @@ mod idx_files {
     }
 
     #[test]
+    fn torchvisions_folder_and_the_names_of_emnist_are_found() {
+        let folder = good();
+        let plain = open(folder.path()).unwrap();
+        let raw = folder.path().join("raw");
+        fs::create_dir(&raw).unwrap();
+        for name in [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS] {
+            fs::rename(folder.path().join(name), raw.join(name)).unwrap();
+        }
+        assert_eq!(open(folder.path()).unwrap().checksum, plain.checksum);
+        for set in ["emnist-letters", "emnist-digits"] {
+            for name in [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS] {
+                let name = name.replace("t10k", "test");
+                let bytes = fs::read(raw.join(name.replace("test", "t10k"))).unwrap();
+                fs::write(folder.path().join(format!("{set}-{name}.gz")), gzip(&bytes)).unwrap();
+            }
+            let named = open(&folder.path().join(set)).unwrap();
+            assert_eq!((named.name.as_str(), named.checksum), (set, plain.checksum));
+            if set == "emnist-letters" {
+                assert_eq!(open(folder.path()).unwrap().checksum, plain.checksum);
+            }
+        }
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR: several data sets, expected one of them: DIR/emnist-digits, DIR/emnist-letters"
+        );
+    }
+
+    #[test]
+    fn labels_that_begin_at_one_are_said() {
+        let folder = good();
+        fs::write(folder.path().join(TRAIN_LABELS), labels(&[3, 1, 2])).unwrap();
+        fs::write(folder.path().join(TEST_LABELS), labels(&[1, 2])).unwrap();
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(
+            dataset.notes,
+            ["labels begin at 1: class 0 has no images, and what it costs is wasted"]
+        );
+    }
+
+    #[test]
     fn fashion_mnist_is_known_again_in_a_folder() {
         let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/fashion-mnist");
         let dataset = open(&assets).unwrap();
@@ -367,7 +411,7 @@ mod cifar_files {
         assert_eq!(firsts, [10, 11, 20, 30, 40, 50]);
         assert_eq!(dataset.test.labels, [9, 8]);
         assert_eq!((dataset.classes.len(), dataset.classes[9].as_str()), (10, "truck"));
-        assert!(dataset.notes.is_empty());
+        assert_eq!(dataset.notes, ["no training images of frog, horse, ship, truck"]);
     }
 
     #[test]
@@ -393,7 +437,7 @@ mod cifar_files {
         let mut files = cifar10();
         files.retain(|(name, _)| *name != "data_batch_4.bin");
         let dataset = open(folder(&files).path()).unwrap();
-        assert_eq!(dataset.notes, ["4 of the usual 5 training files were found"]);
+        assert_eq!(dataset.notes[0], "4 of the usual 5 training files were found");
     }
 
     #[test]
@@ -479,7 +523,8 @@ mod cifar_files {
         let python = vec![("data_batch_1", vec![0; 10])];
         assert_eq!(
             archive_error(&gzip(&tar("cifar-10-batches-py", &python))),
-            "DIR/cifar.tar.gz: holds the Python version of CIFAR, expected the binary version"
+            "DIR/cifar.tar.gz: holds the Python version of CIFAR, expected the binary version (cifar-10-binary.tar.gz or \
+             cifar-100-binary.tar.gz, from https://www.cs.toronto.edu/~kriz/cifar.html)"
         );
         assert_eq!(
             archive_error(&gzip(&tar("photos", &python))),
@@ -489,6 +534,17 @@ mod cifar_files {
         let error = archive_error(b"no archive at all");
         let start = "DIR/cifar.tar.gz: cannot be read as .tar.gz, damaged or cut short";
         assert!(error.starts_with(start), "{error}");
+    }
+
+    #[test]
+    fn a_folder_of_the_python_version_is_told_what_to_get() {
+        let python = vec![("data_batch_1", vec![0; 10]), ("batches.meta", vec![0; 10])];
+        let inside = folder(&python);
+        let error = error(inside.path(), &inside);
+        assert!(
+            error.starts_with("DIR: holds the Python version of CIFAR, expected the binary version ("),
+            "{error}"
+        );
     }
 
     proptest! {
@@ -576,12 +632,12 @@ mod image_folders {
     fn every_format_is_decoded() {
         let folder = good();
         let picture = DynamicImage::from(RgbImage::from_pixel(4, 2, Rgb([90, 90, 90])));
-        for name in ["3.jpg", "4.jpeg", "5.webp"] {
+        for name in ["3.jpg", "4.jpeg", "5.webp", "6.bmp", "7.GIF", "8.tif", "8.tiff"] {
             save(&folder, &format!("train/ant/{name}"), &picture);
         }
         let dataset = open(folder.path()).unwrap();
-        assert_eq!(dataset.train.len(), 6);
-        for at in 0..3 {
+        assert_eq!(dataset.train.len(), 10);
+        for at in 0..7 {
             let near = dataset.train.image(at).iter().all(|pixel| pixel.abs_diff(90) <= 2);
             assert!(near, "{at}: {:?}", dataset.train.image(at));
         }
@@ -596,7 +652,9 @@ mod image_folders {
         assert_eq!((dataset.shape().height, dataset.shape().width), (2, 4));
         assert_eq!(dataset.train.image(1), [60; 8]);
         assert_eq!(dataset.test.image(1), [70; 8]);
-        assert_eq!(dataset.notes, ["2 pictures scaled to 2×4, the most common size"]);
+        let expected =
+            "2 pictures scaled to 2×4, the most common size; what goes beyond is cut off (data.size, data.fit)";
+        assert_eq!(dataset.notes, [expected]);
     }
 
     #[test]
@@ -663,7 +721,7 @@ mod image_folders {
         assert_eq!(dataset.classes, ["ant", "bee"]);
         assert_eq!(
             dataset.notes,
-            ["1 other entry passed over, not .png, .jpg, .jpeg or .webp"]
+            ["1 other entry passed over (.txt), not .png, .jpg, .webp, .bmp, .gif or .tif"]
         );
     }
 
@@ -673,12 +731,12 @@ mod image_folders {
         fs::create_dir(folder.path().join("train/cat")).unwrap();
         assert_eq!(
             error(folder.path(), &folder),
-            "DIR/train/cat: class `cat` is empty, expected at least one .png, .jpg, .jpeg or .webp"
+            "DIR/train/cat: class `cat` is empty, expected at least one .png, .jpg, .webp, .bmp, .gif or .tif"
         );
         save(&folder, "train/cat/1.png", &gray(4, 2, 0));
         assert_eq!(
             error(folder.path(), &folder),
-            "DIR/test/cat: class `cat` is empty, expected at least one .png, .jpg, .jpeg or .webp"
+            "DIR/test/cat: class `cat` is empty, expected at least one .png, .jpg, .webp, .bmp, .gif or .tif"
         );
         write(&folder, "test/cat/1.png", b"");
         let error = error(folder.path(), &folder);
@@ -693,17 +751,7 @@ mod image_folders {
         save(&folder, "test/cat/1.png", &gray(4, 2, 0));
         assert_eq!(
             error(folder.path(), &folder),
-            "DIR/test/cat: a class that `train` does not have, expected one of its 2"
-        );
-    }
-
-    #[test]
-    fn a_missing_test_folder_is_named() {
-        let folder = good();
-        fs::remove_dir_all(folder.path().join("test")).unwrap();
-        assert_eq!(
-            error(folder.path(), &folder),
-            "DIR: no `test` folder, expected test/<class>/*.png, .jpg, .jpeg or .webp"
+            "DIR/test/cat: a class that `train` does not have, expected one of ant, bee"
         );
     }
 
@@ -714,7 +762,303 @@ mod image_folders {
         write(&folder, "test/1.png", b"");
         assert_eq!(
             error(folder.path(), &folder),
-            "DIR/train: no class folders, expected train/<class>/*.png, .jpg, .jpeg or .webp"
+            "DIR/train: no class folders, expected train/<class>/*.png, .jpg, .webp, .bmp, .gif or .tif"
+        );
+        let folder = good();
+        fs::remove_dir_all(folder.path().join("test")).unwrap();
+        write(&folder, "test/1.png", b"");
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR/test: no class folders, expected test/<class>/*.png, .jpg, .webp, .bmp, .gif or .tif"
+        );
+    }
+
+    fn rename(folder: &TempDir, from: &str, to: &str) {
+        fs::rename(folder.path().join(from), folder.path().join(to)).unwrap();
+    }
+
+    #[test]
+    fn splits_may_be_called_otherwise() {
+        let plain = open(good().path()).unwrap();
+        for (train, test, note) in [
+            ("Train", "Test", None),
+            ("training", "testing", None),
+            (
+                "train",
+                "val",
+                Some("the pictures in `val` are the test images, there is no `test`"),
+            ),
+        ] {
+            let folder = good();
+            rename(&folder, "train", "x");
+            rename(&folder, "x", train);
+            rename(&folder, "test", "x");
+            rename(&folder, "x", test);
+            let dataset = open(folder.path()).unwrap();
+            let notes: Vec<&str> = dataset.notes.iter().map(String::as_str).collect();
+            assert_eq!((dataset.checksum, notes), (plain.checksum, note.into_iter().collect()));
+        }
+        let folder = good();
+        save(&folder, "val/ant/1.png", &gray(4, 2, 90));
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(dataset.checksum, plain.checksum);
+        assert!(
+            dataset.notes[0].starts_with("the pictures in `val` are not used"),
+            "{:?}",
+            dataset.notes
+        );
+        save(&folder, "Train/ant/1.png", &gray(4, 2, 90));
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR: both `Train` and `train`, expected one of them"
+        );
+    }
+
+    #[test]
+    fn without_a_test_folder_some_of_each_class_are_kept_for_it() {
+        let folder = tempdir().unwrap();
+        for (class, n) in [("ant", 11), ("bee", 2)] {
+            for at in 0..n {
+                save(&folder, &format!("{class}/{at:02}.png"), &gray(4, 2, at));
+            }
+        }
+        let flat = open(folder.path()).unwrap();
+        assert_eq!(flat.classes, ["ant", "bee"]);
+        assert_eq!((flat.train.len(), &flat.test.labels[..]), (10, &[0, 0, 1][..]));
+        assert_eq!(
+            (flat.test.image(0)[0], flat.test.image(1)[0], flat.test.image(2)[0]),
+            (4, 9, 1)
+        );
+        let note = "there is no `test` folder: of each class, every 5th picture by name is kept for the test";
+        assert_eq!(flat.notes, [note]);
+        fs::create_dir(folder.path().join("train")).unwrap();
+        rename(&folder, "ant", "train/ant");
+        rename(&folder, "bee", "train/bee");
+        let train = open(folder.path()).unwrap();
+        assert_eq!((train.checksum, train.notes), (flat.checksum, flat.notes));
+        fs::remove_file(folder.path().join("train/bee/00.png")).unwrap();
+        let error = error(folder.path(), &folder);
+        assert!(
+            error.starts_with("DIR/train: one picture of `bee` and no `test` folder"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn pictures_may_lie_deeper_and_what_systems_leave_is_no_class() {
+        let folder = good();
+        let plain = open(folder.path()).unwrap();
+        fs::create_dir_all(folder.path().join("train/bee/day/two")).unwrap();
+        rename(&folder, "train/bee/2.png", "train/bee/day/two/2.png");
+        write(&folder, "train/__MACOSX/bee/._1.png", b"\0\x05\x16\x07");
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!((dataset.checksum, dataset.notes), (plain.checksum, vec![]));
+    }
+
+    #[test]
+    fn a_data_set_one_folder_deeper_is_found_and_several_are_named() {
+        let folder = good();
+        let plain = open(folder.path()).unwrap();
+        fs::create_dir(folder.path().join("photos")).unwrap();
+        rename(&folder, "train", "photos/train");
+        rename(&folder, "test", "photos/test");
+        let dataset = open(folder.path()).unwrap();
+        let photos = folder.path().join("photos").display().to_string();
+        assert_eq!(dataset.checksum, plain.checksum);
+        assert_eq!(dataset.notes, [format!("the images are those in {photos}")]);
+        write(&folder, "raw/train-images-idx3-ubyte", b"");
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR: several data sets, expected one of them: DIR/photos, DIR/raw"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_not_utf8_and_links_within_classes_do_no_harm() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let folder = good();
+        let class = folder.path().join("train/ant");
+        let name = OsStr::from_bytes(b"caf\xe9.png");
+        if fs::copy(class.join("9.PNG"), class.join(name)).is_err() {
+            return; // A file system that has no such names.
+        }
+        fs::write(class.join(OsStr::from_bytes(b"caf\xe9.txt")), "").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("train"), class.join("again")).unwrap();
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(dataset.train.labels, [0, 0, 1, 1]);
+        assert_eq!(
+            dataset.notes,
+            ["2 other entries passed over (.txt), not .png, .jpg, .webp, .bmp, .gif or .tif"]
+        );
+    }
+
+    #[test]
+    fn one_odd_thumbnail_does_not_decide_the_size() {
+        let folder = good();
+        for (at, (width, height)) in [(40, 30), (44, 31), (52, 36), (60, 40)].into_iter().enumerate() {
+            for class in ["ant", "bee"] {
+                save(
+                    &folder,
+                    &format!("train/{class}/l{at}.png"),
+                    &gray(width + at as u32, height, 9),
+                );
+            }
+        }
+        save(&folder, "train/ant/9.PNG", &gray(1, 1, 0));
+        save(&folder, "train/bee/1.png", &gray(9, 7, 0));
+        save(&folder, "train/bee/2.png", &gray(61, 41, 0));
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!((dataset.shape().height, dataset.shape().width), (31, 45));
+        assert!(
+            dataset.notes[0].contains("31×45, the median height and width"),
+            "{:?}",
+            dataset.notes
+        );
+        let asked = Reading {
+            size: PictureSize::Of(8, 6),
+            fit: Fit::Stretch,
+            ..Reading::default()
+        };
+        let dataset = open_as(folder.path(), &asked).unwrap();
+        assert_eq!((dataset.shape().height, dataset.shape().width), (8, 6));
+        let expected =
+            "13 pictures scaled to 8×6, the size asked for; without regard to proportions (data.size, data.fit)";
+        assert_eq!(dataset.notes, [expected]);
+    }
+
+    /// A picture with dark and light corners, so that turning it shows.
+    fn corners(width: u32, height: u32) -> GrayImage {
+        GrayImage::from_fn(width, height, |x, y| Luma([(x * 8 + y * 60) as u8]))
+    }
+
+    /// TIFF metadata that say how a picture is turned.
+    fn exif(orientation: u8) -> Vec<u8> {
+        let mut bytes = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+        bytes.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+        bytes
+    }
+
+    fn png_chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+        let mut crc = flate2::Crc::new();
+        crc.update(kind);
+        crc.update(content);
+        let len = (content.len() as u32).to_be_bytes();
+        [&len[..], kind, content, &crc.sum().to_be_bytes()].concat()
+    }
+
+    fn encoded(picture: impl Into<DynamicImage>, format: image::ImageFormat) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn pictures_are_turned_as_their_exif_says() {
+        let upright = corners(4, 2);
+        // What a camera held on its side stores: 6 says, turn it right by a quarter.
+        let lying = image::imageops::rotate270(&upright);
+        let png = encoded(lying.clone(), image::ImageFormat::Png);
+        let turned_png = [&png[..33], &png_chunk(b"eXIf", &exif(6)), &png[33..]].concat();
+        let large = image::imageops::resize(&lying, 16, 32, image::imageops::FilterType::Nearest);
+        let jpeg = encoded(large, image::ImageFormat::Jpeg);
+        let content = [b"Exif\0\0".to_vec(), exif(6)].concat();
+        let head = [0xff, 0xe1, 0, content.len() as u8 + 2];
+        let turned_jpeg = [&jpeg[..2], &head, &content, &jpeg[2..]].concat();
+        let folder = good();
+        write(&folder, "train/ant/a.png", &turned_png);
+        write(&folder, "train/ant/b.jpg", &turned_jpeg);
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(
+            dataset.shape(),
+            ImageShape {
+                channels: 1,
+                height: 2,
+                width: 4
+            }
+        );
+        assert_eq!(dataset.train.image(1), upright.as_raw());
+        let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 10;
+        assert!(
+            dataset.train.image(2).iter().zip(upright.as_raw()).all(near),
+            "{:?}",
+            dataset.train.image(2)
+        );
+    }
+
+    #[test]
+    fn a_jpeg_that_is_cut_off_is_named_and_skipped() {
+        let folder = good();
+        let jpeg = encoded(corners(32, 4), image::ImageFormat::Jpeg);
+        write(&folder, "train/ant/whole.jpg", &jpeg);
+        write(&folder, "train/ant/cut.jpg", &jpeg[..jpeg.len() * 2 / 3]);
+        write(&folder, "train/ant/last.jpg", &jpeg[..jpeg.len() - 2]);
+        let dataset = open(folder.path()).unwrap();
+        assert_eq!(dataset.train.len(), 4);
+        let note = dataset.notes.iter().find(|note| note.contains("skipped")).unwrap();
+        let expected = "2 pictures skipped, unreadable: train/ant/cut.jpg (cut off: a JPEG without its end mark), \
+                        train/ant/last.jpg (cut off: a JPEG without its end mark)";
+        assert_eq!(note, expected);
+    }
+
+    #[test]
+    fn transparency_shows_the_background_and_is_said() {
+        let folder = good();
+        let shape = image::RgbaImage::from_fn(4, 2, |x, _| image::Rgba([255, 255, 255, (x * 85) as u8]));
+        save(&folder, "train/ant/shape.png", &shape.into());
+        let opaque = image::GrayAlphaImage::from_pixel(4, 2, image::LumaA([77, 255]));
+        save(&folder, "train/bee/opaque.png", &opaque.into());
+        for (background, row) in [
+            (Background::Gray, [128, 170, 213, 255]),
+            (Background::Black, [0, 85, 170, 255]),
+            (Background::White, [255; 4]),
+        ] {
+            let reading = Reading {
+                background,
+                ..Reading::default()
+            };
+            let dataset = open_as(folder.path(), &reading).unwrap();
+            assert_eq!(dataset.train.image(1)[..4], row);
+            assert_eq!(dataset.train.image(4), [77; 24]);
+            let name = format!("{background:?}").to_lowercase();
+            let note = format!("1 picture with transparency laid on {name} (data.background)");
+            assert_eq!(dataset.notes, [note]);
+        }
+    }
+
+    #[test]
+    fn pictures_of_sixteen_bits_that_do_not_use_them_are_scaled_alike() {
+        let deep =
+            |value: u16| -> DynamicImage { image::ImageBuffer::<Luma<u16>, _>::from_pixel(4, 2, Luma([value])).into() };
+        let with = |values: [u16; 2]| {
+            let folder = good();
+            save(&folder, "train/ant/a.png", &deep(values[0]));
+            save(&folder, "test/ant/b.png", &deep(values[1]));
+            let dataset = open(folder.path()).unwrap();
+            (dataset.train.image(1)[0], dataset.test.image(1)[0], dataset.notes)
+        };
+        let (a, b, notes) = with([50, 100]);
+        assert_eq!((a, b), (100, 201));
+        assert_eq!(
+            notes,
+            ["2 pictures of 16 bits whose values go up to 127 at most: that is read as white"]
+        );
+        let (a, b, _) = with([4095, 2048]);
+        assert_eq!((a, b), (255, 128));
+        let (a, b, notes) = with([65_535, 25_700]);
+        assert_eq!((a, b, notes), (255, 100, vec![]));
+    }
+
+    #[test]
+    fn other_endings_are_named_where_a_class_has_nothing_else() {
+        let folder = good();
+        write(&folder, "train/cat/1.heic", b"");
+        write(&folder, "train/cat/2.JP2", b"");
+        assert_eq!(
+            error(folder.path(), &folder),
+            "DIR/train/cat: class `cat` is empty, expected at least one .png, .jpg, .webp, .bmp, .gif or .tif; \
+             found (.heic, .jp2)"
         );
     }
 
@@ -737,7 +1081,7 @@ fn what_is_no_data_set_is_told_what_would_be() {
     let folder = tempdir().unwrap();
     let expected = "expected `fashion-mnist`, a folder of IDX files (train-images-idx3-ubyte, raw or .gz), a CIFAR binary \
                     folder (data_batch_1.bin or train.bin) or its .tar.gz, or a folder of images \
-                    (train/<class>/*.png, .jpg, .jpeg, .webp, and test)";
+                    (train/<class>/*.png, .jpg, .webp, .bmp, .gif or .tif, and test)";
     assert_eq!(
         error(folder.path(), &folder),
         format!("DIR: not a data set, {expected}")
@@ -760,7 +1104,7 @@ fn progress_rises_to_one() {
     let assets = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/fashion-mnist");
     for source in [bundled::NAME, assets] {
         let mut fractions = Vec::new();
-        data::open(source, &mut |progress: Progress| {
+        data::open(source, &Reading::default(), &mut |progress: Progress| {
             fractions.push(progress.fraction);
             Ok(())
         })
@@ -774,7 +1118,7 @@ fn progress_rises_to_one() {
 fn the_caller_can_cancel() {
     let assets = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/fashion-mnist");
     let mut calls = 0;
-    let error = data::open(assets, &mut |_| {
+    let error = data::open(assets, &Reading::default(), &mut |_| {
         calls += 1;
         if calls == 3 {
             bail!("canceled");

@@ -594,7 +594,7 @@ fn a_run_is_trained_held_and_stopped_on_the_real_engine() {
 
     let draft = &mut harness.state_mut().state.draft.experiment;
     draft.data.limit = 256;
-    draft.data.valid = 64;
+    draft.data.valid = data::Amount::Count(64);
     draft.train.log_every = 1;
     draft.train.epochs = 50;
     draft.model.width = 0.1;

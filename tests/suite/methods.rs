@@ -220,8 +220,8 @@ fn a_search_that_is_stopped_keeps_its_best_as_it_was_judged() {
     let kept = Path::new(&ending.run).join("models/latest.safetensors");
     let model = Checkpoint::load(&kept).expect("the best so far");
     assert!(model.header.metrics.is_empty(), "what was recorded is of another model");
-    let dataset = data::open("fashion-mnist", &mut |_| Ok(())).expect("bundled");
-    let valid = valid_split(&model.header, &dataset).expect("splits").valid;
+    let dataset = data::open("fashion-mnist", &data::Reading::default(), &mut |_| Ok(())).expect("bundled");
+    let valid = valid_split(&model.header, &dataset).valid;
     let indices = data::spread(&valid, 80);
     let mut pixels = Vec::new();
     batch::fill(&dataset.train, &indices, None, &model.header.normalization, &mut pixels);

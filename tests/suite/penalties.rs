@@ -12,8 +12,8 @@ use train::{Ctx, NoMemory, Penalty, RunHooks, TrainConfig, TrainingData, Trainin
 
 /// Works on few bundled images, with a narrow network.
 fn with_ctx<T>(work: impl FnOnce(&mut Ctx) -> T) -> T {
-    let dataset = data::open("fashion-mnist", &mut |_| Ok(())).expect("bundled");
-    let mut splits: Splits = data::split(&dataset, 0, 50).expect("splits");
+    let dataset = data::open("fashion-mnist", &data::Reading::default(), &mut |_| Ok(())).expect("bundled");
+    let mut splits: Splits = data::split(&dataset, 0, data::Amount::Count(50));
     splits.train = data::spread(&splits.train, 150);
     let spec: NetSpec = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.06).expect("builds");
     let train = TrainConfig {

@@ -94,7 +94,10 @@ fn in_pieces(preset: &str, dir: &Path, at: usize) -> PathBuf {
         assert!(piece < 400, "a run in pieces of {at} events comes to no end");
         let control = Control::default();
         let mut count = stop_at(at + piece);
-        ending = resume(&run, &workspace(dir), &control, &mut |_: &Stamped| count(&control)).expect("goes on");
+        ending = resume(&run, None, &workspace(dir), &control, &mut |_: &Stamped| {
+            count(&control)
+        })
+        .expect("goes on");
     }
     run
 }
@@ -420,7 +423,7 @@ fn a_killed_run_goes_on_and_its_folder_is_mended() {
     fs::write(run.join("checkpoints/999998.safetensors.part"), b"half").expect("writes");
     fs::write(run.join("checkpoints/999999.safetensors"), b"half").expect("writes");
     fs::remove_file(run.join("manifest.json")).expect("removes");
-    let ending = resume(&run, &workspace(&runs), &Control::default(), &mut |_| {}).expect("goes on");
+    let ending = resume(&run, None, &workspace(&runs), &Control::default(), &mut |_| {}).expect("goes on");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     assert_eq!(work(&run), work(&whole));
     assert!(model(&run, "smoke") == model(&whole, "smoke"), "the weights differ");
@@ -442,9 +445,15 @@ fn a_folder_has_one_writer() {
     let dir = tempfile::tempdir().expect("temp dir");
     let experiment = Experiment::load("smoke", &small("smoke")).expect("preset");
     let held = record::folder::RunFolder::create(dir.path(), &experiment).expect("creates");
-    let text = resume(&held.path, &workspace(dir.path()), &Control::default(), &mut |_| {})
-        .expect_err("in use")
-        .to_string();
+    let text = resume(
+        &held.path,
+        None,
+        &workspace(dir.path()),
+        &Control::default(),
+        &mut |_| {},
+    )
+    .expect_err("in use")
+    .to_string();
     assert!(text.contains("is being written by another process"), "{text}");
 }
 
@@ -478,7 +487,14 @@ fn a_run_that_is_stopped_while_it_is_steered_goes_on_as_it_was_steered() {
     .expect("runs");
     assert_eq!(ending.outcome, Outcome::Cancelled, "{ending:?}");
     let run = PathBuf::from(ending.run);
-    let ending = resume(&run, &workspace(dir.path()), &Control::default(), &mut |_: &Stamped| {}).expect("goes on");
+    let ending = resume(
+        &run,
+        None,
+        &workspace(dir.path()),
+        &Control::default(),
+        &mut |_: &Stamped| {},
+    )
+    .expect("goes on");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     let work = work(&run);
     let trials: Vec<(u64, f32)> = work
