@@ -98,6 +98,51 @@ impl Space<'_> {
         self.scale(u, false)
     }
 
+    /// Densities in these proportions: d_i = min(1, λ·w_i), as many as the budget holds and never more. Shares of what is kept
+    /// stay what they were when little is left, where shares of what is pruned ([`Space::fit`]) all come close to 1 and the
+    /// smallest kept share, a bottleneck, is left to chance. Guided, bigger sites get the smaller widths.
+    ///
+    /// # Errors
+    /// As [`Space::fit`].
+    pub(crate) fn fit_widths(&self, widths: &[f32], guided: bool) -> Result<Vec<f32>> {
+        self.check_wishes(widths)?;
+        self.check()?;
+        let mut widths = widths.to_vec();
+        if guided {
+            widths.iter_mut().for_each(|w| *w = -*w);
+            self.guide(&mut widths);
+            widths.iter_mut().for_each(|w| *w = -*w);
+        }
+        let scaled = |lambda: f64| -> Vec<f32> {
+            let density = |(i, &w): (usize, &f32)| {
+                let density = (lambda * f64::from(w)).clamp(f64::from(self.floor[i]), 1.0) as f32;
+                self.locks[i].unwrap_or(density.max(self.floor[i]))
+            };
+            widths.iter().enumerate().map(density).collect()
+        };
+        if self.budget == f64::INFINITY {
+            return Ok(scaled(1.0));
+        }
+        let most = 1.0
+            / widths
+                .iter()
+                .copied()
+                .fold(f32::INFINITY, f32::min)
+                .max(LEAST_WISH as f32);
+        let (mut under, mut over) = (0.0, f64::from(most));
+        let within = |lambda: f64| (self.spent)(&scaled(lambda)) <= self.budget;
+        if within(over) {
+            return Ok(scaled(over));
+        }
+        while over - under > 1e-9 * over {
+            let middle = 0.5 * (over + under);
+            *(if within(middle) { &mut under } else { &mut over }) = middle;
+        }
+        let mut densities = scaled(under);
+        self.fill(&mut densities, guided);
+        Ok(densities)
+    }
+
     /// One density for all that are free, as far as floors and whole choices let it: the uniform rival.
     ///
     /// # Errors
@@ -250,6 +295,40 @@ mod tests {
             budget,
             spent,
         }
+    }
+
+    #[test]
+    fn widths_keep_their_proportions_however_deep_the_cut() {
+        let sites: Vec<Site> = sites(&[1.0, 1.0, 1.0])
+            .into_iter()
+            .map(|s| Site { choices: 10_000, ..s })
+            .collect();
+        let spent = linear(&sites);
+        for share in [0.5, 0.05, 0.005] {
+            let space = space(&sites, share * 3.0, &spent);
+            let d = space.fit_widths(&[0.1, 0.2, 0.4], false).expect("fits");
+            assert!(
+                (d[1] / d[0] - 2.0).abs() < 0.03 && (d[2] / d[0] - 4.0).abs() < 0.06,
+                "{share}: {d:?}"
+            );
+            assert!(space.holds(&d) && spent(&d) > 0.99 * share * 3.0, "{d:?}");
+        }
+        // What would be more than all goes to the others.
+        let space = space(&sites, 1.5, &spent);
+        let d = space.fit_widths(&[0.01, 0.01, 1.0], false).expect("fits");
+        assert!(d[2] == 1.0 && (d[0] - 0.25).abs() < 1e-3, "{d:?}");
+    }
+
+    #[test]
+    fn guided_widths_go_to_sites_by_size_and_locks_hold() {
+        let sites = sites(&[3.0, 1.0, 2.0]);
+        let spent = linear(&sites);
+        let mut space = space(&sites, 3.0, &spent);
+        let d = space.fit_widths(&[0.9, 0.2, 0.5], true).expect("fits");
+        assert!(d[1] >= d[2] && d[2] >= d[0], "{d:?}");
+        space.locks[1] = Some(0.125);
+        let d = space.fit_widths(&[0.9, 0.2, 0.5], false).expect("fits");
+        assert!(d[1] == 0.125 && space.holds(&d), "{d:?}");
     }
 
     #[test]
