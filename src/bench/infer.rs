@@ -2,7 +2,7 @@
 //! Knows nothing of data sets, or of how rows are shown.
 
 use anyhow::Result;
-use infer::{Options, compile, latency};
+use infer::{LayerTime, Options, compile, latency, layer_times};
 use kernel::Kernel;
 use model::spec::Shift;
 use model::{Density, random_masks, random_model, zoo};
@@ -11,9 +11,11 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Shape of the images and number of classes, those of CIFAR-10.
-const IMAGE: [usize; 3] = [3, 32, 32];
+/// Number of classes, that of CIFAR-10.
 const CLASSES: usize = 10;
+
+/// From this size on a ResNet begins as those for ImageNet do.
+const LARGE: usize = 128;
 
 /// What to time.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct BenchInfer {
     pub arch: String,
     /// Its width.
     pub width: f32,
+    /// Channels, height and width of the images.
+    pub input: [usize; 3],
     /// Images per run.
     pub batch: usize,
     /// Threads.
@@ -36,6 +40,8 @@ pub struct BenchInfer {
     pub winograd: bool,
     /// Share of each convolution's columns that is kept, drawn at random.
     pub columns: f64,
+    /// Whether layers are timed one by one, too.
+    pub by_layer: bool,
 }
 
 /// What was timed.
@@ -55,6 +61,9 @@ pub struct BenchRow {
     pub macs: u64,
     /// 10⁹ MACs per second, at the median.
     pub gmacs_per_s: f64,
+    /// The parts of one image, if asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerTime>,
 }
 
 impl BenchInfer {
@@ -63,7 +72,10 @@ impl BenchInfer {
     /// # Errors
     /// An unknown network or one that cannot be built at this width.
     pub fn run(&self) -> Result<BenchRow> {
-        let plain = zoo::build(&self.arch, IMAGE, CLASSES, self.width)?;
+        let mut plain = zoo::build(&self.arch, self.input, CLASSES, self.width)?;
+        if self.arch.starts_with("resnet") && self.input[1].min(self.input[2]) >= LARGE {
+            zoo::imagenet_stem(&mut plain);
+        }
         let spec = if self.density == Density::FULL {
             plain
         } else {
@@ -84,14 +96,16 @@ impl BenchInfer {
         }
         engine.set_density(self.density);
         let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let images: Vec<f32> = (0..self.batch * IMAGE.iter().product::<usize>())
+        let images: Vec<f32> = (0..self.batch * self.input.iter().product::<usize>())
             .map(|_| rng.random_range(-1.0..1.0))
             .collect();
-        let time = latency(
-            &mut engine,
-            &images,
-            Duration::from_secs_f64(self.seconds.clamp(0.0, 3600.0)),
-        );
+        let budget = Duration::from_secs_f64(self.seconds.clamp(0.0, 3600.0));
+        let time = latency(&mut engine, &images, budget);
+        let layers = if self.by_layer {
+            layer_times(&mut engine, &images[..self.input.iter().product()], budget)
+        } else {
+            Vec::new()
+        };
         let batch = engine.run(&images);
         let macs = batch.macs / batch.n.max(1) as u64;
         let images_per_s = self.batch as f64 / time.median_ms * 1e3;
@@ -103,6 +117,7 @@ impl BenchInfer {
             kernel: engine.kernel_name().to_owned(),
             macs,
             gmacs_per_s: macs as f64 * images_per_s / 1e9,
+            layers,
         })
     }
 }
@@ -117,6 +132,7 @@ mod tests {
         let bench = BenchInfer {
             arch: "m-cifarnet".into(),
             width: 0.05,
+            input: [3, 32, 32],
             batch: 2,
             threads: 1,
             density: Density::FULL,
@@ -124,6 +140,7 @@ mod tests {
             kernel: Kernel::best(),
             winograd: true,
             columns: 1.0,
+            by_layer: true,
         };
         let row = bench.run().expect("runs");
         let spec = zoo::build("m-cifarnet", [3, 32, 32], 10, 0.05).expect("builds");
@@ -131,6 +148,7 @@ mod tests {
             (row.macs, row.kernel.as_str()),
             (cost::dense(&spec).expect("cost").macs, Kernel::best().name())
         );
+        assert_eq!(row.layers.iter().map(|l| l.macs).sum::<u64>(), row.macs);
         assert!(row.p10_ms <= row.median_ms && row.median_ms <= row.p90_ms);
         let half = BenchInfer {
             columns: 0.5,

@@ -124,6 +124,7 @@ impl BenchSearch {
                 kernel: self.kernel.name().to_owned(),
                 macs,
                 gmacs_per_s: macs as f64 * images_per_s / 1e9,
+                layers: Vec::new(),
             },
             macs_ratio: dense as f64 / macs as f64,
             evals_per_s: 1e3 / time.median_ms,

@@ -106,6 +106,7 @@ impl BenchTrain {
             kernel: self.kernel.name().to_owned(),
             macs,
             gmacs_per_s,
+            layers: Vec::new(),
         })
     }
 }

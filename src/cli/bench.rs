@@ -8,6 +8,7 @@ use bench::answer::{Memory, Spread, bench_answer};
 use bench::stream::bench_stream;
 use bench::train::BenchTrain;
 use bench::{BenchInfer, BenchSearch};
+use infer::LayerTime;
 use kernel::Kernel;
 use lab::Workspace;
 use model::Density;
@@ -27,6 +28,12 @@ pub(crate) struct BenchArgs {
     /// Width of the network; if not given, 1, or 0.5 for search
     #[arg(long)]
     width: Option<f32>,
+    /// infer: channels, height and width of the images
+    #[arg(long, value_delimiter = ',', default_value = "3,32,32")]
+    input: Vec<usize>,
+    /// infer: also time every layer of one image
+    #[arg(long)]
+    by_layer: bool,
     /// Images in a batch; 1 and 64 for infer if not given, otherwise 64
     #[arg(long, value_delimiter = ',')]
     batch: Vec<usize>,
@@ -152,6 +159,7 @@ fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
             BenchInfer {
                 arch,
                 width,
+                input: args.input[..].try_into().context("--input").or_bad_input()?,
                 batch,
                 threads,
                 density,
@@ -159,6 +167,7 @@ fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
                 kernel,
                 winograd: !args.direct,
                 columns: args.columns,
+                by_layer: args.by_layer,
             }
             .run()
         };
@@ -184,10 +193,22 @@ fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
                 r.gmacs_per_s,
                 r.kernel,
                 line.peak_mb.map_or(String::new(), |mb| format!(", at most {mb:.0} MB until now"))
-            )
+            ) + &by_layer(&r.layers)
         });
     }
     Ok(0)
+}
+
+/// A line per layer.
+fn by_layer(layers: &[LayerTime]) -> String {
+    let line = |l: &LayerTime| {
+        let rate = l.macs as f64 / l.median_ms / 1e6;
+        format!(
+            "\n  {:8.4} ms {:7.1} GMAC/s  {:10} {}",
+            l.median_ms, rate, l.operation, l.name
+        )
+    };
+    layers.iter().map(line).collect()
 }
 
 /// Questions and stops, timed through a session.
@@ -306,6 +327,10 @@ fn check(args: &BenchArgs, batches: &[usize]) -> Result<()> {
     ensure!(
         args.threads.iter().all(|t| (1..=64).contains(t)),
         "--threads: expected 1 to 64"
+    );
+    ensure!(
+        matches!(args.input[..], [c, h, w] if [c, h, w].iter().all(|n| (1..=4096).contains(n))),
+        "--input: expected channels, height and width, each 1 to 4096"
     );
     ensure!(
         args.columns > 0.0 && args.columns <= 1.0,

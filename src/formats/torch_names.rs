@@ -5,6 +5,7 @@
 //! |---|---|
 //! | VGG `convS_I`, `.norm` | `features.N`, `features.N+1`; linear layers `classifier.N` |
 //! | ResNet `stem`, `stageS.B.convI`, `.shortcut`, `classifier` | `conv1`, `layerS.B.convI`, `.downsample.0`, `fc` |
+//! | MobileNetV2 `stem`, `blockN.expand`, `.depthwise`, `.project`, `last` | `features.0.0`, `features.N.conv.0.0`, `.1.0`, `.2`, `features.18.0` |
 //! | norm `gamma`, `beta`, mean, variance | `weight`, `bias`, `running_mean`, `running_var` |
 
 use super::tensors::Tensors;
@@ -18,7 +19,11 @@ pub(crate) fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, Str
     let mut out = BTreeMap::new();
     for node in &spec.nodes {
         let ours = node.name.clone();
-        let mut names = theirs(&ours);
+        let mut names = if spec.name == "mobilenetv2" {
+            mobilenet(&ours)
+        } else {
+            theirs(&ours)
+        };
         if spec.name == "vgg16" {
             // Convolution, norm, ReLU and pool each take a number.
             match node.op {
@@ -81,5 +86,26 @@ fn theirs(ours: &str) -> Vec<String> {
             Some(number) => vec![format!("{block}.bn{number}")],
             None => vec![format!("{block}.{part}")],
         },
+    }
+}
+
+/// torchvision's name for a node of MobileNetV2. The first block has no expansion.
+fn mobilenet(ours: &str) -> Vec<String> {
+    let (conv, is_norm) = ours.strip_suffix(".norm").map_or((ours, 0), |conv| (conv, 1));
+    let in_block = || {
+        let (block, part) = conv.strip_prefix("block")?.split_once('.')?;
+        let first = usize::from(block != "1");
+        Some(match part {
+            "expand" => format!("features.{block}.conv.0.{is_norm}"),
+            "depthwise" => format!("features.{block}.conv.{first}.{is_norm}"),
+            "project" => format!("features.{block}.conv.{}", first + 1 + is_norm),
+            _ => return None,
+        })
+    };
+    match conv {
+        "stem" => vec![format!("features.0.{is_norm}")],
+        "last" => vec![format!("features.18.{is_norm}")],
+        "classifier" => vec!["classifier.1".into()],
+        _ => in_block().into_iter().collect(),
     }
 }

@@ -4,7 +4,7 @@
 use super::tensors::Tensors;
 use super::torch_names::{modules, numbered};
 use anyhow::{Context, Result, ensure};
-use model::spec::{NetSpec, Node, Op, Pad, Shape};
+use model::spec::{NetSpec, Node, Op, Shape};
 use model::zoo;
 
 /// What PyTorch adds to the variance.
@@ -12,7 +12,11 @@ const EPS: f32 = 1e-5;
 
 /// Channels of the first convolution at width 1.
 fn stem_filters(arch: &str) -> usize {
-    if arch == "lenet5" { 20 } else { 64 }
+    match arch {
+        "lenet5" => 20,
+        "mobilenetv2" => 32,
+        _ => 64,
+    }
 }
 
 /// The first convolution's names: torchvision's, then ours.
@@ -20,6 +24,7 @@ pub(crate) fn stem_names(arch: &str) -> [&'static str; 2] {
     match arch {
         "vgg16" => ["features.0", "conv1_1"],
         "resnet18" | "resnet50" => ["conv1", "stem"],
+        "mobilenetv2" => ["features.0.0", "stem"],
         _ => ["conv0", "conv0"],
     }
 }
@@ -72,6 +77,7 @@ pub(crate) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, inp
             (flat / per_map.max(1)).isqrt() * 4 + 12
         }
         "vgg16" => 32 * vgg_map(flat, filters),
+        "mobilenetv2" => 224,
         _ if imagenet => 224,
         _ => 32,
     };
@@ -85,7 +91,7 @@ pub(crate) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, inp
     let width = (filters as f32 / stem_filters(arch) as f32).clamp(0.001, 16.0);
     let mut spec = zoo::build(arch, input, outputs, width)?;
     if imagenet {
-        imagenet_stem(&mut spec);
+        zoo::imagenet_stem(&mut spec);
     }
     if arch == "vgg16" && (head.len() > 1 || vgg_map(flat, filters) > 1) {
         vgg_head(&mut spec, tensors, &head, vgg_map(flat, filters) > 1);
@@ -109,7 +115,11 @@ fn each_width(spec: &mut NetSpec, tensors: &Tensors) {
     for node in hidden {
         let own = tensors.shape(&format!("{}.weight", modules[&node.name]));
         match (&mut node.op, own) {
-            (Op::Conv { filters, .. }, Some(&[n, _, _, _])) => *filters = n,
+            (Op::Conv { filters, groups, .. }, Some(&[n, _, _, _])) => {
+                // Depthwise stays depthwise.
+                *groups = if *groups > 1 { n } else { 1 };
+                *filters = n;
+            }
             (Op::Linear { outputs, .. }, Some(&[n, _])) => *outputs = n,
             _ => {}
         }
@@ -136,31 +146,6 @@ fn head(arch: &str, tensors: &Tensors) -> Result<Vec<String>> {
     }
     ensure!(!head.is_empty(), "no tensor {}: not a {arch}", known.join(" or "));
     Ok(head)
-}
-
-/// 7×7 of stride 2, then a max-pool: the first layers for large images.
-fn imagenet_stem(spec: &mut NetSpec) {
-    if let Op::Conv {
-        kernel, stride, pad, ..
-    } = &mut spec.nodes[1].op
-    {
-        (*kernel, *stride, *pad) = (7, 2, Pad::all(3));
-    }
-    // image, stem, stem.norm, stem.relu
-    let relu = 3;
-    for node in &mut spec.nodes[relu + 1..] {
-        node.inputs.iter_mut().filter(|i| **i >= relu).for_each(|i| *i += 1);
-    }
-    let pool = Node {
-        name: "stem.pool".into(),
-        op: Op::MaxPool {
-            kernel: 3,
-            stride: 2,
-            pad: 1,
-        },
-        inputs: vec![relu],
-    };
-    spec.nodes.insert(relu + 1, pool);
 }
 
 /// Linear layers with ReLU and dropout between them, on the whole last map or on its mean.

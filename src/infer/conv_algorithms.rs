@@ -119,6 +119,15 @@ impl ConvAlgorithms {
         }
     }
 
+    /// How it is computed when all channels are active.
+    pub(crate) fn name(&self) -> &'static str {
+        match &self.implementation {
+            Implementation::Kernel(plans) if plans.winograd.is_some() => "winograd",
+            Implementation::Kernel(_) => "direct",
+            Implementation::Fallback(_) => "fallback",
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn has_winograd(&self) -> bool {
         self.winograd().is_some()

@@ -25,7 +25,7 @@ pub struct Engine {
     pub(crate) executors: Vec<Executor>,
     /// Images side by side, while norms are measured.
     pub(crate) calibration_images: Vec<CalibrationImage>,
-    images: Vec<Mutex<ImageOutput>>,
+    pub(crate) images: Vec<Mutex<ImageOutput>>,
     split: ThreadChoice,
     batch: Batch,
 }

@@ -182,6 +182,7 @@ impl Executor {
             from,
             to,
             ref operation,
+            ..
         } = instruction;
         let mut output = std::mem::take(&mut self.slots[program.tensors[to].slot]);
         let mut active = std::mem::take(&mut self.active[to]);

@@ -222,7 +222,7 @@ impl Planner<'_> {
                 slot: 0,
             });
             let to = self.tensors.len() - 1;
-            self.push(input, to, Operation::Repack);
+            self.push(step.conv, input, to, Operation::Repack);
             input = to;
         }
         // As in training, a norm makes a bias before it void.
@@ -244,7 +244,7 @@ impl Planner<'_> {
             shift: bias,
             algorithms,
         };
-        self.push(input, output, Operation::Conv(Box::new(conv)));
+        self.push(step.conv, input, output, Operation::Conv(Box::new(conv)));
         Ok(())
     }
 
@@ -329,12 +329,17 @@ impl Planner<'_> {
             Op::Linear { .. } => self.tensor_in(i, self.contiguous(i)),
             _ => self.tensor(end),
         };
-        self.push(first, to, operation);
+        self.push(i, first, to, operation);
         Ok(())
     }
 
-    fn push(&mut self, from: usize, to: usize, operation: Operation) {
-        self.instructions.push(Instruction { from, to, operation });
+    fn push(&mut self, node: usize, from: usize, to: usize, operation: Operation) {
+        self.instructions.push(Instruction {
+            node,
+            from,
+            to,
+            operation,
+        });
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Tensor {
 /// One thing to do: reads tensor `from`, writes tensor `to`.
 #[derive(Clone, Debug)]
 pub(crate) struct Instruction {
+    /// The node it begins with, or whose input it prepares.
+    pub node: usize,
     pub from: usize,
     pub to: usize,
     pub operation: Operation,
@@ -46,6 +48,23 @@ pub(crate) enum Operation {
     },
     Flatten,
     Linear(Box<Linear>),
+}
+
+impl Operation {
+    /// What it is called where layers are listed.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Conv(conv) => conv.algorithms.name(),
+            Self::Repack => "repack",
+            Self::MaxPool(_) => "max-pool",
+            Self::AvgPool(_) | Self::Mean => "mean",
+            Self::Add { .. } => "add",
+            Self::Relu { .. } => "relu",
+            Self::Norm { .. } => "norm",
+            Self::Flatten => "flatten",
+            Self::Linear(_) => "linear",
+        }
+    }
 }
 
 impl Instruction {

@@ -4,7 +4,7 @@ use super::spec::{NetSpec, Node, Op, Pad, Shape, Shift};
 use anyhow::{Result, bail, ensure};
 
 /// All names that [`build`] knows.
-pub const NAMES: [&str; 5] = ["lenet5", "m-cifarnet", "vgg16", "resnet18", "resnet50"];
+pub const NAMES: [&str; 6] = ["lenet5", "m-cifarnet", "vgg16", "resnet18", "resnet50", "mobilenetv2"];
 
 /// A network by name.
 ///
@@ -28,6 +28,7 @@ pub fn build(name: &str, input: Shape, classes: usize, width: f32) -> Result<Net
         "vgg16" => vgg16(&mut b),
         "resnet18" => resnet(&mut b, false, [2, 2, 2, 2]),
         "resnet50" => resnet(&mut b, true, [3, 4, 6, 3]),
+        "mobilenetv2" => mobilenetv2(&mut b),
         _ => bail!("unknown network {name}, expected one of {}", NAMES.join(", ")),
     }
     b.linear("classifier", classes);
@@ -138,19 +139,14 @@ impl NetBuilder {
             bias: false,
             groups: 1,
         };
+        self.normed(name, from, op, c.eps, c.relu.then_some(Op::Relu))
+    }
+
+    /// op → norm [→ activation].
+    fn normed(&mut self, name: &str, from: usize, op: Op, eps: f32, activation: Option<Op>) -> usize {
         self.push_from(name, op, vec![from]);
-        let last = self.push(
-            &format!("{name}.norm"),
-            Op::Norm {
-                eps: c.eps,
-                affine: true,
-            },
-        );
-        if c.relu {
-            self.push(&format!("{name}.relu"), Op::Relu)
-        } else {
-            last
-        }
+        let last = self.push(&format!("{name}.norm"), Op::Norm { eps, affine: true });
+        activation.map_or(last, |op| self.push(&format!("{name}.relu"), op))
     }
 
     fn linear(&mut self, name: &str, outputs: usize) {
@@ -262,6 +258,82 @@ fn vgg16(b: &mut NetBuilder) {
         }
     }
     b.head();
+}
+
+/// MobileNetV2 (arXiv 1801.04381): a stem of stride 2, seventeen blocks of expansion, depthwise convolution and linear
+/// projection, a last 1×1 convolution. Strides are the paper's whatever the image's size.
+fn mobilenetv2(b: &mut NetBuilder) {
+    let conv =
+        |b: &mut NetBuilder, name: &str, from: usize, [filters, kernel, stride, groups]: [usize; 4], relu: bool| {
+            let op = Op::Conv {
+                filters,
+                kernel,
+                stride,
+                pad: Pad::all(kernel / 2),
+                bias: false,
+                groups,
+            };
+            b.normed(name, from, op, 1e-5, relu.then_some(Op::Relu6))
+        };
+    let mut channels = b.scaled(32);
+    let mut x = conv(b, "stem", 0, [channels, 3, 2, 1], true);
+    let mut block = 0;
+    for [expansion, filters, blocks, stride] in [
+        [1, 16, 1, 1],
+        [6, 24, 2, 2],
+        [6, 32, 3, 2],
+        [6, 64, 4, 2],
+        [6, 96, 3, 1],
+        [6, 160, 3, 2],
+        [6, 320, 1, 1],
+    ] {
+        let filters = b.scaled(filters);
+        for i in 0..blocks {
+            block += 1;
+            let name = format!("block{block}");
+            let (stride, hidden) = (if i == 0 { stride } else { 1 }, channels * expansion);
+            let mut y = x;
+            if expansion > 1 {
+                y = conv(b, &format!("{name}.expand"), y, [hidden, 1, 1, 1], true);
+            }
+            y = conv(b, &format!("{name}.depthwise"), y, [hidden, 3, stride, hidden], true);
+            y = conv(b, &format!("{name}.project"), y, [filters, 1, 1, 1], false);
+            let adds = stride == 1 && channels == filters;
+            x = if adds {
+                b.push_from(&format!("{name}.add"), Op::Add, vec![y, x])
+            } else {
+                y
+            };
+            channels = filters;
+        }
+    }
+    conv(b, "last", x, [b.scaled(1280), 1, 1, 1], true);
+    b.head();
+}
+
+/// Turns the first layer of a ResNet into those for large images: 7×7 of stride 2, then a max-pool.
+pub fn imagenet_stem(spec: &mut NetSpec) {
+    if let Op::Conv {
+        kernel, stride, pad, ..
+    } = &mut spec.nodes[1].op
+    {
+        (*kernel, *stride, *pad) = (7, 2, Pad::all(3));
+    }
+    // image, stem, stem.norm, stem.relu
+    let relu = 3;
+    for node in &mut spec.nodes[relu + 1..] {
+        node.inputs.iter_mut().filter(|i| **i >= relu).for_each(|i| *i += 1);
+    }
+    let pool = Node {
+        name: "stem.pool".into(),
+        op: Op::MaxPool {
+            kernel: 3,
+            stride: 2,
+            pad: 1,
+        },
+        inputs: vec![relu],
+    };
+    spec.nodes.insert(relu + 1, pool);
 }
 
 /// CIFAR ResNet: 3×3 stem without max-pool, stages of 64, 128, 256, 512 with strides 1, 2, 2, 2.
