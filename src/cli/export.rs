@@ -2,7 +2,7 @@
 //! Knows nothing of formats.
 
 use super::failure::{Done, OrFail};
-use super::output::Json;
+use super::output::{Json, remark};
 
 use anyhow::ensure;
 use formats::{Export, Format, Probe, export as write};
@@ -56,11 +56,11 @@ pub(crate) fn export(args: &ExportArgs) -> Done {
     };
     let done = write(&model, &options).or_failed()?;
     for note in &done.notes {
-        eprintln!("note: {note}");
+        remark(&format!("note: {note}"));
     }
     let a = done.agreement;
     let fact = json!({
-        "file": done.file, "bytes": done.bytes, "density": done.density, "max_abs_diff": a.max_abs_diff,
+        "file": done.file.to_string_lossy(), "bytes": done.bytes, "density": done.density, "max_abs_diff": a.max_abs_diff,
         "top1_agreement": a.top1_agreement, "n": a.n, "ties": a.ties, "images": images, "masked": done.masked.name(),
         "params": done.params, "macs_dense": done.macs_dense, "macs": done.macs,
     });

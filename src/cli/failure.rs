@@ -1,5 +1,6 @@
 //! How a command fails: an error, and the exit code that scripts see.
 
+use super::output::remark;
 use std::process::ExitCode;
 
 /// An error with the code that the program ends with.
@@ -35,6 +36,6 @@ impl<T, E: Into<anyhow::Error>> OrFail<T> for Result<T, E> {
 /// Writes one line to stderr; gives the exit code.
 pub fn complain(code: u8, text: &str) -> ExitCode {
     let text = text.strip_prefix("error: ").unwrap_or(text).replace('\n', " ");
-    eprintln!("secateur: {text}");
+    remark(&format!("secateur: {text}"));
     ExitCode::from(code)
 }

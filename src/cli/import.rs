@@ -2,7 +2,7 @@
 //! Knows nothing of formats.
 
 use super::failure::{Done, OrFail};
-use super::output::Json;
+use super::output::{Json, remark};
 use anyhow::{Context, Result, ensure};
 use data::Normalization;
 use formats::{Import, import as read};
@@ -47,13 +47,13 @@ pub(crate) fn import(args: &ImportArgs) -> Done {
     };
     let done = read(&options).or_bad_input()?;
     for note in &done.notes {
-        eprintln!("note: {note}");
+        remark(&format!("note: {note}"));
     }
     let spec = done.model.spec();
     let layers = spec.convs().len() + spec.nodes.iter().filter(|n| n.op.kind() == "linear").count();
     let params = cost::dense(spec).or_failed()?.params;
     done.model.save(&args.to).or_failed()?;
-    let fact = json!({ "model": args.to, "layers": layers, "params": params, "arch": spec.name, "input": spec.input, "classes": done.model.header.classes.len(), "notes": done.notes });
+    let fact = json!({ "model": args.to.to_string_lossy(), "layers": layers, "params": params, "arch": spec.name, "input": spec.input, "classes": done.model.header.classes.len(), "notes": done.notes });
     args.json.say(&fact, || {
         let [c, h, w] = spec.input;
         format!(

@@ -7,6 +7,8 @@
 //! Knows nothing of egui.
 
 #![forbid(unsafe_code)]
+// They panic where nobody reads: see `output.rs`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
 mod bench;

@@ -2,7 +2,7 @@
 //! Knows nothing of what they are used for.
 
 use super::failure::{Done, OrFail};
-use super::output::Json;
+use super::output::{Json, remark};
 use data::bundled;
 use record::experiment::{Experiment, PRESETS};
 use record::folder::is_written;
@@ -42,20 +42,25 @@ pub(crate) fn runs(folder: &Path, json: Json) -> Done {
             Ok(run) => run,
             Err(e) => {
                 // One broken folder must not hide the others.
-                eprintln!("{e:#}");
+                remark(&format!("{e:#}"));
                 continue;
             }
         };
-        let state = if is_written(&path) { Status::Running } else { run.status };
+        let state = match (is_written(&path), &run.held_by) {
+            (true, None) => Status::Running,
+            (true, Some(_)) => Status::Paused,
+            (false, _) => run.status,
+        };
         let ending = run.ending.as_ref();
         let name = path
             .file_name()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         let fact = json!({
-            "run": path, "preset": run.experiment.name, "method": run.experiment.method.kind(), "seed": run.experiment.seed,
+            "run": path.to_string_lossy(), "preset": run.experiment.name, "method": run.experiment.method.kind(), "seed": run.experiment.seed,
             "state": state, "progress": run.progress(), "elapsed_secs": run.elapsed_secs, "events": run.events,
             "valid_top1": ending.and_then(|e| e.valid_top1), "test_top1": ending.and_then(|e| e.test_top1),
             "macs": ending.and_then(|e| e.macs), "params": ending.and_then(|e| e.params),
+            "paused_by": run.held_by.as_ref().filter(|_| state == Status::Paused),
         });
         json.say(&fact, || format!("{state:12} {:3.0} %  {name}", run.progress() * 100.0));
     }

@@ -1,7 +1,11 @@
-//! What commands write to stdout: a readable line, or one JSON object a line.
+//! What commands write: to stdout a readable line, or one JSON object a line; to stderr what people should know.
 
 use serde::Serialize;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether a line for programs could not be written: nobody reads them any more.
+static IS_LOST: AtomicBool = AtomicBool::new(false);
 
 /// The flag that every command has.
 #[derive(clap::Args, Clone, Copy)]
@@ -19,7 +23,19 @@ impl Json {
         } else {
             text()
         };
-        // A closed pipe is not our error.
-        drop(writeln!(std::io::stdout(), "{line}"));
+        // A person who closed the pipe has read enough; a program misses what it asked for.
+        if writeln!(std::io::stdout(), "{line}").is_err() && self.json {
+            IS_LOST.store(true, Ordering::Relaxed);
+        }
     }
+
+    /// Whether `--json` asked for lines and nobody takes them any more: time to stop.
+    pub(crate) fn is_lost(self) -> bool {
+        self.json && IS_LOST.load(Ordering::Relaxed)
+    }
+}
+
+/// A line for people, on stderr. Whether anybody reads it does not matter to the work.
+pub(crate) fn remark(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
 }

@@ -1,6 +1,6 @@
 //! What people read while a run works: a line for each event that matters.
 
-use super::output::Json;
+use super::output::{Json, remark};
 use event::{Event, Outcome, Residual, Stamped, Verdict};
 
 /// Says an event: as it is logged for programs, otherwise in words on stderr.
@@ -10,18 +10,21 @@ pub(crate) fn say(json: Json, stamped: &Stamped) {
         return;
     }
     for line in text(&stamped.event).iter().flat_map(|text| text.lines()) {
-        eprintln!("{:7.1} s  {line}", stamped.at);
+        remark(&format!("{:7.1} s  {line}", stamped.at));
     }
     if let Event::Ended(e) = &stamped.event
         && e.outcome == Outcome::Finished
     {
         let top1 = |x: Option<f32>| x.map_or_else(|| "–".into(), percent);
-        println!(
-            "{}\nvalid top-1 {}, test top-1 {}",
-            e.model.as_deref().unwrap_or(&e.run),
-            top1(e.valid_top1),
-            top1(e.test_top1)
-        );
+        let line = || {
+            format!(
+                "{}\nvalid top-1 {}, test top-1 {}",
+                e.model.as_deref().unwrap_or(&e.run),
+                top1(e.valid_top1),
+                top1(e.test_top1)
+            )
+        };
+        json.say(&(), line);
     }
 }
 
@@ -101,7 +104,10 @@ fn text(event: &Event) -> Option<String> {
             format!("forked from {from} at event {at}, with {changes}")
         }
         Event::Stalled { text } => text.clone(),
+        Event::Paused { by } => format!("paused by {by}: it goes on when they say so or are gone; Ctrl-C stops it"),
+        Event::Unpaused { by } => format!("goes on: {by}"),
         Event::Warning { text } => format!("warning: {text}"),
+        Event::Note { text } => format!("note: {text}"),
         Event::Ended(e) if e.outcome == Outcome::Cancelled => {
             format!("stopped; `secateur resume {}` continues it", e.run)
         }

@@ -2,7 +2,7 @@
 //! Knows nothing of what methods do.
 
 use super::failure::{Done, Failure, OrFail};
-use super::output::Json;
+use super::output::{Json, remark};
 use super::progress;
 use anyhow::{Context, Result, anyhow};
 use event::{Cancelled, Ending, Outcome, Stamped};
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
             Ok(code) => return Ok(code),
             // One run of a sweep that fails must not cost the others.
             Err(failure) if experiments.len() > 1 => {
-                eprintln!("secateur: {:#}", failure.error);
+                remark(&format!("secateur: {:#}", failure.error));
                 failed = Err(failure);
             }
             Err(failure) => return Err(failure),
@@ -165,7 +165,10 @@ pub(crate) fn fork(args: &ForkArgs) -> Done {
     let mut changes = args.changes.pairs()?;
     changes.extend(args.data.as_deref().map(source));
     let experiment = fork::changed(&origin, &changes).or_bad_input()?;
-    let at = args.at.map_or_else(|| fork::newest(&origin), Ok).or_bad_input()?;
+    let at = args
+        .at
+        .map_or_else(|| fork::newest(&origin, &experiment), Ok)
+        .or_bad_input()?;
     let workspace = args.workspace.open()?;
     let fork = Fork { origin, at, experiment };
     let control = stoppable()?;
@@ -188,7 +191,13 @@ fn watch(
     control: &Control,
     work: impl FnOnce(&Control, &mut dyn FnMut(&Stamped)) -> Result<Ending>,
 ) -> Done {
-    let ending = match work(control, &mut |stamped: &Stamped| progress::say(json, stamped)) {
+    let mut say = |stamped: &Stamped| {
+        progress::say(json, stamped);
+        if json.is_lost() {
+            control.stop();
+        }
+    };
+    let ending = match work(control, &mut say) {
         // A fork that is stopped before it is a run.
         Err(e) if e.is::<Cancelled>() => return Ok(130),
         other => other.or_bad_input()?,

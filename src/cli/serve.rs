@@ -34,7 +34,9 @@ pub(crate) fn serve(args: &ServeArgs) -> Done {
     let served = serve::DeviceServer::open(&device, &args.listen, token).or_bad_input()?;
     let address = served.address;
     if !address.ip().is_loopback() {
-        eprintln!("secateur: {address} can be reached from other machines, and what is sent is not encrypted");
+        super::output::remark(&format!(
+            "secateur: {address} can be reached from other machines, and what is sent is not encrypted"
+        ));
     }
     let fact = json!({ "listening": address.to_string(), "device": args.device });
     args.json.say(&fact, || {

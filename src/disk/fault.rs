@@ -35,7 +35,7 @@ pub(crate) fn next_fault() -> Option<Fault> {
 }
 
 /// Writes to a file, unless a test has something else in mind.
-pub(crate) fn put(file: &mut File, bytes: &[u8], fault: Option<Fault>) -> std::io::Result<()> {
+pub(crate) fn put(mut file: &File, bytes: &[u8], fault: Option<Fault>) -> std::io::Result<()> {
     match fault {
         Some(Fault::Short(n)) => {
             file.write_all(&bytes[..n.min(bytes.len())])?;

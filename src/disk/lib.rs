@@ -2,17 +2,22 @@
 //! Knows nothing of what is written.
 //!
 //! Two promises. A whole file ([`write_whole`]) is there as it was or as it is to be, never half: it is written beside, synced
-//! and renamed. A [`Log`] only grows by whole pieces: what was written of a piece that failed is taken back.
+//! and renamed, and what killed writers left beside it goes with the next write. A [`Log`] only grows by whole pieces: what was
+//! written of a piece that failed is taken back. [`watch_syncs`] lets a test cut the power after any sync.
 #![forbid(unsafe_code)]
 
+mod cut;
 mod fault;
+mod folder;
 mod full;
 mod log;
 mod whole;
 
+pub use cut::{SyncedDisk, take_syncs, watch_syncs};
 pub use fault::{Fault, plan_faults};
+pub use folder::{make_folder, make_new_folder};
 pub use full::is_full;
-pub use log::Log;
+pub use log::{Log, LogSync};
 pub use whole::{write_checked, write_whole};
 
 #[cfg(test)]
@@ -58,6 +63,84 @@ mod tests {
         assert_eq!(refused.expect_err("refused").to_string(), "no");
         assert_eq!(std::fs::read(&path).expect("there"), b"one");
         assert_eq!(std::fs::read_dir(dir.path()).expect("folder").count(), 1);
+    }
+
+    #[test]
+    fn many_who_write_one_file_do_not_disturb_each_other() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("file");
+        std::thread::scope(|scope| {
+            for i in 0..8u8 {
+                let path = &path;
+                let write = move || {
+                    for _ in 0..20 {
+                        let bytes = vec![b'0' + i; 1000];
+                        let check = |beside: &std::path::Path| Ok(assert_eq!(std::fs::read(beside)?, bytes));
+                        write_checked(path, &bytes, check).expect("writes");
+                    }
+                };
+                std::thread::Builder::new().spawn_scoped(scope, write).expect("spawns");
+            }
+        });
+        let whole = std::fs::read(&path).expect("reads");
+        assert!(whole.len() == 1000 && whole.iter().all(|b| *b == whole[0]));
+        assert_eq!(std::fs::read_dir(dir.path()).expect("folder").count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_killed_writers_left_goes_with_the_next_write() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("file");
+        plan_faults([Some(Fault::BeforeRename)]);
+        write_whole(&path, b"killed").expect_err("killed");
+        for name in ["file.part", "file.1-2.part", "file.other.part", "file2.part"] {
+            std::fs::write(dir.path().join(name), b"left").expect("writes");
+        }
+        let held = std::fs::File::create(dir.path().join("file.3-4.part")).expect("creates");
+        held.lock().expect("locks");
+        write_whole(&path, b"after").expect("writes");
+        let mut names: Vec<_> = std::fs::read_dir(dir.path())
+            .expect("folder")
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["file", "file.3-4.part", "file.other.part", "file2.part"]);
+    }
+
+    #[test]
+    fn a_power_cut_leaves_what_was_synced() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        watch_syncs(dir.path());
+        let run = dir.path().join("a/run");
+        make_folder(&run).expect("makes");
+        assert!(!make_new_folder(&run).expect("asks"), "it is there");
+        let mut log = Log::open(&run.join("log"), None).expect("opens");
+        log.append(b"one").expect("writes");
+        write_whole(&run.join("file"), b"before").expect("writes");
+        log.syncing().sync().expect("syncs");
+        log.append(b"two").expect("writes");
+        write_whole(&run.join("file"), b"after").expect("writes");
+        let left: Vec<_> = take_syncs()
+            .iter()
+            .map(|disk| {
+                let back = tempfile::tempdir().expect("temp dir");
+                disk.restore(back.path()).expect("restores");
+                ["log", "file"].map(|name| std::fs::read_to_string(back.path().join("a/run").join(name)).ok())
+            })
+            .collect();
+        let texts = |log: Option<&str>, file: Option<&str>| [log, file].map(|t| t.map(str::to_owned));
+        let expected = [
+            texts(None, None),
+            texts(None, None),
+            texts(None, None),
+            texts(Some(""), Some("before")),
+            texts(Some("one"), Some("before")),
+            texts(Some("one"), Some("before")),
+            texts(Some("one"), Some("after")),
+        ];
+        assert_eq!(left, expected);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Layers: how one is pruned, and how it is now.
 
+use super::float;
 use serde::{Deserialize, Serialize};
 
 /// The way in which a layer is pruned.
@@ -39,9 +40,10 @@ pub struct Residual {
     /// In which way it is pruned.
     pub dimension: Dimension,
     /// The primal residual, ‖W − Z‖_F / ‖W‖_F.
+    #[serde(deserialize_with = "float::one")]
     pub value: f32,
     /// The dual residual without its factor ρ, ‖Z − Z before‖_F / ‖W‖_F: how far the update moved the target.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "float::one")]
     pub moved: f32,
 }
 
@@ -53,11 +55,14 @@ pub struct LayerState {
     /// Its filters.
     pub channels: usize,
     /// Share of them that run, averaged over images: measured.
+    #[serde(deserialize_with = "float::one")]
     pub kept: f32,
     /// MACs per image, predictor and gate included.
     pub macs: u64,
     /// Mean saliency of each channel (before the winners are taken).
+    #[serde(deserialize_with = "float::list")]
     pub saliency: Vec<f32>,
     /// How often each channel was active, 0 to 1.
+    #[serde(deserialize_with = "float::list")]
     pub active: Vec<f32>,
 }

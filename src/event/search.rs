@@ -1,5 +1,6 @@
 //! Searches: what they decide, what they try, and what somebody asks of them.
 
+use super::float;
 use super::layer::Dimension;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub struct Site {
     /// How.
     pub dimension: Dimension,
     /// What the guide sorts by: the budget's unit at density 1.
+    #[serde(deserialize_with = "float::one")]
     pub size: f64,
     /// Channels, columns or weights it chooses among.
     pub choices: usize,
@@ -42,8 +44,10 @@ pub struct SearchStart {
     /// What the budget is counted in.
     pub unit: Unit,
     /// What must not be exceeded.
+    #[serde(deserialize_with = "float::one")]
     pub budget: f64,
     /// The same of the model the search starts from.
+    #[serde(deserialize_with = "float::one")]
     pub whole: f64,
     /// Trials planned.
     pub trials: u64,
@@ -72,20 +76,26 @@ pub struct Trial {
     /// Counts from 0 in its search.
     pub number: u64,
     /// Kept share of each site, in [`SearchStart::sites`]' order.
+    #[serde(deserialize_with = "float::list")]
     pub densities: Arc<[f32]>,
     /// What the budget counts.
+    #[serde(deserialize_with = "float::one")]
     pub spent: f64,
     /// MACs per image.
     pub macs: u64,
     /// Parameters.
     pub params: u64,
     /// Share of the images classified right.
+    #[serde(deserialize_with = "float::one")]
     pub top1: f32,
     /// What the search makes large.
+    #[serde(deserialize_with = "float::one")]
     pub reward: f32,
     /// In the reward's units; 0 for searches without one.
+    #[serde(deserialize_with = "float::one")]
     pub temperature: f32,
     /// Of the latest proposals that were worse, the share that was taken all the same.
+    #[serde(deserialize_with = "float::one")]
     pub acceptance: f32,
     /// What became of it.
     pub verdict: Verdict,
@@ -98,6 +108,7 @@ pub enum Steer {
     /// Another budget, in the search's unit.
     Budget {
         /// What must not be exceeded.
+        #[serde(deserialize_with = "float::one")]
         most: f64,
     },
     /// Hold a site at a density, or (1) forbid to prune it.
@@ -105,6 +116,7 @@ pub enum Steer {
         /// Index into [`SearchStart::sites`].
         site: usize,
         /// Kept share.
+        #[serde(deserialize_with = "float::one")]
         density: f32,
     },
     /// Let a site go free again.
@@ -117,6 +129,7 @@ pub enum Steer {
     /// Try this vector next, brought within the budget.
     Propose {
         /// Kept share of each site.
+        #[serde(deserialize_with = "float::list")]
         densities: Vec<f32>,
     },
 }

@@ -71,7 +71,9 @@ impl EvalMetrics {
         let classes = batch.logits.len() / batch.n.max(1);
         for (row, &label) in batch.logits.chunks_exact(classes.max(1)).zip(labels) {
             let label = usize::from(label);
-            self.right += usize::from(argmax(row) == Some(label));
+            // What is not a number is no answer, though some index is its largest.
+            let answers = !row.iter().any(|v| v.is_nan());
+            self.right += usize::from(answers && argmax(row) == Some(label));
             self.loss_sum += cross_entropy(row, label);
         }
         for (sums, gate) in self.gates.iter_mut().zip(&batch.gates) {

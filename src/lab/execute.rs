@@ -149,7 +149,7 @@ fn go(
 ) -> Result<Ending> {
     let run = log.path();
     let every = Duration::from_secs_f32(experiment.checkpoint_secs);
-    let checkpoints = CheckpointStore::new(&run, log.work_events.clone(), every);
+    let checkpoints = CheckpointStore::new(&log, every);
     let dataset = Cell::new(None);
     if let Some((mut mended, opened)) = resumed {
         dataset.set(Some(opened));
@@ -202,6 +202,8 @@ fn go(
         ));
     }
     let _ = log.put(Event::Ended(ending.clone()), control);
+    // If it could be written it is on the disk soon enough.
+    drop(log.syncing().sync());
     // The log has it all; a manifest that cannot be written is corrected from it.
     drop(
         log.into_folder()

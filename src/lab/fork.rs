@@ -9,7 +9,7 @@ use crate::Workspace;
 use crate::work::catch_up;
 use anyhow::{Context, Result, ensure};
 use event::{Event, Outcome, Stamped};
-use record::checkpoints::nearest;
+use record::checkpoints::{CheckpointFile, nearest};
 use record::control::Control;
 use record::event_log::{LogHistory, seq_of_work_event};
 use record::folder::{ForkOrigin, ManifestUpdate, RunFolder, data_checksum};
@@ -48,14 +48,35 @@ fn settle(old: &Experiment, mut new: Experiment) -> Result<Experiment> {
     Ok(new)
 }
 
-/// The event at which a run's newest whole checkpoint stands.
+/// The event at which a run's newest whole checkpoint stands, of those from where these settings make a difference: a run that
+/// has finished learns on from the end of its training.
 ///
 /// # Errors
-/// The folder cannot be read; a run that has no checkpoint.
-pub fn newest(run: &Path) -> Result<u64> {
-    let found = nearest(run, u64::MAX)?.with_context(|| format!("{} has no checkpoint", run.display()))?;
+/// The folder cannot be read; a run that has no such checkpoint.
+pub fn newest(run: &Path, experiment: &Experiment) -> Result<u64> {
+    let mut old = Experiment::of_run(run, &[])?;
+    // The same images at another place.
+    old.data.source.clone_from(&experiment.data.source);
+    let (changes, past) = (differences(&old, experiment)?, record::event_log::history(run)?);
+    let is_open = |file: &CheckpointFile| {
+        changes.is_empty() || (!trains_no_longer(file, &changes) && (!past.has_finished() || file.is_in_stage()))
+    };
+    let found = nearest(run, past.work_events, &is_open)?;
+    let found = found.with_context(|| match &changes[..] {
+        [] => format!("{} has no checkpoint", run.display()),
+        changes => format!(
+            "no checkpoint of {} stands where {} would change anything; expected a run on its way, or a new run with start = a model of this one",
+            run.display(),
+            changes.join(", ")
+        ),
+    })?;
     seq_of_work_event(run, found.work_events)?
         .with_context(|| format!("the log of {} ends before its checkpoint", run.display()))
+}
+
+/// Whether it is the length of a training that changes, and it is over.
+fn trains_no_longer(file: &CheckpointFile, changes: &[String]) -> bool {
+    file.is_over("training") && changes.iter().any(|change| change.starts_with("train.epochs = "))
 }
 
 /// Makes the new run's folder, ready to be resumed. Gives its path.
@@ -95,12 +116,13 @@ fn fill(
 ) -> Result<()> {
     let history = take_over(&mut folder, fork)?;
     let mut from = 0;
-    if let Some(checkpoint) = nearest(&fork.origin, history.work_events)? {
+    if let Some(checkpoint) = nearest(&fork.origin, history.work_events, &|_| true)? {
         from = checkpoint.work_events;
         let to = folder.path.join("checkpoints");
-        std::fs::create_dir_all(&to)?;
+        disk::make_folder(&to)?;
         let name = checkpoint.path.file_name().unwrap_or_default();
-        std::fs::copy(&checkpoint.path, to.join(name)).with_context(|| format!("cannot copy to {}", to.display()))?;
+        let bytes = std::fs::read(&checkpoint.path).with_context(|| format!("cannot copy to {}", to.display()))?;
+        disk::write_whole(&to.join(name), &bytes)?;
     }
     let changes = differences(old, &fork.experiment)?;
     if from < history.work_events && !changes.is_empty() {
@@ -114,6 +136,20 @@ fn fill(
         });
         folder = catch_up(old, workspace, control, folder, history, listen)?;
     }
+    if let Some(last) = nearest(&folder.path, u64::MAX, &|_| true)?.filter(|_| !changes.is_empty()) {
+        let all = record::event_log::history(&fork.origin)?;
+        let nothing_follows = all.has_finished()
+            && !last.is_in_stage()
+            && nearest(&fork.origin, u64::MAX, &|_| true)?.is_some_and(|end| end.work_events == last.work_events);
+        ensure!(
+            !nothing_follows && !trains_no_longer(&last, &changes),
+            "at event {} the training of {} is over, where {} would change nothing; expected an earlier event{}",
+            fork.at,
+            fork.origin.display(),
+            changes.join(", "),
+            newest(&fork.origin, &fork.experiment).map_or_else(|_| String::new(), |at| format!(", such as {at}"))
+        );
+    }
     let name = std::fs::canonicalize(&fork.origin).unwrap_or_else(|_| fork.origin.clone());
     folder.origin = Some(ForkOrigin {
         run: name.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -125,6 +161,8 @@ fn fill(
         ..ManifestUpdate::status(Status::Interrupted)
     };
     folder.manifest(&fork.experiment, update)?;
+    // With this it becomes a run, so all else must be there.
+    folder.sync()?;
     folder.configure(&fork.experiment)
 }
 

@@ -12,7 +12,7 @@ use event::{Stamped, Steer};
 use measure::probe::Response;
 use measure::{Requests, probe};
 use record::control::Control;
-use record::control_file::ControlRequest;
+use record::control_file::{ControlRequest, Held};
 use record::experiment::Experiment;
 use record::folder::is_written;
 use record::replay::{replay, replay_to_end};
@@ -76,6 +76,8 @@ pub struct Session {
     outbox: Outbox,
     messages: Receiver<Message>,
     workers: BTreeMap<RunId, RunThread>,
+    /// Runs of other processes that this session holds.
+    held: BTreeMap<RunId, Held>,
     /// Run folders to resume once they are read.
     to_resume: Vec<PathBuf>,
     /// Runs that wait to be forked from others.
@@ -114,6 +116,7 @@ impl Session {
             outbox: Outbox { send: sender, wake },
             messages,
             workers: BTreeMap::new(),
+            held: BTreeMap::new(),
             to_resume: Vec::new(),
             forks: BTreeMap::new(),
             looks_back: None,
@@ -144,8 +147,12 @@ impl Session {
         }
         match command {
             Command::Start(experiment) => self.start(*experiment),
-            Command::Pause(id) => self.control(id, Status::Paused, Control::pause, &ControlRequest::Pause),
-            Command::Resume(id) => self.control(id, Status::Running, Control::resume, &ControlRequest::Resume),
+            Command::Pause(id) => self.pause(id),
+            Command::Resume(id) => {
+                self.held.remove(&id);
+                let resume = |control: &Control| control.resume(&here());
+                self.control(id, Status::Running, &resume, &ControlRequest::Resume);
+            }
             Command::Stop(id) => self.stop(id),
             Command::Steer(id, steer) => self.steer(id, steer),
             Command::ResumeRun(folder) => self.resume(whole(folder)),
@@ -272,7 +279,11 @@ impl Session {
                 }
             };
             if written && run.status == Status::Interrupted {
-                run.status = Status::Running;
+                run.status = if run.held_by.is_some() {
+                    Status::Paused
+                } else {
+                    Status::Running
+                };
             }
             outbox.send(Message::Replayed(Box::new(run)));
             if written {
@@ -431,7 +442,28 @@ impl Session {
         }
     }
 
-    fn control(&mut self, id: RunId, status: Status, act: fn(&Control), request: &ControlRequest) {
+    /// Holds a run; one of another process for as long as this session lives.
+    fn pause(&mut self, id: RunId) {
+        match self.store.run(id) {
+            Some(run) if run.status == Status::Running && !self.workers.contains_key(&id) => {
+                let held = run.folder.as_deref().map(|folder| control_file::hold(folder, &here()));
+                match held {
+                    Some(Ok(held)) => drop(self.held.insert(id, held)),
+                    Some(Err(e)) => return self.store.notice(format!("{e:#}")),
+                    None => return,
+                }
+                self.mark(id, Status::Paused);
+            }
+            _ => self.control(
+                id,
+                Status::Paused,
+                &|control| control.pause(&here()),
+                &ControlRequest::Pause,
+            ),
+        }
+    }
+
+    fn control(&mut self, id: RunId, status: Status, act: &dyn Fn(&Control), request: &ControlRequest) {
         let movable = self
             .store
             .run(id)
@@ -450,7 +482,8 @@ impl Session {
         match self.store.run(id).map(|r| r.status) {
             Some(Status::Queued) => self.end_early(id),
             Some(Status::Running | Status::Paused) => {
-                self.control(id, Status::Stopping, Control::stop, &ControlRequest::Stop)
+                self.held.remove(&id);
+                self.control(id, Status::Stopping, &Control::stop, &ControlRequest::Stop);
             }
             _ => {}
         }
@@ -467,6 +500,11 @@ impl Session {
             run.end_early();
         }
     }
+}
+
+/// Who asks, as logs have it.
+fn here() -> String {
+    format!("the window (process {})", std::process::id())
 }
 
 /// A folder's one spelling, so that nobody has the same run twice.

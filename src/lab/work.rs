@@ -107,14 +107,31 @@ impl RunContext<'_, '_> {
                 return Err(BadInput(format!("{text}; a run trains on all of them")).into());
             }
         }
+        if let Some(from) = &experiment.start
+            && let Some(checksum) = from.checksum().map_err(bad_input)?
+        {
+            log.check_start(checksum)?;
+            let update = ManifestUpdate {
+                start_checksum: Some(checksum),
+                ..ManifestUpdate::status(Status::Running)
+            };
+            log.manifest(control, experiment, update)?;
+        }
         if let Some(text) = start.as_ref().and_then(|s| overlap_warning(s, experiment)) {
             emit(Event::Warning { text })?;
         }
         let best = Checkpoint::load(&run.join(BEST)).ok();
         let best = Cell::new(best.as_ref().and_then(macs_and_top1));
         let min_top1 = Cell::new(0.0);
+        // Whoever tidied up may have taken the folder with the files.
+        let save = |checkpoint: &Checkpoint, file: &str| {
+            log.write(control, &mut || {
+                disk::make_folder(&run.join("models"))?;
+                checkpoint.save(&run.join(file))
+            })
+        };
         let keep = |checkpoint: &Checkpoint| {
-            log.write(control, &mut || checkpoint.save(&run.join(LATEST)))?;
+            save(checkpoint, LATEST)?;
             let better = |(macs, top1): (u64, f32)| {
                 top1 >= min_top1.get()
                     && best
@@ -122,7 +139,7 @@ impl RunContext<'_, '_> {
                         .is_none_or(|(before, of)| macs < before || (macs == before && top1 > of))
             };
             if let Some(measured) = macs_and_top1(checkpoint).filter(|m| better(*m)) {
-                log.write(control, &mut || checkpoint.save(&run.join(BEST)))?;
+                save(checkpoint, BEST)?;
                 best.set(Some(measured));
             }
             Ok(LATEST.to_owned())
@@ -146,7 +163,7 @@ impl RunContext<'_, '_> {
             steps: epochs * per_epoch as u64,
             done: [0, 0],
             run: RunHooks {
-                check: &|| control.check(),
+                check: &|| log.check(control),
                 min_top1: &min_top1,
                 keep: &keep,
                 steer: &|| log.steers(control),
@@ -178,12 +195,18 @@ impl RunContext<'_, '_> {
                 steps,
             };
             log.put(forked, control)?;
+            let [before, done] = log.logged_steps();
+            if before != steps {
+                let text = format!(
+                    "from step {done} on, rates follow the schedule of {steps} steps in place of that of {before}"
+                );
+                log.put(Event::Note { text }, control)?;
+            }
         }
         let checkpoint = experiment.method.run(&mut ctx)?;
         let checkpoint = finish(&mut ctx, checkpoint)?;
         let file = format!("models/{}.safetensors", experiment.name);
-        log.write(control, &mut || checkpoint.save(&run.join(&file)))
-            .context("the trained model")?;
+        save(&checkpoint, &file).context("the trained model")?;
         // The finished model replaces the last one kept on the way.
         drop(std::fs::remove_file(run.join(LATEST)));
         self.finished(&mut ctx, &checkpoint, file, dense)
@@ -206,6 +229,9 @@ impl RunContext<'_, '_> {
         };
         let nominal = Fractions::nominal(checkpoint.spec(), &gates)?;
         let cost = cost::total(checkpoint.spec(), &checkpoint.masks, &nominal)?;
+        if let Some(text) = valid.and_then(|m| chance_warning(ctx, m.top1)) {
+            ctx.emit(Event::Warning { text })?;
+        }
         ctx.emit(Event::Kept {
             model: file.clone(),
             cost,
@@ -224,6 +250,26 @@ impl RunContext<'_, '_> {
     }
 }
 
+/// What is to be said of a model that is no better than one that always names the most common class.
+fn chance_warning(ctx: &Ctx, top1: f32) -> Option<String> {
+    let (labels, valid) = (&ctx.data.dataset.train.labels, &ctx.data.splits.valid);
+    let mut images = vec![0_usize; ctx.data.dataset.classes.len()];
+    for label in valid.iter().filter_map(|&i| labels.get(i as usize)) {
+        images[usize::from(*label)] += 1;
+    }
+    let chance = images.iter().max().copied().unwrap_or(0) as f32 / valid.len().max(1) as f32;
+    // Two standard errors: luck comes so far.
+    let luck = 2.0 * (chance * (1.0 - chance) / valid.len().max(1) as f32).sqrt();
+    (chance < 1.0 && top1 <= chance + luck).then(|| {
+        format!(
+            "the model has learned nothing: it is right for {:.1} % of the validation images, and who always names their most \
+             common class for {:.1} %",
+            top1 * 100.0,
+            chance * 100.0
+        )
+    })
+}
+
 /// Repeats what a log has and its checkpoints do not, up to the log's end, without emitting it. Gives the folder back.
 ///
 /// # Errors
@@ -239,7 +285,7 @@ pub(crate) fn catch_up(
     let (run, until) = (folder.path.clone(), history.work_events);
     let mut log = EventLog::new(folder, history, true, listen);
     log.until = Some(until);
-    let checkpoints = CheckpointStore::new(&run, log.work_events.clone(), Duration::MAX);
+    let checkpoints = CheckpointStore::new(&log, Duration::MAX);
     checkpoints.load()?;
     let context = RunContext {
         experiment,

@@ -463,7 +463,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("m.safetensors");
         sample().save(&path).expect("writes");
-        std::fs::create_dir(dir.path().join("m.safetensors.part")).expect("a folder in the way");
+        disk::plan_faults([Some(disk::Fault::Broken)]);
         assert!(sample().save(&path).is_err());
         assert_eq!(Checkpoint::load(&path).expect("still whole"), sample());
     }

@@ -3,8 +3,11 @@
 //! ones spread over the run, so that a fork need not begin at the beginning.
 //! Knows nothing of what events say or what stages do.
 
+pub use crate::checkpoint_files::CheckpointFile;
+use crate::checkpoint_files::CheckpointFiles;
+use crate::event_log::EventLog;
 use anyhow::{Context, Result, ensure};
-use disk::write_whole;
+use disk::{LogSync, make_folder, write_whole};
 use model::safetensors_file::{self, TensorMap, float_tensor, floats};
 use model::{Array, Checkpoint, Weights};
 use safetensors::{Dtype, SafeTensors};
@@ -19,36 +22,22 @@ use train::{Snapshot, StageMemory};
 /// The version of the file format.
 const SCHEMA: u32 = 2;
 
-/// The newest files, which always stay.
-const NEWEST: usize = 2;
-
-/// Older files that stay for forks.
-const OLDER: usize = 14;
-
-/// Bytes of all files beyond which no older ones stay.
-const MOST_BYTES: u64 = 512 << 20;
+/// Numbers beyond this are no run's own: there are not as many checkpoints.
+const MOST: u64 = 1 << 50;
 
 /// A run's checkpoints on disk, and what the newest of them holds.
 pub struct CheckpointStore {
     folder: PathBuf,
-    /// Events of the work emitted so far, shared with [`crate::event_log::EventLog`].
+    /// Events of the work emitted so far, shared with [`EventLog`].
     work_events: Rc<Cell<u64>>,
+    /// Events of the work that the log holds from before.
+    logged: u64,
+    log: Option<LogSync>,
     entries: RefCell<BTreeMap<String, StageEntry>>,
     number: Cell<u64>,
-    /// In the folder, oldest first.
-    files: RefCell<Vec<CheckpointFile>>,
+    files: Rc<CheckpointFiles>,
     saved: Cell<Instant>,
     every: Duration,
-}
-
-/// A checkpoint file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckpointFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Events of the work before it.
-    pub work_events: u64,
-    bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -74,56 +63,68 @@ struct FileHeader {
 }
 
 impl CheckpointStore {
-    /// Without checkpoints yet; writes to `run`'s folder, and while a stage is under way at most this often.
-    pub fn new(run: &Path, work_events: Rc<Cell<u64>>, every: Duration) -> Self {
+    /// Without checkpoints yet; writes to the folder of a log's run, and while a stage is under way at most this often.
+    pub fn new(log: &EventLog, every: Duration) -> Self {
+        Self {
+            logged: log.logged(),
+            log: Some(log.syncing()),
+            files: log.checkpoint_files.clone(),
+            ..Self::alone(&log.path(), log.work_events.clone(), every)
+        }
+    }
+
+    /// Without a log that it goes with.
+    fn alone(run: &Path, work_events: Rc<Cell<u64>>, every: Duration) -> Self {
         Self {
             folder: run.join("checkpoints"),
             work_events,
+            logged: u64::MAX,
+            log: None,
             entries: RefCell::default(),
             number: Cell::new(0),
-            files: RefCell::default(),
+            files: Rc::default(),
             saved: Cell::new(Instant::now()),
             every,
         }
     }
 
-    /// Reads the newest file that is whole. Gives a line for each that is not.
+    /// Reads the newest file that is whole and not ahead of the log. Gives a line for each that is passed over.
     ///
     /// # Errors
     /// The folder cannot be read.
     pub fn load(&self) -> Result<Vec<String>> {
         let (mut passed, mut broken) = (Vec::new(), Vec::new());
-        *self.files.borrow_mut() = on_disk(&self.folder)?;
         for (number, path) in files(&self.folder)?.into_iter().rev() {
             self.number.set(self.number.get().max(number));
-            match std::fs::read(&path).map_err(Into::into).and_then(|bytes| parse(&bytes)) {
-                Ok(entries) => {
-                    *self.entries.borrow_mut() = entries;
-                    // This version wrote them and cannot read them, so nothing can.
-                    self.files.borrow_mut().retain(|f| !broken.contains(&f.path));
-                    broken.iter().for_each(|path| drop(std::fs::remove_file(path)));
-                    return Ok(passed);
-                }
+            let mut pass = |why: String| passed.push(format!("{} {why}; an older one is taken", path.display()));
+            let entries = match std::fs::read(&path).map_err(Into::into).and_then(|bytes| parse(&bytes)) {
+                Ok(entries) => entries,
                 Err(e) => {
-                    passed.push(format!(
-                        "{} is not whole ({e:#}); an older one is taken",
-                        path.display()
-                    ));
+                    pass(format!("is not whole ({e:#})"));
                     broken.push(path);
+                    continue;
                 }
+            };
+            let work_events = said(&entries);
+            if work_events > self.logged {
+                pass(format!(
+                    "stands at event {work_events} of the work, of which the log has {}",
+                    self.logged
+                ));
+                continue;
             }
+            *self.entries.borrow_mut() = entries;
+            // This version wrote them and cannot read them, so nothing can.
+            broken.iter().for_each(|path| drop(std::fs::remove_file(path)));
+            break;
         }
+        self.files.set(on_disk(&self.folder)?);
         Ok(passed)
     }
 
     /// Events of the work before the newest checkpoint.
     pub fn newest(&self) -> u64 {
-        self.entries
-            .borrow()
-            .values()
-            .map(|e| e.snapshot.said)
-            .max()
-            .unwrap_or(0)
+        said(&self.entries.borrow())
     }
 
     fn find(&self, stage: &str, over: bool) -> Option<Snapshot> {
@@ -136,67 +137,64 @@ impl CheckpointStore {
 
     fn write(&self) -> Result<()> {
         self.number.set(self.number.get() + 1);
-        std::fs::create_dir_all(&self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
         let path = self.folder.join(format!("{:06}.safetensors", self.number.get()));
         let bytes = bytes(&self.entries.borrow())?;
-        write_whole(&path, &bytes)?;
-        let files = &mut *self.files.borrow_mut();
-        files.push(CheckpointFile {
+        self.files.making_room(|| {
+            // A power cut must not leave a checkpoint that is ahead of its log.
+            self.log.as_ref().map_or(Ok(()), LogSync::sync)?;
+            make_folder(&self.folder)?;
+            write_whole(&path, &bytes)
+        })?;
+        self.files.push(CheckpointFile {
             path,
             work_events: self.newest(),
+            stages: self
+                .entries
+                .borrow()
+                .iter()
+                .map(|(name, e)| (name.clone(), e.over))
+                .collect(),
             bytes: bytes.len() as u64,
         });
-        while let Some(at) = spare(files) {
-            let old = files.remove(at).path;
-            std::fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
-        }
         self.saved.set(Instant::now());
         Ok(())
     }
 }
 
-/// Which file may go: of the older ones, that which leaves the smallest gap. None while there is room for all.
-fn spare(files: &[CheckpointFile]) -> Option<usize> {
-    let older = files.len().saturating_sub(NEWEST);
-    let bytes: u64 = files.iter().map(|f| f.bytes).sum();
-    if older <= OLDER && bytes <= MOST_BYTES {
-        return None;
-    }
-    let before = |i: usize| i.checked_sub(1).map_or(0, |i| files[i].work_events);
-    let gap = |&i: &usize| files[i + 1].work_events.saturating_sub(before(i));
-    (0..older).min_by_key(gap)
+/// Events of the work before a checkpoint.
+fn said(entries: &BTreeMap<String, StageEntry>) -> u64 {
+    entries.values().map(|e| e.snapshot.said).max().unwrap_or(0)
 }
 
 /// The checkpoints in a folder whose headers can be read, oldest first.
 fn on_disk(folder: &Path) -> Result<Vec<CheckpointFile>> {
     let found = files(folder)?.into_iter().map(|(_, path)| path);
-    Ok(found
-        .filter_map(|path| {
-            let bytes = path.metadata().ok()?.len();
-            let work_events = work_events_of(&path).ok()?;
-            Some(CheckpointFile {
-                path,
-                work_events,
-                bytes,
-            })
-        })
-        .collect())
+    Ok(found.filter_map(|path| on_disk_file(path).ok()).collect())
 }
 
-/// The newest whole checkpoint of a run with at most so many events of the work before it.
+fn on_disk_file(path: PathBuf) -> Result<CheckpointFile> {
+    let lines = header(&safetensors_file::read_header(&path)?)?.lines;
+    Ok(CheckpointFile {
+        bytes: path.metadata()?.len(),
+        work_events: lines.iter().map(|line| line.said).max().unwrap_or(0),
+        stages: lines.into_iter().map(|line| (line.stage, line.over)).collect(),
+        path,
+    })
+}
+
+/// The newest whole checkpoint of a run with at most so many events of the work before it, of those that are `wanted`.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn nearest(run: &Path, work_events: u64) -> Result<Option<CheckpointFile>> {
+pub fn nearest(
+    run: &Path,
+    work_events: u64,
+    wanted: &dyn Fn(&CheckpointFile) -> bool,
+) -> Result<Option<CheckpointFile>> {
     let fits = |f: &CheckpointFile| {
-        f.work_events <= work_events && std::fs::read(&f.path).is_ok_and(|bytes| parse(&bytes).is_ok())
+        f.work_events <= work_events && wanted(f) && std::fs::read(&f.path).is_ok_and(|bytes| parse(&bytes).is_ok())
     };
     Ok(on_disk(&run.join("checkpoints"))?.into_iter().rev().find(fits))
-}
-
-fn work_events_of(path: &Path) -> Result<u64> {
-    let metadata = safetensors_file::read_header(path)?;
-    Ok(header(&metadata)?.lines.iter().map(|line| line.said).max().unwrap_or(0))
 }
 
 fn header(metadata: &safetensors::tensor::Metadata) -> Result<FileHeader> {
@@ -253,7 +251,7 @@ fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
         let path = entry?.path();
         let whole = path.extension().is_some_and(|e| e == "safetensors");
         let number = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse().ok());
-        if let Some(number) = number.filter(|_| whole) {
+        if let Some(number) = number.filter(|&n: &u64| whole && n < MOST) {
             out.push((number, path));
         }
     }
@@ -331,7 +329,7 @@ mod tests {
     use super::*;
 
     fn checkpoints(run: &Path) -> CheckpointStore {
-        CheckpointStore::new(run, Rc::default(), Duration::ZERO)
+        CheckpointStore::alone(run, Rc::default(), Duration::ZERO)
     }
 
     fn snapshot(said: u64) -> Snapshot {
@@ -388,37 +386,25 @@ mod tests {
             checkpoints.save("a", snapshot(said), false).expect("saves");
         }
         let files = on_disk(&dir.path().join("checkpoints")).expect("lists");
-        assert_eq!(files, *checkpoints.files.borrow());
-        assert_eq!(files.len(), NEWEST + OLDER);
+        assert_eq!(files, checkpoints.files.all());
+        assert_eq!(files.len(), 16);
         let said: Vec<u64> = files.iter().map(|f| f.work_events).collect();
-        assert_eq!(said[said.len() - NEWEST..], [199, 200]);
+        assert_eq!(said[said.len() - 2..], [199, 200]);
         // Evenly spread, a gap would be 14.
         let widest = said.windows(2).map(|w| w[1] - w[0]).max();
         assert!(widest <= Some(32), "{said:?}");
-        let found = nearest(dir.path(), said[5] + 1).expect("lists").expect("one");
+        let found = nearest(dir.path(), said[5] + 1, &|_| true)
+            .expect("lists")
+            .expect("one");
         assert_eq!(found.work_events, said[5]);
         std::fs::write(&files[5].path, b"torn").expect("writes");
         assert_eq!(
-            nearest(dir.path(), said[5] + 1).expect("lists").map(|f| f.work_events),
+            nearest(dir.path(), said[5] + 1, &|_| true)
+                .expect("lists")
+                .map(|f| f.work_events),
             Some(said[4])
         );
-        assert_eq!(nearest(dir.path(), 0).expect("lists"), None);
-    }
-
-    #[test]
-    fn older_files_go_when_there_is_no_room_for_them() {
-        let file = |work_events, bytes| CheckpointFile {
-            path: PathBuf::new(),
-            work_events,
-            bytes,
-        };
-        assert_eq!(spare(&[file(1, 10), file(9, 10), file(10, 10)]), None);
-        assert_eq!(spare(&[file(1, MOST_BYTES), file(9, 10), file(10, 10)]), Some(0));
-        assert_eq!(
-            spare(&[file(9, MOST_BYTES), file(10, MOST_BYTES)]),
-            None,
-            "the newest two stay"
-        );
+        assert_eq!(nearest(dir.path(), 0, &|_| true).expect("lists"), None);
     }
 
     #[test]
@@ -433,5 +419,39 @@ mod tests {
         assert_eq!(second.finished("a"), Some(snapshot(1)));
         second.save("a", snapshot(3), true).expect("saves");
         assert!(dir.path().join("checkpoints/000003.safetensors").exists());
+    }
+    #[test]
+    fn a_checkpoint_ahead_of_the_log_is_passed_over() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let first = checkpoints(dir.path());
+        first.save("a", snapshot(4), false).expect("saves");
+        first.save("a", snapshot(7), false).expect("saves");
+        for (logged, found, n) in [(7, Some(7), 0), (6, Some(4), 1), (3, None, 2)] {
+            let mut second = checkpoints(dir.path());
+            second.logged = logged;
+            let passed = second.load().expect("loads");
+            assert_eq!(passed.len(), n, "{passed:?}");
+            assert_eq!(second.unfinished("a").map(|s| s.said), found);
+        }
+    }
+
+    #[test]
+    fn what_is_gone_or_has_a_number_of_its_own_is_left_alone() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let first = checkpoints(dir.path());
+        (1..=16).for_each(|n| first.save("a", snapshot(n), false).expect("saves"));
+        let odd = dir.path().join(format!("checkpoints/{}.safetensors", u64::MAX));
+        std::fs::write(&odd, b"whatever").expect("writes");
+        for file in &first.files.all()[..14] {
+            std::fs::remove_file(&file.path).expect("removes");
+        }
+        first.save("a", snapshot(17), false).expect("goes on");
+        std::fs::remove_dir_all(dir.path().join("checkpoints")).expect("removes");
+        first.save("a", snapshot(18), false).expect("goes on");
+        std::fs::write(&odd, b"whatever").expect("writes");
+        let second = checkpoints(dir.path());
+        assert_eq!(second.load().expect("loads"), Vec::<String>::new());
+        second.save("a", snapshot(19), false).expect("goes on");
+        assert!(odd.exists());
     }
 }

@@ -21,6 +21,11 @@ const LONGEST: usize = 1 << 20;
 pub enum ControlRequest {
     /// Hold at the next event.
     Pause,
+    /// The same, as long as whoever asks is there: see [`hold`].
+    Hold {
+        /// Who asks.
+        by: String,
+    },
     /// Go on.
     Resume,
     /// End.
@@ -32,8 +37,9 @@ pub enum ControlRequest {
 impl ControlRequest {
     fn give(self, control: &Control) {
         match self {
-            ControlRequest::Pause => control.pause(),
-            ControlRequest::Resume => control.resume(),
+            ControlRequest::Pause => control.pause("another process"),
+            ControlRequest::Hold { by } => control.pause(&by),
+            ControlRequest::Resume => control.resume("another process"),
             ControlRequest::Stop => control.stop(),
             ControlRequest::Steer(steer) => control.steer(steer),
         }
@@ -57,23 +63,70 @@ pub fn send(run: &Path, request: &ControlRequest) -> Result<()> {
         .with_context(|| format!("Cannot write a request in {}", run.display()))
 }
 
+/// Somebody's wish that a run be held. It ends with them: the run goes on once this is dropped, or its process is gone.
+#[derive(Debug)]
+pub struct Held {
+    _lock: File,
+}
+
+/// Asks that a run be held for as long as what is given lives.
+///
+/// # Errors
+/// It cannot be written in the run's folder.
+pub fn hold(run: &Path, by: &str) -> Result<Held> {
+    let file = File::options().create(true).append(true).open(run.join(HELD));
+    let file = file.with_context(|| format!("Cannot write a request in {}", run.display()))?;
+    // Shared, since two may hold one run. Where there are no locks, the pause stays until somebody ends it.
+    let by = by.to_owned();
+    match file.lock_shared() {
+        Ok(()) => send(run, &ControlRequest::Hold { by })?,
+        Err(_) => send(run, &ControlRequest::Pause)?,
+    }
+    Ok(Held { _lock: file })
+}
+
+/// The file that is locked by who holds a run.
+const HELD: &str = "held";
+
+/// Whether nobody holds a run any more.
+fn is_let_go(run: &Path) -> bool {
+    File::open(run.join(HELD)).is_ok_and(|file| file.try_lock().is_ok())
+}
+
 /// Passes requests that come from now on to `control`, until `over`. Other lines are skipped.
 pub fn obey(run: &Path, control: &Control, over: &AtomicBool) {
     let mut at = std::fs::metadata(file(run)).map_or(0, |m| m.len());
     let mut rest = Vec::new();
+    let mut held = false;
     while !over.load(Ordering::Relaxed) {
         at += read_on(run, at, &mut rest);
-        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            if let Ok(request) = serde_json::from_slice::<ControlRequest>(&line) {
-                request.give(control);
+        for request in take_requests(&mut rest) {
+            match request {
+                ControlRequest::Hold { .. } => held = true,
+                ControlRequest::Pause | ControlRequest::Resume => held = false,
+                ControlRequest::Stop | ControlRequest::Steer(_) => {}
             }
+            request.give(control);
         }
-        if rest.len() > LONGEST {
-            rest.clear();
+        if held && is_let_go(run) {
+            held = false;
+            control.resume("whoever held it is gone");
         }
         std::thread::park_timeout(EVERY);
     }
+}
+
+/// Takes the requests of whole lines out of what was read of the file. Other lines are skipped, as is one that never ends.
+pub fn take_requests(rest: &mut Vec<u8>) -> Vec<ControlRequest> {
+    let whole = rest.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+    let lines: Vec<u8> = rest.drain(..whole).collect();
+    if rest.len() > LONGEST {
+        rest.clear();
+    }
+    let requests = lines
+        .split(|b| *b == b'\n')
+        .map(serde_json::from_slice::<ControlRequest>);
+    requests.filter_map(Result::ok).collect()
 }
 
 /// Reads what was added to the file, at most [`LONGEST`] bytes; gives how many.

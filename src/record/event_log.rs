@@ -3,12 +3,15 @@
 //!
 //! *Events of the work* are those that repeating the work emits again: from [`Event::Started`] on, without the beginnings and ends.
 
+use crate::checkpoint_files::CheckpointFiles;
 use crate::control::Control;
 use crate::experiment::Experiment;
 use crate::folder::{ForkOrigin, ManifestUpdate, RunFolder, line};
 use crate::log;
+use crate::status::Status;
 use anyhow::Error;
-use event::{Cancelled, Event, Stamped, Steer};
+use disk::LogSync;
+use event::{Cancelled, Event, Outcome, Stamped, Steer};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -29,6 +32,9 @@ pub struct LogHistory {
     /// How its search was steered, each with its place among the events of the work.
     steers: VecDeque<(u64, Steer)>,
     has_started: bool,
+    has_finished: bool,
+    /// Steps planned, and done.
+    steps: [u64; 2],
     /// Run and event of its last `forked`.
     forked: Option<(String, u64)>,
 }
@@ -38,10 +44,23 @@ impl LogHistory {
     pub fn add(&mut self, stamped: &Stamped) {
         (self.seq, self.at) = (stamped.seq + 1, stamped.at);
         match &stamped.event {
-            Event::Started { .. } => self.has_started = true,
-            Event::Resumed { .. } | Event::Ended(_) | Event::Stalled { .. } => return,
-            Event::Forked { from, at, .. } => {
+            Event::Started { steps, .. } => {
+                self.has_started = true;
+                self.steps[0] = *steps;
+            }
+            Event::Step { step, .. } => self.steps[1] = *step,
+            Event::Ended(ending) => {
+                self.has_finished = ending.outcome == Outcome::Finished;
+                return;
+            }
+            Event::Resumed { .. }
+            | Event::Stalled { .. }
+            | Event::Paused { .. }
+            | Event::Unpaused { .. }
+            | Event::Note { .. } => return,
+            Event::Forked { from, at, steps, .. } => {
                 self.forked = Some((from.clone(), *at));
+                self.steps[0] = *steps;
                 return;
             }
             _ => {}
@@ -55,6 +74,26 @@ impl LogHistory {
             self.steers.push_back((self.work_events, steer.clone()));
         }
     }
+}
+
+impl LogHistory {
+    /// Whether the run has come to its end.
+    pub fn has_finished(&self) -> bool {
+        self.has_finished
+    }
+}
+
+/// What a run's log holds.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn history(run: &Path) -> anyhow::Result<LogHistory> {
+    let mut history = LogHistory::default();
+    log::read(&run.join("events.jsonl"), &mut |stamped| {
+        history.add(&stamped);
+        true
+    })?;
+    Ok(history)
 }
 
 /// The place in a run's log of the `n`th event of the work, counted from 1.
@@ -81,6 +120,8 @@ pub struct EventLog<'a> {
     resumed: bool,
     /// Events of the work after which it stops.
     pub until: Option<u64>,
+    /// Those of the run, whose room the log may need.
+    pub(crate) checkpoint_files: Rc<CheckpointFiles>,
     writer: RefCell<LogWriter<'a>>,
 }
 
@@ -111,6 +152,7 @@ impl<'a> EventLog<'a> {
             has_started: Cell::new(false),
             resumed,
             until: None,
+            checkpoint_files: Rc::default(),
             writer: RefCell::new(LogWriter {
                 folder,
                 began: Instant::now(),
@@ -126,7 +168,7 @@ impl<'a> EventLog<'a> {
     /// # Errors
     /// Asked to stop, or the event could not be written: what is not logged did not happen.
     pub fn emit(&self, event: Event, control: &Control) -> Result<(), Cancelled> {
-        control.check()?;
+        self.check(control)?;
         self.has_started
             .set(self.has_started.get() || matches!(event, Event::Started { .. }));
         if !self.has_started.get() {
@@ -144,16 +186,45 @@ impl<'a> EventLog<'a> {
         Ok(())
     }
 
+    /// Waits while somebody holds the run, and says so in its log and its manifest.
+    ///
+    /// # Errors
+    /// Asked to stop, or it could not be written.
+    pub fn check(&self, control: &Control) -> Result<(), Cancelled> {
+        // A past that is repeated is logged already.
+        if let Some(by) = control.held_by().filter(|_| self.until.is_none()) {
+            self.put(Event::Paused { by }, control)?;
+            self.mark(Status::Paused);
+            let by = control.wait();
+            self.mark(Status::Running);
+            self.put(Event::Unpaused { by: by? }, control)?;
+        }
+        control.check()
+    }
+
+    /// The log has it all; a manifest that cannot be written is corrected from it.
+    fn mark(&self, status: Status) {
+        drop(self.writer.borrow().folder.mark(status));
+    }
+
     /// Logs an event that is not part of the work.
     ///
     /// # Errors
     /// It could not be written, see [`EventLog::failure`]. While the disk is full, this waits until the run is stopped.
     pub fn put(&self, event: Event, control: &Control) -> Result<(), Cancelled> {
+        self.append(event, control)?;
+        match self.checkpoint_files.take_given_up() {
+            Some(text) => self.append(Event::Note { text }, control),
+            None => Ok(()),
+        }
+    }
+
+    fn append(&self, event: Event, control: &Control) -> Result<(), Cancelled> {
         let writer = &mut *self.writer.borrow_mut();
         let stamped = writer.stamp(event);
         let RunFolder { events, .. } = &mut writer.folder;
         let line = line(&stamped);
-        let logged = with_room(control, &stamped, writer.listen, &mut || events.append(&line));
+        let logged = self.with_room(control, &stamped, writer.listen, &mut || events.append(&line));
         match logged {
             Ok(()) => {}
             Err(e) if e.is::<Cancelled>() => return Err(Cancelled),
@@ -173,7 +244,7 @@ impl<'a> EventLog<'a> {
     /// [`Cancelled`]; it could not be written.
     pub fn write(&self, control: &Control, write: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
         let writer = &mut *self.writer.borrow_mut();
-        with_room(control, &writer.stamp(STALLED), writer.listen, write)
+        self.with_room(control, &writer.stamp(STALLED), writer.listen, write)
     }
 
     /// Writes the manifest, in the same way.
@@ -183,7 +254,7 @@ impl<'a> EventLog<'a> {
     pub fn manifest(&self, control: &Control, experiment: &Experiment, update: ManifestUpdate) -> anyhow::Result<()> {
         let writer = &mut *self.writer.borrow_mut();
         let (stalled, folder) = (writer.stamp(STALLED), &writer.folder);
-        with_room(control, &stalled, writer.listen, &mut || {
+        self.with_room(control, &stalled, writer.listen, &mut || {
             folder.manifest(experiment, update)
         })
     }
@@ -220,6 +291,11 @@ impl<'a> EventLog<'a> {
         writer.folder.origin.clone().filter(|o| !is_logged(o))
     }
 
+    /// Steps that were planned when the log ended, and those that were done.
+    pub fn logged_steps(&self) -> [u64; 2] {
+        self.writer.borrow().history.steps
+    }
+
     /// Compares the images with those that the run began with, by their checksum.
     ///
     /// # Errors
@@ -228,9 +304,55 @@ impl<'a> EventLog<'a> {
         self.writer.borrow().folder.check_data(checksum)
     }
 
+    /// Compares the model to start from with the one that the run began with, by its checksum.
+    ///
+    /// # Errors
+    /// As [`RunFolder::check_start`].
+    pub fn check_start(&self, checksum: u64) -> anyhow::Result<()> {
+        self.writer.borrow().folder.check_start(checksum)
+    }
+
     /// Why writing failed, if it did.
     pub fn failure(&self) -> Option<String> {
         self.writer.borrow().failure.as_ref().map(|e| format!("{e:#}"))
+    }
+
+    /// Writes. While the disk is full, gives up what is kept for forks, then tells whoever listens and tries again.
+    fn with_room(
+        &self,
+        control: &Control,
+        place: &Stamped,
+        listen: &mut dyn FnMut(&Stamped),
+        write: &mut dyn FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut told = false;
+        loop {
+            match self.checkpoint_files.making_room(&mut *write) {
+                Err(e) if disk::is_full(&e) => {
+                    // There is no room to log it, so only those who listen hear of it.
+                    if !std::mem::replace(&mut told, true) {
+                        let text = format!("paused, the disk is full: {e:#}");
+                        listen(&Stamped {
+                            event: Event::Stalled { text },
+                            ..place.clone()
+                        });
+                    }
+                    control.check()?;
+                    std::thread::sleep(FULL_DISK_WAIT);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Events of the work that the log holds.
+    pub(crate) fn logged(&self) -> u64 {
+        self.logged.get()
+    }
+
+    /// The right to sync the log.
+    pub fn syncing(&self) -> LogSync {
+        self.writer.borrow().folder.events.syncing()
     }
 
     /// The folder, once all is logged.
@@ -240,30 +362,3 @@ impl<'a> EventLog<'a> {
 }
 
 const STALLED: Event = Event::Stalled { text: String::new() };
-
-/// Writes. While the disk is full, tells whoever listens and tries again.
-fn with_room(
-    control: &Control,
-    place: &Stamped,
-    listen: &mut dyn FnMut(&Stamped),
-    write: &mut dyn FnMut() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut told = false;
-    loop {
-        match write() {
-            Err(e) if disk::is_full(&e) => {
-                // There is no room to log it, so only those who listen hear of it.
-                if !std::mem::replace(&mut told, true) {
-                    let text = format!("paused, the disk is full: {e:#}");
-                    listen(&Stamped {
-                        event: Event::Stalled { text },
-                        ..place.clone()
-                    });
-                }
-                control.check()?;
-                std::thread::sleep(FULL_DISK_WAIT);
-            }
-            done => return done,
-        }
-    }
-}

@@ -5,12 +5,12 @@ use crate::experiment::Experiment;
 use crate::log::read;
 use crate::status::Status;
 use anyhow::{Context, Result, ensure};
-use disk::{Log, write_whole};
+use disk::{Log, make_folder, make_new_folder, write_whole};
 use event::{BadInput, Event, Stamped};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// A run's folder, open for writing events. While it is open nobody else can write to it.
@@ -21,6 +21,8 @@ pub struct RunFolder {
     pub origin: Option<ForkOrigin>,
     /// Of the images it began with, as its manifest has it.
     pub data_checksum: Option<String>,
+    /// Of the model file it began with, as its manifest has it.
+    pub start_checksum: Option<String>,
     pub(crate) events: Log,
     _lock: File,
 }
@@ -43,12 +45,14 @@ pub struct ForkOrigin {
 /// What a manifest says besides what the program knows by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct ManifestUpdate<'a> {
-    /// Its `state`: running, interrupted, finished or failed.
+    /// Its `state`: running, paused, interrupted, finished or failed.
     pub status: Status,
     /// The device it works on; if empty, as it was.
     pub device: &'a str,
     /// Of the images; if none, as it was.
     pub data_checksum: Option<u64>,
+    /// Of the model file to start from; if none, as it was.
+    pub start_checksum: Option<u64>,
 }
 
 impl ManifestUpdate<'_> {
@@ -58,6 +62,7 @@ impl ManifestUpdate<'_> {
             status,
             device: "",
             data_checksum: None,
+            start_checksum: None,
         }
     }
 }
@@ -80,16 +85,23 @@ impl RunFolder {
     /// The folder cannot be made or written to.
     pub fn bare(runs: &Path, name: &str) -> Result<Self> {
         let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let tag: u16 = rand::rng().random();
-        let path = runs.join(format!("{time}_{name}_{tag:04x}"));
-        fs::create_dir_all(path.join("models"))
-            .with_context(|| format!("cannot make run folder {}", path.display()))?;
+        make_folder(runs)?;
+        // Runs that many machines begin in one second may draw the same name.
+        let path = loop {
+            let tag: u16 = rand::rng().random();
+            let path = runs.join(format!("{time}_{name}_{tag:04x}"));
+            if make_new_folder(&path)? {
+                break path;
+            }
+        };
         let lock = lock(&path)?;
         let events = Log::open(&path.join("events.jsonl"), None)?;
+        make_folder(&path.join("models"))?;
         Ok(Self {
             path,
             origin: None,
             data_checksum: None,
+            start_checksum: None,
             events,
             _lock: lock,
         })
@@ -127,7 +139,7 @@ impl RunFolder {
         let len = std::fs::metadata(&log).map_or(0, |m| m.len());
         if whole < len {
             mended.push(format!(
-                "{} bytes of a torn last line of events were dropped",
+                "{} bytes of damaged events at the log's end were dropped",
                 len - whole
             ));
         }
@@ -142,6 +154,7 @@ impl RunFolder {
             path: path.to_path_buf(),
             origin: origin.or(logged),
             data_checksum: manifest["data_checksum"].as_str().map(str::to_owned),
+            start_checksum: manifest["start_checksum"].as_str().map(str::to_owned),
             events: Log::open(&log, Some(whole))?,
             _lock: lock,
         };
@@ -160,6 +173,19 @@ impl RunFolder {
         Ok(())
     }
 
+    /// Compares the model to start from with the one that the run began with, by its checksum.
+    ///
+    /// # Errors
+    /// [`BadInput`]: it is another.
+    pub fn check_start(&self, checksum: u64) -> Result<()> {
+        let before = self.start_checksum.as_deref();
+        if before.is_some_and(|before| before != hex(checksum)) {
+            let text = "the model to start from is not the one that the run began with: its checksum differs";
+            return Err(BadInput(text.into()).into());
+        }
+        Ok(())
+    }
+
     /// Writes the configuration anew, after its images were moved.
     ///
     /// # Errors
@@ -174,15 +200,15 @@ impl RunFolder {
     /// The folder cannot be written to.
     pub fn manifest(&self, experiment: &Experiment, update: ManifestUpdate) -> Result<()> {
         let path = self.path.join("manifest.json");
-        let before: Value =
-            std::fs::read(&path).map_or(Value::Null, |b| serde_json::from_slice(&b).unwrap_or_default());
-        let checksum = update.data_checksum.map(|c| json!(hex(c)));
+        let before = read_manifest(&path);
+        let checksum = |sum: Option<u64>, key: &str| sum.map_or_else(|| before[key].clone(), |c| json!(hex(c)));
         let device = (!update.device.is_empty()).then(|| json!(update.device));
         let mut manifest = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "seed": experiment.seed,
             "data": experiment.data.source,
-            "data_checksum": checksum.unwrap_or_else(|| before["data_checksum"].clone()),
+            "data_checksum": checksum(update.data_checksum, "data_checksum"),
+            "start_checksum": checksum(update.start_checksum, "start_checksum"),
             "machine": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": threads(), "kernel": kernel::Kernel::best().name() },
             "device": device.unwrap_or_else(|| before["device"].clone()),
             "state": update.status,
@@ -193,12 +219,31 @@ impl RunFolder {
         write_whole(&path, format!("{manifest:#}\n").as_bytes())
     }
 
+    /// Writes another `state` into `manifest.json`; all else stays as it was.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn mark(&self, status: Status) -> Result<()> {
+        let path = self.path.join("manifest.json");
+        let mut manifest = read_manifest(&path);
+        manifest["state"] = json!(status);
+        write_whole(&path, format!("{manifest:#}\n").as_bytes())
+    }
+
     /// Appends an event and hands it to the system.
     ///
     /// # Errors
     /// The disk is full or gone.
     pub fn append(&mut self, event: &Stamped) -> Result<()> {
         self.events.append(&line(event))
+    }
+
+    /// Waits until all events are on the disk.
+    ///
+    /// # Errors
+    /// The disk is full or gone.
+    pub fn sync(&self) -> Result<()> {
+        self.events.syncing().sync()
     }
 
     /// Its name.
@@ -215,8 +260,14 @@ fn hex(checksum: u64) -> String {
 
 /// The checksum of the images that a run began with, if its manifest says so.
 pub fn data_checksum(run: &Path) -> Option<u64> {
-    let manifest: Value = serde_json::from_slice(&fs::read(run.join("manifest.json")).ok()?).ok()?;
+    let manifest = read_manifest(&run.join("manifest.json"));
     u64::from_str_radix(manifest["data_checksum"].as_str()?, 16).ok()
+}
+
+/// Null if there is none that can be read.
+fn read_manifest(path: &Path) -> Value {
+    let text = std::fs::read(path).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// An event as the log has it.
@@ -263,6 +314,19 @@ pub fn threads() -> usize {
 mod tests {
     use super::*;
     use crate::log::read_events;
+
+    #[test]
+    fn runs_that_begin_at_once_have_folders_of_their_own() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let runs = dir.path().join("deep/runs");
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                let begin = || (0..10).for_each(|_| drop(RunFolder::bare(&runs, "x").expect("makes")));
+                std::thread::Builder::new().spawn_scoped(scope, begin).expect("spawns");
+            }
+        });
+        assert_eq!(std::fs::read_dir(&runs).expect("folder").count(), 160);
+    }
 
     #[test]
     fn a_torn_last_line_is_left_out() {

@@ -34,6 +34,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod checkpoint_files;
 pub mod checkpoints;
 pub mod control;
 pub mod control_file;

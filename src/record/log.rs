@@ -1,20 +1,23 @@
 //! The lines of `events.jsonl` as events: whole lines alone, in order, many at a time.
 //! Knows nothing of what events mean, but that most of them are training steps.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use crossbeam_channel::bounded;
 use event::{Event, Stamped};
 use rayon::prelude::*;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::thread::Builder;
 
 /// Bytes that are read at a time: enough for all threads, and nothing beside a run's state.
 const CHUNK: usize = 8 << 20;
 
+/// Bytes of the longest line that can be an event.
+pub(crate) const LONGEST: usize = 64 << 20;
+
 /// Shows every event of a log to `see`, in order, until that gives false. Gives how many bytes are whole lines.
-/// A torn last line (the run was killed while writing it) is left out.
+/// A damaged end is left out: a line that the run was killed while writing, or what a power cut left in place of lines.
 ///
 /// # Errors
 /// The file cannot be read; a line that is no event.
@@ -55,7 +58,7 @@ struct Chunk {
 fn chunks_of(file: &Path, take: &mut dyn FnMut(Chunk) -> bool) -> Result<()> {
     let cannot = || format!("cannot read {}", file.display());
     let mut source = File::open(file).with_context(cannot)?;
-    let (mut rest, mut lines) = (Vec::new(), 0);
+    let (mut rest, mut lines, mut whole) = (Vec::new(), 0, 0);
     loop {
         let had = rest.len();
         let n = (&mut source)
@@ -65,28 +68,67 @@ fn chunks_of(file: &Path, take: &mut dyn FnMut(Chunk) -> bool) -> Result<()> {
         let newest = &rest[had..];
         let Some(end) = newest.iter().rposition(|b| *b == b'\n').map(|i| had + i + 1) else {
             // A line longer than a chunk goes on; or this is the torn end.
-            if n == 0 {
-                return Ok(());
+            if n > 0 && rest.len() <= LONGEST {
+                continue;
             }
-            continue;
+            ensure!(
+                n == 0 || is_damage(file, whole)?,
+                "{}: line {} is not an event",
+                file.display(),
+                lines + 1
+            );
+            return Ok(());
         };
         let parts = split(&rest[..end], rayon::current_num_threads());
-        let parsed: Vec<Result<Vec<ParsedEvent>, usize>> = parts.into_par_iter().map(parse_all).collect();
+        let parsed: Vec<Parsed> = parts.into_par_iter().map(parse_all).collect();
         let mut events = Vec::with_capacity(parsed.len());
+        let mut is_good = true;
+        let mut bytes = 0;
         for part in parsed {
-            match part {
-                Ok(part) => {
-                    lines += part.len();
-                    events.push(part);
-                }
-                Err(good) => bail!("{}: line {} is not an event", file.display(), lines + good + 1),
+            lines += part.events.len();
+            bytes += part.bytes;
+            events.push(part.events);
+            is_good = part.is_good;
+            if !is_good {
+                break;
             }
         }
-        let bytes = end as u64;
-        if !take(Chunk { events, bytes }) {
+        whole += bytes;
+        ensure!(
+            is_good || is_damage(file, whole)?,
+            "{}: line {} is not an event",
+            file.display(),
+            lines + 1
+        );
+        if !take(Chunk { events, bytes }) || !is_good {
             return Ok(());
         }
         rest.drain(..end);
+    }
+}
+
+/// Whether a log holds nothing but damage from a byte on: no line of JSON.
+fn is_damage(file: &Path, from: u64) -> Result<bool> {
+    let cannot = || format!("cannot read {}", file.display());
+    let mut source = File::open(file).with_context(cannot)?;
+    source.seek(SeekFrom::Start(from)).with_context(cannot)?;
+    let mut source = BufReader::new(source);
+    let (mut line, mut too_long) = (Vec::new(), false);
+    loop {
+        let mut part = (&mut source).take(CHUNK as u64);
+        if part.read_until(b'\n', &mut line).with_context(cannot)? == 0 {
+            return Ok(true);
+        }
+        let is_whole = line.ends_with(b"\n");
+        too_long |= line.len() > LONGEST;
+        if is_whole && !too_long && serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&line).is_ok()
+        {
+            return Ok(false);
+        }
+        if is_whole || too_long {
+            line.clear();
+        }
+        too_long &= !is_whole;
     }
 }
 
@@ -154,18 +196,35 @@ impl From<ParsedEvent> for Stamped {
     }
 }
 
-/// The events of whole lines; an error is how many lines before the broken one were good.
-fn parse_all(lines: &[u8]) -> Result<Vec<ParsedEvent>, usize> {
-    let mut out = Vec::with_capacity(lines.len() / 96);
+/// The events of whole lines.
+struct Parsed {
+    events: Vec<ParsedEvent>,
+    /// Their lines' bytes.
+    bytes: u64,
+    /// Whether these are all lines; else the next one is no event.
+    is_good: bool,
+}
+
+fn parse_all(lines: &[u8]) -> Parsed {
+    let mut out = Parsed {
+        events: Vec::with_capacity(lines.len() / 96),
+        bytes: 0,
+        is_good: true,
+    };
     for line in lines.split_inclusive(|b| *b == b'\n') {
         let parsed = step(line).or_else(|| {
             serde_json::from_slice(line)
                 .ok()
                 .map(|s| ParsedEvent::Other(Box::new(s)))
         });
-        out.push(parsed.ok_or(out.len())?);
+        let Some(parsed) = parsed else {
+            out.is_good = false;
+            break;
+        };
+        out.events.push(parsed);
+        out.bytes += line.len() as u64;
     }
-    Ok(out)
+    out
 }
 
 /// One line as an event.
@@ -332,5 +391,33 @@ mod tests {
         let (_dir, path) = log(&bytes);
         let error = read(&path, &mut |_| true).expect_err("broken").to_string();
         assert!(error.ends_with("line 3 is not an event"), "{error}");
+    }
+
+    #[test]
+    fn what_a_power_cut_left_at_the_end_is_left_out() {
+        let warning = |seq| Stamped {
+            seq,
+            at: 0.0,
+            event: Event::Warning { text: "x".into() },
+        };
+        let good = lines(&[warning(0), warning(1)]);
+        let nothing = vec![0; 5000];
+        for end in [&b"\0\0\0\n"[..], b"\0\0\n{\"seq\":2,\n\0\n", b"\n", b"\xff\n", &nothing] {
+            let (dir, path) = log(&[&good, end].concat());
+            assert_eq!(read_events(dir.path()).expect("reads").len(), 2, "{end:?}");
+            assert_eq!(read(&path, &mut |_| true).expect("reads"), good.len() as u64);
+        }
+        // What is no damage but not known either is kept: a newer version may have written it.
+        let (_dir, path) = log(&[&good[..], b"\0\n{\"seq\":2,\"at\":0,\"event\":\"new\"}\n"].concat());
+        read(&path, &mut |_| true).expect_err("events are lost");
+    }
+
+    #[test]
+    fn a_log_without_line_ends_is_not_read_whole() {
+        let (_dir, path) = log(b"");
+        let file = File::options().write(true).open(&path).expect("opens");
+        // Sparse: no disk holds it.
+        file.set_len(200 << 20).expect("grows");
+        assert_eq!(read(&path, &mut |_| true).expect("reads"), 0);
     }
 }

@@ -31,6 +31,17 @@ impl ModelRef {
         }
     }
 
+    /// FNV-1a of the file's bytes, by which it is known again; none of the bundled one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn checksum(&self) -> Result<Option<u64>> {
+        let Some(path) = self.path() else { return Ok(None) };
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let add = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        Ok(Some(bytes.iter().fold(0xcbf2_9ce4_8422_2325, add)))
+    }
+
     /// A file's name without its ending, or `bundled`.
     pub fn stem(&self) -> String {
         match self {

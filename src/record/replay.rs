@@ -98,7 +98,7 @@ pub fn list(runs: &Path) -> Result<Vec<PathBuf>> {
 pub struct RunSummary {
     /// Where it is.
     pub folder: PathBuf,
-    /// Interrupted, if the manifest says running and nobody writes.
+    /// Interrupted, if the manifest says running or paused and nobody writes.
     pub status: Status,
 }
 
@@ -117,7 +117,7 @@ pub fn newest_runs(runs: &Path, most: usize) -> Vec<RunSummary> {
         let text = std::fs::read(folder.join("manifest.json")).ok()?;
         let manifest: serde_json::Value = serde_json::from_slice(&text).ok()?;
         let status = Status::of_word(manifest.get("state")?.as_str()?)?;
-        let is_left = status == Status::Running && !is_written(folder);
+        let is_left = status.is_live() && !is_written(folder);
         Some(if is_left { Status::Interrupted } else { status })
     };
     let read = folders.into_iter().rev().filter_map(|folder| {

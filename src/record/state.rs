@@ -139,6 +139,8 @@ pub struct RunState {
     pub warnings: Vec<String>,
     /// Why it waits, while it does: the disk is full.
     pub stalled: Option<String>,
+    /// Who holds it, while somebody does, as its log says.
+    pub held_by: Option<String>,
     /// The run it is a fork of.
     pub origin: Option<ForkOrigin>,
     /// Times it went on after an interruption.
@@ -179,6 +181,7 @@ impl RunState {
             kept: Vec::new(),
             warnings: Vec::new(),
             stalled: None,
+            held_by: None,
             origin: None,
             resumed: 0,
             folder: None,
@@ -196,6 +199,7 @@ impl RunState {
             return;
         }
         self.stalled = None;
+        self.held_by = None;
         self.events += 1;
         self.elapsed_secs = stamped.at;
         if self.status == Status::Queued {
@@ -308,7 +312,19 @@ impl RunState {
                 });
             }
             Event::Stalled { .. } => {}
-            Event::Warning { text } => self.warn(text),
+            Event::Paused { by } => {
+                self.held_by = Some(by.clone());
+                // It may have been asked to stop meanwhile.
+                if self.status == Status::Running {
+                    self.status = Status::Paused;
+                }
+            }
+            Event::Unpaused { .. } => {
+                if self.status == Status::Paused {
+                    self.status = Status::Running;
+                }
+            }
+            Event::Warning { text } | Event::Note { text } => self.warn(text),
             Event::Ended(ending) => {
                 self.folder.get_or_insert_with(|| PathBuf::from(&ending.run));
                 self.ending = Some(ending.clone());

@@ -46,7 +46,13 @@ impl Status {
 
     /// What a manifest's `state` says.
     pub(crate) fn of_word(word: &str) -> Option<Self> {
-        let written = [Self::Running, Self::Interrupted, Self::Finished, Self::Failed];
+        let written = [
+            Self::Running,
+            Self::Paused,
+            Self::Interrupted,
+            Self::Finished,
+            Self::Failed,
+        ];
         written.into_iter().find(|status| status.word() == word)
     }
 

@@ -2,10 +2,10 @@
 //! Knows nothing of what they mean. Reads only.
 
 use crate::folder::is_written;
-use crate::log::parse;
+use crate::log::{LONGEST, parse};
 use event::Stamped;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,7 +29,8 @@ pub fn tail(run: &Path, mut at: u64, say: &mut dyn FnMut(Stamped) -> bool) {
         let written = is_written(run);
         loop {
             line.clear();
-            let whole = reader.read_until(b'\n', &mut line).is_ok() && line.ends_with(b"\n");
+            let mut bounded = (&mut reader).take(LONGEST as u64);
+            let whole = bounded.read_until(b'\n', &mut line).is_ok() && line.ends_with(b"\n");
             if !whole {
                 // Back to the line's beginning.
                 if reader.seek(SeekFrom::Start(at)).is_err() {

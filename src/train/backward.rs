@@ -1,13 +1,15 @@
 //! One batch: loss, the number of correct images, and the gradient of every weight.
 //! Knows nothing of what becomes of gradients.
 
+use crate::finite;
 use crate::net::{ForwardOptions, Net, Norms, Output, tensors};
 use crate::norm_statistics::NormStatistics;
 use crate::optimizer::Gradients;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use burn::tensor::{Tensor, TensorData, activation};
 use event::Cancelled;
 use model::{Density, Weights};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// A batch to train on.
@@ -62,7 +64,7 @@ pub struct BatchGradients {
 /// Cross-entropy + λ·L1 → gradients, at these weights.
 ///
 /// # Errors
-/// [`Cancelled`]; a loss that is not a number or diverges.
+/// [`Cancelled`]; a loss that is not a number or diverges, with the layer.
 pub fn backward(net: &Net, weights: &Weights, batch: TrainingBatch) -> Result<BatchGradients> {
     let device = net.device().clone().autodiff();
     let [c, h, w] = net.spec.input;
@@ -77,10 +79,9 @@ pub fn backward(net: &Net, weights: &Weights, batch: TrainingBatch) -> Result<Ba
         loss = loss + l1.mul_scalar(batch.lambda);
     }
     let value = loss.clone().into_scalar::<f32>();
-    ensure!(
-        value < 1e4,
-        "the loss is {value}: a smaller train.lr or train.clip_norm may help"
-    );
+    if !matches!(value.partial_cmp(&1e4), Some(Ordering::Less)) {
+        return Err(finite::diverged(&format!("the loss is {value}"), weights));
+    }
     let mut found = loss.backward();
     (batch.check)()?;
     let mut gradients = Gradients::new();

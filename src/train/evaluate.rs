@@ -3,6 +3,7 @@
 
 use crate::calibrate::calibrate;
 use crate::context::Ctx;
+use crate::finite;
 use crate::net::Net;
 use crate::plan::TrainingPlan;
 use anyhow::Result;
@@ -17,22 +18,23 @@ use std::ops::ControlFlow;
 /// Images per run of the engine; few enough that a stop is noticed at once.
 const BATCH: usize = 64;
 
-/// After an epoch: saves the model, measured on validation images at the largest, the middle and the smallest density.
+/// After so many steps and epochs of this training: saves the model, measured on validation images at the largest, the middle
+/// and the smallest density.
 pub(crate) fn evaluate_epoch(
     ctx: &mut Ctx,
     plan: &TrainingPlan,
     net: &Net,
     weights: &Weights,
-    epoch: u32,
+    [steps, epochs]: [u64; 2],
 ) -> Result<()> {
     let grid = &plan.grid;
     let mut some = vec![grid[0], grid[grid.len() / 2], grid[grid.len() - 1]];
     some.dedup();
     let mut checkpoint = checkpoint_of(ctx, plan, net, weights.clone(), some)?;
-    let epoch = ctx.done[1] as u32 + epoch;
+    let done = [ctx.done[0] + steps, ctx.done[1] + epochs];
     let mut metrics = Vec::new();
     for density in checkpoint.header.densities.clone().into_iter().rev() {
-        metrics.push(evaluate(ctx, &checkpoint, (density, &[]), Split::Valid, epoch)?);
+        metrics.push(evaluate(ctx, &checkpoint, (density, &[]), Split::Valid, done)?);
     }
     let top1 = metrics[0].top1;
     checkpoint.header.metrics = metrics;
@@ -45,11 +47,10 @@ pub(crate) fn evaluate_epoch(
 /// Measures a model on the validation images at its highest density and writes that into the model. Gives its accuracy.
 ///
 /// # Errors
-/// [`event::Cancelled`].
+/// [`event::Cancelled`]; a loss that is not a number.
 pub fn validate(ctx: &mut Ctx, model: &mut Checkpoint) -> Result<f32> {
     let highest = model.header.densities.last().copied().unwrap_or(Density::FULL);
-    let epoch = ctx.done[1] as u32;
-    let metric = evaluate(ctx, model, (highest, &[]), Split::Valid, epoch)?;
+    let metric = evaluate(ctx, model, (highest, &[]), Split::Valid, ctx.done)?;
     let top1 = metric.top1;
     model.header.metrics = vec![metric];
     Ok(top1)
@@ -59,17 +60,16 @@ pub fn validate(ctx: &mut Ctx, model: &mut Checkpoint) -> Result<f32> {
 /// validation images and, this once, on test images.
 ///
 /// # Errors
-/// [`event::Cancelled`].
+/// [`event::Cancelled`]; a loss that is not a number.
 pub fn finish(ctx: &mut Ctx, mut model: Checkpoint) -> Result<Checkpoint> {
     ctx.phase("measuring".into(), 1.0)?;
-    let epoch = ctx.done[1] as u32;
     let mut metrics = Vec::new();
     let uniform = model.header.densities.iter().rev().map(|&d| (d, &[][..]));
     let found = &model.header.gate_densities;
     let found = found.iter().max().map(|&d| (d, &found[..]));
     for at in uniform.chain(found) {
         for split in [Split::Valid, Split::Test] {
-            metrics.push(evaluate(ctx, &model, at, split, epoch)?);
+            metrics.push(evaluate(ctx, &model, at, split, ctx.done)?);
         }
     }
     model.header.metrics = metrics;
@@ -116,13 +116,23 @@ fn evaluate(
     checkpoint: &Checkpoint,
     (density, gates): (Density, &[Density]),
     split: Split,
-    epoch: u32,
+    [steps, epochs]: [u64; 2],
 ) -> Result<Metric> {
     let metrics = measure(ctx, checkpoint, (density, gates), split)?;
     let gates = gates.to_vec();
     let (top1, loss, macs) = (metrics.top1(), metrics.loss(), metrics.macs());
+    // What is not a number at the highest density is no progress; at others it is a point that classifies nothing right.
+    let highest = checkpoint
+        .header
+        .densities
+        .last()
+        .is_none_or(|&highest| density == highest);
+    if !loss.is_finite() && highest {
+        let seen = format!("step {steps}: the {} loss is {loss}", split.name());
+        return Err(finite::diverged_model(&seen, checkpoint));
+    }
     ctx.emit(Event::Epoch {
-        epoch,
+        epoch: epochs as u32,
         split,
         density,
         gates: gates.clone(),

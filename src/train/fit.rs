@@ -3,11 +3,12 @@
 use crate::backward::{BatchGradients, TrainingBatch, backward};
 use crate::context::Ctx;
 use crate::evaluate::{checkpoint_of, evaluate_epoch};
+use crate::finite;
 use crate::net::{ForwardOptions, Net, Norms};
 use crate::optimizer::{self, EntryMasks, Rates, Sgd};
 use crate::plan::{Penalty, TrainingPlan};
 use crate::stage_memory::Snapshot;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use data::batch;
 use data::batch::Epoch;
 use event::{BadInput, Cancelled, Event};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// validation images after every epoch but the last, and its norm statistics at the end.
 ///
 /// # Errors
-/// [`Cancelled`]; a loss that is not a number (with the step); [`BadInput`] if `start` does not fit the network.
+/// [`Cancelled`]; a loss or a weight that is not a number (with the step and the layer); [`BadInput`] if `start` does not fit the network.
 pub fn fit(
     ctx: &mut Ctx,
     stage: &str,
@@ -122,14 +123,17 @@ impl<'a, 'p> Training<'a, 'p> {
                     .filter(|p| p.is_due(self.progress.steps))
                     .map(|p| p.save()),
             };
-            if memory.is_due() {
+            // At the end, too: from there a fork learns on for longer.
+            if memory.is_due() || self.progress.steps == self.steps {
+                self.check_finite(ctx.done)?;
                 memory.save(self.stage, self.snapshot(&point, ctx.done), false)?;
             }
             match self.advance(ctx) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(e) => {
-                    if e.is::<Cancelled>() {
+                    // What has diverged is not worth going on from.
+                    if e.is::<Cancelled>() && self.check_finite(ctx.done).is_ok() {
                         memory.save(self.stage, self.snapshot(&point, ctx.done), false)?;
                     }
                     return Err(e);
@@ -141,6 +145,12 @@ impl<'a, 'p> Training<'a, 'p> {
         let [steps, epochs] = ctx.done;
         ctx.done = [steps + self.steps, epochs + u64::from(self.plan.train.epochs)];
         Ok(model)
+    }
+
+    /// # Errors
+    /// The training has diverged: the step and the layer are named.
+    fn check_finite(&self, done: [u64; 2]) -> Result<()> {
+        finite::check(&self.weights).with_context(|| format!("step {}", done[0] + self.progress.steps))
     }
 
     fn is_epoch_end(&self) -> bool {
@@ -239,6 +249,9 @@ impl<'a, 'p> Training<'a, 'p> {
 
     /// Events after a step; evaluation and the penalty's move after an epoch.
     fn after_step(&mut self, ctx: &mut Ctx) -> Result<()> {
+        if self.is_epoch_end() {
+            self.check_finite(ctx.done)?;
+        }
         let (train, done) = (&self.plan.train, self.progress.steps);
         if done.is_multiple_of(train.log_every) || done == self.steps {
             let images = self.progress.images.max(1) as f64;
@@ -257,7 +270,7 @@ impl<'a, 'p> Training<'a, 'p> {
             let epoch = (done / self.steps_per_epoch) as u32;
             if epoch < train.epochs {
                 self.net.set(&self.weights);
-                evaluate_epoch(ctx, self.plan, &self.net, &self.weights, epoch)?;
+                evaluate_epoch(ctx, self.plan, &self.net, &self.weights, [done, u64::from(epoch)])?;
             }
         }
         if let Some(penalty) = &mut self.penalty

@@ -12,6 +12,7 @@ mod context;
 mod conv_step;
 pub mod device;
 mod evaluate;
+mod finite;
 mod first_order;
 mod fit;
 mod layer;

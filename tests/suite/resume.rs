@@ -55,7 +55,17 @@ fn workspace(dir: &Path) -> Workspace {
 fn work(run: &Path) -> Vec<Event> {
     let events = read_events(run).expect("a log").into_iter().map(|s| s.event);
     events
-        .filter(|e| !matches!(e, Event::Resumed { .. } | Event::Ended(_) | Event::Forked { .. }))
+        .filter(|e| {
+            !matches!(
+                e,
+                Event::Resumed { .. }
+                    | Event::Ended(_)
+                    | Event::Forked { .. }
+                    | Event::Paused { .. }
+                    | Event::Unpaused { .. }
+                    | Event::Note { .. }
+            )
+        })
         .collect()
 }
 
@@ -285,7 +295,7 @@ fn a_training_that_explodes_names_what_was_good() {
     let good = ending.good.expect("a checkpoint");
     assert!(reason.contains(&format!("stands at event {}", good.at)), "{reason}");
     let run = Path::new(&ending.run);
-    assert_eq!(fork::newest(run).expect("a checkpoint"), good.at);
+    assert_eq!(fork::newest(run, &experiment).expect("a checkpoint"), good.at);
     // What stands there may have been thrown far already; from the beginning it is tamed.
     let tamed = forked(run, 0, &[("train.lr", "0.01"), ("train.warmup", "0.1")], dir.path());
     assert!(tamed.join("models/smoke.safetensors").is_file());
@@ -298,6 +308,8 @@ fn a_full_disk_holds_a_run_until_there_is_room() {
     let whole = whole("smoke", dir.path());
     let experiment = Experiment::load("smoke", &small("smoke")).expect("preset");
     let (mut stalls, mut layers) = (0, 0);
+    // Older checkpoints are given up first, each for a try.
+    let full = || (0..40).map(|_| Some(Fault::Full));
     let ending = execute(
         &experiment,
         &workspace(dir.path()),
@@ -308,7 +320,7 @@ fn a_full_disk_holds_a_run_until_there_is_room() {
             Event::Layers { .. } => {
                 layers += 1;
                 if layers == 2 {
-                    plan_faults([Some(Fault::Full), None, Some(Fault::Full)]);
+                    plan_faults(full());
                 }
             }
             _ => {}
@@ -317,6 +329,11 @@ fn a_full_disk_holds_a_run_until_there_is_room() {
     .expect("runs");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     assert!(stalls >= 1, "nobody was told");
+    let notes = notes(Path::new(&ending.run));
+    assert!(
+        notes.iter().any(|text| text.contains("kept for forks, were given up")),
+        "{notes:?}"
+    );
     assert_eq!(work(Path::new(&ending.run)), work(&whole));
 }
 
@@ -337,7 +354,7 @@ fn what_cannot_fit_into_memory_is_refused_with_the_number() {
 }
 
 #[test]
-fn two_shards_of_a_sweep_do_every_run_once_and_share_a_frontier() {
+fn shards_of_a_sweep_that_begin_at_once_do_every_run_once_and_share_a_frontier() {
     let dir = tempfile::tempdir().expect("temp dir");
     let sweep = dir.path().join("sweep.toml");
     fs::write(
@@ -359,7 +376,7 @@ fn two_shards_of_a_sweep_do_every_run_once_and_share_a_frontier() {
             .spawn()
             .expect("starts")
     };
-    for mut child in [shard("1/2"), shard("2/2")] {
+    for mut child in ["1/4", "2/4", "3/4", "4/4"].map(shard) {
         assert!(child.wait().expect("ends").success());
     }
     let folders = record::replay::list(&runs).expect("lists");
@@ -586,4 +603,410 @@ fn a_run_of_another_process_can_be_watched_steered_and_stopped() {
         })
         .collect();
     assert!(!trials.is_empty() && trials.iter().all(|d| *d == 1.0), "{trials:?}");
+}
+
+fn notes(run: &Path) -> Vec<String> {
+    let events = read_events(run).expect("a log").into_iter();
+    events
+        .filter_map(|s| match s.event {
+            Event::Note { text } => Some(text),
+            Event::Resumed { mended, .. } => Some(mended.join("; ")),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A run of the small training that was stopped at its `at`th event.
+fn stopped(changes: &[(&str, &str)], dir: &Path, at: usize) -> PathBuf {
+    let mut all = small("smoke");
+    all.extend(changes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+    let experiment = Experiment::load("smoke", &all).expect("preset");
+    let (control, mut said) = (Control::default(), 0);
+    let ending = execute(&experiment, &workspace(dir), &control, &mut |_| {
+        said += 1;
+        if said == at {
+            control.stop();
+        }
+    })
+    .expect("runs");
+    assert_eq!(ending.outcome, Outcome::Cancelled, "{ending:?}");
+    PathBuf::from(ending.run)
+}
+
+fn goes_on_to_the_same_end(run: &Path, whole: &Path) {
+    let ending = resume(run, None, &workspace(run), &Control::default(), &mut |_| {}).expect("goes on");
+    assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+    assert_eq!(work(run), work(whole));
+    assert!(model(run, "smoke") == model(whole, "smoke"), "the weights differ");
+}
+
+/// The power is cut after every sync, with nothing on the disk but what was synced. SECATEUR_CUTS says from how many of these
+/// moments the run is resumed to its end; at all of them it is checked that it could be.
+#[test]
+fn a_power_cut_at_any_sync_loses_nothing_that_was_named() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    disk::watch_syncs(dir.path());
+    let whole = whole("smoke", dir.path());
+    let cuts = disk::take_syncs();
+    let resumed = std::env::var("SECATEUR_CUTS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(6);
+    let every = cuts.len().div_ceil(resumed);
+    let name = whole.file_name().expect("a name");
+    let mut begun = 0;
+    for (i, cut) in cuts.iter().enumerate() {
+        let back = tempfile::tempdir().expect("temp dir");
+        cut.restore(back.path()).expect("restores");
+        let run = back.path().join(name);
+        if !run.join("config.toml").is_file() {
+            continue;
+        }
+        begun += 1;
+        let events = read_events(&run).expect("a log");
+        let history = record::event_log::history(&run).expect("a log");
+        let checkpoint = |n| {
+            record::checkpoints::nearest(&run, n, &|_| true)
+                .expect("a folder")
+                .map(|f| f.path)
+        };
+        assert_eq!(
+            checkpoint(u64::MAX),
+            checkpoint(history.work_events),
+            "ahead of its log after sync {i}"
+        );
+        if let Some(Event::Ended(ending)) = events.last().map(|s| &s.event) {
+            assert_eq!(ending.outcome, Outcome::Finished);
+            assert!(
+                model(&run, "smoke") == model(&whole, "smoke"),
+                "the model is lost after sync {i}"
+            );
+        } else if i % every == 0 {
+            goes_on_to_the_same_end(&run, &whole);
+            let seqs: Vec<u64> = read_events(&run).expect("a log").iter().map(|s| s.seq).collect();
+            assert!(seqs.iter().copied().eq(0..seqs.len() as u64), "{seqs:?}");
+        }
+    }
+    assert!(begun > 20, "{begun} of {} moments", cuts.len());
+}
+
+#[test]
+fn a_checkpoint_ahead_of_its_log_is_passed_over_and_no_event_is_lost() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = whole("smoke", dir.path());
+    // As versions left it that did not sync the log: shorter than the checkpoints say, or empty.
+    for keep in [14, 3, 0] {
+        let run = stopped(&[], dir.path(), 20);
+        let log = fs::read_to_string(run.join("events.jsonl")).expect("a log");
+        let lines: String = log.split_inclusive('\n').take(keep).collect();
+        fs::write(run.join("events.jsonl"), lines).expect("writes");
+        goes_on_to_the_same_end(&run, &whole);
+        let notes = notes(&run);
+        assert!(notes[0].contains("of which the log has"), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_somebody_tidied_up_goes_on() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = whole("smoke", dir.path());
+    let mut run = stopped(&[], dir.path(), 20);
+    fs::remove_dir_all(run.join("models")).expect("removes");
+    fs::write(run.join(format!("checkpoints/{}.safetensors", u64::MAX)), b"odd").expect("writes");
+    let mut log = fs::read(run.join("events.jsonl")).expect("a log");
+    log.extend(b"\0\0\0\0\n");
+    fs::write(run.join("events.jsonl"), log).expect("writes");
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        fs::rename(&run, &odd).expect("renames");
+        run = odd;
+    }
+    goes_on_to_the_same_end(&run, &whole);
+    let listed = Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .args(["runs", "--json", "--runs"])
+        .arg(dir.path())
+        .output()
+        .expect("runs");
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 2, "{listed:?}");
+}
+
+#[test]
+fn another_model_to_start_from_is_refused() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = whole("smoke", dir.path());
+    let start = dir.path().join("start.safetensors");
+    fs::copy(whole.join("models/smoke.safetensors"), &start).expect("copies");
+    let run = stopped(&[("start", &start.to_string_lossy())], dir.path(), 12);
+    let mut other = model::Checkpoint::load(&start).expect("reads");
+    other
+        .weights
+        .values_mut()
+        .for_each(|a| a.data.iter_mut().for_each(|w| *w *= 0.5));
+    let before = fs::read(&start).expect("reads");
+    other.save(&start).expect("writes");
+    let go_on = || resume(&run, None, &workspace(dir.path()), &Control::default(), &mut |_| {}).expect("goes on");
+    let ending = go_on();
+    let reason = ending.reason.expect("a reason");
+    assert!(
+        ending.bad_input && reason.contains("is not the one that the run began with"),
+        "{reason}"
+    );
+    fs::write(&start, before).expect("writes");
+    assert_eq!(go_on().outcome, Outcome::Finished);
+}
+
+#[test]
+fn a_training_that_diverges_in_its_last_step_has_failed() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut changes = small("smoke");
+    for (key, value) in [
+        ("data.limit", "50"),
+        ("train.epochs", "1"),
+        ("train.lr", "3e38"),
+        ("train.warmup", "0.0"),
+        ("train.clip_norm", "0.0"),
+    ] {
+        changes.push((key.into(), value.into()));
+    }
+    let experiment = Experiment::load("smoke", &changes).expect("preset");
+    let ending = execute(&experiment, &workspace(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
+    assert_eq!(ending.outcome, Outcome::Failed, "{ending:?}");
+    let reason = ending.reason.expect("a reason");
+    assert!(
+        reason.contains("step 1") && reason.contains("is not finite"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_run_that_has_learned_nothing_says_so() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut changes = small("smoke");
+    changes.push(("train.lr".into(), "1e-12".into()));
+    let experiment = Experiment::load("smoke", &changes).expect("preset");
+    let ending = execute(&experiment, &workspace(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
+    let said = |e: &Event| matches!(e, Event::Warning { text } if text.contains("has learned nothing"));
+    assert!(work(Path::new(&ending.run)).iter().any(said), "{ending:?}");
+}
+
+/// Whatever numbers earlier versions have logged.
+#[test]
+fn a_log_with_numbers_that_are_none_is_read_by_every_command() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let run = stopped(&[], dir.path(), 20);
+    let log = fs::read_to_string(run.join("events.jsonl")).expect("a log");
+    let mut n = 0;
+    let bad = |line: &str| {
+        let Some((before, rest)) = line.split_once("\"loss\":") else {
+            return line.to_owned();
+        };
+        let after = rest.split_once(',').map_or("", |(_, after)| after);
+        n += 1;
+        let number = ["null", "3.4e38", "-1e300", "0.5"][n % 4];
+        format!("{before}\"loss\":{number},{after}")
+    };
+    let log: Vec<String> = log.lines().map(bad).collect();
+    assert!(n > 3, "{log:?}");
+    fs::write(run.join("events.jsonl"), log.join("\n") + "\n").expect("writes");
+    let secateur = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_secateur"))
+            .args(args)
+            .current_dir(dir.path())
+            .output()
+            .expect("runs");
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let name = run.to_string_lossy();
+    for file in ["a.svg", "a.png", "a.csv"] {
+        secateur(&["figure", &name, "--plot", "curves", "--to", file]);
+    }
+    secateur(&["report", &name, "--to", "a.html"]);
+    assert_eq!(secateur(&["runs", "--json", "--runs", "."]).lines().count(), 1);
+    secateur(&["fork", &name, "--runs", "forks", "--json"]);
+    secateur(&["resume", &name, "--json"]);
+}
+
+#[test]
+fn a_finished_run_is_forked_to_learn_on() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = whole("smoke", dir.path());
+    let changes = [("train.epochs".to_owned(), "4".to_owned())];
+    let experiment = fork::changed(&whole, &changes).expect("may change");
+    let at = fork::newest(&whole, &experiment).expect("a place");
+    let fork = go_another_way(&whole, at, experiment.clone(), dir.path());
+    let steps = |run: &Path| {
+        let work = work(run);
+        let last = work.iter().rev().find_map(|e| {
+            if let Event::Step { step, .. } = e {
+                Some(*step)
+            } else {
+                None
+            }
+        });
+        last.expect("steps")
+    };
+    assert_eq!(steps(&fork), 2 * steps(&whole));
+    let notes = notes(&fork);
+    assert!(
+        notes
+            .iter()
+            .any(|text| text.contains("follow the schedule of 24 steps in place of that of 12")),
+        "{notes:?}"
+    );
+    // Behind the end nothing can be learned.
+    let last = read_events(&whole).expect("a log").len() as u64 - 1;
+    let late = Fork {
+        origin: whole.clone(),
+        at: last,
+        experiment,
+    };
+    let before = fs::read_dir(dir.path()).expect("folder").count();
+    let error = branch(
+        &late,
+        &workspace(dir.path()),
+        &Control::default(),
+        &mut |_| {},
+        &mut |_| {},
+    )
+    .expect_err("refused");
+    assert!(error.to_string().contains(&format!("such as {at}")), "{error}");
+    assert_eq!(
+        fs::read_dir(dir.path()).expect("folder").count(),
+        before,
+        "a folder is left"
+    );
+    // Nothing of a finished training depends on its rate.
+    let slower = fork::changed(&whole, &[("train.lr".to_owned(), "0.01".to_owned())]).expect("may change");
+    let late = Fork {
+        experiment: slower,
+        ..late
+    };
+    branch(
+        &late,
+        &workspace(dir.path()),
+        &Control::default(),
+        &mut |_| {},
+        &mut |_| {},
+    )
+    .expect_err("refused");
+}
+
+fn started(preset: &str, dir: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
+    command.args(["run", preset, "--runs"]).arg(dir).args(more);
+    for (key, value) in small(preset) {
+        command.args(["--set", &format!("{key}={value}")]);
+    }
+    command
+}
+
+#[test]
+fn a_run_goes_on_when_nobody_reads_what_it_says() {
+    use std::io::{BufRead, BufReader};
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut child = started("smoke", dir.path(), &[])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+    let run = record::replay::list(dir.path()).expect("lists").remove(0);
+    assert!(run.join("models/smoke.safetensors").is_file());
+    // What programs asked for is stopped when they are gone, after saving.
+    let json = tempfile::tempdir().expect("temp dir");
+    let mut child = started("smoke", json.path(), &["--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped"))
+        .read_line(&mut line)
+        .expect("reads");
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
+    let stopped = record::replay::list(json.path()).expect("lists").remove(0);
+    goes_on_to_the_same_end(&stopped, &run);
+}
+
+/// Held by a window that is gone, the run of another process goes on; while it is held, everybody sees it.
+#[test]
+fn a_pause_is_seen_everywhere_and_ends_with_who_held_it() {
+    use lab::{Command as Ask, Session};
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut child = started(
+        "autocompress-fashion",
+        dir.path(),
+        &["--set", "method.search.trials=100000"],
+    )
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .expect("starts");
+    let run = loop {
+        match record::replay::list(dir.path()).expect("lists").pop() {
+            Some(run) if fs::metadata(run.join("events.jsonl")).is_ok_and(|m| m.len() > 0) => break run,
+            _ => assert!(child.try_wait().expect("waits").is_none(), "it ended by itself"),
+        }
+        std::thread::yield_now();
+    };
+    let mut session = Session::new(workspace(dir.path()), std::sync::Arc::new(|| {})).expect("a session");
+    session.submit(Ask::OpenRun(run.clone()));
+    let mut asked = false;
+    let by = loop {
+        session.pump(std::time::Duration::from_millis(20));
+        let seen = session.store().runs.first();
+        if let Some(by) = seen.and_then(|run| run.held_by.clone()) {
+            break by;
+        }
+        if let Some(id) = seen.map(|run| run.id).filter(|_| !asked) {
+            session.submit(Ask::Pause(id));
+            asked = true;
+        }
+        assert!(child.try_wait().expect("waits").is_none(), "it ended by itself");
+        std::thread::yield_now();
+    };
+    assert!(by.contains(&format!("process {}", std::process::id())), "{by}");
+    let manifest = || fs::read_to_string(run.join("manifest.json")).expect("a manifest");
+    while !manifest().contains("\"state\": \"paused\"") {
+        std::thread::yield_now();
+    }
+    let listed = Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .args(["runs", "--json", "--runs"])
+        .arg(dir.path())
+        .output()
+        .expect("runs");
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    assert_eq!(
+        (&listed["state"], &listed["paused_by"]),
+        (&"paused".into(), &by.as_str().into())
+    );
+    // Another window sees it, too.
+    let mut second = Session::new(workspace(dir.path()), std::sync::Arc::new(|| {})).expect("a session");
+    second.submit(Ask::OpenRun(run.clone()));
+    while second.store().runs.is_empty() {
+        second.pump(std::time::Duration::from_millis(20));
+        std::thread::yield_now();
+    }
+    assert_eq!(second.store().runs[0].status, record::Status::Paused);
+    drop(session);
+    let unpaused = |e: &Event| matches!(e, Event::Unpaused { by } if by.contains("gone"));
+    while seqs(&run, unpaused).is_empty() {
+        std::thread::yield_now();
+    }
+    let id = second.store().runs[0].id;
+    while !second.store().runs[0].status.is_over() {
+        second.pump(std::time::Duration::from_millis(20));
+        if second.store().runs[0].status == record::Status::Running {
+            second.submit(Ask::Stop(id));
+        }
+    }
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
 }
