@@ -7,6 +7,7 @@ mod models;
 
 use data::{Split, cifar, idx};
 use event::{Event, Stamped};
+use formats::onnx_pb::{ModelProto, StringStringEntryProto};
 use formats::{Import, import, onnx_bytes, onnx_model};
 use model::spec::Shift;
 use model::{Checkpoint, Density, cost, zoo};
@@ -21,7 +22,6 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 thread_local! {
     /// Bytes that this thread holds, and the most it held since the case began.

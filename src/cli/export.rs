@@ -66,7 +66,7 @@ pub(crate) fn export(args: &ExportArgs) -> Done {
     });
     args.json.say(&fact, || {
         format!(
-            "{}: {} bytes, density {}; read back by tract on {} images ({images}): logits differ by at most {:.1e}, same class for {:.1} %",
+            "{}: {} bytes, density {}; read back by rten on {} images ({images}): logits differ by at most {:.1e}, same class for {:.1} %",
             done.file.display(),
             done.bytes,
             done.density,

@@ -150,7 +150,7 @@ pub fn export(model: &Checkpoint, options: &Export) -> Result<Exported> {
             Format::Safetensors => onnx_bytes(&Checkpoint::from_bytes(&back)?, density)?,
             Format::Pack => onnx_bytes(&burn_pack::from_bytes(back)?, density)?,
         };
-        let agreement = second_runtime::compare(model, density, &onnx, &options.probe)?;
+        let agreement = second_runtime::compare(model, density, onnx, &options.probe)?;
         ensure!(
             agreement.holds(),
             "{} computes something else: logits differ by up to {} of {} on {} images ({} ties), at most {TOLERANCE} of the largest is expected; nothing was written",

@@ -21,6 +21,7 @@ mod onnx_gate;
 mod onnx_graph;
 mod onnx_import;
 mod onnx_ops;
+pub mod onnx_pb;
 mod onnx_proto;
 mod onnx_tensor;
 mod pickle;

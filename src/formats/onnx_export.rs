@@ -7,6 +7,7 @@
 //! only a cut one is smaller.
 
 use super::onnx_gate;
+use super::onnx_pb::{ModelProto, OperatorSetIdProto};
 use super::onnx_proto::{GraphBuilder, batch_of, float, int, ints, property};
 use model::checkpoint::{Checkpoint, Moments, NormStats};
 use model::spec::{NetSpec, Op, Shift};
@@ -15,7 +16,6 @@ use model::{Array, Density};
 
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
-use tract_onnx::pb::{ModelProto, OperatorSetIdProto};
 
 /// Operators are meant as this version of the standard has them.
 const OPSET: i64 = 17;

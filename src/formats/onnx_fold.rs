@@ -1,18 +1,16 @@
 //! Operators on values that are known without an image: the shapes and weights that exporters compute inside the graph.
 //! Knows nothing of networks.
 //!
-//! tract is linked and folds constants too, but not for a file that nobody has checked: it evaluates whatever the graph
-//! asks for at whatever size, before anyone can count the numbers; it folds while it rewrites the graph into its own
-//! operators, and the names of layers and the norms are lost with that; and the number of images, which is unknown here and must not
-//! enter into arithmetic, is a symbol there. Taking over single operators would need a conversion of every value both
-//! ways, which is as long as these thirteen operators.
+//! rten is linked and folds constants too, but not for a file that nobody has checked: it evaluates whatever the graph
+//! asks for at whatever size, before anyone can count the numbers; and it folds while it rewrites the graph into its own
+//! operators, and the names of layers and the norms are lost with that.
 
 use super::onnx_graph::attribute;
+use super::onnx_pb::NodeProto;
 use super::onnx_tensor::{Constant, Ints, constant};
 use anyhow::{Context, Result, bail, ensure};
 use model::Array;
 use std::path::Path;
-use tract_onnx::pb::NodeProto;
 
 /// Stands in shapes for the number of images, which is not known.
 pub(crate) const BATCH: i64 = i64::MIN;

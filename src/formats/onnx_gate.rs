@@ -68,13 +68,7 @@ fn winners(graph: &mut GraphBuilder, gate: &OnnxGate, saliency: &str) -> (String
     let k = graph.ints(&of("k"), &[gate.k as i64]);
     let order = vec![int("axis", 1), int("largest", 1), int("sorted", 1)];
     let outputs = [of("top"), of("winners")];
-    let [top, winners] = graph.node_of(
-        "TopK",
-        &of("topk"),
-        [saliency, &k],
-        outputs.each_ref().map(|o| &**o),
-        order,
-    );
+    let [top, winners] = graph.node_of("TopK", [saliency, &k], outputs.each_ref().map(|o| &**o), order);
     let shape = graph.node("Shape", &of("shape"), [saliency], vec![]);
     let none = graph.node("ConstantOfShape", &of("none"), [&shape], vec![one_float("value", 0.0)]);
     let axis = || vec![int("axis", 1)];

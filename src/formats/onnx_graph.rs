@@ -1,11 +1,12 @@
 //! An ONNX file as a graph that can be walked: what the first output needs, in an order in which it can be computed.
 //! Knows nothing of operators.
 
+use super::onnx_pb::{
+    AttributeProto, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, TypeValue, ValueInfoProto,
+};
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
 use std::collections::BTreeMap;
-use tract_onnx::pb::tensor_shape_proto::dimension;
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 
 /// The oldest version of the standard whose operators mean what they do now.
 const OLDEST_OPSET: i64 = 7;
@@ -95,13 +96,13 @@ pub(crate) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a Attri
 fn shape_of(image: &ValueInfoProto) -> Result<[Option<usize>; 4]> {
     let name = &image.name;
     let kind = image.r#type.as_ref().and_then(|t| t.value.as_ref());
-    let Some(type_proto::Value::TensorType(tensor)) = kind else {
+    let Some(TypeValue::TensorType(tensor)) = kind else {
         bail!("input {name} is not a tensor")
     };
     ensure!(tensor.elem_type == 1, "input {name} does not take float32");
     let dims = tensor.shape.as_ref().map_or(&[][..], |s| &s.dim);
-    let size = |value: &Option<dimension::Value>| match value {
-        Some(dimension::Value::DimValue(n)) => usize::try_from(*n).ok().filter(|&n| n > 0),
+    let size = |value: &Option<DimensionValue>| match value {
+        Some(DimensionValue::DimValue(n)) => usize::try_from(*n).ok().filter(|&n| n > 0),
         _ => None,
     };
     let sizes: Vec<Option<usize>> = dims.iter().map(|d| size(&d.value)).collect();

@@ -6,12 +6,12 @@ use super::onnx_builder::{OnnxNetBuilder, Operand};
 use super::onnx_fold::{FOLDED, fold};
 use super::onnx_graph::{OnnxGraph, is_standard, label, load};
 use super::onnx_ops::{SUPPORTED, convert};
+use super::onnx_pb::NodeProto;
 use super::onnx_tensor::Constant;
 use anyhow::{Result, bail, ensure};
 use model::spec::Shape;
 use std::path::Path;
 use std::rc::Rc;
-use tract_onnx::pb::NodeProto;
 
 /// Reads an ONNX file; `input` is the image's shape where the file leaves it open.
 ///

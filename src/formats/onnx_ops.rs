@@ -4,13 +4,13 @@
 use super::onnx_builder::{OnnxNetBuilder, Operand};
 use super::onnx_fold::{BATCH, axes};
 use super::onnx_graph::{attribute, label};
+use super::onnx_pb::NodeProto;
 use super::onnx_tensor::Constant;
 use anyhow::{Context, Result, bail, ensure};
 use model::Array;
 use model::checkpoint::Moments;
 use model::spec::{Op, Pad};
 use std::rc::Rc;
-use tract_onnx::pb::NodeProto;
 
 /// Operators on images that have a place here.
 pub(crate) const SUPPORTED: [&str; 24] = [

@@ -1,20 +1,19 @@
 //! ONNX messages, put together: tensors, attributes, nodes.
 //! Knows nothing of networks.
 
-use std::collections::BTreeSet;
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-use tract_onnx::pb::{
-    AttributeProto, GraphProto, NodeProto, StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto,
-    ValueInfoProto, type_proto,
+use super::onnx_pb::{
+    AttributeProto, AttributeType, DataType, Dimension, DimensionValue, GraphProto, NodeProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A graph that grows. Names that are taken get a mark, so use those that are returned.
 #[derive(Default)]
 pub(crate) struct GraphBuilder {
     pub proto: GraphProto,
     taken: BTreeSet<String>,
+    /// Where the first constant of each name is.
+    constants: BTreeMap<String, usize>,
 }
 
 impl GraphBuilder {
@@ -48,11 +47,15 @@ impl GraphBuilder {
 
     fn constant(&mut self, mut tensor: TensorProto) -> String {
         // Constants that nodes share are written once.
-        if !self.proto.initializer.contains(&tensor) {
-            tensor.name = self.free(&tensor.name);
-            self.proto.initializer.push(tensor.clone());
+        let written = self.constants.get(&tensor.name).map(|&i| &self.proto.initializer[i]);
+        if written == Some(&tensor) {
+            return tensor.name;
         }
-        tensor.name
+        tensor.name = self.free(&tensor.name);
+        let name = tensor.name.clone();
+        self.constants.insert(name.clone(), self.proto.initializer.len());
+        self.proto.initializer.push(tensor);
+        name
     }
 
     /// A node; returns the name of its output.
@@ -64,7 +67,7 @@ impl GraphBuilder {
         attributes: Vec<AttributeProto>,
     ) -> String {
         let name = self.free(name);
-        self.push(op, &name, &inputs, std::slice::from_ref(&name), attributes);
+        self.push(op, &inputs, std::slice::from_ref(&name), attributes);
         name
     }
 
@@ -72,26 +75,25 @@ impl GraphBuilder {
     pub(crate) fn node_of<const N: usize, const M: usize>(
         &mut self,
         op: &str,
-        name: &str,
         inputs: [&str; N],
         outputs: [&str; M],
         attributes: Vec<AttributeProto>,
     ) -> [String; M] {
-        let (name, outputs) = (self.free(name), outputs.map(|o| self.free(o)));
-        self.push(op, &name, &inputs, &outputs, attributes);
+        let outputs = outputs.map(|o| self.free(o));
+        self.push(op, &inputs, &outputs, attributes);
         outputs
     }
 
     /// The node that gives an output of the graph.
     pub(crate) fn end(&mut self, op: &str, output: &str, input: &str) {
-        self.push(op, output, &[input], &[output.to_owned()], vec![]);
+        self.push(op, &[input], &[output.to_owned()], vec![]);
     }
 
-    fn push(&mut self, op: &str, name: &str, inputs: &[&str], outputs: &[String], attribute: Vec<AttributeProto>) {
+    /// Nodes have no names of their own, only what they give has: some runtimes look both up in one table.
+    fn push(&mut self, op: &str, inputs: &[&str], outputs: &[String], attribute: Vec<AttributeProto>) {
         self.proto.node.push(NodeProto {
             input: inputs.iter().map(|&i| i.to_owned()).collect(),
             output: outputs.to_vec(),
-            name: name.to_owned(),
             op_type: op.to_owned(),
             attribute,
             ..NodeProto::default()
@@ -149,26 +151,19 @@ pub(crate) fn one_float(name: &str, v: f32) -> AttributeProto {
 
 /// A float32 value of a graph, its first axis the batch, of any size.
 pub(crate) fn batch_of(name: &str, dims: &[usize]) -> ValueInfoProto {
-    let dim = |value| Dimension {
-        denotation: String::new(),
-        value: Some(value),
-    };
-    let rest = dims.iter().map(|&d| dim(dimension::Value::DimValue(d as i64)));
+    let rest = dims.iter().map(|&d| DimensionValue::DimValue(d as i64));
+    let all = std::iter::once(DimensionValue::DimParam("batch".into())).chain(rest);
     let shape = TensorShapeProto {
-        dim: std::iter::once(dim(dimension::Value::DimParam("batch".into())))
-            .chain(rest)
-            .collect(),
+        dim: all.map(|value| Dimension { value: Some(value) }).collect(),
     };
     ValueInfoProto {
         name: name.to_owned(),
         r#type: Some(TypeProto {
-            denotation: String::new(),
-            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+            value: Some(TypeValue::TensorType(TensorTypeProto {
                 elem_type: DataType::Float as i32,
                 shape: Some(shape),
             })),
         }),
-        doc_string: String::new(),
     }
 }
 

@@ -1,13 +1,12 @@
 //! ONNX tensors as arrays: lengths compared before anything is allocated, external data only from beside the file.
 //! Knows nothing of graphs.
 
+use super::onnx_pb::{DataLocation, DataType, TensorProto};
 use anyhow::{Context, Result, bail, ensure};
 use model::Array;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
-use tract_onnx::pb::TensorProto;
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 
 /// A value that is known without an image.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +69,7 @@ pub(crate) fn constant(tensor: &TensorProto, folder: Option<&Path>) -> Result<Co
         DataType::Double | DataType::Int64 => 8,
         _ => bail!(
             "{} numbers, expected float, double, int32 or int64",
-            kind.as_str_name().to_lowercase()
+            format!("{kind:?}").to_lowercase()
         ),
     };
     let external;
@@ -172,7 +171,7 @@ fn inside(folder: Option<&Path>, location: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tract_onnx::pb::StringStringEntryProto;
+    use crate::onnx_pb::StringStringEntryProto;
 
     fn tensor(dims: &[i64], kind: DataType, raw: &[u8]) -> TensorProto {
         TensorProto {

@@ -1,4 +1,4 @@
-//! An ONNX file run by a second runtime, beside our engine, on the same images.
+//! An ONNX file run by a second runtime (rten), beside our engine, on the same images.
 //! Knows nothing of where the file or the images come from.
 
 use super::probe::Probe;
@@ -7,7 +7,7 @@ use infer::{Batch, Options, compile};
 use model::mask::winners;
 use model::spec::NetSpec;
 use model::{Checkpoint, Density};
-use tract_onnx::prelude::*;
+use rten::{Model, NodeId, Value, ValueView};
 
 /// Logits may differ by this share of the largest logit (at least of 1): float32 sums of some thousand terms in another order.
 pub const TOLERANCE: f32 = 1e-3;
@@ -40,7 +40,7 @@ const BATCH: usize = 8;
 ///
 /// # Errors
 /// The second runtime does not take the file, or gives something else than logits.
-pub fn compare(model: &Checkpoint, density: Density, onnx: &[u8], probe: &Probe) -> Result<Agreement> {
+pub fn compare(model: &Checkpoint, density: Density, onnx: Vec<u8>, probe: &Probe) -> Result<Agreement> {
     let spec = model.spec();
     let size: usize = spec.input.iter().product();
     let classes = spec.classes()?;
@@ -50,7 +50,7 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: &[u8], probe: &Probe)
     };
     let mut engine = compile(model, &options)?;
     engine.set_density(density);
-    let mut runtime = SecondRuntime::new(spec, onnx);
+    let runtime = SecondRuntime::new(spec, onnx).context("the second runtime does not take the file")?;
     let (mut same, mut ties, mut most, mut largest) = (0, 0, 0.0f32, 0.0f32);
     for images in probe.pixels.chunks(BATCH * size) {
         let ours = engine.run(images);
@@ -119,49 +119,35 @@ fn is_tie(density: Density, ours: &Batch, saliencies: &[Vec<f32>], i: usize) -> 
     false
 }
 
-type TractPlan = std::sync::Arc<TypedRunnableModel>;
-
-/// The second runtime. It plans for one batch size at a time.
-struct SecondRuntime<'a> {
-    onnx: &'a [u8],
+/// The second runtime with a file in it.
+struct SecondRuntime {
     input: [usize; 3],
-    outputs: Vec<String>,
-    plan: Option<(usize, TractPlan)>,
+    model: Model,
+    image: NodeId,
+    outputs: Vec<NodeId>,
 }
 
-impl<'a> SecondRuntime<'a> {
-    fn new(spec: &NetSpec, onnx: &'a [u8]) -> Self {
+impl SecondRuntime {
+    fn new(spec: &NetSpec, onnx: Vec<u8>) -> Result<Self> {
+        let model = Model::load(onnx)?;
         let gates = spec.gates().into_iter();
         let saliencies = gates.map(|g| format!("{}.saliency", spec.nodes[g].name));
-        Self {
-            onnx,
+        let outputs = std::iter::once("logits".to_owned()).chain(saliencies);
+        Ok(Self {
             input: spec.input,
-            outputs: std::iter::once("logits".to_owned()).chain(saliencies).collect(),
-            plan: None,
-        }
+            image: model.node_id("image")?,
+            outputs: outputs.map(|name| model.node_id(&name)).collect::<Result<_, _>>()?,
+            model,
+        })
     }
 
     /// Logits, then the saliencies of each gate.
-    fn run(&mut self, images: &[f32]) -> Result<Vec<Vec<f32>>> {
+    fn run(&self, images: &[f32]) -> Result<Vec<Vec<f32>>> {
         let [c, h, w] = self.input;
         let n = images.len() / (c * h * w);
-        let plan = match &self.plan {
-            Some((of, plan)) if *of == n => plan.clone(),
-            _ => self.plan(n).context("it does not take the file")?,
-        };
-        self.plan = Some((n, plan.clone()));
-        let input = Tensor::from_shape(&[n, c, h, w], images)?;
-        let outputs = plan.run(tvec!(input.into_tvalue()))?;
-        let floats = |value: &TValue| Ok(value.to_plain_array_view::<f32>()?.iter().copied().collect());
-        outputs.iter().map(floats).collect()
-    }
-
-    fn plan(&self, n: usize) -> Result<TractPlan> {
-        let [c, h, w] = self.input;
-        let mut bytes = self.onnx;
-        let model = tract_onnx::onnx().model_for_read(&mut bytes)?;
-        let fact = InferenceFact::dt_shape(f32::datum_type(), [n, c, h, w]);
-        let model = model.with_input_fact(0, fact)?.with_outputs_by_name(&self.outputs)?;
-        model.into_optimized()?.into_runnable()
+        let input = ValueView::from_shape([n, c, h, w], images)?;
+        let values = self.model.run(vec![(self.image, input.into())], &self.outputs, None)?;
+        let rows = |value: Value| Ok(value.into_shape_vec::<f32, 2>()?.1);
+        values.into_iter().map(rows).collect()
     }
 }

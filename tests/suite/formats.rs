@@ -6,6 +6,7 @@ use crate::models::torch::{Dict, pt_bytes, pt_bytes_in, safetensors_bytes, state
 use crate::models::{model, odd, percent};
 use data::{batch, bundled};
 use disk::{Fault, is_full, plan_faults};
+use formats::onnx_pb::{DimensionValue, GraphProto, ModelProto, StringStringEntryProto, TypeValue};
 use formats::{Agreement, Export, Exported, Import, Imported, Masked, Probe, compare, export, import, onnx_bytes};
 use infer::{Options, compile};
 use model::checkpoint::Checkpoint;
@@ -16,7 +17,6 @@ use prost::Message;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tract_onnx::pb::{GraphProto, ModelProto, StringStringEntryProto, tensor_shape_proto::dimension, type_proto};
 
 /// A network of the zoo for small images, narrow.
 fn small(name: &str) -> NetSpec {
@@ -208,7 +208,7 @@ fn a_file_that_computes_something_else_is_seen() {
     let probe = Probe::default_for(&good).expect("images");
     let agreement = |m: &Checkpoint| {
         let onnx = onnx_bytes(m, Density::FULL).expect("writes");
-        compare(&good, Density::FULL, &onnx, &probe).expect("runs")
+        compare(&good, Density::FULL, onnx, &probe).expect("runs")
     };
     assert!(agreement(&good).holds());
     assert!(!agreement(&other).holds(), "{:?}", agreement(&other));
@@ -632,7 +632,7 @@ fn all_that_an_onnx_file_asks_for_in_vain_is_listed_at_once() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut proto = onnx(odd());
     for node in &mut graph(&mut proto).node {
-        match node.name.as_str() {
+        match node.output[0].as_str() {
             "depth.relu" => node.op_type = "HardSwish".into(),
             "hidden.relu" => node.op_type = "Sigmoid".into(),
             "max" => node.attribute.retain(|a| a.name != "kernel_shape"),
@@ -666,11 +666,11 @@ fn an_open_image_size_is_asked_for() {
         .r#type
         .as_mut()
         .and_then(|t| t.value.as_mut());
-    let Some(type_proto::Value::TensorType(tensor)) = image else {
+    let Some(TypeValue::TensorType(tensor)) = image else {
         panic!("a tensor")
     };
     for dim in &mut tensor.shape.as_mut().expect("a shape").dim[2..] {
-        dim.value = Some(dimension::Value::DimParam("size".into()));
+        dim.value = Some(DimensionValue::DimParam("size".into()));
     }
     let file = save_onnx(dir.path(), &proto);
     let open = Import {
@@ -761,30 +761,18 @@ fn broken_onnx_files_are_one_clear_line_each() {
 
 /// Which channels of each image a gate of an exported file lets through.
 fn chosen(file: &[u8], gates: &[String], images: &[f32], shape: [usize; 4]) -> Vec<Vec<Vec<u32>>> {
-    use tract_onnx::prelude::*;
-    let mut bytes = file;
-    let names = gates.iter().map(|g| format!("{g}.pi"));
-    let plan = tract_onnx::onnx()
-        .model_for_read(&mut bytes)
-        .and_then(|m| m.with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape)))
-        .and_then(|m| m.with_outputs_by_name(names))
-        .and_then(|m| m.into_optimized()?.into_runnable())
-        .expect("plans");
-    let input = Tensor::from_shape(&shape, images).expect("fits");
-    let rows = |value: &TValue| -> Vec<Vec<u32>> {
-        let view = value.to_plain_array_view::<f32>().expect("floats");
+    use rten::{Model, Value, ValueView};
+    let model = Model::load(file.to_vec()).expect("loads");
+    let id = |name: &str| model.node_id(name).expect(name);
+    let outputs: Vec<_> = gates.iter().map(|g| id(&format!("{g}.pi"))).collect();
+    let input = ValueView::from_shape(shape, images).expect("fits");
+    let rows = |value: Value| -> Vec<Vec<u32>> {
+        let ([_, channels], numbers) = value.into_shape_vec::<f32, 2>().expect("floats");
         let active = |row: &[f32]| (0..row.len() as u32).filter(|&c| row[c as usize] > 0.0).collect();
-        view.as_slice()
-            .expect("whole")
-            .chunks_exact(view.shape()[1])
-            .map(active)
-            .collect()
+        numbers.chunks_exact(channels).map(active).collect()
     };
-    plan.run(tvec!(input.into_tvalue()))
-        .expect("runs")
-        .iter()
-        .map(rows)
-        .collect()
+    let values = model.run(vec![(id("image"), input.into())], &outputs, None);
+    values.expect("runs").into_iter().map(rows).collect()
 }
 
 #[test]

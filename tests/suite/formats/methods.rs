@@ -4,6 +4,7 @@
 use crate::models::{model, percent};
 use data::Split;
 use event::Outcome;
+use formats::onnx_pb::{ModelProto, NodeProto, TensorProto};
 use formats::{Export, Import, Probe, export, import, onnx_bytes};
 use infer::{Options, compile};
 use lab::Workspace;
@@ -14,7 +15,6 @@ use prost::Message;
 use record::control::Control;
 use record::experiment::Experiment;
 use std::path::{Path, PathBuf};
-use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
 use train::device::DeviceName;
 
 /// A little MobileNet for bundled images, without norms: depthwise and grouped convolutions with strides, ReLU6.
