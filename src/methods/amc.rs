@@ -35,6 +35,9 @@ settings! {
         pub images: usize = 1000, number(at_least(1); "images");
         /// Training images that norm statistics are measured on before each trial; 0 keeps them as they are, as the papers do.
         pub calibration: usize = 64, number(within(0, 4096); "images");
+        /// Training steps, as of the retraining, that each trial gets before it is measured; 0: none, as the papers do. When cuts
+        /// are deep, accuracy without any training says little of accuracy after it.
+        pub tuning: u64 = 0, number(within(0, 10_000); "steps");
         /// Training afterwards, with zeros held.
         pub retrain: TrainingStage = TrainingStage::default(), section;
         /// The search by an agent that walks over the layers.
@@ -63,6 +66,7 @@ impl AmcConfig {
             trials: self.search.trials,
             images: self.images,
             calibration: self.calibration,
+            tuning: self.tuning,
             retrain: self.retrain.clone(),
             ..BaselineConfig::default()
         }

@@ -14,7 +14,7 @@
 use crate::admm::{AdmmSchedule, prune_along};
 use crate::budget::Budget;
 use crate::locks::{EarlierSearches, Lock, ManualLock, check_densities, check_sites, held_densities};
-use crate::pipeline::{PruningTarget, TrainingStage, check_dimensions, cut, retrain, trained_model};
+use crate::pipeline::{PruningTarget, TrainingStage, check_dimensions, check_tuning, cut, retrain, trained_model};
 use crate::ranking::Ranking;
 use crate::search_loop::{SearchLoop, Structures, unpruned_top1};
 use anyhow::Result;
@@ -54,6 +54,9 @@ settings! {
         pub images: usize = 1000, number(at_least(1); "images");
         /// Training images that norm statistics are measured on before each trial; 0 keeps them as they are, as the papers do.
         pub calibration: usize = 64, number(within(0, 4096); "images");
+        /// Training steps, as of the retraining, that each trial gets before it is measured; 0: none, as the papers do. When cuts
+        /// are deep, accuracy without any training says little of accuracy after it.
+        pub tuning: u64 = 0, number(within(0, 10_000); "steps");
         /// Annealing of densities.
         pub search: AnnealConfig = AnnealConfig::default(), section;
         /// Training towards sparse weights.
@@ -106,6 +109,7 @@ impl AutoCompressConfig {
 
 /// Prunes the network, or the model to start from.
 pub(crate) fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
+    check_tuning(ctx, config.tuning, &config.retrain)?;
     let (mut model, start) = trained_model(ctx, &config.locks)?;
     ctx.run.min_top1.set(start - config.tolerance);
     let budget = Budget::new(ctx, config.target.unit, &model)?;
@@ -166,9 +170,11 @@ fn round(
     limit: f64,
 ) -> Result<(Checkpoint, Vec<ManualLock>)> {
     let sites = sites(ctx, config, name, model)?;
+    let target = Structures::new(ctx, model, &sites, budget, config.calibration);
+    let target = target.tuned_for(ctx, config.tuning, &config.retrain);
     let search = SearchLoop {
         name: name.to_owned(),
-        target: &Structures::new(ctx, model, &sites, budget, config.calibration),
+        target: &target,
         floor: config.floor,
         held: held_densities(&config.locks, &sites.list, before),
         first: Vec::new(),

@@ -69,6 +69,19 @@ pub(crate) fn check_dimensions(dimensions: &[Dimension]) -> Result<()> {
     Ok(())
 }
 
+/// Checks that trials are trained for no longer than what comes after the search.
+///
+/// # Errors
+/// [`BadInput`]: more steps than the retraining has.
+pub(crate) fn check_tuning(ctx: &Ctx, steps: u64, retrain: &TrainingStage) -> Result<()> {
+    let most = (ctx.data.splits.train.len() / ctx.train.batch) as u64 * u64::from(retrain.epochs);
+    if steps > most {
+        let text = format!("method.tuning is {steps} steps, expected at most the {most} of method.retrain");
+        return Err(BadInput(text).into());
+    }
+    Ok(())
+}
+
 /// The model to start from, if one was given: the run goes on with its network and its normalization.
 ///
 /// # Errors

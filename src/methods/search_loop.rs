@@ -5,6 +5,7 @@
 use crate::budget::Budget;
 use crate::locks;
 use crate::locks::ManualLock;
+use crate::pipeline::{self, TrainingStage};
 use anyhow::{Context, Result};
 use data::Split;
 use event::{BadInput, Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
@@ -15,10 +16,13 @@ use search::{Searcher, Space};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
-use train::{Ctx, Snapshot};
+use train::{Ctx, Snapshot, TrainConfig, TrainingPlan};
 
 /// Images per run of the engine.
 const BATCH: usize = 64;
+
+/// Training images that norms are measured on after the training of a trial.
+const TUNED_CALIBRATION: usize = 512;
 
 /// What is searched over: the sites of a model, what densities cost there, and how a compiled model takes them.
 pub(crate) trait SearchTarget {
@@ -46,6 +50,19 @@ pub(crate) trait SearchTarget {
     /// They do not fit the model.
     fn model_at(&self, densities: &[f32]) -> Result<Checkpoint>;
 
+    /// The pruned model after a little training, for a trial to be measured on; none if trials are measured untrained.
+    ///
+    /// # Errors
+    /// As [`train::tune`].
+    fn tuned(&self, _ctx: &Ctx, _densities: &[f32]) -> Result<Option<Checkpoint>> {
+        Ok(None)
+    }
+
+    /// Steps of that training; part of the search's fingerprint.
+    fn tuning_steps(&self) -> u64 {
+        0
+    }
+
     /// Inputs that norms are measured on before a trial, as a number of floats; part of the search's fingerprint.
     fn calibration_len(&self) -> usize {
         0
@@ -59,6 +76,8 @@ pub(crate) struct Structures<'a> {
     budget: &'a Budget,
     /// Training images that norms are measured on anew under the masks of each trial, `[n, c, h, w]` normalized.
     calibration: Vec<f32>,
+    /// Steps of training before each trial, and how they are done.
+    tuning: Option<(u64, TrainConfig)>,
 }
 
 impl<'a> Structures<'a> {
@@ -77,6 +96,16 @@ impl<'a> Structures<'a> {
             sites,
             budget,
             calibration: ctx.data.pixels(Split::Train, &indices),
+            tuning: None,
+        }
+    }
+
+    /// Trains for so many steps of `retrain` before each trial is measured. When cuts are deep, accuracy without any training
+    /// tells little of accuracy after it.
+    pub(crate) fn tuned_for(self, ctx: &Ctx, steps: u64, retrain: &TrainingStage) -> Self {
+        Self {
+            tuning: (steps > 0).then(|| (steps, retrain.over(&ctx.train))),
+            ..self
         }
     }
 }
@@ -117,6 +146,22 @@ impl SearchTarget for Structures<'_> {
         // Those are of the model before.
         model.header.metrics.clear();
         Ok(model)
+    }
+
+    fn tuned(&self, ctx: &Ctx, densities: &[f32]) -> Result<Option<Checkpoint>> {
+        let Some((steps, train)) = &self.tuning else {
+            return Ok(None);
+        };
+        let cut = pipeline::cut(self.model, &self.sites.masks(densities, &self.model.weights)?)?;
+        let plan = TrainingPlan {
+            calibration: TUNED_CALIBRATION,
+            ..TrainingPlan::of_model("trial", &cut, train.clone())
+        };
+        train::tune(ctx, &plan, &cut, *steps).map(Some)
+    }
+
+    fn tuning_steps(&self) -> u64 {
+        self.tuning.as_ref().map_or(0, |(steps, _)| *steps)
     }
 
     fn calibration_len(&self) -> usize {
@@ -284,6 +329,7 @@ struct SearchFingerprint {
     images: usize,
     #[serde(rename = "calibrated")]
     calibration_len: usize,
+    tuning_steps: u64,
     floor: f32,
     held: Vec<Option<f32>>,
     /// Of accuracies 0 and 1.
@@ -300,6 +346,7 @@ impl SearchFingerprint {
             budget: search.limit.is_finite().then_some(search.limit),
             images: search.images,
             calibration_len: search.target.calibration_len(),
+            tuning_steps: search.target.tuning_steps(),
             floor: search.floor,
             held: search.held(),
             rewards: [0.0, 1.0].map(|top1| (search.reward)(top1, 1.0)),
@@ -310,6 +357,7 @@ impl SearchFingerprint {
 /// A compiled model and the validation images that trials are measured on.
 struct Evaluator {
     engine: Engine,
+    options: Options,
     pixels: Vec<f32>,
     labels: Vec<u16>,
 }
@@ -325,19 +373,30 @@ impl Evaluator {
         let indices = data::spread(ctx.data.splits.indices(Split::Valid), images.max(1));
         Ok(Self {
             engine: infer::compile(target.model(), &options)?,
+            options,
             pixels: ctx.data.pixels(Split::Valid, &indices),
             labels: indices.iter().map(|&i| valid.labels[i as usize]).collect(),
         })
     }
 
     fn top1(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
-        target.apply(&mut self.engine, densities)?;
+        let mut tuned = match target.tuned(ctx, densities)? {
+            Some(model) => Some(infer::compile(&model, &self.options)?),
+            None => None,
+        };
+        let engine = match &mut tuned {
+            Some(engine) => engine,
+            None => {
+                target.apply(&mut self.engine, densities)?;
+                &mut self.engine
+            }
+        };
         let images = LabeledImages::Normalized {
             pixels: &self.pixels,
             labels: &self.labels,
         };
         let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(ctx.check()?));
-        Ok(evaluate(&mut self.engine, images, &mut check, &mut |_| Ok(()))?.top1())
+        Ok(evaluate(engine, images, &mut check, &mut |_| Ok(()))?.top1())
     }
 }
 

@@ -41,6 +41,23 @@ pub fn fit(
     snapshot.model()
 }
 
+/// Trains a model for so many steps, its masks held, with one rise and fall of the learning rate and without a word: how good
+/// a candidate of a search may become. The same images in the same order for each candidate.
+///
+/// # Errors
+/// As [`fit`].
+pub fn tune(ctx: &Ctx, plan: &TrainingPlan, start: &Checkpoint, steps: u64) -> Result<Checkpoint> {
+    let mut training = Training::new(ctx, "", plan, Some(start), None)?;
+    training.steps = steps;
+    while training.progress.steps < steps {
+        ctx.check()?;
+        let epoch = training.begin_step(ctx);
+        training.step(ctx, epoch)?;
+    }
+    training.net.set(&training.weights);
+    checkpoint_of(ctx, plan, &training.net, training.weights, plan.grid.clone())
+}
+
 struct Training<'a, 'p> {
     stage: &'a str,
     plan: &'a TrainingPlan<'a>,
@@ -167,10 +184,6 @@ impl<'a, 'p> Training<'a, 'p> {
         if done >= self.steps {
             return Ok(false);
         }
-        let epoch = Epoch {
-            seed: ctx.seed,
-            number: ctx.done[1] + done / self.steps_per_epoch,
-        };
         if self.is_epoch_end() {
             let (number, of) = (done / self.steps_per_epoch + 1, self.plan.train.epochs);
             let prefix = match self.stage {
@@ -180,11 +193,21 @@ impl<'a, 'p> Training<'a, 'p> {
             let progress = (ctx.done[0] + done) as f32 / ctx.steps.max(1) as f32;
             ctx.phase(format!("{prefix}epoch {number} of {of}"), progress)?;
         }
+        let epoch = self.begin_step(ctx);
+        self.step(ctx, epoch)?;
+        Ok(true)
+    }
+
+    /// The epoch of the next step, whose images are in order then.
+    fn begin_step(&mut self, ctx: &Ctx) -> Epoch {
+        let epoch = Epoch {
+            seed: ctx.seed,
+            number: ctx.done[1] + self.progress.steps / self.steps_per_epoch,
+        };
         if self.order.is_empty() || self.is_epoch_end() {
             self.order = batch::epoch_order(epoch, &ctx.data.splits.train);
         }
-        self.step(ctx, epoch)?;
-        Ok(true)
+        epoch
     }
 
     /// Densities, a batch, gradients, the penalty's gradient, the update.

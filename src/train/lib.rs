@@ -34,7 +34,7 @@ pub use config::TrainConfig;
 pub use context::{Ctx, RunHooks, TrainingData};
 pub use evaluate::{finish, validate};
 pub use first_order::first_order;
-pub use fit::fit;
+pub use fit::{fit, tune};
 pub use norm_statistics::NormStatistics;
 pub use plan::{Penalty, TrainingPlan};
 pub use stage_memory::{NoMemory, Snapshot, StageMemory};

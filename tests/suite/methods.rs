@@ -115,6 +115,39 @@ fn baselines_meet_their_budget_with_the_densities_they_found() {
 }
 
 #[test]
+fn trials_can_be_trained_a_little_before_they_are_measured() {
+    let trials = |tuning: &str, threads: usize| {
+        let changes = [
+            ("method.trials", "4"),
+            ("method.images", "60"),
+            ("method.target", "{ unit = \"macs\", times = 16.0 }"),
+            ("method.retrain.epochs", "3"),
+            ("method.tuning", tuning),
+        ];
+        let seen = tell("random-fashion", &changes, threads).trials();
+        seen.iter().map(|t| (t.densities.clone(), t.top1)).collect::<Vec<_>>()
+    };
+    let [untrained, trained] = ["0", "6"].map(|tuning| trials(tuning, 2));
+    assert_eq!(trained, trials("6", 1), "whatever the number of threads");
+    let densities = |trials: &[(Arc<[f32]>, f32)]| trials.iter().map(|t| t.0.clone()).collect::<Vec<_>>();
+    assert_eq!(densities(&untrained), densities(&trained));
+    assert_ne!(untrained, trained);
+
+    let dir = tempfile::tempdir().expect("temp dir");
+    let experiment = small(
+        "random-fashion",
+        &[("method.tuning", "100"), ("method.retrain.epochs", "2")],
+    );
+    let ending = execute(&experiment, &workspace(dir.path(), 1), &Control::default(), &mut |_| {}).expect("ends");
+    let why = ending.reason.expect("refused");
+    assert!(ending.bad_input, "{why}");
+    assert!(
+        why.contains("method.tuning is 100 steps, expected at most the 12 of method.retrain"),
+        "{why}"
+    );
+}
+
+#[test]
 fn densities_that_were_found_are_what_the_run_is_worth() {
     let dir = tempfile::tempdir().expect("temp dir");
     let run = |preset: &str, changes: &[(&str, &str)]| {
