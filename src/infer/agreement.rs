@@ -78,7 +78,7 @@ fn direct_engine(model: &Checkpoint) -> Engine {
 /// How many convolutions are computed by Winograd's algorithm.
 fn winograd_convs(model: &Checkpoint, options: &Options) -> usize {
     let program = plan::plan(model, options).expect("plans");
-    program.convs().filter(|c| c.algorithms.has_winograd()).count()
+    program.convs().filter(|c| c.algorithms.is_by_tiles()).count()
 }
 
 /// The model without masks, but with zeros where they are.

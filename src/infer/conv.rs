@@ -9,7 +9,7 @@ use super::compiled_mask::CompiledMask;
 use super::conv_algorithms::{ColumnLists, ConvAlgorithms, ConvArgs};
 use super::gate::{Gate, GateScratch};
 use super::plane;
-use kernel::{Epilogue, Layout, Pool, WinogradScratch};
+use kernel::{Epilogue, ImagePlanes, Layout, Pool, WinogradScratch};
 use model::checkpoint::Moments;
 use model::spec::Shift;
 
@@ -121,6 +121,16 @@ impl ConvState {
         }
         self.lists.forget();
     }
+
+    /// The channels that are active after the convolution.
+    pub(crate) fn list_active(&self, active: &mut Vec<u32>) {
+        active.clear();
+        active.extend_from_slice(&self.computed);
+        if !self.constant.is_empty() {
+            active.extend_from_slice(&self.constant);
+            active.sort_unstable();
+        }
+    }
 }
 
 impl Conv {
@@ -140,11 +150,11 @@ impl Conv {
         }
     }
 
-    /// Decides which channels of one image are computed. Nothing is computed yet.
-    pub(crate) fn choose(&self, x: ActiveInput, state: &mut ConvState, scratch: &mut ConvScratch) {
+    /// Decides which channels of one image, or of several together, are computed. Nothing is computed yet.
+    pub(crate) fn choose(&self, x: ActiveInput, together: bool, state: &mut ConvState, scratch: &mut ConvScratch) {
         self.list_filters(x, state, scratch);
         self.algorithms
-            .list(x.active, state.computed.len(), &self.mask, &mut state.lists);
+            .list((x.active, together), state.computed.len(), &self.mask, &mut state.lists);
     }
 
     /// Makes both sides of a residual sum hold the union of their channels: `residual` gets zero planes, `state` more constant channels.
@@ -184,32 +194,55 @@ impl Conv {
         pool: Option<&mut Pool>,
     ) -> Macs {
         let ActiveOutput { data: output, active } = to;
-        let epilogue = Epilogue {
-            scale: Some(&state.scale),
-            shift: Some(&state.shift),
-            residual,
-            relu: self.relu,
-        };
-        let run = ConvArgs {
-            input: x.data,
-            filters: &state.computed,
-            mask: &self.mask,
-            epilogue,
-        };
-        let weights = self.algorithms.run(run, &state.lists, scratch, pool, output);
+        let weights = self
+            .algorithms
+            .run(self.args(x.data, residual, state), &state.lists, scratch, pool, output);
+        self.compute_constant(x.data, residual, state, output);
+        state.list_active(active);
+        self.macs(weights, x.active.len())
+    }
+
+    /// Computes what was chosen for several images that all have the same channels. Gives the weights it read.
+    pub(crate) fn compute_shared<I>(
+        &self,
+        state: &ConvState,
+        pool: Option<&mut Pool>,
+        scratch: &mut WinogradScratch,
+        images: &mut [I],
+        planes: impl for<'a> Fn(&'a mut I) -> ImagePlanes<'a>,
+    ) -> u64 {
+        let run = self.args(&[], None, state);
+        self.algorithms
+            .run_shared(run, &state.lists, pool, scratch, images, planes)
+    }
+
+    /// Channels that only the residual has.
+    pub(crate) fn compute_constant(&self, x: &[f32], residual: Option<&[f32]>, state: &ConvState, output: &mut [f32]) {
         if !state.constant.is_empty() {
             let run = ConvArgs {
                 filters: &state.constant,
-                ..run
+                ..self.args(x, residual, state)
             };
             self.algorithms.run_without_columns(run, output);
         }
-        active.clear();
-        active.extend_from_slice(&state.computed);
-        if !state.constant.is_empty() {
-            active.extend_from_slice(&state.constant);
-            active.sort_unstable();
+    }
+
+    fn args<'a>(&'a self, input: &'a [f32], residual: Option<&'a [f32]>, state: &'a ConvState) -> ConvArgs<'a> {
+        ConvArgs {
+            input,
+            filters: &state.computed,
+            mask: &self.mask,
+            epilogue: Epilogue {
+                scale: Some(&state.scale),
+                shift: Some(&state.shift),
+                residual,
+                relu: self.relu,
+            },
         }
+    }
+
+    /// Of one image that read so many weights and channels.
+    pub(crate) fn macs(&self, weights: u64, channels: usize) -> Macs {
         let layout = self.algorithms.output();
         let positions = layout.height * layout.width;
         Macs {
@@ -217,7 +250,7 @@ impl Conv {
             gate: self
                 .gate
                 .as_ref()
-                .map_or(0, |_| ((x.active.len() + positions) * self.filters()) as u64),
+                .map_or(0, |_| ((channels + positions) * self.filters()) as u64),
         }
     }
 

@@ -6,7 +6,10 @@
 
 use super::compiled_mask::CompiledMask;
 use super::fallback_conv::{FallbackCall, FallbackConv};
-use kernel::{Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pool, WinogradPlan, WinogradScratch};
+use kernel::{
+    Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Form, ImagePlanes, Kernel, Layout, Pool, ProductPlan,
+    WinogradPlan, WinogradScratch,
+};
 
 /// Plans and weights of one convolution.
 #[derive(Clone, Debug)]
@@ -32,7 +35,25 @@ enum Implementation {
 struct Plans {
     direct: ConvPlan,
     winograd: Option<(WinogradPlan, Vec<f32>)>,
+    product: Option<Product>,
     none: Columns,
+}
+
+/// Matrix products, of several images that have the same channels or of one alone.
+#[derive(Clone, Debug)]
+struct Product {
+    plan: ProductPlan,
+    /// Its own, unless it takes the plain ones.
+    weights: Option<Vec<f32>>,
+    is_shared: bool,
+}
+
+/// How an image's convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Direct,
+    Winograd,
+    Product,
 }
 
 /// The columns of one image, for the form it takes. Made anew only when its channels change.
@@ -40,7 +61,9 @@ struct Plans {
 pub(crate) struct ColumnLists {
     direct: Option<Columns>,
     winograd: Option<Columns>,
-    by_winograd: bool,
+    product: Option<Columns>,
+    way: Way,
+    together: bool,
     made_for: Vec<u32>,
     filters: usize,
     is_made: bool,
@@ -59,15 +82,23 @@ pub(crate) struct ConvArgs<'a> {
 }
 
 impl ConvAlgorithms {
-    /// With Winograd's algorithm if it is allowed and pays with all channels.
+    /// With Winograd's algorithm if it is allowed and pays with all channels. `images` come at once with the same channels.
     pub(crate) fn new(
-        (kernel, winograd): (Kernel, bool),
+        (kernel, winograd, images): (Kernel, bool, usize),
         shape: &ConvShape,
         weights: Vec<f32>,
         output: Layout,
         residual: Option<Layout>,
     ) -> Self {
-        let winograd = winograd
+        let product = ProductPlan::best_form(kernel, shape, images)
+            .filter(|(form, _)| winograd || *form == Form::Positions)
+            .and_then(|form| ProductPlan::new(kernel, shape, form, output, residual))
+            .map(|plan| Product {
+                weights: plan.transform(&weights),
+                plan,
+                is_shared: images > 1,
+            });
+        let winograd = (winograd && product.is_none())
             .then(|| WinogradPlan::new(kernel, shape, output, residual))
             .flatten();
         let direct = ConvPlan::forward(kernel, shape, output, residual);
@@ -75,6 +106,7 @@ impl ConvAlgorithms {
             implementation: Implementation::Kernel(Box::new(Plans {
                 none: direct.columns(),
                 direct,
+                product,
                 winograd: winograd.map(|plan| {
                     let transformed = plan.transform(&weights);
                     (plan, transformed)
@@ -122,15 +154,29 @@ impl ConvAlgorithms {
     /// How it is computed when all channels are active.
     pub(crate) fn name(&self) -> &'static str {
         match &self.implementation {
-            Implementation::Kernel(plans) if plans.winograd.is_some() => "winograd",
+            Implementation::Kernel(_) if self.is_by_tiles() => "winograd",
             Implementation::Kernel(_) => "direct",
             Implementation::Fallback(_) => "fallback",
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn has_winograd(&self) -> bool {
-        self.winograd().is_some()
+    fn product(&self) -> Option<&Product> {
+        match &self.implementation {
+            Implementation::Kernel(plans) => plans.product.as_ref(),
+            Implementation::Fallback(_) => None,
+        }
+    }
+
+    /// Whether images with the same channels should be computed together.
+    pub(crate) fn is_shared(&self) -> bool {
+        let can = |p: &Product| p.is_shared && (self.reads_whole || p.plan.form() == Form::Positions);
+        self.product().is_some_and(can)
+    }
+
+    /// Whether Winograd's algorithm computes it when all channels are active.
+    pub(crate) fn is_by_tiles(&self) -> bool {
+        let by_tiles = |p: &Product| p.plan.form() != Form::Positions;
+        self.winograd().is_some() || self.product().is_some_and(by_tiles)
     }
 
     /// Takes over a mask, and one of single weights (an entry per weight, empty if there is none), which are read as zeros.
@@ -158,7 +204,9 @@ impl ConvAlgorithms {
                 Implementation::Fallback(_) => None,
             },
             winograd: self.winograd().map(|(plan, _)| plan.columns()),
-            by_winograd: false,
+            product: self.product().map(|p| p.plan.columns()),
+            way: Way::Direct,
+            together: false,
             made_for: Vec::with_capacity(channels),
             filters: 0,
             is_made: false,
@@ -172,13 +220,30 @@ impl ConvAlgorithms {
         if let Some((plan, _)) = self.winograd() {
             plan.make_room(scratch);
         }
+        if let Some(product) = self.product().filter(|p| !p.is_shared) {
+            product.plan.make_room(scratch);
+        }
     }
 
-    /// Chooses the form for one image and lists its columns: those of `channels`, less what is masked.
-    pub(crate) fn list(&self, channels: &[u32], filters: usize, mask: &CompiledMask, lists: &mut ColumnLists) {
-        if lists.is_made && lists.made_for == channels && lists.filters == filters {
+    /// Makes `scratch` large enough for [`Self::run_shared`].
+    pub(crate) fn make_shared_room(&self, scratch: &mut WinogradScratch) {
+        if let Some(product) = self.product() {
+            product.plan.make_room(scratch);
+        }
+    }
+
+    /// Chooses the way for one image, or several together, and lists its columns: those of `channels`, less what is masked.
+    pub(crate) fn list(
+        &self,
+        (channels, together): (&[u32], bool),
+        filters: usize,
+        mask: &CompiledMask,
+        lists: &mut ColumnLists,
+    ) {
+        if lists.is_made && lists.made_for == channels && lists.filters == filters && lists.together == together {
             return;
         }
+        lists.together = together;
         lists.made_for.clear();
         lists.made_for.extend_from_slice(channels);
         (lists.is_made, lists.filters) = (true, filters);
@@ -192,16 +257,24 @@ impl ConvAlgorithms {
             read * self.taps
         };
         let pays = |plan: &WinogradPlan| self.reads_whole && plan.pays_against(lists.columns, [read, filters]);
-        lists.by_winograd = self.winograd().is_some_and(|(plan, _)| pays(plan));
-        if mask.splits_channels() && !lists.by_winograd {
+        lists.way = if self.product().is_some_and(|p| p.is_shared == together) {
+            Way::Product
+        } else if self.winograd().is_some_and(|(plan, _)| pays(plan)) {
+            Way::Winograd
+        } else {
+            Way::Direct
+        };
+        let columns = match (lists.way, &mut lists.winograd, &mut lists.product) {
+            (Way::Winograd, Some(columns), _) | (Way::Product, _, Some(columns)) => columns,
+            _ => direct,
+        };
+        let takes_channels = lists.way == Way::Winograd || self.product().is_some_and(|p| p.weights.is_some());
+        if mask.splits_channels() && !(takes_channels && lists.way != Way::Direct) {
             lists.listed.extend(living().flat_map(|c| mask.columns_of(c)));
-            direct.set_columns(&lists.listed);
-            return;
-        }
-        lists.listed.extend(living());
-        match &mut lists.winograd {
-            Some(columns) if lists.by_winograd => columns.set_channels(&lists.listed),
-            _ => direct.set_channels(&lists.listed),
+            columns.set_columns(&lists.listed);
+        } else {
+            lists.listed.extend(living());
+            columns.set_channels(&lists.listed);
         }
     }
 
@@ -216,7 +289,19 @@ impl ConvAlgorithms {
         output: &mut [f32],
     ) -> u64 {
         let filters = run.filters.len();
-        if let (Some((plan, weights)), Some(columns), true) = (self.winograd(), &lists.winograd, lists.by_winograd) {
+        if lists.way == Way::Product {
+            let mut image = [ImagePlanes {
+                input: run.input,
+                residual: run.epilogue.residual,
+                output,
+            }];
+            return self.run_shared(run, lists, pool, scratch, &mut image, |image| ImagePlanes {
+                input: image.input,
+                residual: image.residual,
+                output: image.output,
+            });
+        }
+        if let (Some((plan, weights)), Some(columns), Way::Winograd) = (self.winograd(), &lists.winograd, lists.way) {
             let call = run.call(weights, columns);
             match pool {
                 Some(pool) => plan.run_on(pool, &call, scratch, output),
@@ -236,6 +321,27 @@ impl ConvAlgorithms {
             (Implementation::Fallback(rows), _) => rows.run(&run.fallback(self.weights(), &lists.made_for), output),
             (Implementation::Kernel(_), None) => unreachable!("the lists are of another convolution"),
         }
+    }
+
+    /// Computes the listed filters of several images that have the same channels, as [`Self::run`] does those of one.
+    pub(crate) fn run_shared<I>(
+        &self,
+        run: ConvArgs,
+        lists: &ColumnLists,
+        pool: Option<&mut Pool>,
+        scratch: &mut WinogradScratch,
+        images: &mut [I],
+        planes: impl for<'a> Fn(&'a mut I) -> ImagePlanes<'a>,
+    ) -> u64 {
+        let (Some(product), Some(columns)) = (self.product(), &lists.product) else {
+            unreachable!("the lists are of another convolution")
+        };
+        let weights = product.weights.as_deref().unwrap_or(self.weights());
+        let filters = run.filters.len();
+        product
+            .plan
+            .run(pool, &run.call(weights, columns), scratch, images, planes);
+        (filters * lists.columns) as u64
     }
 
     /// The same as if no column lived: scale, shift and residual alone.
@@ -284,7 +390,7 @@ impl ColumnLists {
     /// Whether the image takes Winograd's form.
     #[cfg(test)]
     pub(crate) fn by_winograd(&self) -> bool {
-        self.by_winograd
+        self.way == Way::Winograd
     }
 
     /// Makes them anew for the next image.

@@ -7,6 +7,7 @@ use super::gate::ActiveSets;
 use super::options::Options;
 use super::plan;
 use super::program::{Instruction, Operation, Program};
+use super::shared_layers::SharedLayers;
 use super::thread_choice::ThreadChoice;
 use anyhow::{Result, bail};
 use kernel::{Kernel, Pool};
@@ -27,6 +28,7 @@ pub struct Engine {
     pub(crate) calibration_images: Vec<CalibrationImage>,
     pub(crate) images: Vec<Mutex<ImageOutput>>,
     split: ThreadChoice,
+    shared: Option<SharedLayers>,
     batch: Batch,
 }
 
@@ -78,6 +80,7 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
         // Not `vec![_; n]`: a clone keeps no spare room.
         images: (0..n).map(|_| Mutex::new(ImageOutput::new(&program))).collect(),
         split: ThreadChoice::default(),
+        shared: SharedLayers::new(&program, n),
         program,
         model,
         kernel: options.kernel,
@@ -192,7 +195,9 @@ impl Engine {
         let (program, outs) = (&self.program, &self.images);
         let out = |i: usize| outs[i].lock().unwrap_or_else(PoisonError::into_inner);
         let image = |i: usize| &images[i * size..][..size];
-        if n < self.pool.threads() {
+        if let Some(shared) = &mut self.shared {
+            shared.run(program, &mut self.pool, &mut self.executors, images, &outs[..n]);
+        } else if n < self.pool.threads() {
             for i in 0..n {
                 let (executor, pool) = (&mut self.executors[0], &mut self.pool);
                 self.split

@@ -10,11 +10,11 @@ use std::sync::Mutex;
 /// All that one image needs while it runs.
 pub(crate) struct Executor {
     /// A buffer a slot of the program.
-    slots: Vec<Vec<f32>>,
+    pub slots: Vec<Vec<f32>>,
     /// The active channels of each tensor, ascending. What other planes hold means nothing.
-    active: Vec<Vec<u32>>,
-    convs: Vec<ConvState>,
-    scratch: ConvScratch,
+    pub active: Vec<Vec<u32>>,
+    pub convs: Vec<ConvState>,
+    pub scratch: ConvScratch,
     planes: [Vec<f32>; 2],
     pairs: Vec<(u32, f32)>,
 }
@@ -107,6 +107,11 @@ impl Executor {
         for instruction in &program.instructions {
             self.step(program, instruction, out, pool.as_deref_mut());
         }
+        self.read_logits(program, out);
+    }
+
+    /// Copies the logits out.
+    pub(crate) fn read_logits(&self, program: &Program, out: &mut ImageOutput) {
         let (layout, data, active) = self.tensor(program, program.output);
         out.logits.fill(0.0);
         for &c in active {
@@ -146,7 +151,7 @@ impl Executor {
             data: &self.slots[slot(conv.input)],
             active: &self.active[conv.input],
         };
-        conv.choose(x, state, &mut self.scratch);
+        conv.choose(x, false, state, &mut self.scratch);
         if let Some(gate) = &conv.gate {
             let (saliency, computed) = &mut out.gates[gate.index];
             saliency.copy_from_slice(&state.saliency);

@@ -44,6 +44,7 @@ mod options;
 mod plan;
 mod plane;
 mod program;
+mod shared_layers;
 mod thread_choice;
 
 #[cfg(test)]

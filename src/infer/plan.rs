@@ -10,6 +10,7 @@ use super::linear::{Linear, TransposedMatrix};
 use super::options::Options;
 use super::plane::Window;
 use super::program::{Instruction, Operation, Program, Tensor, assign};
+use super::shared_layers::MOST_IMAGES;
 use anyhow::{Context, Result, ensure};
 use kernel::{ConvShape, Layout};
 use model::checkpoint::Checkpoint;
@@ -127,6 +128,15 @@ impl Planner<'_> {
         })
     }
 
+    /// Images that come at once with the same channels: gates give each its own.
+    fn shared_images(&self) -> usize {
+        if self.spec.gates().is_empty() {
+            self.options.batch.clamp(1, MOST_IMAGES)
+        } else {
+            1
+        }
+    }
+
     fn array(&self, node: usize, what: &str) -> Result<Vec<f32>> {
         let name = format!("{}.{what}", self.spec.nodes[node].name);
         Ok(self
@@ -205,7 +215,7 @@ impl Planner<'_> {
         let weight = self.array(step.conv, "weight")?;
         let algorithms = match shape {
             Some(shape) => ConvAlgorithms::new(
-                (self.options.kernel, self.options.winograd),
+                (self.options.kernel, self.options.winograd, self.shared_images()),
                 &shape,
                 weight,
                 self.tensors[output].layout,

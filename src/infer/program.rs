@@ -78,7 +78,7 @@ impl Instruction {
     }
 
     /// The tensors it reads.
-    fn reads(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(crate) fn reads(&self) -> impl Iterator<Item = usize> + use<> {
         let other = match &self.operation {
             Operation::Conv(conv) => conv.residual.map(|r| r.0),
             Operation::Add { other, .. } => Some(*other),

@@ -18,6 +18,7 @@ use super::conv_tile::{ConvTask, ListedColumn};
 use super::kernel::Kernel;
 use super::lanes::LaneMap;
 use super::pool::{Pool, SharedPointer};
+use super::product::ImageAddress;
 use super::shape::{ConvShape, Layout};
 use super::sweep::{Positions, Sweep};
 use super::tile::Tiles;
@@ -61,8 +62,24 @@ struct Block {
 /// Transformed inputs and products of one block. Plans that run one after the other may share it.
 #[derive(Clone, Debug, Default)]
 pub struct WinogradScratch {
-    inputs: Aligned,
-    products: Aligned,
+    pub(crate) inputs: Aligned,
+    pub(crate) products: Aligned,
+    /// Images that are multiplied together.
+    pub(crate) images: Vec<ImageAddress>,
+}
+
+impl WinogradScratch {
+    /// Holds so many floats and images from now on.
+    pub(crate) fn make_room(&mut self, [inputs, products]: [usize; 2], images: usize) {
+        if self.inputs.len() < inputs {
+            self.inputs = Aligned::zeros(inputs);
+        }
+        if self.products.len() < products {
+            self.products = Aligned::zeros(products);
+        }
+        self.images.clear();
+        self.images.reserve(images);
+    }
 }
 
 impl WinogradPlan {
@@ -236,13 +253,7 @@ impl WinogradPlan {
 
     /// Makes another plan's scratch large enough for this one too.
     pub fn make_room(&self, scratch: &mut WinogradScratch) {
-        let [inputs, products] = self.scratch_lens();
-        if scratch.inputs.len() < inputs {
-            scratch.inputs = Aligned::zeros(inputs);
-        }
-        if scratch.products.len() < products {
-            scratch.products = Aligned::zeros(products);
-        }
+        scratch.make_room(self.scratch_lens(), 0);
     }
 
     fn scratch_lens(&self) -> [usize; 2] {

@@ -27,7 +27,7 @@ pub(crate) fn pays(tiles: &Tiles, shape: &ConvShape, size: usize, active: [usize
 }
 
 /// Multiply-adds of vectors, with the transforms counted as such.
-fn cost(tiles: &Tiles, shape: &ConvShape, size: usize, [channels, filters]: [usize; 2]) -> usize {
+pub(crate) fn cost(tiles: &Tiles, shape: &ConvShape, size: usize, [channels, filters]: [usize; 2]) -> usize {
     let [a, b] = tiles.winograd_costs;
     let count = shape.out_h().div_ceil(size) * shape.out_w().div_ceil(size);
     (size + 2) * (size + 2) * (channels * filters + a * channels + b * filters) * count.div_ceil(tiles.lanes)

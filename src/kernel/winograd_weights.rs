@@ -27,6 +27,28 @@ pub(crate) struct WeightsTask<'a> {
 
 pub(crate) type WeightsTransform = unsafe fn(&WeightsTask, usize, &mut [f32]);
 
+/// All rows, into `to` of [`row_len`] floats each.
+#[expect(unsafe_code, reason = "calls a transform of the tiles' table")]
+pub(crate) fn transform_rows(
+    transform: WeightsTransform,
+    weights: &[f32],
+    order: WeightOrder,
+    [channels, filters]: [usize; 2],
+    to: &mut [f32],
+) {
+    assert_eq!(weights.len(), filters * channels * 9, "weights");
+    let task = WeightsTask {
+        weights,
+        order,
+        channels,
+        filters,
+    };
+    for (filter, row) in to.chunks_exact_mut(to.len() / filters).enumerate() {
+        // SAFETY: the table exists only where its instructions do.
+        unsafe { transform(&task, filter, row) }
+    }
+}
+
 /// Kernels that are transformed side by side.
 const LANES: usize = 8;
 

@@ -54,12 +54,16 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
         return;
     }
     let plain = model(wide("m-cifarnet"), 3);
-    let mut program = plan::plan(&plain, &Options::default()).expect("plans");
+    let options = Options {
+        batch: 1,
+        ..Options::default()
+    };
+    let mut program = plan::plan(&plain, &options).expect("plans");
     let mut convs = program.instructions.iter_mut().filter_map(|a| match &mut a.operation {
         Operation::Conv(conv) => Some(conv),
         _ => None,
     });
-    let conv = convs.find(|c| c.algorithms.has_winograd()).expect("wide enough");
+    let conv = convs.find(|c| c.algorithms.is_by_tiles()).expect("wide enough");
     let name = &plain.spec().nodes[conv.node].name;
     let weights = &plain.weights[&format!("{name}.weight")].data;
     let (channels, filters) = (conv.algorithms.input().channels, conv.filters());
@@ -68,7 +72,7 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
         conv.mask.set(Some(mask));
         conv.algorithms.set_mask(&conv.mask, &mask.elements);
         let mut lists = conv.algorithms.lists();
-        conv.algorithms.list(channels, filters, &conv.mask, &mut lists);
+        conv.algorithms.list((channels, false), filters, &conv.mask, &mut lists);
         lists.by_winograd()
     };
     let mut mask = LayerMask::whole(filters, channels * 9);
@@ -101,7 +105,7 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
         pad: kernel::Padding::all(1),
     };
     let layout = *conv.algorithms.output();
-    conv.algorithms = conv_algorithms::ConvAlgorithms::new((Kernel::best(), true), &shape, zeroed, layout, None);
+    conv.algorithms = conv_algorithms::ConvAlgorithms::new((Kernel::best(), true, 1), &shape, zeroed, layout, None);
     assert!(is_winograd(conv, &all, filters, &mask), "zeros may be read");
     assert!(is_winograd(conv, &all, filters, &single), "zeros may be read");
     // Few columns are cheaper one by one, though whole channels would be right.
@@ -112,7 +116,7 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
         .enumerate()
         .map(|(i, &w)| if i % 9 == 0 { w } else { 0.0 })
         .collect();
-    conv.algorithms = conv_algorithms::ConvAlgorithms::new((Kernel::best(), true), &shape, sparse, layout, None);
+    conv.algorithms = conv_algorithms::ConvAlgorithms::new((Kernel::best(), true, 1), &shape, sparse, layout, None);
     assert!(!is_winograd(conv, &all, filters, &mask));
 }
 
@@ -138,4 +142,30 @@ fn models_pruned_in_part_agree_by_winograd_with_burn_and_count_what_lives() {
     let (a, b) = (a.run(&x), b.run(&x));
     assert_eq!((a.macs, a.macs_conv), (b.macs, b.macs_conv));
     assert_ne!(a.logits, b.logits, "one of them by Winograd's algorithm");
+}
+
+#[test]
+fn images_that_share_their_weights_have_the_bits_of_each_alone_and_of_any_number_of_threads() {
+    let mut net = model(wide("resnet18"), 3);
+    for masked in [false, true] {
+        if masked {
+            net = filter_masked(net);
+        }
+        agrees_with_burn(&net, percent(100));
+        let x = images(net.spec(), 8, 5);
+        let size = x.len() / 8;
+        let mut one = engine(&net, 1, Kernel::best());
+        let all = one.run(&x).clone();
+        for threads in [2, 3] {
+            assert_eq!(engine(&net, threads, Kernel::best()).run(&x).logits, all.logits);
+        }
+        for (i, image) in x.chunks(size).enumerate() {
+            let batch = one.run(image);
+            assert_eq!(
+                batch.logits[..],
+                all.logits[i * batch.logits.len()..][..batch.logits.len()]
+            );
+            assert_eq!(batch.macs * 8, all.macs);
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Every kernel against the nested loops, over shapes that straddle tiles and lists of every kind.
 
 use kernel::{
-    ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Padding, Pool, WeightGradCall, WeightGradPlan,
-    WeightOrder, WinogradPlan, reference, transpose_weights,
+    ConvCall, ConvPlan, ConvShape, Epilogue, Form, ImagePlanes, Kernel, Layout, Padding, Pool, ProductPlan,
+    WeightGradCall, WeightGradPlan, WeightOrder, WinogradPlan, WinogradScratch, reference, transpose_weights,
 };
 use proptest::prelude::*;
 
@@ -149,6 +149,74 @@ proptest! {
                     // Only pixels were written: packing them again gives the same buffer, zeros included.
                     prop_assert_eq!(packed(&output, &image), y);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_images_equal_each_alone(shape in shapes(), form in prop_oneof![Just(Form::Positions), Just(Form::Winograd(2)),
+                                           Just(Form::Winograd(4))], together in 1usize..6, n in 1usize..8, next_stride in 1usize..3,
+                                           kinds in prop::array::uniform2(0u8..5), seed in 0u64..1000, fused in any::<bool>()) {
+        let mut shape = shape;
+        if form != Form::Positions {
+            let pad = Padding { top: shape.pad.top % 3, bottom: shape.pad.bottom % 3, left: shape.pad.left % 3, right: shape.pad.right % 3 };
+            shape = ConvShape { kernel: [3, 3], stride: 1, in_h: shape.in_h.max(3), in_w: shape.in_w.max(3), pad, ..shape };
+        }
+        let w = numbers(shape.filters * shape.columns(), seed + 1);
+        let (filters, channels) = (list(shape.filters, kinds[0], seed + 2), list(shape.in_channels, kinds[1], seed + 6));
+        let (f, oh, ow) = (shape.filters, shape.out_h(), shape.out_w());
+        let (scale, shift) = (numbers(f, seed + 3), numbers(f, seed + 4));
+        let next = ConvShape {
+            in_channels: f, filters: 1, in_h: oh, in_w: ow, kernel: [2; 2], stride: next_stride, pad: Padding::all(1),
+        };
+        let output = Layout::input(&next);
+        for kernel in Kernel::available() {
+            let Some(plan) = ProductPlan::new(kernel, &shape, (form, together), output, Some(output)) else {
+                prop_assert_eq!(kernel.name(), "reference");
+                continue;
+            };
+            let direct = ConvPlan::forward(kernel, &shape, output, Some(output));
+            let images: Vec<_> = (0..n as u64)
+                .map(|i| (packed(direct.input(), &numbers(shape.in_channels * shape.in_h * shape.in_w, seed + 10 + i)),
+                          packed(&output, &numbers(f * oh * ow, seed + 30 + i))))
+                .collect();
+            let epilogue = |residual| if fused {
+                Epilogue { scale: Some(&scale), shift: Some(&shift), residual, relu: true }
+            } else {
+                Epilogue::default()
+            };
+            let mut columns = direct.columns();
+            columns.set_channels(&channels);
+            let want: Vec<_> = images.iter().map(|(x, residual)| {
+                let mut y = output.alloc();
+                direct.run(&ConvCall { input: x, weights: &w, columns: &columns, filters: &filters, epilogue: epilogue(Some(&residual[..])) }, &mut y);
+                y
+            }).collect();
+            let transformed = plan.transform(&w);
+            let mut columns = plan.columns();
+            columns.set_channels(&channels);
+            let mut first: Option<Vec<Vec<f32>>> = None;
+            for threads in [1, 3] {
+                let mut scratch = WinogradScratch::default();
+                plan.make_room(&mut scratch);
+                let mut all: Vec<_> = images.iter().map(|(x, residual)| (x, residual, output.alloc())).collect();
+                let weights = transformed.as_deref().unwrap_or(&w);
+                let call = ConvCall { input: &[], weights, columns: &columns, filters: &filters, epilogue: epilogue(None) };
+                let mut pool = Pool::new(threads);
+                plan.run((threads > 1).then_some(&mut pool), &call, &mut scratch, &mut all, |image| ImagePlanes {
+                    input: &image.0[..], residual: fused.then_some(&image.1[..]), output: &mut image.2[..],
+                });
+                let got: Vec<_> = all.into_iter().map(|image| image.2).collect();
+                if form == Form::Positions {
+                    prop_assert!(got == want, "positions have the direct plan's bits: {:?}", kernel);
+                }
+                for (got, want) in got.iter().zip(&want) {
+                    let size = want.iter().fold(1.0f32, |m, x| m.max(x.abs()));
+                    for (a, b) in got.iter().zip(want) {
+                        prop_assert!((a - b).abs() <= 1e-4 * size, "{:?} {:?}: {} instead of {}", kernel, form, a, b);
+                    }
+                }
+                prop_assert!(first.get_or_insert_with(|| got.clone()) == &got, "threads change no bit");
             }
         }
     }
