@@ -88,6 +88,8 @@ pub fn compile(checkpoint: &Checkpoint, options: &Options) -> Result<Engine> {
         calibration_images: Vec::new(),
         batch,
     };
+    let threads = engine.pool.threads();
+    engine.executors[0].split_over(&engine.program, threads);
     engine.set_density(Density::FULL);
     engine.set_masks(&checkpoint.masks)?;
     Ok(engine)

@@ -17,21 +17,13 @@ use super::conv_tile::{ConvTask, ListedColumn};
 use super::kernel::Kernel;
 use super::lanes::LaneMap;
 use super::pool::{Pool, SharedPointer};
+use super::product_form::{Form, ImageAddress, ImagePlanes};
 use super::product_size;
 use super::shape::{ConvShape, Layout};
 use super::tile::Tiles;
-use super::winograd::WinogradScratch;
+use super::winograd::{OwnBuffers, WinogradScratch};
 use super::winograd_tile::{InputTask, OutputTask, WinogradResidual};
 use super::winograd_weights::{self, WeightOrder};
-
-/// What is multiplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// The columns of each position; any kernel and stride, the direct plan's weights and lists.
-    Positions,
-    /// Transformed tiles of so many outputs along each side, 2 or 4: 3×3 with stride 1 alone, Winograd's weights and lists.
-    Winograd(usize),
-}
 
 /// A convolution of up to so many images at once, ready to run. The layouts are those of the direct plan.
 #[derive(Clone, Debug)]
@@ -59,30 +51,6 @@ pub struct ProductPlan {
     /// Of a tile's outputs: a vector each.
     outputs: Vec<LaneMap>,
 }
-
-/// One image's planes.
-#[derive(Debug)]
-pub struct ImagePlanes<'a> {
-    /// In the plan's input layout.
-    pub input: &'a [f32],
-    /// In the plan's residual layout, if one is added.
-    pub residual: Option<&'a [f32]>,
-    /// In the plan's output layout.
-    pub output: &'a mut [f32],
-}
-
-/// The same as addresses, for as long as a call lasts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ImageAddress {
-    input: *const f32,
-    residual: *const f32,
-    output: *mut f32,
-}
-
-// SAFETY: only a call that holds the images follows these, and it says why no other thread is there.
-unsafe impl Send for ImageAddress {}
-// SAFETY: the same.
-unsafe impl Sync for ImageAddress {}
 
 impl ProductPlan {
     /// The form and the number of images that should be fastest when so many come at once, if any is faster than one image at a
@@ -240,6 +208,8 @@ impl ProductPlan {
         planes: impl for<'a> Fn(&'a mut I) -> ImagePlanes<'a>,
     ) {
         self.check(call, scratch);
+        // Many images are too much to copy for each thread.
+        let is_apart = self.images == 1 && pool.as_ref().is_some_and(|pool| scratch.is_apart(pool));
         for block in images.chunks_mut(self.images) {
             scratch.images.clear();
             for image in block.iter_mut() {
@@ -256,15 +226,24 @@ impl ProductPlan {
                     output: image.output.as_mut_ptr(),
                 });
             }
+            let WinogradScratch {
+                inputs,
+                products,
+                images,
+                own,
+            } = &mut *scratch;
             let run = Block {
                 plan: self,
                 call,
-                images: &scratch.images,
-                vectors: (scratch.images.len() * self.count).div_ceil(self.tiles.lanes),
-                inputs: SharedPointer(scratch.inputs.as_mut_ptr()),
-                products: SharedPointer(scratch.products.as_mut_ptr()),
+                images,
+                vectors: (images.len() * self.count).div_ceil(self.tiles.lanes),
+                inputs: SharedPointer(inputs.as_mut_ptr()),
+                products: SharedPointer(products.as_mut_ptr()),
             };
-            run.run(pool.as_deref_mut());
+            match &mut pool {
+                Some(pool) if is_apart => run.run_apart(pool, own),
+                _ => run.run(pool.as_deref_mut()),
+            }
         }
     }
 
@@ -286,24 +265,6 @@ impl ProductPlan {
     }
 }
 
-impl Form {
-    /// Outputs along each side of what is multiplied at once.
-    pub(crate) fn size(self) -> usize {
-        match self {
-            Form::Positions => 1,
-            Form::Winograd(size) => size,
-        }
-    }
-
-    /// Rows and columns of the image that each one reads.
-    fn window(self, shape: &ConvShape) -> [usize; 2] {
-        match self {
-            Form::Positions => shape.kernel,
-            Form::Winograd(size) => [size + 2; 2],
-        }
-    }
-}
-
 /// Some images that are multiplied together. Parts write disjoint rows of the buffers and planes of the outputs, and read only what
 /// an earlier round of parts wrote.
 struct Block<'a> {
@@ -317,7 +278,6 @@ struct Block<'a> {
 
 impl Block<'_> {
     fn run(&self, mut pool: Option<&mut Pool>) {
-        let plan = self.plan;
         let threads = pool.as_ref().map_or(1, |p| p.threads());
         let mut split = |parts: usize, work: &(dyn Fn(usize) + Sync)| match pool.as_deref_mut() {
             // From both ends: with two threads each keeps to its own half.
@@ -333,11 +293,7 @@ impl Block<'_> {
             // SAFETY: `check` has passed; a channel belongs to the part that has its first column.
             unsafe { self.fill(columns, from..to) }
         });
-        let filters = self.call.filters;
-        let widest = product_size::widest(plan.tiles);
-        let n_parts = self.vectors.div_ceil(widest);
-        let most = plan.tiles.conv_filters[self.vectors.div_ceil(n_parts) - 1];
-        let groups = filters.len().div_ceil(most);
+        let (n_parts, groups) = self.grid();
         let parts = groups
             .div_ceil(GROUPS_EACH)
             .next_multiple_of(threads)
@@ -347,6 +303,39 @@ impl Block<'_> {
             // SAFETY: `check` has passed; filters differ, so parts write different rows and planes.
             unsafe { self.multiply((from..to, groups), n_parts) }
         });
+    }
+
+    /// On threads with their own buffers.
+    fn run_apart(&self, pool: &mut Pool, own: &mut [OwnBuffers]) {
+        own.iter_mut().for_each(|own| own.held = None);
+        let columns = call_columns(self.call);
+        let (n_parts, groups) = self.grid();
+        let parts = (pool.threads() * 2).min(groups);
+        pool.run_with(own, parts, &|task, own| {
+            let part = if task % 2 == 0 { task / 2 } else { parts - 1 - task / 2 };
+            let block = Block {
+                inputs: SharedPointer(own.inputs.as_mut_ptr()),
+                products: SharedPointer(own.products.as_mut_ptr()),
+                ..*self
+            };
+            // SAFETY: `check` has passed, and own buffers are as large as the shared ones; filters differ.
+            unsafe {
+                if own.held.is_none() {
+                    block.fill(columns, 0..columns.len());
+                    own.held = Some(0);
+                }
+                let [from, to] = [part, part + 1].map(|i| groups * i / parts);
+                block.multiply((from..to, groups), n_parts);
+            }
+        });
+    }
+
+    /// Parts of the vectors, and groups of the filters.
+    fn grid(&self) -> (usize, usize) {
+        let tiles = self.plan.tiles;
+        let n_parts = self.vectors.div_ceil(product_size::widest(tiles));
+        let most = tiles.conv_filters[self.vectors.div_ceil(n_parts) - 1];
+        (n_parts, self.call.filters.len().div_ceil(most))
     }
 
     /// Rows of inputs of the channels whose first column is in the range.

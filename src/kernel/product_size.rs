@@ -3,7 +3,7 @@
 //! A formula rather than a measurement: results by positions and by Winograd's tiles differ by rounding, so a choice that
 //! followed the clock would give other numbers from one run to the next.
 
-use super::product::Form;
+use super::product_form::Form;
 use super::shape::{ConvShape, Layout};
 use super::sweep::cover;
 use super::tile::Tiles;

@@ -18,7 +18,7 @@ use super::conv_tile::{ConvTask, ListedColumn};
 use super::kernel::Kernel;
 use super::lanes::LaneMap;
 use super::pool::{Pool, SharedPointer};
-use super::product::ImageAddress;
+use super::product_form::ImageAddress;
 use super::shape::{ConvShape, Layout};
 use super::sweep::{Positions, Sweep};
 use super::tile::Tiles;
@@ -66,9 +66,34 @@ pub struct WinogradScratch {
     pub(crate) products: Aligned,
     /// Images that are multiplied together.
     pub(crate) images: Vec<ImageAddress>,
+    /// By thread, where each has its own.
+    pub(crate) own: Vec<OwnBuffers>,
+}
+
+/// Buffers that no other thread touches, and which block's inputs they hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnBuffers {
+    pub inputs: Aligned,
+    pub products: Aligned,
+    pub held: Option<usize>,
 }
 
 impl WinogradScratch {
+    /// With buffers for each of a few threads, so that none waits for lines that another has written: each transforms the inputs
+    /// that it multiplies. More threads would repeat too much and share what they transform.
+    pub fn for_threads(threads: usize) -> Self {
+        let own = if threads <= MOST_APART { threads } else { 0 };
+        Self {
+            own: vec![OwnBuffers::default(); own],
+            ..Self::default()
+        }
+    }
+
+    /// Whether each thread of the pool has its own buffers.
+    pub(crate) fn is_apart(&self, pool: &Pool) -> bool {
+        pool.threads() > 1 && self.own.len() >= pool.threads()
+    }
+
     /// Holds so many floats and images from now on.
     pub(crate) fn make_room(&mut self, [inputs, products]: [usize; 2], images: usize) {
         if self.inputs.len() < inputs {
@@ -76,6 +101,14 @@ impl WinogradScratch {
         }
         if self.products.len() < products {
             self.products = Aligned::zeros(products);
+        }
+        for own in &mut self.own {
+            if own.inputs.len() < self.inputs.len() {
+                own.inputs = Aligned::zeros(self.inputs.len());
+            }
+            if own.products.len() < self.products.len() {
+                own.products = Aligned::zeros(self.products.len());
+            }
         }
         self.images.clear();
         self.images.reserve(images);
@@ -309,8 +342,49 @@ impl WinogradPlan {
 
     /// The same on all threads of the pool; the same bits.
     pub fn run_on(&self, pool: &mut Pool, call: &ConvCall, scratch: &mut WinogradScratch, output: &mut [f32]) {
+        if scratch.is_apart(pool) {
+            return self.run_apart(pool, call, scratch, output);
+        }
         self.run_parts(call, scratch, output, |parts, work| {
             pool.run(parts, &|part, _| work(part))
+        });
+    }
+
+    /// On threads with their own buffers: blocks, and a block's filters where those are too few.
+    fn run_apart(&self, pool: &mut Pool, call: &ConvCall, scratch: &mut WinogradScratch, output: &mut [f32]) {
+        self.check(call, scratch, output);
+        scratch.own.iter_mut().for_each(|own| own.held = None);
+        let output = SharedPointer(output.as_mut_ptr());
+        let each = (pool.threads() * 2).div_ceil(self.blocks.len());
+        let parts = self.blocks.len() * each;
+        pool.run_with(&mut scratch.own, parts, &|task, own| {
+            // From both ends: with two threads each keeps to its own half.
+            let part = if task % 2 == 0 { task / 2 } else { parts - 1 - task / 2 };
+            let at = part / each;
+            let block = &self.blocks[at];
+            let groups = call
+                .filters
+                .len()
+                .div_ceil(self.tiles.conv_filters[block.vectors - 1].max(1));
+            let [from, to] = [part % each, part % each + 1].map(|i| groups * i / each);
+            if from == to {
+                return;
+            }
+            let buffers = Buffers {
+                inputs: SharedPointer(own.inputs.as_mut_ptr()),
+                products: SharedPointer(own.products.as_mut_ptr()),
+                output: SharedPointer(output.get()),
+            };
+            if own.held != Some(at) {
+                // SAFETY: checked, and own buffers are as large as the shared ones.
+                unsafe { self.transform_input(call, block, &call.columns.lists[0], &buffers) }
+                own.held = Some(at);
+            }
+            for g in from..to {
+                let [from, to] = [g, g + 1].map(|i| call.filters.len() * i / groups);
+                // SAFETY: checked; parts write different planes or different rows of them.
+                unsafe { self.multiply(call, block, &call.filters[from..to], &buffers) }
+            }
         });
     }
 
@@ -497,6 +571,9 @@ const PHASES: usize = 2048;
 
 #[repr(align(64))]
 struct Phases([f32; PHASES]);
+
+/// Most threads that transform their inputs themselves.
+const MOST_APART: usize = 4;
 
 /// Enough to be worth handing to a thread.
 const CHANNELS_EACH: usize = 8;

@@ -196,8 +196,8 @@ proptest! {
             let mut columns = plan.columns();
             columns.set_channels(&channels);
             let mut first: Option<Vec<Vec<f32>>> = None;
-            for threads in [1, 3] {
-                let mut scratch = WinogradScratch::default();
+            for (threads, apart) in [(1, 0), (3, 0), (3, 3)] {
+                let mut scratch = WinogradScratch::for_threads(apart);
                 plan.make_room(&mut scratch);
                 let mut all: Vec<_> = images.iter().map(|(x, residual)| (x, residual, output.alloc())).collect();
                 let weights = transformed.as_deref().unwrap_or(&w);
@@ -266,6 +266,11 @@ proptest! {
                 }
                 plan.run_on(&mut Pool::new(2), &call, &mut scratch, &mut y2);
                 prop_assert!(y == y2, "{kernel:?}: threads change bits");
+                let mut apart = WinogradScratch::for_threads(3);
+                plan.make_room(&mut apart);
+                let mut y3 = output.alloc();
+                plan.run_on(&mut Pool::new(3), &call, &mut apart, &mut y3);
+                prop_assert!(y == y3, "{kernel:?}: threads with their own buffers change bits");
             }
         }
     }
