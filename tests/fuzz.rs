@@ -71,7 +71,12 @@ const WORTH: isize = 512;
 type Damage = fn(&mut ChaCha8Rng, &[u8]) -> Vec<u8>;
 
 /// Reads as many damaged copies of `seeds` as asked for.
-fn fuzz(what: &str, seeds: &[Vec<u8>], damage: Damage, mut read: impl FnMut(&[u8])) {
+fn fuzz(what: &str, seeds: &[Vec<u8>], damage: Damage, read: impl FnMut(&[u8])) {
+    fuzz_within(what, seeds, damage, [SPARE, WORTH], read);
+}
+
+/// The same with other limits of memory.
+fn fuzz_within(what: &str, seeds: &[Vec<u8>], damage: Damage, [spare, each]: [isize; 2], mut read: impl FnMut(&[u8])) {
     let cases: u64 = std::env::var("SECATEUR_FUZZ_CASES")
         .ok()
         .and_then(|n| n.parse().ok())
@@ -84,7 +89,7 @@ fn fuzz(what: &str, seeds: &[Vec<u8>], damage: Damage, mut read: impl FnMut(&[u8
         let panicked = catch_unwind(AssertUnwindSafe(|| read(&bytes))).is_err();
         let (_, most) = HELD.get();
         assert!(!panicked, "{what}, case {case}: a panic on {} bytes", bytes.len());
-        let worth = SPARE + WORTH * bytes.len() as isize;
+        let worth = spare + each * bytes.len() as isize;
         assert!(
             most <= worth,
             "{what}, case {case}: {most} bytes held for a file of {}",
@@ -440,5 +445,88 @@ fn event_logs() {
     fuzz("event log", &[log.into_bytes()], any_text, |bytes| {
         std::fs::write(&file, bytes).expect("writes");
         drop(read_events(dir.path()));
+    });
+}
+
+/// Numbers near a picture's beginning, where its sizes are, replaced by ones that are hard to bear. A PNG's checksum is mended,
+/// or nothing of it would be read.
+fn any_sizes(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    if rng.random_ratio(1, 3) {
+        return any_bytes(rng, seed);
+    }
+    const HARD: [u32; 10] = [
+        0,
+        1,
+        255,
+        4096,
+        16_384,
+        60_000,
+        65_535,
+        0x7fff_ffff,
+        0x8000_0000,
+        u32::MAX,
+    ];
+    let mut bytes = seed.to_vec();
+    for _ in 0..rng.random_range(1..4) {
+        let (hard, width) = (HARD[rng.random_range(0..HARD.len())], [1, 2, 4][rng.random_range(0..3)]);
+        let at = rng.random_range(0..bytes.len().min(240) - width);
+        let digits = if rng.random() {
+            hard.to_le_bytes()[..width].to_vec()
+        } else {
+            hard.to_be_bytes()[4 - width..].to_vec()
+        };
+        bytes[at..at + width].copy_from_slice(&digits);
+    }
+    if seed.starts_with(b"\x89PNG") {
+        bytes[..16].copy_from_slice(&seed[..16]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn pictures() {
+    use data::{Fit, ImageShape, Reading};
+    use image::{DynamicImage, ImageFormat, RgbaImage};
+    let small = DynamicImage::from(RgbaImage::from_fn(12, 10, |x, y| {
+        image::Rgba([x as u8 * 20, y as u8 * 25, (x * y) as u8, 255 - x as u8])
+    }));
+    let encoded = |picture: &DynamicImage, format| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).expect("encodes");
+        bytes.into_inner()
+    };
+    let opaque = DynamicImage::from(small.to_rgb8());
+    let mut seeds: Vec<Vec<u8>> = [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Bmp,
+        ImageFormat::Gif,
+        ImageFormat::Tiff,
+    ]
+    .map(|format| encoded(&opaque, format))
+    .to_vec();
+    seeds.push(encoded(&small, ImageFormat::Png));
+    seeds.push(encoded(&DynamicImage::from(small.to_luma16()), ImageFormat::Png));
+    seeds.push(encoded(&DynamicImage::from(small.to_luma16()), ImageFormat::Tiff));
+    let shape = ImageShape {
+        channels: 3,
+        height: 8,
+        width: 9,
+    };
+    // What a picture may hold at most, a dozen times: decoders of JPEG keep coefficients of all its channels.
+    fuzz_within("picture", &seeds, any_sizes, [192 << 20, 12 * 2048], |bytes| {
+        for fit in [Fit::Crop, Fit::Letterbox] {
+            let reading = Reading {
+                fit,
+                ..Reading::default()
+            };
+            if let Ok(planes) = data::picture_from_bytes(bytes, shape, &reading) {
+                assert_eq!(planes.len(), shape.bytes());
+            }
+        }
     });
 }

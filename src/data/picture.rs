@@ -7,10 +7,10 @@
 
 use super::images::ImageShape;
 use super::reading::{Fit, Reading};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use image::imageops::{FilterType, overlay};
 use image::metadata::Orientation;
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, Rgb, RgbImage};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Luma, Rgb, RgbImage};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -26,6 +26,9 @@ const MAX_SIDE: u32 = 16_384;
 /// Decoded bytes that any file may have, and how many more a byte of it is believed to hold.
 const ALWAYS_BYTES: u64 = 16 << 20;
 const BYTES_PER_BYTE: u64 = 2048;
+
+/// Decoded bytes that no picture may exceed.
+const MOST_BYTES: u64 = 512 << 20;
 
 /// Largest picture file, in bytes.
 const MAX_FILE: u64 = 1 << 30;
@@ -160,7 +163,10 @@ fn open(bytes: &[u8]) -> Result<impl ImageDecoder + '_> {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(worth(bytes));
     reader.limits(limits);
-    let decoder = reader.into_decoder()?;
+    let decoder = reader.into_decoder().map_err(|e| match e {
+        ImageError::Limits(_) => anyhow!("claims sides above {MAX_SIDE} or more pixels than its bytes can hold"),
+        other => other.into(),
+    })?;
     let (width, height) = decoder.dimensions();
     ensure!(width > 0 && height > 0, "no pixels");
     ensure!(
@@ -178,7 +184,7 @@ fn open(bytes: &[u8]) -> Result<impl ImageDecoder + '_> {
 
 /// Decoded bytes that a file may hold.
 fn worth(bytes: &[u8]) -> u64 {
-    ALWAYS_BYTES + BYTES_PER_BYTE * bytes.len() as u64
+    MOST_BYTES.min(ALWAYS_BYTES + BYTES_PER_BYTE * bytes.len() as u64)
 }
 
 /// A picture whose metadata are damaged is shown as it lies.

@@ -396,6 +396,61 @@ mod tests {
     }
 
     #[test]
+    fn what_older_runs_did_not_write_down_means_what_it_meant_then() {
+        let new = Experiment::load("smoke", &[]).expect("preset");
+        assert_eq!((new.data.fit, new.data.valid), (Fit::Crop, Amount::Count(2000)));
+        let text = new.to_toml().expect("writes");
+        let dir = tempfile::tempdir().expect("temp dir");
+        let of_run = |text: &str| {
+            std::fs::write(dir.path().join("config.toml"), text).expect("writes");
+            Experiment::of_run(dir.path(), &[]).expect("reads")
+        };
+        assert_eq!(of_run(&text), new);
+        let unsaid = ["size = ", "fit = ", "background = "];
+        let lines = text
+            .lines()
+            .filter(|line| unsaid.iter().all(|key| !line.starts_with(key)));
+        let old = of_run(&lines.collect::<Vec<_>>().join("\n"));
+        assert_eq!((old.data.fit, old.data.size), (Fit::Stretch, PictureSize::Auto));
+        assert_eq!((old.data.valid, old.data.split_seed), (new.data.valid, None));
+    }
+
+    #[test]
+    fn images_are_set_in_plain_words() {
+        let with = |key: &str, value: &str| Experiment::load("smoke", &[(key.into(), value.into())]);
+        let size = |value: &str| with("data.size", value).map(|e| e.data.size);
+        assert_eq!(size("64").expect("a number"), PictureSize::Of(64, 64));
+        assert_eq!(size("24x32").expect("two numbers"), PictureSize::Of(24, 32));
+        assert_eq!(
+            with("data.valid", "0.25").expect("a share").data.valid,
+            Amount::Share(0.25)
+        );
+        for (key, value, expected) in [
+            ("data.size", "big", "expected auto"),
+            ("data.fit", "squeeze", "`letterbox`"),
+            ("data.valid", "1.5", "expected a count such as 5000, or a share below 1"),
+        ] {
+            let error = format!("{:#}", with(key, value).expect_err(value));
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_anchored_experiment_names_the_same_files_from_anywhere() {
+        let relative = [("data.source", "some/where"), ("start", "models/a.safetensors")];
+        let changes = relative.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let anchored = Experiment::load("smoke", &changes)
+            .expect("preset")
+            .anchored()
+            .expect("anchors");
+        let start = anchored.start.as_ref().and_then(ModelRef::path).expect("a file");
+        assert!(Path::new(&anchored.data.source).is_absolute() && start.is_absolute());
+        assert_eq!(anchored.anchored().expect("anchors"), anchored);
+        let bundled = Experiment::load("smoke", &[]).expect("preset");
+        assert_eq!(bundled.anchored().expect("anchors"), bundled);
+    }
+
+    #[test]
     fn changes_are_laid_on_top() {
         let set = |k: &str, v: &str| (k.to_owned(), v.to_owned());
         let e = Experiment::load(

@@ -457,6 +457,168 @@ fn a_killed_run_goes_on_and_its_folder_is_mended() {
     assert_eq!(again.status.code(), Some(2), "a finished run is not resumed");
 }
 
+/// A folder of small pictures of upright and lying bars.
+fn bars(folder: &Path, classes: [&str; 2], brightness: u8) {
+    for (split, n) in [("train", 60), ("test", 10)] {
+        for (class, name) in classes.into_iter().enumerate() {
+            let folder = folder.join(split).join(name);
+            fs::create_dir_all(&folder).expect("folders");
+            for at in 0..n {
+                let picture = image::GrayImage::from_fn(16, 16, |x, y| {
+                    let along = if class == 0 { x } else { y };
+                    image::Luma([if along / 3 == at % 5 {
+                        brightness
+                    } else {
+                        (at * 2) as u8
+                    }])
+                });
+                picture.save(folder.join(format!("{at:02}.png"))).expect("writes");
+            }
+        }
+    }
+}
+
+fn on_pictures(source: &Path) -> Experiment {
+    let mut changes = small("smoke");
+    changes.retain(|(key, _)| !["data.valid", "train.batch"].contains(&key.as_str()));
+    let source = source.to_string_lossy().into_owned();
+    for (key, value) in [("data.valid", "0.1"), ("train.batch", "20"), ("data.source", &source)] {
+        changes.push((key.to_owned(), value.to_owned()));
+    }
+    Experiment::load("smoke", &changes).expect("preset")
+}
+
+#[test]
+fn a_run_whose_images_were_moved_goes_on_where_they_are_now() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (pictures, moved) = (dir.path().join("pictures"), dir.path().join("moved"));
+    let other = dir.path().join("other");
+    bars(&pictures, ["lying", "upright"], 200);
+    bars(&other, ["lying", "upright"], 199);
+    let runs = dir.path().join("runs");
+    let run = |stop_at: usize| {
+        let (control, mut said) = (Control::default(), 0);
+        let ending = execute(&on_pictures(&pictures), &workspace(&runs), &control, &mut |_| {
+            said += 1;
+            if said == stop_at {
+                control.stop();
+            }
+        });
+        PathBuf::from(ending.expect("runs").run)
+    };
+    let (whole, run) = (run(usize::MAX), run(14));
+    fs::rename(&pictures, &moved).expect("moves");
+    let state = || {
+        let file = |name: &str| fs::read(run.join(name)).expect("is there");
+        ["config.toml", "manifest.json", "events.jsonl"].map(file)
+    };
+    let before = state();
+    let resume_with = |data: Option<&Path>| {
+        let data = data.map(|data| data.to_string_lossy().into_owned());
+        resume(
+            &run,
+            data.as_deref(),
+            &workspace(&runs),
+            &Control::default(),
+            &mut |_| {},
+        )
+    };
+    // Gone, or others: the run is left as it was.
+    let error = format!("{:#}", resume_with(None).expect_err("gone"));
+    assert!(
+        error.contains("no such file or folder") && error.contains("--data PATH"),
+        "{error}"
+    );
+    let error = format!("{:#}", resume_with(Some(&other)).expect_err("others"));
+    assert!(error.contains("not those that the run began with"), "{error}");
+    assert!(state() == before, "a run that cannot go on was changed");
+    // A fork that cannot begin leaves nothing.
+    let at = fork::newest(&run).expect("a checkpoint");
+    let fork_with = |data: &Path| {
+        let source = toml_text(data);
+        let experiment = fork::changed(&run, &[("data.source".into(), source)]).expect("may change");
+        let fork = Fork {
+            origin: run.clone(),
+            at,
+            experiment,
+        };
+        branch(&fork, &workspace(&runs), &Control::default(), &mut |_| {}, &mut |_| {})
+    };
+    let count = || fs::read_dir(&runs).expect("lists").count();
+    let folders = count();
+    assert!(fork_with(&pictures).is_err() && fork_with(&other).is_err());
+    assert_eq!(count(), folders);
+    let fork = PathBuf::from(fork_with(&moved).expect("forks").run);
+    assert_eq!(work(&fork), work(&whole));
+    // Where they are now is kept.
+    let ending = resume_with(Some(&moved)).expect("goes on");
+    assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+    assert_eq!(work(&run), work(&whole));
+    let kept = Experiment::of_run(&run, &[]).expect("an experiment");
+    assert_eq!(Path::new(&kept.data.source), moved);
+}
+
+fn toml_text(path: &Path) -> String {
+    format!("{:?}", path.to_string_lossy())
+}
+
+#[test]
+fn a_relative_path_is_resolved_when_a_run_starts() {
+    let here = std::env::current_dir().expect("a workspace");
+    let dir = tempfile::tempdir_in(&here).expect("temp dir");
+    let pictures = dir.path().join("pictures");
+    bars(&pictures, ["lying", "upright"], 200);
+    let relative = pictures.strip_prefix(&here).expect("inside");
+    let control = Control::default();
+    let stop = &mut |_: &Stamped| control.stop();
+    let ending = execute(&on_pictures(relative), &workspace(dir.path()), &control, stop).expect("runs");
+    let kept = Experiment::of_run(Path::new(&ending.run), &[]).expect("an experiment");
+    assert_eq!(Path::new(&kept.data.source), pictures);
+}
+
+#[test]
+fn a_start_is_not_trained_on_classes_that_it_does_not_have() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (pictures, renamed) = (dir.path().join("pictures"), dir.path().join("renamed"));
+    bars(&pictures, ["lying", "upright"], 200);
+    bars(&renamed, ["lying", "standing"], 200);
+    let runs = workspace(&dir.path().join("runs"));
+    let run = |experiment: &Experiment| execute(experiment, &runs, &Control::default(), &mut |_| {}).expect("runs");
+    let model = PathBuf::from(run(&on_pictures(&pictures)).model.expect("a model"));
+    let mut again = on_pictures(&renamed);
+    again.start = Some(record::ModelRef::File(model.clone()));
+    let ending = run(&again);
+    assert!(ending.bad_input, "{ending:?}");
+    let reason = ending.reason.expect("a reason");
+    assert!(
+        reason.contains("no class standing") && reason.contains("has upright, not found"),
+        "{reason}"
+    );
+    again.data.source = pictures.to_string_lossy().into_owned();
+    assert_eq!(run(&again).outcome, Outcome::Finished);
+    // `eval` compares in the same way, and takes a part of the classes.
+    let eval = |data: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
+        let output = command
+            .args(["eval", "--density", "1", "--json"])
+            .arg(&model)
+            .arg("--data")
+            .arg(data);
+        let output = output.output().expect("starts");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line: Option<serde_json::Value> = serde_json::from_slice(&output.stdout).ok();
+        (output.status.code(), text, line.map(|line| line["n"].clone()))
+    };
+    assert_eq!(eval(&pictures), (Some(0), String::new(), Some(20.into())));
+    let (code, text, _) = eval(&renamed);
+    assert!(code == Some(2) && text.contains("no class standing"), "{text}");
+    fs::remove_dir_all(pictures.join("train/lying")).expect("removes");
+    fs::remove_dir_all(pictures.join("test/lying")).expect("removes");
+    let (code, text, n) = eval(&pictures);
+    assert_eq!((code, n), (Some(0), Some(10.into())), "{text}");
+    assert!(text.contains("has 1 of the model's 2 classes: upright"), "{text}");
+}
+
 #[test]
 fn a_folder_has_one_writer() {
     let dir = tempfile::tempdir().expect("temp dir");
