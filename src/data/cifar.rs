@@ -13,7 +13,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 
-use super::dataset::{Dataset, numbered_classes};
+use super::class_names::numbered_classes;
+use super::dataset::Dataset;
 use super::images::{ImageShape, Images, MAX_BYTES};
 use super::progress::{OnProgress, Progress};
 use super::stream::{Tick, exactly, fill};

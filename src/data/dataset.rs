@@ -1,6 +1,6 @@
 //! A data set in memory, checked once when it is put together.
 
-use super::classes::label_notes;
+use super::class_names::label_notes;
 use super::images::{ImageShape, Images};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -109,11 +109,6 @@ impl Split {
     }
 }
 
-/// Names for classes that have none: "0", "1", …
-pub(crate) fn numbered_classes(n: usize) -> Vec<String> {
-    (0..n).map(|class| class.to_string()).collect()
-}
-
 /// FNV-1a over little-endian words of 8 bytes instead of single bytes, which is several times faster. The rotation carries
 /// a word's high bits back down; a multiplication alone only moves bits up.
 pub(crate) fn checksum(parts: &[&Images]) -> u64 {
@@ -139,6 +134,7 @@ pub(crate) fn checksum(parts: &[&Images]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::class_names::numbered_classes;
 
     fn images(pixels: &[u8], labels: &[u16]) -> Images {
         let shape = ImageShape {

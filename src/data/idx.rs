@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::dataset::{Dataset, numbered_classes};
+use super::class_names::numbered_classes;
+use super::dataset::Dataset;
 use super::images::{ImageShape, Images};
 use super::progress::{OnProgress, Progress};
 use super::stream::{Tick, Unpacked};

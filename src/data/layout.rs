@@ -7,6 +7,7 @@
 //! - A class's pictures may lie deeper. Links to folders within a class are not followed, so that nothing is counted twice.
 //! - Names that start with a dot, and `__MACOSX`, are passed over.
 
+use super::class_names::few;
 use super::picture::{ENDINGS_TEXT, ending, is_picture_name};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
@@ -71,13 +72,13 @@ struct Folder {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Role {
+enum SplitRole {
     Train,
     Test,
     Valid,
 }
 
-impl Role {
+impl SplitRole {
     fn of(name: &str) -> Option<Self> {
         match name.to_lowercase().as_str() {
             "train" | "training" => Some(Self::Train),
@@ -90,7 +91,7 @@ impl Role {
 
 /// Whether a folder has one of training pictures.
 pub(crate) fn has_train(root: &Path) -> bool {
-    folders(root).is_ok_and(|folders| folders.iter().any(|f| Role::of(&f.name) == Some(Role::Train)))
+    folders(root).is_ok_and(|folders| folders.iter().any(|f| SplitRole::of(&f.name) == Some(SplitRole::Train)))
 }
 
 /// Whether the folders of a folder hold pictures, so that they may be classes.
@@ -110,8 +111,8 @@ pub(crate) fn has_classes(root: &Path) -> bool {
 pub(crate) fn layout(root: &Path) -> Result<Layout> {
     let place = root.display();
     let all = folders(root)?;
-    let [train, test, valid] = [Role::Train, Role::Test, Role::Valid].map(|role| {
-        let mut of_role = all.iter().filter(|f| Role::of(&f.name) == Some(role));
+    let [train, test, valid] = [SplitRole::Train, SplitRole::Test, SplitRole::Valid].map(|role| {
+        let mut of_role = all.iter().filter(|f| SplitRole::of(&f.name) == Some(role));
         (of_role.next(), of_role.next())
     });
     for (first, second) in [train, test, valid] {
@@ -216,18 +217,6 @@ impl Layout {
             "there is no `test` folder: of each class, every {TEST_EVERY}th picture by name is kept for the test"
         ));
         Ok(())
-    }
-}
-
-/// The first few names.
-pub(crate) fn few(names: &[String]) -> String {
-    const FEW: usize = 10;
-    let more = names.len().saturating_sub(FEW);
-    let named = names[..names.len() - more].join(", ");
-    if more == 0 {
-        named
-    } else {
-        format!("{named} and {more} more")
     }
 }
 

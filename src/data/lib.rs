@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod bundled;
 pub mod cifar;
+mod class_names;
 mod classes;
 mod dataset;
 pub mod folder;

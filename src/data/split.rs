@@ -6,8 +6,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
+use super::class_names::few;
 use super::dataset::{Dataset, Split};
-use super::layout::few;
 
 /// Indices of the images of each split, rising. `train` and `valid` index [`Dataset::train`], `test` indexes [`Dataset::test`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -107,13 +107,12 @@ fn images(experiment: &Experiment, control: &Control) -> Result<Dataset> {
         if e.is::<Cancelled>() {
             return e;
         }
-        let source = Path::new(&experiment.data.source);
-        let relative = if source.is_relative() {
-            " (a path from where the run was started)"
+        let relative = if Path::new(&experiment.data.source).is_relative() {
+            "; a relative path counts from where the run was started"
         } else {
             ""
         };
-        anyhow!("the run's images: {e:#}; the run is as it was, --data PATH says where its images are now{relative}")
+        anyhow!("the run's images: {e:#}{relative}; --data PATH says where they are now, and the run is as it was")
     })
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct RunContext<'a, 'b> {
 /// The images of an experiment.
 ///
 /// # Errors
-/// As [`data::open`], with what to do if they were moved; those of `on_progress`.
+/// As [`data::open`]; a size that they do not have; those of `on_progress`.
 pub(crate) fn open_images(
     experiment: &Experiment,
     on_progress: &mut dyn FnMut(Progress) -> Result<()>,
@@ -46,7 +46,17 @@ pub(crate) fn open_images(
         let [_, height, width] = start.spec().input;
         reading.size = PictureSize::Of(height, width);
     }
-    data::open(&experiment.data.source, &reading, on_progress)
+    let dataset = data::open(&experiment.data.source, &reading, on_progress)?;
+    let shape = dataset.shape();
+    if let PictureSize::Of(height, width) = experiment.data.size
+        && (height, width) != (shape.height, shape.width)
+    {
+        bail!(
+            "data.size is {}, the images are {shape}: only folders of pictures are scaled, expected auto",
+            experiment.data.size
+        );
+    }
+    Ok(dataset)
 }
 
 impl RunContext<'_, '_> {

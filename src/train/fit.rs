@@ -101,7 +101,7 @@ impl<'a, 'p> Training<'a, 'p> {
     ) -> Result<Self> {
         let (n, batch) = (ctx.data.splits.train.len(), plan.train.batch);
         if n < batch {
-            let text = format!("{n} training images are less than one batch of {batch}");
+            let text = format!("{n} training images are less than one batch of {batch} (train.batch)");
             return Err(BadInput(text).into());
         }
         let mut weights = starting_weights(ctx.seed, &plan.spec, start)?;

@@ -1163,7 +1163,10 @@ fn the_form_has_every_key_with_its_meaning() {
         start Unset
         data.augment.crop_pad Whole(0)
         data.augment.flip Flag(false)
+        data.background Choice("gray")
+        data.fit Choice("crop")
         data.limit Whole(8000)
+        data.size Text("auto")
         data.source Text("fashion-mnist")
         data.valid Whole(2000)
         method.calibration Whole(2048)
