@@ -850,7 +850,7 @@ fn the_list_of_runs_is_narrowed_by_words_stars_and_what_is_hidden() {
             gone: &gone,
             looking_back: None,
         };
-        let rows = runs::list(&store, &[], &filter).rows;
+        let rows = runs::list(&store, &filter).rows;
         rows.into_iter().map(|r| r.key).collect::<Vec<_>>()
     };
     assert_eq!(listed(&marks, "", false, false), keys);
