@@ -37,8 +37,7 @@ pub(crate) fn menu_with_table(
     let label = format!("Save or copy {name}");
     widgets::name_widget(&response, Role::Button, &label);
     response.on_hover_text("Copy or save this figure");
-    if let Some(wanted) = inner.and_then(|i| i.inner)
-    {
+    if let Some(wanted) = inner.and_then(|i| i.inner) {
         let figure = if wanted.is_table() { table() } else { drawing() };
         if let Err(e) = serve(ui.ctx(), wanted, &figure, state, effects) {
             state.toasts.fail(&e);

@@ -49,8 +49,7 @@ impl SavedWindow {
             read => read.with_context(|| format!("cannot read {}", file.display()))?,
         };
         let read = serde_json::from_slice(&bytes);
-        read.map(Some)
-            .with_context(|| format!("{} is damaged", file.display()))
+        read.map(Some).with_context(|| format!("{} is damaged", file.display()))
     }
 
     pub(crate) fn of(state: &UiState, dark: bool) -> Self {
@@ -198,7 +197,10 @@ mod tests {
         let read = read.expect("reads");
         assert_eq!(read, SavedWindow::of(&state, true));
         read.restore(&mut again);
-        assert_eq!((again.layouts.now, again.runs.marks), (LayoutName::Compare, state.runs.marks));
+        assert_eq!(
+            (again.layouts.now, again.runs.marks),
+            (LayoutName::Compare, state.runs.marks)
+        );
         std::fs::write(&path, b"{broken").expect("writes");
         let (_, read, trouble) = WindowFile::open(path.clone());
         assert_eq!(read, None);

@@ -215,7 +215,8 @@ fn last_layers<'a>(args: &FigureArgs, store: &'a RunStore) -> Result<(&'a RunSta
 
 /// A file's ending in small letters.
 fn kind(file: &Path) -> String {
-    file.extension().map_or_else(String::new, |e| e.to_string_lossy().to_lowercase())
+    file.extension()
+        .map_or_else(String::new, |e| e.to_string_lossy().to_lowercase())
 }
 
 /// The file's bytes, and what could not be drawn.

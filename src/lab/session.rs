@@ -144,7 +144,11 @@ impl Session {
 
     /// From now on the store knows all run folders, and runs that another program goes on with are followed.
     pub fn watch(&mut self) {
-        let (outbox, runs, shown) = (self.outbox.clone(), self.workspace.runs.clone(), Arc::downgrade(&self.shown));
+        let (outbox, runs, shown) = (
+            self.outbox.clone(),
+            self.workspace.runs.clone(),
+            Arc::downgrade(&self.shown),
+        );
         let look = move || watch(&runs, &shown, &mut |found| outbox.send(Message::Found(found)));
         self.spawn("watch runs", look);
     }
@@ -348,7 +352,12 @@ impl Session {
             self.being_read.remove(folder);
         }
         // What it was is shown no longer once it goes on.
-        if self.store.present.as_ref().is_some_and(|present| present.folder == folder) {
+        if self
+            .store
+            .present
+            .as_ref()
+            .is_some_and(|present| present.folder == folder)
+        {
             self.travel(None);
         }
         match self.store.runs.iter_mut().find(|r| r.folder == run.folder) {

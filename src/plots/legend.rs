@@ -41,7 +41,9 @@ pub(crate) fn legend(chart: &Chart, room: f64, most: usize) -> Vec<Vec<LegendEnt
             _ => Some(series.mark),
         };
         let is_said = |e: &LegendEntry| match series.name.strip_prefix(&e.name) {
-            Some(rest) => rest.is_empty() || (rest.starts_with(", ") && e.color == Some(series.color) && e.mark == mark),
+            Some(rest) => {
+                rest.is_empty() || (rest.starts_with(", ") && e.color == Some(series.color) && e.mark == mark)
+            }
             None => false,
         };
         if !entries.iter().any(is_said) {

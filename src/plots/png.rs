@@ -85,8 +85,9 @@ fn draw(svg: &str, style: &Style) -> Result<(tiny_skia::Pixmap, Option<String>)>
     drop(options);
     let lost = lost.into_inner().unwrap_or_else(PoisonError::into_inner);
     let lost: String = lost.into_iter().collect();
-    let undrawn = (!lost.is_empty())
-        .then(|| format!("no font of this machine has {lost}: in the PNG they are boxes; save an SVG, or install a font"));
+    let undrawn = (!lost.is_empty()).then(|| {
+        format!("no font of this machine has {lost}: in the PNG they are boxes; save an SVG, or install a font")
+    });
     Ok((pixmap, undrawn))
 }
 

@@ -241,7 +241,11 @@ impl ChartFrame {
         let room = (right - left) / em / xs.len().max(1) as f64 - 0.4;
         for (v, name) in &xs {
             let (x, y) = (num(self.at_x(*v)), num(bottom + 1.2 * em));
-            let words = if chart.x.names.is_empty() { escape(name) } else { shortened(name, room) };
+            let words = if chart.x.names.is_empty() {
+                escape(name)
+            } else {
+                shortened(name, room)
+            };
             put(
                 out,
                 format_args!(r#"<text x="{x}" y="{y}" text-anchor="middle">{words}</text>"#),
@@ -322,7 +326,11 @@ impl ChartFrame {
         if series.kind != SeriesKind::Marks && series.points.len() > 1 {
             let mut joins = false;
             let steps = series.points.iter().map(|p| {
-                let command = if std::mem::replace(&mut joins, can(&p)) { 'L' } else { 'M' };
+                let command = if std::mem::replace(&mut joins, can(&p)) {
+                    'L'
+                } else {
+                    'M'
+                };
                 let step = || format!("{command}{} {}", num(self.at_x(p.x)), num(self.at_y(p.y)));
                 can(&p).then(step).unwrap_or_default()
             });

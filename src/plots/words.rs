@@ -52,7 +52,10 @@ mod tests {
     fn long_text_keeps_its_two_ends() {
         assert_eq!(fit("short", 10.0), "short");
         let cut = fit(&format!("{}tail", "a".repeat(500)), 12.0);
-        assert!(cut.starts_with("aaa") && cut.ends_with("tail") && width(&cut) <= 12.0, "{cut}");
+        assert!(
+            cut.starts_with("aaa") && cut.ends_with("tail") && width(&cut) <= 12.0,
+            "{cut}"
+        );
         assert_eq!(fit("実験の結果", 3.0), "実…果");
         assert_eq!(fit("abc", 0.0), "…");
     }

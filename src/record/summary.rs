@@ -48,9 +48,11 @@ impl RunSummary {
             macs: None,
             trouble: None,
         };
-        known(Experiment::load(&folder.join("config.toml").to_string_lossy(), &[]).map(|e| {
-            summary.method = e.method.kind();
-        }));
+        known(
+            Experiment::load(&folder.join("config.toml").to_string_lossy(), &[]).map(|e| {
+                summary.method = e.method.kind();
+            }),
+        );
         known(last_events(&folder.join("events.jsonl")).map(|events| summary.see(&events)));
         known(manifest_status(folder).map(|status| summary.status = status));
         if summary.status.is_live() && !is_written(folder) {
@@ -197,7 +199,10 @@ mod tests {
         let update = ManifestUpdate::status(Status::Interrupted);
         folder.manifest(&experiment, update).expect("writes");
         let cancelled = RunSummary::read(&path);
-        assert_eq!((cancelled.status, cancelled.valid_top1), (Status::Interrupted, Some(0.75)));
+        assert_eq!(
+            (cancelled.status, cancelled.valid_top1),
+            (Status::Interrupted, Some(0.75))
+        );
         say(&mut folder, ended(Outcome::Finished, Some(0.875)));
         let update = ManifestUpdate::status(Status::Finished);
         folder.manifest(&experiment, update).expect("writes");
@@ -220,7 +225,10 @@ mod tests {
         std::fs::remove_file(path.join("events.jsonl")).expect("removes");
         let damaged = RunSummary::read(&path);
         let trouble = damaged.trouble.clone().unwrap_or_default();
-        assert!(trouble.contains("manifest.json") && trouble.contains("events.jsonl"), "{trouble}");
+        assert!(
+            trouble.contains("manifest.json") && trouble.contains("events.jsonl"),
+            "{trouble}"
+        );
         assert!(damaged.name().contains("_smoke_"));
     }
 }

@@ -65,7 +65,9 @@ impl RunMarks {
     pub fn onto(&self, base: &Self, other: Self) -> Self {
         let set = |of: fn(&Self) -> &BTreeSet<String>| {
             let (now, before) = (of(self), of(base));
-            let kept = of(&other).iter().filter(|key| now.contains(*key) || !before.contains(*key));
+            let kept = of(&other)
+                .iter()
+                .filter(|key| now.contains(*key) || !before.contains(*key));
             kept.chain(now.difference(before)).cloned().collect()
         };
         fn map<T: Clone + PartialEq>(
@@ -125,7 +127,11 @@ impl RunList<'_> {
         let of = listed + self.left_out;
         (self.left_out > 0).then(|| match listed {
             0 => format!("None of {} runs matches", text::grouped(of as u64)),
-            _ => format!("{} of {} runs match", text::grouped(listed as u64), text::grouped(of as u64)),
+            _ => format!(
+                "{} of {} runs match",
+                text::grouped(listed as u64),
+                text::grouped(of as u64)
+            ),
         })
     }
 }

@@ -322,7 +322,9 @@ fn earlier(name: &str, status: Status) -> RunSummary {
 #[test]
 fn all_runs_of_earlier_days_are_listed_and_found() {
     let mut store = story::store();
-    let all = (0..2345).rev().map(|i| earlier(&format!("day{i:04}"), Status::Finished));
+    let all = (0..2345)
+        .rev()
+        .map(|i| earlier(&format!("day{i:04}"), Status::Finished));
     store.folders = all.collect();
     let mut harness = still(store, egui::Theme::Light, theme::WINDOW);
     harness.state_mut().state.layouts.go(LayoutName::Compare);
@@ -339,6 +341,7 @@ fn all_runs_of_earlier_days_are_listed_and_found() {
             delta: egui::vec2(0.0, -1e6),
             phase: egui::TouchPhase::Move,
             modifiers: egui::Modifiers::NONE,
+            source: egui::MouseWheelSource::Unknown,
         });
         harness.run_ok();
     }

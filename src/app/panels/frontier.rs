@@ -17,7 +17,9 @@ use measure::Question;
 use plots::figure;
 use record::ModelRef;
 use std::path::PathBuf;
-use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, every_point, frontier};
+use view::frontier::{
+    CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, every_point, frontier,
+};
 use view::text;
 
 const NOW: &str = "measured now";

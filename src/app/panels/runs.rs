@@ -11,8 +11,8 @@ use lab::{Command, RunStore};
 use record::{ModelRef, RunSummary, Status};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use view::text;
 use view::runs::{self, RunMarks, RunRow, list};
+use view::text;
 
 pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let view = list(store, &state.runs.filter());
@@ -33,7 +33,10 @@ pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effect
             ui.separator();
         }
         if !view.earlier.is_empty() {
-            quiet(ui, format!("Earlier runs: {}", text::grouped(view.earlier.len() as u64)));
+            quiet(
+                ui,
+                format!("Earlier runs: {}", text::grouped(view.earlier.len() as u64)),
+            );
         }
         earlier_rows(ui, &view.earlier, state, effects);
     });

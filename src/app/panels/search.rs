@@ -53,7 +53,8 @@ fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchVie
             let height = state.search.height;
             let drawing = || figure::search(view, height);
             let chosen = state.search.chosen;
-            let table = || search::every_trial(store, chosen, height).map_or_else(drawing, |v| figure::search(&v, height));
+            let table =
+                || search::every_trial(store, chosen, height).map_or_else(drawing, |v| figure::search(&v, height));
             menu_with_table(ui, "trials", state, effects, [&drawing, &table]);
             let button = ui.add_enabled(view.is_live && heated, egui::Button::new("Re-heat"));
             let why = "Return to the first temperature, so that worse trials are accepted again";
