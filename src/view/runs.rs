@@ -279,6 +279,10 @@ fn detail(run: &RunState) -> String {
             parts.join(" · ")
         }
         (None, Status::Queued) => "waiting for the previous run".into(),
+        (None, Status::Paused) => match &run.held_by {
+            Some(by) => format!("Paused by {by} at {}", run.phase),
+            None => "Paused at its next event".to_owned(),
+        },
         (None, Status::Interrupted) => "Interrupted. Resume continues from the last checkpoint.".into(),
         (None, Status::NotBegun) => "could not start; see the log".into(),
         (None, _) => {

@@ -142,7 +142,36 @@ fn two_windows_share_a_run() {
     until(&mut [&mut second, &mut first], "the second is refused", |s| {
         s.notices.len() == 1
     });
+    // What one pauses, both show as paused, and either lets go on.
     let id = second.store().runs[0].id;
+    second.submit(Command::Pause(id));
+    until(
+        &mut [&mut first, &mut second],
+        "the first is paused",
+        is(Status::Paused),
+    );
+    let by = first.store().runs[0].held_by.clone();
+    assert!(by.is_some_and(|by| view::runs::row(&first.store().runs[0]).detail.contains(&by)));
+    let id_there = first.store().runs[0].id;
+    first.submit(Command::Resume(id_there));
+    until(
+        &mut [&mut second, &mut first],
+        "the second sees it go on",
+        is(Status::Running),
+    );
+    // A pause ends with the window that asked for it.
+    let mut third = window(dir.path());
+    third.submit(Command::OpenRun(folder.clone()));
+    until(
+        &mut [&mut third, &mut first, &mut second],
+        "the third watches it",
+        is(Status::Running),
+    );
+    let id_third = third.store().runs[0].id;
+    third.submit(Command::Pause(id_third));
+    until(&mut [&mut second, &mut first], "the second is told", is(Status::Paused));
+    drop(third);
+    until(&mut [&mut second, &mut first], "it is let go", is(Status::Running));
     second.submit(Command::Stop(id));
     until(&mut [&mut first, &mut second], "it stops", is(Status::Interrupted));
     until(

@@ -100,6 +100,13 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, effe
             open_button(ui, row, effects);
         });
     }
+    if row.status == Status::Paused {
+        let label = format!("Let run {} go on", row.id.0 + 1);
+        let button = ui.button(label).on_hover_text("Resume it, whoever paused it");
+        if button.clicked() {
+            effects.submit(Command::Resume(row.id));
+        }
+    }
     if row.is_live {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 6.0), Sense::hover());
         let color = state.runs.color(p, row.id);
