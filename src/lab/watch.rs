@@ -50,7 +50,8 @@ fn folders(runs: &Path) -> BTreeSet<PathBuf> {
     folders.map(|e| e.path()).collect()
 }
 
-/// What changes with a run folder: when its manifest was written, and how long its log is while it works.
+/// What changes with a run folder: when its manifest was written, which some file systems know only to the second, and how long
+/// its log is.
 type Mark = (Option<SystemTime>, u64);
 
 #[derive(Default)]
@@ -71,16 +72,20 @@ impl Known {
             if before.is_none() && !folder.join("config.toml").is_file() {
                 continue;
             }
-            let works = before.is_some_and(|(_, run)| run.status.is_live());
-            let logged = || std::fs::metadata(folder.join("events.jsonl")).map_or(0, |m| m.len());
-            let is_same = before.is_some_and(|(mark, _)| mark.0 == written && (!works || mark.1 == logged()));
+            let logged = std::fs::metadata(folder.join("events.jsonl")).map_or(0, |m| m.len());
+            let mark = (written, logged);
+            let is_same = before.is_some_and(|(known, _)| *known == mark);
             // A writer that died leaves all as it was.
-            if is_same && !(works && !record::folder::is_written(&folder)) {
+            let is_left = || {
+                let works = before.is_some_and(|(_, run)| run.status.is_live());
+                works && !record::folder::is_written(&folder)
+            };
+            if is_same && !is_left() {
                 continue;
             }
-            let mark = (written, logged());
             let run = RunSummary::read(&folder);
-            changed |= before.is_none_or(|(_, known)| *known != run);
+            // Said also of a run that was left and gone on with since: who missed its writer must learn of the new one.
+            changed |= !is_same || before.is_none_or(|(_, known)| *known != run);
             self.0.insert(folder, (mark, run));
             if !go_on(self) {
                 break;

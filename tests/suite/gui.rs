@@ -330,7 +330,7 @@ fn all_runs_of_earlier_days_are_listed_and_found() {
     harness.state_mut().state.layouts.go(LayoutName::Compare);
     harness.run_ok();
     harness.get_by_label("Earlier runs: 2 345");
-    harness.get_by_label_contains("day2344 valid 91.4 % · 4.20 M MACs");
+    harness.get_by_label_contains("day2344  valid 91.4 % · 4.20 M MACs");
     // Only what is in sight is laid out, and the rest can be scrolled to.
     let laid_out = |h: &Harness<'static, Still>| h.query_all_by_label_contains("Show day").count();
     assert!(laid_out(&harness) < 60, "{}", laid_out(&harness));

@@ -294,7 +294,7 @@ fn earlier_ui(ui: &mut Ui, one: &RunSummary, state: &mut UiState, effects: &mut 
             let mut job = egui::text::LayoutJob::default();
             let format = |color| egui::TextFormat::simple(theme::small(), color);
             job.append(&one.name(), 0.0, format(p.text));
-            job.append(&said.join(" · "), 10.0, format(p.weak));
+            job.append(&format!("  {}", said.join(" · ")), 0.0, format(p.weak));
             ui.add(egui::Label::new(job).truncate());
         });
     });
