@@ -13,7 +13,18 @@ pub(crate) fn figure_menu(
     name: &str,
     state: &mut UiState,
     effects: &mut Effects,
-    figure: impl FnOnce() -> Figure,
+    figure: impl Fn() -> Figure,
+) {
+    menu_with_table(ui, name, state, effects, [&figure, &figure]);
+}
+
+/// The same for a plot that is thinned for drawing: a function for the drawing, and one for the table.
+pub(crate) fn menu_with_table(
+    ui: &mut Ui,
+    name: &str,
+    state: &mut UiState,
+    effects: &mut Effects,
+    [drawing, table]: [&dyn Fn() -> Figure; 2],
 ) {
     let button = egui::Button::new("…")
         .min_size(egui::vec2(22.0, 22.0))
@@ -26,10 +37,11 @@ pub(crate) fn figure_menu(
     let label = format!("Save or copy {name}");
     widgets::name_widget(&response, Role::Button, &label);
     response.on_hover_text("Copy or save this figure");
-    if let Some(wanted) = inner.and_then(|i| i.inner)
-        && let Err(e) = serve(ui.ctx(), wanted, &figure(), state, effects)
-    {
-        state.toasts.fail(&e);
+    if let Some(wanted) = inner.and_then(|i| i.inner) {
+        let figure = if wanted.is_table() { table() } else { drawing() };
+        if let Err(e) = serve(ui.ctx(), wanted, &figure, state, effects) {
+            state.toasts.fail(&e);
+        }
     }
 }
 
@@ -38,6 +50,12 @@ enum Wanted {
     Copy,
     CopyData,
     Save(&'static str),
+}
+
+impl Wanted {
+    fn is_table(self) -> bool {
+        matches!(self, Self::CopyData | Self::Save("csv"))
+    }
 }
 
 fn menu(ui: &mut Ui, state: &mut UiState) -> Option<Wanted> {
@@ -94,12 +112,17 @@ fn serve(
             let image = png::pixels(&svg::svg(figure, &style), &style)?;
             ctx.copy_image(ColorImage::from_rgba_unmultiplied(image.size, &image.rgba));
             state.toasts.tell("Copied the image");
+            image.undrawn.iter().for_each(|text| state.toasts.fail(text));
         }
         Wanted::Save(kind) => {
             let bytes = match kind {
                 "csv" => table::csv(figure).into_bytes(),
                 "svg" => svg::svg(figure, &style).into_bytes(),
-                _ => png::png(&svg::svg(figure, &style), &style)?,
+                _ => {
+                    let file = png::png(&svg::svg(figure, &style), &style)?;
+                    file.undrawn.iter().for_each(|text| state.toasts.fail(text));
+                    file.bytes
+                }
             };
             effects.save(Saving {
                 name: format!("{}.{kind}", figure.name),

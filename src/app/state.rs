@@ -13,7 +13,6 @@ use measure::probe::OpenModel;
 use model::Density;
 use plots::Style;
 use record::experiment::PRESETS;
-use record::replay::RunSummary;
 use record::{Experiment, RunId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -261,8 +260,6 @@ pub struct RunsUi {
     pub colors: BTreeMap<RunId, usize>,
     /// The run whose note is being written.
     pub(crate) noting: Option<String>,
-    /// Run folders of earlier days, newest first.
-    pub earlier: Vec<RunSummary>,
     /// Run folders that were moved to the trash.
     pub(crate) gone: BTreeSet<PathBuf>,
     /// The run whose log has a slider, and the event where that stands.

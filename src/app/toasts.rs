@@ -28,12 +28,13 @@ impl Toasts {
         self.push(true, format!("{error:#}"));
     }
 
-    /// The same notice twice in a row is shown once.
+    /// The same notice twice in a row is shown once, for as long as a new one.
     fn push(&mut self, is_error: bool, text: String) {
-        if self.0.last().is_none_or(|t| t.text != text) {
-            let born = None;
-            self.0.push(Toast { is_error, text, born });
+        if self.0.last().is_some_and(|t| t.text == text) {
+            self.0.pop();
         }
+        let born = None;
+        self.0.push(Toast { is_error, text, born });
         let surplus = self.0.len().saturating_sub(4);
         self.0.drain(..surplus);
     }

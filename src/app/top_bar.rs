@@ -116,7 +116,7 @@ fn short(text: &str) -> String {
 fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
     let p = palette(ui);
     let mut words = match row.status {
-        Status::Running => format!("{} · {}", row.title, row.detail),
+        Status::Running | Status::Paused => format!("{} · {}", row.title, row.detail),
         other => format!("{} · {other}", row.title),
     };
     if waiting > 0 {

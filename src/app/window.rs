@@ -3,7 +3,7 @@
 use super::dialog::{Dialog, DialogAnswer};
 use super::effects::{Effect, FileRequest, SaveContent};
 use super::open_path::open_path;
-use super::saved_window::{self, SavedWindow};
+use super::saved_window::{self, WindowFile};
 use super::shell::window_ui;
 use super::state::{Overlay, PathEntry, UiState};
 use super::stopwatch::Stopwatch;
@@ -11,7 +11,7 @@ use super::theme;
 use anyhow::Result;
 use disk::write_whole;
 use lab::{Command, ModelJob, Session, Workspace};
-use record::{ModelRef, replay};
+use record::ModelRef;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +23,6 @@ const PUMP: Duration = Duration::from_millis(8);
 const CALM_MILLIS: u64 = 100;
 /// The same while somebody waits for an answer.
 const EAGER_MILLIS: u64 = 10;
-/// Runs of earlier sessions that are listed.
-const EARLIER: usize = 60;
 
 /// What the window opens on.
 #[derive(Clone, Debug)]
@@ -44,7 +42,7 @@ pub(crate) struct App {
     /// How long a wake may wait, in milliseconds; shared with the threads that wake.
     patience: Arc<AtomicU64>,
     /// The file that the window's look is saved in.
-    saved: Option<PathBuf>,
+    saved: Option<WindowFile>,
     is_dark: bool,
     pub(crate) stopwatch: Option<Stopwatch>,
 }
@@ -76,10 +74,14 @@ impl App {
         })
     }
 
-    /// Restores the window as it was left; the first time, it opens with a card. Lists earlier runs.
+    /// Restores the window as it was left; the first time, it opens with a card. Lists all runs and watches them.
     pub(crate) fn restore(&mut self, ctx: &egui::Context) {
-        self.saved = saved_window::place();
-        match self.saved.as_deref().and_then(SavedWindow::read) {
+        let (file, saved, trouble) = saved_window::place().map_or((None, None, None), |path| {
+            let (file, saved, trouble) = WindowFile::open(path);
+            (Some(file), saved, trouble)
+        });
+        self.saved = file;
+        match saved {
             Some(saved) => {
                 if let Some(dark) = saved.dark {
                     ctx.set_theme(if dark { egui::Theme::Dark } else { egui::Theme::Light });
@@ -88,7 +90,8 @@ impl App {
             }
             None => self.state.overlay = Some(Overlay::Welcome),
         }
-        self.state.runs.earlier = replay::newest_runs(self.session.runs(), EARLIER);
+        trouble.into_iter().for_each(|text| self.state.toasts.fail(text));
+        self.session.watch();
     }
 
     fn carry_out(&mut self, effect: Effect, ctx: &egui::Context) {
@@ -223,6 +226,11 @@ impl eframe::App for App {
         for effect in window_ui(ui, self.session.store(), &mut self.state) {
             self.carry_out(effect, ui.ctx());
         }
+        if let Some(file) = &mut self.saved
+            && let Err(e) = file.keep(&mut self.state, self.is_dark)
+        {
+            self.state.toasts.fail(e);
+        }
         if let Some(stopwatch) = &mut self.stopwatch
             && stopwatch.stop(self.session.store())
         {
@@ -231,9 +239,9 @@ impl eframe::App for App {
     }
 
     fn on_exit(&mut self, _: Option<&eframe::glow::Context>) {
-        if let Some(file) = &self.saved {
+        if let Some(file) = &mut self.saved {
             // The window is gone: there is nobody to tell.
-            drop(SavedWindow::of(&self.state, self.is_dark).write(file));
+            drop(file.write(&mut self.state, self.is_dark));
         }
     }
 

@@ -13,10 +13,10 @@ use plots::{Figure, Style, figure, png, svg, table};
 use record::RunState;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use view::curves::{CurveAxis, CurveOptions, Curves};
-use view::frontier::{CostAxis, FrontierSeries, PointSource, frontier};
+use view::curves::{COLUMNS, CurveAxis, CurveOptions, Curves};
+use view::frontier::{CostAxis, FrontierSeries, PointSource, every_point, frontier};
 use view::runs::HiddenRuns;
-use view::search::{SearchChoice, TrialValue, search};
+use view::search::{SearchChoice, TrialValue, every_trial, search};
 use view::volume::volume;
 use view::{layers, saliency};
 
@@ -45,6 +45,10 @@ pub(crate) struct FigureArgs {
     /// Curves: smoothing, from 0 to below 1
     #[arg(long, default_value_t = 0.0)]
     smoothing: f64,
+    /// Curves: draw or list about this many points per curve, those of the smallest and the largest values; a CSV lists every
+    /// step if this is not given
+    #[arg(long, value_name = "POINTS")]
+    thin: Option<usize>,
     /// Width in millimeters
     #[arg(long, default_value_t = Style::default().width_mm)]
     width_mm: f64,
@@ -91,12 +95,16 @@ enum CostArg {
 }
 
 pub(crate) fn figure(args: &FigureArgs) -> Done {
-    let mut store = args.runs.open().or_bad_input()?;
+    let every_step = args.thin.is_none() && kind(&args.to) == "csv";
+    let mut store = args.runs.open(every_step).or_bad_input()?;
     call(&mut store, &args.names).or_bad_input()?;
     let style = style(args).or_bad_input()?;
-    let drawn = draw(args, &store).or_bad_input()?;
+    let drawn = draw(args, &store, every_step).or_bad_input()?;
     let points = drawn.points();
-    let bytes = encode(&drawn, &style, &args.to)?;
+    let (bytes, undrawn) = encode(&drawn, &style, &args.to)?;
+    if let Some(undrawn) = undrawn {
+        eprintln!("{undrawn}");
+    }
     write_whole(&args.to, &bytes).or_failed()?;
     let file = args.to.to_string_lossy();
     let fact = json!({ "file": file, "points": points, "bytes": bytes.len() });
@@ -141,7 +149,7 @@ fn style(args: &FigureArgs) -> Result<Style> {
     })
 }
 
-fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
+fn draw(args: &FigureArgs, store: &RunStore, every_step: bool) -> Result<Figure> {
     let what = match args.plot {
         Plot::Frontier => {
             let against = match args.against {
@@ -149,7 +157,8 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
                 CostArg::Params => CostAxis::Params,
                 CostArg::Ms => CostAxis::Millis,
             };
-            let mut view = frontier(store, against, &HiddenRuns::new());
+            let read = if every_step { every_point } else { frontier };
+            let mut view = read(store, against, &HiddenRuns::new());
             let tried = |s: &FrontierSeries| s.points.iter().all(|p| matches!(p.source, PointSource::Trial(..)));
             view.series.retain(|s| !(args.no_trials && tried(s)));
             figure::frontier(&view, &figure::RunColors::new())
@@ -158,6 +167,8 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
             let options = CurveOptions {
                 along: CurveAxis::Steps,
                 smoothing: args.smoothing,
+                // A column has two points, and there are up to twice as many.
+                columns: (!every_step).then(|| args.thin.map_or(COLUMNS, |points| (points / 4).max(1))),
             };
             figure::curves(
                 &Curves::default().view(store, options, &HiddenRuns::new()),
@@ -181,7 +192,8 @@ fn draw(args: &FigureArgs, store: &RunStore) -> Result<Figure> {
             )
         }
         Plot::Search => {
-            let view = search(store, SearchChoice::default(), TrialValue::Top1);
+            let read = if every_step { every_trial } else { search };
+            let view = read(store, SearchChoice::default(), TrialValue::Top1);
             figure::search(&view.context("none of these runs has searched")?, TrialValue::Top1)
         }
         Plot::Hypervolume => figure::volume(
@@ -201,16 +213,25 @@ fn last_layers<'a>(args: &FigureArgs, store: &'a RunStore) -> Result<(&'a RunSta
     Ok((run, args.density.or(last).unwrap_or(Density::FULL)))
 }
 
-fn encode(figure: &Figure, style: &Style, to: &Path) -> Done<Vec<u8>> {
-    let kind = to.extension().map(|e| e.to_string_lossy().to_lowercase());
-    match kind.as_deref() {
-        Some("svg") => Ok(svg::svg(figure, style).into_bytes()),
-        Some("csv") => Ok(table::csv(figure).into_bytes()),
-        Some("png") => png::png(&svg::svg(figure, style), style).or_bad_input(),
+/// A file's ending in small letters.
+fn kind(file: &Path) -> String {
+    file.extension()
+        .map_or_else(String::new, |e| e.to_string_lossy().to_lowercase())
+}
+
+/// The file's bytes, and what could not be drawn.
+fn encode(figure: &Figure, style: &Style, to: &Path) -> Done<(Vec<u8>, Option<String>)> {
+    match kind(to).as_str() {
+        "svg" => Ok((svg::svg(figure, style).into_bytes(), None)),
+        "csv" => Ok((table::csv(figure).into_bytes(), None)),
+        "png" => {
+            let file = png::png(&svg::svg(figure, style), style).or_bad_input()?;
+            Ok((file.bytes, file.undrawn))
+        }
         _ => unknown(to).or_bad_input(),
     }
 }
 
-fn unknown(to: &Path) -> Result<Vec<u8>> {
+fn unknown<T>(to: &Path) -> Result<T> {
     bail!("--to {}: expected a file that ends in .svg, .png or .csv", to.display())
 }

@@ -23,7 +23,7 @@ pub(crate) struct ReportArgs {
 
 pub(crate) fn report(args: &ReportArgs) -> Done {
     check(&args.to).or_bad_input()?;
-    let store = args.runs.open().or_bad_input()?;
+    let store = args.runs.open(false).or_bad_input()?;
     let text = html(&store);
     write_whole(&args.to, text.as_bytes()).or_failed()?;
     let file = args.to.to_string_lossy();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lab::RunStore;
 use record::RunId;
-use record::replay::{find, replay};
+use record::replay::{find, replay, with_every_step};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -17,11 +17,12 @@ pub(crate) struct ShownRuns {
 }
 
 impl ShownRuns {
-    /// Reads their logs.
-    pub(crate) fn open(&self) -> Result<RunStore> {
+    /// Reads their logs; with every step, or as many as a plot needs.
+    pub(crate) fn open(&self, every_step: bool) -> Result<RunStore> {
+        let read = if every_step { with_every_step } else { replay };
         let mut store = RunStore::default();
         for (i, run) in self.shown.iter().enumerate() {
-            store.runs.push(replay(RunId(i as u32), &find(run, &self.runs)?)?);
+            store.runs.push(read(RunId(i as u32), &find(run, &self.runs)?)?);
         }
         Ok(store)
     }

@@ -11,6 +11,7 @@ pub mod jobs;
 mod memory_check;
 pub mod session;
 pub mod store;
+mod watch;
 mod work;
 mod workspace;
 

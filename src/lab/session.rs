@@ -6,6 +6,7 @@ use crate::execute::{begin, branch, panic_text, resume};
 use crate::fork::Fork;
 use crate::jobs::{JobResult, ModelJob};
 use crate::store::RunStore;
+use crate::watch::{Elsewhere, watch};
 use crate::{Workspace, jobs};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use event::{Stamped, Steer};
@@ -17,10 +18,10 @@ use record::experiment::Experiment;
 use record::folder::is_written;
 use record::replay::{replay, replay_to_end};
 use record::tail::tail;
-use record::{RunId, RunState, Status, control_file, replay};
-use std::collections::BTreeMap;
+use record::{RunId, RunState, RunSummary, Status, control_file, replay};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,12 @@ enum Message {
     Logged(PathBuf, Stamped),
     /// Another process no longer writes to a run folder.
     Left(PathBuf),
+    /// A run folder cannot be read.
+    Unreadable(PathBuf, String),
     /// Something outside runs did not work.
     Failed(String),
+    /// The run folders that there are now.
+    Found(Vec<RunSummary>),
     Done(Box<JobResult>),
     /// The run could not even begin, or its thread is gone.
     Broken(RunId, String),
@@ -80,6 +85,10 @@ pub struct Session {
     held: BTreeMap<RunId, Held>,
     /// Run folders to resume once they are read.
     to_resume: Vec<PathBuf>,
+    /// Run folders that are being read.
+    being_read: BTreeSet<PathBuf>,
+    /// Folders of runs of this session, for whoever watches what others do to them.
+    shown: Arc<Elsewhere>,
     /// Runs that wait to be forked from others.
     forks: BTreeMap<RunId, Fork>,
     /// The event that somebody looks back to.
@@ -118,6 +127,8 @@ impl Session {
             workers: BTreeMap::new(),
             held: BTreeMap::new(),
             to_resume: Vec::new(),
+            being_read: BTreeSet::new(),
+            shown: Arc::default(),
             forks: BTreeMap::new(),
             looks_back: None,
             reads_past: false,
@@ -131,9 +142,15 @@ impl Session {
         &self.store
     }
 
-    /// The folder that holds run folders.
-    pub fn runs(&self) -> &Path {
-        &self.workspace.runs
+    /// From now on the store knows all run folders, and runs that another program goes on with are followed.
+    pub fn watch(&mut self) {
+        let (outbox, runs, shown) = (
+            self.outbox.clone(),
+            self.workspace.runs.clone(),
+            Arc::downgrade(&self.shown),
+        );
+        let look = move || watch(&runs, &shown, &mut |found| outbox.send(Message::Found(found)));
+        self.spawn("watch runs", look);
     }
 
     /// Does what a front asks. Never blocks on work.
@@ -214,7 +231,12 @@ impl Session {
                         self.mark(id, Status::Interrupted);
                     }
                 }
+                Message::Unreadable(folder, text) => {
+                    self.being_read.remove(&folder);
+                    self.store.notice(text);
+                }
                 Message::Failed(text) => self.store.notice(text),
+                Message::Found(folders) => self.found(folders),
                 Message::Done(done) => self.store.done(*done),
                 Message::Broken(id, text) => {
                     self.end_early(id);
@@ -268,13 +290,20 @@ impl Session {
 
     /// Reads a run folder on a thread of its own: logs can be long.
     fn open_run(&mut self, folder: PathBuf) {
+        if !self.being_read.insert(folder.clone()) {
+            return;
+        }
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(folder.clone());
         let outbox = self.outbox.clone();
         let read = move || {
             let written = is_written(&folder);
             let (mut run, read) = match replay_to_end(RunId(0), &folder) {
                 Ok(read) => read,
                 Err(e) => {
-                    outbox.send(Message::Failed(format!("{e:#}")));
+                    outbox.send(Message::Unreadable(folder, format!("{e:#}")));
                     return;
                 }
             };
@@ -296,19 +325,48 @@ impl Session {
         self.spawn("open run", read);
     }
 
+    /// Takes what run folders there are, and follows those of this session's runs that another program has gone on with.
+    fn found(&mut self, folders: Vec<RunSummary>) {
+        self.store.folders = folders.into();
+        let works = self.store.folders.iter().filter(|run| run.status.is_live());
+        let works: Vec<PathBuf> = works.map(|run| run.folder.clone()).collect();
+        for folder in works {
+            let known = self.elsewhere(&folder).and_then(|id| self.store.run(id));
+            if known.is_some_and(|run| !run.is_live() && run.status != Status::Queued) {
+                self.open_run(folder);
+            }
+        }
+    }
+
     /// The run in a folder, unless this session works on it.
     fn elsewhere(&self, folder: &Path) -> Option<RunId> {
         let run = self.store.runs.iter().find(|r| r.folder.as_deref() == Some(folder))?;
-        (!self.workers.contains_key(&run.id)).then_some(run.id)
+        let works = self.workers.get(&run.id).is_some_and(|w| !w.thread.is_finished());
+        (!works).then_some(run.id)
     }
 
     /// Adds a run, or replaces the one of the same folder unless it works.
     fn replayed(&mut self, mut run: RunState) {
-        self.travel(None);
         let folder = run.folder.clone();
+        if let Some(folder) = &folder {
+            self.being_read.remove(folder);
+        }
+        // What it was is shown no longer once it goes on.
+        if self
+            .store
+            .present
+            .as_ref()
+            .is_some_and(|present| present.folder == folder)
+        {
+            self.travel(None);
+        }
         match self.store.runs.iter_mut().find(|r| r.folder == run.folder) {
             Some(known) if known.is_live() => {}
             Some(known) => {
+                // From now on another process is asked, not the thread that once worked on it.
+                if self.workers.get(&known.id).is_some_and(|w| w.thread.is_finished()) {
+                    self.workers.remove(&known.id);
+                }
                 run.id = known.id;
                 *known = run;
             }

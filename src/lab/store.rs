@@ -5,7 +5,7 @@ use event::Stamped;
 use infer::LayerLatency;
 use measure::images::{ImageDetail, Thumbnails};
 use measure::probe::{Answer, OpenModel};
-use record::{Experiment, ModelRef, RunId, RunState, Status};
+use record::{Experiment, ModelRef, RunId, RunState, RunSummary, Status};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -26,6 +26,9 @@ pub struct RunStore {
     /// What a run really is, while it is shown as it was.
     #[serde(skip)]
     pub present: Option<RunState>,
+    /// All run folders that are known, newest first, whether they are open in this session or not.
+    #[serde(skip)]
+    pub folders: Arc<[RunSummary]>,
     /// The model that questions are about.
     pub open: Option<Arc<OpenModel>>,
     /// The newest answer about it.

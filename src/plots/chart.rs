@@ -40,6 +40,7 @@ pub struct ChartAxis {
     /// What is counted, with its unit.
     pub label: String,
     pub(crate) include: Vec<f64>,
+    pub(crate) within: Option<[f64; 2]>,
     /// Names of the values 0, 1, 2…; empty for numbers.
     pub names: Vec<String>,
     pub(crate) is_downward: bool,
@@ -57,6 +58,12 @@ impl ChartAxis {
     /// The same, with values that must be seen.
     pub fn including(mut self, values: &[f64]) -> Self {
         self.include = values.to_vec();
+        self
+    }
+
+    /// The same, for values that cannot be smaller or larger: it ends there at the latest.
+    pub(crate) fn within(mut self, ends: [f64; 2]) -> Self {
+        self.within = Some(ends);
         self
     }
 

@@ -14,6 +14,11 @@ use view::search::{SearchView, TrialValue};
 use view::volume::VolumeView;
 use view::{LayersView, SaliencyView, TimesView};
 
+/// An axis of shares in percent.
+fn percent(label: &str) -> ChartAxis {
+    ChartAxis::new(label).within([0.0, 100.0])
+}
+
 fn one(name: &str, chart: Chart) -> Figure {
     Figure {
         name: name.to_owned(),
@@ -80,7 +85,7 @@ pub fn frontier(view: &FrontierView, colors: &RunColors) -> Figure {
     });
     let chart = Chart {
         x: ChartAxis::new(label).including(&[0.0]),
-        y: ChartAxis::new("accuracy, %"),
+        y: percent("accuracy, %"),
         series,
         rules: dense.into_iter().collect(),
     };
@@ -94,22 +99,25 @@ pub fn curves(view: &CurvesView, along: CurveAxis, colors: &RunColors) -> Figure
         CurveAxis::Epochs => "epoch",
         CurveAxis::Seconds => "seconds",
     };
-    let line = |name: &str, id, points: &[[f64; 2]], scale: f64| {
-        let points = points.iter().map(|[x, y]| DataPoint::at(*x, y * scale));
-        Series::new(name, color(colors, Some(id)), SeriesKind::Line).with(points)
+    let line = |name: &str, run: &view::curves::RunCurves, points: &[[f64; 2]], scale: f64| {
+        let mut points: Vec<DataPoint> = points.iter().map(|[x, y]| DataPoint::at(*x, y * scale)).collect();
+        if let (true, Some(first)) = (run.is_thinned, points.first_mut()) {
+            first.note = "thinned: of neighboring steps only the smallest and the largest value".into();
+        }
+        Series::new(name, color(colors, Some(run.id)), SeriesKind::Line).with(points)
     };
-    let both = |out: &mut Vec<Series>, name: &str, id, curve: &view::curves::Curve, scale| {
+    let both = |out: &mut Vec<Series>, name: &str, run, curve: &view::curves::Curve, scale| {
         if curve.smooth.is_empty() {
-            out.push(line(name, id, &curve.raw, scale));
+            out.push(line(name, run, &curve.raw, scale));
         } else {
-            out.push(line("", id, &curve.raw, scale).faint());
-            out.push(line(name, id, &curve.smooth, scale));
+            out.push(line("", run, &curve.raw, scale).faint());
+            out.push(line(name, run, &curve.smooth, scale));
         }
     };
     let (mut loss, mut top1) = (Vec::new(), Vec::new());
     for run in &view.runs {
-        both(&mut loss, &run.label, run.id, &run.loss, 1.0);
-        both(&mut top1, &format!("{}, train", run.label), run.id, &run.top1, 100.0);
+        both(&mut loss, &run.label, run, &run.loss, 1.0);
+        both(&mut top1, &format!("{}, train", run.label), run, &run.top1, 100.0);
         for (i, valid) in run.valid.iter().enumerate() {
             let name = format!("{}, valid at {}", run.label, valid.density);
             let points = valid.points.iter().map(|[x, y]| DataPoint::at(*x, y * 100.0));
@@ -117,15 +125,16 @@ pub fn curves(view: &CurvesView, along: CurveAxis, colors: &RunColors) -> Figure
             top1.push(marks.marked([0, 3, 4][i % 3]).with(points));
         }
     }
-    let chart = |label: &str, include: &[f64], series| Chart {
+    let chart = |y, series| Chart {
         x: ChartAxis::new(below).including(&[0.0]),
-        y: ChartAxis::new(label).including(include),
+        y,
         series,
         rules: Vec::new(),
     };
+    let loss = chart(ChartAxis::new("loss").including(&[0.0]), loss);
     Figure {
         name: "curves".into(),
-        panels: vec![chart("loss", &[0.0], loss), chart("accuracy, %", &[], top1)],
+        panels: vec![loss, chart(percent("accuracy, %"), top1)],
     }
 }
 
@@ -136,18 +145,18 @@ pub fn layers(view: &LayersView) -> Figure {
         Series::new(name, color, SeriesKind::Bars).with((0..view.rows.len()).map(|i| DataPoint::at(i as f64, of(i))))
     };
     let kept = bars("active channels", Color::Series(0), &|i| view.rows[i].kept * 100.0);
-    let chart = |label: &str, series| Chart {
+    let chart = |y: ChartAxis, series| Chart {
         x: ChartAxis::of_names("layer", names.clone()),
-        y: ChartAxis::new(label).including(&[0.0]),
+        y: y.including(&[0.0]),
         series,
         rules: Vec::new(),
     };
-    let mut panels = vec![chart("active channels, %", vec![kept])];
+    let mut panels = vec![chart(percent("active channels, %"), vec![kept])];
     if view.rows.iter().all(|r| r.macs.is_some()) {
         let macs = |i: usize| view.rows[i].macs.unwrap_or(0) as f64 / 1e6;
         let dense = |i: usize| view.rows[i].macs_dense as f64 / 1e6;
         panels.push(chart(
-            "million MACs",
+            ChartAxis::new("million MACs"),
             vec![
                 bars("dense", Color::Weak, &dense),
                 bars("active", Color::Series(2), &macs),
@@ -188,9 +197,9 @@ pub fn saliency(view: &SaliencyView, how_often: bool) -> Figure {
 
 /// Trials with the best so far, above temperature where there is one.
 pub fn search(view: &SearchView, height: TrialValue) -> Figure {
-    let (label, scale) = match height {
-        TrialValue::Top1 => ("accuracy, %", 100.0),
-        TrialValue::Reward => ("reward", 1.0),
+    let (axis, scale) = match height {
+        TrialValue::Top1 => (percent("accuracy, %"), 100.0),
+        TrialValue::Reward => (ChartAxis::new("reward"), 1.0),
     };
     let marks = |verdict, name: &str, color, mark| {
         let of_kind = view.marks.iter().filter(|m| m.verdict == verdict);
@@ -202,9 +211,9 @@ pub fn search(view: &SearchView, height: TrialValue) -> Figure {
     let line = |name: &str, points: &[[f64; 2]]| {
         Series::new(name, Color::Series(0), SeriesKind::Line).with(points.iter().map(|[x, y]| DataPoint::at(*x, *y)))
     };
-    let chart = |label: &str, include: &[f64], series| Chart {
+    let chart = |y, series| Chart {
         x: ChartAxis::new("trial").including(&[0.0, view.trials[1] as f64]),
-        y: ChartAxis::new(label).including(include),
+        y,
         series,
         rules: view
             .steered
@@ -223,10 +232,10 @@ pub fn search(view: &SearchView, height: TrialValue) -> Figure {
         Series::new("best so far", Color::Series(0), SeriesKind::Line).with(best),
         marks(Verdict::Best, "best", Color::Series(0), 3),
     ];
-    let mut panels = vec![chart(label, &[], trials)];
+    let mut panels = vec![chart(axis, trials)];
     if view.temperature.iter().any(|t| t[1] > 0.0) {
         let series = vec![line("temperature", &view.temperature)];
-        panels.push(chart("temperature", &[0.0], series));
+        panels.push(chart(ChartAxis::new("temperature").including(&[0.0]), series));
     }
     Figure {
         name: "search".into(),
@@ -249,7 +258,7 @@ pub fn parallel(view: &ParallelView) -> Figure {
     };
     let chart = Chart {
         x: ChartAxis::of_names("site", view.sites.clone()),
-        y: ChartAxis::new("density").including(&[0.0, 1.0]),
+        y: ChartAxis::new("density").including(&[0.0, 1.0]).within([0.0, 1.0]),
         series: view.lines.iter().map(line).collect(),
         rules: Vec::new(),
     };
@@ -289,7 +298,7 @@ pub fn volume(view: &VolumeView, colors: &RunColors) -> Figure {
     });
     let chart = Chart {
         x: ChartAxis::new("images evaluated in trials").including(&[0.0]),
-        y: ChartAxis::new("hypervolume, % of the box").including(&[0.0]),
+        y: percent("hypervolume, % of the box").including(&[0.0]),
         series: series.collect(),
         rules: Vec::new(),
     };

@@ -5,13 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+mod axis;
 pub(crate) mod chart;
 pub mod colors;
 pub mod figure;
+mod legend;
 pub mod png;
 pub mod report;
 pub mod svg;
 pub mod table;
+mod words;
 
 pub use chart::Figure;
 pub use svg::Style;

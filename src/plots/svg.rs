@@ -1,8 +1,11 @@
 //! A figure as SVG, in points, so that text has the size that was asked for on paper.
 //! Written by hand: a chart library would round to whole pixels and guess at text. Knows nothing of views.
 
+use super::axis::{range, ticks};
 use super::chart::{Chart, ChartAxis, DataPoint, Figure, Rule, Series, SeriesKind};
 use super::colors::{Color, DARK, LIGHT, SurfaceColors, hex};
+use super::legend::{LegendEntry, legend};
+use super::words;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
@@ -43,9 +46,6 @@ impl Style {
         if self.dark { &DARK } else { &LIGHT }
     }
 }
-
-/// Width of a character, of the height of text: a little more than most have.
-const CHARACTER: f64 = 0.52;
 
 /// Draws it.
 pub fn svg(figure: &Figure, style: &Style) -> String {
@@ -98,12 +98,22 @@ fn num(v: f64) -> String {
     if text == "-0" { "0".into() } else { text.into() }
 }
 
-/// Text as XML may hold it.
+/// Text as XML may hold it: control characters, which it may not, are replaced.
 pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 #[derive(Clone, Copy)]
@@ -123,15 +133,13 @@ struct ChartFrame {
     y: [f64; 2],
     legend: Vec<Vec<LegendEntry>>,
     top: f64,
+    bottom: f64,
     left: f64,
 }
 
-#[derive(Clone)]
-struct LegendEntry {
-    name: String,
-    color: Color,
-    mark: Option<usize>,
-}
+/// Shares of a panel's width and height that names along its side, and its legend, may take.
+const MOST_LABELS: f64 = 0.4;
+const MOST_LEGEND: f64 = 0.35;
 
 impl ChartFrame {
     fn new(chart: &Chart, place: Area, style: &Style) -> Self {
@@ -143,22 +151,30 @@ impl ChartFrame {
             all().map(|p| [p.y - p.error.unwrap_or(0.0), p.y + p.error.unwrap_or(0.0)]),
             0.05,
         );
-        let height = place.bottom - place.top;
-        let labels = if chart.y.names.is_empty() {
-            let ticks = ticks(y, height / (2.4 * em));
-            ticks.iter().map(|t| t.1.chars().count()).max().unwrap_or(1)
+        let (wide, high) = (place.right - place.left, place.bottom - place.top);
+        let shown = if chart.y.names.is_empty() {
+            ticks(y, high / (2.4 * em)).into_iter().map(|t| t.1).collect()
         } else {
-            chart.y.names.iter().map(|n| n.chars().count()).max().unwrap_or(1)
+            chart.y.names.clone()
         };
+        let labels = shown.iter().map(|text| words::width(text)).fold(1.0, f64::max);
         let title = if chart.y.label.is_empty() { 0.6 } else { 2.2 };
-        let plot_left = place.left + em * (title + labels as f64 * CHARACTER + 0.8);
-        let legend = legend(chart, place.right - plot_left, em);
-        let plot = Area {
-            left: plot_left,
+        let left = place.left + (em * (title + labels + 0.8)).min(wide * MOST_LABELS);
+        let most_rows = (high * MOST_LEGEND / (1.5 * em)).max(1.0) as usize;
+        let legend = legend(chart, (place.right - left) / em, most_rows);
+        let mut plot = Area {
+            left,
             top: place.top + em * (0.9 + 1.5 * legend.len() as f64),
             right: place.right - em * 1.2,
             bottom: place.bottom - em * 3.2,
         };
+        // The last numbers below stand in the middle of their marks, and within the figure.
+        let most = (plot.right - plot.left) / (5.0 * em);
+        for (v, text) in chart.x.names.is_empty().then(|| ticks(x, most)).into_iter().flatten() {
+            let (share, half) = ((v - x[0]) / (x[1] - x[0]), (words::width(&text) / 2.0 + 0.2) * em);
+            let right = plot.left + (place.right - half - plot.left) / share.max(1e-9);
+            plot.right = plot.right.min(right.max(plot.left + em));
+        }
         Self {
             colors: style.colors(),
             em,
@@ -167,6 +183,7 @@ impl ChartFrame {
             y,
             legend,
             top: place.top,
+            bottom: place.bottom,
             left: place.left,
         }
     }
@@ -221,30 +238,36 @@ impl ChartFrame {
         }
         put(out, format_args!("</g>"));
         put(out, format_args!(r#"<g fill="{weak}">"#));
-        for (v, words) in &xs {
+        let room = (right - left) / em / xs.len().max(1) as f64 - 0.4;
+        for (v, name) in &xs {
             let (x, y) = (num(self.at_x(*v)), num(bottom + 1.2 * em));
-            let words = escape(words);
+            let words = if chart.x.names.is_empty() {
+                escape(name)
+            } else {
+                shortened(name, room)
+            };
             put(
                 out,
                 format_args!(r#"<text x="{x}" y="{y}" text-anchor="middle">{words}</text>"#),
             );
         }
-        for (v, words) in &ys {
+        let room = (left - self.left) / em - if chart.y.label.is_empty() { 0.6 } else { 2.4 };
+        for (v, name) in &ys {
             let (x, y) = (num(left - 0.5 * em), num(self.at_y(*v) + 0.35 * em));
-            let words = escape(words);
+            let words = shortened(name, room);
             put(
                 out,
                 format_args!(r#"<text x="{x}" y="{y}" text-anchor="end">{words}</text>"#),
             );
         }
         let (x, y) = (num((left + right) / 2.0), num(bottom + 2.6 * em));
-        let words = escape(&chart.x.label);
+        let words = shortened(&chart.x.label, (right - self.left) / em);
         put(
             out,
             format_args!(r#"<text x="{x}" y="{y}" text-anchor="middle">{words}</text>"#),
         );
         let (x, y) = (num(self.left + 1.2 * em), num((top + bottom) / 2.0));
-        let words = escape(&chart.y.label);
+        let words = shortened(&chart.y.label, (self.bottom - self.top) / em);
         put(
             out,
             format_args!(r#"<text transform="translate({x} {y}) rotate(-90)" text-anchor="middle">{words}</text>"#),
@@ -298,14 +321,22 @@ impl ChartFrame {
         if !series.name.is_empty() {
             put(out, format_args!("<title>{}</title>", escape(&series.name)));
         }
+        // What is not a number leaves a gap.
+        let can = |p: &&DataPoint| p.x.is_finite() && p.y.is_finite();
         if series.kind != SeriesKind::Marks && series.points.len() > 1 {
-            let steps = series.points.iter().enumerate().map(|(i, p)| {
-                let command = if i == 0 { 'M' } else { 'L' };
-                format!("{command}{} {}", num(self.at_x(p.x)), num(self.at_y(p.y)))
+            let mut joins = false;
+            let steps = series.points.iter().map(|p| {
+                let command = if std::mem::replace(&mut joins, can(&p)) {
+                    'L'
+                } else {
+                    'M'
+                };
+                let step = || format!("{command}{} {}", num(self.at_x(p.x)), num(self.at_y(p.y)));
+                can(&p).then(step).unwrap_or_default()
             });
             put(out, format_args!(r#"<path d="{}"/>"#, steps.collect::<String>()));
         }
-        for p in series.points.iter().filter(|p| p.error.is_some()) {
+        for p in series.points.iter().filter(can).filter(|p| p.error.is_some()) {
             self.error_bar(out, p);
         }
         // A line of one point would not be seen.
@@ -314,6 +345,7 @@ impl ChartFrame {
             let marks = series
                 .points
                 .iter()
+                .filter(can)
                 .map(|p| mark(series.mark, self.at_x(p.x), self.at_y(p.y), size));
             put(
                 out,
@@ -328,7 +360,8 @@ impl ChartFrame {
 
     fn error_bar(&self, out: &mut String, p: &DataPoint) {
         let error = p.error.unwrap_or(0.0);
-        let (x, low, high) = (self.at_x(p.x), self.at_y(p.y - error), self.at_y(p.y + error));
+        let at = |v: f64| self.at_y(v.clamp(self.y[0], self.y[1]));
+        let (x, low, high) = (self.at_x(p.x), at(p.y - error), at(p.y + error));
         let cap = 0.22 * self.em;
         let [x0, x1] = [x - cap, x + cap].map(num);
         let (x, low, high) = (num(x), num(low), num(high));
@@ -343,7 +376,7 @@ impl ChartFrame {
         let unit = (self.at_x(1.0) - self.at_x(0.0)).abs() * 0.8;
         let wide = unit / of as f64;
         put(out, format_args!(r#"<g fill="{color}">"#));
-        for p in &series.points {
+        for p in series.points.iter().filter(|p| p.y.is_finite()) {
             let x = self.at_x(p.x) - unit / 2.0 + wide * i as f64;
             let (top, zero) = (self.at_y(p.y), self.at_y(0.0));
             put(
@@ -392,13 +425,13 @@ impl ChartFrame {
             let y = self.top + em * (1.5 + 1.5 * row as f64);
             let mut x = self.plot.left;
             for entry in entries {
-                let color = self.colors.hex(entry.color);
-                match entry.mark {
-                    Some(number) => {
+                let color = entry.color.map(|c| self.colors.hex(c));
+                match (color, entry.mark) {
+                    (Some(color), Some(number)) => {
                         let path = mark(number, x + 0.4 * em, y - 0.33 * em, 0.28 * em);
                         put(out, format_args!(r#"<path d="{path}" fill="{color}"/>"#));
                     }
-                    None => {
+                    (Some(color), None) => {
                         let (x0, y) = (num(x), num(y - 0.33 * em));
                         put(
                             out,
@@ -408,115 +441,30 @@ impl ChartFrame {
                             ),
                         );
                     }
+                    (None, _) => {}
                 }
-                let words = escape(&entry.name);
+                let words = titled(&entry.shown, &entry.name);
                 let (tx, ty) = (num(x + 1.2 * em), num(y));
                 put(
                     out,
                     format_args!(r#"<text x="{tx}" y="{ty}" fill="{text}">{words}</text>"#),
                 );
-                x += entry_width(entry, em);
+                x += entry.width() * em;
             }
         }
     }
 }
 
-/// Values at the two ends, with a margin; names run from half before the first to half after the last.
-fn range(axis: &ChartAxis, values: impl Iterator<Item = [f64; 2]>, margin: f64) -> [f64; 2] {
-    if !axis.names.is_empty() {
-        let last = axis.names.len() as f64 - 0.5;
-        return if axis.is_downward { [last, -0.5] } else { [-0.5, last] };
-    }
-    let fixed = axis.include.iter().map(|&v| [v, v]);
-    let [mut low, mut high] = values
-        .chain(fixed)
-        .filter(|v| v.iter().all(|v| v.is_finite()))
-        .fold([f64::MAX, f64::MIN], |[l, h], [a, b]| [l.min(a), h.max(b)]);
-    if low > high {
-        return [0.0, 1.0];
-    }
-    if high - low < 1e-12 * high.abs().max(1.0) {
-        (low, high) = (low - 0.5, high + 0.5);
-    }
-    let pad = (high - low) * margin;
-    // Zero is a wall where it is wanted.
-    let low = if axis.include.contains(&0.0) && low == 0.0 {
-        0.0
-    } else {
-        low - pad
-    };
-    [low, high + pad]
+/// Text in at most `room` heights of text; its whole is said where the pointer stands on it.
+fn shortened(text: &str, room: f64) -> String {
+    titled(&words::fit(text, room), text)
 }
 
-/// At most so many marks at 1, 2 or 5 times a power of ten, with their numbers.
-pub fn ticks([low, high]: [f64; 2], most: f64) -> Vec<(f64, String)> {
-    let least = (high - low) / most.max(1.0);
-    if !(least.is_finite() && least > 0.0) {
-        return Vec::new();
+fn titled(shown: &str, whole: &str) -> String {
+    if shown == whole {
+        return escape(whole);
     }
-    let power = 10f64.powf(least.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .map(|m| m * power)
-        .into_iter()
-        .find(|&s| s >= least * (1.0 - 1e-9))
-        .unwrap_or(10.0 * power);
-    let decimals = (-step.log10().floor()).clamp(0.0, 8.0) as usize;
-    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
-    (first..=last)
-        .map(|i| {
-            let v = i as f64 * step;
-            (v, format!("{v:.decimals$}"))
-        })
-        .collect()
-}
-
-fn entry_width(entry: &LegendEntry, em: f64) -> f64 {
-    em * (2.4 + CHARACTER * entry.name.chars().count() as f64)
-}
-
-/// Names in rows no wider than `room`. A single series needs no legend, nor does what looks like a series it is a part of
-/// ("run 1" and "run 1, round 2").
-fn legend(chart: &Chart, room: f64, em: f64) -> Vec<Vec<LegendEntry>> {
-    let mut entries: Vec<LegendEntry> = Vec::new();
-    for series in chart
-        .series
-        .iter()
-        .filter(|s| !s.name.is_empty() && s.kind != SeriesKind::Cells)
-    {
-        let mark = match series.kind {
-            SeriesKind::Line => None,
-            SeriesKind::Bars => Some(1),
-            _ => Some(series.mark),
-        };
-        let is_said = |e: &LegendEntry| match series.name.strip_prefix(&e.name) {
-            Some(rest) => rest.is_empty() || (rest.starts_with(", ") && e.color == series.color && e.mark == mark),
-            None => false,
-        };
-        if !entries.iter().any(is_said) {
-            entries.push(LegendEntry {
-                name: series.name.clone(),
-                color: series.color,
-                mark,
-            });
-        }
-    }
-    if entries.len() < 2 {
-        return Vec::new();
-    }
-    let mut rows: Vec<Vec<LegendEntry>> = Vec::new();
-    let mut used = f64::MAX;
-    for entry in entries {
-        let width = entry_width(&entry, em);
-        if used + width > room {
-            rows.push(Vec::new());
-            used = 0.0;
-        }
-        used += width;
-        if let Some(row) = rows.last_mut() {
-            row.push(entry);
-        }
-    }
-    rows
+    format!("{}<title>{}</title>", escape(shown), escape(whole))
 }
 
 /// The outline of a mark: circle, square, triangles and diamond, in the order of the window's.
@@ -545,18 +493,6 @@ fn mark(number: usize, x: f64, y: f64, r: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_round_numbers_within_the_range() {
-        let words = |range, most| {
-            let all: Vec<String> = ticks(range, most).into_iter().map(|t| t.1).collect();
-            all.join(" ")
-        };
-        assert_eq!(words([0.0, 33.0], 7.0), "0 5 10 15 20 25 30");
-        assert_eq!(words([0.912, 0.934], 4.0), "0.92 0.93");
-        assert_eq!(words([-0.3, 0.31], 3.0), "0.0");
-        assert_eq!(words([5.0, 5.0], 3.0), "");
-    }
 
     #[test]
     fn numbers_have_no_needless_digits() {

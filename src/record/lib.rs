@@ -47,6 +47,7 @@ pub mod replay;
 pub mod searches;
 pub mod state;
 mod status;
+mod summary;
 pub mod sweep;
 pub mod tail;
 
@@ -54,3 +55,4 @@ pub use experiment::Experiment;
 pub use model_ref::ModelRef;
 pub use state::{RunId, RunState};
 pub use status::Status;
+pub use summary::RunSummary;

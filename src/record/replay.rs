@@ -2,7 +2,6 @@
 //! Knows nothing of sessions; nothing in the folder is changed.
 
 use crate::experiment::Experiment;
-use crate::folder::is_written;
 use crate::log;
 use crate::state::{RunId, RunState};
 use crate::status::Status;
@@ -23,7 +22,7 @@ pub fn replay(id: RunId, folder: &Path) -> Result<RunState> {
 /// # Errors
 /// As [`replay`].
 pub fn replay_to_end(id: RunId, folder: &Path) -> Result<(RunState, u64)> {
-    let (mut run, bytes) = fold(id, folder, u64::MAX)?;
+    let (mut run, bytes) = fold(RunState::STEPS, id, folder, u64::MAX)?;
     if !run.status.is_over() {
         run.status = Status::Interrupted;
     }
@@ -35,10 +34,22 @@ pub fn replay_to_end(id: RunId, folder: &Path) -> Result<(RunState, u64)> {
 /// # Errors
 /// As [`replay`].
 pub fn at(id: RunId, folder: &Path, seq: u64) -> Result<RunState> {
-    Ok(fold(id, folder, seq)?.0)
+    Ok(fold(RunState::STEPS, id, folder, seq)?.0)
 }
 
-fn fold(id: RunId, folder: &Path, seq: u64) -> Result<(RunState, u64)> {
+/// The run in a folder with every step of its log, however many those are: for tables.
+///
+/// # Errors
+/// As [`replay`].
+pub fn with_every_step(id: RunId, folder: &Path) -> Result<RunState> {
+    let (mut run, _) = fold(usize::MAX, id, folder, u64::MAX)?;
+    if !run.status.is_over() {
+        run.status = Status::Interrupted;
+    }
+    Ok(run)
+}
+
+fn fold(most_steps: usize, id: RunId, folder: &Path, seq: u64) -> Result<(RunState, u64)> {
     ensure!(folder.is_dir(), "{} is not a run folder", folder.display());
     let config = folder.join("config.toml");
     ensure!(
@@ -48,6 +59,7 @@ fn fold(id: RunId, folder: &Path, seq: u64) -> Result<(RunState, u64)> {
     );
     let experiment = Experiment::of_run(folder, &[])?;
     let mut run = RunState::new(id, Arc::new(experiment));
+    run.most_steps = most_steps;
     let bytes = log::read(&folder.join("events.jsonl"), &mut |stamped| {
         let wanted = stamped.seq <= seq;
         if wanted {
@@ -91,40 +103,6 @@ pub fn list(runs: &Path) -> Result<Vec<PathBuf>> {
         .collect();
     found.sort();
     Ok(found)
-}
-
-/// A run folder of which only the name and the manifest's status were read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunSummary {
-    /// Where it is.
-    pub folder: PathBuf,
-    /// Interrupted, if the manifest says running or paused and nobody writes.
-    pub status: Status,
-}
-
-impl RunSummary {
-    /// The folder's name.
-    pub fn name(&self) -> String {
-        let name = self.folder.file_name();
-        name.map_or_else(String::new, |n| n.to_string_lossy().into_owned())
-    }
-}
-
-/// The newest run folders under `runs`, newest first. What cannot be read is left out.
-pub fn newest_runs(runs: &Path, most: usize) -> Vec<RunSummary> {
-    let folders = list(runs).unwrap_or_default();
-    let status = |folder: &Path| {
-        let text = std::fs::read(folder.join("manifest.json")).ok()?;
-        let manifest: serde_json::Value = serde_json::from_slice(&text).ok()?;
-        let status = Status::of_word(manifest.get("state")?.as_str()?)?;
-        let is_left = status.is_live() && !is_written(folder);
-        Some(if is_left { Status::Interrupted } else { status })
-    };
-    let read = folders.into_iter().rev().filter_map(|folder| {
-        let status = status(&folder)?;
-        Some(RunSummary { folder, status })
-    });
-    read.take(most).collect()
 }
 
 #[cfg(test)]

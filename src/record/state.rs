@@ -119,8 +119,11 @@ pub struct RunState {
     pub steps_planned: u64,
     /// What is being done.
     pub phase: String,
-    /// Training curve, at most [`RunState::STEPS`] points: of neighbors beyond that, those of the smallest and the largest loss.
+    /// Training curve, at most [`RunState::most_steps`] points: of neighbors beyond that, those of the smallest and the largest loss.
     pub steps: Vec<StepPoint>,
+    /// Points that the training curve may have.
+    #[serde(skip)]
+    pub most_steps: usize,
     /// How often the training curve was thinned.
     pub thinned: u32,
     /// Measurements.
@@ -156,7 +159,7 @@ pub struct RunState {
 }
 
 impl RunState {
-    /// Points of the training curve kept.
+    /// Points of the training curve kept, unless all are wanted.
     pub(crate) const STEPS: usize = 1 << 20;
     pub(crate) const WARNINGS: usize = 1000;
 
@@ -172,6 +175,7 @@ impl RunState {
             steps_planned: 0,
             phase: String::new(),
             steps: Vec::new(),
+            most_steps: Self::STEPS,
             thinned: 0,
             epochs: Vec::new(),
             layers: Vec::new(),
@@ -214,7 +218,7 @@ impl RunState {
             }
             Event::Phase { name, .. } => self.phase.clone_from(name),
             &Event::Step { step, loss, top1, lr } => {
-                if self.steps.len() == Self::STEPS {
+                if self.steps.len() >= self.most_steps {
                     thin(&mut self.steps);
                     self.thinned += 1;
                 }

@@ -6,12 +6,13 @@ use super::thin::Thinner;
 use data::Split;
 use lab::RunStore;
 use model::Density;
+use record::state::StepPoint;
 use record::{RunId, RunState};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Columns a curve is thinned to: about as many as a plot has pixels.
-const COLUMNS: usize = 512;
+pub const COLUMNS: usize = 512;
 
 /// What is along the bottom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -26,12 +27,24 @@ pub enum CurveAxis {
 }
 
 /// How curves are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CurveOptions {
     /// What is along the bottom.
     pub along: CurveAxis,
     /// Weight of what came before in the exponential mean, 0 (off) to below 1.
     pub smoothing: f64,
+    /// Columns that a curve is thinned to at least, with at most two points each; none: every point, numbers or not.
+    pub columns: Option<usize>,
+}
+
+impl Default for CurveOptions {
+    fn default() -> Self {
+        Self {
+            along: CurveAxis::default(),
+            smoothing: 0.0,
+            columns: Some(COLUMNS),
+        }
+    }
 }
 
 /// What the training panel shows.
@@ -48,6 +61,8 @@ pub struct RunCurves {
     pub id: RunId,
     /// Its name.
     pub label: String,
+    /// Whether its curves have fewer points than it has said steps.
+    pub is_thinned: bool,
     /// Training loss.
     pub loss: Curve,
     /// Share of training images classified right.
@@ -87,6 +102,14 @@ struct Smoother {
 }
 
 impl Smoother {
+    fn new(keep: f64) -> Self {
+        Self {
+            keep,
+            sum: 0.0,
+            weight: 0.0,
+        }
+    }
+
     fn next(&mut self, value: f64) -> f64 {
         if value.is_finite() {
             self.sum = self.keep * self.sum + (1.0 - self.keep) * value;
@@ -107,15 +130,10 @@ struct ThinnedCurve {
 }
 
 impl ThinnedCurve {
-    fn new(smoothing: f64) -> Self {
-        let smoother = Smoother {
-            keep: smoothing,
-            sum: 0.0,
-            weight: 0.0,
-        };
+    fn new(smoothing: f64, columns: usize) -> Self {
         Self {
-            raw: Thinner::new(COLUMNS),
-            smooth: (smoothing > 0.0).then(|| (smoother, Thinner::new(COLUMNS))),
+            raw: Thinner::new(columns),
+            smooth: (smoothing > 0.0).then(|| (Smoother::new(smoothing), Thinner::new(columns))),
         }
     }
 
@@ -165,20 +183,24 @@ impl Curves {
             .runs
             .iter()
             .filter(|r| !hidden.contains(&r.id) && (!r.steps.is_empty() || !r.epochs.is_empty()));
+        let of = |run| match options.columns {
+            Some(columns) => self.grow(run, columns),
+            None => every_point(run, options),
+        };
         CurvesView {
-            runs: runs.map(|run| self.grow(run)).collect(),
+            runs: runs.map(of).collect(),
         }
     }
 
-    fn grow(&mut self, run: &RunState) -> RunCurves {
-        let CurveOptions { along, smoothing } = self.options;
+    fn grow(&mut self, run: &RunState, columns: usize) -> RunCurves {
+        let CurveOptions { along, smoothing, .. } = self.options;
         let new = || GrowingCurves {
             seen: 0,
             resumed: run.resumed,
             thinned: run.thinned,
-            loss: ThinnedCurve::new(smoothing),
-            top1: ThinnedCurve::new(smoothing),
-            lr: Thinner::new(COLUMNS),
+            loss: ThinnedCurve::new(smoothing, columns),
+            top1: ThinnedCurve::new(smoothing, columns),
+            lr: Thinner::new(columns),
         };
         let growing = self.runs.entry(run.id).or_insert_with(new);
         // Looked back at, a run has fewer points than were taken in.
@@ -196,12 +218,40 @@ impl Curves {
         RunCurves {
             id: run.id,
             label: run.title(),
+            is_thinned: run.thinned > 0 || growing.loss.raw.is_thinned(),
             loss: growing.loss.curve(),
             top1: growing.top1.curve(),
             lr: growing.lr.points(),
             valid: valid(run, along),
             gates: gates(run, along),
         }
+    }
+}
+
+/// A run's curves with all that it has said.
+fn every_point(run: &RunState, options: CurveOptions) -> RunCurves {
+    let points = |of: fn(&StepPoint) -> f32| -> Vec<[f64; 2]> {
+        let point = |p: &StepPoint| [x_of(run, options.along, p.step, p.at), f64::from(of(p))];
+        run.steps.iter().map(point).collect()
+    };
+    let curve = |of| {
+        let raw = points(of);
+        let mut smoother = Smoother::new(options.smoothing);
+        let smooth = raw.iter().filter(|_| options.smoothing > 0.0);
+        Curve {
+            smooth: smooth.map(|[x, y]| [*x, smoother.next(*y)]).collect(),
+            raw,
+        }
+    };
+    RunCurves {
+        id: run.id,
+        label: run.title(),
+        is_thinned: run.thinned > 0,
+        loss: curve(|p| p.loss),
+        top1: curve(|p| p.top1),
+        lr: points(|p| p.lr),
+        valid: valid(run, options.along),
+        gates: gates(run, options.along),
     }
 }
 
@@ -339,11 +389,7 @@ mod tests {
 
     #[test]
     fn smoothing_starts_at_the_first_value() {
-        let mut smoother = Smoother {
-            keep: 0.9,
-            sum: 0.0,
-            weight: 0.0,
-        };
+        let mut smoother = Smoother::new(0.9);
         let out: Vec<f64> = [4.0, 4.0, f64::NAN, 2.0].iter().map(|&v| smoother.next(v)).collect();
         assert!((out[0] - 4.0).abs() < 1e-12 && (out[2] - 4.0).abs() < 1e-12);
         // Weights 0.081, 0.09, 0.1 over 0.271.

@@ -133,8 +133,15 @@ impl Costs {
     }
 }
 
-/// The frontier panel, without the runs that plots leave out.
+/// The frontier panel, without the runs that plots leave out. Of many points that others beat, it has some.
 pub fn frontier(store: &RunStore, against: CostAxis, hidden: &HiddenRuns) -> FrontierView {
+    let mut view = every_point(store, against, hidden);
+    view.series.iter_mut().for_each(thin);
+    view
+}
+
+/// The same with every point.
+pub fn every_point(store: &RunStore, against: CostAxis, hidden: &HiddenRuns) -> FrontierView {
     let open = store.open.as_ref();
     let opened = open.and_then(|m| m.from.path());
     let mut runs: Vec<&RunState> = store.runs.iter().filter(|r| !is_model_of(r, opened)).collect();
@@ -162,7 +169,6 @@ pub fn frontier(store: &RunStore, against: CostAxis, hidden: &HiddenRuns) -> Fro
             best = best.max(point.top1);
         }
     }
-    series.iter_mut().for_each(thin);
     let now = store.answer.as_ref().and_then(|a| {
         Some(NowPoint {
             density: a.question.mean(),

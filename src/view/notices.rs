@@ -43,6 +43,12 @@ pub fn notices(store: &RunStore) -> Vec<Notice> {
             None => {}
         }
     }
+    let failed = store.done.iter().filter_map(|done| done.said.as_ref().err());
+    out.extend(failed.map(|text| Notice {
+        is_error: true,
+        from: "job".into(),
+        text: text.clone(),
+    }));
     out.extend(store.notices.iter().map(|n| Notice {
         is_error: true,
         from: "workbench".into(),

@@ -38,14 +38,23 @@ pub struct ParallelLine {
     pub is_shown: bool,
 }
 
-/// The chosen search's trials; none while there is no trial.
+/// The chosen search's newest trials and its best; none while there is no trial.
 pub fn parallel(store: &RunStore, chosen: SearchChoice) -> Option<ParallelView> {
+    newest(store, chosen, MOST)
+}
+
+/// The same with every trial.
+pub fn every_trial(store: &RunStore, chosen: SearchChoice) -> Option<ParallelView> {
+    newest(store, chosen, usize::MAX)
+}
+
+fn newest(store: &RunStore, chosen: SearchChoice, most: usize) -> Option<ParallelView> {
     let (run, index) = choose(store, chosen)?;
     let search = &run.searches[index];
     let best = search.best()?.number;
     let shown = chosen.trial.or(search.current().map(|t| t.number));
-    let newest: Vec<&TrialPoint> = search.trials.iter().rev().take(MOST).collect();
-    let older = search.trials.iter().rev().skip(MOST);
+    let newest: Vec<&TrialPoint> = search.trials.iter().rev().take(most).collect();
+    let older = search.trials.iter().rev().skip(most);
     let older = older.filter(|t| t.trial.verdict == Verdict::Best || Some(t.trial.number) == shown);
     let mut picked: Vec<&TrialPoint> = newest.into_iter().chain(older).collect();
     let rewards = picked.iter().map(|t| f64::from(t.trial.reward));

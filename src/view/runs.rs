@@ -2,8 +2,7 @@
 
 use super::text;
 use lab::RunStore;
-use record::replay::RunSummary;
-use record::{Experiment, RunId, RunState, Status};
+use record::{Experiment, RunId, RunState, RunSummary, Status};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -61,10 +60,40 @@ pub struct RunMarks {
     pub colors: BTreeMap<String, usize>,
 }
 
+impl RunMarks {
+    /// What changed from `base` to these marks, put on top of `other`.
+    pub fn onto(&self, base: &Self, other: Self) -> Self {
+        let set = |of: fn(&Self) -> &BTreeSet<String>| {
+            let (now, before) = (of(self), of(base));
+            let kept = of(&other)
+                .iter()
+                .filter(|key| now.contains(*key) || !before.contains(*key));
+            kept.chain(now.difference(before)).cloned().collect()
+        };
+        fn map<T: Clone + PartialEq>(
+            now: &BTreeMap<String, T>,
+            before: &BTreeMap<String, T>,
+            other: &BTreeMap<String, T>,
+        ) -> BTreeMap<String, T> {
+            let mut out = other.clone();
+            out.retain(|key, _| now.contains_key(key) || !before.contains_key(key));
+            let changed = now.iter().filter(|(key, value)| before.get(*key) != Some(value));
+            out.extend(changed.map(|(key, value)| (key.clone(), value.clone())));
+            out
+        }
+        Self {
+            stars: set(|m| &m.stars),
+            hidden: set(|m| &m.hidden),
+            notes: map(&self.notes, &base.notes, &other.notes),
+            colors: map(&self.colors, &base.colors, &other.colors),
+        }
+    }
+}
+
 /// What the list of runs is narrowed to.
 #[derive(Clone, Copy, Debug)]
 pub struct RunFilter<'a> {
-    /// What name, method, status and note together must contain.
+    /// Words that name, method, status and note together must contain.
     pub words: &'a str,
     /// Only starred runs.
     pub only_starred: bool,
@@ -80,41 +109,82 @@ pub struct RunFilter<'a> {
 
 /// The list of runs, and of run folders of earlier days.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RunList {
+pub struct RunList<'a> {
     /// Whether there is no run at all, whatever is looked for.
     pub is_empty: bool,
     /// Runs of this session, newest first.
     pub rows: Vec<RunRow>,
-    /// Folders that are not open in this session, in the order given.
-    pub earlier: Vec<RunSummary>,
+    /// Folders that are not open in this session, newest first.
+    pub earlier: Vec<&'a RunSummary>,
+    /// How many of either the filter leaves out.
+    pub left_out: usize,
+}
+
+impl RunList<'_> {
+    /// How many runs are listed of how many; none if all are.
+    pub fn count(&self) -> Option<String> {
+        let listed = self.rows.len() + self.earlier.len();
+        let of = listed + self.left_out;
+        (self.left_out > 0).then(|| match listed {
+            0 => format!("None of {} runs matches", text::grouped(of as u64)),
+            _ => format!(
+                "{} of {} runs match",
+                text::grouped(listed as u64),
+                text::grouped(of as u64)
+            ),
+        })
+    }
 }
 
 /// The runs that a filter lets through.
-pub fn list(store: &RunStore, earlier: &[RunSummary], filter: &RunFilter) -> RunList {
-    let words = filter.words.to_lowercase();
+pub fn list<'a>(store: &'a RunStore, filter: &RunFilter) -> RunList<'a> {
+    let words: Vec<String> = filter.words.split_whitespace().map(str::to_lowercase).collect();
     let mut rows = runs(store);
     rows.retain(|r| r.folder.as_ref().is_none_or(|f| !filter.gone.contains(f)));
-    let is_open = |folder: &PathBuf| store.runs.iter().any(|r| r.folder.as_ref() == Some(folder));
-    let mut earlier = earlier.to_vec();
-    earlier.retain(|e| !is_open(&e.folder) && !filter.gone.contains(&e.folder));
-    let is_empty = rows.is_empty() && earlier.is_empty();
-    rows.retain(|r| filter.lets_through(r, &words));
-    earlier.retain(|e| e.name().to_lowercase().contains(&words));
+    let open: BTreeSet<&PathBuf> = store.runs.iter().filter_map(|r| r.folder.as_ref()).collect();
+    let is_earlier = |e: &&RunSummary| !open.contains(&e.folder) && !filter.gone.contains(&e.folder);
+    let mut earlier: Vec<&RunSummary> = store.folders.iter().filter(is_earlier).collect();
+    let all = rows.len() + earlier.len();
+    rows.retain(|r| {
+        filter.looking_back == Some(r.id) || filter.lets_through(&r.key, [&r.title, r.method, r.status.word()], &words)
+    });
+    if !words.is_empty() || filter.only_starred || !filter.marks.hidden.is_empty() {
+        earlier.retain(|e| filter.lets_through(&e.name(), ["", e.method, e.status.word()], &words));
+    }
     RunList {
-        is_empty,
+        is_empty: all == 0,
+        left_out: all - rows.len() - earlier.len(),
         rows,
         earlier,
     }
 }
 
+/// What a run folder says of itself besides where it stands: accuracy and cost, or why they are not known.
+pub fn summary(run: &RunSummary) -> String {
+    if let Some(trouble) = &run.trouble {
+        return trouble.clone();
+    }
+    let accuracy = |split: &str, top1: Option<f32>| top1.map(|t| format!("{split} {}", text::percent(f64::from(t))));
+    let parts = [
+        accuracy("valid", run.valid_top1),
+        accuracy("test", run.test_top1),
+        run.macs.map(|m| format!("{} MACs", text::count(m))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    parts.join(" · ")
+}
+
 impl RunFilter<'_> {
-    fn lets_through(&self, row: &RunRow, words: &str) -> bool {
-        let note = self.marks.notes.get(&row.key).map_or("", String::as_str);
-        let text = format!("{} {} {} {note}", row.title, row.method, row.status.word()).to_lowercase();
-        self.looking_back == Some(row.id)
-            || text.contains(words)
-                && (!self.only_starred || self.marks.stars.contains(&row.key))
-                && (self.shows_hidden || !self.marks.hidden.contains(&row.key))
+    /// Whether each word is part of a run's folder name, title, method, status or note, and its marks are as wished.
+    fn lets_through(&self, key: &str, said: [&str; 3], words: &[String]) -> bool {
+        let matches = || {
+            let note = self.marks.notes.get(key).map_or("", String::as_str);
+            let text = format!("{key} {} {note}", said.join(" ")).to_lowercase();
+            words.iter().all(|word| text.contains(word))
+        };
+        (!self.only_starred || self.marks.stars.contains(key))
+            && (self.shows_hidden || !self.marks.hidden.contains(key))
+            && (words.is_empty() || matches())
     }
 }
 
@@ -209,6 +279,10 @@ fn detail(run: &RunState) -> String {
             parts.join(" · ")
         }
         (None, Status::Queued) => "waiting for the previous run".into(),
+        (None, Status::Paused) => match &run.held_by {
+            Some(by) => format!("Paused by {by} at {}", run.phase),
+            None => "Paused at its next event".to_owned(),
+        },
         (None, Status::Interrupted) => "Interrupted. Resume continues from the last checkpoint.".into(),
         (None, Status::NotBegun) => "could not start; see the log".into(),
         (None, _) => {

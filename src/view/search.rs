@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// Accepted and rejected trials that are shown at most, of each; more are thinned evenly.
 const MOST_OTHERS: usize = 1500;
+/// Columns that temperature and acceptance are thinned to.
+const COLUMNS: usize = 512;
 /// Trials that facts about acceptance look back on.
 const LATEST: usize = 50;
 
@@ -163,8 +165,22 @@ impl SiteRow {
     }
 }
 
-/// The search panels; none while no run has searched.
+/// The search panels; none while no run has searched. Of many trials that were not best, they have some.
 pub fn search(store: &RunStore, chosen: SearchChoice, height: TrialValue) -> Option<SearchView> {
+    of_trials(store, chosen, height, [MOST_OTHERS, COLUMNS])
+}
+
+/// The same with every trial.
+pub fn every_trial(store: &RunStore, chosen: SearchChoice, height: TrialValue) -> Option<SearchView> {
+    of_trials(store, chosen, height, [usize::MAX, usize::MAX / 2])
+}
+
+fn of_trials(
+    store: &RunStore,
+    chosen: SearchChoice,
+    height: TrialValue,
+    [most_others, columns]: [usize; 2],
+) -> Option<SearchView> {
     let (run, index) = choose(store, chosen)?;
     let search = &run.searches[index];
     let start = &search.start;
@@ -182,10 +198,10 @@ pub fn search(store: &RunStore, chosen: SearchChoice, height: TrialValue) -> Opt
         whole: start.whole,
         trials: [search.measured, start.trials],
         facts: facts(search),
-        marks: marks(search, height),
+        marks: marks(search, height, most_others),
         best_so_far: best_so_far(search, height),
-        temperature: thin(search, |t| f64::from(t.temperature)),
-        acceptance: thin(search, |t| f64::from(t.acceptance)),
+        temperature: thin(search, columns, |t| f64::from(t.temperature)),
+        acceptance: thin(search, columns, |t| f64::from(t.acceptance)),
         steered: search
             .steered
             .iter()
@@ -231,11 +247,11 @@ fn value(t: &Trial, height: TrialValue) -> f64 {
 }
 
 /// All that were best, and evenly some of the others.
-fn marks(search: &SearchState, height: TrialValue) -> Vec<TrialMark> {
+fn marks(search: &SearchState, height: TrialValue, most_others: usize) -> Vec<TrialMark> {
     let of = |verdict: Verdict| search.trials.iter().filter(move |t| t.trial.verdict == verdict);
     let each = |verdict: Verdict| match verdict {
         Verdict::Best => 1,
-        _ => of(verdict).count().div_ceil(MOST_OTHERS).max(1) as u64,
+        _ => of(verdict).count().div_ceil(most_others).max(1) as u64,
     };
     let [accepted, rejected] = [Verdict::Accepted, Verdict::Rejected].map(each);
     let kept = search.trials.iter().filter(|t| match t.trial.verdict {
@@ -266,8 +282,8 @@ fn best_so_far(search: &SearchState, height: TrialValue) -> Vec<[f64; 2]> {
     out
 }
 
-fn thin(search: &SearchState, of: impl Fn(&Trial) -> f64) -> Vec<[f64; 2]> {
-    let mut thinner = super::thin::Thinner::new(512);
+fn thin(search: &SearchState, columns: usize, of: impl Fn(&Trial) -> f64) -> Vec<[f64; 2]> {
+    let mut thinner = super::thin::Thinner::new(columns);
     for point in &search.trials {
         thinner.push([point.trial.number as f64, of(&point.trial)]);
     }

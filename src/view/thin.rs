@@ -41,7 +41,7 @@ impl Thinner {
     /// Keeps between `columns` and twice as many columns once there are enough points.
     pub(crate) fn new(columns: usize) -> Self {
         Self {
-            most: columns.max(1) * 2,
+            most: columns.max(1).saturating_mul(2),
             each: 1,
             in_last: 0,
             columns: Vec::new(),
@@ -78,6 +78,11 @@ impl Thinner {
         }
         self.columns.truncate(self.columns.len() / 2);
         self.each *= 2;
+    }
+
+    /// Whether points were joined.
+    pub(crate) fn is_thinned(&self) -> bool {
+        self.each > 1
     }
 
     /// The thinned curve: both extremes of each column by rising x, and the newest point.

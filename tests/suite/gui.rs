@@ -15,8 +15,7 @@ use event::Steer;
 use lab::{Command, JobResult, ModelJob, RunStore, Session, Workspace};
 use measure::images::ImageRef;
 use methods::Method;
-use record::replay::RunSummary;
-use record::{Experiment, ModelRef, Status};
+use record::{Experiment, ModelRef, RunSummary, Status};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -292,12 +291,9 @@ fn an_interrupted_run_is_resumed_from_the_list() {
     let mut store = story::store();
     store.runs[1].status = Status::Interrupted;
     store.runs[1].folder = Some("runs/b".into());
+    store.folders = vec![earlier("c", Status::Interrupted)].into();
     let mut harness = still(store, egui::Theme::Light, theme::WINDOW);
     harness.state_mut().state.layouts.go(LayoutName::Compare);
-    harness.state_mut().state.runs.earlier = vec![RunSummary {
-        folder: "runs/c".into(),
-        status: Status::Interrupted,
-    }];
     harness.run_ok();
     harness.state_mut().asked.clear();
     harness.get_by_label("Resume run 2").click();
@@ -308,6 +304,63 @@ fn an_interrupted_run_is_resumed_from_the_list() {
         harness.state().asked,
         [Command::ResumeRun("runs/b".into()), Command::OpenRun("runs/c".into())]
     );
+}
+
+/// A run folder of an earlier day.
+fn earlier(name: &str, status: Status) -> RunSummary {
+    RunSummary {
+        folder: Path::new("runs").join(name),
+        status,
+        method: "fbs",
+        valid_top1: Some(0.914),
+        test_top1: None,
+        macs: Some(4_200_000),
+        trouble: None,
+    }
+}
+
+#[test]
+fn all_runs_of_earlier_days_are_listed_and_found() {
+    let mut store = story::store();
+    let all = (0..2345)
+        .rev()
+        .map(|i| earlier(&format!("day{i:04}"), Status::Finished));
+    store.folders = all.collect();
+    let mut harness = still(store, egui::Theme::Light, theme::WINDOW);
+    harness.state_mut().state.layouts.go(LayoutName::Compare);
+    harness.run_ok();
+    harness.get_by_label("Earlier runs: 2 345");
+    harness.get_by_label_contains("day2344  valid 91.4 % · 4.20 M MACs");
+    // Only what is in sight is laid out, and the rest can be scrolled to.
+    let laid_out = |h: &Harness<'static, Still>| h.query_all_by_label_contains("Show day").count();
+    assert!(laid_out(&harness) < 60, "{}", laid_out(&harness));
+    for _ in 0..3 {
+        harness.hover_at(egui::pos2(200.0, 500.0));
+        harness.event(egui::Event::MouseWheel {
+            unit: egui::MouseWheelUnit::Point,
+            delta: egui::vec2(0.0, -1e6),
+            phase: egui::TouchPhase::Move,
+            modifiers: egui::Modifiers::NONE,
+            source: egui::MouseWheelSource::Unknown,
+        });
+        harness.run_ok();
+    }
+    harness.get_by_label("Show day0000");
+    // The oldest of all, by a part of its name and what it did.
+    harness
+        .get_by_role_and_label(Role::TextInput, "Find runs")
+        .type_text("fbs Y0007");
+    harness.run_ok();
+    harness.get_by_label("1 of 2 347 runs match");
+    harness.state_mut().asked.clear();
+    harness.get_by_label("Show day0007").click();
+    harness.run_ok();
+    assert_eq!(harness.state().asked, [Command::OpenRun("runs/day0007".into())]);
+    harness
+        .get_by_role_and_label(Role::TextInput, "Find runs")
+        .type_text(" nowhere");
+    harness.run_ok();
+    harness.get_by_label("None of 2 347 runs matches");
 }
 
 #[test]

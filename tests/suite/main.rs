@@ -15,6 +15,7 @@ mod surgery;
 mod tidy;
 mod training;
 mod views;
+mod windows;
 
 #[path = "../models/mod.rs"]
 mod models;

@@ -447,8 +447,8 @@ fn a_failed_run_says_why_in_the_list_and_in_the_log() {
 #[test]
 fn curves_that_grow_are_the_curves_of_the_whole_log() {
     let options = CurveOptions {
-        along: CurveAxis::Steps,
         smoothing: 0.6,
+        ..CurveOptions::default()
     };
     let mut growing = Curves::default();
     for steps in [0, 10, 84, 120] {
@@ -487,6 +487,7 @@ fn curves_have_every_step_smoothed_beside_raw_and_validation_by_density() {
         CurveOptions {
             along: CurveAxis::Seconds,
             smoothing: 0.9,
+            ..CurveOptions::default()
         },
         &HiddenRuns::new(),
     );
@@ -850,7 +851,7 @@ fn the_list_of_runs_is_narrowed_by_words_stars_and_what_is_hidden() {
             gone: &gone,
             looking_back: None,
         };
-        let rows = runs::list(&store, &[], &filter).rows;
+        let rows = runs::list(&store, &filter).rows;
         rows.into_iter().map(|r| r.key).collect::<Vec<_>>()
     };
     assert_eq!(listed(&marks, "", false, false), keys);

@@ -3,7 +3,7 @@
 
 use crate::action::UiAction;
 use crate::effects::Effects;
-use crate::figures::figure_menu;
+use crate::figures::menu_with_table;
 use crate::panel_name::PanelName;
 use crate::state::{LimitLine, UiState};
 use crate::theme::{self, Palette, palette};
@@ -17,7 +17,9 @@ use measure::Question;
 use plots::figure;
 use record::ModelRef;
 use std::path::PathBuf;
-use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, frontier};
+use view::frontier::{
+    CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, every_point, frontier,
+};
 use view::text;
 
 const NOW: &str = "measured now";
@@ -34,7 +36,7 @@ struct Interaction {
 
 pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let view = frontier(store, state.frontier.against, &state.runs.hidden(store));
-    controls(ui, &view, state, effects);
+    controls(ui, store, &view, state, effects);
     if view.series.is_empty() && view.now.is_none() {
         let todo = match view.against {
             CostAxis::Millis => {
@@ -64,10 +66,13 @@ pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
 }
 
 /// What is along the bottom, and what is wished for.
-fn controls(ui: &mut Ui, view: &FrontierView, state: &mut UiState, effects: &mut Effects) {
+fn controls(ui: &mut Ui, store: &RunStore, view: &FrontierView, state: &mut UiState, effects: &mut Effects) {
     ui.horizontal_wrapped(|ui| {
         let colors = state.runs.colors.clone();
-        figure_menu(ui, "frontier", state, effects, || figure::frontier(view, &colors));
+        let hidden = state.runs.hidden(store);
+        let drawing = || figure::frontier(view, &colors);
+        let table = || figure::frontier(&every_point(store, view.against, &hidden), &colors);
+        menu_with_table(ui, "frontier", state, effects, [&drawing, &table]);
         let axes = [
             (CostAxis::Macs, "MACs"),
             (CostAxis::Params, "Parameters"),

@@ -1,14 +1,14 @@
 //! Trials as lines over sites (parallel coordinates); hovering names a trial, clicking looks back at it.
 
 use crate::effects::Effects;
-use crate::figures::figure_menu;
+use crate::figures::menu_with_table;
 use crate::state::UiState;
 use crate::theme::{self, Palette, palette};
 use crate::widgets::{self, quiet};
 use egui::{Align2, Color32, Pos2, Rect, Role, Sense, Shape, Stroke, Ui, pos2, vec2};
 use lab::RunStore;
 use plots::figure;
-use view::parallel::{ParallelLine, ParallelView, parallel};
+use view::parallel::{ParallelLine, ParallelView, every_trial, parallel};
 use view::search::choose;
 use view::text;
 
@@ -34,7 +34,10 @@ pub(crate) fn parallel_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
             quiet(ui, format!("{} older trials are not drawn", view.hidden));
         }
         widgets::on_the_right(ui, |ui| {
-            figure_menu(ui, "trials over sites", state, effects, || figure::parallel(&view));
+            let drawing = || figure::parallel(&view);
+            let chosen = state.search.chosen;
+            let table = || every_trial(store, chosen).map_or_else(drawing, |v| figure::parallel(&v));
+            menu_with_table(ui, "trials over sites", state, effects, [&drawing, &table]);
         });
     });
     let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click());

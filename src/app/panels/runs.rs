@@ -8,14 +8,14 @@ use crate::theme::{self, palette};
 use crate::widgets::{self, quiet};
 use egui::{RichText, Role, Sense, Ui, vec2};
 use lab::{Command, RunStore};
-use record::replay::RunSummary;
-use record::{ModelRef, Status};
+use record::{ModelRef, RunSummary, Status};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use view::runs::{RunMarks, RunRow, list};
+use view::runs::{self, RunMarks, RunRow, list};
+use view::text;
 
 pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
-    let view = list(store, &state.runs.earlier, &state.runs.filter());
+    let view = list(store, &state.runs.filter());
     if view.is_empty {
         return widgets::empty(
             ui,
@@ -24,18 +24,35 @@ pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effect
         );
     }
     filter(ui, state);
+    if let Some(count) = view.count() {
+        quiet(ui, count);
+    }
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         for row in &view.rows {
             ui.push_id(row.id.0, |ui| row_ui(ui, row, store, state, effects));
             ui.separator();
         }
         if !view.earlier.is_empty() {
-            quiet(ui, "Earlier runs");
+            quiet(
+                ui,
+                format!("Earlier runs: {}", text::grouped(view.earlier.len() as u64)),
+            );
         }
-        for one in &view.earlier {
-            ui.push_id(&one.folder, |ui| earlier_ui(ui, one, state, effects));
-        }
+        earlier_rows(ui, &view.earlier, state, effects);
     });
+}
+
+/// Thousands of run folders may be listed: only those in sight are laid out.
+fn earlier_rows(ui: &mut Ui, all: &[&RunSummary], state: &mut UiState, effects: &mut Effects) {
+    let each = theme::ROW + ui.spacing().item_spacing.y;
+    let top = ui.cursor().top();
+    let at = |y: f32| (((y - top) / each).max(0.0) as usize).min(all.len());
+    let seen = at(ui.clip_rect().top())..(at(ui.clip_rect().bottom()) + 1).min(all.len());
+    ui.add_space(each * seen.start as f32);
+    for one in &all[seen.clone()] {
+        earlier_ui(ui, one, state, effects);
+    }
+    ui.add_space(each * (all.len() - seen.end) as f32);
 }
 
 fn filter(ui: &mut Ui, state: &mut UiState) {
@@ -82,6 +99,13 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, effe
             }
             open_button(ui, row, effects);
         });
+    }
+    if row.status == Status::Paused {
+        let label = format!("Let run {} go on", row.id.0 + 1);
+        let button = ui.button(label).on_hover_text("Resume it, whoever paused it");
+        if button.clicked() {
+            effects.submit(Command::Resume(row.id));
+        }
     }
     if row.is_live {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 6.0), Sense::hover());
@@ -244,24 +268,34 @@ fn note_field(ui: &mut Ui, key: &str, state: &mut UiState) {
 
 fn earlier_ui(ui: &mut Ui, one: &RunSummary, state: &mut UiState, effects: &mut Effects) {
     let p = palette(ui);
-    ui.horizontal(|ui| {
-        star(ui, &one.name(), &mut state.runs.marks);
-        widgets::on_the_right(ui, |ui| {
-            let show = ui.small_button("Show");
-            let label = format!("Show {}", one.name());
-            widgets::name_widget(&show, Role::Button, &label);
-            if show.clicked() {
-                effects.submit(Command::OpenRun(one.folder.clone()));
-            }
-            let is_interrupted = one.status == Status::Interrupted;
-            if is_interrupted && ui.small_button("Resume").clicked() {
-                effects.submit(Command::ResumeRun(one.folder.clone()));
-            }
-            let color = if is_interrupted { p.warn } else { p.weak };
-            ui.label(widgets::small(one.status.word(), color));
-            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                ui.add(egui::Label::new(RichText::new(one.name()).font(theme::small())).truncate());
-            });
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
+    let mut ui = widgets::inside(ui, rect, &one.folder);
+    star(&mut ui, &one.name(), &mut state.runs.marks);
+    widgets::on_the_right(&mut ui, |ui| {
+        let show = ui.small_button("Show");
+        let label = format!("Show {}", one.name());
+        widgets::name_widget(&show, Role::Button, &label);
+        if show.clicked() {
+            effects.submit(Command::OpenRun(one.folder.clone()));
+        }
+        let is_interrupted = one.status == Status::Interrupted;
+        if is_interrupted && ui.small_button("Resume").clicked() {
+            effects.submit(Command::ResumeRun(one.folder.clone()));
+        }
+        let color = match one.status {
+            Status::Interrupted | Status::Failed => p.warn,
+            _ => p.weak,
+        };
+        ui.label(widgets::small(one.status.word(), color));
+        ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+            let note = state.runs.marks.notes.get(&one.name());
+            let said = note.into_iter().cloned().chain([runs::summary(one)]);
+            let said: Vec<String> = said.filter(|text| !text.is_empty()).collect();
+            let mut job = egui::text::LayoutJob::default();
+            let format = |color| egui::TextFormat::simple(theme::small(), color);
+            job.append(&one.name(), 0.0, format(p.text));
+            job.append(&format!("  {}", said.join(" · ")), 0.0, format(p.weak));
+            ui.add(egui::Label::new(job).truncate());
         });
     });
 }

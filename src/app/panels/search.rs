@@ -3,7 +3,7 @@
 
 use crate::draft;
 use crate::effects::Effects;
-use crate::figures::figure_menu;
+use crate::figures::menu_with_table;
 use crate::state::UiState;
 use crate::theme::{self, Palette, palette};
 use crate::widgets::{self, caption, quiet};
@@ -51,7 +51,11 @@ fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchVie
         let heated = view.temperature.iter().any(|t| t[1] > 0.0);
         widgets::on_the_right(ui, |ui| {
             let height = state.search.height;
-            figure_menu(ui, "trials", state, effects, || figure::search(view, height));
+            let drawing = || figure::search(view, height);
+            let chosen = state.search.chosen;
+            let table =
+                || search::every_trial(store, chosen, height).map_or_else(drawing, |v| figure::search(&v, height));
+            menu_with_table(ui, "trials", state, effects, [&drawing, &table]);
             let button = ui.add_enabled(view.is_live && heated, egui::Button::new("Re-heat"));
             let why = "Return to the first temperature, so that worse trials are accepted again";
             let button = button

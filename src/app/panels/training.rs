@@ -2,7 +2,7 @@
 //! Knows nothing of the open model.
 
 use crate::effects::Effects;
-use crate::figures::figure_menu;
+use crate::figures::menu_with_table;
 use crate::panels::runs::open_button;
 use crate::state::{SidePlot, UiState};
 use crate::theme::{self, palette};
@@ -11,7 +11,7 @@ use egui::{Color32, DragValue, Role, Ui};
 use egui_plot::{Axis, Corner, Line, MarkerShape, PlotPoints, PlotUi, Points};
 use lab::RunStore;
 use plots::figure;
-use view::curves::{Curve, CurveAxis, CurveMetric, CurvesView, RunCurves};
+use view::curves::{Curve, CurveAxis, CurveMetric, CurveOptions, Curves, CurvesView, RunCurves};
 use view::{runs, text};
 
 pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
@@ -21,7 +21,7 @@ pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
     if view.runs.is_empty() {
         return waiting(ui, store, state);
     }
-    options(ui, &view, state, effects);
+    options(ui, store, &view, state, effects);
     let rows = runs::runs(store);
     let finished = rows.iter().find(|r| r.model.is_some());
     let below = if finished.is_some() { 34.0 } else { 0.0 };
@@ -104,11 +104,21 @@ fn settings(ui: &mut Ui, state: &mut UiState) {
     });
 }
 
-fn options(ui: &mut Ui, view: &CurvesView, state: &mut UiState, effects: &mut Effects) {
+fn options(ui: &mut Ui, store: &RunStore, view: &CurvesView, state: &mut UiState, effects: &mut Effects) {
     ui.horizontal_wrapped(|ui| {
         let along = state.training.options.along;
         let colors = state.runs.colors.clone();
-        figure_menu(ui, "curves", state, effects, || figure::curves(view, along, &colors));
+        let every_point = CurveOptions {
+            columns: None,
+            ..state.training.options
+        };
+        let hidden = state.runs.hidden(store);
+        let table = || {
+            let view = Curves::default().view(store, every_point, &hidden);
+            figure::curves(&view, along, &colors)
+        };
+        let drawing = || figure::curves(view, along, &colors);
+        menu_with_table(ui, "curves", state, effects, [&drawing, &table]);
         widgets::choice(
             ui,
             &mut state.training.side,

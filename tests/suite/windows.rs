@@ -1,0 +1,207 @@
+//! Several programs on one folder of runs: what one does is seen by the others, and none is in another's way.
+
+use event::{Event, Outcome, Stamped};
+use lab::{Command, RunStore, Session, Workspace};
+use record::folder::{ManifestUpdate, RunFolder};
+use record::{Experiment, RunState, Status};
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use train::device::DeviceName;
+
+/// A window's session that watches this folder.
+fn window(runs: &Path) -> Session {
+    let workspace = Workspace {
+        runs: runs.to_path_buf(),
+        device: DeviceName::Flex,
+        threads: 1,
+    };
+    let mut session = Session::new(workspace, Arc::new(|| {})).expect("threads");
+    session.watch();
+    session
+}
+
+/// Pumps all until something holds of the first, at most a minute.
+fn until(sessions: &mut [&mut Session], what: &str, holds: impl Fn(&RunStore) -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        for session in sessions.iter_mut() {
+            session.pump(Duration::from_millis(20));
+        }
+        let store = sessions[0].store();
+        if holds(store) {
+            return;
+        }
+        let runs: Vec<String> = store
+            .runs
+            .iter()
+            .map(|r| format!("{} {}", r.title(), r.status))
+            .collect();
+        assert!(
+            Instant::now() < limit,
+            "waited in vain until {what}: {runs:?} {:?} {:?}",
+            store.notices,
+            store.folders
+        );
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+fn is(status: Status) -> impl Fn(&RunStore) -> bool {
+    move |store| store.runs.first().is_some_and(|run| run.status == status)
+}
+
+fn tiny() -> Experiment {
+    let changes = [
+        ("data.limit", "128"),
+        ("data.valid", "64"),
+        ("train.log_every", "1"),
+        ("train.batch", "16"),
+        ("train.epochs", "200"),
+        ("model.width", "0.05"),
+    ];
+    let changes: Vec<(String, String)> = changes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    Experiment::load("smoke", &changes).expect("preset")
+}
+
+#[test]
+fn a_window_follows_a_run_that_another_program_goes_on_with() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let experiment = Experiment::load("smoke", &[]).expect("preset");
+    let seq = Cell::new(0);
+    let say = |folder: &mut RunFolder, event| {
+        let next = seq.get();
+        folder
+            .append(&Stamped {
+                seq: next,
+                at: 0.5,
+                event,
+            })
+            .expect("writes");
+        seq.set(next + 1);
+    };
+    let mut folder = RunFolder::create(dir.path(), &experiment).expect("creates");
+    let text = || "x".to_owned();
+    say(&mut folder, Event::Warning { text: text() });
+    let path = folder.path.clone();
+    drop(folder);
+    let mut session = window(dir.path());
+    let listed = |status: Status| move |s: &RunStore| s.folders.len() == 1 && s.folders[0].status == status;
+    until(&mut [&mut session], "it is listed", listed(Status::Interrupted));
+    session.submit(Command::OpenRun(path.clone()));
+    until(&mut [&mut session], "it is read", is(Status::Interrupted));
+    // Somebody resumes it, twice.
+    for _ in 0..2 {
+        let (mut folder, ..) = RunFolder::reopen(&path, &mut |_| {}).expect("reopens");
+        let mended = Vec::new();
+        say(&mut folder, Event::Resumed { from: 0, mended });
+        until(&mut [&mut session], "it is followed", is(Status::Running));
+        say(&mut folder, Event::Warning { text: text() });
+        let events = seq.get();
+        until(&mut [&mut session], "its events come", |s| s.runs[0].events == events);
+        drop(folder);
+        until(&mut [&mut session], "its writer is missed", is(Status::Interrupted));
+    }
+    until(&mut [&mut session], "the list says so", listed(Status::Interrupted));
+    // A new run appears, and one that is deleted goes.
+    let other = RunFolder::create(dir.path(), &experiment).expect("creates");
+    until(&mut [&mut session], "a new run is listed", |s| s.folders.len() == 2);
+    let gone = other.path.clone();
+    other
+        .manifest(&experiment, ManifestUpdate::status(Status::Failed))
+        .expect("writes");
+    drop(other);
+    let failed = |s: &RunStore| s.folders.iter().any(|f| f.folder == gone && f.status == Status::Failed);
+    until(&mut [&mut session], "its end is seen", failed);
+    std::fs::remove_dir_all(&gone).expect("removes");
+    until(&mut [&mut session], "it is gone", |s| s.folders.len() == 1);
+    assert_eq!(session.store().notices, [""; 0]);
+}
+
+#[test]
+fn two_windows_share_a_run() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (mut first, mut second) = (window(dir.path()), window(dir.path()));
+    first.submit(Command::Start(Box::new(tiny())));
+    until(&mut [&mut first, &mut second], "it trains", |s| {
+        s.runs.first().is_some_and(|r| !r.steps.is_empty())
+    });
+    until(&mut [&mut second, &mut first], "the second lists it", |s| {
+        s.folders.first().is_some_and(|f| f.status.is_live())
+    });
+    let folder = second.store().folders[0].folder.clone();
+    second.submit(Command::OpenRun(folder.clone()));
+    until(
+        &mut [&mut second, &mut first],
+        "the second watches it",
+        is(Status::Running),
+    );
+    // It cannot be taken over while it works.
+    second.submit(Command::ResumeRun(folder.clone()));
+    until(&mut [&mut second, &mut first], "the second is refused", |s| {
+        s.notices.len() == 1
+    });
+    // What one pauses, both show as paused, and either lets go on.
+    let id = second.store().runs[0].id;
+    second.submit(Command::Pause(id));
+    until(
+        &mut [&mut first, &mut second],
+        "the first is paused",
+        is(Status::Paused),
+    );
+    let by = first.store().runs[0].held_by.clone();
+    assert!(by.is_some_and(|by| view::runs::row(&first.store().runs[0]).detail.contains(&by)));
+    let id_there = first.store().runs[0].id;
+    first.submit(Command::Resume(id_there));
+    until(
+        &mut [&mut second, &mut first],
+        "the second sees it go on",
+        is(Status::Running),
+    );
+    // A pause ends with the window that asked for it.
+    let mut third = window(dir.path());
+    third.submit(Command::OpenRun(folder.clone()));
+    until(
+        &mut [&mut third, &mut first, &mut second],
+        "the third watches it",
+        is(Status::Running),
+    );
+    let id_third = third.store().runs[0].id;
+    third.submit(Command::Pause(id_third));
+    until(&mut [&mut second, &mut first], "the second is told", is(Status::Paused));
+    drop(third);
+    until(&mut [&mut second, &mut first], "it is let go", is(Status::Running));
+    second.submit(Command::Stop(id));
+    until(&mut [&mut first, &mut second], "it stops", is(Status::Interrupted));
+    until(
+        &mut [&mut second, &mut first],
+        "the second sees it stop",
+        is(Status::Interrupted),
+    );
+    // The second goes on with it, and the first watches.
+    second.submit(Command::ResumeRun(folder));
+    until(&mut [&mut first, &mut second], "the first follows", is(Status::Running));
+    let before = first.store().runs[0].events;
+    until(&mut [&mut first, &mut second], "events come", |s| {
+        s.runs[0].events > before + 5
+    });
+    let id = first.store().runs[0].id;
+    first.submit(Command::Stop(id));
+    until(
+        &mut [&mut second, &mut first],
+        "the second stops",
+        is(Status::Interrupted),
+    );
+    until(
+        &mut [&mut first, &mut second],
+        "the first sees it stop",
+        is(Status::Interrupted),
+    );
+    let log = |run: &RunState| (run.events, run.resumed, run.ending.as_ref().map(|e| e.outcome));
+    assert_eq!(log(&first.store().runs[0]), log(&second.store().runs[0]));
+    assert_eq!(
+        first.store().runs[0].ending.as_ref().map(|e| e.outcome),
+        Some(Outcome::Cancelled)
+    );
+}
