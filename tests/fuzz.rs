@@ -530,3 +530,58 @@ fn pictures() {
         }
     });
 }
+
+/// Requests that are left in a run's folder, read in pieces as they come.
+#[test]
+fn control_files() {
+    use event::Steer;
+    use record::control_file::{ControlRequest, take_requests};
+    let requests = [
+        ControlRequest::Pause,
+        ControlRequest::Hold { by: "a window".into() },
+        ControlRequest::Resume,
+        ControlRequest::Steer(Steer::Budget { most: 0.5 }),
+        ControlRequest::Steer(Steer::Propose {
+            densities: vec![0.5, 1.0],
+        }),
+        ControlRequest::Stop,
+    ];
+    let line = |r: &ControlRequest| serde_json::to_string(r).expect("writes") + "\n";
+    let file: String = requests.iter().map(line).collect();
+    let mut whole = file.clone().into_bytes();
+    assert_eq!(take_requests(&mut whole), requests);
+    fuzz("control file", &[file.into_bytes()], any_text, |bytes| {
+        let (mut rest, mut in_pieces) = (Vec::new(), Vec::new());
+        for piece in bytes.chunks(7) {
+            rest.extend(piece);
+            in_pieces.extend(take_requests(&mut rest));
+        }
+        let at_once = take_requests(&mut bytes.to_vec());
+        // Numbers that are none equal nothing, not even themselves.
+        assert_eq!(format!("{in_pieces:?}"), format!("{at_once:?}"));
+    });
+}
+
+/// The settings and the manifest in a run's folder.
+#[test]
+fn run_folders() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let run = dir.path().join("run");
+    std::fs::create_dir(&run).expect("folder");
+    std::fs::write(run.join("events.jsonl"), b"").expect("writes");
+    let smoke = Experiment::load("smoke", &[])
+        .expect("preset")
+        .to_toml()
+        .expect("writes");
+    let manifest =
+        br#"{"state": "running", "data_checksum": "00ff", "origin": {"run": "a", "at": 3, "changes": ["x = 1"]}}"#;
+    let seeds = [smoke.clone().into_bytes(), manifest.to_vec()];
+    fuzz("run folder", &seeds, any_text, |bytes| {
+        std::fs::write(run.join("config.toml"), bytes).expect("writes");
+        drop(record::replay::replay(record::RunId(0), &run));
+        std::fs::write(run.join("config.toml"), &smoke).expect("writes");
+        std::fs::write(run.join("manifest.json"), bytes).expect("writes");
+        drop(record::folder::RunFolder::reopen(&run, &mut |_| {}));
+        drop(record::replay::newest_runs(dir.path(), 10));
+    });
+}

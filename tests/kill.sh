@@ -1,6 +1,7 @@
 #!/bin/sh
 # Kills a training run and an AutoCompress run at random moments, goes on each time, and compares events and weights with
-# runs that were never interrupted. Usage: tests/kill.sh [KILLS=30] [PROGRAM=target/release/secateur]
+# runs that were never interrupted. Then kills an export, an import and a figure: their file is the one before or the one to be,
+# and nothing stays beside it. Usage: tests/kill.sh [KILLS=30] [PROGRAM=target/release/secateur]
 set -eu
 kills=${1:-30}
 program=${2:-target/release/secateur}
@@ -9,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 
 # The work that was said: without times, numbers and what interruptions leave.
 said() {
-    grep -v -e '"event":"resumed"' -e '"event":"ended"' -e '"event":"warning"' "$1"/events.jsonl |
+    grep -v -e '"event":"resumed"' -e '"event":"ended"' -e '"event":"warning"' -e '"event":"note"' "$1"/events.jsonl |
         sed -e 's/^{"seq":[0-9]*,"at":[0-9.e-]*,//'
 }
 
@@ -60,3 +61,39 @@ check smoke $small --set train.epochs=4 --set model.width=0.15
 # shellcheck disable=SC2086
 check autocompress-fashion $small --set train.epochs=2 --set model.width=0.15 --set method.tolerance=1 \
     --set method.target.times=4 --set method.images=200 --set method.search.trials=30 --set method.purify.search.trials=20
+
+# check_file FILE COMMAND…: the command writes the file.
+check_file() {
+    file=$1
+    shift
+    mkdir "$(dirname "$file")"
+    "$program" "$@" --to "$file" >/dev/null 2>&1
+    cp "$file" "$work/new"
+    echo "what was there before" >"$work/old"
+    whole=0
+    done=0
+    while [ "$done" -lt "$kills" ]; do
+        done=$((done + 1))
+        cp "$work/old" "$file"
+        "$program" "$@" --to "$file" >/dev/null 2>&1 &
+        pid=$!
+        sleep "$(awk -v seed="$done$$" 'BEGIN { srand(seed); printf "%.2f", 0.5 * rand() }')"
+        kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+        if cmp -s "$work/new" "$file"; then
+            whole=$((whole + 1))
+        else
+            cmp "$work/old" "$file" || { echo "$1: half a file" && exit 1; }
+        fi
+    done
+    "$program" "$@" --to "$file" >/dev/null 2>&1
+    cmp "$work/new" "$file" || { echo "$1: another file" && exit 1; }
+    left=$(find "$(dirname "$file")" -type f | wc -l)
+    [ "$left" -eq 1 ] || { echo "$1: $left files are left" && exit 1; }
+    echo "$1: killed $done times, $whole times after its file had its name"
+}
+
+run=$(echo "$work"/whole-smoke/*)
+check_file "$work/exported/model.onnx" export "$run/models/smoke.safetensors"
+check_file "$work/imported/model.safetensors" import "$work/exported/model.onnx"
+check_file "$work/drawn/curves.png" figure "$run" --plot curves

@@ -59,7 +59,13 @@ pub fn newest(run: &Path, experiment: &Experiment) -> Result<u64> {
     old.data.source.clone_from(&experiment.data.source);
     let (changes, past) = (differences(&old, experiment)?, record::event_log::history(run)?);
     let is_open = |file: &CheckpointFile| {
-        changes.is_empty() || (!trains_no_longer(file, &changes) && (!past.has_finished() || file.is_in_stage()))
+        let learns_on = if is_longer(&changes) {
+            !file.is_over("training") && file.is_in_stage()
+        } else {
+            file.has_steps_left()
+        };
+        let trains_no_longer = is_longer(&changes) && file.is_over("training");
+        changes.is_empty() || (!trains_no_longer && (learns_on || !past.has_finished()))
     };
     let found = nearest(run, past.work_events, &is_open)?;
     let found = found.with_context(|| match &changes[..] {
@@ -74,9 +80,23 @@ pub fn newest(run: &Path, experiment: &Experiment) -> Result<u64> {
         .with_context(|| format!("the log of {} ends before its checkpoint", run.display()))
 }
 
-/// Whether it is the length of a training that changes, and it is over.
-fn trains_no_longer(file: &CheckpointFile, changes: &[String]) -> bool {
-    file.is_over("training") && changes.iter().any(|change| change.starts_with("train.epochs = "))
+/// Whether the length of the training changes.
+fn is_longer(changes: &[String]) -> bool {
+    changes.iter().any(|change| change.starts_with("train.epochs = "))
+}
+
+/// Whether a run learned anything, or has yet to end, after an event of its log.
+fn learns_after(run: &Path, at: u64) -> Result<bool> {
+    let (mut learns, mut has_finished) = (false, false);
+    read(&run.join("events.jsonl"), &mut |stamped| {
+        match &stamped.event {
+            Event::Step { .. } | Event::Trial(_) | Event::Residuals { .. } => learns |= stamped.seq > at,
+            Event::Ended(ending) => has_finished |= ending.outcome == Outcome::Finished,
+            _ => {}
+        }
+        true
+    })?;
+    Ok(learns || !has_finished)
 }
 
 /// Makes the new run's folder, ready to be resumed. Gives its path.
@@ -125,6 +145,11 @@ fn fill(
         disk::write_whole(&to.join(name), &bytes)?;
     }
     let changes = differences(old, &fork.experiment)?;
+    ensure!(
+        changes.is_empty() || learns_after(&fork.origin, fork.at)?,
+        "{}",
+        too_late(fork, &changes)
+    );
     if from < history.work_events && !changes.is_empty() {
         listen(&Stamped {
             seq: history.seq,
@@ -136,20 +161,9 @@ fn fill(
         });
         folder = catch_up(old, workspace, control, folder, history, listen)?;
     }
-    if let Some(last) = nearest(&folder.path, u64::MAX, &|_| true)?.filter(|_| !changes.is_empty()) {
-        let all = record::event_log::history(&fork.origin)?;
-        let nothing_follows = all.has_finished()
-            && !last.is_in_stage()
-            && nearest(&fork.origin, u64::MAX, &|_| true)?.is_some_and(|end| end.work_events == last.work_events);
-        ensure!(
-            !nothing_follows && !trains_no_longer(&last, &changes),
-            "at event {} the training of {} is over, where {} would change nothing; expected an earlier event{}",
-            fork.at,
-            fork.origin.display(),
-            changes.join(", "),
-            newest(&fork.origin, &fork.experiment).map_or_else(|_| String::new(), |at| format!(", such as {at}"))
-        );
-    }
+    let last = nearest(&folder.path, u64::MAX, &|_| true)?;
+    let is_over = last.is_some_and(|file| file.is_over("training"));
+    ensure!(!is_longer(&changes) || !is_over, "{}", too_late(fork, &changes));
     let name = std::fs::canonicalize(&fork.origin).unwrap_or_else(|_| fork.origin.clone());
     folder.origin = Some(ForkOrigin {
         run: name.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -164,6 +178,16 @@ fn fill(
     // With this it becomes a run, so all else must be there.
     folder.sync()?;
     folder.configure(&fork.experiment)
+}
+
+fn too_late(fork: &Fork, changes: &[String]) -> String {
+    let such = newest(&fork.origin, &fork.experiment).map_or_else(|_| String::new(), |at| format!(", such as {at}"));
+    format!(
+        "at event {} the training of {} is over, where {} would change nothing; expected an earlier event{such}",
+        fork.at,
+        fork.origin.display(),
+        changes.join(", ")
+    )
 }
 
 /// Copies the log up to the event.

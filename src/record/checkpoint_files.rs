@@ -21,20 +21,34 @@ pub struct CheckpointFile {
     pub path: PathBuf,
     /// Events of the work before it.
     pub work_events: u64,
-    /// Its stages, each with whether it is over.
-    pub(crate) stages: Vec<(String, bool)>,
+    /// Its stages.
+    pub(crate) stages: Vec<StageMark>,
     pub(crate) bytes: u64,
+}
+
+/// Where a stage stands at a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StageMark {
+    pub(crate) name: String,
+    pub(crate) over: bool,
+    /// False when all steps of a training are done and it is not over.
+    pub(crate) has_steps_left: bool,
 }
 
 impl CheckpointFile {
     /// Whether a stage is over.
     pub fn is_over(&self, stage: &str) -> bool {
-        self.stages.iter().any(|(name, over)| name == stage && *over)
+        self.stages.iter().any(|s| s.name == stage && s.over)
     }
 
-    /// Whether a stage is under way.
+    /// Whether a stage is under way, perhaps with its last step done.
     pub fn is_in_stage(&self) -> bool {
-        self.stages.iter().any(|(_, over)| !over)
+        self.stages.iter().any(|s| !s.over)
+    }
+
+    /// Whether a stage is under way and has steps left.
+    pub fn has_steps_left(&self) -> bool {
+        self.stages.iter().any(|s| !s.over && s.has_steps_left)
     }
 }
 

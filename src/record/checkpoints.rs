@@ -4,7 +4,7 @@
 //! Knows nothing of what events say or what stages do.
 
 pub use crate::checkpoint_files::CheckpointFile;
-use crate::checkpoint_files::CheckpointFiles;
+use crate::checkpoint_files::{CheckpointFiles, StageMark};
 use crate::event_log::EventLog;
 use anyhow::{Context, Result, ensure};
 use disk::{LogSync, make_folder, write_whole};
@@ -152,7 +152,7 @@ impl CheckpointStore {
                 .entries
                 .borrow()
                 .iter()
-                .map(|(name, e)| (name.clone(), e.over))
+                .map(|(name, e)| mark(name, e.over, &e.snapshot.facts))
                 .collect(),
             bytes: bytes.len() as u64,
         });
@@ -172,12 +172,25 @@ fn on_disk(folder: &Path) -> Result<Vec<CheckpointFile>> {
     Ok(found.filter_map(|path| on_disk_file(path).ok()).collect())
 }
 
+fn mark(name: &str, over: bool, facts: &serde_json::Value) -> StageMark {
+    let steps = |key: &str| facts.get(key).and_then(serde_json::Value::as_u64);
+    StageMark {
+        name: name.to_owned(),
+        over,
+        // Not every stage counts steps.
+        has_steps_left: steps("steps").zip(steps("of")).is_none_or(|(steps, of)| steps != of),
+    }
+}
+
 fn on_disk_file(path: PathBuf) -> Result<CheckpointFile> {
     let lines = header(&safetensors_file::read_header(&path)?)?.lines;
     Ok(CheckpointFile {
         bytes: path.metadata()?.len(),
         work_events: lines.iter().map(|line| line.said).max().unwrap_or(0),
-        stages: lines.into_iter().map(|line| (line.stage, line.over)).collect(),
+        stages: lines
+            .iter()
+            .map(|line| mark(&line.stage, line.over, &line.facts))
+            .collect(),
         path,
     })
 }

@@ -45,6 +45,13 @@ impl Steering {
     pub fn take(&mut self, space: &Space, steer: &Steer) -> Result<()> {
         let mut next = self.clone();
         let n = space.sites.len();
+        let is_finite = match steer {
+            Steer::Budget { most } => most.is_finite(),
+            Steer::Lock { density, .. } => density.is_finite(),
+            Steer::Propose { densities } => densities.iter().all(|d| d.is_finite()),
+            Steer::Unlock { .. } | Steer::Reheat => true,
+        };
+        ensure!(is_finite, "cannot follow a number that is none");
         match steer {
             Steer::Budget { most } => next.budget = Some(*most),
             Steer::Lock { site, density } => {
@@ -91,6 +98,9 @@ mod tests {
         assert!(steering.take(&space, &Steer::Lock { site: 1, density: 0.0 }).is_err());
         assert!(steering.take(&space, &Steer::Lock { site: 2, density: 0.5 }).is_err());
         assert!(steering.take(&space, &Steer::Unlock { site: 9 }).is_err());
+        assert!(steering.take(&space, &Steer::Budget { most: f64::NAN }).is_err());
+        let density = f32::NAN;
+        assert!(steering.take(&space, &Steer::Lock { site: 1, density }).is_err());
         let vector = Steer::Propose {
             densities: vec![1.0; 3],
         };

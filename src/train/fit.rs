@@ -77,6 +77,9 @@ struct Training<'a, 'p> {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct TrainingProgress {
     steps: u64,
+    /// Steps planned when it was remembered: whoever reads a checkpoint sees whether there are any left.
+    #[serde(default)]
+    of: u64,
     /// Sums since the last `step` event.
     loss: f64,
     right: usize,
@@ -334,7 +337,11 @@ impl<'a, 'p> Training<'a, 'p> {
         Snapshot {
             said: point.said,
             done,
-            facts: serde_json::to_value(&point.progress).unwrap_or_default(),
+            facts: serde_json::to_value(TrainingProgress {
+                of: self.steps,
+                ..point.progress.clone()
+            })
+            .unwrap_or_default(),
             arrays,
             model: None,
         }

@@ -798,7 +798,14 @@ fn stopped(changes: &[(&str, &str)], dir: &Path, at: usize) -> PathBuf {
 fn goes_on_to_the_same_end(run: &Path, whole: &Path) {
     let ending = resume(run, None, &workspace(run), &Control::default(), &mut |_| {}).expect("goes on");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
-    assert_eq!(work(run), work(whole));
+    // What is read before the start is said anew only by a run that begins.
+    let from_start = |run| {
+        work(run)
+            .into_iter()
+            .skip_while(|e| !matches!(e, Event::Started { .. }))
+            .collect::<Vec<_>>()
+    };
+    assert!(from_start(run) == from_start(whole), "the events differ");
     assert!(model(run, "smoke") == model(whole, "smoke"), "the weights differ");
 }
 
@@ -936,10 +943,7 @@ fn a_training_that_diverges_in_its_last_step_has_failed() {
     let ending = execute(&experiment, &workspace(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
     assert_eq!(ending.outcome, Outcome::Failed, "{ending:?}");
     let reason = ending.reason.expect("a reason");
-    assert!(
-        reason.contains("step 1") && reason.contains("is not finite"),
-        "{reason}"
-    );
+    assert!(reason.contains("step 1") && reason.contains("not finite"), "{reason}");
 }
 
 #[test]
