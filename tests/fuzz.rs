@@ -7,7 +7,7 @@ mod models;
 
 use data::{Split, cifar, idx};
 use event::{Event, Stamped};
-use formats::onnx_pb::{ModelProto, StringStringEntryProto};
+use formats::onnx_pb::{DimensionValue, ModelProto, StringStringEntryProto, TypeValue};
 use formats::{Import, import, onnx_bytes, onnx_model};
 use model::spec::Shift;
 use model::{Checkpoint, Density, cost, zoo};
@@ -301,9 +301,10 @@ fn any_pickle(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
 fn state_dicts() {
     let dir = tempfile::tempdir().expect("temp dir");
     let dict = state_dict(&little_models()[1], str::to_owned);
-    let kinds: [(&str, Vec<u8>, Damage); 2] = [
+    let kinds: [(&str, Vec<u8>, Damage); 3] = [
         ("m.safetensors", safetensors_bytes(&dict), any_header),
         ("m.pt", pt_bytes(&dict, b""), any_pickle),
+        ("m.pt", pt_bytes(&dict, b""), any_zip),
     ];
     for (name, seed, damage) in kinds {
         let file = dir.path().join(name);
@@ -387,6 +388,189 @@ fn cifar_files() {
             drop(cifar::open_folder(dir.path(), &mut |_| Ok(())));
         }
         std::fs::write(place, good).expect("writes");
+    });
+}
+
+/// Writes hostile numbers into fields of the headers of a tar file, mends their checksums, and packs it.
+fn any_tar(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    const FIELDS: [(usize, usize); 4] = [(124, 12), (0, 100), (345, 155), (257, 8)];
+    let mut bytes = seed.to_vec();
+    let heads: Vec<usize> = (0..seed.len() / 512)
+        .map(|i| i * 512)
+        .filter(|&at| seed[at + 257..].starts_with(b"ustar"))
+        .collect();
+    for _ in 0..rng.random_range(1..4) {
+        let at = heads[rng.random_range(0..heads.len())];
+        match rng.random_range(0..3) {
+            // What an entry is: a file, a long name, a long link, extensions, a sparse file, a folder.
+            0 => bytes[at + 156] = b"0LKxgS5\0"[rng.random_range(0..8)],
+            1 => {
+                let size = [0u64, 1, 511, 513, 0o77777777777, 1 << 28][rng.random_range(0..6)];
+                bytes[at + 124..at + 136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+            }
+            _ => {
+                let (from, n) = FIELDS[rng.random_range(0..FIELDS.len())];
+                let place = at + from + rng.random_range(0..n);
+                bytes[place] = rng.random();
+            }
+        }
+        bytes[at + 148..at + 156].fill(b' ');
+        let sum: u32 = bytes[at..at + 512].iter().map(|&b| u32::from(b)).sum();
+        bytes[at + 148..at + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    packed(&bytes)
+}
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut gz = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    gz.write_all(bytes).expect("packs");
+    gz.finish().expect("packs")
+}
+
+#[test]
+fn tar_structure() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut tar = tar::Builder::new(Vec::new());
+    let long = "d".repeat(200);
+    for (name, data) in [
+        ("cifar/data_batch_1.bin".to_owned(), vec![1; 3073]),
+        (format!("{long}/test_batch.bin"), vec![2; 3073]),
+    ] {
+        let mut head = tar::Header::new_gnu();
+        head.set_size(data.len() as u64);
+        head.set_mode(0o644);
+        tar.append_data(&mut head, name, &data[..]).expect("packs");
+    }
+    let seed = tar.into_inner().expect("packs");
+    let file = dir.path().join("c.tar.gz");
+    std::fs::write(&file, packed(&seed)).expect("writes");
+    cifar::open_archive(&file, &mut |_| Ok(())).expect("a long name is read");
+    fuzz("tar", &[seed], any_tar, |bytes| {
+        std::fs::write(&file, bytes).expect("writes");
+        drop(cifar::open_archive(&file, &mut |_| Ok(())));
+    });
+}
+
+#[test]
+fn a_long_name_of_many_megabytes_takes_no_memory() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("c.tar.gz");
+    for kind in *b"Lx" {
+        let mut tar = tar::Builder::new(Vec::new());
+        let name = vec![b'a'; 64 << 20];
+        let mut head = tar::Header::new_gnu();
+        head.set_entry_type(tar::EntryType::new(kind));
+        head.set_size(name.len() as u64);
+        head.set_cksum();
+        tar.append(&head, &name[..]).expect("packs");
+        std::fs::write(&file, packed(&tar.into_inner().expect("packs"))).expect("writes");
+        drop(name);
+        let (before, _) = HELD.get();
+        HELD.set((before, before));
+        let text = format!(
+            "{:#}",
+            cifar::open_archive(&file, &mut |_| Ok(())).expect_err("refused")
+        );
+        let (_, most) = HELD.get();
+        assert!(text.contains("67108864 bytes that say the name"), "{text}");
+        assert!(most - before < SPARE, "{} bytes held", most - before);
+    }
+}
+
+/// Hostile numbers in the records of a ZIP: sizes, offsets, counts, lengths of names.
+fn any_zip(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    let heads: Vec<usize> = (0..seed.len().saturating_sub(22))
+        .filter(|&at| seed[at..].starts_with(b"PK") && seed[at + 2] < 8)
+        .collect();
+    for _ in 0..rng.random_range(1..4) {
+        let at = heads[rng.random_range(0..heads.len())] + rng.random_range(2..46);
+        let number: u64 =
+            [0, 1, 0xffff, 0x7fff_ffff, 0xffff_ffff, rng.random_range(0..1 << 32)][rng.random_range(0..6)];
+        let width = [1, 2, 4][rng.random_range(0..3)].min(bytes.len().saturating_sub(at));
+        bytes[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
+    }
+    bytes
+}
+
+/// Hostile numbers in an ONNX file that is otherwise whole: extents, attributes, and shapes of tensors.
+fn any_numbers(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    const HARD: [i64; 14] = [
+        0,
+        1,
+        2,
+        3,
+        -1,
+        64,
+        16_384,
+        1 << 20,
+        (1 << 20) + 1,
+        1 << 31,
+        -(1 << 31),
+        1 << 62,
+        i64::MAX,
+        i64::MIN,
+    ];
+    let mut proto = ModelProto::decode(seed).expect("decodes");
+    let graph = proto.graph.as_mut().expect("a graph");
+    for _ in 0..rng.random_range(1..5) {
+        let number = HARD[rng.random_range(0..HARD.len())];
+        match rng.random_range(0..4) {
+            0 => {
+                let Some(TypeValue::TensorType(tensor)) = graph.input[0].r#type.as_mut().and_then(|t| t.value.as_mut())
+                else {
+                    continue;
+                };
+                let dims = &mut tensor.shape.get_or_insert_default().dim;
+                let at = rng.random_range(0..dims.len());
+                dims[at].value = Some(DimensionValue::DimValue(number));
+            }
+            1 => {
+                let n = graph.initializer.len();
+                let tensor = &mut graph.initializer[rng.random_range(0..n)];
+                if tensor.dims.is_empty() {
+                    continue;
+                }
+                let at = rng.random_range(0..tensor.dims.len());
+                tensor.dims[at] = number;
+            }
+            _ => {
+                let attributes: Vec<_> = graph.node.iter_mut().flat_map(|n| &mut n.attribute).collect();
+                let n = attributes.len();
+                let Some(a) = attributes.into_iter().nth(rng.random_range(0..n.max(1))) else {
+                    continue;
+                };
+                a.i = number;
+                let both = rng.random();
+                let at = rng.random_range(0..a.ints.len().max(1));
+                for (i, v) in a.ints.iter_mut().enumerate() {
+                    if both || i == at {
+                        *v = number;
+                    }
+                }
+            }
+        }
+    }
+    proto.encode_to_vec()
+}
+
+#[test]
+fn onnx_numbers() {
+    let onnx = |m: &Checkpoint| onnx_bytes(m, percent(20)).expect("writes");
+    let seeds: Vec<Vec<u8>> = little_models().iter().map(onnx).collect();
+    let options = Import::default();
+    fuzz("ONNX numbers", &seeds, any_numbers, |bytes| {
+        if let Ok(done) = onnx_model(bytes, &options) {
+            let cost = cost::dense(done.model.spec()).expect("counts");
+            // What was taken can be planned, and goes out again.
+            if cost.peak_bytes < 1 << 18 {
+                infer::compile(&done.model, &infer::Options::default())
+                    .map(drop)
+                    .expect("plans");
+                onnx_bytes(&done.model, Density::FULL).map(drop).expect("writes");
+            }
+        }
     });
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A million damaged files for each reader of foreign bytes (model files, ONNX, state dicts, IDX, CIFAR, experiments, event
-# logs): no panic, and no more memory than a file is worth.
+# A million damaged files for each reader of foreign bytes (model files, ONNX and its numbers, state dicts and their ZIP, IDX,
+# CIFAR and its tar, experiments, event logs): no panic, and no more memory than a file is worth.
 #
 #   tests/fuzz.sh [CASES] [READER]     e.g. tests/fuzz.sh 1000000 onnx_files
 #

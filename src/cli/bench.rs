@@ -108,6 +108,8 @@ struct BenchLine<R> {
     density: f64,
     /// Most memory of this process until now.
     peak_mb: Option<f64>,
+    /// Load of the machine per core over the last minute, where the system says it; this program's own work counts, too.
+    load: Option<f64>,
     #[serde(flatten)]
     row: R,
 }
@@ -179,6 +181,7 @@ fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
             threads,
             density: density.as_fraction(),
             peak_mb: peak_mb(),
+            load: infer::load_per_core(),
             row: row.or_bad_input()?,
         };
         args.json.say(&line, || {
@@ -292,6 +295,7 @@ fn search(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
                 threads,
                 density: 1.0,
                 peak_mb: peak_mb(),
+                load: infer::load_per_core(),
                 row,
             };
             args.json.say(&line, || {

@@ -3,7 +3,7 @@
 
 use super::eval_burn::by_burn;
 use super::eval_csv::CsvFile;
-use super::eval_images::{BATCH, EvalImages, Evaluation, GateSetting, LatencyQuantiles, PutBatch};
+use super::eval_images::{BATCH, EvalImages, Evaluation, GateSetting, LatencyQuantiles, PutBatch, TIMED};
 use super::failure::{Done, OrFail};
 use super::output::Json;
 use anyhow::{Result, anyhow, ensure};
@@ -161,8 +161,8 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         };
         args.json.say(&line, || {
             format!(
-                "density {:<4}  top-1 {:6.2} % of {}  {:8.2} M MACs ({:.2}×)  {:.3} ms per image (batch 1)  {:.0} images/s  {}",
-                line.density, line.top1 * 100.0, line.n, line.macs as f64 / 1e6, line.macs_dense as f64 / line.macs as f64, line.latency_ms.median, line.images_per_s, line.kernel
+                "density {:<4}  top-1 {:6.2} % of {}  {:8.2} M MACs ({:.2}×)  {:.3} ms per image (batch 1, {:.3} to {:.3}{})  {:.0} images/s  {}",
+                line.density, line.top1 * 100.0, line.n, line.macs as f64 / 1e6, line.macs_dense as f64 / line.macs as f64, line.latency_ms.median, line.latency_ms.p10, line.latency_ms.p90, line.latency_ms.busy(), line.images_per_s, line.kernel
             )
         });
     }
@@ -224,14 +224,19 @@ fn by_engine(eval: &EvalImages, kernel: Kernel, density: &GateSetting, put: PutB
         GateSetting::All(density) => engine.set_density(*density),
         GateSetting::Found => engine.set_densities(&eval.model.header.gate_densities),
     }
+    // Before the load is our own.
+    let load = infer::load_per_core();
+    let few = &eval.indices[..eval.indices.len().min(TIMED)];
+    let pictures = eval.pixels(few);
     let Latency {
         median_ms,
         p10_ms,
         p90_ms,
         ..
-    } = infer::latency(
+    } = infer::latency_in_turn(
         &mut engine,
-        &eval.pixels(&eval.indices[..1]),
+        &pictures,
+        pictures.len() / few.len(),
         Duration::from_millis(500),
     );
     let images = LabeledImages::Stored {
@@ -256,6 +261,8 @@ fn by_engine(eval: &EvalImages, kernel: Kernel, density: &GateSetting, put: PutB
             median: median_ms,
             p10: p10_ms,
             p90: p90_ms,
+            pictures: few.len(),
+            load,
         },
         images_per_s: metrics.n as f64 / spent.as_secs_f64(),
     })

@@ -31,6 +31,7 @@ pub(crate) fn by_burn(eval: &EvalImages, density: Density, put: PutBatch) -> Res
         )
     };
     let image = eval.pixels(&eval.indices[..1]);
+    let load = infer::load_per_core();
     let mut times = Vec::new();
     while times.len() < 20 {
         let began = Instant::now();
@@ -82,6 +83,8 @@ pub(crate) fn by_burn(eval: &EvalImages, density: Density, put: PutBatch) -> Res
             median: at(0.5),
             p10: at(0.1),
             p90: at(0.9),
+            pictures: 1,
+            load,
         },
         images_per_s: first as f64 / spent.as_secs_f64(),
     })

@@ -80,9 +80,26 @@ pub(crate) struct Evaluation {
     pub images_per_s: f64,
 }
 
+/// Pictures that take turns when one is timed.
+pub(crate) const TIMED: usize = 32;
+
 #[derive(Serialize)]
 pub(crate) struct LatencyQuantiles {
     pub median: f64,
     pub p10: f64,
     pub p90: f64,
+    /// Pictures that took turns.
+    pub pictures: usize,
+    /// Load of the machine per core when timing began, where the system says it.
+    pub load: Option<f64>,
+}
+
+impl LatencyQuantiles {
+    /// A warning if other programs had the processor.
+    pub(crate) fn busy(&self) -> String {
+        match self.load {
+            Some(load) if load > 1.0 => format!("; the machine is busy, {load:.1} tasks per core"),
+            _ => String::new(),
+        }
+    }
 }

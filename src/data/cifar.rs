@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
@@ -28,7 +28,7 @@ const SHAPE: ImageShape = ImageShape {
 /// Records read between two looks at the progress callback.
 const RECORDS_AT_ONCE: u64 = 512;
 
-/// A list of class names is short; a longer file is something else.
+/// A list of class names is short, and so is the name of a file; what is longer is something else.
 const MAX_NAMES_BYTES: u64 = 1 << 16;
 
 /// What tells the two data sets apart.
@@ -169,9 +169,18 @@ pub fn open_archive(path: &Path, on_progress: &mut OnProgress) -> Result<Dataset
     let stream = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, counted));
     let mut archive = tar::Archive::new(stream);
     let mut parts = Parts::default();
-    for entry in archive.entries().with_context(cannot_read)? {
+    let mut long_name = None;
+    // Raw: names that stand before their file are read here, since tar takes them whole, whatever their size.
+    for entry in archive.entries().with_context(cannot_read)?.raw(true) {
         let mut entry = entry.with_context(cannot_read)?;
-        let path = entry.path().with_context(cannot_read)?.into_owned();
+        if !is_of_its_own(entry.header().entry_type()) {
+            long_name = name_before(&mut entry, &place)?.or(long_name);
+            continue;
+        }
+        let path = match long_name.take() {
+            Some(path) => path,
+            None => entry.path().with_context(cannot_read)?.into_owned(),
+        };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_file = entry.header().entry_type().is_file();
         let mut folders = path.components().map(|part| part.as_os_str());
@@ -194,6 +203,35 @@ pub fn open_archive(path: &Path, on_progress: &mut OnProgress) -> Result<Dataset
     // Only at its end does gzip compare its checksum; tar stops before.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).with_context(cannot_read)?;
     parts.finish(&place)
+}
+
+/// Whether an entry of an archive is a file, a folder or a link, and not something said of the next one.
+fn is_of_its_own(kind: tar::EntryType) -> bool {
+    !(kind.is_gnu_longname()
+        || kind.is_gnu_longlink()
+        || kind.is_pax_local_extensions()
+        || kind.is_pax_global_extensions())
+}
+
+/// The name of the next file, where an entry says it.
+fn name_before(entry: &mut tar::Entry<impl Read>, place: &str) -> Result<Option<PathBuf>> {
+    let (kind, bytes) = (entry.header().entry_type(), entry.size());
+    ensure!(
+        bytes <= MAX_NAMES_BYTES,
+        "{place}: {bytes} bytes that say the name of a file, expected at most {MAX_NAMES_BYTES}"
+    );
+    let text = exactly(entry, bytes, place, &mut |_| Ok(()))?;
+    let name = if kind.is_gnu_longname() {
+        let end = text.iter().position(|&b| b == 0).unwrap_or(text.len());
+        Some(text[..end].to_vec())
+    } else if kind.is_pax_local_extensions() {
+        let mut said = tar::PaxExtensions::new(&text).filter_map(Result::ok);
+        said.find(|e| e.key_bytes() == b"path")
+            .map(|e| e.value_bytes().to_vec())
+    } else {
+        None
+    };
+    Ok(name.map(|bytes| PathBuf::from(String::from_utf8_lossy(&bytes).into_owned())))
 }
 
 /// Counts the bytes that pass, so that progress follows the packed file.

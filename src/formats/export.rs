@@ -103,7 +103,7 @@ pub struct Exported {
 /// with gates it is zeroed.
 ///
 /// # Errors
-/// A density for a model without gates, a file that cannot be written, or one that the second runtime finds to differ.
+/// A density for a model without gates, weights that are not finite, a file that cannot be written, or one that the second runtime finds to differ.
 pub fn export(model: &Checkpoint, options: &Export) -> Result<Exported> {
     let format = Format::of(&options.to)?;
     let density = options
@@ -114,6 +114,7 @@ pub fn export(model: &Checkpoint, options: &Export) -> Result<Exported> {
         model.is_gated() || density == Density::FULL,
         "density {density} of a model without gates: its density is 1, expected no other"
     );
+    model.check_numbers()?;
     let (mut whole, masked, mut notes) = settled(model)?;
     if let Some(density) = options.density.filter(|_| model.is_gated()) {
         whole = Cow::Owned(at_density(&whole, density));

@@ -84,6 +84,9 @@ pub fn onnx_model(bytes: &[u8], options: &Import) -> Result<Imported> {
 }
 
 fn ours(model: Checkpoint, options: &Import) -> Result<Imported> {
+    model
+        .check_numbers()
+        .with_context(|| options.file.display().to_string())?;
     check_classes(&model, options)?;
     if let Some(arch) = &options.arch {
         let name = &model.spec().name;
@@ -164,6 +167,7 @@ fn assemble(found: ForeignModel, options: &Import) -> Result<Imported> {
         },
     };
     model.check()?;
+    model.check_numbers()?;
     check_classes(&model, options)?;
     Ok(Imported { model, notes })
 }

@@ -44,7 +44,7 @@ pub(crate) struct OnnxNetBuilder<'a> {
 }
 
 /// Most numbers that weights and folded constants may hold together. A small file can name one tensor many times.
-const MOST_NUMBERS: usize = 1 << 28;
+const MOST_NUMBERS: usize = model::spec::MOST_NUMBERS as usize;
 
 impl<'a> OnnxNetBuilder<'a> {
     pub(crate) fn new(graph: &'a OnnxGraph, folder: Option<&'a Path>, input: Shape) -> Self {
@@ -105,9 +105,14 @@ impl<'a> OnnxNetBuilder<'a> {
 
     /// Appends a node that reads `inputs`; gives its place.
     pub(crate) fn push(&mut self, name: &str, op: Op, inputs: Vec<usize>) -> Result<usize> {
-        let mut name = clean(name);
+        let clean = clean(name);
+        let mut name = clean.clone();
+        // A mark, or among many of one name the node's place.
         while self.names.contains(&name) {
-            name.push('_');
+            name = match name.len() - clean.len() {
+                0..3 => name + "_",
+                more => format!("{clean}.{}{}", self.spec.nodes.len(), "_".repeat(more - 1)),
+            };
         }
         let node = Node {
             name: name.clone(),
@@ -183,11 +188,12 @@ impl<'a> OnnxNetBuilder<'a> {
 
     /// A bias before a norm only moves the norm's mean; our layers have none there.
     fn biases_into_norms(&mut self) {
+        let consumers = self.spec.consumers();
         for i in 0..self.spec.nodes.len() {
             let (Op::Norm { .. }, &[conv]) = (&self.spec.nodes[i].op, &self.spec.nodes[i].inputs[..]) else {
                 continue;
             };
-            if self.spec.consumers(conv) != [i] {
+            if consumers[conv] != [i] {
                 continue;
             }
             let Op::Conv { bias: bias @ true, .. } = &mut self.spec.nodes[conv].op else {

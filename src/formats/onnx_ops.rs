@@ -449,9 +449,13 @@ fn add(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
     let (id, flat) = data(net, node, at)?;
     let channels = net.shapes[id][0];
     // The sum may only move into the layer if nobody else reads the layer without it.
-    let alone = net.graph.reads.get(&node.input[at]) == Some(&1) && net.aliases(id) == 1;
+    let is_layer = matches!(
+        net.spec.nodes[id].op,
+        Op::Conv { bias: false, .. } | Op::Linear { bias: false, .. }
+    );
+    let is_alone = is_layer && net.graph.reads.get(&node.input[at]) == Some(&1) && net.aliases(id) == 1;
     let bias = match &mut net.spec.nodes[id].op {
-        Op::Conv { bias, .. } | Op::Linear { bias, .. } if alone && !*bias => bias,
+        Op::Conv { bias, .. } | Op::Linear { bias, .. } if is_alone => bias,
         _ => bail!("of a constant to what is no layer without a bias"),
     };
     let row = row(constant, channels, if flat { 1 } else { 3 }, 1.0)?;

@@ -10,6 +10,14 @@ use rand_chacha::ChaCha8Rng;
 /// How many images are enough to meet every channel of the networks we know.
 const IMAGES: usize = 64;
 
+/// Most pixels: of large images, fewer are tried.
+const MOST_PIXELS: usize = 1 << 26;
+
+/// How many images of so many pixels each are tried.
+fn images_of(size: usize) -> usize {
+    (MOST_PIXELS / size.max(1)).clamp(1, IMAGES)
+}
+
 /// Normalized images for one model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
@@ -50,15 +58,16 @@ impl Probe {
         let size = model.spec().input.iter().product::<usize>();
         // Sums of uniform numbers: near enough to the normal images a model sees.
         let mut draw = || (0..3).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>();
+        let n = images_of(size);
         Ok(Self {
             source: "noise".into(),
-            pixels: (0..IMAGES * size).map(|_| draw()).collect(),
-            n: IMAGES,
+            pixels: (0..n * size).map(|_| draw()).collect(),
+            n,
         })
     }
 
     fn first(model: &Checkpoint, name: &str, images: &Images) -> Self {
-        let n = images.len().min(IMAGES);
+        let n = images.len().min(images_of(model.spec().input.iter().product()));
         let indices: Vec<u32> = (0..n as u32).collect();
         let mut pixels = Vec::new();
         batch::fill(images, &indices, None, &model.header.normalization, &mut pixels);

@@ -1,4 +1,4 @@
-//! How long one image takes: warm-up, then quantiles.
+//! How long one image takes: warm-up, then quantiles; and whether the machine had other work meanwhile.
 //! Knows nothing of throughput or of other programs.
 
 use super::engine::Engine;
@@ -24,18 +24,43 @@ pub struct Latency {
 /// Times runs of a batch (`[n, c, h, w]` normalized) for about `budget`, at the engine's densities and threads:
 /// a tenth of it to warm up, the rest to measure.
 pub fn latency(engine: &mut Engine, images: &[f32], budget: Duration) -> Latency {
+    latency_in_turn(engine, images, images.len(), budget)
+}
+
+/// As [`latency`], of pictures that take turns: `each` numbers a run, each of them at least once. One picture over and over
+/// stays in the cache, and a gated network does the same work for it each time.
+///
+/// # Panics
+/// Without a whole picture.
+pub fn latency_in_turn(engine: &mut Engine, pictures: &[f32], each: usize, budget: Duration) -> Latency {
+    let mut turns = pictures.chunks_exact(each).cycle();
+    let mut next = || turns.next().expect("a picture");
     let start = Instant::now();
     while {
-        engine.run(images);
+        engine.run(next());
         start.elapsed() < budget / 10
     } {}
+    let least = LEAST.max(pictures.len() / each);
     let (start, mut runs) = (Instant::now(), Vec::new());
-    while runs.len() < LEAST || start.elapsed() < budget.mul_f64(0.9) {
+    while runs.len() < least || start.elapsed() < budget.mul_f64(0.9) {
+        let images = next();
         let at = Instant::now();
         engine.run(images);
         runs.push(at.elapsed().as_secs_f64() * 1e3);
     }
     quantiles(&mut runs)
+}
+
+/// What runs or waits for a processor on this machine, on average over the last minute and per core (`/proc/loadavg`); none where
+/// the system does not say it. This program's own work counts, too, so a fresh process on an idle machine finds little.
+pub fn load_per_core() -> Option<f64> {
+    per_core(&std::fs::read_to_string("/proc/loadavg").ok()?)
+}
+
+fn per_core(loadavg: &str) -> Option<f64> {
+    let load: f64 = loadavg.split_whitespace().next()?.parse().ok()?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Some(load / cores as f64)
 }
 
 /// The quantiles of some runs' milliseconds, which it sorts; between neighbors, as numpy has it.
@@ -60,6 +85,23 @@ pub fn quantiles(runs: &mut [f64]) -> Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_load_is_that_of_one_core() {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+        assert_eq!(per_core("3.00 1.00 0.50 1/99 7\n"), Some(3.0 / cores));
+        assert_eq!(per_core(""), None);
+    }
+
+    #[test]
+    fn every_picture_has_its_turn() {
+        let spec = model::zoo::build("lenet5", [1, 16, 16], 2, 0.1).expect("builds");
+        let model = model::random_model(spec, 1).expect("a model");
+        let mut engine = crate::compile(&model, &crate::Options::default()).expect("compiles");
+        let pictures = vec![0.5; 20 * 256];
+        assert_eq!(latency_in_turn(&mut engine, &pictures, 256, Duration::ZERO).n, 20);
+        assert_eq!(latency(&mut engine, &pictures[..256], Duration::ZERO).n, LEAST);
+    }
 
     #[test]
     fn quantiles_of_a_few_numbers() {

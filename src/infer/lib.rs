@@ -54,7 +54,7 @@ pub use batch::{Batch, ConvWork, GateOutput};
 pub use engine::{Engine, compile};
 pub use evaluate::{EvaluatedBatch, LabeledImages, evaluate};
 pub use gate::ActiveSets;
-pub use latency::{Latency, latency, quantiles};
+pub use latency::{Latency, latency, latency_in_turn, load_per_core, quantiles};
 pub use layer_latency::{LatencySurface, LayerLatency, LayerLatencyOptions, latency_surfaces, layer_latencies};
 pub use layer_times::{LayerTime, layer_times};
 pub use metrics::{EvalMetrics, GateSums, argmax};

@@ -139,11 +139,12 @@ impl EvalMetrics {
 
     /// Every convolution as it was measured, in network order; without a gate it has no saliency.
     pub fn layers(&self, spec: &NetSpec) -> Vec<LayerState> {
+        let consumers = spec.consumers();
         let gate_of = |conv: usize| {
             let behind = |node: usize, through: usize| spec.nodes[node].inputs.first() == Some(&through);
             self.gates
                 .iter()
-                .find(|g| behind(g.node, conv) || spec.consumers(conv).iter().any(|&norm| behind(g.node, norm)))
+                .find(|g| behind(g.node, conv) || consumers[conv].iter().any(|&norm| behind(g.node, norm)))
         };
         let layer = |(sums, &channels): (&ConvWork, &usize)| {
             let gate = gate_of(sums.node);

@@ -24,6 +24,7 @@ pub(crate) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Program
     let mut planner = Planner {
         checkpoint,
         options,
+        consumers: spec.consumers(),
         spec,
         shapes,
         of_node: vec![None; spec.nodes.len()],
@@ -60,6 +61,7 @@ struct Planner<'a> {
     options: &'a Options,
     spec: &'a NetSpec,
     shapes: Vec<Shape>,
+    consumers: Vec<Vec<usize>>,
     /// The tensor that holds each node's value.
     of_node: Vec<Option<usize>>,
     tensors: Vec<Tensor>,
@@ -88,14 +90,11 @@ impl Planner<'_> {
 
     /// The layout of the first convolution that reads node `i`, through nodes that change nothing.
     fn reader(&self, i: usize) -> Option<Layout> {
-        self.spec
-            .consumers(i)
-            .into_iter()
-            .find_map(|j| match self.spec.nodes[j].op {
-                Op::Conv { .. } => self.shape(j).map(|s| Layout::input(&s)),
-                Op::Dropout { .. } => self.reader(j),
-                _ => None,
-            })
+        self.consumers[i].iter().find_map(|&j| match self.spec.nodes[j].op {
+            Op::Conv { .. } => self.shape(j).map(|s| Layout::input(&s)),
+            Op::Dropout { .. } => self.reader(j),
+            _ => None,
+        })
     }
 
     fn read(&self, i: usize) -> Result<usize> {
@@ -260,7 +259,7 @@ impl Planner<'_> {
 
     /// A residual sum that can be done while node `i` is stored: its only reader is an Add whose other side has been computed.
     fn sum_after(&self, i: usize) -> Option<Sum> {
-        let [add] = self.spec.consumers(i)[..] else { return None };
+        let [add] = self.consumers[i][..] else { return None };
         let Op::Add = self.spec.nodes[add].op else { return None };
         let [a, b] = self.spec.nodes[add].inputs[..] else {
             return None;
@@ -276,7 +275,7 @@ impl Planner<'_> {
     }
 
     fn relu_after(&self, i: usize) -> Option<usize> {
-        let [next] = self.spec.consumers(i)[..] else {
+        let [next] = self.consumers[i][..] else {
             return None;
         };
         matches!(self.spec.nodes[next].op, Op::Relu).then_some(next)

@@ -20,6 +20,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Pictures that take turns when one is timed.
+const TIMED: usize = 8;
+
 /// Time spent measuring between two answers; the first comes sooner.
 const REFINE: Duration = Duration::from_millis(250);
 const FIRST: Duration = Duration::from_millis(50);
@@ -336,11 +339,12 @@ impl Subject {
         }
     }
 
-    /// Time for one image at the engine's densities.
+    /// Time for one image at the engine's densities; the first few take turns.
     fn time(&self, engine: &mut Engine, budget: Duration) -> Latency {
         let mut pixels = Vec::new();
-        batch::fill(&self.images, &self.indices[..1], None, &self.normalization, &mut pixels);
-        infer::latency(engine, &pixels, budget)
+        let few = &self.indices[..self.indices.len().min(TIMED)];
+        batch::fill(&self.images, few, None, &self.normalization, &mut pixels);
+        infer::latency_in_turn(engine, &pixels, pixels.len() / few.len(), budget)
     }
 
     fn summary(&self, spec: &NetSpec, metrics: &EvalMetrics, latency: Latency) -> Result<Answer> {

@@ -202,6 +202,34 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Checks that weights and statistics are finite and no variance is negative. What is written for other programs, or comes
+    /// from them, has to be; a run that diverged may keep what it had.
+    ///
+    /// # Errors
+    /// One line naming the first array with such a number.
+    pub fn check_numbers(&self) -> Result<()> {
+        let diverged = "the training that made it diverged, or the file is damaged";
+        let finite = |name: &str, numbers: &[f32]| {
+            let wrong = numbers.iter().position(|v| !v.is_finite());
+            match wrong {
+                Some(i) => bail!("{name}[{i}] is {}, expected a finite number: {diverged}", numbers[i]),
+                None => Ok(()),
+            }
+        };
+        for (name, array) in &self.weights {
+            finite(name, &array.data)?;
+        }
+        finite("the normalization's mean", &self.header.normalization.mean)?;
+        for (node, moments) in self.stats.values().flatten() {
+            finite(&format!("{node}.mean"), &moments.mean)?;
+            finite(&format!("{node}.var"), &moments.var)?;
+            if let Some(v) = moments.var.iter().find(|v| **v < 0.0) {
+                bail!("{node}.var has a variance of {v}, expected 0 or more: {diverged}");
+            }
+        }
+        Ok(())
+    }
+
     /// The bytes of a model file.
     ///
     /// # Errors

@@ -229,13 +229,22 @@ fn alive_bytes(spec: &NetSpec, shapes: &[Shape], fractions: &Fractions) -> Vec<u
         last[tensor[i]] = last[tensor[i]].max(i);
     }
     let bytes = |i: usize| FLOAT * shapes[i].iter().product::<usize>() as f64 * fractions.0[i];
+    // What ends at a node is let go after it.
+    let mut ends: Vec<Vec<usize>> = vec![Vec::new(); n];
+    for t in (0..n).filter(|&t| tensor[t] == t) {
+        ends[last[t]].push(t);
+    }
+    let mut alive = std::collections::BTreeSet::new();
     (0..n)
         .map(|at| {
-            (0..=at)
-                .filter(|&t| tensor[t] == t && last[t] >= at)
-                .map(bytes)
-                .sum::<f64>()
-                .round() as u64
+            if tensor[at] == at {
+                alive.insert(at);
+            }
+            let now = alive.iter().map(|&t| bytes(t)).sum::<f64>().round() as u64;
+            ends[at].iter().for_each(|t| {
+                alive.remove(t);
+            });
+            now
         })
         .collect()
 }

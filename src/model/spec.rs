@@ -231,11 +231,17 @@ impl NetSpec {
         self.nodes.iter().position(|n| n.name == name)
     }
 
-    /// Nodes that read node `id`.
-    pub fn consumers(&self, id: usize) -> Vec<usize> {
-        (0..self.nodes.len())
-            .filter(|&i| self.nodes[i].inputs.contains(&id))
-            .collect()
+    /// For each node, the nodes that read it, each once.
+    pub fn consumers(&self) -> Vec<Vec<usize>> {
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            for &from in &node.inputs {
+                if readers[from].last() != Some(&i) {
+                    readers[from].push(i);
+                }
+            }
+        }
+        readers
     }
 
     /// Indices of all convolutions, in order.
@@ -255,7 +261,8 @@ impl NetSpec {
     /// The shape each node gives.
     ///
     /// # Errors
-    /// One line naming the first node that cannot stand where it is: unknown input, wrong number of inputs, a kernel larger than its input, two shapes that cannot be added.
+    /// One line naming the first node that cannot stand where it is: unknown input, wrong number of inputs, a kernel larger than its input, two shapes that cannot be added, or more numbers
+    /// than [`MOST_NUMBERS`].
     pub fn shapes(&self) -> Result<Vec<Shape>> {
         ensure!(
             matches!(self.nodes.first(), Some(Node { op: Op::Input, .. })),
@@ -264,6 +271,7 @@ impl NetSpec {
         );
         let mut names = std::collections::BTreeSet::new();
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
+        let mut numbers = 0u64;
         for (i, node) in self.nodes.iter().enumerate() {
             ensure!(
                 names.insert(&node.name),
@@ -274,6 +282,12 @@ impl NetSpec {
             ensure!(
                 node.inputs.iter().all(|&j| j < i),
                 "network {}: node {} reads a node that does not come before it",
+                self.name,
+                node.name
+            );
+            ensure!(
+                i == 0 || !matches!(node.op, Op::Input),
+                "network {}: node {} is a second input, expected one image",
                 self.name,
                 node.name
             );
@@ -291,6 +305,17 @@ impl NetSpec {
             );
             let from: Vec<Shape> = node.inputs.iter().map(|&j| shapes[j]).collect();
             let shape = shape_after(node, &from, self.input).map_err(|e| anyhow!("network {}: {e}", self.name))?;
+            numbers = numbers
+                .saturating_add(shape.iter().product::<usize>() as u64)
+                .saturating_add(weights_of(&node.op, &from, shape));
+            ensure!(
+                numbers <= MOST_NUMBERS,
+                "network {}: up to node {}, the weights and the values of one image are {numbers} numbers, at most {MOST_NUMBERS} \
+                 ({} GiB) are possible",
+                self.name,
+                node.name,
+                MOST_NUMBERS >> 28
+            );
             shapes.push(shape);
         }
         Ok(shapes)
@@ -300,8 +325,25 @@ impl NetSpec {
 /// No kernel, stride, padding or extent of a tensor is larger: arithmetic on them cannot overflow.
 const LARGEST: usize = 1 << 20;
 
-/// No tensor of one image has more elements (1 GiB of float32), so that a small file cannot ask for all memory.
-const MOST_ELEMENTS: usize = 1 << 28;
+/// Most numbers that the weights of a network and all values of one image may be, together (1 GiB of float32), so that a small
+/// file cannot ask for all memory.
+pub const MOST_NUMBERS: u64 = 1 << 28;
+
+/// How many numbers an operation's weights are.
+fn weights_of(op: &Op, from: &[Shape], to: Shape) -> u64 {
+    let product = |sizes: &[usize]| sizes.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
+    match *op {
+        Op::Conv {
+            filters,
+            kernel,
+            groups,
+            ..
+        } => product(&[filters, from[0][0] / groups, kernel, kernel]),
+        Op::Linear { outputs, .. } => product(&[outputs, from[0][0]]),
+        Op::Gate { .. } => product(&[from[1][0], to[0]]),
+        _ => 0,
+    }
+}
 
 /// Whether an operation's own numbers are at most [`LARGEST`], before anything is computed from them.
 fn has_sane_sizes(op: &Op) -> bool {
@@ -335,7 +377,8 @@ pub fn shape_after(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
         node.name
     );
     let shape = output_shape(node, from, input)?;
-    let fits = |s: Shape| s.iter().all(|&n| n > 0 && n <= LARGEST) && s.iter().product::<usize>() <= MOST_ELEMENTS;
+    let fits =
+        |s: Shape| s.iter().all(|&n| n > 0 && n <= LARGEST) && s.iter().product::<usize>() as u64 <= MOST_NUMBERS;
     ensure!(fits(shape), "node {} would have shape {shape:?}", node.name);
     Ok(shape)
 }
@@ -374,6 +417,11 @@ fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
         }
         Op::MaxPool { kernel, stride, pad } => {
             let [c, h, w] = from[0];
+            ensure!(
+                Pad::all(pad).is_below(kernel),
+                "node {}: padding {pad} of a window of {kernel}, expected less",
+                node.name
+            );
             [
                 c,
                 windows(h + 2 * pad, kernel, stride)?,
@@ -405,7 +453,15 @@ fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
             );
             [outputs, 1, 1]
         }
-        Op::Norm { .. } | Op::Gate { .. } | Op::Relu | Op::Relu6 | Op::Dropout { .. } => from[0],
+        Op::Norm { eps, .. } => {
+            ensure!(
+                eps.is_finite() && eps >= 0.0,
+                "node {}: {eps} is added to the variance, expected 0 or more",
+                node.name
+            );
+            from[0]
+        }
+        Op::Gate { .. } | Op::Relu | Op::Relu6 | Op::Dropout { .. } => from[0],
     })
 }
 
@@ -447,8 +503,46 @@ mod tests {
             input: [3, 4, 4],
             nodes,
         };
+        let wide = Op::MaxPool {
+            kernel: 2,
+            stride: 1,
+            pad: 2,
+        };
+        let huge = Op::Conv {
+            filters: 1 << 20,
+            kernel: 1 << 20,
+            stride: 1,
+            pad: Pad::all(1 << 20),
+            bias: false,
+            groups: 1,
+        };
+        let large = NetSpec {
+            input: [1, 16_384, 16_384],
+            ..spec(vec![node("x", Op::Input, vec![]), node("again", Op::Relu, vec![0])])
+        };
+        let norm = Op::Norm {
+            eps: f32::NAN,
+            affine: false,
+        };
         let cases = [
             (spec(vec![]), "first node must be the input"),
+            (
+                spec(vec![node("x", Op::Input, vec![]), node("x2", Op::Input, vec![])]),
+                "node x2 is a second input",
+            ),
+            (
+                spec(vec![node("x", Op::Input, vec![]), node("wide", wide, vec![0])]),
+                "node wide: padding 2 of a window of 2",
+            ),
+            (
+                spec(vec![node("x", Op::Input, vec![]), node("n", norm, vec![0])]),
+                "node n: NaN is added",
+            ),
+            (
+                spec(vec![node("x", Op::Input, vec![]), node("huge", huge, vec![0])]),
+                "node huge would have shape",
+            ),
+            (large, "up to node again"),
             (
                 spec(vec![node("x", Op::Input, vec![]), node("big", conv, vec![0])]),
                 "node big: a kernel of 5",

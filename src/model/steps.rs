@@ -31,6 +31,7 @@ pub enum Step {
 
 /// The steps of a network, in order. The input node is not a step.
 pub fn steps(spec: &NetSpec) -> Vec<Step> {
+    let consumers = spec.consumers();
     let mut taken = vec![false; spec.nodes.len()];
     let mut out = Vec::new();
     for i in 1..spec.nodes.len() {
@@ -49,7 +50,7 @@ pub fn steps(spec: &NetSpec) -> Vec<Step> {
             input: spec.nodes[i].inputs[0],
             output: i,
         };
-        while let [next] = spec.consumers(step.output)[..] {
+        while let [next] = consumers[step.output][..] {
             let node = &spec.nodes[next];
             match node.op {
                 Op::Norm { .. } if step.norm.is_none() && step.gate.is_none() => step.norm = Some(next),

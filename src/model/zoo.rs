@@ -43,6 +43,7 @@ pub fn gated(spec: &NetSpec, shift: Shift) -> NetSpec {
         nodes: Vec::new(),
         ..spec.clone()
     };
+    let consumers = spec.consumers();
     let mut moved = vec![0; spec.nodes.len()];
     for (i, node) in spec.nodes.iter().enumerate() {
         let mut node = node.clone();
@@ -50,7 +51,7 @@ pub fn gated(spec: &NetSpec, shift: Shift) -> NetSpec {
         let source = spec.nodes[i].inputs.first().copied();
         let is_conv = |j: usize| matches!(spec.nodes[j].op, Op::Conv { .. });
         let normed = |j: usize| {
-            spec.consumers(j)
+            consumers[j]
                 .iter()
                 .any(|&k| matches!(spec.nodes[k].op, Op::Norm { .. }))
         };

@@ -46,7 +46,7 @@ pub fn add_missing(ctx: &mut Ctx, model: Checkpoint) -> Result<Checkpoint> {
 
 fn has_norm(spec: &NetSpec, conv: usize) -> bool {
     let is_norm = |&i: &usize| matches!(spec.nodes[i].op, Op::Norm { .. });
-    spec.consumers(conv).iter().any(is_norm)
+    spec.consumers()[conv].iter().any(is_norm)
 }
 
 /// Mean and variance of each channel of a convolution, bias included.

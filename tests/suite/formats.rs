@@ -812,3 +812,106 @@ fn the_bundled_model_chooses_the_same_channels_on_a_thousand_images() {
         }
     }
 }
+
+#[test]
+fn a_model_that_diverged_neither_goes_out_nor_comes_in() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let good = model(odd(), 3);
+    let probe = Probe::default_for(&good).expect("images");
+    let mut weights = good.clone();
+    weights.weights.get_mut("depth.weight").expect("a weight").data[4] = f32::NAN;
+    let mut variance = good.clone();
+    let stats = variance.stats.get_mut(&Density::FULL).expect("statistics");
+    stats.get_mut("sum.norm").expect("a norm").var[1] = -0.5;
+    for (bad, expected) in [
+        (weights, "depth.weight[4] is NaN"),
+        (variance, "sum.norm.var has a variance of -0.5"),
+    ] {
+        for name in ["m.onnx", "m.safetensors", "m.bpk"] {
+            let to = dir.path().join(name);
+            let options = Export {
+                to: to.clone(),
+                density: None,
+                probe: probe.clone(),
+            };
+            let text = format!("{:#}", export(&bad, &options).expect_err("refused"));
+            assert!(text.contains(expected) && !to.exists(), "{text}");
+        }
+        let file = dir.path().join("in.onnx");
+        std::fs::write(&file, onnx_bytes(&bad, Density::FULL).expect("writes")).expect("writes");
+        let options = Import {
+            file,
+            ..Import::default()
+        };
+        import(&options).expect_err("refused");
+    }
+    let no_number = Agreement {
+        n: 1,
+        max_abs_diff: 0.0,
+        top1_agreement: 1.0,
+        ties: 0,
+        largest: f32::INFINITY,
+    };
+    assert!(!no_number.holds());
+}
+
+#[test]
+fn a_network_too_large_for_memory_is_refused_before_anything_is_built() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut proto = onnx(odd());
+    let Some(TypeValue::TensorType(tensor)) = graph(&mut proto).input[0]
+        .r#type
+        .as_mut()
+        .and_then(|t| t.value.as_mut())
+    else {
+        panic!("the image is a tensor")
+    };
+    for dim in &mut tensor.shape.as_mut().expect("a shape").dim[2..] {
+        dim.value = Some(DimensionValue::DimValue(16_384));
+    }
+    let file = save_onnx(dir.path(), &proto);
+    let options = Import {
+        file,
+        ..Import::default()
+    };
+    let text = format!("{:#}", import(&options).expect_err("too large"));
+    assert!(text.contains("would have shape") && !text.contains('\n'), "{text}");
+    let text = zoo::build("vgg16", [3, 4096, 4096], 10, 1.0).expect_err("too large");
+    assert!(text.to_string().contains("268435456 (1 GiB) are possible"), "{text}");
+}
+
+#[test]
+fn a_graph_of_thirty_thousand_nodes_is_read_and_planned_in_seconds() {
+    let begin = std::time::Instant::now();
+    let relu = |i: usize| model::spec::Node {
+        name: format!("relu{i}"),
+        op: Op::Relu,
+        inputs: vec![i],
+    };
+    let head = |name: &str, op: Op, from: usize| model::spec::Node {
+        name: name.into(),
+        op,
+        inputs: vec![from],
+    };
+    let mut nodes = vec![model::spec::Node {
+        name: "image".into(),
+        op: Op::Input,
+        inputs: vec![],
+    }];
+    nodes.extend((0..30_000).map(relu));
+    nodes.push(head("flatten", Op::Flatten, 30_000));
+    nodes.push(head("fc", Op::Linear { outputs: 2, bias: true }, 30_001));
+    let spec = NetSpec {
+        name: "long".into(),
+        input: [1, 2, 2],
+        nodes,
+    };
+    let bytes = onnx_bytes(&model(spec, 1), Density::FULL).expect("writes");
+    let options = Import::default();
+    let read = formats::onnx_model(&bytes, &options).expect("reads").model;
+    assert_eq!(read.spec().nodes.len(), 30_003);
+    cost::dense(read.spec()).expect("counts");
+    compile(&read, &Options::default()).expect("plans");
+    let took = begin.elapsed();
+    assert!(took.as_secs() < 20, "{took:?}");
+}

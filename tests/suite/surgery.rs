@@ -165,7 +165,7 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
             } => {
                 let [inputs, in_h, in_w] = shape(0);
                 let each = inputs / groups;
-                let is_void = matches!(spec.consumers(i)[..], [n] if matches!(spec.nodes[n].op, Op::Norm { .. }));
+                let is_void = matches!(spec.consumers()[i][..], [n] if matches!(spec.nodes[n].op, Op::Norm { .. }));
                 for (at, out) in out.iter_mut().enumerate() {
                     let (f, y, x) = (at / (h * w), at / w % h, at % w);
                     *out = array("bias").filter(|_| !is_void).map_or(0.0, |b| f64::from(b[f]));
