@@ -533,7 +533,8 @@ fn a_run_whose_images_were_moved_goes_on_where_they_are_now() {
     assert!(error.contains("not those that the run began with"), "{error}");
     assert!(state() == before, "a run that cannot go on was changed");
     // A fork that cannot begin leaves nothing.
-    let at = fork::newest(&run).expect("a checkpoint");
+    let same = Experiment::of_run(&run, &[]).expect("reads");
+    let at = fork::newest(&run, &same).expect("a checkpoint");
     let fork_with = |data: &Path| {
         let source = toml_text(data);
         let experiment = fork::changed(&run, &[("data.source".into(), source)]).expect("may change");
