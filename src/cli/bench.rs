@@ -28,10 +28,10 @@ pub(crate) struct BenchArgs {
     /// Width of the network; if not given, 1, or 0.5 for search
     #[arg(long)]
     width: Option<f32>,
-    /// infer: channels, height and width of the images
+    /// infer and train: channels, height and width of the images
     #[arg(long, value_delimiter = ',', default_value = "3,32,32")]
     input: Vec<usize>,
-    /// infer: also time every layer of one image
+    /// infer: also time every layer of one image; train: of a step
     #[arg(long)]
     by_layer: bool,
     /// Images in a batch; 1 and 64 for infer if not given, otherwise 64
@@ -145,23 +145,26 @@ fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
     });
     for (threads, batch, density) in settings {
         let (arch, seconds) = (args.arch.clone(), args.seconds);
+        let input = args.input[..].try_into().context("--input").or_bad_input()?;
         let row = if is_train {
             BenchTrain {
                 arch,
                 width,
+                input,
                 batch,
                 threads,
                 density,
                 seconds,
                 kernel,
                 norm_statistics,
+                by_layer: args.by_layer,
             }
             .run()
         } else {
             BenchInfer {
                 arch,
                 width,
-                input: args.input[..].try_into().context("--input").or_bad_input()?,
+                input,
                 batch,
                 threads,
                 density,

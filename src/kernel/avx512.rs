@@ -137,5 +137,5 @@ instantiate!(
     conv_tail: Some(by_m!(conv: false, true)),
     outer_half: Some([by_m!(8: outer_half, 1), by_m!(8: outer_half, 2), by_m!(8: outer_half, 3)]),
     conv_filters: [8, 8, 8, 6, 5, 4], conv_tail_filters: [8, 8, 6, 5, 4, 3], dot_max: (3, 9), outer_max: (8, 3),
-    winograd_costs: [12, 14]
+    batch_grad: (6, 4), winograd_costs: [12, 14]
 );

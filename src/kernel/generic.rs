@@ -64,5 +64,5 @@ impl Vector for Portable {
 instantiate!(
     Portable, [], rows: true, conv_tail: None, outer_half: None,
     conv_filters: [4, 2, 0, 0, 0, 0], conv_tail_filters: [0; 6], dot_max: (2, 2), outer_max: (4, 1),
-    winograd_costs: [20, 30]
+    batch_grad: (4, 1), winograd_costs: [20, 30]
 );

@@ -193,3 +193,56 @@ pub(crate) unsafe fn transpose_rows<V: Vector>(
         }
     }
 }
+
+/// What all tiles of a weight gradient over a whole batch share.
+pub(crate) struct BatchGradTask<'a> {
+    /// `[input positions, images, lanes]` of one block of channels.
+    pub input: *const f32,
+    /// `[filters, output positions, images]`.
+    pub dy: *const f32,
+    pub(crate) dy_plane: usize,
+    pub images: usize,
+    /// Output and input positions that one kernel position brings together.
+    pub pairs: &'a [[usize; 2]],
+    /// `[M, lanes]`, written.
+    pub sums: *mut f32,
+}
+
+pub(crate) type BatchGradTile = unsafe fn(&BatchGradTask, usize);
+
+/// Sums over images and positions of `M` filters, from `first`, times `N` vectors of channels.
+///
+/// # Safety
+/// All pairs, images, filters and lanes are in bounds.
+#[inline(always)]
+pub(crate) unsafe fn batch_grad_tile<V: Vector, const M: usize, const N: usize>(task: &BatchGradTask, first: usize) {
+    // SAFETY: as the contract says.
+    unsafe {
+        let lanes = N * V::LANES;
+        let mut acc = [[V::splat(0.0); N]; M];
+        for &[p, q] in task.pairs {
+            let x = task.input.add(q * task.images * lanes);
+            let mut dy = [task.dy; M];
+            for m in 0..M {
+                dy[m] = task.dy.add((first + m) * task.dy_plane + p * task.images);
+            }
+            for i in 0..task.images {
+                let mut vectors = [V::splat(0.0); N];
+                for n in 0..N {
+                    vectors[n] = V::load(x.add(i * lanes + n * V::LANES));
+                }
+                for m in 0..M {
+                    let g = V::splat(*dy[m].add(i));
+                    for n in 0..N {
+                        acc[m][n] = vectors[n].fma(g, acc[m][n]);
+                    }
+                }
+            }
+        }
+        for m in 0..M {
+            for n in 0..N {
+                acc[m][n].store(task.sums.add(m * lanes + n * V::LANES));
+            }
+        }
+    }
+}

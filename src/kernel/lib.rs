@@ -9,6 +9,7 @@
 //! To add a kernel for another processor: one file beside `neon.rs`, and a line in [`Kernel::available`].
 
 mod aligned;
+mod batch;
 mod columns;
 mod conv;
 mod conv_tile;
@@ -40,6 +41,7 @@ mod generic;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
+pub use batch::BatchPlan;
 pub use columns::Columns;
 pub use conv::{ConvCall, ConvPlan, Epilogue, transpose_weights};
 pub use grad::{GradScratch, WeightGradCall, WeightGradPlan};

@@ -66,5 +66,5 @@ impl Vector for Neon {
 instantiate!(
     Neon, [target_feature(enable = "neon")], rows: false, conv_tail: None, outer_half: None,
     conv_filters: [8, 8, 8, 6, 5, 4], conv_tail_filters: [0; 6], dot_max: (3, 8), outer_max: (8, 3),
-    winograd_costs: [20, 30]
+    batch_grad: (6, 4), winograd_costs: [20, 30]
 );

@@ -1,7 +1,7 @@
 //! The table of tiles that an instruction set fills in. Knows nothing of what a tile computes.
 
 use super::conv_tile::ConvTile;
-use super::grad_tile::{DotTile, OuterTile, TransposeRows};
+use super::grad_tile::{BatchGradTile, DotTile, OuterTile, TransposeRows};
 use super::winograd_tile::{InputTransform, OutputTransform, SplitRows};
 use super::winograd_weights::WeightsTransform;
 
@@ -29,6 +29,10 @@ pub(crate) struct Tiles {
     pub(crate) outer_half: Option<[[OuterTile; 8]; 3]>,
     /// The largest (filters, vectors) of an outer tile.
     pub(crate) outer_max: (usize, usize),
+    /// By `[m - 1]`.
+    pub(crate) batch_grad: [BatchGradTile; 8],
+    /// Filters and vectors of a batch gradient's tile.
+    pub(crate) batch_grad_size: [usize; 2],
     pub transpose: TransposeRows,
     /// For tiles of 2×2 and of 4×4 outputs.
     pub(crate) winograd_split: [SplitRows; 2],
@@ -84,7 +88,8 @@ macro_rules! instantiate {
     (
         $vector:ty, [$($feature:meta),*], rows: $rows:expr,
         conv_tail: $conv_tail:expr, outer_half: $outer_half:expr,
-        conv_filters: $conv:expr, conv_tail_filters: $tail:expr, dot_max: $dot:expr, outer_max: $outer:expr, winograd_costs: $costs:expr
+        conv_filters: $conv:expr, conv_tail_filters: $tail:expr, dot_max: $dot:expr, outer_max: $outer:expr,
+        batch_grad: ($batch_m:literal, $batch_n:literal), winograd_costs: $costs:expr
     ) => {
         compile_tile! { ($($feature),*) $vector;
             conv<M: usize, N: usize, ROWS: bool, TAIL: bool>(task: &super::conv_tile::ConvTask, filters: &[u32], first: usize)
@@ -97,6 +102,10 @@ macro_rules! instantiate {
         compile_tile! { ($($feature),*) $vector;
             outer<M: usize, N: usize>(task: &super::grad_tile::OuterTask, filters: &[u32], first: usize)
                 = super::grad_tile::outer_tile
+        }
+        compile_tile! { ($($feature),*) $vector;
+            batch_grad<M: usize, N: usize>(task: &super::grad_tile::BatchGradTask, first: usize)
+                = super::grad_tile::batch_grad_tile
         }
         compile_tile! { ($($feature),*) $vector;
             transpose<>(from: *const f32, plane: usize, channels: &[u32], len: usize, to: *mut f32, lanes: usize)
@@ -139,6 +148,8 @@ macro_rules! instantiate {
             outer: [by_m!(8: outer, 1), by_m!(8: outer, 2), by_m!(8: outer, 3)],
             outer_half: $outer_half,
             outer_max: $outer,
+            batch_grad: by_m!(8: batch_grad, $batch_n),
+            batch_grad_size: [$batch_m, $batch_n],
             transpose,
             winograd_split: [winograd_split::<2>, winograd_split::<4>],
             winograd_input: [winograd_input::<4>, winograd_input::<6>],

@@ -185,6 +185,10 @@ fn gate_on(dense: &Checkpoint, shift: Shift, seed: u64) -> Result<Checkpoint> {
         }
     }
     gated.header.spec = spec;
+    if train::saliency_bound::is_needed(gated.spec()) {
+        let spec = gated.spec().clone();
+        train::saliency_bound::apply(&spec, &mut gated.weights);
+    }
     Ok(gated)
 }
 

@@ -87,7 +87,7 @@ pub fn backward(net: &Net, weights: &Weights, batch: TrainingBatch) -> Result<Ba
     let mut gradients = Gradients::new();
     for (name, p) in params {
         if let Some(g) = p.grad_remove(&mut found) {
-            gradients.insert(name, g.into_data().try_to_vec()?);
+            gradients.insert(name, g.into_data().try_into_vec()?);
         }
     }
     Ok(BatchGradients {

@@ -8,6 +8,7 @@ use crate::net::{ForwardOptions, Net, Norms};
 use crate::optimizer::{self, EntryMasks, Rates, Sgd};
 use crate::plan::{Penalty, TrainingPlan};
 use crate::stage_memory::Snapshot;
+use crate::{saliency_bound, sparse_conv};
 use anyhow::{Context, Result, ensure};
 use data::batch;
 use data::batch::Epoch;
@@ -80,6 +81,9 @@ struct TrainingProgress {
     /// Steps planned when it was remembered: whoever reads a checkpoint sees whether there are any left.
     #[serde(default)]
     of: u64,
+    /// Whether [`saliency_bound`] holds after each step. Runs of older versions go on without.
+    #[serde(default)]
+    bound_saliencies: bool,
     /// Sums since the last `step` event.
     loss: f64,
     right: usize,
@@ -108,6 +112,12 @@ impl<'a, 'p> Training<'a, 'p> {
             return Err(BadInput(text).into());
         }
         let mut weights = starting_weights(ctx.seed, &plan.spec, start)?;
+        // A trained model that strays further keeps its function.
+        let is_free = start.is_some_and(|s| s.is_gated() && !saliency_bound::holds(s.spec(), &s.weights));
+        let bound_saliencies = saliency_bound::is_needed(&plan.spec) && !is_free;
+        if bound_saliencies {
+            saliency_bound::apply(&plan.spec, &mut weights);
+        }
         let masks = mask::kept_entries(&plan.spec, &plan.masks)?;
         for (name, mask) in &masks {
             let Some(array) = weights.get_mut(name) else { continue };
@@ -123,7 +133,10 @@ impl<'a, 'p> Training<'a, 'p> {
             weights,
             masks,
             sgd: Sgd::default(),
-            progress: TrainingProgress::default(),
+            progress: TrainingProgress {
+                bound_saliencies,
+                ..TrainingProgress::default()
+            },
             order: Vec::new(),
             steps_per_epoch,
             steps: steps_per_epoch * u64::from(plan.train.epochs),
@@ -265,6 +278,10 @@ impl<'a, 'p> Training<'a, 'p> {
             penalty.add(&self.weights, &mut gradients);
         }
         self.sgd.step(&mut self.weights, &gradients, &self.masks, rates);
+        if self.progress.bound_saliencies {
+            saliency_bound::apply(&plan.spec, &mut self.weights);
+        }
+        sparse_conv::recycle(gradients);
         let progress = &mut self.progress;
         progress.steps += 1;
         progress.loss += f64::from(loss) * indices.len() as f64;
@@ -289,6 +306,7 @@ impl<'a, 'p> Training<'a, 'p> {
             })?;
             self.progress = TrainingProgress {
                 steps: done,
+                bound_saliencies: self.progress.bound_saliencies,
                 ..TrainingProgress::default()
             };
         }

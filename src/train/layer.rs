@@ -18,9 +18,10 @@ mod backward;
 mod conv;
 mod forward;
 
+use crate::layer_seconds::LayerSeconds;
 use crate::norm_statistics::NormStatistics;
 use conv::{LayerConv, LayerConvScratch};
-use kernel::{Affine, ConvShape, GradScratch, Kernel, Layout, WeightGradPlan};
+use kernel::{Affine, BatchPlan, ConvShape, GradScratch, Kernel, Layout, WeightGradPlan};
 use model::mask::Active;
 
 /// Parts a batch is split into, whatever the number of threads.
@@ -96,9 +97,22 @@ pub(crate) struct LayerPlan {
     forward: LayerConv,
     input_grad: LayerConv,
     weight_grad: WeightGradPlan,
+    /// For planes of a few positions: all channels of the whole batch at once.
+    batch: Option<BatchPlan>,
+    /// dy of the batch, where `batch` reads it.
+    batch_grad: Vec<f32>,
     all_in: Vec<u32>,
     all_out: Vec<u32>,
+    /// Made when images are first computed one by one.
     parts: Vec<BatchPart>,
+    /// Time spent since it was last taken.
+    pub seconds: LayerSeconds,
+}
+
+/// Share of a batch's work that active channels must make up before all of them are computed at once, by output positions.
+/// Image by image, weights are read anew for each.
+fn batch_share(positions: usize) -> f64 {
+    if positions <= 4 { 0.02 } else { 0.3 }
 }
 
 struct BatchPart {
@@ -108,6 +122,8 @@ struct BatchPart {
     grad_lists: LayerConvScratch,
     weight_grad: GradScratch,
     plane: Vec<f32>,
+    /// Of this thread, in the backward pass.
+    seconds: LayerSeconds,
 }
 
 impl LayerPlan {
@@ -116,22 +132,16 @@ impl LayerPlan {
             LayerConv::forward(kernel, &shape),
             LayerConv::input_grad(kernel, &shape),
         );
-        let weight_grad = WeightGradPlan::new(kernel, &shape);
-        let part = || BatchPart {
-            planes: Layout::input(&shape).alloc(),
-            lists: forward.lists(),
-            grad_planes: Layout::output_grad(&shape).alloc(),
-            grad_lists: input_grad.lists(),
-            weight_grad: weight_grad.scratch(),
-            plane: vec![0.0; shape.out_h() * shape.out_w()],
-        };
         Self {
             kernel,
             shape,
-            parts: (0..PARTS).map(|_| part()).collect(),
+            parts: Vec::new(),
+            seconds: LayerSeconds::default(),
             forward,
             input_grad,
-            weight_grad,
+            weight_grad: WeightGradPlan::new(kernel, &shape),
+            batch: BatchPlan::new(kernel, &shape),
+            batch_grad: Vec::new(),
             all_in: (0..shape.in_channels as u32).collect(),
             all_out: (0..shape.filters as u32).collect(),
         }
@@ -139,6 +149,34 @@ impl LayerPlan {
 
     fn positions(&self) -> usize {
         self.shape.out_h() * self.shape.out_w()
+    }
+
+    /// The plan for the whole batch, if it is faster than images one by one. The choice depends on nothing but the call.
+    fn take_batch(&mut self, call: &LayerCall) -> Option<BatchPlan> {
+        let plan = self.batch.take_if(|plan| plan.takes(call.n))?;
+        let work = |[channels, filters]: [usize; 2]| (channels * filters) as f64;
+        let active: f64 = counts(call, &self.all_in, &self.all_out).map(work).sum();
+        let all = work([self.shape.in_channels, self.shape.filters]) * call.n as f64;
+        if active >= batch_share(self.positions()) * all {
+            return Some(plan);
+        }
+        self.batch = Some(plan);
+        None
+    }
+
+    fn make_parts(&mut self) {
+        if self.parts.is_empty() {
+            let part = || BatchPart {
+                planes: Layout::input(&self.shape).alloc(),
+                lists: self.forward.lists(),
+                grad_planes: Layout::output_grad(&self.shape).alloc(),
+                grad_lists: self.input_grad.lists(),
+                weight_grad: self.weight_grad.scratch(),
+                plane: vec![0.0; self.positions()],
+                seconds: LayerSeconds::default(),
+            };
+            self.parts = (0..PARTS).map(|_| part()).collect();
+        }
     }
 }
 

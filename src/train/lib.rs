@@ -16,6 +16,7 @@ mod finite;
 mod first_order;
 mod fit;
 mod layer;
+mod layer_seconds;
 pub mod net;
 mod norm_statistics;
 pub mod norms;
@@ -25,6 +26,7 @@ mod plan;
 mod proxy;
 #[cfg(feature = "remote")]
 pub mod remote;
+pub mod saliency_bound;
 #[cfg(feature = "remote")]
 pub mod serve;
 pub mod sparse_conv;
@@ -35,6 +37,7 @@ pub use context::{Ctx, RunHooks, TrainingData};
 pub use evaluate::{finish, validate};
 pub use first_order::first_order;
 pub use fit::{fit, tune};
+pub use layer_seconds::LayerSeconds;
 pub use norm_statistics::NormStatistics;
 pub use plan::{Penalty, TrainingPlan};
 pub use stage_memory::{NoMemory, Snapshot, StageMemory};

@@ -19,6 +19,7 @@ use model::steps::{ConvStep, Step, steps};
 use model::weights::Weights;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -175,13 +176,15 @@ impl Net {
     }
 }
 
-/// Every array as a flat tensor on a device.
+/// Every array as a flat tensor on a device; copied on all threads.
 pub fn tensors(weights: &Weights, device: &Device) -> BTreeMap<String, Tensor<1>> {
-    let tensor = |data: &[f32]| Tensor::from_data(TensorData::new(data.to_vec(), [data.len()]), device);
-    weights
-        .iter()
-        .map(|(name, a)| (name.clone(), tensor(&a.data)))
-        .collect()
+    let copies: Vec<(&String, Vec<f32>)> = (weights.par_iter().map(|(name, a)| (name, a.data.to_vec()))).collect();
+    let tensor = |data: Vec<f32>| {
+        let len = data.len();
+        Tensor::from_data(TensorData::new(data, [len]), device)
+    };
+    let named = copies.into_iter();
+    named.map(|(name, data)| (name.clone(), tensor(data))).collect()
 }
 
 struct ForwardPass<'a> {
@@ -271,6 +274,7 @@ impl ForwardPass<'_> {
                     pad: pad.into(),
                 };
                 let args = SparseArgs {
+                    layer: step.conv,
                     shape,
                     groups: self.options.groups.len(),
                     kind,

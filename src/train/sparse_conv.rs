@@ -4,6 +4,7 @@
 //! Knows nothing of networks.
 
 use crate::layer::{ForwardState, LayerCall, LayerGrads, LayerPlan, OutputGradients};
+use crate::layer_seconds::LayerSeconds;
 use crate::norm_statistics::{BatchMoments, NormStatistics};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -15,13 +16,15 @@ use kernel::{ConvShape, Kernel, Pool};
 use model::checkpoint::Moments;
 use model::mask::Active;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All of a layer but its tensors.
 #[derive(Clone, Debug)]
 pub struct SparseArgs {
+    /// The convolution's node, to say where time goes.
+    pub layer: usize,
     /// The convolution.
     pub shape: ConvShape,
     /// Equal groups of images.
@@ -74,6 +77,7 @@ struct ThreadPlans {
     pool: Pool,
     plans: HashMap<ConvShape, LayerPlan>,
     buffers: BufferPool,
+    seconds: BTreeMap<usize, LayerSeconds>,
 }
 
 impl ThreadPlans {
@@ -83,6 +87,7 @@ impl ThreadPlans {
             pool: Pool::new(threads),
             plans: HashMap::new(),
             buffers: BufferPool::default(),
+            seconds: BTreeMap::new(),
         }
     }
 }
@@ -133,12 +138,30 @@ fn is_stopping() -> bool {
     STOPPING.with_borrow(|flag| flag.as_ref().is_some_and(|f| f.load(Ordering::Relaxed)))
 }
 
+/// Where the time of the layers computed on this OS thread went since the last call, by the convolution's node.
+pub fn take_seconds() -> BTreeMap<usize, LayerSeconds> {
+    PLANS.with_borrow_mut(|plans| {
+        plans
+            .as_mut()
+            .map(|p| std::mem::take(&mut p.seconds))
+            .unwrap_or_default()
+    })
+}
+
+/// Gives the memory of gradients that are no longer read to the layers computed on this OS thread.
+pub fn recycle(gradients: crate::optimizer::Gradients) {
+    PLANS.with_borrow_mut(|plans| {
+        let Some(plans) = plans else { return };
+        gradients.into_values().for_each(|memory| plans.buffers.put(memory));
+    });
+}
+
 /// Chooses kernel and threads for layers computed on this OS thread from now on.
 pub fn configure(kernel: Kernel, threads: usize) {
     PLANS.set(Some(ThreadPlans::new(kernel, threads)));
 }
 
-fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &mut BufferPool) -> R) -> R {
+fn with_plan<R>(args: &SparseArgs, work: impl FnOnce(&mut LayerPlan, &mut Pool, &mut BufferPool) -> R) -> R {
     PLANS.with_borrow_mut(|plans| {
         let plans = plans.get_or_insert_with(|| {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -147,9 +170,11 @@ fn with_plan<R>(shape: ConvShape, work: impl FnOnce(&mut LayerPlan, &mut Pool, &
         let kernel = plans.kernel;
         let plan = plans
             .plans
-            .entry(shape)
-            .or_insert_with(|| LayerPlan::new(kernel, shape));
-        work(plan, &mut plans.pool, &mut plans.buffers)
+            .entry(args.shape)
+            .or_insert_with(|| LayerPlan::new(kernel, args.shape));
+        let result = work(plan, &mut plans.pool, &mut plans.buffers);
+        *plans.seconds.entry(args.layer).or_default() += std::mem::take(&mut plan.seconds);
+        result
     })
 }
 
@@ -251,7 +276,7 @@ impl SparseBackend for Flex {
             };
             (vec![0.0; len], saved)
         } else {
-            with_plan(args.shape, |plan, pool, buffers| {
+            with_plan(&args, |plan, pool, buffers| {
                 let (mut out, y) = (buffers.take(len), buffers.take(len));
                 let saved = plan.forward(pool, &call, &mut out, y);
                 (out, saved)
@@ -288,16 +313,19 @@ impl Backward<Flex, 4> for LayerBackward {
         let [px, pw, ps, pb] = ops.parents;
         let dims = |t: &FlexTensor| t.shape().to_vec();
         let zeros = |t: &FlexTensor| vec![0.0f32; t.shape().num_elements()];
-        let (mut dw, mut ds, mut db) = (zeros(&weight), zeros(&scale), zeros(&shift));
+        let (mut dw, mut ds, mut db) = (Vec::new(), zeros(&scale), zeros(&shift));
         let saved = std::mem::take(&mut *lock(&means.saved));
         // A forward pass that was cut short has no backward pass.
         if is_stopping() || saved.y.is_empty() {
+            dw = zeros(&weight);
             if let Some(node) = px {
                 grads.register::<Flex>(node.id, tensor(zeros(&x), dims(&x)));
             }
         } else {
-            with_plan(args.shape, |plan, pool, buffers| {
+            with_plan(&args, |plan, pool, buffers| {
                 let call = args.call(slice(&x), slice(&weight), slice(&scale), slice(&shift));
+                // All of it is written.
+                dw = buffers.take(call.weight.len());
                 let mut dx = px.as_ref().map(|_| buffers.take(call.x.len()));
                 let mean_grad = std::mem::take(&mut *lock(&means.mean_grad));
                 let back = OutputGradients {

@@ -5,7 +5,8 @@ use data::{Augment, Normalization, Splits, batch};
 use event::Cancelled;
 use infer::{EvalMetrics, Options};
 use methods::{AdmmSchedule, AdmmState, Ranking};
-use model::{Checkpoint, NetSpec, Weights, zoo};
+use model::spec::Shift;
+use model::{Checkpoint, Density, NetSpec, Weights, zoo};
 use prune::{Scope, Score, Sites, groups, saliency};
 use std::cell::Cell;
 use train::{Ctx, NoMemory, Penalty, RunHooks, TrainConfig, TrainingData, TrainingPlan, first_order, fit};
@@ -186,5 +187,40 @@ fn first_order_scores_are_how_the_loss_moves() {
             );
         }
         assert!(scores[most] > 0.01, "too flat to tell: {scores:?}");
+    });
+}
+
+/// Thirteen gates in a row once left a network whose losses with stored statistics were beyond any number.
+#[test]
+fn gates_on_a_deep_network_do_not_run_away() {
+    with_ctx(|ctx| {
+        let spec = zoo::gated(&zoo::build("vgg16", [1, 28, 28], 10, 0.25).expect("builds"), Shift::Eq1);
+        ctx.train = TrainConfig {
+            batch: 32,
+            lr: 0.1,
+            ..ctx.train.clone()
+        };
+        let half = Density::percent(50).expect("valid");
+        let plan = TrainingPlan {
+            densities: &|step, _| match step {
+                0..2 => vec![Density::FULL],
+                _ => vec![Density::FULL, half],
+            },
+            grid: vec![half],
+            calibration: 128,
+            ..TrainingPlan::plain("fbs", spec, ctx.train.clone())
+        };
+        let mut splits = ctx.data.splits.clone();
+        splits.train = data::spread(&data::split(ctx.data.dataset, 0, data::Amount::Count(50)).train, 640);
+        ctx.data.splits = &splits;
+        let model = fit(ctx, "training", &plan, None, None).expect("trains");
+        let mut engine = infer::compile(&model, &Options::default()).expect("compiles");
+        let gates = model.spec().gates().len();
+        engine.set_densities(&vec![half; gates]);
+        let images = &splits.valid[..50];
+        let pixels = ctx.data.pixels(data::Split::Valid, images);
+        let mut metrics = EvalMetrics::new(model.spec());
+        metrics.add(engine.run(&pixels), &batch::labels(&ctx.data.dataset.train, images));
+        assert!(metrics.loss() < 4.0, "{}", metrics.loss());
     });
 }

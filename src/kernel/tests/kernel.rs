@@ -1,7 +1,7 @@
 //! Every kernel against the nested loops, over shapes that straddle tiles and lists of every kind.
 
 use kernel::{
-    ConvCall, ConvPlan, ConvShape, Epilogue, Form, ImagePlanes, Kernel, Layout, Padding, Pool, ProductPlan,
+    BatchPlan, ConvCall, ConvPlan, ConvShape, Epilogue, Form, ImagePlanes, Kernel, Layout, Padding, Pool, ProductPlan,
     WeightGradCall, WeightGradPlan, WeightOrder, WinogradPlan, WinogradScratch, reference, transpose_weights,
 };
 use proptest::prelude::*;
@@ -778,4 +778,69 @@ fn winograd_is_advised_where_it_saves_work() {
     assert_eq!(best(shape(1, 28, 1), 1), None);
     let reference = Kernel::by_name("reference").unwrap();
     assert_eq!(WinogradPlan::best_size(reference, &shape(64, 30, 1), [64; 2]), None);
+}
+
+#[test]
+fn batches_of_small_planes_equal_the_reference() {
+    let shape = |in_channels, filters, size, kernel, stride, pad| ConvShape {
+        in_channels,
+        filters,
+        in_h: size,
+        in_w: size,
+        kernel: [kernel; 2],
+        stride,
+        pad: Padding::all(pad),
+    };
+    let shapes = [
+        shape(80, 20, 2, 3, 1, 1),
+        shape(64, 9, 8, 3, 2, 1),
+        shape(72, 72, 4, 1, 2, 0),
+        shape(64, 4, 4, 3, 1, 1),
+    ];
+    for shape in shapes {
+        let (p, q) = (shape.out_h() * shape.out_w(), shape.in_h * shape.in_w);
+        let n = 48;
+        let x = numbers(n * shape.in_channels * q, 1);
+        let w = numbers(shape.filters * shape.columns(), 2);
+        let dy = numbers(n * shape.filters * p, 3);
+        let (mut y, mut dx, mut dw) = (Vec::new(), Vec::new(), vec![0.0; w.len()]);
+        let columns = all(shape.columns());
+        let mut wt = vec![0.0; w.len()];
+        transpose_weights(&shape, &w, &mut wt);
+        for (x, dy) in x.chunks(shape.in_channels * q).zip(dy.chunks(shape.filters * p)) {
+            y.extend(forward_reference(&shape, x, &w, &all(shape.filters), &columns));
+            let x = |c: usize, y: usize, x_: usize| x[(c * shape.in_h + y) * shape.in_w + x_];
+            let dy = |f: usize, y: usize, x: usize| dy[f * p + y * shape.out_w() + x];
+            for at in 0..shape.in_channels * q {
+                let at = [at / q, at % q / shape.in_w, at % shape.in_w];
+                let columns = 0..shape.filters * shape.taps();
+                dx.push(reference::input_grad_at(&shape, &dy, &wt, columns, at));
+            }
+            for (i, dw) in dw.iter_mut().enumerate() {
+                *dw += reference::weight_grad_at(&shape, &x, &dy, i / shape.columns(), i % shape.columns());
+            }
+        }
+        for kernel in Kernel::available() {
+            let Some(mut plan) = BatchPlan::new(kernel, &shape) else {
+                assert_eq!(kernel.name(), "reference");
+                continue;
+            };
+            let mut first = None;
+            for threads in [1, 3, 1] {
+                let pool = &mut Pool::new(threads);
+                let [mut to_y, mut to_dx, mut to_dw] = [&y, &dx, &dw].map(|v| vec![9.0; v.len()]);
+                plan.forward(pool, n, &x, &w, &mut to_y);
+                plan.weight_grad(pool, n, &x, &dy, &mut to_dw);
+                plan.input_grad(pool, &w, &mut to_dx);
+                assert_close(&to_y, &y, kernel.name());
+                assert_close(&to_dx, &dx, kernel.name());
+                assert_close(&to_dw, &dw, kernel.name());
+                let all = (to_y, to_dx, to_dw);
+                assert!(
+                    *first.get_or_insert_with(|| all.clone()) == all,
+                    "{kernel:?}: threads change bits"
+                );
+            }
+        }
+    }
 }

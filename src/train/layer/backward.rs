@@ -1,7 +1,9 @@
 //! The backward pass of a training layer over a batch. Knows nothing of what its gradients are for.
 
 use crate::layer::{BatchPart, ForwardState, LayerCall, LayerGrads, LayerPlan, OutputGradients, PARTS, counts};
+use crate::layer_seconds::{LayerSeconds, lap};
 use kernel::{AffineGrad, Layout, Pool, WeightGradCall};
+use std::time::Instant;
 
 /// Scale and shift, as sums over each filter's images: m1 and m2 of the module's formulas.
 type GroupMeans = Vec<(f64, f64)>;
@@ -22,13 +24,29 @@ impl LayerPlan {
             scale,
             shift,
         } = grads;
-        let pass = BackwardPass {
-            plan: self,
-            call,
-            back,
-            saved,
-        };
-        let means = pass.sums(pool, scale, shift);
+        let mut clock = Instant::now();
+        let means = self.pass(call, back, saved).sums(pool, scale, shift);
+        self.seconds.norm += lap(&mut clock);
+        if let Some(mut plan) = self.take_batch(call) {
+            let mut dy = std::mem::take(&mut self.batch_grad);
+            let pass = self.pass(call, back, saved);
+            pass.batch_dy(pool, &means, &mut dy);
+            let mut seconds = LayerSeconds {
+                norm: lap(&mut clock),
+                ..LayerSeconds::default()
+            };
+            plan.weight_grad(pool, call.n, call.x, &dy, weight);
+            seconds.weight_grad = lap(&mut clock);
+            if let Some(dx) = x {
+                plan.input_grad(pool, call.weight, dx);
+                pass.zero_inactive(pool, dx);
+                seconds.input_grad = lap(&mut clock);
+            }
+            self.seconds += seconds;
+            (self.batch, self.batch_grad) = (Some(plan), dy);
+            return;
+        }
+        self.make_parts();
         let (all_in, all_out) = (&self.all_in, &self.all_out);
         if x.is_some() {
             // Here filters are the inputs.
@@ -36,17 +54,39 @@ impl LayerPlan {
             self.input_grad.set_weights(pool, call.weight, active);
         }
         let mut parts = std::mem::take(&mut self.parts);
-        let pass = BackwardPass {
+        self.pass(call, back, saved)
+            .input_and_weight_grads(pool, &mut parts, &means, x);
+        self.parts = parts;
+        let passed = lap(&mut clock);
+        let mut sum = LayerSeconds::default();
+        self.parts
+            .iter_mut()
+            .for_each(|part| sum += std::mem::take(&mut part.seconds));
+        // What threads spent, as shares of what passed.
+        let share = passed / (sum.norm + sum.weight_grad + sum.input_grad).max(1e-9);
+        let scratches = self.parts.iter_mut().map(|part| &mut part.weight_grad);
+        // Parts are added in their order, so the sum does not depend on which thread computed which.
+        self.weight_grad.finish(pool, scratches, weight);
+        self.seconds += LayerSeconds {
+            forward: 0.0,
+            input_grad: sum.input_grad * share,
+            weight_grad: sum.weight_grad * share + lap(&mut clock),
+            norm: sum.norm * share,
+        };
+    }
+
+    fn pass<'a>(
+        &'a self,
+        call: &'a LayerCall<'a>,
+        back: OutputGradients<'a>,
+        saved: &'a ForwardState,
+    ) -> BackwardPass<'a> {
+        BackwardPass {
             plan: self,
             call,
             back,
             saved,
-        };
-        pass.input_and_weight_grads(pool, &mut parts, &means, x);
-        self.parts = parts;
-        let scratches = self.parts.iter_mut().map(|part| &mut part.weight_grad);
-        // Parts are added in their order, so the sum does not depend on which thread computed which.
-        self.weight_grad.finish(pool, scratches, weight);
+        }
     }
 }
 
@@ -142,9 +182,11 @@ impl BackwardPass<'_> {
         pool.run_mut(&mut tasks, &|i, (part, dx)| {
             let first = i * each;
             for n in first..(first + each).min(call.n) {
+                let mut clock = Instant::now();
                 let channels = call.active_channels(n, &plan.all_in);
                 let computed = call.computed(n, &plan.all_out);
                 self.dy(n, computed, means, part);
+                part.seconds.norm += lap(&mut clock);
                 Layout::input(shape).pack(&call.x[n * image..][..image], channels, &mut part.planes);
                 plan.weight_grad.run(
                     &WeightGradCall {
@@ -155,44 +197,91 @@ impl BackwardPass<'_> {
                     },
                     &mut part.weight_grad,
                 );
+                part.seconds.weight_grad += lap(&mut clock);
                 let Some(dx) = dx else { continue };
                 let dx = &mut dx[(n - first) * image..][..image];
                 let operands = (&part.grad_planes[..], call.weight);
                 plan.input_grad
                     .run(&mut part.grad_lists, operands, [computed, channels], dx);
-                let mut active = channels.iter().peekable();
-                for (c, plane) in dx.chunks_exact_mut(positions).enumerate() {
-                    if active.next_if(|&&r| r as usize == c).is_none() {
-                        plane.fill(0.0);
-                    }
+                zero_others(dx, positions, channels);
+                part.seconds.input_grad += lap(&mut clock);
+            }
+        });
+    }
+
+    /// dy of the batch.
+    fn batch_dy(&self, pool: &mut Pool, means: &GroupMeans, dy: &mut Vec<f32>) {
+        let (call, shape) = (self.call, &self.plan.shape);
+        let (filters, positions) = (shape.filters, self.plan.positions());
+        let each = call.n.div_ceil(PARTS);
+        dy.resize(call.n * filters * positions, 0.0);
+        let mut tasks: Vec<&mut [f32]> = dy.chunks_mut(each * filters * positions).collect();
+        pool.run_mut(&mut tasks, &|part, dy| {
+            for (i, dy) in dy.chunks_exact_mut(filters * positions).enumerate() {
+                let n = part * each + i;
+                let computed = call.computed(n, &self.plan.all_out);
+                if computed.len() < filters {
+                    dy.fill(0.0);
+                }
+                for (&f, of) in computed.iter().zip(self.gradients(n, computed, means)) {
+                    let f = f as usize;
+                    let (at, to) = (self.plane(n, f), &mut dy[f * positions..][..positions]);
+                    (self.plan.kernel).affine_grad(&self.back.grad[at.clone()], &self.saved.y[at], &of, to);
                 }
             }
         });
     }
 
-    /// Gradients of conv(x) of one image, into padded planes.
-    fn dy(&self, n: usize, computed: &[u32], means: &GroupMeans, part: &mut BatchPart) {
-        let (plan, call) = (self.plan, self.call);
-        let (filters, width) = (plan.shape.filters, plan.shape.out_w());
-        let layout = plan.input_grad.input();
-        let mut active = call.active_filters(n, &plan.all_out).iter().peekable();
-        for &f in computed {
-            let f = f as usize;
-            let (of, inverse) = self.gradient(n, f);
-            let (m1, m2) = means[n / (call.n / call.groups) * filters + f];
-            let is_active = active.next_if(|&&w| w as usize == f).is_some();
-            let of = AffineGrad {
+    /// Zeros the gradients of inactive channels.
+    fn zero_inactive(&self, pool: &mut Pool, dx: &mut [f32]) {
+        let Some(active) = self.call.active_in else { return };
+        let shape = &self.plan.shape;
+        let positions = shape.in_h * shape.in_w;
+        let mut images: Vec<&mut [f32]> = dx.chunks_mut(shape.in_channels * positions).collect();
+        pool.run_mut(&mut images, &|n, dx| zero_others(dx, positions, active.image(n)));
+    }
+
+    /// For each of these filters of image `n`, ascending: how dy comes from what comes back.
+    fn gradients<'b>(
+        &'b self,
+        n: usize,
+        computed: &'b [u32],
+        means: &'b GroupMeans,
+    ) -> impl Iterator<Item = AffineGrad> + 'b {
+        let mut active = self.call.active_filters(n, &self.plan.all_out).iter().peekable();
+        computed.iter().map(move |&f| {
+            let (of, inverse) = self.gradient(n, f as usize);
+            let (m1, m2) = means[n / (self.call.n / self.call.groups) * self.plan.shape.filters + f as usize];
+            let is_active = active.next_if(|&&w| w == f).is_some();
+            AffineGrad {
                 scale: if is_active { of.scale } else { 0.0 },
                 m1: m1 as f32 * inverse,
                 m2: m2 as f32 * inverse * inverse,
                 ..of
-            };
-            let at = self.plane(n, f);
-            plan.kernel
-                .affine_grad(&self.back.grad[at.clone()], &self.saved.y[at], &of, &mut part.plane);
-            for (y, row) in part.plane.chunks_exact(width).enumerate() {
-                part.grad_planes[layout.offset(f, y, 0)..][..width].copy_from_slice(row);
             }
+        })
+    }
+
+    /// Gradients of conv(x) of one image, into padded planes.
+    fn dy(&self, n: usize, computed: &[u32], means: &GroupMeans, part: &mut BatchPart) {
+        let width = self.plan.shape.out_w();
+        let layout = self.plan.input_grad.input();
+        for (&f, of) in computed.iter().zip(self.gradients(n, computed, means)) {
+            let at = self.plane(n, f as usize);
+            (self.plan.kernel).affine_grad(&self.back.grad[at.clone()], &self.saved.y[at], &of, &mut part.plane);
+            for (y, row) in part.plane.chunks_exact(width).enumerate() {
+                part.grad_planes[layout.offset(f as usize, y, 0)..][..width].copy_from_slice(row);
+            }
+        }
+    }
+}
+
+/// Zeros the planes of channels that are not listed.
+fn zero_others(planes: &mut [f32], positions: usize, listed: &[u32]) {
+    let mut listed = listed.iter().peekable();
+    for (c, plane) in planes.chunks_exact_mut(positions).enumerate() {
+        if listed.next_if(|&&r| r as usize == c).is_none() {
+            plane.fill(0.0);
         }
     }
 }
