@@ -69,8 +69,8 @@ impl Engine {
             let sums = measured.map(|tensor| self.sums(n, tensor)).unwrap_or_default();
             match &mut self.program.instructions[index].operation {
                 Operation::Conv(conv) => {
-                    if let (Some((relu, residual)), Some(norm)) = (raw, &conv.norm) {
-                        (conv.relu, conv.residual) = (relu, residual);
+                    if let (Some((most, residual)), Some(norm)) = (raw, &conv.norm) {
+                        (conv.most, conv.residual) = (most, residual);
                         [conv.scale, conv.shift] = renew(&mut stats, norm, &sums);
                     }
                 }
@@ -106,10 +106,10 @@ impl Engine {
 }
 
 /// Makes a convolution say its bare products; what it is to get back.
-fn bare(conv: &mut Conv) -> (bool, Option<(usize, kernel::Layout)>) {
+fn bare(conv: &mut Conv) -> (Option<f32>, Option<(usize, kernel::Layout)>) {
     conv.scale.fill(1.0);
     conv.shift.fill(0.0);
-    (std::mem::take(&mut conv.relu), conv.residual.take())
+    (conv.most.take(), conv.residual.take())
 }
 
 /// Takes what was measured into the statistics; scale and shift that follow.

@@ -52,7 +52,8 @@ pub(crate) struct Conv {
     pub mask: CompiledMask,
     pub norm: Option<Norm>,
     pub gate: Option<Gate>,
-    pub relu: bool,
+    /// ReLU ends it, and cuts what is above this.
+    pub most: Option<f32>,
     /// Folded: of the norm alone, before the gate's π and β.
     pub scale: Vec<f32>,
     pub shift: Vec<f32>,
@@ -223,7 +224,7 @@ impl Conv {
                 filters: &state.constant,
                 ..self.args(x, residual, state)
             };
-            self.algorithms.run_without_columns(run, output);
+            self.algorithms.run_without_columns(run, &state.lists, output);
         }
     }
 
@@ -231,12 +232,12 @@ impl Conv {
         ConvArgs {
             input,
             filters: &state.computed,
-            mask: &self.mask,
             epilogue: Epilogue {
                 scale: Some(&state.scale),
                 shift: Some(&state.shift),
                 residual,
-                relu: self.relu,
+                relu: self.most.is_some(),
+                at_most: self.most.filter(|most| most.is_finite()),
             },
         }
     }

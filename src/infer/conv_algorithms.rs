@@ -1,14 +1,14 @@
-//! The algorithms of one convolution, direct and by Winograd's algorithm, and which one an image takes; or row by row, where the
-//! kernels have no such convolution. Knows nothing of norms or gates.
+//! The algorithms of one convolution, direct, by Winograd's algorithm and for narrow planes, and which one an image takes; or its
+//! groups. Knows nothing of norms or gates.
 //!
-//! Direct and Winograd read and write the same layouts, so the choice is free for each image. It depends on nothing but the
+//! All of them read and write the same layouts, so the choice is free for each image. It depends on nothing but the
 //! mask and the numbers of active channels and filters.
 
 use super::compiled_mask::CompiledMask;
-use super::fallback_conv::{FallbackCall, FallbackConv};
+use super::grouped_conv::{GroupedConv, GroupedLists};
 use kernel::{
-    Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Form, ImagePlanes, Kernel, Layout, Pool, ProductPlan,
-    WinogradPlan, WinogradScratch,
+    Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Form, ImagePlanes, Kernel, Layout, NarrowPlan, Padding, Pool,
+    ProductPlan, WinogradPlan, WinogradScratch,
 };
 
 /// Plans and weights of one convolution.
@@ -28,7 +28,7 @@ pub(crate) struct ConvAlgorithms {
 #[derive(Clone, Debug)]
 enum Implementation {
     Kernel(Box<Plans>),
-    Fallback(Box<FallbackConv>),
+    Grouped(Box<GroupedConv>),
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +36,7 @@ struct Plans {
     direct: ConvPlan,
     winograd: Option<(WinogradPlan, Vec<f32>)>,
     product: Option<Product>,
+    narrow: Option<(NarrowPlan, Vec<f32>)>,
     none: Columns,
 }
 
@@ -52,6 +53,8 @@ struct Product {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Direct,
+    /// As the direct form, with filters as lanes; its columns are those of the direct form.
+    Narrow,
     Winograd,
     Product,
 }
@@ -62,6 +65,7 @@ pub(crate) struct ColumnLists {
     direct: Option<Columns>,
     winograd: Option<Columns>,
     product: Option<Columns>,
+    grouped: Option<GroupedLists>,
     way: Way,
     together: bool,
     made_for: Vec<u32>,
@@ -77,7 +81,6 @@ pub(crate) struct ColumnLists {
 pub(crate) struct ConvArgs<'a> {
     pub input: &'a [f32],
     pub filters: &'a [u32],
-    pub mask: &'a CompiledMask,
     pub epilogue: Epilogue<'a>,
 }
 
@@ -98,12 +101,19 @@ impl ConvAlgorithms {
                 plan,
                 is_shared: images > 1,
             });
-        let winograd = (winograd && product.is_none())
+        let winograd = (winograd && product.is_none() && is_below(shape.pad, shape.kernel))
             .then(|| WinogradPlan::new(kernel, shape, output, residual))
             .flatten();
         let direct = ConvPlan::forward(kernel, shape, output, residual);
+        // A product of a single image's positions serves the same planes.
+        let is_packed = product.as_ref().is_some_and(|p| !p.is_shared);
+        let narrow = NarrowPlan::new(&direct).filter(|plan| !is_packed && plan.cost(shape.filters) < 1.0);
         Self {
             implementation: Implementation::Kernel(Box::new(Plans {
+                narrow: narrow.map(|plan| {
+                    let panels = plan.pack(&weights);
+                    (plan, panels)
+                }),
                 none: direct.columns(),
                 direct,
                 product,
@@ -119,11 +129,18 @@ impl ConvAlgorithms {
         }
     }
 
-    /// Of a convolution that the kernels do not have.
-    pub(crate) fn fallback(rows: FallbackConv, weights: Vec<f32>) -> Self {
+    /// In groups, `shape` having all channels.
+    pub(crate) fn grouped(
+        kernel: Kernel,
+        (shape, groups): (&ConvShape, usize),
+        weights: Vec<f32>,
+        output: Layout,
+        residual: Option<Layout>,
+    ) -> Self {
+        let conv = GroupedConv::new(kernel, shape, groups, output, residual);
         Self {
-            taps: rows.taps(),
-            implementation: Implementation::Fallback(Box::new(rows)),
+            taps: shape.taps(),
+            implementation: Implementation::Grouped(Box::new(conv)),
             weights,
             masked: Vec::new(),
             reads_whole: true,
@@ -133,21 +150,28 @@ impl ConvAlgorithms {
     pub(crate) fn input(&self) -> &Layout {
         match &self.implementation {
             Implementation::Kernel(plans) => plans.direct.input(),
-            Implementation::Fallback(rows) => &rows.input,
+            Implementation::Grouped(conv) => conv.input(),
         }
     }
 
     pub(crate) fn output(&self) -> &Layout {
         match &self.implementation {
             Implementation::Kernel(plans) => plans.direct.output(),
-            Implementation::Fallback(rows) => &rows.output,
+            Implementation::Grouped(conv) => conv.output(),
         }
     }
 
     fn winograd(&self) -> Option<&(WinogradPlan, Vec<f32>)> {
         match &self.implementation {
             Implementation::Kernel(plans) => plans.winograd.as_ref(),
-            Implementation::Fallback(_) => None,
+            Implementation::Grouped(_) => None,
+        }
+    }
+
+    fn narrow(&self) -> Option<&(NarrowPlan, Vec<f32>)> {
+        match &self.implementation {
+            Implementation::Kernel(plans) => plans.narrow.as_ref(),
+            Implementation::Grouped(_) => None,
         }
     }
 
@@ -155,15 +179,16 @@ impl ConvAlgorithms {
     pub(crate) fn name(&self) -> &'static str {
         match &self.implementation {
             Implementation::Kernel(_) if self.is_by_tiles() => "winograd",
+            Implementation::Kernel(plans) if plans.narrow.is_some() => "narrow",
             Implementation::Kernel(_) => "direct",
-            Implementation::Fallback(_) => "fallback",
+            Implementation::Grouped(conv) => conv.name(),
         }
     }
 
     fn product(&self) -> Option<&Product> {
         match &self.implementation {
             Implementation::Kernel(plans) => plans.product.as_ref(),
-            Implementation::Fallback(_) => None,
+            Implementation::Grouped(_) => None,
         }
     }
 
@@ -187,6 +212,16 @@ impl ConvAlgorithms {
             self.masked
                 .extend(pairs().map(|(&w, &lives)| if lives { w } else { 0.0 }));
         }
+        let weights = if self.masked.is_empty() {
+            &self.weights
+        } else {
+            &self.masked
+        };
+        if let Implementation::Kernel(plans) = &mut self.implementation
+            && let Some((plan, panels)) = &mut plans.narrow
+        {
+            *panels = plan.pack(weights);
+        }
         let columns = self.weights.len() / self.output().channels.max(1);
         let masked = |column: usize| mask.channel((column / self.taps) as u32) && !mask.column(column);
         let rows = || self.weights.chunks_exact(columns.max(1)).enumerate();
@@ -201,7 +236,11 @@ impl ConvAlgorithms {
         ColumnLists {
             direct: match &self.implementation {
                 Implementation::Kernel(plans) => Some(plans.direct.columns()),
-                Implementation::Fallback(_) => None,
+                Implementation::Grouped(_) => None,
+            },
+            grouped: match &self.implementation {
+                Implementation::Kernel(_) => None,
+                Implementation::Grouped(conv) => Some(conv.lists()),
             },
             winograd: self.winograd().map(|(plan, _)| plan.columns()),
             product: self.product().map(|p| p.plan.columns()),
@@ -248,6 +287,9 @@ impl ConvAlgorithms {
         lists.made_for.extend_from_slice(channels);
         (lists.is_made, lists.filters) = (true, filters);
         lists.listed.clear();
+        if let (Implementation::Grouped(conv), Some(grouped)) = (&self.implementation, &mut lists.grouped) {
+            conv.list(channels, mask, grouped, &mut lists.listed);
+        }
         let Some(direct) = &mut lists.direct else { return };
         let living = || channels.iter().copied().filter(|&c| mask.channel(c));
         let read = living().count();
@@ -256,11 +298,17 @@ impl ConvAlgorithms {
         } else {
             read * self.taps
         };
-        let pays = |plan: &WinogradPlan| self.reads_whole && plan.pays_against(lists.columns, [read, filters]);
+        let narrow = self.narrow().map_or(1.0, |(plan, _)| plan.cost(filters)).min(1.0);
+        // As many columns as the direct form reads in the time that the faster of both others takes.
+        let columns = ((lists.columns + 8) as f64 * narrow).ceil() as usize;
+        let pays =
+            |plan: &WinogradPlan| self.reads_whole && plan.pays_against(columns.saturating_sub(8), [read, filters]);
         lists.way = if self.product().is_some_and(|p| p.is_shared == together) {
             Way::Product
         } else if self.winograd().is_some_and(|(plan, _)| pays(plan)) {
             Way::Winograd
+        } else if narrow < 1.0 {
+            Way::Narrow
         } else {
             Way::Direct
         };
@@ -268,8 +316,12 @@ impl ConvAlgorithms {
             (Way::Winograd, Some(columns), _) | (Way::Product, _, Some(columns)) => columns,
             _ => direct,
         };
-        let takes_channels = lists.way == Way::Winograd || self.product().is_some_and(|p| p.weights.is_some());
-        if mask.splits_channels() && !(takes_channels && lists.way != Way::Direct) {
+        let takes_channels = match lists.way {
+            Way::Winograd => true,
+            Way::Product => self.product().is_some_and(|p| p.weights.is_some()),
+            Way::Narrow | Way::Direct => false,
+        };
+        if mask.splits_channels() && !takes_channels {
             lists.listed.extend(living().flat_map(|c| mask.columns_of(c)));
             columns.set_columns(&lists.listed);
         } else {
@@ -309,6 +361,14 @@ impl ConvAlgorithms {
             }
             return (filters * lists.columns) as u64;
         }
+        if let (Some((plan, panels)), Some(columns), true) = (self.narrow(), &lists.direct, lists.way == Way::Narrow) {
+            let call = run.call(panels, columns);
+            match pool {
+                Some(pool) => plan.run_on(pool, &call, output),
+                None => plan.run(&call, output),
+            }
+            return (filters * columns.len()) as u64;
+        }
         match (&self.implementation, &lists.direct) {
             (Implementation::Kernel(plans), Some(columns)) => {
                 let call = run.call(self.weights(), columns);
@@ -318,8 +378,10 @@ impl ConvAlgorithms {
                 }
                 (filters * columns.len()) as u64
             }
-            (Implementation::Fallback(rows), _) => rows.run(&run.fallback(self.weights(), &lists.made_for), output),
-            (Implementation::Kernel(_), None) => unreachable!("the lists are of another convolution"),
+            (Implementation::Grouped(conv), None) if let Some(grouped) = &lists.grouped => {
+                conv.run(run, self.weights(), &lists.made_for, grouped, pool, output)
+            }
+            _ => unreachable!("the lists are of another convolution"),
         }
     }
 
@@ -345,12 +407,13 @@ impl ConvAlgorithms {
     }
 
     /// The same as if no column lived: scale, shift and residual alone.
-    pub(crate) fn run_without_columns(&self, run: ConvArgs, output: &mut [f32]) {
-        match &self.implementation {
-            Implementation::Kernel(plans) => plans.direct.run(&run.call(self.weights(), &plans.none), output),
-            Implementation::Fallback(rows) => {
-                rows.run(&run.fallback(self.weights(), &[]), output);
+    pub(crate) fn run_without_columns(&self, run: ConvArgs, lists: &ColumnLists, output: &mut [f32]) {
+        match (&self.implementation, &lists.grouped) {
+            (Implementation::Kernel(plans), _) => plans.direct.run(&run.call(self.weights(), &plans.none), output),
+            (Implementation::Grouped(conv), Some(lists)) => {
+                conv.run_without_columns(run, self.weights(), lists, output);
             }
+            _ => unreachable!("the lists are of another convolution"),
         }
     }
 
@@ -363,24 +426,18 @@ impl ConvAlgorithms {
     }
 }
 
+/// Whether every window meets the image.
+fn is_below(pad: Padding, [kh, kw]: [usize; 2]) -> bool {
+    pad.top < kh && pad.bottom < kh && pad.left < kw && pad.right < kw
+}
+
 impl<'a> ConvArgs<'a> {
-    fn call(self, weights: &'a [f32], columns: &'a Columns) -> ConvCall<'a> {
+    pub(crate) fn call(self, weights: &'a [f32], columns: &'a Columns) -> ConvCall<'a> {
         ConvCall {
             input: self.input,
             weights,
             columns,
             filters: self.filters,
-            epilogue: self.epilogue,
-        }
-    }
-
-    fn fallback(self, weights: &'a [f32], active: &'a [u32]) -> FallbackCall<'a> {
-        FallbackCall {
-            input: self.input,
-            active,
-            weights,
-            filters: self.filters,
-            mask: self.mask,
             epilogue: self.epilogue,
         }
     }

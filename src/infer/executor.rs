@@ -238,7 +238,7 @@ impl Executor {
                     active.push(c as u32);
                 }
             }
-            Operation::Add { other, relu } => {
+            Operation::Add { other, most } => {
                 let (other_layout, z) = (
                     &program.tensors[*other].layout,
                     &self.slots[program.tensors[*other].slot],
@@ -258,7 +258,7 @@ impl Executor {
                     }
                     for (b, a) in b.iter_mut().zip(&*a) {
                         let sum = *a + *b;
-                        *b = if *relu { plane::clamp(sum, f32::INFINITY) } else { sum };
+                        *b = most.map_or(sum, |most| plane::clamp(sum, most));
                     }
                     plane::store(to_layout, b, c as usize, &mut output);
                 }

@@ -4,7 +4,6 @@
 use super::compiled_mask::CompiledMask;
 use super::conv::{Conv, Norm};
 use super::conv_algorithms::ConvAlgorithms;
-use super::fallback_conv::FallbackConv;
 use super::gate::Gate;
 use super::linear::{Linear, TransposedMatrix};
 use super::options::Options;
@@ -91,7 +90,7 @@ impl Planner<'_> {
     /// The layout of the first convolution that reads node `i`, through nodes that change nothing.
     fn reader(&self, i: usize) -> Option<Layout> {
         self.consumers[i].iter().find_map(|&j| match self.spec.nodes[j].op {
-            Op::Conv { .. } => self.shape(j).map(|s| Layout::input(&s)),
+            Op::Conv { .. } => Some(Layout::input(&self.shape(j))),
             Op::Dropout { .. } => self.reader(j),
             _ => None,
         })
@@ -101,22 +100,21 @@ impl Planner<'_> {
         self.of_node[i].with_context(|| format!("node {} is read before it is computed", self.spec.nodes[i].name))
     }
 
-    /// A convolution as the kernels have it. They have no groups, no stride above 2, no padding of the kernel's size and more.
-    fn shape(&self, conv: usize) -> Option<ConvShape> {
+    /// A convolution as the kernels have it, but for its groups.
+    fn shape(&self, conv: usize) -> ConvShape {
         let node = &self.spec.nodes[conv];
         let Op::Conv {
             filters,
             kernel,
             stride,
             pad,
-            groups,
             ..
         } = node.op
         else {
             unreachable!("a conv step begins with a convolution")
         };
         let [in_channels, in_h, in_w] = self.shapes[node.inputs[0]];
-        (groups == 1 && stride <= 2 && pad.is_below(kernel)).then_some(ConvShape {
+        ConvShape {
             in_channels,
             filters,
             in_h,
@@ -124,7 +122,7 @@ impl Planner<'_> {
             kernel: [kernel, kernel],
             stride,
             pad: pad.into(),
-        })
+        }
     }
 
     /// Images that come at once with the same channels: gates give each its own.
@@ -198,32 +196,33 @@ impl Planner<'_> {
             node.name
         );
         let mut input = self.read(step.input)?;
-        // FallbackConv add nothing to what they compute.
-        let takes_sum = !step.relu && shape.is_some();
-        let sum = if takes_sum { self.sum_after(step.output) } else { None };
-        let end = sum.as_ref().map_or(step.output, |s| s.end);
+        let mut most = step.relu.then_some(f32::INFINITY);
+        let mut end = step.output;
+        let mut sum = None;
+        if most.is_none() {
+            // Only ReLU6 is not part of the step.
+            let relu = self.relu_after(end);
+            sum = self.sum_after(end);
+            if let Some((relu, at)) = relu {
+                (end, most) = (relu, Some(at));
+                self.fused[relu] = true;
+            } else if let Some(sum) = &sum {
+                (end, most) = (sum.end, sum.most);
+            }
+        }
         let residual = sum.as_ref().map(|s| (s.other, self.tensors[s.other].layout));
         if let Some(sum) = &sum {
             self.fused[sum.add] = true;
             self.fused[sum.end] = true;
         }
-        let output = match shape {
-            Some(_) => self.tensor(end),
-            None => self.tensor_in(end, self.contiguous(end)),
-        };
+        let output = self.tensor(end);
         let weight = self.array(step.conv, "weight")?;
-        let algorithms = match shape {
-            Some(shape) => ConvAlgorithms::new(
-                (self.options.kernel, self.options.winograd, self.shared_images()),
-                &shape,
-                weight,
-                self.tensors[output].layout,
-                residual.map(|r| r.1),
-            ),
-            None => {
-                let rows = FallbackConv::new(&node.op, self.shapes[step.input], self.shapes[step.conv]);
-                ConvAlgorithms::fallback(rows, weight)
-            }
+        let (layout, added) = (self.tensors[output].layout, residual.map(|r| r.1));
+        let algorithms = if groups == 1 {
+            let options = (self.options.kernel, self.options.winograd, self.shared_images());
+            ConvAlgorithms::new(options, &shape, weight, layout, added)
+        } else {
+            ConvAlgorithms::grouped(self.options.kernel, (&shape, groups), weight, layout, added)
         };
         if self.tensors[input].layout != *algorithms.input() {
             self.tensors.push(Tensor {
@@ -248,7 +247,7 @@ impl Planner<'_> {
             mask: CompiledMask::whole(filters, self.shapes[step.input][0] / groups, kernel * kernel),
             norm: step.norm.map(|n| self.norm(n)).transpose()?,
             gate: step.gate.map(|(gate, form)| self.gate(gate, form)).transpose()?,
-            relu: step.relu || sum.is_some_and(|s| s.relu),
+            most,
             scale: vec![1.0; filters],
             shift: bias,
             algorithms,
@@ -269,16 +268,21 @@ impl Planner<'_> {
         Some(Sum {
             add,
             other,
-            relu: relu.is_some(),
-            end: relu.unwrap_or(add),
+            most: relu.map(|r| r.1),
+            end: relu.map_or(add, |r| r.0),
         })
     }
 
-    fn relu_after(&self, i: usize) -> Option<usize> {
+    /// The ReLU that alone reads node `i`, and what it cuts off above.
+    fn relu_after(&self, i: usize) -> Option<(usize, f32)> {
         let [next] = self.consumers[i][..] else {
             return None;
         };
-        matches!(self.spec.nodes[next].op, Op::Relu).then_some(next)
+        match self.spec.nodes[next].op {
+            Op::Relu => Some((next, f32::INFINITY)),
+            Op::Relu6 => Some((next, 6.0)),
+            _ => None,
+        }
     }
 
     fn node(&mut self, i: usize) -> Result<()> {
@@ -295,11 +299,11 @@ impl Planner<'_> {
             }
             Op::Add => {
                 let relu = self.relu_after(i);
-                relu.into_iter().for_each(|r| self.fused[r] = true);
-                end = relu.unwrap_or(i);
+                relu.iter().for_each(|r| self.fused[r.0] = true);
+                end = relu.map_or(i, |r| r.0);
                 Operation::Add {
                     other: self.read(node.inputs[1])?,
-                    relu: relu.is_some(),
+                    most: relu.map(|r| r.1),
                 }
             }
             Op::MaxPool { kernel, stride, pad } => Operation::MaxPool(Window { kernel, stride, pad }),
@@ -356,6 +360,6 @@ impl Planner<'_> {
 struct Sum {
     add: usize,
     other: usize,
-    relu: bool,
+    most: Option<f32>,
     end: usize,
 }

@@ -35,7 +35,8 @@ pub(crate) enum Operation {
     /// Adds tensor `other`.
     Add {
         other: usize,
-        relu: bool,
+        /// ReLU follows, and cuts what is above this.
+        most: Option<f32>,
     },
     /// max(x, 0), or min(max(x, 0), `most`).
     Relu {

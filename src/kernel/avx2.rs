@@ -42,6 +42,10 @@ impl Vector for Avx2 {
         unsafe { Self(_mm256_max_ps(floor.0, self.0)) }
     }
     #[inline(always)]
+    unsafe fn at_most(self, ceiling: Self) -> Self {
+        unsafe { Self(_mm256_min_ps(ceiling.0, self.0)) }
+    }
+    #[inline(always)]
     unsafe fn low(self) -> Self {
         self
     }
@@ -178,6 +182,7 @@ unsafe fn lane_mask(bits: u16) -> __m256 {
 
 instantiate!(
     Avx2, [target_feature(enable = "avx2,fma")], rows: true, conv_tail: None, outer_half: None,
+    depthwise_tail: None, narrow_positions: [8, 6, 3],
     conv_filters: [8, 6, 0, 0, 0, 0], conv_tail_filters: [0; 6], dot_max: (3, 3), outer_max: (6, 2),
     batch_grad: (4, 2), winograd_costs: [20, 30]
 );

@@ -44,6 +44,10 @@ impl Vector for Avx512 {
         unsafe { Self(_mm512_max_ps(floor.0, self.0)) }
     }
     #[inline(always)]
+    unsafe fn at_most(self, ceiling: Self) -> Self {
+        unsafe { Self(_mm512_min_ps(ceiling.0, self.0)) }
+    }
+    #[inline(always)]
     unsafe fn low(self) -> Avx2 {
         unsafe { Avx2(_mm512_castps512_ps256(self.0)) }
     }
@@ -136,6 +140,7 @@ instantiate!(
     Avx512, [target_feature(enable = "avx512f,avx512vl")], rows: true,
     conv_tail: Some(by_m!(conv: false, true)),
     outer_half: Some([by_m!(8: outer_half, 1), by_m!(8: outer_half, 2), by_m!(8: outer_half, 3)]),
+    depthwise_tail: Some(by_m!(depthwise: depthwise; false, true)), narrow_positions: [8, 8, 6],
     conv_filters: [8, 8, 8, 6, 5, 4], conv_tail_filters: [8, 8, 6, 5, 4, 3], dot_max: (3, 9), outer_max: (8, 3),
     batch_grad: (6, 4), winograd_costs: [12, 14]
 );

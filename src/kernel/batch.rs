@@ -15,7 +15,7 @@
 )]
 
 use super::aligned::Aligned;
-use super::conv_tile::{ConvTask, ListedColumn};
+use super::conv_tile::{Bounds, ConvTask, ListedColumn};
 use super::grad_tile::BatchGradTask;
 use super::kernel::Kernel;
 use super::lanes::LaneMap;
@@ -301,7 +301,7 @@ impl BatchConv<'_> {
                 pitch: n,
                 scale: None,
                 shift: None,
-                relu: false,
+                bounds: Bounds::NONE,
                 // SAFETY: the position's images follow each other in every row's block.
                 output: unsafe { to.get().add(position * n) },
                 output_plane: positions * n,

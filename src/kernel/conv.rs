@@ -6,7 +6,7 @@
 )]
 
 use super::columns::{Columns, TapTable, check_list};
-use super::conv_tile::{ConvResidual, ConvTask};
+use super::conv_tile::{Bounds, ConvResidual, ConvTask};
 use super::kernel::Kernel;
 use super::pool::{Pool, SharedPointer};
 use super::reference;
@@ -20,7 +20,7 @@ use super::tile::Tiles;
 /// input channels, its columns belong to the filters, and its weights are [`transpose_weights`]'s.
 #[derive(Clone, Debug)]
 pub struct ConvPlan {
-    kernel: Kernel,
+    pub(crate) kernel: Kernel,
     shape: ConvShape,
     direction: Direction,
     input: Layout,
@@ -37,7 +37,7 @@ enum Direction {
 }
 
 /// What happens between accumulating and storing:
-/// y = relu(scale[f] · acc + shift[f] + residual), each part optional.
+/// y = min(relu(scale[f] · acc + shift[f] + residual), at_most), each part optional.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// One factor per filter; absent: 1.
@@ -48,6 +48,38 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a [f32]>,
     /// Negative results become zero.
     pub relu: bool,
+    /// Larger results become this.
+    pub at_most: Option<f32>,
+}
+
+impl Epilogue<'_> {
+    /// Panics unless all parts are long enough for so many filters and the residual's layout.
+    pub(crate) fn check(&self, filters: usize, residual: Option<&Layout>) {
+        assert!(
+            self.scale.is_none_or(|s| s.len() >= filters) && self.shift.is_none_or(|s| s.len() >= filters),
+            "epilogue too short"
+        );
+        if let Some(data) = self.residual {
+            assert!(
+                residual.is_some_and(|layout| data.len() >= layout.len()),
+                "no residual planned, or too short"
+            );
+        }
+    }
+
+    /// What one sum of filter `f` becomes.
+    pub(crate) fn at(&self, f: usize, acc: f32, residual: f32) -> f32 {
+        let value = acc * self.scale.map_or(1.0, |s| s[f]) + self.shift.map_or(0.0, |s| s[f]) + residual;
+        self.bounds().clamp(value)
+    }
+
+    /// What results lie between.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            floor: if self.relu { 0.0 } else { f32::NEG_INFINITY },
+            ceiling: self.at_most.unwrap_or(f32::INFINITY),
+        }
+    }
 }
 
 /// The operands of one run.
@@ -249,29 +281,32 @@ impl ConvPlan {
     }
 
     fn check(&self, call: &ConvCall, output: &[f32]) {
-        let rows = self.output.channels;
-        check_list(call.filters, rows, "filters");
+        assert_eq!(call.weights.len(), self.output.channels * self.all_columns(), "weights");
+        self.check_call(call, output);
+    }
+
+    /// All but the weights.
+    pub(crate) fn check_call(&self, call: &ConvCall, output: &[f32]) {
+        check_list(call.filters, self.output.channels, "filters");
         assert!(call.columns.table == self.table, "columns of another plan");
-        assert_eq!(
-            call.weights.len(),
-            rows * self.table.channels * self.table.taps.len(),
-            "weights"
-        );
         assert!(call.input.len() >= self.input.len(), "input too short");
         assert!(output.len() >= self.output.len(), "output too short");
-        let e = &call.epilogue;
-        assert!(
-            e.scale.is_none_or(|s| s.len() >= rows) && e.shift.is_none_or(|s| s.len() >= rows),
-            "epilogue too short"
-        );
-        assert_eq!(
-            e.residual.is_some(),
-            e.residual.is_some() && self.residual.is_some(),
-            "no residual planned"
-        );
-        if let (Some(data), Some(layout)) = (e.residual, &self.residual) {
-            assert!(data.len() >= layout.len(), "residual too short");
-        }
+        call.epilogue.check(self.output.channels, self.residual.as_ref());
+    }
+
+    /// Columns of the weight matrix.
+    pub(crate) fn all_columns(&self) -> usize {
+        self.table.channels * self.table.taps.len()
+    }
+
+    /// Where the last column starts in the input.
+    pub(crate) fn last_offset(&self) -> usize {
+        let tap = self.table.taps.iter().map(|t| t.1 as usize).max().unwrap_or(0);
+        self.table.channels.saturating_sub(1) * self.table.channel_len + tap
+    }
+
+    pub(crate) fn residual(&self) -> Option<&Layout> {
+        self.residual.as_ref()
     }
 
     fn run_reference(&self, call: &ConvCall, output: &mut [f32]) {
@@ -282,9 +317,7 @@ impl ConvPlan {
                 .residual
                 .zip(self.residual)
                 .map_or(0.0, |(data, layout)| data[layout.offset(f, y, x)]);
-            let value = acc * e.scale.map_or(1.0, |s| s[f]) + e.shift.map_or(0.0, |s| s[f]) + residual;
-            // Not `max`, which would hide NaN.
-            if e.relu && value < 0.0 { 0.0 } else { value }
+            e.at(f, acc, residual)
         };
         let read = |c: usize, y: usize, x: usize| call.input[self.input.offset(c, y, x)];
         let sum = match self.direction {
@@ -332,7 +365,7 @@ impl ConvPlan {
                 pitch: self.input.pitch,
                 scale: call.epilogue.scale,
                 shift: call.epilogue.shift,
-                relu: call.epilogue.relu,
+                bounds: call.epilogue.bounds(),
                 output,
                 output_plane: self.output.channel_len,
                 lanes: &sweep.lanes,

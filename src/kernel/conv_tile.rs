@@ -6,7 +6,7 @@
 //! for (offset, weight) in columns:
 //!     x[n] = input[offset + position n ..]          unaligned
 //!     acc[m][n] += x[n] * weights[filter m][weight]  broadcast
-//! store relu(scale * acc + shift + residual)
+//! store clamp(scale * acc + shift + residual)
 //! ```
 //!
 //! 1. Positions run through the padding between rows: those lanes are computed and never stored.
@@ -40,11 +40,44 @@ pub(crate) struct ConvTask<'a> {
     pub(crate) pitch: usize,
     pub scale: Option<&'a [f32]>,
     pub shift: Option<&'a [f32]>,
-    pub relu: bool,
+    pub bounds: Bounds,
     pub output: *mut f32,
     pub(crate) output_plane: usize,
     pub(crate) lanes: &'a LaneMap,
     pub residual: Option<ConvResidual<'a>>,
+}
+
+/// What results lie between, infinite where there is no bound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bounds {
+    pub floor: f32,
+    pub ceiling: f32,
+}
+
+impl Bounds {
+    pub(crate) const NONE: Self = Self {
+        floor: f32::NEG_INFINITY,
+        ceiling: f32::INFINITY,
+    };
+
+    /// Not `max` and `min`, which would hide NaN.
+    pub(crate) fn clamp(self, x: f32) -> f32 {
+        if x < self.floor {
+            self.floor
+        } else if x > self.ceiling {
+            self.ceiling
+        } else {
+            x
+        }
+    }
+
+    /// # Safety
+    /// The machine has the vector's instructions.
+    #[inline(always)]
+    pub(crate) unsafe fn clamp_lanes<V: Vector>(self, x: V) -> V {
+        // SAFETY: no memory is touched.
+        unsafe { x.at_least(V::splat(self.floor)).at_most(V::splat(self.ceiling)) }
+    }
 }
 
 /// What is added before the relu, and where its lanes are.
@@ -102,13 +135,30 @@ pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const 
             }
         }
 
-        let floor = if task.relu { 0.0 } else { f32::NEG_INFINITY };
-        // With a residual, what is here is not yet what the relu gets.
-        let early_floor = V::splat(if task.residual.is_some() {
-            f32::NEG_INFINITY
+        finish::<V, M, N, TAIL>(task, filters, first, acc, tail);
+    }
+}
+
+/// Scales, shifts, adds the residual, clamps and stores.
+///
+/// # Safety
+/// As for [`conv_tile`].
+#[inline(always)]
+pub(crate) unsafe fn finish<V: Vector, const M: usize, const N: usize, const TAIL: bool>(
+    task: &ConvTask,
+    filters: &[u32],
+    first: usize,
+    mut acc: [[V; N]; M],
+    tail: [V::Half; M],
+) {
+    // SAFETY: as in `conv_tile`.
+    unsafe {
+        // With a residual, what is here is not yet what is clamped.
+        let early = if task.residual.is_some() {
+            Bounds::NONE
         } else {
-            floor
-        });
+            task.bounds
+        };
         let mut planes = [task.output; M];
         let mut wide_tail = [V::splat(0.0); M];
         for m in 0..M {
@@ -117,10 +167,10 @@ pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const 
             let scale = V::splat(task.scale.map_or(1.0, |s| s[f]));
             let shift = V::splat(task.shift.map_or(0.0, |s| s[f]));
             for n in 0..N {
-                acc[m][n] = acc[m][n].fma(scale, shift).at_least(early_floor);
+                acc[m][n] = early.clamp_lanes(acc[m][n].fma(scale, shift));
             }
             if TAIL {
-                wide_tail[m] = V::widen(tail[m]).fma(scale, shift).at_least(early_floor);
+                wide_tail[m] = early.clamp_lanes(V::widen(tail[m]).fma(scale, shift));
             }
         }
         if task.residual.is_none() && task.lanes.is_plain(first, first + N + TAIL as usize) {
@@ -147,7 +197,7 @@ pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const 
             }
         }
         for n in 0..N {
-            store_vector::<V, M>(task, filters, at.add(n), N, first + n, floor);
+            store_vector::<V, M>(task, filters, at.add(n), N, first + n);
         }
         if TAIL {
             let mut spill = MaybeUninit::<[V; M]>::uninit();
@@ -155,7 +205,7 @@ pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const 
             for m in 0..M {
                 at.add(m).write(wide_tail[m]);
             }
-            store_vector::<V, M>(task, filters, at, 1, first + N, floor);
+            store_vector::<V, M>(task, filters, at, 1, first + N);
         }
     }
 }
@@ -171,7 +221,6 @@ unsafe fn store_vector<V: Vector, const M: usize>(
     acc: *mut V,
     pitch: usize,
     vector: usize,
-    floor: f32,
 ) {
     // SAFETY: every lane with a place is in bounds of its filter's plane; `acc` holds `M` vectors, `pitch` apart.
     unsafe {
@@ -179,7 +228,7 @@ unsafe fn store_vector<V: Vector, const M: usize>(
             for m in 0..M {
                 let plane = r.data.add(filters[m] as usize * r.plane);
                 let x = (*acc.add(m * pitch)).add(gather(plane, r.lanes, vector));
-                *acc.add(m * pitch) = x.at_least(V::splat(floor));
+                *acc.add(m * pitch) = task.bounds.clamp_lanes(x);
             }
         }
         let head = task.lanes.heads[vector];

@@ -42,6 +42,16 @@ impl Vector for Portable {
         }))
     }
     #[inline(always)]
+    unsafe fn at_most(self, ceiling: Self) -> Self {
+        Self(std::array::from_fn(|i| {
+            if self.0[i] > ceiling.0[i] {
+                ceiling.0[i]
+            } else {
+                self.0[i]
+            }
+        }))
+    }
+    #[inline(always)]
     unsafe fn low(self) -> Self {
         self
     }
@@ -63,6 +73,7 @@ impl Vector for Portable {
 
 instantiate!(
     Portable, [], rows: true, conv_tail: None, outer_half: None,
+    depthwise_tail: None, narrow_positions: [6, 2, 1],
     conv_filters: [4, 2, 0, 0, 0, 0], conv_tail_filters: [0; 6], dot_max: (2, 2), outer_max: (4, 1),
     batch_grad: (4, 1), winograd_costs: [20, 30]
 );

@@ -42,6 +42,10 @@ impl Vector for Neon {
         unsafe { Self(vmaxq_f32(self.0, floor.0)) }
     }
     #[inline(always)]
+    unsafe fn at_most(self, ceiling: Self) -> Self {
+        unsafe { Self(vminq_f32(self.0, ceiling.0)) }
+    }
+    #[inline(always)]
     unsafe fn low(self) -> Self {
         self
     }
@@ -65,6 +69,7 @@ impl Vector for Neon {
 
 instantiate!(
     Neon, [target_feature(enable = "neon")], rows: false, conv_tail: None, outer_half: None,
+    depthwise_tail: None, narrow_positions: [8, 8, 6],
     conv_filters: [8, 8, 8, 6, 5, 4], conv_tail_filters: [0; 6], dot_max: (3, 8), outer_max: (8, 3),
     batch_grad: (6, 4), winograd_costs: [20, 30]
 );

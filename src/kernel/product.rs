@@ -13,7 +13,7 @@
 
 use super::columns::{Columns, TapTable, check_list};
 use super::conv::ConvCall;
-use super::conv_tile::{ConvTask, ListedColumn};
+use super::conv_tile::{Bounds, ConvTask, ListedColumn};
 use super::kernel::Kernel;
 use super::lanes::LaneMap;
 use super::pool::{Pool, SharedPointer};
@@ -449,6 +449,7 @@ impl Block<'_> {
         let is_direct = plan.form == Form::Positions;
         let [c, f] = [plan.shape.in_channels * plan.table.taps.len(), plan.shape.filters];
         let has_residual = self.images.iter().any(|i| !i.residual.is_null());
+        let bounds = call.epilogue.bounds();
         for element in 0..plan.elements() {
             let task = ConvTask {
                 // SAFETY: both buffers hold `elements` such parts.
@@ -460,7 +461,11 @@ impl Block<'_> {
                 pitch: 0,
                 scale: call.epilogue.scale.filter(|_| is_direct),
                 shift: call.epilogue.shift.filter(|_| is_direct),
-                relu: is_direct && call.epilogue.relu && !has_residual,
+                bounds: if is_direct && !has_residual {
+                    bounds
+                } else {
+                    Bounds::NONE
+                },
                 // SAFETY: as above.
                 output: unsafe { self.products.get().add(element * plan.element_len(f)) },
                 output_plane: plan.row,
@@ -490,7 +495,7 @@ impl Block<'_> {
     /// # Safety
     /// The filter's products are computed, and nobody else touches its planes.
     unsafe fn store_positions(&self, filter: usize, has_residual: bool) {
-        let plan = self.plan;
+        let (plan, bounds) = (self.plan, self.call.epilogue.bounds());
         for (i, image) in self.images.iter().enumerate() {
             // SAFETY: places lie in the filter's planes, products in its row.
             unsafe {
@@ -505,8 +510,7 @@ impl Block<'_> {
                         {
                             y += *image.residual.add(filter * layout.channel_len + at as usize);
                         }
-                        // Not `max`, which would hide NaN.
-                        y = if self.call.epilogue.relu && y < 0.0 { 0.0 } else { y };
+                        y = bounds.clamp(y);
                     }
                     *plane.add(*to as usize) = y;
                 }
@@ -531,7 +535,7 @@ impl Block<'_> {
             input_element: plan.element_len(plan.shape.filters),
             scale: self.call.epilogue.scale,
             shift: self.call.epilogue.shift,
-            relu: self.call.epilogue.relu,
+            bounds: self.call.epilogue.bounds(),
             output: at[0],
             output_plane: 0,
             lanes: &plan.outputs,

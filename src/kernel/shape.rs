@@ -40,9 +40,9 @@ pub struct ConvShape {
     pub in_w: usize,
     /// Kernel height and width.
     pub kernel: [usize; 2],
-    /// 1 or 2, on both axes.
+    /// On both axes; gradients have 1 or 2.
     pub stride: usize,
-    /// Less than the kernel on every side.
+    /// For gradients, less than the kernel on every side.
     pub pad: Padding,
 }
 
@@ -94,15 +94,24 @@ impl ConvShape {
     pub(crate) fn check(&self) {
         let [kh, kw] = self.kernel;
         let p = self.pad;
-        assert!(self.stride == 1 || self.stride == 2, "stride must be 1 or 2");
-        assert!(kh > 0 && kw > 0 && self.in_h > 0 && self.in_w > 0, "empty convolution");
         assert!(
-            p.top < kh && p.bottom < kh && p.left < kw && p.right < kw,
-            "padding must be less than the kernel"
+            self.stride > 0 && kh > 0 && kw > 0 && self.in_h > 0 && self.in_w > 0,
+            "empty convolution"
         );
         assert!(
             self.in_h + p.top + p.bottom >= kh && self.in_w + p.left + p.right >= kw,
             "kernel larger than its input"
+        );
+    }
+
+    /// What gradients want besides.
+    fn check_grad(&self) {
+        self.check();
+        let ([kh, kw], p) = (self.kernel, self.pad);
+        assert!(self.stride == 1 || self.stride == 2, "stride must be 1 or 2");
+        assert!(
+            p.top < kh && p.bottom < kh && p.left < kw && p.right < kw,
+            "padding must be less than the kernel"
         );
     }
 
@@ -198,7 +207,7 @@ impl Layout {
 
     /// What both gradients read the output gradient from.
     pub fn output_grad(shape: &ConvShape) -> Self {
-        shape.check();
+        shape.check_grad();
         Self::planes(
             [shape.filters, shape.out_h(), shape.out_w()],
             1,

@@ -1,7 +1,9 @@
 //! The table of tiles that an instruction set fills in. Knows nothing of what a tile computes.
 
 use super::conv_tile::ConvTile;
+use super::depthwise_tile::DepthwiseTable;
 use super::grad_tile::{BatchGradTile, DotTile, OuterTile, TransposeRows};
+use super::narrow_tile::NarrowTable;
 use super::winograd_tile::{InputTransform, OutputTransform, SplitRows};
 use super::winograd_weights::WeightsTransform;
 
@@ -21,6 +23,12 @@ pub(crate) struct Tiles {
     pub(crate) conv_filters: [usize; 6],
     /// The same with half a vector more.
     pub(crate) conv_tail_filters: [usize; 6],
+    pub depthwise: DepthwiseTable,
+    pub(crate) depthwise_rows: Option<DepthwiseTable>,
+    pub(crate) depthwise_tail: Option<DepthwiseTable>,
+    pub narrow: NarrowTable,
+    /// Positions that a tile of 1, 2 and 4 panels can hold in registers.
+    pub(crate) narrow_positions: [usize; 3],
     pub dot: [[DotTile; 3]; 9],
     /// The largest (filters, columns) of a dot tile.
     pub(crate) dot_max: (usize, usize),
@@ -61,6 +69,12 @@ macro_rules! by_m {
         ]
     };
     (3: $f:ident, $n:literal) => { [$f::<1, $n>, $f::<2, $n>, $f::<3, $n>] };
+    (depthwise: $f:ident; $rows:literal, $tail:literal) => {
+        [
+            $f::<1, $rows, $tail>, $f::<2, $rows, $tail>, $f::<3, $rows, $tail>,
+            $f::<4, $rows, $tail>, $f::<5, $rows, $tail>, $f::<6, $rows, $tail>,
+        ]
+    };
     (conv: $rows:literal, $tail:literal) => {
         [
             by_m!(8: conv, 1; $rows, $tail), by_m!(8: conv, 2; $rows, $tail), by_m!(8: conv, 3; $rows, $tail),
@@ -88,12 +102,22 @@ macro_rules! instantiate {
     (
         $vector:ty, [$($feature:meta),*], rows: $rows:expr,
         conv_tail: $conv_tail:expr, outer_half: $outer_half:expr,
+        depthwise_tail: $depthwise_tail:expr, narrow_positions: $narrow:expr,
         conv_filters: $conv:expr, conv_tail_filters: $tail:expr, dot_max: $dot:expr, outer_max: $outer:expr,
         batch_grad: ($batch_m:literal, $batch_n:literal), winograd_costs: $costs:expr
     ) => {
         compile_tile! { ($($feature),*) $vector;
             conv<M: usize, N: usize, ROWS: bool, TAIL: bool>(task: &super::conv_tile::ConvTask, filters: &[u32], first: usize)
                 = super::conv_tile::conv_tile
+        }
+        compile_tile! { ($($feature),*) $vector;
+            depthwise<N: usize, ROWS: bool, TAIL: bool>(
+                task: &super::depthwise_tile::DepthwiseTask, filters: &[u32], first: usize
+            ) = super::depthwise_tile::depthwise_tile
+        }
+        compile_tile! { ($($feature),*) $vector;
+            narrow<P: usize, N: usize>(task: &super::narrow_tile::NarrowTask, filters: &[u32], at: [usize; 2])
+                = super::narrow_tile::narrow_tile
         }
         compile_tile! { ($($feature),*) $vector;
             dot<M: usize, N: usize>(task: &super::grad_tile::DotTask, filters: &[u32], first: usize)
@@ -139,6 +163,11 @@ macro_rules! instantiate {
             conv_rows: if $rows { Some(by_m!(conv: true, false)) } else { None },
             conv_tail: $conv_tail,
             conv_filters: $conv,
+            depthwise: by_m!(depthwise: depthwise; false, false),
+            depthwise_rows: if $rows { Some(by_m!(depthwise: depthwise; true, false)) } else { None },
+            depthwise_tail: $depthwise_tail,
+            narrow: [by_m!(8: narrow, 1), by_m!(8: narrow, 2), by_m!(8: narrow, 4)],
+            narrow_positions: $narrow,
             conv_tail_filters: $tail,
             dot: [
                 by_m!(3: dot, 1), by_m!(3: dot, 2), by_m!(3: dot, 3), by_m!(3: dot, 4), by_m!(3: dot, 5),

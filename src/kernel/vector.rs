@@ -27,6 +27,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn add(self, b: Self) -> Self;
     /// The larger of both; NaN stays NaN.
     unsafe fn at_least(self, floor: Self) -> Self;
+    /// The smaller of both; NaN stays NaN.
+    unsafe fn at_most(self, ceiling: Self) -> Self;
     /// The sum of the lanes, in a fixed order.
     unsafe fn sum(self) -> f32;
     /// Rows of eight, `pitch` apart; for fewer lanes than eight this is never called.

@@ -14,7 +14,7 @@
 use super::aligned::Aligned;
 use super::columns::{Columns, TapTable, check_list};
 use super::conv::ConvCall;
-use super::conv_tile::{ConvTask, ListedColumn};
+use super::conv_tile::{Bounds, ConvTask, ListedColumn};
 use super::kernel::Kernel;
 use super::lanes::LaneMap;
 use super::pool::{Pool, SharedPointer};
@@ -496,7 +496,7 @@ impl WinogradPlan {
                 pitch: 0,
                 scale: None,
                 shift: None,
-                relu: false,
+                bounds: Bounds::NONE,
                 // SAFETY: both buffers hold `elements` such parts.
                 output: unsafe { buffers.products.get().add(element * self.element_len(f)) },
                 output_plane: self.row,
@@ -512,7 +512,7 @@ impl WinogradPlan {
             input_element: self.element_len(f),
             scale: call.epilogue.scale,
             shift: call.epilogue.shift,
-            relu: call.epilogue.relu,
+            bounds: call.epilogue.bounds(),
             output: buffers.output.get(),
             output_plane: self.output.channel_len,
             lanes: &block.output,

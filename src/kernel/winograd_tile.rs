@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "raw loads at offsets the plan has checked")]
 #![expect(clippy::needless_range_loop, reason = "matrices are indexed by i and j throughout")]
 
-use super::conv_tile::gather;
+use super::conv_tile::{Bounds, gather};
 use super::lanes::LaneMap;
 use super::vector::Vector;
 
@@ -161,7 +161,7 @@ pub(crate) struct OutputTask<'a> {
     pub(crate) input_element: usize,
     pub scale: Option<&'a [f32]>,
     pub shift: Option<&'a [f32]>,
-    pub relu: bool,
+    pub bounds: Bounds,
     pub output: *mut f32,
     pub(crate) output_plane: usize,
     /// Where tiles' pixels go, by row and column in the tile.
@@ -201,7 +201,6 @@ pub(crate) unsafe fn output_transform<V: Vector, const N: usize>(task: &OutputTa
         }
         let scale = V::splat(task.scale.map_or(1.0, |s| s[filter]));
         let shift = V::splat(task.shift.map_or(0.0, |s| s[filter]));
-        let floor = V::splat(if task.relu { 0.0 } else { f32::NEG_INFINITY });
         let output = task.output.add(filter * task.output_plane);
         for i in 0..size {
             let row = output_line(m[i]);
@@ -210,7 +209,7 @@ pub(crate) unsafe fn output_transform<V: Vector, const N: usize>(task: &OutputTa
                 if let Some(r) = &task.residual {
                     y = y.add(gather(r.data.add(filter * r.plane), &r.lanes[i * size + j], vector));
                 }
-                let y = y.at_least(floor);
+                let y = task.bounds.clamp_lanes(y);
                 let map = &task.lanes[i * size + j];
                 let head = map.heads[vector];
                 if head.mask != 0 {

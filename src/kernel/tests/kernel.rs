@@ -1,8 +1,9 @@
 //! Every kernel against the nested loops, over shapes that straddle tiles and lists of every kind.
 
 use kernel::{
-    BatchPlan, ConvCall, ConvPlan, ConvShape, Epilogue, Form, ImagePlanes, Kernel, Layout, Padding, Pool, ProductPlan,
-    WeightGradCall, WeightGradPlan, WeightOrder, WinogradPlan, WinogradScratch, reference, transpose_weights,
+    BatchPlan, ConvCall, ConvPlan, ConvShape, DepthwiseCall, DepthwisePlan, Epilogue, Form, ImagePlanes, Kernel,
+    Layout, NarrowPlan, Padding, Pool, ProductPlan, WeightGradCall, WeightGradPlan, WeightOrder, WinogradPlan,
+    WinogradScratch, reference, transpose_weights,
 };
 use proptest::prelude::*;
 
@@ -125,7 +126,7 @@ proptest! {
             if fused {
                 for &f in &filters {
                     for i in f as usize * oh * ow..(f as usize + 1) * oh * ow {
-                        want[i] = (scale[f as usize] * want[i] + shift[f as usize] + residual[i]).max(0.0);
+                        want[i] = (scale[f as usize] * want[i] + shift[f as usize] + residual[i]).clamp(0.0, 0.75);
                     }
                 }
             }
@@ -138,7 +139,7 @@ proptest! {
                     if by_channel { list.set_channels(&channels) } else { list.set_columns(columns) }
                     prop_assert_eq!(list.len(), columns.len());
                     let epilogue = if fused {
-                        Epilogue { scale: Some(&scale), shift: Some(&shift), residual: Some(&residual), relu: true }
+                        Epilogue { scale: Some(&scale), shift: Some(&shift), residual: Some(&residual), relu: true, at_most: Some(0.75) }
                     } else {
                         Epilogue::default()
                     };
@@ -181,7 +182,7 @@ proptest! {
                           packed(&output, &numbers(f * oh * ow, seed + 30 + i))))
                 .collect();
             let epilogue = |residual| if fused {
-                Epilogue { scale: Some(&scale), shift: Some(&shift), residual, relu: true }
+                Epilogue { scale: Some(&scale), shift: Some(&shift), residual, relu: true, at_most: Some(0.75) }
             } else {
                 Epilogue::default()
             };
@@ -239,7 +240,7 @@ proptest! {
         if fused {
             for &f in &filters {
                 for i in f as usize * oh * ow..(f as usize + 1) * oh * ow {
-                    want[i] = (scale[f as usize] * want[i] + shift[f as usize] + residual[i]).max(0.0);
+                    want[i] = (scale[f as usize] * want[i] + shift[f as usize] + residual[i]).clamp(0.0, 0.75);
                 }
             }
         }
@@ -253,7 +254,7 @@ proptest! {
                 fill_others(plan.input(), &channels, &mut planes, f32::NAN);
                 let residual = packed(&output, &residual);
                 let weights = plan.transform(&w);
-                let epilogue = Epilogue { scale: Some(&scale), shift: Some(&shift), residual: Some(&residual), relu: true };
+                let epilogue = Epilogue { scale: Some(&scale), shift: Some(&shift), residual: Some(&residual), relu: true, at_most: Some(0.75) };
                 let call = ConvCall {
                     input: &planes, weights: &weights, columns: &columns, filters: &filters,
                     epilogue: if fused { epilogue } else { Epilogue::default() },
@@ -840,6 +841,110 @@ fn batches_of_small_planes_equal_the_reference() {
                     *first.get_or_insert_with(|| all.clone()) == all,
                     "{kernel:?}: threads change bits"
                 );
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(80))]
+
+    #[test]
+    fn depthwise_equals_reference(channels in 1usize..12, multiplier in 1usize..4, size in prop::array::uniform2(1usize..40),
+                                  kernel in prop::array::uniform2(1usize..6), stride in 1usize..4,
+                                  pads in prop::array::uniform4(0usize..7), kinds in prop::array::uniform3(0u8..5),
+                                  threads in 1usize..4, seed in 0u64..1000) {
+        let shape = ConvShape {
+            in_channels: channels, filters: channels * multiplier, in_h: size[0].max(kernel[0]), in_w: size[1].max(kernel[1]),
+            kernel, stride, pad: Padding { top: pads[0], bottom: pads[1], left: pads[2], right: pads[3] },
+        };
+        let (n, oh, ow) = (shape.filters, shape.out_h(), shape.out_w());
+        let x = numbers(channels * shape.in_h * shape.in_w, seed);
+        let weights = numbers(n * shape.taps(), seed + 1);
+        let (scale, shift, residual) = (numbers(n, seed + 3), numbers(n, seed + 4), numbers(n * oh * ow, seed + 5));
+        let (active, filters) = (list(channels, kinds[0], seed + 6), list(n, kinds[1], seed + 7));
+        let taps = list(shape.taps(), kinds[2], seed + 8);
+        // As a convolution of all channels whose other weights are zero.
+        let mut whole = vec![0.0; n * shape.columns()];
+        for f in 0..n {
+            let at = f * shape.columns() + f / multiplier * shape.taps();
+            whole[at..at + shape.taps()].copy_from_slice(&weights[f * shape.taps()..][..shape.taps()]);
+        }
+        let columns: Vec<u32> =
+            active.iter().flat_map(|&c| taps.iter().map(move |&t| c * shape.taps() as u32 + t)).collect();
+        let mut want = forward_reference(&shape, &x, &whole, &filters, &columns);
+        for &f in &filters {
+            for i in f as usize * oh * ow..(f as usize + 1) * oh * ow {
+                want[i] = (scale[f as usize] * want[i] + shift[f as usize] + residual[i]).clamp(0.0, 0.75);
+            }
+        }
+        for kernel in Kernel::available() {
+            let next = ConvShape { in_channels: n, filters: 1, in_h: oh, in_w: ow, kernel: [3, 3], stride: 2, pad: Padding::all(1) };
+            for output in [Layout::contiguous(n, oh, ow), Layout::input(&next)] {
+                let plan = DepthwisePlan::new(kernel, &shape, output, Some(output));
+                let mut planes = packed(plan.input(), &x);
+                for c in (0..channels as u32).filter(|c| !active.contains(c)) {
+                    for y in 0..shape.in_h {
+                        for x in 0..shape.in_w {
+                            planes[plan.input().offset(c as usize, y, x)] = f32::NAN;
+                        }
+                    }
+                }
+                let residual = packed(&output, &residual);
+                let made = plan.taps(&taps);
+                let call = DepthwiseCall {
+                    input: &planes, weights: &weights, taps: &made, channels: &active, filters: &filters,
+                    epilogue: Epilogue { scale: Some(&scale), shift: Some(&shift), residual: Some(&residual), relu: true, at_most: Some(0.75) },
+                };
+                let mut y = output.alloc();
+                let read = plan.run(&call, &mut y);
+                let reading = filters.iter().filter(|&&f| active.contains(&(f / multiplier as u32))).count();
+                prop_assert_eq!(read, reading * taps.len());
+                assert_close(&unpacked(&output, &y), &want, kernel.name());
+                let mut split = output.alloc();
+                plan.run_on(&mut Pool::new(threads), &call, &mut split);
+                prop_assert_eq!(&split, &y, "bits on {} threads", threads);
+            }
+        }
+    }
+
+    #[test]
+    fn narrow_planes_give_the_bits_of_the_direct_plan(
+        shape in shapes(), size in prop::array::uniform2(1usize..7), filters in 1usize..90, kinds in prop::array::uniform2(0u8..5),
+        stride in 1usize..4, threads in 1usize..4, seed in 0u64..1000, with_residual in any::<bool>(),
+    ) {
+        let shape = ConvShape {
+            in_h: size[0].max(shape.kernel[0]), in_w: size[1].max(shape.kernel[1]), filters, stride, ..shape
+        };
+        let (n, oh, ow) = (shape.filters, shape.out_h(), shape.out_w());
+        let x = numbers(shape.in_channels * shape.in_h * shape.in_w, seed);
+        let w = numbers(n * shape.columns(), seed + 1);
+        let (scale, shift, residual) = (numbers(n, seed + 3), numbers(n, seed + 4), numbers(n * oh * ow, seed + 5));
+        let (rows, columns) = (list(n, kinds[0], seed + 6), list(shape.columns(), kinds[1], seed + 7));
+        let next = ConvShape { in_channels: n, filters: 1, in_h: oh, in_w: ow, kernel: [3, 3], stride: 1, pad: Padding::all(1) };
+        for kernel in Kernel::available() {
+            for output in [Layout::contiguous(n, oh, ow), Layout::input(&next)] {
+                let plan = ConvPlan::forward(kernel, &shape, output, Some(output));
+                let Some(narrow) = NarrowPlan::new(&plan) else { continue };
+                let (planes, residual) = (packed(plan.input(), &x), packed(&output, &residual));
+                let mut made = plan.columns();
+                made.set_columns(&columns);
+                let call = ConvCall {
+                    input: &planes, weights: &w, columns: &made, filters: &rows,
+                    epilogue: Epilogue {
+                        scale: Some(&scale), shift: Some(&shift), residual: with_residual.then_some(&residual[..]),
+                        relu: true, at_most: Some(0.75),
+                    },
+                };
+                let (mut direct, mut y, mut split) = (output.alloc(), output.alloc(), output.alloc());
+                plan.run(&call, &mut direct);
+                let panels = narrow.pack(&w);
+                let call = ConvCall { weights: &panels, ..call };
+                narrow.run(&call, &mut y);
+                narrow.run_on(&mut Pool::new(threads), &call, &mut split);
+                let bits = |v: &[f32]| unpacked(&output, v).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                prop_assert_eq!(bits(&direct), bits(&y), "{}", kernel.name());
+                prop_assert_eq!(bits(&split), bits(&y), "bits on {} threads", threads);
             }
         }
     }
