@@ -13,9 +13,14 @@ use train::{Ctx, NoMemory, Penalty, RunHooks, TrainConfig, TrainingData, Trainin
 
 /// Works on few bundled images, with a narrow network.
 fn with_ctx<T>(work: impl FnOnce(&mut Ctx) -> T) -> T {
+    with_images(150, work)
+}
+
+/// Trains on as many images.
+fn with_images<T>(images: usize, work: impl FnOnce(&mut Ctx) -> T) -> T {
     let dataset = data::open("fashion-mnist", &data::Reading::default(), &mut |_| Ok(())).expect("bundled");
     let mut splits: Splits = data::split(&dataset, 0, data::Amount::Count(50));
-    splits.train = data::spread(&splits.train, 150);
+    splits.train = data::spread(&splits.train, images);
     let spec: NetSpec = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.06).expect("builds");
     let train = TrainConfig {
         epochs: 2,
@@ -193,7 +198,7 @@ fn first_order_scores_are_how_the_loss_moves() {
 /// Thirteen gates in a row once left a network whose losses with stored statistics were beyond any number.
 #[test]
 fn gates_on_a_deep_network_do_not_run_away() {
-    with_ctx(|ctx| {
+    with_images(640, |ctx| {
         let spec = zoo::gated(&zoo::build("vgg16", [1, 28, 28], 10, 0.25).expect("builds"), Shift::Eq1);
         ctx.train = TrainConfig {
             batch: 32,
@@ -210,14 +215,11 @@ fn gates_on_a_deep_network_do_not_run_away() {
             calibration: 128,
             ..TrainingPlan::plain("fbs", spec, ctx.train.clone())
         };
-        let mut splits = ctx.data.splits.clone();
-        splits.train = data::spread(&data::split(ctx.data.dataset, 0, data::Amount::Count(50)).train, 640);
-        ctx.data.splits = &splits;
         let model = fit(ctx, "training", &plan, None, None).expect("trains");
         let mut engine = infer::compile(&model, &Options::default()).expect("compiles");
         let gates = model.spec().gates().len();
         engine.set_densities(&vec![half; gates]);
-        let images = &splits.valid[..50];
+        let images = &ctx.data.splits.valid[..50];
         let pixels = ctx.data.pixels(data::Split::Valid, images);
         let mut metrics = EvalMetrics::new(model.spec());
         metrics.add(engine.run(&pixels), &batch::labels(&ctx.data.dataset.train, images));
