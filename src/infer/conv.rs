@@ -6,7 +6,8 @@
 //! has); all others are absent. A masked filter's channel is absent, its γ and β read as zero.
 
 use super::compiled_mask::CompiledMask;
-use super::conv_algorithms::{ColumnLists, ConvAlgorithms, ConvArgs};
+use super::conv_algorithms::{ColumnLists, ConvAlgorithms};
+use super::conv_args::ConvArgs;
 use super::gate::{Gate, GateScratch};
 use super::plane;
 use kernel::{Epilogue, ImagePlanes, Layout, Pool, WinogradScratch};

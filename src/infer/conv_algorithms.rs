@@ -5,10 +5,11 @@
 //! mask and the numbers of active channels and filters.
 
 use super::compiled_mask::CompiledMask;
+use super::conv_args::ConvArgs;
 use super::grouped_conv::{GroupedConv, GroupedLists};
 use kernel::{
-    Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Form, ImagePlanes, Kernel, Layout, NarrowPlan, Padding, Pool,
-    ProductPlan, WinogradPlan, WinogradScratch,
+    Columns, ConvPlan, ConvShape, Form, ImagePlanes, Kernel, Layout, NarrowPlan, Padding, Pool, ProductPlan,
+    WinogradPlan, WinogradScratch,
 };
 
 /// Plans and weights of one convolution.
@@ -74,14 +75,6 @@ pub(crate) struct ColumnLists {
     listed: Vec<u32>,
     /// How many columns are read, whichever form reads them.
     columns: usize,
-}
-
-/// What does not depend on the form.
-#[derive(Clone, Copy)]
-pub(crate) struct ConvArgs<'a> {
-    pub input: &'a [f32],
-    pub filters: &'a [u32],
-    pub epilogue: Epilogue<'a>,
 }
 
 impl ConvAlgorithms {
@@ -429,18 +422,6 @@ impl ConvAlgorithms {
 /// Whether every window meets the image.
 fn is_below(pad: Padding, [kh, kw]: [usize; 2]) -> bool {
     pad.top < kh && pad.bottom < kh && pad.left < kw && pad.right < kw
-}
-
-impl<'a> ConvArgs<'a> {
-    pub(crate) fn call(self, weights: &'a [f32], columns: &'a Columns) -> ConvCall<'a> {
-        ConvCall {
-            input: self.input,
-            weights,
-            columns,
-            filters: self.filters,
-            epilogue: self.epilogue,
-        }
-    }
 }
 
 impl ColumnLists {

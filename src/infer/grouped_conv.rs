@@ -2,7 +2,7 @@
 //! Knows nothing of norms, gates or of which channels were chosen.
 
 use super::compiled_mask::CompiledMask;
-use super::conv_algorithms::ConvArgs;
+use super::conv_args::ConvArgs;
 use kernel::{
     Columns, ConvCall, ConvPlan, ConvShape, DepthwiseCall, DepthwisePlan, DepthwiseTaps, Kernel, Layout, Pool,
 };

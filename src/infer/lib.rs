@@ -30,6 +30,7 @@ mod calibrate;
 mod compiled_mask;
 mod conv;
 mod conv_algorithms;
+mod conv_args;
 mod engine;
 mod evaluate;
 mod executor;
