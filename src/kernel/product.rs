@@ -232,7 +232,7 @@ impl ProductPlan {
                 images,
                 own,
             } = &mut *scratch;
-            let run = Block {
+            let run = ProductBlock {
                 plan: self,
                 call,
                 images,
@@ -267,7 +267,7 @@ impl ProductPlan {
 
 /// Some images that are multiplied together. Parts write disjoint rows of the buffers and planes of the outputs, and read only what
 /// an earlier round of parts wrote.
-struct Block<'a> {
+struct ProductBlock<'a> {
     plan: &'a ProductPlan,
     call: &'a ConvCall<'a>,
     images: &'a [ImageAddress],
@@ -276,7 +276,7 @@ struct Block<'a> {
     products: SharedPointer<f32>,
 }
 
-impl Block<'_> {
+impl ProductBlock<'_> {
     fn run(&self, mut pool: Option<&mut Pool>) {
         let threads = pool.as_ref().map_or(1, |p| p.threads());
         let mut split = |parts: usize, work: &(dyn Fn(usize) + Sync)| match pool.as_deref_mut() {
@@ -313,7 +313,7 @@ impl Block<'_> {
         let parts = (pool.threads() * 2).min(groups);
         pool.run_with(own, parts, &|task, own| {
             let part = if task % 2 == 0 { task / 2 } else { parts - 1 - task / 2 };
-            let block = Block {
+            let block = ProductBlock {
                 inputs: SharedPointer(own.inputs.as_mut_ptr()),
                 products: SharedPointer(own.products.as_mut_ptr()),
                 ..*self
