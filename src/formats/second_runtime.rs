@@ -148,7 +148,10 @@ impl SecondRuntime {
         let [c, h, w] = self.input;
         let n = images.len() / (c * h * w);
         let input = ValueView::from_shape([n, c, h, w], images)?;
-        let values = self.model.run(vec![(self.image, input.into())], &self.outputs, None)?;
+        // It panics on some layers that it does not expect.
+        let run = || self.model.run(vec![(self.image, input.into())], &self.outputs, None);
+        let values = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        let values = values.map_err(|_| anyhow::anyhow!("it panicked, which is a fault of its own"))??;
         let rows = |value: Value| Ok(value.into_shape_vec::<f32, 2>()?.1);
         values.into_iter().map(rows).collect()
     }

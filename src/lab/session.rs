@@ -9,7 +9,7 @@ use crate::store::RunStore;
 use crate::watch::{Elsewhere, watch};
 use crate::{Workspace, jobs};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use event::{Stamped, Steer};
+use event::{Event, Stamped, Steer};
 use measure::probe::Response;
 use measure::{Requests, probe};
 use record::control::Control;
@@ -222,6 +222,10 @@ impl Session {
                     // A run that is opened twice is read twice.
                     let due = |id: &RunId| self.store.run(*id).is_some_and(|run| run.events == stamped.seq);
                     if let Some(id) = self.elsewhere(&folder).filter(due) {
+                        // Somebody else let it go on: this session's pause is over, too.
+                        if matches!(stamped.event, Event::Unpaused { .. }) {
+                            self.held.remove(&id);
+                        }
                         self.store.apply(id, &stamped);
                     }
                 }

@@ -43,7 +43,7 @@ pub(crate) fn ticks([low, high]: [f64; 2], most: f64) -> Vec<(f64, String)> {
         .into_iter()
         .find(|&s| s >= least * (1.0 - 1e-9))
         .unwrap_or(10.0 * power);
-    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
+    let (first, last) = ((low / step - 1e-9).ceil() as i64, (high / step + 1e-9).floor() as i64);
     let largest = (first.unsigned_abs().max(last.unsigned_abs())) as f64 * step;
     let values = (first..=last).map(|i| i as f64 * step);
     values.map(|v| (v, number(v, step, largest))).collect()

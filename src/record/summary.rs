@@ -194,7 +194,7 @@ mod tests {
         assert!(std::fs::metadata(path.join("events.jsonl")).expect("log").len() > TAIL);
         let now = RunSummary::read(&path);
         assert_eq!((now.status, now.trouble.clone()), (Status::Running, None));
-        assert_eq!((now.valid_top1, now.macs, now.method), (Some(0.75), Some(90), "dense"));
+        assert_eq!((now.valid_top1, now.macs, now.method), (Some(0.75), Some(90), "fbs"));
         say(&mut folder, ended(Outcome::Cancelled, None));
         let update = ManifestUpdate::status(Status::Interrupted);
         folder.manifest(&experiment, update).expect("writes");

@@ -58,9 +58,7 @@ pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
                 mean: draw(spec.input[0], 0.2..0.5),
                 std: draw(spec.input[0], 0.2..0.5),
             },
-            classes: (0..spec.classes().expect("classes"))
-                .map(|i| format!("class \"{i}\""))
-                .collect(),
+            classes: (0..spec.classes().expect("classes")).map(|i| i.to_string()).collect(),
             method: "none".into(),
             data: "random".into(),
             densities,

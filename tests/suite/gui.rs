@@ -347,6 +347,8 @@ fn all_runs_of_earlier_days_are_listed_and_found() {
     }
     harness.get_by_label("Show day0000");
     // The oldest of all, by a part of its name and what it did.
+    harness.get_by_role_and_label(Role::TextInput, "Find runs").focus();
+    harness.run_ok();
     harness
         .get_by_role_and_label(Role::TextInput, "Find runs")
         .type_text("fbs Y0007");
@@ -356,6 +358,8 @@ fn all_runs_of_earlier_days_are_listed_and_found() {
     harness.get_by_label("Show day0007").click();
     harness.run_ok();
     assert_eq!(harness.state().asked, [Command::OpenRun("runs/day0007".into())]);
+    harness.get_by_role_and_label(Role::TextInput, "Find runs").focus();
+    harness.run_ok();
     harness
         .get_by_role_and_label(Role::TextInput, "Find runs")
         .type_text(" nowhere");

@@ -342,7 +342,7 @@ fn what_cannot_fit_into_memory_is_refused_with_the_number() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut changes = small("smoke");
     changes.push(("train.batch".into(), "65536".into()));
-    changes.push(("model.width".into(), "16".into()));
+    changes.push(("model.width".into(), "8".into()));
     let experiment = Experiment::load("smoke", &changes).expect("preset");
     let ending = execute(&experiment, &workspace(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
     assert!(ending.bad_input, "{ending:?}");
