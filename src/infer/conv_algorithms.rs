@@ -213,7 +213,7 @@ impl ConvAlgorithms {
         if let Implementation::Kernel(plans) = &mut self.implementation
             && let Some((plan, panels)) = &mut plans.narrow
         {
-            *panels = plan.pack(weights);
+            plan.pack_into(weights, panels);
         }
         let columns = self.weights.len() / self.output().channels.max(1);
         let masked = |column: usize| mask.channel((column / self.taps) as u32) && !mask.column(column);

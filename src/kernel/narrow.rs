@@ -67,16 +67,20 @@ impl NarrowPlan {
 
     /// Weights `[filters, columns]` in panels.
     pub fn pack(&self, weights: &[f32]) -> Vec<f32> {
-        let (filters, lanes) = (self.direct.output().channels, self.tiles.lanes);
-        let columns = weights.len() / filters.max(1);
-        let mut panels = vec![0.0; self.panels() * columns * lanes];
+        let mut panels = vec![0.0; self.panels() * self.direct.all_columns() * self.tiles.lanes];
+        self.pack_into(weights, &mut panels);
+        panels
+    }
+
+    /// The same over panels that [`Self::pack`] made.
+    pub fn pack_into(&self, weights: &[f32], panels: &mut [f32]) {
+        let (columns, lanes) = (self.direct.all_columns(), self.tiles.lanes);
         for (f, row) in weights.chunks_exact(columns.max(1)).enumerate() {
             let panel = &mut panels[f / lanes * columns * lanes..][..columns * lanes];
             for (to, &w) in panel[f % lanes..].iter_mut().step_by(lanes).zip(row) {
                 *to = w;
             }
         }
-        panels
     }
 
     fn panels(&self) -> usize {
