@@ -5,7 +5,7 @@ use super::eval_burn::by_burn;
 use super::eval_csv::CsvFile;
 use super::eval_images::{BATCH, EvalImages, Evaluation, GateSetting, LatencyQuantiles, PutBatch, TIMED};
 use super::failure::{Done, OrFail};
-use super::output::Json;
+use super::output::{Json, remark};
 use anyhow::{Result, anyhow, ensure};
 use data::{Dataset, Split};
 use infer::{Engine, EvaluatedBatch, GateOutput, LabeledImages, Latency, Options, evaluate};
@@ -109,7 +109,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     let mut data = data::open(&args.data, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
     let matched = data.match_classes(&model.header.classes).or_bad_input()?;
     for note in data.notes.iter().chain(&matched) {
-        eprintln!("note: {note}");
+        remark(&format!("note: {note}"));
     }
     let eval = eval_images(args, &model, &data, split).or_bad_input()?;
     let logits = args.logits.as_ref();

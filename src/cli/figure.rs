@@ -2,7 +2,7 @@
 //! Knows nothing of how it is drawn.
 
 use super::failure::{Done, OrFail};
-use super::output::Json;
+use super::output::{Json, remark};
 use super::shown_runs::ShownRuns;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
@@ -103,7 +103,7 @@ pub(crate) fn figure(args: &FigureArgs) -> Done {
     let points = drawn.points();
     let (bytes, undrawn) = encode(&drawn, &style, &args.to)?;
     if let Some(undrawn) = undrawn {
-        eprintln!("{undrawn}");
+        remark(&undrawn);
     }
     write_whole(&args.to, &bytes).or_failed()?;
     let file = args.to.to_string_lossy();

@@ -75,7 +75,10 @@ mod tests {
                 let write = move || {
                     for _ in 0..20 {
                         let bytes = vec![b'0' + i; 1000];
-                        let check = |beside: &std::path::Path| Ok(assert_eq!(std::fs::read(beside)?, bytes));
+                        let check = |beside: &std::path::Path| {
+                            assert_eq!(std::fs::read(beside)?, bytes);
+                            Ok(())
+                        };
                         write_checked(path, &bytes, check).expect("writes");
                     }
                 };

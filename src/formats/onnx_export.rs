@@ -98,7 +98,6 @@ fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
             .zip(values)
             .map(|(key, value)| property(key, value))
             .collect(),
-        ..ModelProto::default()
     })
 }
 

@@ -286,7 +286,7 @@ impl ProductBlock<'_> {
             }),
             None => (0..parts).for_each(work),
         };
-        let columns = &call_columns(self.call)[..];
+        let columns = call_columns(self.call);
         let parts = columns.len().div_ceil(COLUMNS_EACH).min(threads * 4);
         split(parts, &|part| {
             let [from, to] = [part, part + 1].map(|i| columns.len() * i / parts);
