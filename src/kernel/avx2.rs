@@ -25,6 +25,10 @@ impl Vector for Avx2 {
         unsafe { Self(_mm256_loadu_ps(at)) }
     }
     #[inline(always)]
+    unsafe fn prefetch(at: *const f32) {
+        unsafe { _mm_prefetch(at.cast(), _MM_HINT_T0) }
+    }
+    #[inline(always)]
     unsafe fn store(self, at: *mut f32) {
         unsafe { _mm256_storeu_ps(at, self.0) }
     }

@@ -27,6 +27,10 @@ impl Vector for Avx512 {
         unsafe { Self(_mm512_loadu_ps(at)) }
     }
     #[inline(always)]
+    unsafe fn prefetch(at: *const f32) {
+        unsafe { _mm_prefetch(at.cast(), _MM_HINT_T0) }
+    }
+    #[inline(always)]
     unsafe fn store(self, at: *mut f32) {
         unsafe { _mm512_storeu_ps(at, self.0) }
     }

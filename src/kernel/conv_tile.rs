@@ -88,6 +88,9 @@ pub(crate) struct ConvResidual<'a> {
     pub(crate) lanes: &'a LaneMap,
 }
 
+/// Columns that share a line of weights.
+const ASKED: usize = 16;
+
 pub(crate) type ConvTile = unsafe fn(&ConvTask, &[u32], usize);
 
 /// # Safety
@@ -109,7 +112,16 @@ pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const 
             rows[m] = task.weights.add(filters[m] as usize * task.weight_row);
         }
         let input = task.input.add(first * task.step);
-        for column in task.columns {
+        let last = task.columns.len().saturating_sub(1);
+        for (i, column) in task.columns.iter().enumerate() {
+            // Narrow planes read each weight once: without this they wait for memory.
+            if N == 1 && i % ASKED == 0 {
+                let [a, b] = [4, 5].map(|n| task.columns.get_unchecked((i + n * ASKED / 2).min(last)).weight as usize);
+                for m in 0..M {
+                    V::prefetch(rows[m].wrapping_add(a));
+                    V::prefetch(rows[m].wrapping_add(b));
+                }
+            }
             let at = input.add(column.offset as usize);
             let mut x = [V::splat(0.0); N];
             for n in 0..N {

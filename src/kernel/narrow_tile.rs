@@ -29,6 +29,9 @@ pub(crate) struct NarrowTask<'a> {
     pub residual: Option<(*const f32, usize)>,
 }
 
+/// Columns between what is asked for and what is computed. Lists with gaps are not what processors foresee by themselves.
+const AHEAD: usize = 16;
+
 pub(crate) type NarrowTile = unsafe fn(&NarrowTask, &[u32], [usize; 2]);
 
 /// By `[log2 n][p - 1]`.
@@ -53,7 +56,12 @@ pub(crate) unsafe fn narrow_tile<V: Vector, const P: usize, const N: usize>(
         }
         let panels = task.panels.add(first * task.panel);
         let mut acc = [[V::splat(0.0); N]; P];
-        for column in task.columns {
+        let last = task.columns.len().saturating_sub(1);
+        for (i, column) in task.columns.iter().enumerate() {
+            let ahead = task.columns.get_unchecked((i + AHEAD).min(last));
+            for n in 0..N {
+                V::prefetch(panels.wrapping_add(ahead.weight as usize * V::LANES + n * task.panel));
+            }
             let weights = panels.add(column.weight as usize * V::LANES);
             let mut w = [V::splat(0.0); N];
             for n in 0..N {

@@ -22,6 +22,9 @@ pub(crate) trait Vector: Copy {
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(at: *const f32) -> Self;
     unsafe fn store(self, at: *mut f32);
+    /// Asks for the line at an address that will be read soon, valid or not; nothing where there is no such instruction.
+    #[inline(always)]
+    unsafe fn prefetch(_at: *const f32) {}
     /// `self * b + c`
     unsafe fn fma(self, b: Self, c: Self) -> Self;
     unsafe fn add(self, b: Self) -> Self;
