@@ -162,6 +162,7 @@ fn assemble(found: ForeignModel, options: &Import) -> Result<Imported> {
             data,
             densities: vec![Density::FULL],
             gate_densities: Vec::new(),
+            width_multiple: 1,
             metrics: vec![],
             recipe: String::new(),
         },

@@ -171,7 +171,7 @@ fn import(job: &ModelJob, runs: &Path) -> Result<(PathBuf, String)> {
 }
 
 fn cut(from: &ModelRef, channels: &BTreeMap<String, Vec<usize>>, runs: &Path) -> Result<(PathBuf, String)> {
-    let model = from.load()?;
+    let mut model = from.load()?;
     let mut masks = Masks::new();
     for (layer, gone) in channels {
         let weight = model.weights.get(&format!("{layer}.weight"));
@@ -192,6 +192,8 @@ fn cut(from: &ModelRef, channels: &BTreeMap<String, Vec<usize>>, runs: &Path) ->
         each.map(|w| w.shape[0]).sum()
     };
     let before = filters(&model);
+    // By hand: exactly those.
+    model.header.width_multiple = 1;
     let done = prune::cut(&prune::apply(&model, &masks)?)?;
     let mut small = done.checkpoint;
     let left = filters(&small);

@@ -2,11 +2,13 @@
 //! Knows nothing of how densities are found.
 
 use crate::locks;
-use crate::locks::Lock;
-use anyhow::{Result, ensure};
+use crate::locks::{EarlierSearches, Lock};
+use anyhow::{Result, anyhow, ensure};
 use event::{BadInput, Dimension, Unit};
 use model::Checkpoint;
 use model::mask::Masks;
+use prune::{Scope, Sites};
+use search::Space;
 use serde::{Deserialize, Serialize};
 use settings::settings;
 use train::{Ctx, TrainConfig, TrainingPlan};
@@ -104,12 +106,52 @@ pub(crate) fn given_model(ctx: &mut Ctx) -> Result<Option<Checkpoint>> {
     Ok(Some(start))
 }
 
+/// Checks before anything is trained that so much can be pruned, within floors and locks and with widths as multiples. What a
+/// network takes in milliseconds is not known yet, and not checked here.
+///
+/// # Errors
+/// [`BadInput`]: nothing to prune, locks that hold nothing, or a budget that cannot be met, with the nearest that can.
+pub(crate) fn check_target(
+    ctx: &Ctx,
+    target: &PruningTarget,
+    scope: &Scope,
+    (locks, width_multiple): (&[Lock], usize),
+) -> Result<()> {
+    locks::check(locks, ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()))?;
+    if target.unit == Unit::Ms {
+        return Ok(());
+    }
+    let mut model = match &ctx.start {
+        Some(start) => start.clone(),
+        None => model::random_model(ctx.spec.clone(), ctx.seed)?,
+    };
+    model.header.width_multiple = width_multiple;
+    let sites = Sites::new(&model, scope).map_err(BadInput::of)?;
+    locks::check_sites(locks, &sites.list)?;
+    let spent = |densities: &[f32]| match target.unit {
+        Unit::Weights => sites.cost(densities).weights as f64,
+        _ => sites.cost(densities).macs as f64,
+    };
+    let space = Space {
+        sites: &sites.list,
+        floor: vec![scope.floor; sites.list.len()],
+        locks: locks::held_densities(locks, &sites.list, &EarlierSearches::default()),
+        budget: spent(&vec![1.0; sites.list.len()]) / target.times,
+        spent: &spent,
+    };
+    let narrow = |e: anyhow::Error| match width_multiple {
+        1 => e,
+        multiple => anyhow!("{e}; method.width_multiple = 1 would allow widths between multiples of {multiple}"),
+    };
+    Ok(space.check().map_err(narrow).map_err(BadInput::of)?)
+}
+
 /// The trained model that pruning begins with: the one given, or the network trained as `[train]` says. Gives its accuracy too.
-/// `locks` are checked before, against the network's layers.
+/// `locks` are checked before, against the network's layers. What is cut of it leaves multiples of `width_multiple`.
 ///
 /// # Errors
 /// [`BadInput`] for a lock on a layer that does not exist, or a model that does not fit the images, or classifies hardly better than chance.
-pub(crate) fn trained_model(ctx: &mut Ctx, locks: &[Lock]) -> Result<(Checkpoint, f32)> {
+pub(crate) fn trained_model(ctx: &mut Ctx, locks: &[Lock], width_multiple: usize) -> Result<(Checkpoint, f32)> {
     locks::check(locks, ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()))?;
     let mut model = match given_model(ctx)? {
         Some(start) => start,
@@ -118,6 +160,7 @@ pub(crate) fn trained_model(ctx: &mut Ctx, locks: &[Lock]) -> Result<(Checkpoint
             train::fit(ctx, "training", &plan, None, None)?
         }
     };
+    model.header.width_multiple = width_multiple;
     let top1 = train::validate(ctx, &mut model)?;
     let chance = 1.0 / ctx.data.dataset.classes.len() as f32;
     if top1 < chance + 0.05 * (1.0 - chance) {

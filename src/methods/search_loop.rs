@@ -331,6 +331,8 @@ struct SearchFingerprint {
     calibration_len: usize,
     tuning_steps: u64,
     floor: f32,
+    /// None for any width, as before there was a choice.
+    width_multiple: Option<usize>,
     held: Vec<Option<f32>>,
     /// Of accuracies 0 and 1.
     rewards: [f32; 2],
@@ -348,6 +350,7 @@ impl SearchFingerprint {
             calibration_len: search.target.calibration_len(),
             tuning_steps: search.target.tuning_steps(),
             floor: search.floor,
+            width_multiple: Some(search.target.model().header.width_multiple).filter(|&multiple| multiple != 1),
             held: search.held(),
             rewards: [0.0, 1.0].map(|top1| (search.reward)(top1, 1.0)),
         })

@@ -10,7 +10,7 @@
 //! ```
 
 use crate::budget::Budget;
-use crate::pipeline::{PruningTarget, TrainingStage, cut, retrain, trained_model};
+use crate::pipeline::{PruningTarget, TrainingStage, check_target, cut, retrain, trained_model};
 use anyhow::{Result, ensure};
 use event::{BadInput, Dimension, Event};
 use model::{Checkpoint, Op, Weights};
@@ -36,6 +36,9 @@ settings! {
         /// Least share of a layer that stays in one pass. The paper has none; then a layer whose scales are all small becomes a
         /// bottleneck.
         pub floor: f32 = 0.05, number(within(0, 1));
+        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on; layers of fewer
+        /// channels are cut to any width, and 1 leaves all widths free.
+        pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// How far the penalty alone would move a norm scale γ, which begins at 0.5, in the sparse training of one pass:
         /// λ·Σlr/(1 − momentum). It decides λ. The authors' schedule comes to 6.6 in 160 epochs.
         pub shift: f32 = 1.0, number(above(0));
@@ -93,7 +96,11 @@ impl Penalty for Subgradient {
 
 /// Slims the network, or the model to start from.
 pub(crate) fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
-    let (model, _) = trained_model(ctx, &[])?;
+    // Never more than this can go: layers without norms stay whole.
+    let floor = config.floor.powi(config.passes as i32).max(f32::MIN_POSITIVE);
+    let scope = Scope::new(&[Dimension::Filter], floor, config.target.unit);
+    check_target(ctx, &config.target, &scope, (&[], config.width_multiple))?;
+    let (model, _) = trained_model(ctx, &[], config.width_multiple)?;
     let mut model = train::norms::add_missing(ctx, model)?;
     begin_at(&mut model, FIRST_SCALE);
     let budget = Budget::new(ctx, config.target.unit, &model)?;

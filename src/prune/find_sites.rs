@@ -3,6 +3,7 @@
 use super::groups::{Consumer, groups};
 use super::scope::Scope;
 use super::sites::{ChannelAxis, GateOf, Layer, Left, Sites};
+use super::width;
 use anyhow::{Result, bail, ensure};
 use event::{Dimension, Site, Unit};
 use model::Checkpoint;
@@ -26,6 +27,7 @@ impl Sites {
         let mut sites = Self {
             list: Vec::new(),
             scope: scope.clone(),
+            width_multiple: checkpoint.header.width_multiple,
             spec: spec.clone(),
             axes: Vec::new(),
             layers: Vec::new(),
@@ -165,6 +167,10 @@ impl Sites {
                     dimension,
                     size: sum,
                     choices,
+                    step: match dimension {
+                        Dimension::Filter | Dimension::Channel => width::step(choices, self.width_multiple),
+                        _ => 1,
+                    },
                     tied,
                 });
                 let axis = layer.axis;

@@ -38,6 +38,7 @@ pub mod sites;
 pub mod surgery;
 pub mod threshold;
 mod values;
+mod width;
 
 pub use apply::{apply, zero};
 pub use groups::{Consumer, Group, Groups, groups};

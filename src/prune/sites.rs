@@ -7,6 +7,7 @@
 use super::groups::Groups;
 use super::saliency;
 use super::scope::Scope;
+use super::width;
 use anyhow::Result;
 use event::Site;
 use model::Weights;
@@ -30,6 +31,8 @@ pub struct Sites {
     /// In network order.
     pub list: Vec<Site>,
     pub(crate) scope: Scope,
+    /// What widths are multiples of.
+    pub(crate) width_multiple: usize,
     pub(crate) spec: NetSpec,
     pub(crate) groups: Groups,
     pub(crate) axes: Vec<ChannelAxis>,
@@ -207,19 +210,21 @@ impl Sites {
     pub(crate) fn axis_counts(&self, densities: &[f32]) -> Vec<usize> {
         assert_eq!(densities.len(), self.list.len(), "one density a site");
         let unmasked = |a: &ChannelAxis| a.unmasked.iter().filter(|&&b| b).count();
-        self.axes
-            .iter()
-            .map(|a| self.count(a.site, densities, unmasked(a)).max(a.pinned))
-            .collect()
+        let count = |a: &ChannelAxis| {
+            let n = unmasked(a);
+            let pinned = width::at_least(a.pinned, n, self.width_multiple);
+            self.count(a.site, densities, n, self.width_multiple).max(pinned)
+        };
+        self.axes.iter().map(count).collect()
     }
 
-    /// How many of `n` a site keeps; all without a site.
-    pub(crate) fn count(&self, site: Option<usize>, densities: &[f32], n: usize) -> usize {
+    /// How many of `n` a site keeps, as a multiple; all without a site.
+    pub(crate) fn count(&self, site: Option<usize>, densities: &[f32], n: usize, multiple: usize) -> usize {
         let Some(site) = site else { return n };
         let of = |share: f64| share * n as f64;
         // In floating point ⌈0.1 · 10⌉ may be 2.
-        let least = (of(f64::from(self.scope.floor) - 1e-6).ceil() as usize).max(1);
-        (of(f64::from(densities[site])).round() as usize).max(least).min(n)
+        let least = of(f64::from(self.scope.floor) - 1e-6).ceil() as usize;
+        width::nearest(of(f64::from(densities[site])), least, n, multiple)
     }
 
     pub(crate) fn keeps(&self, axis: usize, channel: usize, counts: &[usize]) -> bool {
@@ -239,7 +244,7 @@ impl Sites {
         let mut channels: Vec<bool> = layer.unmasked_columns.iter().enumerate().map(has_columns).collect();
         let ones = |bits: &[bool]| bits.iter().filter(|&&b| b).count();
         let n = ones(&channels);
-        let chosen = self.count(layer.channel, densities, n);
+        let chosen = self.count(layer.channel, densities, n, self.width_multiple);
         if chosen < n {
             channels = best(&layer.channel_scores, &channels, chosen);
         }
@@ -250,7 +255,7 @@ impl Sites {
             .filter(|(_, keep)| **keep)
             .map(|(n, _)| n)
             .sum();
-        let kept_columns = self.count(layer.column, densities, columns);
+        let kept_columns = self.count(layer.column, densities, columns, 1);
         let weights = if layer.mask.elements.is_empty() {
             ones(&rows) * kept_columns
         } else {
@@ -261,7 +266,7 @@ impl Sites {
             channels,
             channel_counts: [n, chosen],
             column_counts: [columns, kept_columns],
-            weight_counts: [weights, self.count(layer.element, densities, weights)],
+            weight_counts: [weights, self.count(layer.element, densities, weights, 1)],
         }
     }
 }

@@ -3,11 +3,12 @@
 //! A channel is cut when every reader of its group either has no weight for it or sees one constant there. Constants
 //! other than zero are folded into the reader: into its norm's mean or its bias, or a gate's ρ. Where that would not be
 //! exact (a padded border sees fewer constants than the middle) the channel stays, and a note says why.
-//! Each group keeps at least one channel.
+//! Each group keeps at least one channel, and as many as make its width a multiple of what the model's header asks for.
 
 use super::apply::zero;
 use super::groups::{Consumer, Group, Groups, groups};
 use super::values::{constants, is_inside, masked_weight, norm_after};
+use super::width;
 use anyhow::{Context, Result};
 use model::checkpoint::Checkpoint;
 use model::mask::LayerMask;
@@ -35,6 +36,7 @@ pub fn cut(checkpoint: &Checkpoint) -> Result<Cut> {
     zero(&mut checkpoint)?;
     let mut surgeon = Surgeon::new(&checkpoint)?;
     surgeon.find();
+    surgeon.widen();
     let notes = surgeon.notes();
     let checkpoint = surgeon.build()?;
     checkpoint.check()?;
@@ -102,6 +104,16 @@ impl<'a> Surgeon<'a> {
             if !found {
                 return;
             }
+        }
+    }
+
+    /// Takes channels back until widths are multiples again: columns that fell away may have left a channel without readers.
+    fn widen(&mut self) {
+        let multiple = self.checkpoint.header.width_multiple;
+        for kept in &mut self.kept {
+            let left = kept.iter().filter(|&&k| k).count();
+            let missing = width::at_least(left, kept.len(), multiple) - left;
+            kept.iter_mut().filter(|k| !**k).take(missing).for_each(|k| *k = true);
         }
     }
 
@@ -208,7 +220,10 @@ impl<'a> Surgeon<'a> {
             return why.clone();
         }
         match self.holder(group, c) {
-            None => "one must".to_owned(),
+            None => match self.checkpoint.header.width_multiple {
+                1 => "one must".to_owned(),
+                multiple => format!("widths are multiples of {multiple}"),
+            },
             Some((node, Held::Varies)) => {
                 let name = &self.spec.nodes[node].name;
                 format!("{name} reads more of it than one constant")

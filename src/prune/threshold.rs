@@ -4,6 +4,8 @@
 use super::groups::{Group, groups};
 use super::saliency;
 use super::saliency::Score;
+use super::sites::best;
+use super::width;
 use anyhow::{Result, ensure};
 use model::mask::LayerMask;
 use model::{Checkpoint, Masks};
@@ -91,6 +93,17 @@ fn scaled(checkpoint: &Checkpoint) -> Result<Vec<Scaled>> {
     Ok(found)
 }
 
+/// What stays of so many channels: a multiple, and those of the largest scales.
+fn rounded(scales: &[f32], keep: &[bool], multiple: usize) -> Vec<bool> {
+    let kept = keep.iter().filter(|&&k| k).count();
+    let width = width::nearest(kept as f64, 1, keep.len(), multiple);
+    if width == kept {
+        return keep.to_vec();
+    }
+    let sizes: Vec<f32> = scales.iter().map(|s| s.abs()).collect();
+    best(&sizes, &vec![true; keep.len()], width)
+}
+
 /// The most channels that [`slimming`] can remove.
 ///
 /// # Errors
@@ -101,7 +114,7 @@ pub fn most(checkpoint: &Checkpoint, floor: f32) -> Result<usize> {
 }
 
 /// The largest |γ| that goes and the smallest that stays if the `remove` smallest go; what a layer keeps because of its floor
-/// counts as neither. `[0, ∞]` where there is none.
+/// counts as neither. `[0, ∞]` where there is none. As the threshold has it, before widths become multiples.
 ///
 /// # Errors
 /// As [`slimming`].
@@ -119,7 +132,8 @@ pub fn scales_at(checkpoint: &Checkpoint, floor: f32, remove: usize) -> Result<[
 }
 
 /// Network Slimming: the masks without the `remove` channels of smallest |γ| of all that can be cut; those of the start stay.
-/// Channels that belong together go by the mean of their |γ|.
+/// Channels that belong together go by the mean of their |γ|. Where widths are multiples, each layer's is the one nearest to what
+/// the threshold leaves it.
 ///
 /// # Errors
 /// More than can go, or a network without norm scales to go by.
@@ -129,7 +143,16 @@ pub fn slimming(checkpoint: &Checkpoint, floor: f32, remove: usize) -> Result<Ma
     let scales: Vec<Vec<f32>> = found.iter().map(|s| s.scales.clone()).collect();
     let keep = global(&scales, floor, remove)?;
     let mut masks = checkpoint.masks.clone();
-    for (Scaled { group, unmasked, .. }, keep) in found.iter().zip(keep) {
+    for (
+        Scaled {
+            group,
+            unmasked,
+            scales,
+        },
+        keep,
+    ) in found.iter().zip(keep)
+    {
+        let keep = rounded(scales, &keep, checkpoint.header.width_multiple);
         let dead: Vec<usize> = unmasked
             .iter()
             .zip(keep)

@@ -256,6 +256,14 @@ impl Experiment {
             // Pictures were stretched before there was a setting.
             data.entry("fit").or_insert_with(|| "stretch".into());
         }
+        // Nor were widths multiples of anything.
+        let has = |method: &Method| method.settings().iter().any(|s| s.key == "width_multiple");
+        if let Some(method) = table.get_mut("method")
+            && Method::deserialize(method.clone()).is_ok_and(|method| has(&method))
+            && let Some(method) = method.as_table_mut()
+        {
+            method.entry("width_multiple").or_insert(1.into());
+        }
         Self::parse(&table.to_string(), changes)
     }
 
@@ -367,6 +375,33 @@ pub fn nearest(wrong: &str, known: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn runs_of_older_versions_cut_to_any_width() {
+        let of = |preset: &str| {
+            Experiment::load(preset, &[])
+                .expect("preset")
+                .to_toml()
+                .expect("writes")
+        };
+        let width = |text: &str, changes: &[(String, String)]| {
+            let experiment = Experiment::recorded(text, changes).expect("reads");
+            let keys = experiment.flat().expect("flat");
+            keys.into_iter()
+                .find(|(key, _)| key == "method.width_multiple")
+                .map(|(_, v)| v)
+        };
+        let new = of("uniform-fashion").replace("width_multiple = 1", "width_multiple = 8");
+        let old = new.replace("width_multiple = 8\n", "");
+        assert_ne!(new, old);
+        assert_eq!(width(&new, &[]), Some(8.into()));
+        assert_eq!(width(&old, &[]), Some(1.into()));
+        assert_eq!(
+            width(&old, &[("method.width_multiple".into(), "16".into())]),
+            Some(16.into())
+        );
+        assert_eq!(width(&of("smoke"), &[]), None);
+    }
+
     use super::*;
 
     #[test]

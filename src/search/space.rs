@@ -254,7 +254,7 @@ impl Space<'_> {
         for sites in self.by_size() {
             for (rank, &i) in sites.iter().enumerate() {
                 let before = densities[i];
-                let more = (before + 1.0 / self.sites[i].choices.max(1) as f32).min(1.0);
+                let more = (before + self.sites[i].share_of_step()).min(1.0);
                 if guided && sites[..rank].iter().any(|&j| densities[j] < more) {
                     continue;
                 }

@@ -99,6 +99,7 @@ pub(crate) fn checkpoint_of(
         data: ctx.data.dataset.name.clone(),
         densities,
         gate_densities: Vec::new(),
+        width_multiple: plan.width_multiple,
         metrics: Vec::new(),
         recipe: ctx.recipe.clone(),
     };

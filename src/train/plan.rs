@@ -31,6 +31,8 @@ pub struct TrainingPlan<'a> {
     pub grid: Vec<Density>,
     /// Training images that statistics are measured on.
     pub calibration: usize,
+    /// What widths that are cut are multiples of, kept with the model.
+    pub width_multiple: usize,
 }
 
 impl TrainingPlan<'_> {
@@ -46,6 +48,7 @@ impl TrainingPlan<'_> {
             densities: &|_, _| vec![Density::FULL],
             grid: vec![Density::FULL],
             calibration: 2048,
+            width_multiple: 1,
         }
     }
 
@@ -53,6 +56,7 @@ impl TrainingPlan<'_> {
     pub fn of_model(method: &'static str, model: &Checkpoint, train: TrainConfig) -> Self {
         Self {
             masks: model.masks.clone(),
+            width_multiple: model.header.width_multiple,
             ..Self::plain(method, model.spec().clone(), train)
         }
     }

@@ -63,6 +63,7 @@ pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             data: "random".into(),
             densities,
             gate_densities: Vec::new(),
+            width_multiple: 1,
             metrics: vec![],
             recipe: String::new(),
             spec,

@@ -78,6 +78,7 @@ fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             data: "none".into(),
             densities: vec![percent(50), percent(100)],
             gate_densities: Vec::new(),
+            width_multiple: 1,
             metrics: vec![],
             recipe: String::new(),
             spec,
@@ -510,6 +511,7 @@ proptest! {
         odds in prop::sample::select(vec![0.1, 0.3, 0.6]),
         grouped: bool,
         applied: bool,
+        multiple in prop::sample::select(vec![1, 1, 2, 3, 4]),
     ) {
         let spec = net(&blocks, head, grouped);
         let mut model = model(spec, seed);
@@ -521,7 +523,9 @@ proptest! {
         } else {
             model.masks = masks;
         }
+        model.header.width_multiple = multiple;
         let Cut { checkpoint: small, notes } = cut(&model).expect("cuts");
+        assert_widths(&model, &small);
         let x = images(model.spec(), 2, seed);
         let want = naive_all(&model, &x);
         close(&naive_all(&small, &x), &want, "naive");
@@ -546,6 +550,46 @@ proptest! {
         }
         let again = cut(&small).expect("cuts");
         prop_assert_eq!(again.checkpoint.spec(), small.spec(), "once is enough: {:?}", notes);
+    }
+}
+
+/// What was cut leaves multiples of what the header says; layers of fewer channels may have any width.
+fn assert_widths(whole: &Checkpoint, small: &Checkpoint) {
+    let multiple = small.header.width_multiple;
+    let widths = |m: &Checkpoint| -> Vec<usize> {
+        let weights = m
+            .spec()
+            .nodes
+            .iter()
+            .map(|n| m.weights.get(&format!("{}.weight", n.name)));
+        weights.flatten().map(|w| w.shape[0]).collect()
+    };
+    for (before, after) in widths(whole).into_iter().zip(widths(small)) {
+        let fits = after == before || before < multiple || after.is_multiple_of(multiple);
+        assert!(fits, "{after} of {before}, in multiples of {multiple}");
+    }
+}
+
+#[test]
+fn widths_of_every_network_are_multiples_though_columns_fall_away_too() {
+    for name in zoo::NAMES {
+        let mut model = model(zoo::build(name, [3, 32, 32], 5, 0.25).expect("builds"), 4);
+        model.header.width_multiple = 8;
+        let sites = Sites::new(&model, &Scope::default()).expect("sites");
+        let share = |s: &Site| if s.dimension == Dimension::Filter { 0.55 } else { 0.1 };
+        let densities: Vec<f32> = sites.list.iter().map(share).collect();
+        let masked = apply(&model, &sites.masks(&densities, &model.weights).expect("masks")).expect("applies");
+        let small = cut(&masked).expect("cuts").checkpoint;
+        assert_widths(&model, &small);
+        let cost = |m: &Checkpoint| {
+            total(m.spec(), &m.masks, &Fractions::dense(m.spec()))
+                .expect("cost")
+                .macs
+        };
+        assert!(cost(&small) <= sites.cost(&densities).macs, "{name}: budgets hold");
+        assert!(cost(&small) < cost(&model) / 4, "{name}: something is cut");
+        let x = images(masked.spec(), 1, 3);
+        close(&engine(&small, &x), &engine(&masked, &x), name);
     }
 }
 

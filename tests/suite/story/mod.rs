@@ -75,6 +75,7 @@ pub(crate) fn open_model() -> OpenModel {
         data: "fashion-mnist".into(),
         densities: grid,
         gate_densities: Vec::new(),
+        width_multiple: 1,
         metrics,
         recipe: String::new(),
         spec,
@@ -381,6 +382,7 @@ pub(crate) fn searching(trials: u64) -> Vec<Event> {
         dimension: Dimension::Filter,
         size: macs(conv) as f64,
         choices: shapes[conv][0],
+        step: 1,
         tied: Vec::new(),
     };
     let sites: Vec<Site> = convs.iter().map(site).collect();
