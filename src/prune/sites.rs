@@ -2,7 +2,8 @@
 //!
 //! A *site* is one number: the kept share (density) of a group's filters, or of a layer's input channels, columns or single
 //! weights. Shares are taken in this order, each of what the ones before it left: filters, channels, columns, weights.
-//! A layer keeps rows × columns; columns of input channels that are cut upstream are gone with them.
+//! A layer keeps rows × columns; columns of input channels that are cut upstream are gone with them, but for those that surgery
+//! cannot take out: a dead channel behind a lone norm is a constant, and where that is read with padding it stays.
 
 use super::groups::Groups;
 use super::saliency;
@@ -54,6 +55,9 @@ pub(crate) struct ChannelAxis {
     pub(crate) pinned: usize,
     /// Biases, γ, β and ρ of one channel.
     pub(crate) params_each: u64,
+    /// Channels that surgery leaves in place when they are dead ([`super::surgery`]): behind a norm they are a constant, and a
+    /// reader pads with zeros.
+    pub(crate) stays: Vec<bool>,
 }
 
 /// A convolution or linear layer as it is counted.
@@ -70,6 +74,8 @@ pub(crate) struct Layer {
     pub mask: LayerMask,
     /// Unmasked columns of each input channel.
     pub unmasked_columns: Vec<usize>,
+    /// Input channels that it goes on reading when they are dead.
+    pub(crate) held: Vec<bool>,
     /// Scores of its input channels, with a channel site.
     pub(crate) channel_scores: Vec<f32>,
     pub channel: Option<usize>,
@@ -171,12 +177,18 @@ impl Sites {
             spent.macs += weights as u64 * layer.positions;
         }
         spent.params = spent.weights;
-        for (axis, &n) in self.axes.iter().zip(&counts) {
-            spent.params += n as u64 * axis.params_each;
+        let present = |a: usize| {
+            let (axis, n) = (&self.axes[a], counts[a]);
+            let dead = |(&rank, stays): (&u32, &bool)| *stays && rank as usize >= n;
+            n + axis.rank.iter().zip(&axis.stays).filter(|&at| dead(at)).count()
+        };
+        for (a, axis) in self.axes.iter().enumerate() {
+            spent.params += present(a) as u64 * axis.params_each;
         }
         for gate in &self.gates {
-            let predictor = (counts[gate.reads] * gate.positions * counts[gate.axis]) as u64;
-            spent.macs += predictor + counts[gate.axis] as u64 * gate.plane;
+            let channels = present(gate.axis);
+            let predictor = (present(gate.reads) * gate.positions * channels) as u64;
+            spent.macs += predictor + channels as u64 * gate.plane;
             spent.params += predictor;
         }
         spent
@@ -240,7 +252,8 @@ impl Sites {
             .enumerate()
             .map(|(f, &b)| b && keeps(layer.axis, f))
             .collect();
-        let has_columns = |(q, &n): (usize, &usize)| n > 0 && layer.source.is_none_or(|source| keeps(source, q));
+        let is_read = |q: usize| layer.held[q] || layer.source.is_none_or(|source| keeps(source, q));
+        let has_columns = |(q, &n): (usize, &usize)| n > 0 && is_read(q);
         let mut channels: Vec<bool> = layer.unmasked_columns.iter().enumerate().map(has_columns).collect();
         let ones = |bits: &[bool]| bits.iter().filter(|&&b| b).count();
         let n = ones(&channels);
