@@ -63,6 +63,7 @@ fn model(spec: NetSpec, masks: Masks) -> Checkpoint {
             densities: vec![Density::FULL],
             gate_densities: Vec::new(),
             width_multiple: 1,
+            channels: Default::default(),
             metrics: vec![],
             recipe: String::new(),
             spec,

@@ -29,7 +29,7 @@ settings! {
         /// What the agent learns from: accuracy within the target, or −error · ln(what is spent) without one.
         pub reward: Reward = Reward::default(), choice(["accuracy", "accuracy-guaranteed"]);
         /// Which parts a search leaves out first, those of the lowest score: Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, the distance to the
-        /// others, or by chance.
+        /// others, all that goes with it, or by chance.
         pub score: Ranking = Ranking::default(), choice(Ranking::NAMES);
         /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
         /// that share once.

@@ -48,7 +48,7 @@ settings! {
         /// channels are cut to any width, and 1 leaves all widths free.
         pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// Which parts a search leaves out first, those of the lowest score: Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, the distance to the
-        /// others, or by chance. ADMM goes by ‖w‖₂, as its projections do.
+        /// others, all that goes with it, or by chance. ADMM goes by ‖w‖₂, as its projections do.
         pub score: Ranking = Ranking::default(), choice(Ranking::NAMES);
         /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
         /// that share in the first round.
@@ -114,7 +114,7 @@ impl AutoCompressConfig {
 
 /// Prunes the network, or the model to start from.
 pub(crate) fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
-    check_tuning(ctx, config.tuning, &config.retrain)?;
+    check_tuning(ctx, "method.tuning", config.tuning, &config.retrain)?;
     // A site may come to its floor in every round.
     let scope_of_all = Scope {
         floor: config.floor.powi(config.rounds().len() as i32),

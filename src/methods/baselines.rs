@@ -35,7 +35,7 @@ settings! {
         /// channels are cut to any width, and 1 leaves all widths free.
         pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// Which parts a search leaves out first, those of the lowest score: Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, the distance to the
-        /// others, or by chance.
+        /// others, all that goes with it, or by chance.
         pub score: Ranking = Ranking::default(), choice(Ranking::NAMES);
         /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
         /// that share once.
@@ -91,7 +91,7 @@ pub(crate) fn run<S>(
 where
     S: Searcher + Clone + Serialize + DeserializeOwned,
 {
-    check_tuning(ctx, config.tuning, &config.retrain)?;
+    check_tuning(ctx, "method.tuning", config.tuning, &config.retrain)?;
     let scope = Scope::new(&config.dimensions, config.floor, config.target.unit);
     if reward == Reward::Accuracy {
         check_target(ctx, &config.target, &scope, (&config.locks, config.width_multiple))?;

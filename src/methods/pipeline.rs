@@ -18,8 +18,8 @@ settings! {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields, default)]
     pub struct TrainingStage {
-        /// Passes over the training images.
-        pub epochs: u32 = 4, number(within(1, 100_000); "epochs");
+        /// Passes over the training images; 0: none.
+        pub epochs: u32 = 4, number(within(0, 100_000); "epochs");
         /// Highest learning rate.
         pub lr: f32 = 0.03, number(above(0));
     }
@@ -71,14 +71,15 @@ pub(crate) fn check_dimensions(dimensions: &[Dimension]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that trials are trained for no longer than what comes after the search.
+/// Checks that trials are trained for no longer than what comes after the search; `key` is the setting's. Without a retraining,
+/// something else trains in its place.
 ///
 /// # Errors
 /// [`BadInput`]: more steps than the retraining has.
-pub(crate) fn check_tuning(ctx: &Ctx, steps: u64, retrain: &TrainingStage) -> Result<()> {
+pub(crate) fn check_tuning(ctx: &Ctx, key: &str, steps: u64, retrain: &TrainingStage) -> Result<()> {
     let most = (ctx.data.splits.train.len() / ctx.train.batch) as u64 * u64::from(retrain.epochs);
-    if steps > most {
-        let text = format!("method.tuning is {steps} steps, expected at most the {most} of method.retrain");
+    if steps > most && retrain.epochs > 0 {
+        let text = format!("{key} is {steps} steps, expected at most the {most} of method.retrain");
         return Err(BadInput(text).into());
     }
     Ok(())
@@ -106,11 +107,10 @@ pub(crate) fn given_model(ctx: &mut Ctx) -> Result<Option<Checkpoint>> {
     Ok(Some(start))
 }
 
-/// Checks before anything is trained that so much can be pruned, within floors and locks and with widths as multiples. What a
-/// network takes in milliseconds is not known yet, and not checked here.
+/// Checks before anything is trained that so much can be pruned of the network, or the model to start from.
 ///
 /// # Errors
-/// [`BadInput`]: nothing to prune, locks that hold nothing, or a budget that cannot be met, with the nearest that can.
+/// As [`check_reach`]; locks on layers that do not exist.
 pub(crate) fn check_target(
     ctx: &Ctx,
     target: &PruningTarget,
@@ -118,13 +118,27 @@ pub(crate) fn check_target(
     (locks, width_multiple): (&[Lock], usize),
 ) -> Result<()> {
     locks::check(locks, ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()))?;
-    if target.unit == Unit::Ms {
-        return Ok(());
-    }
-    let mut model = match &ctx.start {
+    let model = match &ctx.start {
         Some(start) => start.clone(),
         None => model::random_model(ctx.spec.clone(), ctx.seed)?,
     };
+    check_reach(model, target, scope, (locks, width_multiple))
+}
+
+/// Checks that so much can be pruned of a model, whatever its weights, within floors and locks and with widths as multiples. What
+/// a network takes in milliseconds is not known yet, and not checked.
+///
+/// # Errors
+/// [`BadInput`]: nothing to prune, locks that hold nothing, or a budget that cannot be met, with the nearest that can.
+pub(crate) fn check_reach(
+    mut model: Checkpoint,
+    target: &PruningTarget,
+    scope: &Scope,
+    (locks, width_multiple): (&[Lock], usize),
+) -> Result<()> {
+    if target.unit == Unit::Ms {
+        return Ok(());
+    }
     model.header.width_multiple = width_multiple;
     let sites = Sites::new(&model, scope).map_err(BadInput::of)?;
     locks::check_sites(locks, &sites.list)?;
@@ -178,7 +192,7 @@ pub(crate) fn cut(model: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
     Ok(prune::cut(&prune::apply(model, masks)?)?.checkpoint)
 }
 
-/// Trains a pruned model with its masks held: zeros stay zero.
+/// Trains a pruned model with its masks held: zeros stay zero. No epochs leave it as it is.
 ///
 /// # Errors
 /// As [`train::fit`].
@@ -189,6 +203,9 @@ pub(crate) fn retrain(
     model: &Checkpoint,
     training: &TrainingStage,
 ) -> Result<Checkpoint> {
+    if training.epochs == 0 {
+        return Ok(model.clone());
+    }
     let plan = TrainingPlan::of_model(method, model, training.over(&ctx.train));
     train::fit(ctx, stage, &plan, Some(model), None)
 }

@@ -358,7 +358,7 @@ impl SearchFingerprint {
 }
 
 /// A compiled model and the validation images that trials are measured on.
-struct Evaluator {
+pub(crate) struct Evaluator {
     engine: Engine,
     options: Options,
     pixels: Vec<f32>,
@@ -366,7 +366,11 @@ struct Evaluator {
 }
 
 impl Evaluator {
-    fn new(ctx: &Ctx, target: &dyn SearchTarget, images: usize) -> Result<Self> {
+    /// For trials of this target, on so many images.
+    ///
+    /// # Errors
+    /// The engine cannot run the model.
+    pub(crate) fn new(ctx: &Ctx, target: &dyn SearchTarget, images: usize) -> Result<Self> {
         let options = Options {
             threads: ctx.threads,
             batch: BATCH,
@@ -382,7 +386,16 @@ impl Evaluator {
         })
     }
 
-    fn top1(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
+    /// Images of a trial.
+    pub(crate) fn images(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The share of them classified right at these densities.
+    ///
+    /// # Errors
+    /// [`Cancelled`]; densities that do not fit the target.
+    pub(crate) fn top1(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
         let mut tuned = match target.tuned(ctx, densities)? {
             Some(model) => Some(infer::compile(&model, &self.options)?),
             None => None,
@@ -434,7 +447,7 @@ impl<'a> TrialRunner<'a> {
             budget: search.limit.min(whole),
             whole,
             trials: searcher.trials(),
-            images: self.evaluator.labels.len(),
+            images: self.evaluator.images(),
             held: search.held(),
         }
     }

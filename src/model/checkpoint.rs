@@ -84,6 +84,10 @@ pub struct ModelHeader {
     /// Channels that are cut for good leave multiples of so many, or all; 1 if any width will do.
     #[serde(default = "any_width", skip_serializing_if = "is_any_width")]
     pub width_multiple: usize,
+    /// Where channels were cut: which of those that the network was trained with are left, in order, by the name of the first
+    /// layer that gives them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub channels: BTreeMap<String, Vec<u32>>,
     /// What was measured when it was made.
     pub metrics: Vec<Metric>,
     /// The experiment that made it, as TOML.
@@ -434,6 +438,7 @@ mod tests {
                 densities: vec![half, full],
                 gate_densities: Vec::new(),
                 width_multiple: 1,
+                channels: BTreeMap::new(),
                 metrics: vec![Metric {
                     gates: Vec::new(),
                     density: half,

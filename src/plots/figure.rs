@@ -11,8 +11,9 @@ use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, Poin
 use view::parallel::ParallelView;
 use view::residuals::ResidualsView;
 use view::search::{SearchView, TrialValue};
+use view::tournament::TournamentRow;
 use view::volume::VolumeView;
-use view::{LayersView, SaliencyView, TimesView};
+use view::{LayersView, SaliencyView, TimesView, TournamentView};
 
 /// An axis of shares in percent.
 fn percent(label: &str) -> ChartAxis {
@@ -318,4 +319,53 @@ pub fn residuals(view: &ResidualsView) -> Figure {
         rules: Vec::new(),
     };
     one("residuals", chart)
+}
+
+/// A panel a network: the accuracy of each method, a mark a target, with the spread over runs.
+pub fn tournament(view: &TournamentView) -> Figure {
+    let mut networks: Vec<&str> = view.rows.iter().map(|r| r.network.as_str()).collect();
+    networks.dedup();
+    let panel = |network: &&str| {
+        let rows = || view.rows.iter().filter(|r| r.network == **network);
+        let mut methods: Vec<String> = rows()
+            .filter(|r| r.target.is_some())
+            .map(|r| r.method.clone())
+            .collect();
+        methods.sort();
+        methods.dedup();
+        let mut targets: Vec<f64> = rows().filter_map(|r| r.target).collect();
+        targets.dedup();
+        let point = |row: &TournamentRow| {
+            let place = methods.iter().position(|m| *m == row.method)?;
+            Some(DataPoint {
+                error: (row.n > 1).then_some(row.sd * 100.0),
+                ..DataPoint::at(place as f64, row.test_top1 * 100.0).noted(format!("{} runs", row.n))
+            })
+        };
+        let series = targets.iter().enumerate().map(|(i, target)| {
+            let of_target = rows().filter(|r| r.target == Some(*target)).filter_map(point);
+            Series::new(format!("{target}×"), Color::Series(i), SeriesKind::Marks)
+                .marked(i)
+                .with(of_target)
+        });
+        let series = series.collect();
+        let dense = rows().find(|r| r.target.is_none());
+        Chart {
+            x: ChartAxis::of_names(*network, methods.clone()),
+            y: percent("test accuracy, %"),
+            series,
+            rules: dense
+                .map(|r| Rule {
+                    name: "dense".into(),
+                    is_level: true,
+                    at: r.test_top1 * 100.0,
+                })
+                .into_iter()
+                .collect(),
+        }
+    };
+    Figure {
+        name: "tournament".into(),
+        panels: networks.iter().map(panel).collect(),
+    }
 }

@@ -250,6 +250,17 @@ impl<'a> Surgeon<'a> {
     fn build(&self) -> Result<Checkpoint> {
         let mut out = self.checkpoint.clone();
         out.weights = Weights::new();
+        for (group, kept) in self
+            .groups
+            .list
+            .iter()
+            .zip(&self.kept)
+            .filter(|(_, k)| k.contains(&false))
+        {
+            let all = || (0..kept.len() as u32).collect();
+            let before: Vec<u32> = out.header.channels.remove(&group.name).unwrap_or_else(all);
+            out.header.channels.insert(group.name.clone(), only(&before, kept));
+        }
         for (i, node) in self.spec.nodes.iter().enumerate() {
             let rows: Vec<bool> = self.present_rows(i).collect();
             match node.op {
@@ -447,6 +458,29 @@ mod tests {
     use model::spec::Shift;
     use model::toy::{chain, conv, filters, node, without};
     use model::{Density, random_model, zoo};
+
+    #[test]
+    fn a_model_names_the_channels_that_are_left_however_often_it_was_cut() {
+        let model = random_model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.1).expect("builds"), 1).expect("builds");
+        let once = cut(&apply(&model, &without(&model, "conv1", &[0, 2])).expect("applies")).expect("cuts");
+        let left = |c: &Checkpoint| c.header.channels["conv1"].clone();
+        let n = filters(&model, "conv1") as u32;
+        assert_eq!(
+            left(&once.checkpoint),
+            (0..n).filter(|c| ![0, 2].contains(c)).collect::<Vec<_>>()
+        );
+        let model = once.checkpoint;
+        let twice = cut(&apply(&model, &without(&model, "conv1", &[1])).expect("applies")).expect("cuts");
+        assert_eq!(
+            left(&twice.checkpoint),
+            (0..n).filter(|c| ![0, 2, 3].contains(c)).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            twice.checkpoint.header.channels.len(),
+            1,
+            "nothing is said of what is whole"
+        );
+    }
 
     #[test]
     fn a_constant_is_folded_where_no_border_shows_and_refused_where_one_does() {

@@ -4,7 +4,7 @@
 use crate::ModelRef;
 use anyhow::{Context, Result, bail, ensure};
 use data::{Amount, Augment, Background, Fit, PictureSize, Reading};
-use methods::Method;
+use methods::{Method, TrimConfig};
 use model::checkpoint::ModelHeader;
 use model::{NetSpec, zoo};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ macro_rules! presets {
 }
 
 /// All presets that come with the program: name and text.
-pub const PRESETS: [(&str, &str); 20] = presets![
+pub const PRESETS: [(&str, &str); 21] = presets![
     "smoke",
     "fbs-fashion",
     "dense-fashion",
@@ -31,6 +31,7 @@ pub const PRESETS: [(&str, &str); 20] = presets![
     "autocompress-elements-fashion",
     "densities-fashion",
     "slimming-fashion",
+    "group-norm-fashion",
     "amc-fashion",
     "greedy-fashion",
     "uniform-fashion",
@@ -76,6 +77,9 @@ settings! {
         pub train: TrainConfig, section;
         /// How the network is pruned.
         pub method: Method, other;
+        /// After the method: its result is brought to an exact cost and trained, for comparisons.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub trim: Option<TrimConfig>, other;
     }
     check format_and_name;
 }
@@ -88,7 +92,15 @@ fn format_and_name(experiment: &Experiment, _at: &str) -> Result<()> {
         !name.is_empty() && name.len() <= 64 && name.chars().all(plain),
         "name is {name:?}, expected letters, digits, - and _"
     );
-    experiment.method.check("method")
+    experiment.method.check("method")?;
+    let Some(trim) = &experiment.trim else { return Ok(()) };
+    trim.check("trim")?;
+    ensure!(
+        experiment.start.is_some() && experiment.method.on_equal_terms(trim.target, 1).is_some(),
+        "trim is for a method that prunes a given model to a target, expected `start` and another method than {}",
+        experiment.method.kind()
+    );
+    Ok(())
 }
 
 settings! {

@@ -50,6 +50,7 @@ mod status;
 mod summary;
 pub mod sweep;
 pub mod tail;
+pub mod tournament;
 mod unpruned;
 
 pub use experiment::Experiment;

@@ -64,6 +64,7 @@ pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             densities,
             gate_densities: Vec::new(),
             width_multiple: 1,
+            channels: Default::default(),
             metrics: vec![],
             recipe: String::new(),
             spec,

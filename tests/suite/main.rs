@@ -13,6 +13,7 @@ mod soft_renderer;
 mod story;
 mod surgery;
 mod tidy;
+mod tournament;
 mod training;
 mod views;
 mod windows;

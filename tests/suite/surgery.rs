@@ -79,6 +79,7 @@ fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             densities: vec![percent(50), percent(100)],
             gate_densities: Vec::new(),
             width_multiple: 1,
+            channels: Default::default(),
             metrics: vec![],
             recipe: String::new(),
             spec,

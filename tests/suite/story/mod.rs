@@ -76,6 +76,7 @@ pub(crate) fn open_model() -> OpenModel {
         densities: grid,
         gate_densities: Vec::new(),
         width_multiple: 1,
+        channels: Default::default(),
         metrics,
         recipe: String::new(),
         spec,
