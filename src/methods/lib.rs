@@ -14,6 +14,7 @@ mod dense;
 mod densities;
 mod fbs;
 mod group_norm;
+mod halp;
 mod locks;
 mod lowest;
 mod method;

@@ -1,7 +1,7 @@
 //! A method with its settings, as presets have it. Knows nothing of how any of them works.
 
 use crate::baselines::{BaselineConfig, Reward};
-use crate::{admm, amc, autocompress, baselines, dense, densities, fbs, group_norm, signal, slimming};
+use crate::{admm, amc, autocompress, baselines, dense, densities, fbs, group_norm, halp, signal, slimming};
 use anyhow::{Context, Result};
 use model::Checkpoint;
 use search::{Greedy, Random};
@@ -23,6 +23,8 @@ pub enum Method {
     Slimming(slimming::SlimmingConfig),
     /// Group-norm sparse training (DepGraph), arXiv 2301.12900.
     GroupNorm(group_norm::GroupNormConfig),
+    /// A knapsack of filters over layer latencies (HALP), arXiv 2110.10811.
+    Halp(halp::HalpConfig),
     /// ADMM at uniform densities.
     Admm(admm::AdmmConfig),
     /// AutoCompress, arXiv 1907.03141.
@@ -42,12 +44,13 @@ pub enum Method {
 
 impl Method {
     /// All names that presets use.
-    pub const KINDS: [&str; 12] = [
+    pub const KINDS: [&str; 13] = [
         "dense",
         "fbs",
         "densities",
         "slimming",
         "group-norm",
+        "halp",
         "admm",
         "autocompress",
         "amc",
@@ -65,6 +68,7 @@ impl Method {
             Method::Densities(_) => "densities",
             Method::Slimming(_) => "slimming",
             Method::GroupNorm(_) => "group-norm",
+            Method::Halp(_) => "halp",
             Method::Admm(_) => "admm",
             Method::AutoCompress(_) => "autocompress",
             Method::Amc(_) => "amc",
@@ -83,6 +87,7 @@ impl Method {
             Method::Densities(_) => densities::DensitiesConfig::SETTINGS,
             Method::Slimming(_) => slimming::SlimmingConfig::SETTINGS,
             Method::GroupNorm(_) => group_norm::GroupNormConfig::SETTINGS,
+            Method::Halp(_) => halp::HalpConfig::SETTINGS,
             Method::Admm(_) => admm::AdmmConfig::SETTINGS,
             Method::AutoCompress(_) => autocompress::AutoCompressConfig::SETTINGS,
             Method::Amc(_) => amc::AmcConfig::SETTINGS,
@@ -102,6 +107,7 @@ impl Method {
             Method::Densities(config) => config.check(at),
             Method::Slimming(config) => config.check(at),
             Method::GroupNorm(config) => config.check(at),
+            Method::Halp(config) => config.check(at),
             Method::Admm(config) => config.check(at),
             Method::AutoCompress(config) => config.check(at),
             Method::Amc(config) => config.check(at),
@@ -118,6 +124,7 @@ impl Method {
             Method::Densities(_) => return 0,
             Method::Slimming(c) => u64::from(c.passes * (c.sparse.epochs + c.retrain.epochs)),
             Method::GroupNorm(c) => u64::from(c.sparse.epochs + c.retrain.epochs),
+            Method::Halp(c) => u64::from((c.passes - 1) * c.between.epochs + c.retrain.epochs),
             Method::Admm(c) => u64::from(c.admm.epochs * c.dimensions.len() as u32 + c.retrain.epochs),
             Method::AutoCompress(c) => c.epochs(),
             Method::Amc(c) => u64::from(c.retrain.epochs),
@@ -139,6 +146,7 @@ impl Method {
             Method::Densities(config) => densities::run(ctx, config),
             Method::Slimming(config) => slimming::run(ctx, config),
             Method::GroupNorm(config) => group_norm::run(ctx, config),
+            Method::Halp(config) => halp::run(ctx, config),
             Method::Admm(config) => admm::run(ctx, config),
             Method::AutoCompress(config) => autocompress::run(ctx, config),
             Method::Amc(config) => amc::run(ctx, config),

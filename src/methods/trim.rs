@@ -89,6 +89,7 @@ impl Method {
                 (&mut c.target, &mut c.width_multiple, retrain)
             }
             Self::GroupNorm(c) => (&mut c.target, &mut c.width_multiple, Some(&mut c.retrain)),
+            Self::Halp(c) => (&mut c.target, &mut c.width_multiple, Some(&mut c.retrain)),
             Self::Admm(c) => (&mut c.target, &mut c.width_multiple, Some(&mut c.retrain)),
             Self::Amc(c) => (&mut c.target, &mut c.width_multiple, Some(&mut c.retrain)),
             Self::Uniform(c) | Self::Random(c) | Self::Greedy(c) => {
@@ -105,7 +106,7 @@ impl Method {
     /// Epochs of training and trials that it takes by itself, from a trained model on.
     pub fn takes(&self, train: &TrainConfig) -> [u64; 2] {
         let trials = match self {
-            Self::Dense | Self::Fbs(_) | Self::Slimming(_) | Self::GroupNorm(_) | Self::Admm(_) => 0,
+            Self::Dense | Self::Fbs(_) | Self::Slimming(_) | Self::GroupNorm(_) | Self::Halp(_) | Self::Admm(_) => 0,
             Self::Densities(c) => c.search.trials,
             Self::AutoCompress(c) => {
                 let rounds = c.search.trials * c.rounds().len() as u64;
@@ -134,6 +135,10 @@ impl Method {
                 (&[][..], c.width_multiple),
             ),
             Self::GroupNorm(c) => (&c.target, (&filters[..], c.floor, 1), (&[][..], c.width_multiple)),
+            Self::Halp(c) => {
+                let scope = (&filters[..], c.floor, c.passes as usize);
+                (&c.target, scope, (&[][..], c.width_multiple))
+            }
             Self::Admm(c) => (
                 &c.target,
                 (&c.dimensions[..], c.floor, 1),

@@ -209,6 +209,18 @@ impl Sites {
         each.collect()
     }
 
+    /// The scores of a filter site's channels, falling; empty for sites of other dimensions.
+    pub fn scores(&self, site: usize) -> Vec<f32> {
+        let axis = self.axes.iter().find(|a| a.site == Some(site));
+        let of = |a: &ChannelAxis| {
+            let left = a.scores.iter().zip(&a.unmasked).filter(|(_, left)| **left);
+            let mut scores: Vec<f32> = left.map(|(s, _)| *s).collect();
+            scores.sort_by(|a, b| b.total_cmp(a));
+            scores
+        };
+        axis.map_or_else(Vec::new, of)
+    }
+
     /// What the start costs: every density 1.
     pub fn whole(&self) -> Spent {
         self.cost(&vec![1.0; self.list.len()])

@@ -22,7 +22,7 @@ macro_rules! presets {
 }
 
 /// All presets that come with the program: name and text.
-pub const PRESETS: [(&str, &str); 21] = presets![
+pub const PRESETS: [(&str, &str); 22] = presets![
     "smoke",
     "fbs-fashion",
     "dense-fashion",
@@ -32,6 +32,7 @@ pub const PRESETS: [(&str, &str); 21] = presets![
     "densities-fashion",
     "slimming-fashion",
     "group-norm-fashion",
+    "halp-fashion",
     "amc-fashion",
     "greedy-fashion",
     "uniform-fashion",
