@@ -147,6 +147,7 @@ pub(crate) fn answer(percent: u32, n: usize) -> Answer {
         dense_latency: None,
         seen: Arc::default(),
         classes: Arc::default(),
+        plan: None,
     }
 }
 
