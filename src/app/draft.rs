@@ -99,6 +99,7 @@ pub(crate) fn prune_to_here(store: &RunStore, state: &mut UiState) -> Result<Exp
     let own = [
         change("floor", FLOOR.to_string()),
         change("score", score.into()),
+        change("width_multiple", cut.multiple.to_string()),
         change("locks", format!("[{}]", locks.join(", "))),
     ];
     let has = |one: &(String, String)| Experiment::load(preset, std::slice::from_ref(one)).is_ok();

@@ -52,14 +52,14 @@ impl LayoutName {
         let root = match self {
             Self::Tune => {
                 let left = [b.tabs(&[Density]), b.tabs(&[Layers])];
-                let left = b.split(LinearDir::Vertical, left, 0.62);
+                let left = b.split(LinearDir::Vertical, left, 0.65);
                 let top = [b.tabs(&[Frontier]), b.tabs(&[Training, Experiment, Runs, Log])];
                 let top = b.split(LinearDir::Horizontal, top, 0.5);
                 let saliency = b.tabs(&[Saliency, Images]);
                 let right = b.split(LinearDir::Vertical, [top, saliency], 0.6);
                 let below = b.split(LinearDir::Horizontal, [left, right], 0.28);
                 let strip = b.tabs(&[Network]);
-                b.split(LinearDir::Vertical, [strip, below], 0.23)
+                b.split(LinearDir::Vertical, [strip, below], 0.21)
             }
             Self::Watch => {
                 let left = [b.tabs(&[Search]), b.tabs(&[Parallel, Residuals, Volume])];
@@ -71,7 +71,7 @@ impl LayoutName {
                 let right = b.split(LinearDir::Vertical, right, 0.5);
                 let below = b.split(LinearDir::Horizontal, [left, right], 0.6);
                 let strip = b.tabs(&[Network]);
-                b.split(LinearDir::Vertical, [strip, below], 0.23)
+                b.split(LinearDir::Vertical, [strip, below], 0.21)
             }
             Self::Compare => {
                 let left = [b.tabs(&[Runs, Experiment]), b.tabs(&[Log])];

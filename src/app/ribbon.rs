@@ -34,7 +34,7 @@ pub(crate) fn ribbon_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
             ui.horizontal_centered(|ui| {
                 ui.spacing_mut().item_spacing.x = 4.0;
                 ui.label(told.first);
-                ui.label(RichText::new(told.bold).strong().color(p.text));
+                ui.label(RichText::new(told.bold).strong().color(p.accent));
                 ui.label(told.rest);
                 widgets::on_the_right(ui, |ui| {
                     ui.spacing_mut().item_spacing.x = 6.0;

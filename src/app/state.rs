@@ -194,8 +194,8 @@ pub struct FrontierUi {
 /// The strip of the network.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NetworkUi {
-    /// Whether it stays with the open model while a run works.
-    pub(crate) stays: bool,
+    /// Whether it follows a run rather than the open model; unless somebody says, it does where searches are watched.
+    pub(crate) follows: Option<bool>,
     /// What the open model began as, and the model that it is of.
     pub(crate) began: Option<(Arc<OpenModel>, BeganAs)>,
 }

@@ -110,7 +110,7 @@ pub fn serve(requests: &Requests, responses: &Sender<Response>, wake: &dyn Fn())
 
 /// A file that cannot be read leaves the open model as it was.
 fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Result<()> {
-    let checkpoint = from.load()?;
+    let mut checkpoint = from.load()?;
     let name = match &from {
         ModelRef::Bundled => "bundled model".to_owned(),
         file => file.stem(),
@@ -141,7 +141,7 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
     let gates = checkpoint.spec().gates().len();
     let mut planner = Planner::default();
     // A network may have nothing that can be cut.
-    let whole = planner.plan(&checkpoint, &Pruning::default()).ok();
+    let whole = planner.plan(&mut checkpoint, &Pruning::default()).ok();
     let mut opened = ProbeState {
         engine,
         planner,
@@ -232,7 +232,7 @@ fn answer(state: &mut ProbeState, question: Question, client: &Client) -> Result
 /// Answers about a cut: first what it leaves, then accuracy on as many images as take no time, then on some, then the targets
 /// around it, then on all.
 fn answer_cut(state: &mut ProbeState, question: Question, cut: &Pruning, client: &Client) -> Result<()> {
-    let planned = state.planner.plan(&state.model, cut)?;
+    let planned = state.planner.plan(&mut state.model, cut)?;
     state.set(question.clone(), Some(planned.clone()))?;
     let ProbeState { engine, subject, .. } = state;
     subject.stand(engine, 0)?;
@@ -360,7 +360,7 @@ impl ProbeState {
                 continue;
             }
             let cut = Pruning { times, ..cut.clone() };
-            let planned = self.planner.plan(&self.model, &cut)?;
+            let planned = self.planner.plan(&mut self.model, &cut)?;
             let is_out_of_reach = planned.plan.times < times * 0.98;
             let at = Question {
                 cut: Some(cut),

@@ -61,6 +61,8 @@ pub struct Pruning {
     pub spread: Spread,
     /// Which channels go first.
     pub score: ScoreName,
+    /// What layers keep a multiple of, as vector code runs fast on; 1 takes any number.
+    pub multiple: usize,
     /// Layers that are left alone, each by the first layer of its group.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub held: BTreeSet<String>,
@@ -73,6 +75,7 @@ impl Default for Pruning {
             times: 1.0,
             spread: Spread::default(),
             score: ScoreName::default(),
+            multiple: 8,
             held: BTreeSet::new(),
         }
     }
@@ -143,7 +146,7 @@ pub(crate) struct Planned {
 /// Plans cuts of one model. Scores are computed once each.
 #[derive(Default)]
 pub(crate) struct Planner {
-    ranked: Option<(ScoreName, Sites)>,
+    ranked: Option<((ScoreName, usize), Sites)>,
 }
 
 impl Planner {
@@ -151,10 +154,12 @@ impl Planner {
     ///
     /// # Errors
     /// A network with nothing to cut, or without the scores.
-    pub(crate) fn plan(&mut self, model: &Checkpoint, cut: &Pruning) -> Result<Planned> {
-        if self.ranked.as_ref().is_none_or(|(score, _)| *score != cut.score) {
+    pub(crate) fn plan(&mut self, model: &mut Checkpoint, cut: &Pruning) -> Result<Planned> {
+        let key = (cut.score, cut.multiple);
+        if self.ranked.as_ref().is_none_or(|(known, _)| *known != key) {
+            model.header.width_multiple = cut.multiple;
             let scope = Scope::new(&[Dimension::Filter], FLOOR, cut.unit).by(cut.score.score());
-            self.ranked = Some((cut.score, Sites::new(model, &scope)?));
+            self.ranked = Some((key, Sites::new(model, &scope)?));
         }
         let Some((_, sites)) = &self.ranked else {
             anyhow::bail!("no channels were scored");
@@ -262,7 +267,7 @@ mod tests {
     }
 
     fn plan(model: &Checkpoint, cut: &Pruning) -> Planned {
-        Planner::default().plan(model, cut).expect("plans")
+        Planner::default().plan(&mut model.clone(), cut).expect("plans")
     }
 
     #[test]
@@ -276,6 +281,7 @@ mod tests {
                         times: 3.0,
                         spread,
                         score,
+                        multiple: 1,
                         held: BTreeSet::new(),
                     };
                     let Planned { plan, counted, .. } = plan(&model, &cut);
@@ -295,6 +301,21 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_is_a_multiple_or_all() {
+        let cut = Pruning {
+            times: 3.0,
+            multiple: 4,
+            ..Pruning::default()
+        };
+        let plan = plan(&resnet(), &cut).plan;
+        assert!(plan.times >= 3.0);
+        for group in plan.groups.iter() {
+            let (kept, all) = (group.n_kept(), group.kept.len());
+            assert!(kept == all || kept.is_multiple_of(4), "{}: {kept} of {all}", group.name);
+        }
+    }
+
+    #[test]
     fn deeper_cuts_take_more_of_the_same_channels_and_held_layers_none() {
         let model = resnet();
         let held = BTreeSet::from(["stage1.0.conv1".to_owned()]);
@@ -302,6 +323,7 @@ mod tests {
             times,
             spread: Spread::Threshold,
             held: held.clone(),
+            multiple: 1,
             ..Pruning::default()
         };
         let mut before: Option<PruningPlan> = None;

@@ -403,6 +403,7 @@ pub fn tournament(view: &TournamentView) -> Figure {
                 })
                 .into_iter()
                 .collect(),
+            strip: None,
         }
     };
     Figure {

@@ -263,7 +263,8 @@ pub(crate) fn whole_top1(store: &RunStore, open: &OpenModel) -> Option<f64> {
 }
 
 fn wants(store: &RunStore, open: &OpenModel) -> Option<WantedImages> {
-    if store.images_from.is_some() || store.strip.is_some() {
+    let is_measured = store.answer.as_ref().is_some_and(|a| a.n > 0);
+    if store.images_from.is_some() || is_measured {
         return None;
     }
     let [c, h, w] = open.header.spec.input;

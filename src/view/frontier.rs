@@ -371,7 +371,12 @@ pub fn way(cut: &Pruning) -> String {
         1 => ", 1 layer held".to_owned(),
         n => format!(", {n} layers held"),
     };
-    format!("{spread} by {score}{held}")
+    let widths = match cut.multiple {
+        1 => ", any width".to_owned(),
+        8 => String::new(),
+        n => format!(", multiples of {n}"),
+    };
+    format!("{spread} by {score}{widths}{held}")
 }
 
 /// A score as formulas write it.

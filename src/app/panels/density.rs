@@ -23,7 +23,7 @@ pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
         );
     };
     egui::ScrollArea::vertical().show(ui, |ui| {
-        headline(ui, &view);
+        headline(ui, &view, store, state, effects);
         if let Some(range) = view.range {
             density_slider(ui, range, store, state, effects);
         }
@@ -56,7 +56,7 @@ pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
 }
 
 /// What is saved and lost, in large letters. Numbers follow below.
-fn headline(ui: &mut Ui, view: &DensityView) {
+fn headline(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &UiState, effects: &mut Effects) {
     let p = palette(ui);
     let color = if view.fresh { p.text } else { p.weak };
     let (work, effect) = match &view.headline {
@@ -64,13 +64,31 @@ fn headline(ui: &mut Ui, view: &DensityView) {
         None => ("Measuring…".to_owned(), None),
     };
     ui.spacing_mut().item_spacing.y = 2.0;
-    ui.add(egui::Label::new(RichText::new(work).font(theme::headline()).color(color)).truncate())
-        .on_hover_text("MACs per image, against the whole network");
-    if let Some(effect) = effect {
-        ui.add(egui::Label::new(RichText::new(effect).font(theme::subline()).color(color)).truncate())
-            .on_hover_text("Accuracy and measured time, against the whole network on the same images");
+    ui.horizontal(|ui| {
+        widgets::on_the_right(ui, |ui| {
+            action_ui(ui, UiAction::ExportModel, store, state, effects);
+            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.add(egui::Label::new(RichText::new(work).font(theme::headline()).color(color)).truncate())
+                    .on_hover_text("MACs per image, against the whole network");
+            });
+        });
+    });
+    let effect = RichText::new(effect.unwrap_or_default())
+        .font(theme::subline())
+        .color(color);
+    ui.add(egui::Label::new(effect).truncate())
+        .on_hover_text("Accuracy and measured time, against the whole network on the same images");
+    ui.add_space(2.0);
+}
+
+fn action_ui(ui: &mut Ui, action: UiAction, store: &RunStore, state: &UiState, effects: &mut Effects) {
+    let words = action.words();
+    let button = ui.add_enabled(action.is_possible(store, state), egui::Button::new(words.label).small());
+    let why = action.why_not(store, state).unwrap_or_default();
+    let button = button.on_hover_text(words.tooltip).on_disabled_hover_text(why);
+    if button.clicked() {
+        effects.act(action);
     }
-    ui.add_space(4.0);
 }
 
 fn density_slider(
@@ -105,18 +123,10 @@ fn density_slider(
 /// What can be done with the slider's densities.
 fn use_it(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     ui.horizontal_wrapped(|ui| {
-        for action in [UiAction::SearchFromHere, UiAction::PruneToHere, UiAction::ExportModel] {
-            let words = action.words();
-            let button = ui.add_enabled(action.is_possible(store, state), egui::Button::new(words.label).small());
-            let button = button.on_hover_text(words.tooltip);
-            let why = action.why_not(store, state).unwrap_or_default();
-            if button.on_disabled_hover_text(why).clicked() {
-                effects.act(action);
-            }
-            if action == UiAction::PruneToHere {
-                pruner_ui(ui, state);
-            }
+        for action in [UiAction::SearchFromHere, UiAction::PruneToHere] {
+            action_ui(ui, action, store, state, effects);
         }
+        pruner_ui(ui, state);
     });
 }
 

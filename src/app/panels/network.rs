@@ -3,6 +3,7 @@
 
 use crate::effects::Effects;
 use crate::figures::figure_menu;
+use crate::layout::LayoutName;
 use crate::question;
 use crate::state::UiState;
 use crate::theme::{self, Palette, palette};
@@ -24,10 +25,11 @@ const LINKS: f32 = 18.0;
 const MOVES: f32 = 0.12;
 
 pub(crate) fn network_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
-    let run = store.current().filter(|run| run.spec.is_some()).map(|run| run.id);
-    let of_run = run
-        .filter(|_| !state.network.stays)
-        .and_then(|id| network::of_run(store, id));
+    let follows = state.network.follows.unwrap_or(state.layouts.now == LayoutName::Watch);
+    let live = || store.runs.iter().rev().find(|run| run.is_live()).map(|run| run.id);
+    let run = state.search.chosen.run.or_else(live);
+    let run = run.filter(|id| store.run(*id).is_some_and(|run| run.spec.is_some()));
+    let of_run = run.filter(|_| follows).and_then(|id| network::of_run(store, id));
     let is_run = of_run.is_some();
     remember_began(store, state);
     let began = state
@@ -43,9 +45,14 @@ pub(crate) fn network_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
         let words = format!("{}: {} MACs", view.title, text::count(view.macs()));
         widgets::quiet_line(ui, &words);
         if run.is_some() {
-            let mut follows = !state.network.stays;
-            if ui.checkbox(&mut follows, "Follow the run").changed() {
-                state.network.stays = !follows;
+            let mut wanted = follows;
+            let about = "Show the network of the run, not the open model's";
+            if ui
+                .checkbox(&mut wanted, "Follow the run")
+                .on_hover_text(about)
+                .changed()
+            {
+                state.network.follows = Some(wanted);
             }
         }
         widgets::on_the_right(ui, |ui| {

@@ -59,6 +59,7 @@ pub(crate) fn target_ui(ui: &mut Ui, view: &TargetView, store: &RunStore, state:
         ui.spacing_mut().item_spacing.x = 6.0;
         spread_ui(ui, &mut next);
         score_ui(ui, view, &mut next);
+        multiple_ui(ui, &mut next);
         said(ui, view, &next);
     });
     if next != now {
@@ -122,6 +123,25 @@ fn score_ui(ui: &mut Ui, view: &TargetView, cut: &mut Pruning) {
     shown
         .response
         .on_hover_text("Which channels go first: those of the lowest score");
+}
+
+fn multiple_ui(ui: &mut Ui, cut: &mut Pruning) {
+    let words = |n: usize| match n {
+        1 => "any width".to_owned(),
+        n => format!("multiples of {n}"),
+    };
+    let combo = egui::ComboBox::from_id_salt("multiple")
+        .selected_text(words(cut.multiple))
+        .width(104.0);
+    let shown = combo.show_ui(ui, |ui| {
+        for n in [1, 4, 8, 16, 32] {
+            ui.selectable_value(&mut cut.multiple, n, words(n));
+        }
+    });
+    widgets::name_widget(&shown.response, Role::ComboBox, "Widths that stay");
+    shown
+        .response
+        .on_hover_text("Layers keep a multiple of so many channels, as vector code runs fast on");
 }
 
 /// What stays, and what keeps the target from being met.
