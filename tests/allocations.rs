@@ -62,6 +62,8 @@ fn model(spec: NetSpec, masks: Masks) -> Checkpoint {
             data: "none".into(),
             densities: vec![Density::FULL],
             gate_densities: Vec::new(),
+            width_multiple: 1,
+            channels: Default::default(),
             metrics: vec![],
             recipe: String::new(),
             spec,

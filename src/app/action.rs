@@ -19,6 +19,8 @@ pub enum UiAction {
     OpenBundled,
     ExportModel,
     SearchFromHere,
+    PruneToHere,
+    TrainSmoke,
     TimeLayers,
     LowerDensity,
     RaiseDensity,
@@ -44,7 +46,7 @@ pub struct Words {
 
 impl UiAction {
     /// What stands in the menu itself, in its order.
-    pub const MENU: [Self; 17] = [
+    pub const MENU: [Self; 19] = [
         Self::Train,
         Self::PauseOrResume,
         Self::Stop,
@@ -55,6 +57,8 @@ impl UiAction {
         Self::LowerDensity,
         Self::RaiseDensity,
         Self::SearchFromHere,
+        Self::PruneToHere,
+        Self::TrainSmoke,
         Self::TimeLayers,
         Self::Palette,
         Self::Help,
@@ -98,6 +102,14 @@ impl UiAction {
                 "Search from here",
                 "Search one density per gate by simulated annealing, at the current cost, starting from the slider's densities",
             ),
+            Self::PruneToHere => (
+                "Prune to here",
+                "Cut the open model to the target that its slider stands at, and retrain it, by the method that is chosen beside",
+            ),
+            Self::TrainSmoke => (
+                "Train a small network",
+                "About a minute on two cores. Curves grow while it trains, and its points appear on the frontier",
+            ),
             Self::TimeLayers => (
                 "Time layers",
                 "Measure each layer of the open model at several widths on this machine, once",
@@ -106,7 +118,7 @@ impl UiAction {
             Self::RaiseDensity => ("Raise density", "One percent more"),
             Self::Palette => ("Find an action…", "Find any action by typing some of its words"),
             Self::Help => ("Keys and actions", "List every action with its keyboard shortcut"),
-            Self::Welcome => ("Three things to try", "Show the card that introduces the window"),
+            Self::Welcome => ("First steps", "Show or hide the line that says what to try next"),
             Self::SwitchTheme => ("Light or dark", "Switch between the light and the dark theme"),
             Self::ResetLayout => (
                 "Reset layout",

@@ -30,22 +30,20 @@ impl Dialog {
     /// A thread cannot be spawned.
     pub(crate) fn open(request: FileRequest, wake: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let (say, answer) = bounded(1);
-        let save_as = match &request {
-            FileRequest::Save(saving) => Some(saving.name.clone()),
-            FileRequest::Open => None,
-        };
+        let asked = request.clone();
         std::thread::Builder::new().name("file dialog".into()).spawn(move || {
             let began = Instant::now();
             let dialog = rfd::FileDialog::new();
             let models = ["safetensors", "onnx", "pt", "pth", "bpk"];
             let others = ["toml", "png", "jpg", "jpeg", "webp"];
-            let chosen = match save_as {
-                None => dialog
+            let chosen = match asked {
+                FileRequest::Images => dialog.set_title("Images").pick_folder(),
+                FileRequest::Open => dialog
                     .set_title("Open")
                     .add_filter("Models, images and presets", &[models, others].concat())
                     .add_filter("All files", &["*"])
                     .pick_file(),
-                Some(name) => dialog.set_title("Save").set_file_name(name).save_file(),
+                FileRequest::Save(saving) => dialog.set_title("Save").set_file_name(saving.name).save_file(),
             };
             drop(say.send(match chosen {
                 Some(path) => DialogAnswer::File(path),

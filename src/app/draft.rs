@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use event::Unit;
 use lab::{Command, RunStore};
 use measure::probe::OpenModel;
+use measure::pruning::{FLOOR, ScoreName};
 use methods::{Method, PruningTarget};
 use record::{Experiment, ModelRef, RunState};
 use std::path::Path;
@@ -14,13 +15,98 @@ use std::path::Path;
 const SEARCH: &str = "densities-fashion";
 const GATES: &str = "fbs-fashion";
 
-/// A preset on the images that the open model was made with.
-fn on_its_images(preset: &str, open: &OpenModel) -> Result<Experiment> {
-    let mut draft = Experiment::load(preset, &[])?;
+/// What can prune to a target: a preset, its method in words, and how it goes about it.
+pub(crate) const PRUNERS: [(&str, &str, &str); 6] = [
+    (
+        "uniform-fashion",
+        "Uniform",
+        "One share for all layers, then retraining",
+    ),
+    (
+        "greedy-fashion",
+        "Greedy",
+        "The cheapest next cut by measured sensitivity, then retraining",
+    ),
+    (
+        "autocompress-fashion",
+        "AutoCompress",
+        "Annealed densities and ADMM in rounds (arXiv 1907.03141)",
+    ),
+    (
+        "amc-fashion",
+        "AMC",
+        "Densities chosen by reinforcement learning (arXiv 1802.03494)",
+    ),
+    (
+        "admm-fashion",
+        "ADMM",
+        "Weights pulled to their pruned form, then retraining (arXiv 1804.03294)",
+    ),
+    (
+        "slimming-fashion",
+        "Slimming",
+        "Training that makes scales γ small, then one threshold (arXiv 1708.06519)",
+    ),
+];
+
+/// A preset on the images that the open model is measured on, else on those it was made with.
+fn on_its_images(preset: &str, changes: &[(String, String)], store: &RunStore, open: &OpenModel) -> Result<Experiment> {
+    let mut draft = Experiment::load(preset, changes)?;
     match Experiment::of_model(&open.header) {
         Some(recipe) => (draft.data, draft.model) = (recipe.data, recipe.model),
         None => draft.data.source.clone_from(&open.header.data),
     }
+    if let Some(source) = &store.images_from {
+        draft.data.source.clone_from(source);
+    }
+    Ok(draft)
+}
+
+/// A run that prunes the open model to the target that the slider stands at, and retrains it. Floor, score and held layers are
+/// the slider's where the method has such settings.
+///
+/// # Errors
+/// No model is open, or nothing is to be cut.
+pub(crate) fn prune_to_here(store: &RunStore, state: &mut UiState) -> Result<Experiment> {
+    let open = store.open.as_ref().context("no model is open")?;
+    let cut = state
+        .slider
+        .asked
+        .cut
+        .clone()
+        .context("the target is the whole network: move its slider first")?;
+    let (preset, ..) = PRUNERS[state.pruner];
+    let unit = match cut.unit {
+        Unit::Weights => "weights",
+        Unit::Macs => "macs",
+        Unit::Ms => "ms",
+    };
+    let score = match cut.score {
+        ScoreName::L1 => "l1",
+        ScoreName::L2 => "l2",
+        ScoreName::NormScale => "norm-scale",
+    };
+    let locks: Vec<String> = cut
+        .held
+        .iter()
+        .map(|layer| format!("{{ layer = {layer:?} }}"))
+        .collect();
+    let change = |key: &str, value: String| (format!("method.{key}"), value);
+    let mut changes = vec![
+        change("target.unit", unit.into()),
+        change("target.times", cut.times.to_string()),
+    ];
+    let own = [
+        change("floor", FLOOR.to_string()),
+        change("score", score.into()),
+        change("width_multiple", cut.multiple.to_string()),
+        change("locks", format!("[{}]", locks.join(", "))),
+    ];
+    let has = |one: &(String, String)| Experiment::load(preset, std::slice::from_ref(one)).is_ok();
+    changes.extend(own.into_iter().filter(has));
+    let mut draft = on_its_images(preset, &changes, store, open)?;
+    draft.start = Some(open.from.clone());
+    state.draft = Draft::changed(draft.clone(), preset)?;
     Ok(draft)
 }
 
@@ -33,7 +119,7 @@ pub(crate) fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<
     if open.header.spec.gates().is_empty() {
         bail!("the open model has no gates: choose a preset that searches weights instead");
     }
-    let mut draft = on_its_images(SEARCH, open)?;
+    let mut draft = on_its_images(SEARCH, &[], store, open)?;
     draft.start = Some(open.from.clone());
     let view = view::density::density(store, &state.slider.asked).context("no model is open")?;
     let times = view.macs_dense as f64 / view.macs_nominal.max(1) as f64;
@@ -78,7 +164,7 @@ pub(crate) fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experi
 /// No model is open.
 pub(crate) fn gates_on(cut: &Path, store: &RunStore, state: &mut UiState) -> Result<()> {
     let open = store.open.as_ref().context("no model is open")?;
-    let mut draft = on_its_images(GATES, open)?;
+    let mut draft = on_its_images(GATES, &[], store, open)?;
     draft.start = Some(ModelRef::File(cut.to_path_buf()));
     state.draft = Draft::changed(draft, GATES)?;
     Ok(())

@@ -29,6 +29,8 @@ pub enum FileRequest {
     /// To open a file that exists.
     #[default]
     Open,
+    /// To measure the open model on the images in a folder.
+    Images,
     /// To save this.
     Save(Saving),
 }

@@ -155,6 +155,7 @@ impl Load {
             dimension: Dimension::Filter,
             size: 1e6,
             choices: 64,
+            step: 1,
             tied: Vec::new(),
         };
         let search = SearchStart {

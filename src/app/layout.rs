@@ -45,19 +45,21 @@ impl LayoutName {
     /// Its panels in their original places.
     pub(crate) fn tree(self) -> Tree<PanelName> {
         use PanelName::{
-            Density, Experiment, Frontier, Images, Layers, Log, Model, Parallel, Residuals, Runs, Saliency, Search,
-            Sites, Training, Volume,
+            Density, Experiment, Frontier, Images, Layers, Log, Model, Network, Parallel, Residuals, Runs, Saliency,
+            Search, Sites, Training, Volume,
         };
         let mut b = TreeBuilder(Tiles::default());
         let root = match self {
             Self::Tune => {
                 let left = [b.tabs(&[Density]), b.tabs(&[Layers])];
-                let left = b.split(LinearDir::Vertical, left, 0.46);
+                let left = b.split(LinearDir::Vertical, left, 0.65);
                 let top = [b.tabs(&[Frontier]), b.tabs(&[Training, Experiment, Runs, Log])];
                 let top = b.split(LinearDir::Horizontal, top, 0.5);
                 let saliency = b.tabs(&[Saliency, Images]);
-                let right = b.split(LinearDir::Vertical, [top, saliency], 0.58);
-                b.split(LinearDir::Horizontal, [left, right], 0.28)
+                let right = b.split(LinearDir::Vertical, [top, saliency], 0.6);
+                let below = b.split(LinearDir::Horizontal, [left, right], 0.28);
+                let strip = b.tabs(&[Network]);
+                b.split(LinearDir::Vertical, [strip, below], 0.21)
             }
             Self::Watch => {
                 let left = [b.tabs(&[Search]), b.tabs(&[Parallel, Residuals, Volume])];
@@ -67,7 +69,9 @@ impl LayoutName {
                     b.tabs(&[Frontier, Training, Experiment, Runs, Log]),
                 ];
                 let right = b.split(LinearDir::Vertical, right, 0.5);
-                b.split(LinearDir::Horizontal, [left, right], 0.6)
+                let below = b.split(LinearDir::Horizontal, [left, right], 0.6);
+                let strip = b.tabs(&[Network]);
+                b.split(LinearDir::Vertical, [strip, below], 0.21)
             }
             Self::Compare => {
                 let left = [b.tabs(&[Runs, Experiment]), b.tabs(&[Log])];

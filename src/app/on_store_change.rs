@@ -9,6 +9,7 @@ use lab::{Command, ModelJob, RunStore};
 use measure::{Question, probe};
 use model::Density;
 use record::ModelRef;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use view::runs;
 
@@ -18,6 +19,7 @@ pub(crate) fn on_store_change(store: &RunStore, state: &mut UiState, effects: &m
     show_notices(store, state);
     show_endings(store, state);
     show_jobs(store, state, effects);
+    state.ribbon.ran |= store.current().is_some();
     effects.submit(opened(store, state));
 }
 
@@ -58,13 +60,14 @@ fn opened(store: &RunStore, state: &mut UiState) -> Option<Command> {
     let first = Density::percent(FIRST_PERCENT).unwrap_or(Density::FULL);
     state.slider.density = question::range(store).map_or(Density::FULL, |[low, high]| first.clamp(low, high));
     state.slider.locked.clear();
+    (state.slider.cut.times, state.slider.cut.held) = (1.0, BTreeSet::new());
     state.frontier.pick = None;
     let gates = open.header.spec.gates().len();
     // It starts at the densities that a search found for it.
     let found = &open.header.gate_densities;
     if found.len() == gates && gates > 0 {
         let densities = found.clone();
-        return question::set_question(store, state, Question { densities });
+        return question::set_question(store, state, Question::at(densities));
     }
     Some(question::ask(state, probe::uniform(gates, state.slider.density)))
 }

@@ -4,11 +4,9 @@
 use super::action::UiAction;
 use super::effects::{Effect, Effects, FileRequest, SaveContent, Saving};
 use super::import::import_ui;
-use super::layout::LayoutName;
-use super::open_path::open_path;
-use super::panel_name::PanelName;
+use super::open_path::{open_path, use_images};
 use super::state::{Overlay, PathEntry, UiState};
-use super::theme::{self, palette};
+use super::theme::palette;
 use super::widgets;
 use egui::{Key, RichText, Role, Ui};
 use lab::RunStore;
@@ -22,7 +20,6 @@ pub(crate) fn overlay_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
     match state.overlay.take() {
         Some(Overlay::Palette(typed, at)) => palette_ui(ui, typed, at, store, state, effects),
         Some(Overlay::Help) => help_ui(ui, state),
-        Some(Overlay::Welcome) => welcome_ui(ui, state, effects),
         Some(Overlay::Delete(folder)) => delete_ui(ui, folder, state, effects),
         Some(Overlay::Import(entry)) => import_ui(ui, entry, state, effects),
         Some(Overlay::Path(entry)) => path_ui(ui, entry, state, effects),
@@ -134,73 +131,6 @@ fn help_ui(ui: &mut Ui, state: &mut UiState) {
     }
 }
 
-/// Three things to try, each a click away.
-fn welcome_ui(ui: &mut Ui, state: &mut UiState, effects: &mut Effects) {
-    let steps: [(&str, &str, &str, &[UiAction]); 3] = [
-        (
-            "Drag the density",
-            "The further left the slider, the fewer channels of the bundled network run. Accuracy, MACs and measured time follow.",
-            "Show the slider",
-            &[UiAction::Layout(LayoutName::Tune), UiAction::Show(PanelName::Density)],
-        ),
-        (
-            "Train a small network",
-            "It takes about a minute on two cores. Curves grow while it trains, and its points appear on the frontier.",
-            "Train it",
-            &[
-                UiAction::Preset(0),
-                UiAction::Layout(LayoutName::Tune),
-                UiAction::Show(PanelName::Training),
-                UiAction::Train,
-            ],
-        ),
-        (
-            "Choose from the frontier",
-            "Tick “Limit loss” to choose the cheapest point that is accurate enough. The menu of the plot saves it for a paper.",
-            "Show the frontier",
-            &[
-                UiAction::Layout(LayoutName::Compare),
-                UiAction::Show(PanelName::Frontier),
-            ],
-        ),
-    ];
-    let mut done: Option<&[UiAction]> = None;
-    let closes = widgets::modal(ui, "welcome", 22, 560.0, |ui| {
-        ui.heading("Three things to try");
-        for (i, (title, about, verb, actions)) in steps.into_iter().enumerate() {
-            ui.add_space(10.0);
-            ui.horizontal(|ui| {
-                let p = palette(ui);
-                ui.label(RichText::new((i + 1).to_string()).font(theme::large()).color(p.accent));
-                ui.vertical(|ui| {
-                    ui.set_width(360.0);
-                    ui.label(RichText::new(title).strong());
-                    ui.add(egui::Label::new(widgets::small(about, p.weak)).wrap());
-                });
-                if widgets::primary(ui, true, verb).clicked() {
-                    done = Some(actions);
-                }
-            });
-        }
-        ui.add_space(12.0);
-        ui.horizontal(|ui| {
-            if ui.button("Close").clicked() {
-                ui.close();
-            }
-            widgets::quiet(ui, "F1 lists all actions; Ctrl+P finds one by its words.");
-        });
-    });
-    match done {
-        Some(actions) => {
-            for &action in actions {
-                effects.act(action);
-            }
-        }
-        None if closes => {}
-        None => state.overlay = Some(Overlay::Welcome),
-    }
-}
-
 fn delete_ui(ui: &mut Ui, folder: PathBuf, state: &mut UiState, effects: &mut Effects) {
     let mut really = false;
     let closes = widgets::modal(ui, "delete", 18, 420.0, |ui| {
@@ -233,6 +163,11 @@ fn path_ui(ui: &mut Ui, mut entry: PathEntry, state: &mut UiState, effects: &mut
             "Save",
         ),
         FileRequest::Save(_) => ("Save", "Path to save to", "Save"),
+        FileRequest::Images => (
+            "Images for the open model",
+            "A folder of pictures (a folder a class), CIFAR or MNIST files, or fashion-mnist",
+            "Measure",
+        ),
         FileRequest::Open => (
             "Open",
             "Path of a model (.safetensors, .onnx, .pt, .pth, .bpk), an image, a preset (.toml) or a run folder",
@@ -248,7 +183,10 @@ fn path_ui(ui: &mut Ui, mut entry: PathEntry, state: &mut UiState, effects: &mut
         let label = ui.label(about);
         let edit = egui::TextEdit::singleline(&mut entry.text)
             .desired_width(f32::INFINITY)
-            .hint_text("runs/…/models/….safetensors");
+            .hint_text(match entry.request {
+                FileRequest::Images => "…/train/<class>/*.png",
+                _ => "runs/…/models/….safetensors",
+            });
         let field = ui.add(edit).labelled_by(label.id);
         let entered = field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
         if !entered && ui.memory(|m| m.focused().is_none()) {
@@ -270,6 +208,7 @@ fn path_ui(ui: &mut Ui, mut entry: PathEntry, state: &mut UiState, effects: &mut
     match entry.request {
         FileRequest::Save(saving) if done => effects.push(Effect::Write(path, saving.content)),
         FileRequest::Open if done => effects.submit(open_path(path, state)),
+        FileRequest::Images if done => effects.submit(use_images(&path, state)),
         _ if closes => {}
         request => state.overlay = Some(Overlay::Path(PathEntry { request, ..entry })),
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PanelName {
     Density,
+    Network,
     Frontier,
     Layers,
     Saliency,
@@ -25,8 +26,9 @@ pub enum PanelName {
 
 impl PanelName {
     /// All, in the order of the menu.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Density,
+        Self::Network,
         Self::Layers,
         Self::Saliency,
         Self::Images,
@@ -54,7 +56,14 @@ impl PanelName {
 
     fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Density => ("Density", "The density slider, and what is measured at its density"),
+            Self::Density => (
+                "Density",
+                "The sliders for density and target, and what is measured where they stand",
+            ),
+            Self::Network => (
+                "Network",
+                "The network as a strip: how much of each layer runs, and where its work is",
+            ),
             Self::Frontier => ("Frontier", "Accuracy against cost of models, runs and trials"),
             Self::Layers => ("Layers", "How much of each layer runs, and what it costs"),
             Self::Saliency => ("Saliency", "Which channels matter, and how often each was active"),

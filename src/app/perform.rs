@@ -20,10 +20,32 @@ impl UiAction {
             Self::PauseOrResume | Self::Stop => store
                 .current()
                 .is_some_and(|run| matches!(run.status, Status::Running | Status::Paused)),
-            Self::ExportModel | Self::TimeLayers => store.open.is_some(),
+            Self::TimeLayers => store.open.is_some(),
+            // The file would have what the slider has cut.
+            Self::ExportModel => store.open.is_some() && state.slider.asked.cut.is_none(),
+            Self::PruneToHere => self.why_not(store, state).is_none(),
             Self::SearchFromHere => range(store).is_some(),
             Self::LowerDensity | Self::RaiseDensity => range(store).is_some_and(|[low, high]| low < high),
             _ => true,
+        }
+    }
+
+    /// Why it is not possible, where that is not plain.
+    pub(crate) fn why_not(self, store: &RunStore, state: &UiState) -> Option<&'static str> {
+        let is_cut = state.slider.asked.cut.is_some();
+        match self {
+            Self::SearchFromHere if range(store).is_none() => Some(
+                "This network has no gates. Prune to here searches which channels to cut: by Greedy, AutoCompress or AMC",
+            ),
+            Self::ExportModel if is_cut => {
+                Some("What the slider cuts is not retrained yet: prune to here first, then export the run's model")
+            }
+            Self::PruneToHere if store.open.is_none() => Some("Open a model first"),
+            Self::PruneToHere if !is_cut => Some("Move the target slider first"),
+            Self::PruneToHere if store.images_from.is_none() => {
+                Some("Retraining needs images: give the model some first")
+            }
+            _ => None,
         }
     }
 
@@ -55,6 +77,21 @@ impl UiAction {
                 }
                 Err(e) => state.toasts.fail(&e),
             },
+            Self::PruneToHere => match draft::prune_to_here(store, state) {
+                Ok(experiment) => {
+                    layout::show(&mut state.layouts.tree, PanelName::Training);
+                    effects.submit(Command::Start(Box::new(experiment)));
+                }
+                Err(e) => state.toasts.fail(&e),
+            },
+            Self::TrainSmoke => match Experiment::load(PRESETS[0].0, &[]) {
+                Ok(experiment) => {
+                    state.draft = Draft::new(experiment.clone(), PRESETS[0].0.to_owned());
+                    layout::show(&mut state.layouts.tree, PanelName::Training);
+                    effects.submit(Command::Start(Box::new(experiment)));
+                }
+                Err(e) => state.toasts.fail(&e),
+            },
             Self::TimeLayers => {
                 state.model.table = ModelTable::Times;
                 layout::show(&mut state.layouts.tree, PanelName::Model);
@@ -69,7 +106,7 @@ impl UiAction {
             }),
             Self::Palette => state.overlay = Some(Overlay::Palette(String::new(), 0)),
             Self::Help => state.overlay = Some(Overlay::Help),
-            Self::Welcome => state.overlay = Some(Overlay::Welcome),
+            Self::Welcome => state.ribbon.is_open = !state.ribbon.is_open,
             Self::ResetLayout => state.layouts.reset(),
             Self::Layout(name) => state.layouts.go(name),
             Self::Show(panel) => layout::show(&mut state.layouts.tree, panel),

@@ -1,8 +1,9 @@
-//! What is asked of the open model: one density per gate, moved by the slider, by a layer's bar, or by a click on a point.
+//! What is asked of the open model: one density per gate, moved by the slider, by a layer's bar, or by a click on a point; and how
+//! much is cut, moved by the target's slider.
 
 use super::state::UiState;
 use lab::{Command, RunStore};
-use measure::Question;
+use measure::{Pruning, Question};
 use model::Density;
 
 /// Densities the open model was made for.
@@ -32,6 +33,7 @@ pub(crate) fn set_density(store: &RunStore, state: &mut UiState, percent: u32) -
         return None;
     }
     state.slider.density = density;
+    state.ribbon.dragged = true;
     Some(ask(state, asked))
 }
 
@@ -42,10 +44,30 @@ pub(crate) fn set_gate(store: &RunStore, state: &mut UiState, gate: usize, perce
     (asked != state.slider.asked).then(|| ask(state, asked))
 }
 
-/// Moves all gates to what was asked before, and the slider to their mean.
+/// Moves all gates to what was asked before, and the sliders with them: the density to the mean.
 pub(crate) fn set_question(store: &RunStore, state: &mut UiState, question: Question) -> Option<Command> {
-    state.slider.density = clamped(store, (question.mean() * 100.0).round() as u32)?;
-    Some(ask(state, question))
+    if let Some(density) = clamped(store, (question.mean() * 100.0).round() as u32) {
+        state.slider.density = density;
+    }
+    state.slider.cut = question.cut.clone().unwrap_or_else(|| Pruning {
+        times: 1.0,
+        ..state.slider.cut.clone()
+    });
+    store.open.is_some().then(|| ask(state, question))
+}
+
+/// Moves the target. None if it is there already.
+pub(crate) fn set_cut(store: &RunStore, state: &mut UiState, cut: Pruning) -> Option<Command> {
+    store.open.as_ref()?;
+    state.slider.cut = cut;
+    let asked = Question {
+        cut: (state.slider.cut.times > 1.0).then(|| state.slider.cut.clone()),
+        ..state.slider.asked.clone()
+    };
+    (asked != state.slider.asked).then(|| {
+        state.ribbon.dragged = true;
+        ask(state, asked)
+    })
 }
 
 /// Asks about the open model. A model without gates is asked without densities.

@@ -7,6 +7,7 @@ use super::on_store_change::on_store_change;
 use super::open_path::open_path;
 use super::overlay::overlay_ui;
 use super::panes::Panes;
+use super::ribbon::ribbon_ui;
 use super::state::UiState;
 use super::theme::{self, palette};
 use super::top_bar::top_bar_ui;
@@ -31,6 +32,7 @@ pub fn window_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) -> Vec<Effe
         .show(ui, |ui| {
             ui.horizontal_centered(|ui| top_bar_ui(ui, store, state, &mut effects));
         });
+    ribbon_ui(ui, store, state, &mut effects);
     let ground = Frame::new().fill(p.ground).inner_margin(Margin::same(theme::GAP as i8));
     CentralPanel::default().frame(ground).show(ui, |ui| {
         let nothing = egui_tiles::Tree::empty(egui::Id::unique("panels"));

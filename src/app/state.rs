@@ -7,9 +7,9 @@ use super::theme::{Palette, series};
 use super::toasts::Toasts;
 use egui::{Color32, TextureHandle};
 use lab::RunStore;
-use measure::Question;
 use measure::images::{Thumbnail, Thumbnails};
 use measure::probe::OpenModel;
+use measure::{Pruning, Question};
 use model::Density;
 use plots::Style;
 use record::experiment::PRESETS;
@@ -21,6 +21,7 @@ use train::device::DeviceName;
 use view::curves::CurveOptions;
 use view::frontier::{CostAxis, PointSource, Requirement};
 use view::images::ImageOptions;
+use view::network::BeganAs;
 use view::runs::{HiddenRuns, RunFilter, RunMarks};
 use view::saliency::SaliencyScope;
 use view::search::{SearchChoice, TrialValue};
@@ -37,6 +38,12 @@ pub struct UiState {
     pub slider: SliderUi,
     /// What Train would start.
     pub draft: Draft,
+    /// Which of [`super::draft::PRUNERS`] prunes to the target.
+    pub(crate) pruner: usize,
+    /// The strip of the network.
+    pub(crate) network: NetworkUi,
+    /// What a newcomer is told.
+    pub ribbon: Ribbon,
     /// The frontier.
     pub frontier: FrontierUi,
     /// The search panels.
@@ -71,6 +78,8 @@ pub struct SliderUi {
     pub asked: Question,
     /// Gates that the slider leaves alone.
     pub(crate) locked: BTreeSet<usize>,
+    /// What the target slider stands at; at one time nothing is cut.
+    pub cut: Pruning,
 }
 
 /// What Train would start, and what is half done in its form.
@@ -180,6 +189,26 @@ pub struct FrontierUi {
     pub(crate) line: Option<LimitLine>,
     /// The point whose layers are shown instead of the open model's.
     pub(crate) pick: Option<PointSource>,
+}
+
+/// The strip of the network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct NetworkUi {
+    /// Whether it follows a run rather than the open model; unless somebody says, it does where searches are watched.
+    pub(crate) follows: Option<bool>,
+    /// What the open model began as, and the model that it is of.
+    pub(crate) began: Option<(Arc<OpenModel>, BeganAs)>,
+}
+
+/// What a newcomer is told, and what they have done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ribbon {
+    /// Whether it is shown.
+    pub is_open: bool,
+    /// A slider was dragged.
+    pub(crate) dragged: bool,
+    /// A run was started.
+    pub(crate) ran: bool,
 }
 
 /// What the search panels look at, and what is being dragged in them.
@@ -298,8 +327,6 @@ pub enum Overlay {
     Palette(String, usize),
     /// Actions with their keys.
     Help,
-    /// Three things to try.
-    Welcome,
     /// Asks whether a run folder shall be moved to the trash.
     Delete(PathBuf),
     /// What is still asked of a file of another program.
@@ -336,7 +363,7 @@ impl PathEntry {
     pub fn instead_of_a_dialog(request: FileRequest) -> Self {
         let text = match &request {
             FileRequest::Save(saving) => saving.name.clone(),
-            FileRequest::Open => String::new(),
+            FileRequest::Open | FileRequest::Images => String::new(),
         };
         Self {
             text,
@@ -369,10 +396,14 @@ impl UiState {
             device,
             slider: SliderUi {
                 density: Density::percent(FIRST_PERCENT)?,
-                asked: Question { densities: Vec::new() },
+                asked: Question::default(),
                 locked: BTreeSet::new(),
+                cut: Pruning::default(),
             },
             draft: Draft::new(Experiment::load(preset, &[])?, preset.to_owned()),
+            pruner: 0,
+            network: NetworkUi::default(),
+            ribbon: Ribbon::default(),
             frontier: FrontierUi::default(),
             search: SearchUi::default(),
             saliency: SaliencyUi {

@@ -98,6 +98,8 @@ pub(crate) const GAP: f32 = 6.0;
 pub(crate) const PAD: i8 = 12;
 /// Height of the bar at the top.
 pub(crate) const TOP_BAR: f32 = 46.0;
+/// Height of the line that tells a newcomer what to try.
+pub(crate) const RIBBON: f32 = 34.0;
 pub(crate) const TAB_BAR: f32 = 30.0;
 /// Side of a cell of small text: rows of tables and heat maps.
 pub(crate) const ROW: f32 = 20.0;
@@ -128,9 +130,19 @@ pub(crate) fn small() -> FontId {
     FontId::new(11.5, FontFamily::Proportional)
 }
 
+/// Text of what a panel says first.
+pub(crate) fn headline() -> FontId {
+    FontId::new(28.0, FontFamily::Proportional)
+}
+
+/// Text of what it says second.
+pub(crate) fn subline() -> FontId {
+    FontId::new(17.0, FontFamily::Proportional)
+}
+
 /// Text of a number that a panel is about.
 pub(crate) fn large() -> FontId {
-    FontId::new(23.0, FontFamily::Proportional)
+    FontId::new(17.0, FontFamily::Proportional)
 }
 
 /// Ordinary text.

@@ -11,7 +11,7 @@ use egui::{Align, Layout, Rect, Role, Ui, vec2};
 use lab::RunStore;
 use record::Status;
 use record::experiment::PRESETS;
-use view::runs;
+use view::{runs, text};
 
 pub(crate) fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {
     menu(ui, store, state, effects);
@@ -95,22 +95,11 @@ fn run_controls(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Ef
         effects.act(UiAction::Train);
     }
     let place = format!("{} · {}", state.draft.experiment.data.source, state.device);
-    let shown = short(&place);
+    let shown = text::tail(&place, 26);
     widgets::quiet(ui, shown).on_hover_text(format!(
         "Train uses {place}: the data set of the draft, and the device chosen with --device"
     ));
     preset_chooser(ui, state, effects);
-}
-
-/// The end of a long path says more than its beginning.
-fn short(text: &str) -> String {
-    const MOST: usize = 26;
-    let n = text.chars().count();
-    if n <= MOST {
-        return text.to_owned();
-    }
-    let tail: String = text.chars().skip(n - MOST + 1).collect();
-    format!("…{tail}")
 }
 
 fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {

@@ -15,6 +15,10 @@ pub(crate) fn meaning(term: &str) -> &'static str {
             "Density: the share of a layer's channels that run for an image. At 0.5 a layer of 64 channels computes the 32 \
              that matter most for that image (Feature Boosting and Suppression, arXiv 1810.05331)."
         }
+        "target" => {
+            "How many times less the network shall be, once channels are cut for all images. What is measured while you drag is \
+             before any retraining, with norms measured anew (EagleEye, arXiv 2007.02491); Prune to here retrains."
+        }
         "accuracy" => {
             "Share of validation images classified correctly, with its 95 % interval (Wilson). The interval narrows as more \
              images are measured. Training did not see these images."

@@ -2,7 +2,7 @@
 
 use super::dialog::{Dialog, DialogAnswer};
 use super::effects::{Effect, FileRequest, SaveContent};
-use super::open_path::open_path;
+use super::open_path::{open_path, use_images};
 use super::saved_window::{self, WindowFile};
 use super::shell::window_ui;
 use super::state::{Overlay, PathEntry, UiState};
@@ -74,7 +74,7 @@ impl App {
         })
     }
 
-    /// Restores the window as it was left; the first time, it opens with a card. Lists all runs and watches them.
+    /// Restores the window as it was left; the first time, a ribbon says what to try. Lists all runs and watches them.
     pub(crate) fn restore(&mut self, ctx: &egui::Context) {
         let (file, saved, trouble) = saved_window::place().map_or((None, None, None), |path| {
             let (file, saved, trouble) = WindowFile::open(path);
@@ -88,7 +88,7 @@ impl App {
                 }
                 saved.restore(&mut self.state);
             }
-            None => self.state.overlay = Some(Overlay::Welcome),
+            None => self.state.ribbon.is_open = true,
         }
         trouble.into_iter().for_each(|text| self.state.toasts.fail(text));
         self.session.watch();
@@ -150,6 +150,9 @@ impl App {
                 if let Some(command) = open_path(path, &mut self.state) {
                     self.session.submit(command);
                 }
+            }
+            (DialogAnswer::File(path), FileRequest::Images) => {
+                self.session.submit(use_images(&path, &self.state));
             }
             (DialogAnswer::NoDialog, request) => {
                 self.state.overlay = Some(Overlay::Path(PathEntry::instead_of_a_dialog(request)));

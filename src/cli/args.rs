@@ -1,7 +1,7 @@
 //! The program's arguments: every command, and what opens the window.
 
 use super::output::Json;
-use super::{bench, eval, export, figure, import, inspect, report, run, serve};
+use super::{bench, eval, export, figure, import, inspect, report, run, serve, tournament};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use train::device::DeviceName;
@@ -35,6 +35,8 @@ pub(crate) enum CliCommand {
     Resume(run::ResumeArgs),
     /// Continue from an event of a run in a new folder, with other settings
     Fork(run::ForkArgs),
+    /// Compare methods on equal terms: all runs that a file asks for, then a table and a figure
+    Tournament(tournament::TournamentArgs),
     /// Let other machines train on this machine's device
     ServeDevice(serve::ServeArgs),
     /// Measure the accuracy, cost and speed of a model

@@ -1,8 +1,10 @@
 //! `secateur bench`: times this machine, on random weights and images.
-//! Knows nothing of data sets.
+//! Knows nothing of data sets; what quick scores say is measured in `signal.rs`.
 
 use super::failure::{Done, OrFail};
 use super::output::Json;
+use super::signal;
+use super::signal::SignalArgs;
 use anyhow::{Context, Result, ensure};
 use bench::answer::{Memory, Spread, bench_answer};
 use bench::stream::bench_stream;
@@ -71,6 +73,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value = "active")]
     norm_statistics: NormImages,
     #[command(flatten)]
+    signal: SignalArgs,
+    #[command(flatten)]
     pub json: Json,
 }
 
@@ -88,6 +92,8 @@ pub(crate) enum BenchTask {
     Stream,
     /// Answers to a dragged density, and stops
     Answer,
+    /// How much the quick scores of a search say of accuracy after retraining
+    Signal,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -115,6 +121,9 @@ struct BenchLine<R> {
 }
 
 pub(crate) fn bench(args: &BenchArgs) -> Done {
+    if args.task == BenchTask::Signal {
+        return signal::signal(&args.signal, args.json);
+    }
     let kernel = kernel(args).or_bad_input()?;
     let batches = match (&args.batch[..], args.task) {
         ([], BenchTask::Infer) => vec![1, 64],
@@ -128,6 +137,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Done {
         BenchTask::Answer => answer(args),
         BenchTask::Stream => stream(args),
         BenchTask::Frame => unreachable!("the program times its own window"),
+        BenchTask::Signal => unreachable!("it is no matter of time"),
     }
 }
 

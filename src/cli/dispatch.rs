@@ -4,7 +4,7 @@ use super::args::{Args, CliCommand};
 use super::bench::BenchTask;
 use super::failure::{Failure, complain};
 use super::output::Json;
-use super::{bench, eval, export, figure, import, inspect, lists, report, run, serve};
+use super::{bench, eval, export, figure, import, inspect, lists, report, run, serve, tournament};
 use clap::{CommandFactory, Parser};
 use lab::Workspace;
 use record::experiment::nearest;
@@ -47,6 +47,7 @@ pub fn main() -> Next {
         Some(CliCommand::Run(args)) => run::run(&args),
         Some(CliCommand::Resume(args)) => run::resume(&args),
         Some(CliCommand::Fork(args)) => run::fork(&args),
+        Some(CliCommand::Tournament(args)) => tournament::tournament(&args),
         Some(CliCommand::ServeDevice(args)) => serve::serve(&args),
         Some(CliCommand::Eval(args)) => eval::eval(&args),
         Some(CliCommand::Inspect(args)) => inspect::inspect(&args),

@@ -4,10 +4,11 @@
 use super::failure::{Done, OrFail};
 use super::output::{Json, remark};
 
-use anyhow::ensure;
-use formats::{Export, Format, Probe, export as write};
+use anyhow::{Context, ensure};
+use formats::{BatchTimes, Export, Format, Probe, Timer, export as write, onnx_bytes, time, why_slower};
 use measure::probe::reading;
-use model::{Checkpoint, Density};
+use model::{Checkpoint, Density, NetSpec};
+use record::unpruned;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -24,12 +25,37 @@ pub(crate) struct ExportArgs {
     /// Data whose test images the outputs are compared on: fashion-mnist, or a path
     #[arg(long)]
     data: Option<String>,
+    /// The model before it was pruned, to be timed beside it; if not given, what its run began with
+    #[arg(long)]
+    before: Option<PathBuf>,
+    /// A command that times ONNX files instead of rten: called as COMMAND FILE.onnx BATCH, prints milliseconds of a batch, a number
+    /// a line or JSON {"ms": [...]}; e.g. "python3 assets/time_onnxruntime.py"
+    #[arg(long)]
+    time_with: Option<String>,
+    /// Images at once when it is timed
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    time_batch: Vec<u32>,
     #[command(flatten)]
     json: Json,
 }
 
 pub(crate) fn export(args: &ExportArgs) -> Done {
-    Format::of(&args.to).or_bad_input()?;
+    let format = Format::of(&args.to).or_bad_input()?;
+    let only_onnx = || {
+        ensure!(
+            format == Format::Onnx || (args.time_with.is_none() && args.before.is_none()),
+            "{}: only ONNX files are timed, expected a name ending in .onnx with --time-with or --before",
+            args.to.display()
+        );
+        Ok(())
+    };
+    only_onnx().or_bad_input()?;
+    let before = args
+        .before
+        .as_ref()
+        .map(|file| Checkpoint::load(file))
+        .transpose()
+        .or_bad_input()?;
     let model = Checkpoint::load(&args.model).or_bad_input()?;
     let density = args.density;
     let fits = || {
@@ -41,6 +67,16 @@ pub(crate) fn export(args: &ExportArgs) -> Done {
         Ok(())
     };
     fits().or_bad_input()?;
+    let same_input = |before: &Checkpoint| {
+        ensure!(
+            before.spec().input == model.spec().input,
+            "--before reads images of {:?}, expected {:?}",
+            before.spec().input,
+            model.spec().input
+        );
+        Ok(())
+    };
+    before.as_ref().map_or(Ok(()), same_input).or_bad_input()?;
     let probe = match &args.data {
         Some(source) => {
             let data = data::open(source, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
@@ -58,11 +94,25 @@ pub(crate) fn export(args: &ExportArgs) -> Done {
     for note in &done.notes {
         remark(&format!("note: {note}"));
     }
+    let timer = args.time_with.clone().map_or(Timer::SecondRuntime, Timer::Command);
+    let times = match before.or_else(|| unpruned(&model)).filter(|_| format == Format::Onnx) {
+        Some(before) => timed(args, (&before, &done.spec), &timer)?,
+        None => {
+            if args.time_with.is_some() {
+                remark(
+                    "note: nothing was timed: what the model was before pruning is not known; --before MODEL names it",
+                );
+            }
+            Vec::new()
+        }
+    };
     let a = done.agreement;
     let fact = json!({
         "file": done.file.to_string_lossy(), "bytes": done.bytes, "density": done.density, "max_abs_diff": a.max_abs_diff,
         "top1_agreement": a.top1_agreement, "n": a.n, "ties": a.ties, "images": images, "masked": done.masked.name(),
         "params": done.params, "macs_dense": done.macs_dense, "macs": done.macs,
+        "slower": times.iter().any(BatchTimes::is_slower), "timed_by": timer.name(),
+        "times": times.iter().map(|t| json!({ "batch": t.batch, "ms_before": t.before_ms, "ms": t.after_ms })).collect::<Vec<_>>(),
     });
     args.json.say(&fact, || {
         format!(
@@ -76,4 +126,33 @@ pub(crate) fn export(args: &ExportArgs) -> Done {
         )
     });
     Ok(0)
+}
+
+/// Times the file beside the network before, and says when it became slower.
+fn timed(args: &ExportArgs, (before, after): (&Checkpoint, &NetSpec), timer: &Timer) -> Done<Vec<BatchTimes>> {
+    let file = std::fs::read(&args.to).with_context(|| format!("cannot read {} back", args.to.display()));
+    let file = file.or_failed()?;
+    let old = onnx_bytes(before, Density::FULL).or_failed()?;
+    let batches: Vec<usize> = args.time_batch.iter().map(|&n| n as usize).collect();
+    let times = time([&old, &file], after.input, timer, &batches);
+    let times = times.with_context(|| format!("{} is written, but could not be timed", args.to.display()));
+    let times = times.or_failed()?;
+    for t in &times {
+        let BatchTimes {
+            batch,
+            before_ms,
+            after_ms,
+        } = t;
+        remark(&format!(
+            "timed by {}, {batch} images at once: {after_ms:.3} ms, before pruning {before_ms:.3} ms",
+            timer.name()
+        ));
+    }
+    if times.iter().any(BatchTimes::is_slower) {
+        remark(&format!(
+            "warning: it became slower: {}",
+            why_slower(before.spec(), after)
+        ));
+    }
+    Ok(times)
 }

@@ -29,6 +29,8 @@ mod report;
 mod run;
 mod serve;
 mod shown_runs;
+mod signal;
+mod tournament;
 
 pub use dispatch::{Next, main};
 pub use failure::complain;

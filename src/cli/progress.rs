@@ -9,9 +9,7 @@ pub(crate) fn say(json: Json, stamped: &Stamped) {
         json.say(stamped, String::new);
         return;
     }
-    for line in text(&stamped.event).iter().flat_map(|text| text.lines()) {
-        remark(&format!("{:7.1} s  {line}", stamped.at));
-    }
+    tell(stamped);
     if let Event::Ended(e) = &stamped.event
         && e.outcome == Outcome::Finished
     {
@@ -25,6 +23,13 @@ pub(crate) fn say(json: Json, stamped: &Stamped) {
             )
         };
         json.say(&(), line);
+    }
+}
+
+/// Says an event in words, on stderr.
+pub(crate) fn tell(stamped: &Stamped) {
+    for line in text(&stamped.event).iter().flat_map(|text| text.lines()) {
+        remark(&format!("{:7.1} s  {line}", stamped.at));
     }
 }
 

@@ -19,17 +19,18 @@ use train::device::DeviceName;
 
 /// Where and on what runs work.
 #[derive(clap::Args)]
-struct WorkspaceArgs {
+pub(crate) struct WorkspaceArgs {
     /// Device to train on: flex, ndarray, wgpu or remote:HOST
     #[arg(long, default_value = "flex", value_parser = DeviceName::parse)]
     device: DeviceName,
     /// Folder that holds run folders
     #[arg(long, default_value = "runs")]
-    runs: PathBuf,
+    pub(crate) runs: PathBuf,
 }
 
 impl WorkspaceArgs {
-    fn open(&self) -> Done<Workspace> {
+    /// The workspace, once its device opens.
+    pub(crate) fn open(&self) -> Done<Workspace> {
         self.device.open().or_bad_input()?;
         Ok(Workspace {
             runs: self.runs.clone(),
@@ -41,7 +42,7 @@ impl WorkspaceArgs {
 
 /// How settings differ from those of a preset or of another run.
 #[derive(clap::Args)]
-struct ChangeArgs {
+pub(crate) struct ChangeArgs {
     /// Change a setting, e.g. --set train.epochs=3
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -51,7 +52,8 @@ struct ChangeArgs {
 }
 
 impl ChangeArgs {
-    fn pairs(&self) -> Done<Vec<(String, String)>> {
+    /// Keys and values, the seed last.
+    pub(crate) fn pairs(&self) -> Done<Vec<(String, String)>> {
         let pair = |text: &String| {
             let pair = text
                 .split_once('=')
@@ -65,7 +67,7 @@ impl ChangeArgs {
 }
 
 /// Where the images are, as a change. Quoted, so that a path is never read as a number or a date.
-fn source(data: &str) -> (String, String) {
+pub(crate) fn source(data: &str) -> (String, String) {
     ("data.source".into(), toml::Value::String(data.to_owned()).to_string())
 }
 
@@ -178,7 +180,7 @@ pub(crate) fn fork(args: &ForkArgs) -> Done {
 }
 
 /// A switch that Ctrl-C throws: work stops after saving.
-fn stoppable() -> Done<Arc<Control>> {
+pub(crate) fn stoppable() -> Done<Arc<Control>> {
     let control = Arc::new(Control::default());
     let stop = control.clone();
     ctrlc::set_handler(move || stop.stop()).or_failed()?;
@@ -197,7 +199,12 @@ fn watch(
             control.stop();
         }
     };
-    let ending = match work(control, &mut say) {
+    ended(work(control, &mut say))
+}
+
+/// The exit code of a run, or of one that could not begin.
+pub(crate) fn ended(ending: Result<Ending>) -> Done {
+    let ending = match ending {
         // A fork that is stopped before it is a run.
         Err(e) if e.is::<Cancelled>() => return Ok(130),
         other => other.or_bad_input()?,

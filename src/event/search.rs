@@ -30,8 +30,27 @@ pub struct Site {
     pub size: f64,
     /// Channels, columns or weights it chooses among.
     pub choices: usize,
+    /// Choices go by so many at a time: what widths are multiples of.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub step: usize,
     /// Other layers that must be cut together with it.
     pub tied: Vec<String>,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields by reference")]
+fn is_one(step: &usize) -> bool {
+    *step == 1
+}
+
+impl Site {
+    /// One more choice, as a share of all.
+    pub fn share_of_step(&self) -> f32 {
+        self.step as f32 / self.choices.max(1) as f32
+    }
 }
 
 /// What a search is about to do.

@@ -4,7 +4,7 @@
 use super::{Agreement, Probe, TOLERANCE, burn_pack, onnx_bytes, second_runtime};
 
 use model::mask::LayerMask;
-use model::{Checkpoint, Density, Fractions, cost};
+use model::{Checkpoint, Density, Fractions, NetSpec, cost};
 
 use anyhow::{Context, Result, bail, ensure};
 use std::borrow::Cow;
@@ -83,6 +83,8 @@ pub struct Exported {
     pub file: PathBuf,
     /// Its size.
     pub bytes: usize,
+    /// The network in it.
+    pub spec: NetSpec,
     /// The density it was compared at.
     pub density: Density,
     /// What the second runtime made of it.
@@ -166,6 +168,7 @@ pub fn export(model: &Checkpoint, options: &Export) -> Result<Exported> {
     Ok(Exported {
         file: options.to.clone(),
         bytes: bytes.len(),
+        spec: whole.spec().clone(),
         density,
         agreement,
         masked,

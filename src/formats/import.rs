@@ -162,6 +162,8 @@ fn assemble(found: ForeignModel, options: &Import) -> Result<Imported> {
             data,
             densities: vec![Density::FULL],
             gate_densities: Vec::new(),
+            width_multiple: 1,
+            channels: Default::default(),
             metrics: vec![],
             recipe: String::new(),
         },

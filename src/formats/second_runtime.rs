@@ -5,7 +5,7 @@ use super::probe::Probe;
 use anyhow::{Context, Result, ensure};
 use infer::{Batch, Options, compile};
 use model::mask::winners;
-use model::spec::NetSpec;
+use model::spec::Shape;
 use model::{Checkpoint, Density};
 use rten::{Model, NodeId, Value, ValueView};
 
@@ -55,7 +55,10 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: Vec<u8>, probe: &Prob
     };
     let mut engine = compile(model, &options)?;
     engine.set_density(density);
-    let runtime = SecondRuntime::new(spec, onnx).context("the second runtime does not take the file")?;
+    let gates = spec.gates().into_iter();
+    let saliencies = gates.map(|g| format!("{}.saliency", spec.nodes[g].name));
+    let outputs: Vec<String> = std::iter::once("logits".to_owned()).chain(saliencies).collect();
+    let runtime = SecondRuntime::new(spec.input, onnx, &outputs)?;
     let (mut same, mut ties, mut most, mut largest) = (0, 0, 0.0f32, 0.0f32);
     for images in probe.pixels.chunks(at_once * size) {
         let ours = engine.run(images);
@@ -121,30 +124,34 @@ fn is_tie(density: Density, ours: &Batch, saliencies: &[Vec<f32>], i: usize) -> 
     false
 }
 
-/// The second runtime with a file in it.
-struct SecondRuntime {
-    input: [usize; 3],
+/// The second runtime with a file of ours in it.
+pub(crate) struct SecondRuntime {
+    input: Shape,
     model: Model,
     image: NodeId,
     outputs: Vec<NodeId>,
 }
 
 impl SecondRuntime {
-    fn new(spec: &NetSpec, onnx: Vec<u8>) -> Result<Self> {
-        let model = Model::load(onnx)?;
-        let gates = spec.gates().into_iter();
-        let saliencies = gates.map(|g| format!("{}.saliency", spec.nodes[g].name));
-        let outputs = std::iter::once("logits".to_owned()).chain(saliencies);
-        Ok(Self {
-            input: spec.input,
-            image: model.node_id("image")?,
-            outputs: outputs.map(|name| model.node_id(&name)).collect::<Result<_, _>>()?,
-            model,
-        })
+    /// Takes images of the shape `input` to these outputs.
+    pub(crate) fn new(input: Shape, onnx: Vec<u8>, outputs: &[String]) -> Result<Self> {
+        let load = || -> Result<Self> {
+            let model = Model::load(onnx)?;
+            Ok(Self {
+                input,
+                image: model.node_id("image")?,
+                outputs: outputs
+                    .iter()
+                    .map(|name| model.node_id(name))
+                    .collect::<Result<_, _>>()?,
+                model,
+            })
+        };
+        load().context("the second runtime does not take the file")
     }
 
-    /// Logits, then the saliencies of each gate.
-    fn run(&self, images: &[f32]) -> Result<Vec<Vec<f32>>> {
+    /// Each output, in their order.
+    pub(crate) fn run(&self, images: &[f32]) -> Result<Vec<Vec<f32>>> {
         let [c, h, w] = self.input;
         let n = images.len() / (c * h * w);
         let input = ValueView::from_shape([n, c, h, w], images)?;

@@ -42,6 +42,8 @@ pub enum Command {
     Travel(Option<(RunId, u64)>),
     /// Open a model for measuring.
     Open(ModelRef),
+    /// Measure the open model on the images of this source (see [`data::open`]), at the question that was asked last.
+    UseImages(String, Question),
     /// Measure the open model. A new question replaces the old one.
     Ask(Question),
     /// Look closely at what the open model makes of one image, at the densities of the newest question.

@@ -1,14 +1,14 @@
 //! Work on model files that takes seconds and is no run: export, import, cutting channels out, timing layers. A thread each.
 //! Knows nothing of windows; what came of it is said in words and, where there is one, as a model to open.
 
-use formats::{Export, Import, Probe};
+use formats::{Export, Format, Import, Probe, Timer};
 use infer::{LayerLatency, LayerLatencyOptions, layer_latencies};
 use model::checkpoint::is_model_file;
 use model::mask::LayerMask;
 use model::spec::Shape;
-use model::{Checkpoint, Density, Masks};
-use record::ModelRef;
+use model::{Checkpoint, Density, Masks, NetSpec};
 use record::folder::threads;
+use record::{ModelRef, unpruned};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -130,13 +130,34 @@ fn export(from: &ModelRef, densities: &[Density], to: &Path) -> Result<String> {
     };
     let done = formats::export(&model, &options)?;
     let a = done.agreement;
+    let pace = match unpruned(&model).filter(|_| Format::of(to).is_ok_and(|format| format == Format::Onnx)) {
+        Some(before) => pace(&before, (&std::fs::read(to)?, &done.spec))?,
+        None => String::new(),
+    };
     Ok(format!(
-        "Exported {} ({} kB). Read back by a second runtime on {} images: logits differ by at most {:.1e}, same class for {:.1} %",
+        "Exported {} ({} kB). Read back by a second runtime on {} images: logits differ by at most {:.1e}, same class for {:.1} %{pace}",
         to.display(),
         done.bytes / 1000,
         a.n,
         a.max_abs_diff,
         a.top1_agreement * 100.0
+    ))
+}
+
+/// What the second runtime takes for one image, before and after pruning; and why, if it became slower.
+fn pace(before: &Checkpoint, (file, after): (&[u8], &NetSpec)) -> Result<String> {
+    let old = formats::onnx_bytes(before, Density::FULL)?;
+    let times = formats::time([&old, file], after.input, &Timer::SecondRuntime, &[1])?;
+    let Some(t) = times.first() else {
+        return Ok(String::new());
+    };
+    let slower = match t.is_slower() {
+        true => format!(", slower than before: {}", formats::why_slower(before.spec(), after)),
+        false => String::new(),
+    };
+    Ok(format!(
+        ". An image takes it {:.2} ms, before pruning {:.2} ms{slower}",
+        t.after_ms, t.before_ms
     ))
 }
 
@@ -171,7 +192,7 @@ fn import(job: &ModelJob, runs: &Path) -> Result<(PathBuf, String)> {
 }
 
 fn cut(from: &ModelRef, channels: &BTreeMap<String, Vec<usize>>, runs: &Path) -> Result<(PathBuf, String)> {
-    let model = from.load()?;
+    let mut model = from.load()?;
     let mut masks = Masks::new();
     for (layer, gone) in channels {
         let weight = model.weights.get(&format!("{layer}.weight"));
@@ -192,6 +213,8 @@ fn cut(from: &ModelRef, channels: &BTreeMap<String, Vec<usize>>, runs: &Path) ->
         each.map(|w| w.shape[0]).sum()
     };
     let before = filters(&model);
+    // By hand: exactly those.
+    model.header.width_multiple = 1;
     let done = prune::cut(&prune::apply(&model, &masks)?)?;
     let mut small = done.checkpoint;
     let left = filters(&small);
@@ -200,7 +223,15 @@ fn cut(from: &ModelRef, channels: &BTreeMap<String, Vec<usize>>, runs: &Path) ->
     let path = place(runs, &format!("{}-cut", from.stem()))?;
     small.save(&path)?;
     let notes: String = done.notes.iter().map(|n| format!("; {n}")).collect();
-    let words = format!("Cut {} of {before} filters: {}{notes}", before - left, path.display());
+    let pace = match model.is_gated() {
+        true => String::new(),
+        false => pace(&model, (&formats::onnx_bytes(&small, Density::FULL)?, small.spec()))?,
+    };
+    let words = format!(
+        "Cut {} of {before} filters: {}{notes}{pace}",
+        before - left,
+        path.display()
+    );
     Ok((path, words))
 }
 

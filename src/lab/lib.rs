@@ -11,6 +11,7 @@ pub mod jobs;
 mod memory_check;
 pub mod session;
 pub mod store;
+pub mod tournament;
 mod watch;
 mod work;
 mod workspace;

@@ -177,6 +177,7 @@ impl Session {
             Command::Fork { origin, at, experiment } => self.fork(origin, at, *experiment),
             Command::Travel(to) => self.travel(to),
             Command::Open(from) => self.requests.open(from),
+            Command::UseImages(source, question) => self.requests.use_images(source, question),
             Command::Ask(question) => self.requests.ask(question),
             Command::Look(image) => self.requests.look(image),
             Command::Work(job) => self.work(job),
@@ -190,7 +191,9 @@ impl Session {
             match response {
                 Response::Opened(model) => self.store.opened(model),
                 Response::Answered(answer) => self.store.answered(answer),
-                Response::Images(strip) => self.store.strip = Some(strip),
+                Response::Passed(answer) => self.store.passed(answer),
+                Response::Images(strip, source) => self.store.take_images(strip, source),
+                Response::NoImages(why) => self.store.lack_images(why),
                 Response::Looked(look) => self.store.look = Some(look),
                 Response::Failed(text) => self.store.notice(text),
             }

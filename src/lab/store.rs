@@ -33,12 +33,16 @@ pub struct RunStore {
     pub open: Option<Arc<OpenModel>>,
     /// The newest answer about it.
     pub answer: Option<Answer>,
+    /// Where its images come from, once they are read.
+    pub images_from: Option<String>,
+    /// Why it has no images, if so.
+    pub no_images: Option<String>,
     /// Thumbnails of its validation images, once they are read.
     #[serde(skip)]
     pub strip: Option<Arc<Thumbnails>>,
     /// The image that was looked at last.
     pub look: Option<ImageDetail>,
-    /// What was measured to the end in this session, of whichever model; at most [`RunStore::MEASURED`], oldest first.
+    /// What was measured to the end or in passing in this session, of whichever model; at most [`RunStore::MEASURED`], oldest first.
     pub measured: Vec<MeasuredModel>,
     /// What went wrong outside runs, oldest first; at most [`RunStore::NOTICES`].
     pub notices: Vec<String>,
@@ -54,7 +58,7 @@ pub struct RunStore {
 
 impl RunStore {
     pub(crate) const NOTICES: usize = 200;
-    pub(crate) const MEASURED: usize = 100;
+    pub(crate) const MEASURED: usize = 200;
 
     /// A run by number.
     pub fn run(&self, id: RunId) -> Option<&RunState> {
@@ -115,13 +119,38 @@ impl RunStore {
     pub fn opened(&mut self, model: Arc<OpenModel>) {
         self.open = Some(model);
         self.answer = None;
+        (self.images_from, self.no_images) = (None, None);
         self.strip = None;
         self.look = None;
     }
 
+    /// The open model's images were read.
+    pub fn take_images(&mut self, strip: Arc<Thumbnails>, source: String) {
+        self.strip = Some(strip);
+        (self.images_from, self.no_images) = (Some(source), None);
+        (self.answer, self.look) = (None, None);
+        if let Some(open) = &self.open {
+            // What was measured was measured on others.
+            self.measured.retain(|m| m.model.from != open.from);
+        }
+    }
+
+    /// The open model's images cannot be had. Those it has, it keeps.
+    pub fn lack_images(&mut self, why: String) {
+        self.no_images = Some(why);
+    }
+
     /// Takes an answer about the open model. A complete one is kept; a newer one to the same question takes its place.
     pub fn answered(&mut self, answer: Answer) {
-        if let Some(model) = self.open.clone().filter(|_| answer.n == answer.of) {
+        if answer.is_complete() {
+            self.passed(answer.clone());
+        }
+        self.answer = Some(answer);
+    }
+
+    /// Keeps what was measured of the open model beside the newest answer.
+    pub fn passed(&mut self, answer: Answer) {
+        if let Some(model) = self.open.clone() {
             self.measured
                 .retain(|m| m.model.from != model.from || m.answer.question != answer.question);
             if self.measured.len() == Self::MEASURED {
@@ -131,11 +160,10 @@ impl RunStore {
             let answer = Answer {
                 seen: Arc::default(),
                 classes: Arc::default(),
-                ..answer.clone()
+                ..answer
             };
             self.measured.push(MeasuredModel { model, answer });
         }
-        self.answer = Some(answer);
     }
 
     /// A job is over.

@@ -155,7 +155,8 @@ impl RunContext<'_, '_> {
             Ok(LATEST.to_owned())
         };
         let per_epoch = splits.train.len() / experiment.train.batch;
-        let epochs = experiment.method.epochs(&experiment.train, start.is_some());
+        let epochs = experiment.method.epochs(&experiment.train, start.is_some())
+            + experiment.trim.as_ref().map_or(0, |t| u64::from(t.retrain.epochs));
         let mut ctx = Ctx {
             seed: experiment.seed,
             data: TrainingData {
@@ -213,7 +214,11 @@ impl RunContext<'_, '_> {
                 log.put(Event::Note { text }, control)?;
             }
         }
-        let checkpoint = experiment.method.run(&mut ctx)?;
+        let trim = experiment.trim.as_ref().zip(ctx.start.clone());
+        let mut checkpoint = experiment.method.run(&mut ctx)?;
+        if let Some((trim, whole)) = trim {
+            checkpoint = trim.trim(&mut ctx, &experiment.method, [&whole, &checkpoint])?;
+        }
         let checkpoint = finish(&mut ctx, checkpoint)?;
         let file = format!("models/{}.safetensors", experiment.name);
         save(&checkpoint, &file).context("the trained model")?;

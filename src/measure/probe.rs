@@ -1,53 +1,44 @@
 //! Measures the open model while somebody drags a slider: the newest question replaces the old one,
-//! a first answer comes at once and is refined until all validation images were measured.
+//! a first answer comes at once and is refined until all validation images were measured. A cut is counted before it is measured,
+//! and once it was measured the targets around it are, too.
 //! Knows nothing of training.
 
-use crate::images::{ClassActivity, ClassSums, ImageDetail, ImageRef, Prediction, Thumbnails};
+pub use crate::answer::{Answer, OpenModel, Response};
+use crate::images::{self, ClassSums, Prediction, Thumbnails};
+use crate::pruning::{Planned, Planner};
 use crate::requests::Request;
-use crate::{Question, Requests, images};
-use anyhow::{Context, Result};
+use crate::subject::{CALIBRATION, Client, Subject, between_batches, look};
+use crate::{Pruning, Question, Requests};
+use anyhow::{Result, ensure};
 use crossbeam_channel::Sender;
-use data::{Amount, Dataset, Images, PictureSize, Reading, Splits, batch};
-use event::LayerState;
-use infer::{Engine, EvalMetrics, EvaluatedBatch, LabeledImages, Latency, Options, argmax, evaluate};
+use data::{Amount, Dataset, ImageShape, Images, PictureSize, Reading, Splits};
+use infer::{Engine, EvalMetrics, EvaluatedBatch, Latency, Options, argmax, evaluate};
 use model::checkpoint::ModelHeader;
-use model::spec::NetSpec;
-use model::{Density, Fractions, Masks, cost};
+use model::{Checkpoint, Density, Fractions, cost};
 use record::folder::threads;
 use record::{Experiment, ModelRef};
-use serde::Serialize;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Pictures that take turns when one is timed.
-const TIMED: usize = 8;
 
 /// Time spent measuring between two answers; the first comes sooner.
 const REFINE: Duration = Duration::from_millis(250);
 const FIRST: Duration = Duration::from_millis(50);
 /// Time spent on latency in the first answer and once more at the end.
 const LATENCY: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
-/// Images a run of the engine.
+/// Images a run of the engine, and MACs that a run may take: a newer question waits for it.
 const BATCH: usize = 32;
+const BATCH_MACS: u64 = 4_000_000_000;
 
-/// The model that questions are about.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct OpenModel {
-    /// Shown name.
-    pub name: String,
-    /// Where it came from.
-    pub from: ModelRef,
-    /// The model without its numbers.
-    pub header: ModelHeader,
-    /// Cost with nothing gated away.
-    pub dense: cost::Cost,
-    /// Its static masks.
-    #[serde(skip)]
-    pub masks: Arc<Masks>,
-    /// Whether it is known which images it did not learn from.
-    pub knows_split: bool,
-}
+/// Time that norms are measured in before the first answer about a cut, and that its images take.
+const FIRST_NORMS: Duration = Duration::from_millis(25);
+const FIRST_IMAGES: Duration = Duration::from_millis(25);
+/// Time that norms are measured in after that, when nothing newer was asked for a while.
+const NORMS: Duration = Duration::from_millis(400);
+const REST: Duration = Duration::from_millis(120);
+/// Images that the curve over targets is measured on, before the rest is.
+const CURVE_IMAGES: usize = 512;
+/// The targets of that curve.
+const CURVE: [f64; 10] = [1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0];
 
 /// The splits a model was made with. Of one that does not say, a twelfth of the training images is for validation, though it may
 /// have learned from them; test images are no answer, since whoever measures often, chooses by what is measured.
@@ -68,78 +59,23 @@ pub fn reading(header: &ModelHeader) -> Reading {
     }
 }
 
-/// What was measured for a question, so far.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answer {
-    /// What was asked.
-    pub question: Question,
-    /// Images measured.
-    pub n: usize,
-    /// Of so many.
-    pub of: usize,
-    /// Of these, classified right.
-    pub right: usize,
-    /// MACs per image, averaged over the images measured.
-    pub macs: u64,
-    /// Bytes of weights and of activations read and written for an image, and the peak, from the measured active fractions.
-    pub traffic: cost::Cost,
-    /// Time for one image.
-    pub latency: Option<Latency>,
-    /// Layers as measured.
-    pub layers: Arc<[LayerState]>,
-    /// Time for one image with every channel running; only with the last answer to a question.
-    pub dense_latency: Option<Latency>,
-    /// Every image, in order; only with the last answer to a question.
-    pub seen: Arc<[Prediction]>,
-    /// How each class uses the channels; only with the last answer to a question.
-    pub classes: Arc<[ClassActivity]>,
-}
-
-/// What the probe answers.
-pub enum Response {
-    /// A model was opened.
-    Opened(Arc<OpenModel>),
-    /// Its validation images were read.
-    Images(Arc<Thumbnails>),
-    /// A question was answered, better than before.
-    Answered(Answer),
-    /// An image was looked at.
-    Looked(ImageDetail),
-    /// It did not work; one line.
-    Failed(String),
+/// Some images, measured.
+struct Measured {
+    metrics: EvalMetrics,
+    seen: Vec<Prediction>,
+    classes: ClassSums,
 }
 
 struct ProbeState {
     engine: Engine,
+    model: Checkpoint,
+    planner: Planner,
     subject: Subject,
     /// The class of each image with every channel running, as far as that was measured, and how long one takes.
     dense: Vec<u16>,
     dense_latency: Option<Latency>,
-}
-
-/// What is measured: the open model's validation images, at the newest question's densities.
-struct Subject {
-    images: Images,
-    reading: Reading,
-    indices: Vec<u32>,
-    normalization: data::Normalization,
-    masks: Arc<Masks>,
-    classes: usize,
-    question: Question,
-}
-
-/// The probe's connection to whoever asks.
-struct Client<'a> {
-    requests: &'a Requests,
-    responses: &'a Sender<Response>,
-    wake: &'a dyn Fn(),
-}
-
-impl Client<'_> {
-    fn send(&self, response: Response) {
-        drop(self.responses.send(response));
-        (self.wake)();
-    }
+    /// Targets that were measured in passing, for cuts like this one at these densities.
+    curve: Option<(Question, Vec<f64>)>,
 }
 
 /// The probe's thread: serves requests until they are closed.
@@ -153,7 +89,14 @@ pub fn serve(requests: &Requests, responses: &Sender<Response>, wake: &dyn Fn())
     while let Some(request) = requests.next() {
         let done = match (request, &mut state) {
             (Request::Open(from), _) => open(from, &mut state, &client),
-            (Request::Ask(question), Some(state)) => answer(state, question, &client),
+            (Request::Images(source), Some(state)) => {
+                state.take_images(&source, &client);
+                Ok(())
+            }
+            (Request::Ask(question), Some(state)) => match question.cut.clone() {
+                Some(cut) => answer_cut(state, question, &cut, &client),
+                None => answer(state, question, &client),
+            },
             (Request::Look(image), Some(state)) => {
                 look(&mut state.engine, &state.subject, image).map(|detail| client.send(Response::Looked(detail)))
             }
@@ -167,7 +110,7 @@ pub fn serve(requests: &Requests, responses: &Sender<Response>, wake: &dyn Fn())
 
 /// A file that cannot be read leaves the open model as it was.
 fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Result<()> {
-    let checkpoint = from.load()?;
+    let mut checkpoint = from.load()?;
     let name = match &from {
         ModelRef::Bundled => "bundled model".to_owned(),
         file => file.stem(),
@@ -186,56 +129,71 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
         knows_split: recipe.as_ref().is_some_and(|e| !e.data.valid.is_none()),
     })));
     let source = recipe.map_or_else(|| checkpoint.header.data.clone(), |e| e.data.source);
-    let reading = reading(&checkpoint.header);
-    let open = || {
-        let mut dataset = data::open(&source, &reading, &mut |_| Ok(()))?;
-        dataset.match_classes(&checkpoint.header.classes)?;
-        Ok::<_, anyhow::Error>(dataset)
-    };
-    let dataset = open().context("the images this model was trained on")?;
-    // Tuning by hand is tuning: it sees validation images, never test images.
-    // The first answers rest on the first images.
-    let indices = data::mixed(&valid_split(&checkpoint.header, &dataset).valid);
-    let images = dataset.train;
     let engine = infer::compile(
         &checkpoint,
         &Options {
             threads: threads(),
-            batch: BATCH,
+            batch: ((BATCH_MACS / dense.macs.max(1)) as usize).clamp(2, BATCH),
             ..Options::default()
         },
     )?;
-    client.send(Response::Images(Arc::new(Thumbnails::of(&images, &indices))));
+    let [channels, height, width] = checkpoint.spec().input;
     let gates = checkpoint.spec().gates().len();
-    *state = Some(ProbeState {
+    let mut planner = Planner::default();
+    // A network may have nothing that can be cut.
+    let whole = planner.plan(&mut checkpoint, &Pruning::default()).ok();
+    let mut opened = ProbeState {
         engine,
+        planner,
         subject: Subject {
-            images,
-            reading,
-            indices,
-            normalization: checkpoint.header.normalization,
+            images: Images {
+                shape: ImageShape {
+                    channels,
+                    height,
+                    width,
+                },
+                pixels: Vec::new(),
+                labels: Vec::new(),
+            },
+            reading: reading(&checkpoint.header),
+            indices: Vec::new(),
+            calibration: Vec::new(),
+            normalization: checkpoint.header.normalization.clone(),
             masks,
             classes: checkpoint.header.classes.len(),
             question: uniform(gates, Density::FULL),
+            whole: whole.map(|whole| whole.plan),
+            cut: None,
         },
+        model: checkpoint,
         dense: Vec::new(),
         dense_latency: None,
-    });
+        curve: None,
+    };
+    opened.take_images(&source, client);
+    *state = Some(opened);
     Ok(())
+}
+
+/// The images of a source that fit a model: of its size, and of its classes.
+fn fitting(source: &str, header: &ModelHeader, reading: &Reading) -> Result<Dataset> {
+    let mut dataset = data::open(source, reading, &mut |_| Ok(()))?;
+    let shape = dataset.train.shape;
+    let [c, h, w] = header.spec.input;
+    ensure!(
+        [shape.channels, shape.height, shape.width] == [c, h, w],
+        "{source}: images are {shape}, the model expects {c}×{h}×{w}"
+    );
+    dataset.match_classes(&header.classes)?;
+    Ok(dataset)
 }
 
 /// Answers, better and better, until all images were measured or a newer request waits.
 fn answer(state: &mut ProbeState, question: Question, client: &Client) -> Result<()> {
+    state.set(question, None)?;
     let ProbeState { engine, subject, .. } = state;
-    let gates = engine.spec().gates().len();
-    anyhow::ensure!(
-        question.densities.len() == gates,
-        "a question with {} densities for {gates} gates",
-        question.densities.len()
-    );
-    subject.question = question;
-    engine.set_densities(&subject.question.densities);
     let subject = &*subject;
+    subject.stand(engine, 0)?;
     let mut latency = subject.time(engine, LATENCY[0]);
     let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
     let mut due = Instant::now() + FIRST;
@@ -247,51 +205,213 @@ fn answer(state: &mut ProbeState, question: Question, client: &Client) -> Result
         classes.add(batch, labels, subject.classes);
         images::seen(batch, labels, spec, &subject.masks, &mut seen);
         if Instant::now() >= due {
-            client.send(Response::Answered(subject.summary(spec, done.metrics, latency)?));
+            client.send(Response::Answered(subject.summary(
+                spec,
+                done.metrics,
+                Some(latency),
+            )?));
             due = Instant::now() + REFINE;
         }
         Ok(())
     };
-    let metrics = evaluate(engine, subject.images_from(0), &mut check, &mut observe)?;
+    let metrics = evaluate(
+        engine,
+        subject.images_in(0, subject.indices.len()),
+        &mut check,
+        &mut observe,
+    )?;
     if metrics.n < subject.indices.len() {
         return Ok(());
     }
     latency = subject.time(engine, LATENCY[1]);
-    let mut whole = subject.summary(engine.spec(), &metrics, latency)?;
+    let mut whole = subject.summary(engine.spec(), &metrics, Some(latency))?;
     whole.classes = classes.means().into();
-    whole.dense_latency = state.dense_latency;
-    state.put_dense(&mut seen);
-    whole.seen = seen.clone().into();
-    client.send(Response::Answered(whole.clone()));
-    // What every channel running would say is measured once, when nobody waits for anything else.
-    if state.dense.len() < state.subject.indices.len() {
-        state.measure_dense(client)?;
-        if state.dense_latency.is_none() {
-            return Ok(());
-        }
-        whole.dense_latency = state.dense_latency;
-        state.put_dense(&mut seen);
-        whole.seen = seen.into();
-        client.send(Response::Answered(whole));
-    }
-    Ok(())
+    state.finish(whole, seen, client)
 }
 
-/// Breaks off for a newer request; looks at an image in passing.
-fn between_batches(engine: &mut Engine, subject: &Subject, client: &Client) -> ControlFlow<()> {
-    if client.requests.has_newer() {
-        return ControlFlow::Break(());
+/// Answers about a cut: first what it leaves, then accuracy on as many images as take no time, then on some, then the targets
+/// around it, then on all.
+fn answer_cut(state: &mut ProbeState, question: Question, cut: &Pruning, client: &Client) -> Result<()> {
+    let planned = state.planner.plan(&mut state.model, cut)?;
+    state.set(question.clone(), Some(planned.clone()))?;
+    let ProbeState { engine, subject, .. } = state;
+    subject.stand(engine, 0)?;
+    let counted = subject.summary(engine.spec(), &EvalMetrics::new(engine.spec()), None)?;
+    client.send(Response::Answered(counted.clone()));
+    let all = subject.indices.len();
+    if all == 0 {
+        let latency = Some(subject.time(engine, LATENCY[0]));
+        client.send(Response::Answered(Answer { latency, ..counted }));
+        return Ok(());
     }
-    if let Some(image) = client.requests.take_image() {
-        client.send(match look(engine, subject, image) {
-            Ok(detail) => Response::Looked(detail),
-            Err(e) => Response::Failed(format!("{e:#}")),
-        });
+    let one = subject.one_image(engine).as_secs_f64();
+    // Norms take every layer twice.
+    let within = |time: Duration, most: usize| ((time.as_secs_f64() / one) as usize).clamp(4, most.max(4));
+    let some = all.min(CURVE_IMAGES);
+    let few = within(FIRST_IMAGES, some);
+    subject.stand(engine, within(FIRST_NORMS / 2, CALIBRATION))?;
+    let Some(first) = state.measure(few, None, client)? else {
+        return Ok(());
+    };
+    let latency = state.subject.time(&mut state.engine, LATENCY[0]);
+    client.send(Response::Answered(state.answer(&first, latency)?));
+    // Whoever still drags does not wait for norms.
+    if client.requests.newer_within(REST) {
+        return Ok(());
     }
-    ControlFlow::Continue(())
+    let norms = within(NORMS / 2, CALIBRATION);
+    state.subject.stand(&mut state.engine, norms)?;
+    let Some(mut measured) = state.measure(some, Some(latency), client)? else {
+        return Ok(());
+    };
+    let mut latency = state.subject.time(&mut state.engine, LATENCY[0]);
+    client.send(Response::Answered(state.answer(&measured, latency)?));
+    if !state.follow_curve(&question, cut, norms, client)? {
+        return Ok(());
+    }
+    state.set(question, Some(planned))?;
+    state.subject.stand(&mut state.engine, norms)?;
+    if some < all {
+        measured = match state.measure(all, Some(latency), client)? {
+            Some(measured) => measured,
+            None => return Ok(()),
+        };
+    }
+    latency = state.subject.time(&mut state.engine, LATENCY[1]);
+    let whole = Answer {
+        classes: measured.classes.means().into(),
+        ..state.answer(&measured, latency)?
+    };
+    state.finish(whole, measured.seen, client)
 }
 
 impl ProbeState {
+    /// From now on this is asked; the engine stands where it stood.
+    fn set(&mut self, question: Question, cut: Option<Planned>) -> Result<()> {
+        let gates = self.engine.spec().gates().len();
+        ensure!(
+            question.densities.len() == gates,
+            "a question with {} densities for {gates} gates",
+            question.densities.len()
+        );
+        (self.subject.question, self.subject.cut) = (question, cut);
+        Ok(())
+    }
+
+    /// Reads the model's images from a source.
+    fn take_images(&mut self, source: &str, client: &Client) {
+        let Self {
+            subject, model, dense, ..
+        } = self;
+        match fitting(source, &model.header, &subject.reading) {
+            Ok(dataset) => {
+                // Tuning by hand is tuning: it sees validation images, never test images.
+                let splits = valid_split(&model.header, &dataset);
+                // The first answers rest on the first images.
+                subject.indices = data::mixed(&splits.valid);
+                subject.calibration = data::spread(&splits.train, CALIBRATION);
+                subject.images = dataset.train;
+                dense.clear();
+                self.curve = None;
+                let strip = Arc::new(Thumbnails::of(&subject.images, &subject.indices));
+                client.send(Response::Images(strip, source.to_owned()));
+            }
+            Err(e) => client.send(Response::NoImages(format!("{e:#}"))),
+        }
+    }
+
+    fn answer(&self, measured: &Measured, latency: Latency) -> Result<Answer> {
+        self.subject
+            .summary(self.engine.spec(), &measured.metrics, Some(latency))
+    }
+
+    /// Measures the first so many images as the engine stands, and answers on the way. None if something newer waits.
+    fn measure(&mut self, images: usize, latency: Option<Latency>, client: &Client) -> Result<Option<Measured>> {
+        let Self { engine, subject, .. } = self;
+        let subject = &*subject;
+        let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
+        let mut due = Instant::now() + REFINE;
+        let mut check = |engine: &mut Engine| Ok(between_batches(engine, subject, client));
+        let mut observe = |done: EvaluatedBatch| {
+            classes.add(done.batch, done.labels, subject.classes);
+            images::seen(done.batch, done.labels, done.spec, subject.counted(), &mut seen);
+            if Instant::now() >= due {
+                client.send(Response::Answered(subject.summary(done.spec, done.metrics, latency)?));
+                due = Instant::now() + REFINE;
+            }
+            Ok(())
+        };
+        let images = images.min(subject.indices.len());
+        let metrics = evaluate(engine, subject.images_in(0, images), &mut check, &mut observe)?;
+        Ok((metrics.n == images).then_some(Measured { metrics, seen, classes }))
+    }
+
+    /// Measures the targets around a cut that were not measured yet. False if something newer waits.
+    fn follow_curve(&mut self, question: &Question, cut: &Pruning, norms: usize, client: &Client) -> Result<bool> {
+        let is_same = |(of, _): &(Question, Vec<f64>)| {
+            let is_like = of.cut.as_ref().is_some_and(|c| c.is_like(cut));
+            is_like && of.densities == question.densities
+        };
+        if !self.curve.as_ref().is_some_and(is_same) {
+            self.curve = Some((question.clone(), Vec::new()));
+        }
+        for times in CURVE {
+            if self.curve.as_ref().is_some_and(|(_, done)| done.contains(&times)) {
+                continue;
+            }
+            let cut = Pruning { times, ..cut.clone() };
+            let planned = self.planner.plan(&mut self.model, &cut)?;
+            let is_out_of_reach = planned.plan.times < times * 0.98;
+            let at = Question {
+                cut: Some(cut),
+                ..question.clone()
+            };
+            self.set(at, Some(planned))?;
+            let Self { engine, subject, .. } = &mut *self;
+            let subject = &*subject;
+            subject.stand(engine, norms)?;
+            let latency = subject.time(engine, LATENCY[0]);
+            let mut check = |engine: &mut Engine| Ok(between_batches(engine, subject, client));
+            let images = subject.indices.len().min(CURVE_IMAGES);
+            let metrics = evaluate(engine, subject.images_in(0, images), &mut check, &mut |_| Ok(()))?;
+            if metrics.n < images {
+                return Ok(false);
+            }
+            client.send(Response::Passed(subject.summary(
+                engine.spec(),
+                &metrics,
+                Some(latency),
+            )?));
+            if let Some((_, done)) = &mut self.curve {
+                done.push(times);
+            }
+            if is_out_of_reach {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends the last answer to a question, and once more with what every channel running would say.
+    fn finish(&mut self, mut whole: Answer, mut seen: Vec<Prediction>, client: &Client) -> Result<()> {
+        whole.dense_latency = self.dense_latency;
+        self.put_dense(&mut seen);
+        whole.seen = seen.clone().into();
+        client.send(Response::Answered(whole.clone()));
+        // What every channel running would say is measured once, when nobody waits for anything else.
+        if self.dense.len() < self.subject.indices.len() {
+            self.measure_dense(client)?;
+            if self.dense_latency.is_none() {
+                return Ok(());
+            }
+            whole.dense_latency = self.dense_latency;
+            self.put_dense(&mut seen);
+            whole.seen = seen.into();
+            client.send(Response::Answered(whole));
+        }
+        Ok(())
+    }
+
     fn put_dense(&self, seen: &mut [Prediction]) {
         for (one, &dense) in seen.iter_mut().zip(&self.dense) {
             one.dense = Some(dense);
@@ -305,14 +425,15 @@ impl ProbeState {
             subject,
             dense,
             dense_latency,
+            ..
         } = self;
-        let full = vec![Density::FULL; engine.spec().gates().len()];
+        let subject = &*subject;
         let mut check = |engine: &mut Engine| {
             let flow = between_batches(engine, subject, client);
-            engine.set_densities(&full);
+            subject.stand_dense(engine)?;
             Ok(flow)
         };
-        let images = subject.images_from(dense.len());
+        let images = subject.images_in(dense.len(), subject.indices.len());
         evaluate(engine, images, &mut check, &mut |done| {
             let classes = (done.batch.logits.len() / done.batch.n.max(1)).max(1);
             let rows = done.batch.logits.chunks_exact(classes);
@@ -321,94 +442,14 @@ impl ProbeState {
         })?;
         let is_wanted = dense.len() == subject.indices.len() && between_batches(engine, subject, client).is_continue();
         if dense_latency.is_none() && is_wanted {
-            engine.set_densities(&full);
+            subject.stand_dense(engine)?;
             *dense_latency = Some(subject.time(engine, LATENCY[1]));
         }
-        engine.set_densities(&subject.question.densities);
-        Ok(())
+        subject.stand(engine, CALIBRATION)
     }
-}
-
-impl Subject {
-    /// The images from the `first` one on.
-    fn images_from(&self, first: usize) -> LabeledImages<'_> {
-        LabeledImages::Stored {
-            images: &self.images,
-            indices: &self.indices[first..],
-            normalization: &self.normalization,
-        }
-    }
-
-    /// Time for one image at the engine's densities; the first few take turns.
-    fn time(&self, engine: &mut Engine, budget: Duration) -> Latency {
-        let mut pixels = Vec::new();
-        let few = &self.indices[..self.indices.len().min(TIMED)];
-        batch::fill(&self.images, few, None, &self.normalization, &mut pixels);
-        infer::latency_in_turn(engine, &pixels, pixels.len() / few.len(), budget)
-    }
-
-    fn summary(&self, spec: &NetSpec, metrics: &EvalMetrics, latency: Latency) -> Result<Answer> {
-        Ok(Answer {
-            question: self.question.clone(),
-            n: metrics.n,
-            of: self.indices.len(),
-            right: metrics.right,
-            macs: metrics.macs(),
-            traffic: metrics.cost(spec, &self.masks)?,
-            latency: Some(latency),
-            layers: metrics.layers(spec).into(),
-            dense_latency: None,
-            seen: Arc::default(),
-            classes: Arc::default(),
-        })
-    }
-}
-
-/// One image at the newest question's densities, and with every channel running.
-fn look(engine: &mut Engine, subject: &Subject, picture: ImageRef) -> Result<ImageDetail> {
-    let (bytes, label) = match &picture {
-        ImageRef::Valid(i) => {
-            let &index = subject
-                .indices
-                .get(*i)
-                .with_context(|| format!("no validation image {i}, there are {}", subject.indices.len()))?;
-            let label = subject.images.labels[index as usize];
-            (subject.images.image(index).to_vec(), Some(label))
-        }
-        ImageRef::File(path) => (data::picture(path, subject.images.shape, &subject.reading)?, None),
-    };
-    let one = Images {
-        shape: subject.images.shape,
-        pixels: bytes,
-        labels: vec![label.unwrap_or(0)],
-    };
-    let mut pixels = Vec::new();
-    batch::fill(&one, &[0], None, &subject.normalization, &mut pixels);
-    let gates = engine.spec().gates().len();
-    engine.set_densities(&vec![Density::FULL; gates]);
-    let dense = images::softmax(&engine.run(&pixels).logits);
-    engine.set_densities(&subject.question.densities);
-    let run = engine.run(&pixels).clone();
-    let active = run.gates.iter().map(|g| {
-        let mut on = vec![false; g.active.channels];
-        g.active.image(0).iter().for_each(|&c| on[c as usize] = true);
-        on
-    });
-    Ok(ImageDetail {
-        picture,
-        label,
-        image: Arc::new(images::thumb(&one, one.image(0))),
-        gated: images::softmax(&run.logits),
-        dense,
-        saliency: run.gates.iter().map(|g| g.saliency.clone()).collect(),
-        active: active.collect(),
-        macs: images::macs_of(&run, 0, engine.spec(), &subject.masks),
-    })
 }
 
 /// A question for one density everywhere.
 pub fn uniform(gates: usize, density: Density) -> Question {
-    Question {
-        densities: vec![density; gates],
-    }
+    Question::at(vec![density; gates])
 }

@@ -5,11 +5,14 @@ use crate::Question;
 use crate::images::ImageRef;
 use record::ModelRef;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// One thing the probe is asked.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Request {
     Open(ModelRef),
+    /// Measure the open model on these images.
+    Images(String),
     Ask(Question),
     Look(ImageRef),
 }
@@ -24,9 +27,16 @@ pub struct Requests {
 #[derive(Debug, Default)]
 struct Waiting {
     model: Option<ModelRef>,
+    images: Option<String>,
     question: Option<Question>,
     image: Option<ImageRef>,
     is_closed: bool,
+}
+
+impl Waiting {
+    fn has_newer(&self) -> bool {
+        self.is_closed || self.model.is_some() || self.images.is_some() || self.question.is_some()
+    }
 }
 
 impl Requests {
@@ -50,6 +60,14 @@ impl Requests {
         });
     }
 
+    /// Measure the open model on the images of this source, and ask again what was asked.
+    pub fn use_images(&self, source: String, question: Question) {
+        self.change(|waiting| {
+            waiting.images = Some(source);
+            waiting.question.get_or_insert(question);
+        });
+    }
+
     /// Measure this.
     pub fn ask(&self, question: Question) {
         self.change(|waiting| waiting.question = Some(question));
@@ -65,7 +83,7 @@ impl Requests {
         self.change(|waiting| waiting.is_closed = true);
     }
 
-    /// Waits for the next request: a model before a question before an image. None when closed.
+    /// Waits for the next request: a model before its images before a question before an image. None when closed.
     pub(crate) fn next(&self) -> Option<Request> {
         let mut waiting = self.lock();
         loop {
@@ -73,6 +91,7 @@ impl Requests {
                 return None;
             }
             let next = (waiting.model.take().map(Request::Open))
+                .or_else(|| waiting.images.take().map(Request::Images))
                 .or_else(|| waiting.question.take().map(Request::Ask))
                 .or_else(|| waiting.image.take().map(Request::Look));
             if next.is_some() {
@@ -84,8 +103,17 @@ impl Requests {
 
     /// Whether an answer under way is no longer wanted.
     pub(crate) fn has_newer(&self) -> bool {
+        self.lock().has_newer()
+    }
+
+    /// The same, waiting for it a while.
+    pub(crate) fn newer_within(&self, time: Duration) -> bool {
         let waiting = self.lock();
-        waiting.is_closed || waiting.model.is_some() || waiting.question.is_some()
+        let newer = self
+            .changed
+            .wait_timeout_while(waiting, time, |waiting| !waiting.has_newer());
+        let (waiting, _) = newer.unwrap_or_else(PoisonError::into_inner);
+        waiting.has_newer()
     }
 
     /// An image to look at in passing.

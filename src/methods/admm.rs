@@ -11,7 +11,7 @@
 
 use crate::budget::Budget;
 use crate::locks::{EarlierSearches, Lock, check_densities, check_sites, held_densities};
-use crate::pipeline::{PruningTarget, TrainingStage, check_dimensions, cut, retrain, trained_model};
+use crate::pipeline::{PruningTarget, TrainingStage, check_dimensions, check_target, cut, retrain, trained_model};
 use crate::search_loop::SearchResult;
 use anyhow::{Context, Result};
 use event::{BadInput, Dimension, Event, Residual, Unit};
@@ -327,6 +327,9 @@ settings! {
         pub dimensions: Vec<Dimension> = vec![Dimension::Filter, Dimension::Column], other;
         /// Least share of a layer that stays.
         pub floor: f32 = 0.05, number(above(0), at_most(1));
+        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on; layers of fewer
+        /// channels are cut to any width, and 1 leaves all widths free.
+        pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
         /// that share once.
         pub locks: Vec<Lock> = Vec::new(), other;
@@ -345,9 +348,11 @@ fn dimensions_and_locks(config: &AdmmConfig, _at: &str) -> Result<()> {
 
 /// Prunes with ADMM at uniform densities.
 pub(crate) fn run(ctx: &mut Ctx, config: &AdmmConfig) -> Result<Checkpoint> {
-    let (mut model, _) = trained_model(ctx, &config.locks)?;
     let unit = config.target.unit;
-    let sites = Sites::new(&model, &Scope::new(&config.dimensions, config.floor, unit)).map_err(BadInput::of)?;
+    let scope = Scope::new(&config.dimensions, config.floor, unit);
+    check_target(ctx, &config.target, &scope, (&config.locks, config.width_multiple))?;
+    let (mut model, _) = trained_model(ctx, &config.locks, config.width_multiple)?;
+    let sites = Sites::new(&model, &scope).map_err(BadInput::of)?;
     check_sites(&config.locks, &sites.list)?;
     let budget = Budget::new(ctx, unit, &model)?;
     let limit = budget.unpruned(&sites) / config.target.times;

@@ -23,10 +23,13 @@ settings! {
     pub struct AmcConfig {
         /// How much is pruned; with the accuracy-guaranteed reward only its unit counts.
         pub target: PruningTarget = PruningTarget::default(), section;
+        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on; layers of fewer
+        /// channels are cut to any width, and 1 leaves all widths free.
+        pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// What the agent learns from: accuracy within the target, or −error · ln(what is spent) without one.
         pub reward: Reward = Reward::default(), choice(["accuracy", "accuracy-guaranteed"]);
         /// Which parts a search leaves out first, those of the lowest score: Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, the distance to the
-        /// others, or by chance.
+        /// others, all that goes with it, or by chance.
         pub score: Ranking = Ranking::default(), choice(Ranking::NAMES);
         /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
         /// that share once.
@@ -60,6 +63,7 @@ impl AmcConfig {
     fn as_baseline(&self) -> BaselineConfig {
         BaselineConfig {
             target: self.target,
+            width_multiple: self.width_multiple,
             dimensions: vec![Dimension::Filter],
             score: self.score,
             locks: self.locks.clone(),

@@ -14,7 +14,9 @@
 use crate::admm::{AdmmSchedule, prune_along};
 use crate::budget::Budget;
 use crate::locks::{EarlierSearches, Lock, ManualLock, check_densities, check_sites, held_densities};
-use crate::pipeline::{PruningTarget, TrainingStage, check_dimensions, check_tuning, cut, retrain, trained_model};
+use crate::pipeline::{
+    PruningTarget, TrainingStage, check_dimensions, check_target, check_tuning, cut, retrain, trained_model,
+};
 use crate::ranking::Ranking;
 use crate::search_loop::{SearchLoop, Structures, unpruned_top1};
 use anyhow::Result;
@@ -42,8 +44,11 @@ settings! {
         pub dimensions: Vec<Dimension> = vec![Dimension::Filter, Dimension::Column], other;
         /// Least share of a layer that stays in one round.
         pub floor: f32 = 0.1, number(above(0), at_most(1));
+        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on; layers of fewer
+        /// channels are cut to any width, and 1 leaves all widths free.
+        pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// Which parts a search leaves out first, those of the lowest score: Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, the distance to the
-        /// others, or by chance. ADMM goes by ‖w‖₂, as its projections do.
+        /// others, all that goes with it, or by chance. ADMM goes by ‖w‖₂, as its projections do.
         pub score: Ranking = Ranking::default(), choice(Ranking::NAMES);
         /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
         /// that share in the first round.
@@ -109,8 +114,19 @@ impl AutoCompressConfig {
 
 /// Prunes the network, or the model to start from.
 pub(crate) fn run(ctx: &mut Ctx, config: &AutoCompressConfig) -> Result<Checkpoint> {
-    check_tuning(ctx, config.tuning, &config.retrain)?;
-    let (mut model, start) = trained_model(ctx, &config.locks)?;
+    check_tuning(ctx, "method.tuning", config.tuning, &config.retrain)?;
+    // A site may come to its floor in every round.
+    let scope_of_all = Scope {
+        floor: config.floor.powi(config.rounds().len() as i32),
+        ..scope(config)
+    };
+    check_target(
+        ctx,
+        &config.target,
+        &scope_of_all,
+        (&config.locks, config.width_multiple),
+    )?;
+    let (mut model, start) = trained_model(ctx, &config.locks, config.width_multiple)?;
     ctx.run.min_top1.set(start - config.tolerance);
     let budget = Budget::new(ctx, config.target.unit, &model)?;
     let sites = Sites::new(&model, &scope(config)).map_err(BadInput::of)?;

@@ -4,7 +4,9 @@
 
 use crate::budget::Budget;
 use crate::locks::{EarlierSearches, Lock, check_densities, check_sites, held_densities};
-use crate::pipeline::{PruningTarget, TrainingStage, check_dimensions, check_tuning, cut, retrain, trained_model};
+use crate::pipeline::{
+    PruningTarget, TrainingStage, check_dimensions, check_target, check_tuning, cut, retrain, trained_model,
+};
 use crate::ranking::Ranking;
 use crate::search_loop::{SearchLoop, Structures};
 use anyhow::Result;
@@ -29,8 +31,11 @@ settings! {
         pub dimensions: Vec<Dimension> = vec![Dimension::Filter], other;
         /// Least share of a layer that stays.
         pub floor: f32 = 0.05, number(above(0), at_most(1));
+        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on; layers of fewer
+        /// channels are cut to any width, and 1 leaves all widths free.
+        pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// Which parts a search leaves out first, those of the lowest score: Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, the distance to the
-        /// others, or by chance.
+        /// others, all that goes with it, or by chance.
         pub score: Ranking = Ranking::default(), choice(Ranking::NAMES);
         /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
         /// that share once.
@@ -86,11 +91,14 @@ pub(crate) fn run<S>(
 where
     S: Searcher + Clone + Serialize + DeserializeOwned,
 {
-    check_tuning(ctx, config.tuning, &config.retrain)?;
-    let (model, _) = trained_model(ctx, &config.locks)?;
+    check_tuning(ctx, "method.tuning", config.tuning, &config.retrain)?;
+    let scope = Scope::new(&config.dimensions, config.floor, config.target.unit);
+    if reward == Reward::Accuracy {
+        check_target(ctx, &config.target, &scope, (&config.locks, config.width_multiple))?;
+    }
+    let (model, _) = trained_model(ctx, &config.locks, config.width_multiple)?;
     let score = config.score.score(ctx, "ranking", &model)?;
-    let scope = Scope::new(&config.dimensions, config.floor, config.target.unit).by(score);
-    let sites = Sites::new(&model, &scope).map_err(BadInput::of)?;
+    let sites = Sites::new(&model, &scope.by(score)).map_err(BadInput::of)?;
     check_sites(&config.locks, &sites.list)?;
     let budget = Budget::new(ctx, config.target.unit, &model)?;
     let limit = match reward {

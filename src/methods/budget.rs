@@ -53,6 +53,13 @@ impl Budget {
         Ok(Self { unit, latency })
     }
 
+    /// In weights or MACs, for tests.
+    #[cfg(test)]
+    pub(crate) fn counting(unit: Unit) -> Self {
+        let latency = LatencyModel::default();
+        Self { unit, latency }
+    }
+
     /// What is spent at these densities.
     pub(crate) fn spent(&self, sites: &Sites, densities: &[f32]) -> f64 {
         match self.unit {
@@ -60,6 +67,23 @@ impl Budget {
             Unit::Macs => sites.cost(densities).macs as f64,
             Unit::Ms => self.ms(&sites.layers_left(densities)),
         }
+    }
+
+    /// What each convolution and linear layer spends at these densities.
+    pub(crate) fn by_layer<'s>(&self, sites: &'s Sites, densities: &[f32]) -> Vec<(&'s str, f64)> {
+        let (spec, layers) = (sites.spec(), sites.layers_left(densities));
+        // Sites are made of networks whose shapes fit.
+        let shapes = spec.shapes().unwrap_or_default();
+        let spent = |&(name, filters, columns): &(&'s str, usize, usize)| {
+            let plane = || spec.find(name).map_or(0, |node| shapes[node][1] * shapes[node][2]);
+            let spent = match self.unit {
+                Unit::Weights => (filters * columns) as f64,
+                Unit::Macs => (filters * columns * plane()) as f64,
+                Unit::Ms => self.latency.of_layer((name, filters, columns)),
+            };
+            (name, spent)
+        };
+        layers.iter().map(spent).collect()
     }
 
     /// Milliseconds of layers with so many filters and columns.
@@ -121,11 +145,12 @@ impl LatencyModel {
     }
 
     fn ms(&self, layers: &[(&str, usize, usize)]) -> f64 {
-        let ms = |(name, filters, columns): &(&str, usize, usize)| {
-            let surface = self.surfaces.iter().find(|s| s.name == *name);
-            surface.map_or(0.0, |s| s.at(*filters, *columns))
-        };
-        self.overhead + self.factor * layers.iter().map(ms).sum::<f64>()
+        self.overhead + layers.iter().map(|layer| self.of_layer(*layer)).sum::<f64>()
+    }
+
+    fn of_layer(&self, (name, filters, columns): (&str, usize, usize)) -> f64 {
+        let surface = self.surfaces.iter().find(|s| s.name == name);
+        self.factor * surface.map_or(0.0, |s| s.at(filters, columns))
     }
 }
 

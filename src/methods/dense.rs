@@ -12,9 +12,9 @@ use train::{Ctx, TrainingPlan};
 /// [`event::Cancelled`]; a loss that is not a number; [`event::BadInput`] for a model that does not fit the images.
 pub(crate) fn run(ctx: &mut Ctx) -> Result<Checkpoint> {
     let start = given_model(ctx)?;
-    let plan = TrainingPlan {
-        masks: start.as_ref().map(|s| s.masks.clone()).unwrap_or_default(),
-        ..TrainingPlan::plain("dense", ctx.spec.clone(), ctx.train.clone())
+    let plan = match &start {
+        Some(start) => TrainingPlan::of_model("dense", start, ctx.train.clone()),
+        None => TrainingPlan::plain("dense", ctx.spec.clone(), ctx.train.clone()),
     };
     train::fit(ctx, "training", &plan, start.as_ref(), None)
 }

@@ -61,6 +61,7 @@ impl<'a> Gates<'a> {
                 dimension: Dimension::Gate,
                 size: conv.map_or(0.0, |l| l.cost.macs as f64),
                 choices: shapes[gate][0],
+                step: 1,
                 tied: Vec::new(),
             });
         }
@@ -121,7 +122,7 @@ pub(crate) fn run(ctx: &mut Ctx, config: &DensitiesConfig) -> Result<Checkpoint>
         let text = "densities are searched for a model with gates: expected one as `start`";
         return Err(BadInput(text.into()).into());
     }
-    let (model, _) = trained_model(ctx, &config.locks)?;
+    let (model, _) = trained_model(ctx, &config.locks, 1)?;
     let budget = Budget::new(ctx, config.target.unit, &model)?;
     let gates = Gates::new(&model, &budget)?;
     check_sites(&config.locks, &gates.sites)?;

@@ -116,6 +116,7 @@ pub(crate) fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
     let seed = ctx.seed;
     let plan = TrainingPlan {
         masks: start.as_ref().map(|s| s.masks.clone()).unwrap_or_default(),
+        channels: start.as_ref().map(|s| s.header.channels.clone()).unwrap_or_default(),
         lambda: config.lambda,
         norm_statistics: config.norm_statistics,
         densities: &|step, steps| config.draw(seed, step, steps),

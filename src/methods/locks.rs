@@ -138,6 +138,7 @@ mod tests {
             dimension,
             size: 1.0,
             choices: 8,
+            step: 1,
             tied: tied.iter().map(|&t| t.to_owned()).collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! A method with its settings, as presets have it. Knows nothing of how any of them works.
 
 use crate::baselines::{BaselineConfig, Reward};
-use crate::{admm, amc, autocompress, baselines, dense, densities, fbs, slimming};
+use crate::{admm, amc, autocompress, baselines, dense, densities, fbs, group_norm, halp, signal, slimming};
 use anyhow::{Context, Result};
 use model::Checkpoint;
 use search::{Greedy, Random};
@@ -21,6 +21,10 @@ pub enum Method {
     Densities(densities::DensitiesConfig),
     /// Network Slimming, arXiv 1708.06519.
     Slimming(slimming::SlimmingConfig),
+    /// Group-norm sparse training (DepGraph), arXiv 2301.12900.
+    GroupNorm(group_norm::GroupNormConfig),
+    /// A knapsack of filters over layer latencies (HALP), arXiv 2110.10811.
+    Halp(halp::HalpConfig),
     /// ADMM at uniform densities.
     Admm(admm::AdmmConfig),
     /// AutoCompress, arXiv 1907.03141.
@@ -34,21 +38,26 @@ pub enum Method {
     Random(BaselineConfig),
     /// The cheapest next cut, by measured sensitivity.
     Greedy(BaselineConfig),
+    /// How much quick scores say: candidates measured quickly, then retrained in full.
+    Signal(signal::SignalConfig),
 }
 
 impl Method {
     /// All names that presets use.
-    pub const KINDS: [&str; 10] = [
+    pub const KINDS: [&str; 13] = [
         "dense",
         "fbs",
         "densities",
         "slimming",
+        "group-norm",
+        "halp",
         "admm",
         "autocompress",
         "amc",
         "uniform",
         "random",
         "greedy",
+        "signal",
     ];
 
     /// The name presets use.
@@ -58,12 +67,15 @@ impl Method {
             Method::Fbs(_) => "fbs",
             Method::Densities(_) => "densities",
             Method::Slimming(_) => "slimming",
+            Method::GroupNorm(_) => "group-norm",
+            Method::Halp(_) => "halp",
             Method::Admm(_) => "admm",
             Method::AutoCompress(_) => "autocompress",
             Method::Amc(_) => "amc",
             Method::Uniform(_) => "uniform",
             Method::Random(_) => "random",
             Method::Greedy(_) => "greedy",
+            Method::Signal(_) => "signal",
         }
     }
 
@@ -74,10 +86,13 @@ impl Method {
             Method::Fbs(_) => fbs::FbsConfig::SETTINGS,
             Method::Densities(_) => densities::DensitiesConfig::SETTINGS,
             Method::Slimming(_) => slimming::SlimmingConfig::SETTINGS,
+            Method::GroupNorm(_) => group_norm::GroupNormConfig::SETTINGS,
+            Method::Halp(_) => halp::HalpConfig::SETTINGS,
             Method::Admm(_) => admm::AdmmConfig::SETTINGS,
             Method::AutoCompress(_) => autocompress::AutoCompressConfig::SETTINGS,
             Method::Amc(_) => amc::AmcConfig::SETTINGS,
             Method::Uniform(_) | Method::Random(_) | Method::Greedy(_) => BaselineConfig::SETTINGS,
+            Method::Signal(_) => signal::SignalConfig::SETTINGS,
         }
     }
 
@@ -91,10 +106,13 @@ impl Method {
             Method::Fbs(config) => config.check(at),
             Method::Densities(config) => config.check(at),
             Method::Slimming(config) => config.check(at),
+            Method::GroupNorm(config) => config.check(at),
+            Method::Halp(config) => config.check(at),
             Method::Admm(config) => config.check(at),
             Method::AutoCompress(config) => config.check(at),
             Method::Amc(config) => config.check(at),
             Method::Uniform(config) | Method::Random(config) | Method::Greedy(config) => config.check(at),
+            Method::Signal(config) => config.check(at),
         }
     }
 
@@ -105,10 +123,13 @@ impl Method {
             Method::Dense | Method::Fbs(_) => return u64::from(train.epochs),
             Method::Densities(_) => return 0,
             Method::Slimming(c) => u64::from(c.passes * (c.sparse.epochs + c.retrain.epochs)),
+            Method::GroupNorm(c) => u64::from(c.sparse.epochs + c.retrain.epochs),
+            Method::Halp(c) => u64::from((c.passes - 1) * c.between.epochs + c.retrain.epochs),
             Method::Admm(c) => u64::from(c.admm.epochs * c.dimensions.len() as u32 + c.retrain.epochs),
             Method::AutoCompress(c) => c.epochs(),
             Method::Amc(c) => u64::from(c.retrain.epochs),
             Method::Uniform(c) | Method::Random(c) | Method::Greedy(c) => u64::from(c.retrain.epochs),
+            Method::Signal(c) => c.candidates * u64::from(c.retrain.epochs),
         };
         first + after
     }
@@ -124,6 +145,8 @@ impl Method {
             Method::Fbs(config) => fbs::run(ctx, config),
             Method::Densities(config) => densities::run(ctx, config),
             Method::Slimming(config) => slimming::run(ctx, config),
+            Method::GroupNorm(config) => group_norm::run(ctx, config),
+            Method::Halp(config) => halp::run(ctx, config),
             Method::Admm(config) => admm::run(ctx, config),
             Method::AutoCompress(config) => autocompress::run(ctx, config),
             Method::Amc(config) => amc::run(ctx, config),
@@ -136,6 +159,7 @@ impl Method {
             Method::Greedy(config) => baselines::run(ctx, config, ("greedy", Reward::Accuracy), |_, sites| {
                 Greedy::new(config.trials, sites.list.len())
             }),
+            Method::Signal(config) => signal::run(ctx, config),
         }
         .with_context(|| format!("method {}", self.kind()))
     }

@@ -2,11 +2,13 @@
 //! Knows nothing of how densities are found.
 
 use crate::locks;
-use crate::locks::Lock;
-use anyhow::{Result, ensure};
+use crate::locks::{EarlierSearches, Lock};
+use anyhow::{Result, anyhow, ensure};
 use event::{BadInput, Dimension, Unit};
 use model::Checkpoint;
 use model::mask::Masks;
+use prune::{Scope, Sites};
+use search::Space;
 use serde::{Deserialize, Serialize};
 use settings::settings;
 use train::{Ctx, TrainConfig, TrainingPlan};
@@ -16,8 +18,8 @@ settings! {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields, default)]
     pub struct TrainingStage {
-        /// Passes over the training images.
-        pub epochs: u32 = 4, number(within(1, 100_000); "epochs");
+        /// Passes over the training images; 0: none.
+        pub epochs: u32 = 4, number(within(0, 100_000); "epochs");
         /// Highest learning rate.
         pub lr: f32 = 0.03, number(above(0));
     }
@@ -69,14 +71,15 @@ pub(crate) fn check_dimensions(dimensions: &[Dimension]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that trials are trained for no longer than what comes after the search.
+/// Checks that trials are trained for no longer than what comes after the search; `key` is the setting's. Without a retraining,
+/// something else trains in its place.
 ///
 /// # Errors
 /// [`BadInput`]: more steps than the retraining has.
-pub(crate) fn check_tuning(ctx: &Ctx, steps: u64, retrain: &TrainingStage) -> Result<()> {
+pub(crate) fn check_tuning(ctx: &Ctx, key: &str, steps: u64, retrain: &TrainingStage) -> Result<()> {
     let most = (ctx.data.splits.train.len() / ctx.train.batch) as u64 * u64::from(retrain.epochs);
-    if steps > most {
-        let text = format!("method.tuning is {steps} steps, expected at most the {most} of method.retrain");
+    if steps > most && retrain.epochs > 0 {
+        let text = format!("{key} is {steps} steps, expected at most the {most} of method.retrain");
         return Err(BadInput(text).into());
     }
     Ok(())
@@ -104,12 +107,65 @@ pub(crate) fn given_model(ctx: &mut Ctx) -> Result<Option<Checkpoint>> {
     Ok(Some(start))
 }
 
+/// Checks before anything is trained that so much can be pruned of the network, or the model to start from.
+///
+/// # Errors
+/// As [`check_reach`]; locks on layers that do not exist.
+pub(crate) fn check_target(
+    ctx: &Ctx,
+    target: &PruningTarget,
+    scope: &Scope,
+    (locks, width_multiple): (&[Lock], usize),
+) -> Result<()> {
+    locks::check(locks, ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()))?;
+    let model = match &ctx.start {
+        Some(start) => start.clone(),
+        None => model::random_model(ctx.spec.clone(), ctx.seed)?,
+    };
+    check_reach(model, target, scope, (locks, width_multiple))
+}
+
+/// Checks that so much can be pruned of a model, whatever its weights, within floors and locks and with widths as multiples. What
+/// a network takes in milliseconds is not known yet, and not checked.
+///
+/// # Errors
+/// [`BadInput`]: nothing to prune, locks that hold nothing, or a budget that cannot be met, with the nearest that can.
+pub(crate) fn check_reach(
+    mut model: Checkpoint,
+    target: &PruningTarget,
+    scope: &Scope,
+    (locks, width_multiple): (&[Lock], usize),
+) -> Result<()> {
+    if target.unit == Unit::Ms {
+        return Ok(());
+    }
+    model.header.width_multiple = width_multiple;
+    let sites = Sites::new(&model, scope).map_err(BadInput::of)?;
+    locks::check_sites(locks, &sites.list)?;
+    let spent = |densities: &[f32]| match target.unit {
+        Unit::Weights => sites.cost(densities).weights as f64,
+        _ => sites.cost(densities).macs as f64,
+    };
+    let space = Space {
+        sites: &sites.list,
+        floor: vec![scope.floor; sites.list.len()],
+        locks: locks::held_densities(locks, &sites.list, &EarlierSearches::default()),
+        budget: spent(&vec![1.0; sites.list.len()]) / target.times,
+        spent: &spent,
+    };
+    let narrow = |e: anyhow::Error| match width_multiple {
+        1 => e,
+        multiple => anyhow!("{e}; method.width_multiple = 1 would allow widths between multiples of {multiple}"),
+    };
+    Ok(space.check().map_err(narrow).map_err(BadInput::of)?)
+}
+
 /// The trained model that pruning begins with: the one given, or the network trained as `[train]` says. Gives its accuracy too.
-/// `locks` are checked before, against the network's layers.
+/// `locks` are checked before, against the network's layers. What is cut of it leaves multiples of `width_multiple`.
 ///
 /// # Errors
 /// [`BadInput`] for a lock on a layer that does not exist, or a model that does not fit the images, or classifies hardly better than chance.
-pub(crate) fn trained_model(ctx: &mut Ctx, locks: &[Lock]) -> Result<(Checkpoint, f32)> {
+pub(crate) fn trained_model(ctx: &mut Ctx, locks: &[Lock], width_multiple: usize) -> Result<(Checkpoint, f32)> {
     locks::check(locks, ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()))?;
     let mut model = match given_model(ctx)? {
         Some(start) => start,
@@ -118,6 +174,7 @@ pub(crate) fn trained_model(ctx: &mut Ctx, locks: &[Lock]) -> Result<(Checkpoint
             train::fit(ctx, "training", &plan, None, None)?
         }
     };
+    model.header.width_multiple = width_multiple;
     let top1 = train::validate(ctx, &mut model)?;
     let chance = 1.0 / ctx.data.dataset.classes.len() as f32;
     if top1 < chance + 0.05 * (1.0 - chance) {
@@ -135,7 +192,7 @@ pub(crate) fn cut(model: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
     Ok(prune::cut(&prune::apply(model, masks)?)?.checkpoint)
 }
 
-/// Trains a pruned model with its masks held: zeros stay zero.
+/// Trains a pruned model with its masks held: zeros stay zero. No epochs leave it as it is.
 ///
 /// # Errors
 /// As [`train::fit`].
@@ -146,6 +203,9 @@ pub(crate) fn retrain(
     model: &Checkpoint,
     training: &TrainingStage,
 ) -> Result<Checkpoint> {
+    if training.epochs == 0 {
+        return Ok(model.clone());
+    }
     let plan = TrainingPlan::of_model(method, model, training.over(&ctx.train));
     train::fit(ctx, stage, &plan, Some(model), None)
 }

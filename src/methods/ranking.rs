@@ -26,13 +26,24 @@ pub enum Ranking {
     Taylor,
     /// Σ_j ‖w_i − w_j‖₂ (arXiv 1811.00250); columns and single weights by ‖w‖₂.
     GeometricMedian,
+    /// ‖w‖² over all that goes with a filter, as a share of the layer's mean (arXiv 2301.12900); columns and single weights by
+    /// ‖w‖₂.
+    GroupNorm,
     /// By chance, following the run's seed.
     Random,
 }
 
 impl Ranking {
     /// As a file names them, in the order above.
-    pub(crate) const NAMES: [&str; 6] = ["l1", "l2", "norm-scale", "taylor", "geometric-median", "random"];
+    pub(crate) const NAMES: [&str; 7] = [
+        "l1",
+        "l2",
+        "norm-scale",
+        "taylor",
+        "geometric-median",
+        "group-norm",
+        "random",
+    ];
 
     /// The score, with what it needs of this model. What takes gradients is the stage called `stage`.
     ///
@@ -53,6 +64,7 @@ impl Ranking {
                 Score::Taylor(Arc::new(taken.arrays))
             }
             Self::GeometricMedian => Score::GeometricMedian,
+            Self::GroupNorm => Score::GroupNorm,
             Self::Random => Score::Random(ctx.seed),
         })
     }

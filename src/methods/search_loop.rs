@@ -331,6 +331,8 @@ struct SearchFingerprint {
     calibration_len: usize,
     tuning_steps: u64,
     floor: f32,
+    /// None for any width, as before there was a choice.
+    width_multiple: Option<usize>,
     held: Vec<Option<f32>>,
     /// Of accuracies 0 and 1.
     rewards: [f32; 2],
@@ -348,6 +350,7 @@ impl SearchFingerprint {
             calibration_len: search.target.calibration_len(),
             tuning_steps: search.target.tuning_steps(),
             floor: search.floor,
+            width_multiple: Some(search.target.model().header.width_multiple).filter(|&multiple| multiple != 1),
             held: search.held(),
             rewards: [0.0, 1.0].map(|top1| (search.reward)(top1, 1.0)),
         })
@@ -355,7 +358,7 @@ impl SearchFingerprint {
 }
 
 /// A compiled model and the validation images that trials are measured on.
-struct Evaluator {
+pub(crate) struct Evaluator {
     engine: Engine,
     options: Options,
     pixels: Vec<f32>,
@@ -363,7 +366,11 @@ struct Evaluator {
 }
 
 impl Evaluator {
-    fn new(ctx: &Ctx, target: &dyn SearchTarget, images: usize) -> Result<Self> {
+    /// For trials of this target, on so many images.
+    ///
+    /// # Errors
+    /// The engine cannot run the model.
+    pub(crate) fn new(ctx: &Ctx, target: &dyn SearchTarget, images: usize) -> Result<Self> {
         let options = Options {
             threads: ctx.threads,
             batch: BATCH,
@@ -379,7 +386,16 @@ impl Evaluator {
         })
     }
 
-    fn top1(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
+    /// Images of a trial.
+    pub(crate) fn images(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The share of them classified right at these densities.
+    ///
+    /// # Errors
+    /// [`Cancelled`]; densities that do not fit the target.
+    pub(crate) fn top1(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
         let mut tuned = match target.tuned(ctx, densities)? {
             Some(model) => Some(infer::compile(&model, &self.options)?),
             None => None,
@@ -431,7 +447,7 @@ impl<'a> TrialRunner<'a> {
             budget: search.limit.min(whole),
             whole,
             trials: searcher.trials(),
-            images: self.evaluator.labels.len(),
+            images: self.evaluator.images(),
             held: search.held(),
         }
     }

@@ -10,11 +10,12 @@
 //! ```
 
 use crate::budget::Budget;
-use crate::pipeline::{PruningTarget, TrainingStage, cut, retrain, trained_model};
+use crate::lowest::{spent_by, within};
+use crate::pipeline::{PruningTarget, TrainingStage, check_target, retrain, trained_model};
 use anyhow::{Result, ensure};
 use event::{BadInput, Dimension, Event};
 use model::{Checkpoint, Op, Weights};
-use prune::{Scope, Sites, threshold};
+use prune::{Scope, Score, threshold};
 use serde::{Deserialize, Serialize};
 use settings::settings;
 use train::optimizer::Gradients;
@@ -36,6 +37,9 @@ settings! {
         /// Least share of a layer that stays in one pass. The paper has none; then a layer whose scales are all small becomes a
         /// bottleneck.
         pub floor: f32 = 0.05, number(within(0, 1));
+        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on; layers of fewer
+        /// channels are cut to any width, and 1 leaves all widths free.
+        pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// How far the penalty alone would move a norm scale γ, which begins at 0.5, in the sparse training of one pass:
         /// λ·Σlr/(1 − momentum). It decides λ. The authors' schedule comes to 6.6 in 160 epochs.
         pub shift: f32 = 1.0, number(above(0));
@@ -93,7 +97,11 @@ impl Penalty for Subgradient {
 
 /// Slims the network, or the model to start from.
 pub(crate) fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> {
-    let (model, _) = trained_model(ctx, &[])?;
+    // Never more than this can go: layers without norms stay whole.
+    let floor = config.floor.powi(config.passes as i32).max(f32::MIN_POSITIVE);
+    let scope = Scope::new(&[Dimension::Filter], floor, config.target.unit);
+    check_target(ctx, &config.target, &scope, (&[], config.width_multiple))?;
+    let (model, _) = trained_model(ctx, &[], config.width_multiple)?;
     let mut model = train::norms::add_missing(ctx, model)?;
     begin_at(&mut model, FIRST_SCALE);
     let budget = Budget::new(ctx, config.target.unit, &model)?;
@@ -116,9 +124,14 @@ pub(crate) fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> 
         let plan = TrainingPlan::of_model("slimming", &model, training);
         let mut penalty = Subgradient(lambda);
         model = train::fit(ctx, &stage, &plan, Some(&model), Some(&mut penalty))?;
-        let (slim, removed) =
-            within(&model, (&budget, config.floor), unpruned / config.times(pass)).map_err(BadInput::of)?;
-        let [cut, kept] = threshold::scales_at(&model, config.floor, removed)?;
+        let (slim, removed) = within(
+            &model,
+            &Score::NormScale,
+            (&budget, config.floor),
+            unpruned / config.times(pass),
+        )
+        .map_err(BadInput::of)?;
+        let [cut, kept] = threshold::scores_at(&model, &Score::NormScale, config.floor, removed)?;
         if cut > kept * (1.0 - SEPARATION) {
             let text = format!(
                 "the penalty has not told channels apart: scales of up to {cut:.3} are cut and of {kept:.3} kept; \
@@ -131,12 +144,6 @@ pub(crate) fn run(ctx: &mut Ctx, config: &SlimmingConfig) -> Result<Checkpoint> 
     }
     budget.report_latency(ctx, &model, unpruned / config.target.times)?;
     Ok(model)
-}
-
-fn spent_by(model: &Checkpoint, budget: &Budget) -> Result<f64> {
-    // A layer with one channel left has no filters to choose among, but still a cost.
-    let sites = Sites::new(model, &Scope::new(&[Dimension::Element], 0.0, budget.unit))?;
-    Ok(budget.unpruned(&sites))
 }
 
 /// Scales all norms so that the mean |γ| is `scale`, if it is larger, and undoes it where the first linear layer reads the
@@ -174,28 +181,6 @@ fn begin_at(model: &mut Checkpoint, scale: f32) {
         };
         array.data.iter_mut().for_each(|v| *v *= by);
     }
-}
-
-/// The model without its channels of smallest |γ|, as few of them as meet the limit, and how many those are.
-fn within(model: &Checkpoint, (budget, floor): (&Budget, f32), limit: f64) -> Result<(Checkpoint, usize)> {
-    let without = |remove: usize| -> Result<Checkpoint> { cut(model, &threshold::slimming(model, floor, remove)?) };
-    let most = threshold::most(model, floor)?;
-    let least = spent_by(&without(most)?, budget)?;
-    ensure!(
-        least <= limit,
-        "a budget of {limit:.3} cannot be met: with this floor the smallest possible is {least:.3}"
-    );
-    // Cutting more never costs more: the fewest that fit lie in low..=fits.
-    let (mut low, mut fits) = (0, most);
-    while low < fits {
-        let middle = usize::midpoint(low, fits);
-        if spent_by(&without(middle)?, budget)? > limit {
-            low = middle + 1;
-        } else {
-            fits = middle;
-        }
-    }
-    Ok((without(fits)?, fits))
 }
 
 #[cfg(test)]

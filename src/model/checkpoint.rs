@@ -81,10 +81,26 @@ pub struct ModelHeader {
     /// What a search found for each gate, in network order; empty if none was made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gate_densities: Vec<Density>,
+    /// Channels that are cut for good leave multiples of so many, or all; 1 if any width will do.
+    #[serde(default = "any_width", skip_serializing_if = "is_any_width")]
+    pub width_multiple: usize,
+    /// Where channels were cut: which of those that the network was trained with are left, in order, by the name of the first
+    /// layer that gives them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub channels: BTreeMap<String, Vec<u32>>,
     /// What was measured when it was made.
     pub metrics: Vec<Metric>,
     /// The experiment that made it, as TOML.
     pub recipe: String,
+}
+
+fn any_width() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields by reference")]
+fn is_any_width(multiple: &usize) -> bool {
+    *multiple == 1
 }
 
 /// A trained network: what methods return and the engine compiles.
@@ -170,6 +186,10 @@ impl Checkpoint {
         ensure!(
             n.std.iter().all(|s| s.is_finite() && *s > 0.0),
             "normalization has a deviation that is not positive"
+        );
+        ensure!(
+            self.header.width_multiple >= 1,
+            "widths are multiples of 0, expected at least 1"
         );
         let (found, gates) = (self.header.gate_densities.len(), spec.gates().len());
         ensure!(
@@ -417,6 +437,8 @@ mod tests {
                 data: "synthetic".into(),
                 densities: vec![half, full],
                 gate_densities: Vec::new(),
+                width_multiple: 1,
+                channels: BTreeMap::new(),
                 metrics: vec![Metric {
                     gates: Vec::new(),
                     density: half,

@@ -36,6 +36,8 @@ pub fn random_model(spec: NetSpec, seed: u64) -> Result<Checkpoint> {
         data: "random".into(),
         densities: vec![Density::FULL],
         gate_densities: Vec::new(),
+        width_multiple: 1,
+        channels: Default::default(),
         metrics: vec![],
         recipe: String::new(),
         spec,

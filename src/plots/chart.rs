@@ -3,6 +3,7 @@
 
 use super::colors::Color;
 use serde::Serialize;
+use view::NetworkView;
 
 /// Panels above each other.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -32,6 +33,9 @@ pub struct Chart {
     pub series: Vec<Series>,
     /// Lines across the panel.
     pub rules: Vec<Rule>,
+    /// A network that is drawn in place of axes; the series are its data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strip: Option<NetworkView>,
 }
 
 /// An axis.

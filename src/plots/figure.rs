@@ -7,12 +7,14 @@ use event::Verdict;
 use record::RunId;
 use std::collections::BTreeMap;
 use view::curves::{CurveAxis, CurvesView};
-use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, PointSource};
+use view::frontier::{CostAxis, FrontierPoint, FrontierSeries, FrontierView, PointSource, SeriesKind as FrontierKind};
+use view::network::Slab;
 use view::parallel::ParallelView;
 use view::residuals::ResidualsView;
 use view::search::{SearchView, TrialValue};
+use view::tournament::TournamentRow;
 use view::volume::VolumeView;
-use view::{LayersView, SaliencyView, TimesView};
+use view::{LayersView, NetworkView, SaliencyView, TimesView, TournamentView};
 
 /// An axis of shares in percent.
 fn percent(label: &str) -> ChartAxis {
@@ -44,7 +46,7 @@ pub fn frontier(view: &FrontierView, colors: &RunColors) -> Figure {
     let point = |p: &FrontierPoint| {
         let what = match &p.source {
             PointSource::Recorded(d) | PointSource::Epoch(_, d) => format!("density {d}"),
-            PointSource::Measured(q) => format!("mean density {:.2}", q.mean()),
+            PointSource::Measured(q) => view::frontier::asked(q),
             PointSource::Trial(_, _, n) => format!("trial {n}"),
         };
         let error = p.spread.map(|sd| sd * 100.0);
@@ -59,14 +61,19 @@ pub fn frontier(view: &FrontierView, colors: &RunColors) -> Figure {
     };
     let mut series = Vec::new();
     for s in &view.series {
-        let new = |kind| Series::new(&s.label, color(colors, s.run), kind).marked(s.mark);
+        let shade = match s.kind {
+            FrontierKind::Recorded => Color::Weak,
+            FrontierKind::Cut => Color::Series(2),
+            FrontierKind::Measured | FrontierKind::Run => color(colors, s.run),
+        };
+        let new = |kind| Series::new(&s.label, shade, kind).marked(s.mark);
         let beaten = part(s, true);
         if !beaten.is_empty() {
             series.push(new(SeriesKind::Marks).faint().with(beaten));
         }
         series.push(new(SeriesKind::LineAndMarks).with(part(s, false)));
     }
-    if let Some(now) = view.now {
+    if let Some(now) = &view.now {
         let now = DataPoint {
             error: Some((now.interval[1] - now.interval[0]) * 50.0),
             ..DataPoint::at(now.x / each, now.top1 * 100.0)
@@ -88,6 +95,7 @@ pub fn frontier(view: &FrontierView, colors: &RunColors) -> Figure {
         y: percent("accuracy, %"),
         series,
         rules: dense.into_iter().collect(),
+        strip: None,
     };
     one("frontier", chart)
 }
@@ -130,6 +138,7 @@ pub fn curves(view: &CurvesView, along: CurveAxis, colors: &RunColors) -> Figure
         y,
         series,
         rules: Vec::new(),
+        strip: None,
     };
     let loss = chart(ChartAxis::new("loss").including(&[0.0]), loss);
     Figure {
@@ -150,6 +159,7 @@ pub fn layers(view: &LayersView) -> Figure {
         y: y.including(&[0.0]),
         series,
         rules: Vec::new(),
+        strip: None,
     };
     let mut panels = vec![chart(percent("active channels, %"), vec![kept])];
     if view.rows.iter().all(|r| r.macs.is_some()) {
@@ -167,6 +177,32 @@ pub fn layers(view: &LayersView) -> Figure {
         name: "layers".into(),
         panels,
     }
+}
+
+/// The strip of a network: its slabs as they stand in the window, with channels and MACs as data.
+pub fn network(view: &NetworkView) -> Figure {
+    let names: Vec<String> = view.slabs.iter().map(|s| s.name.clone()).collect();
+    let bars = |name: &str, color, of: &dyn Fn(&Slab) -> f64| {
+        let points = view
+            .slabs
+            .iter()
+            .enumerate()
+            .map(|(i, s)| DataPoint::at(i as f64, of(s)));
+        Series::new(name, color, SeriesKind::Bars).with(points)
+    };
+    let chart = Chart {
+        x: ChartAxis::of_names("layer", names),
+        y: ChartAxis::new("channels, and MACs per image"),
+        series: vec![
+            bars("channels that run", Color::Series(0), &|s| s.running),
+            bars("channels", Color::Weak, &|s| s.channels as f64),
+            bars("MACs", Color::Series(2), &|s| s.macs[0] as f64),
+            bars("MACs with every channel", Color::Weak, &|s| s.macs[1] as f64),
+        ],
+        rules: Vec::new(),
+        strip: Some(view.clone()),
+    };
+    one("network", chart)
 }
 
 /// Layers by channels; each row stretched over the full width.
@@ -191,6 +227,7 @@ pub fn saliency(view: &SaliencyView, how_often: bool) -> Figure {
         y: ChartAxis::of_names("", names).downward(),
         series: view.rows.iter().enumerate().map(row).collect(),
         rules: Vec::new(),
+        strip: None,
     };
     one("saliency", chart)
 }
@@ -215,6 +252,7 @@ pub fn search(view: &SearchView, height: TrialValue) -> Figure {
         x: ChartAxis::new("trial").including(&[0.0, view.trials[1] as f64]),
         y,
         series,
+        strip: None,
         rules: view
             .steered
             .iter()
@@ -261,6 +299,7 @@ pub fn parallel(view: &ParallelView) -> Figure {
         y: ChartAxis::new("density").including(&[0.0, 1.0]).within([0.0, 1.0]),
         series: view.lines.iter().map(line).collect(),
         rules: Vec::new(),
+        strip: None,
     };
     one("trials", chart)
 }
@@ -276,6 +315,7 @@ pub fn times(view: &TimesView) -> Figure {
         y: ChartAxis::new("ms per image").including(&[0.0]),
         series: view.rows.iter().enumerate().map(line).collect(),
         rules: Vec::new(),
+        strip: None,
     };
     one("times", chart)
 }
@@ -301,6 +341,7 @@ pub fn volume(view: &VolumeView, colors: &RunColors) -> Figure {
         y: percent("hypervolume, % of the box").including(&[0.0]),
         series: series.collect(),
         rules: Vec::new(),
+        strip: None,
     };
     one("hypervolume", chart)
 }
@@ -316,6 +357,57 @@ pub fn residuals(view: &ResidualsView) -> Figure {
         y: ChartAxis::new("‖W − Z‖ / ‖W‖").including(&[0.0]),
         series: view.rows.iter().enumerate().map(line).collect(),
         rules: Vec::new(),
+        strip: None,
     };
     one("residuals", chart)
+}
+
+/// A panel a network: the accuracy of each method, a mark a target, with the spread over runs.
+pub fn tournament(view: &TournamentView) -> Figure {
+    let mut networks: Vec<&str> = view.rows.iter().map(|r| r.network.as_str()).collect();
+    networks.dedup();
+    let panel = |network: &&str| {
+        let rows = || view.rows.iter().filter(|r| r.network == **network);
+        let mut methods: Vec<String> = rows()
+            .filter(|r| r.target.is_some())
+            .map(|r| r.method.clone())
+            .collect();
+        methods.sort();
+        methods.dedup();
+        let mut targets: Vec<f64> = rows().filter_map(|r| r.target).collect();
+        targets.dedup();
+        let point = |row: &TournamentRow| {
+            let place = methods.iter().position(|m| *m == row.method)?;
+            Some(DataPoint {
+                error: (row.n > 1).then_some(row.sd * 100.0),
+                ..DataPoint::at(place as f64, row.test_top1 * 100.0).noted(format!("{} runs", row.n))
+            })
+        };
+        let series = targets.iter().enumerate().map(|(i, target)| {
+            let of_target = rows().filter(|r| r.target == Some(*target)).filter_map(point);
+            Series::new(format!("{target}×"), Color::Series(i), SeriesKind::Marks)
+                .marked(i)
+                .with(of_target)
+        });
+        let series = series.collect();
+        let dense = rows().find(|r| r.target.is_none());
+        Chart {
+            x: ChartAxis::of_names(*network, methods.clone()),
+            y: percent("test accuracy, %"),
+            series,
+            rules: dense
+                .map(|r| Rule {
+                    name: "dense".into(),
+                    is_level: true,
+                    at: r.test_top1 * 100.0,
+                })
+                .into_iter()
+                .collect(),
+            strip: None,
+        }
+    };
+    Figure {
+        name: "tournament".into(),
+        panels: networks.iter().map(panel).collect(),
+    }
 }

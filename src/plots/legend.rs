@@ -114,6 +114,7 @@ mod tests {
             y: ChartAxis::new("y"),
             series: series.collect(),
             rules: Vec::new(),
+            strip: None,
         }
     }
 

@@ -12,9 +12,11 @@ pub mod figure;
 mod legend;
 pub mod png;
 pub mod report;
+mod strip;
 pub mod svg;
 pub mod table;
 mod words;
+mod xml;
 
 pub use chart::Figure;
 pub use svg::Style;

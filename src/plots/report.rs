@@ -3,14 +3,15 @@
 
 use super::chart::Figure;
 use super::figure;
-use super::svg::{Style, escape, svg};
+use super::svg::{Style, svg};
+use super::xml::escape;
 use lab::RunStore;
 use record::RunState;
 use view::curves::{CurveOptions, Curves};
 use view::frontier::{CostAxis, frontier};
 use view::runs::HiddenRuns;
 use view::search::{SearchChoice, TrialValue, search};
-use view::{layers, residuals, saliency, text};
+use view::{layers, network, residuals, saliency, text};
 
 const STYLE: &str = "body{font:15px/1.5 Ubuntu,Helvetica,Arial,sans-serif;color:#1b2530;max-width:980px;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2.2rem;border-bottom:1px solid #d9dfe5}h3{font-size:1rem}\
@@ -174,6 +175,13 @@ fn of_run(store: &RunStore, run: &RunState) -> String {
             &figure,
             70.0,
             "ADMM: distance of the weights from their pruned targets.",
+        );
+    }
+    if let Some(view) = network::of_run(store, run.id) {
+        out += &drawn(
+            &figure::network(&view),
+            45.0,
+            "The network: height by planes, width by channels, filled as far as they run.",
         );
     }
     if let Some((density, said)) = run.layers.last() {

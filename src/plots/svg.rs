@@ -5,9 +5,10 @@ use super::axis::{range, ticks};
 use super::chart::{Chart, ChartAxis, DataPoint, Figure, Rule, Series, SeriesKind};
 use super::colors::{Color, DARK, LIGHT, SurfaceColors, hex};
 use super::legend::{LegendEntry, legend};
+use super::strip;
 use super::words;
+use super::xml::{escape, num, put};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write;
 
 /// How large, and on which surface.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,39 +81,12 @@ pub fn svg(figure: &Figure, style: &Style) -> String {
             right: width,
             bottom: each * (i + 1) as f64,
         };
-        ChartFrame::new(chart, place, style).draw(&mut out, chart);
-    }
-    out.push_str("</svg>\n");
-    out
-}
-
-fn put(out: &mut String, line: std::fmt::Arguments) {
-    // Writing to a string cannot fail.
-    let _ = out.write_fmt(line);
-    out.push('\n');
-}
-
-fn num(v: f64) -> String {
-    let text = format!("{v:.2}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".into() } else { text.into() }
-}
-
-/// Text as XML may hold it: control characters, which it may not, are replaced.
-pub(crate) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\n' | '\t' => out.push(c),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
-            c => out.push(c),
+        match &chart.strip {
+            Some(view) => strip::draw(&mut out, view, [0.0, place.top, width, each], style.font_pt, colors),
+            None => ChartFrame::new(chart, place, style).draw(&mut out, chart),
         }
     }
+    out.push_str("</svg>\n");
     out
 }
 
@@ -519,6 +493,7 @@ mod tests {
                 line("d, e", 2),
             ],
             rules: Vec::new(),
+            strip: None,
         };
         let figure = Figure {
             name: "test".into(),

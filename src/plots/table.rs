@@ -79,6 +79,7 @@ mod tests {
             y: ChartAxis::new("accuracy"),
             series: vec![Series::new("run 1 \"a\"", Color::Text, SeriesKind::Marks).with(points)],
             rules: Vec::new(),
+            strip: None,
         };
         let figure = Figure {
             name: "f".into(),

@@ -1,8 +1,11 @@
 //! Finds the sites of a network that a scope allows, with what counting needs laid out.
 
+use super::apply::zero;
 use super::groups::{Consumer, groups};
 use super::scope::Scope;
 use super::sites::{ChannelAxis, GateOf, Layer, Left, Sites};
+use super::values::{constants, is_inside, taps};
+use super::width;
 use anyhow::{Result, bail, ensure};
 use event::{Dimension, Site, Unit};
 use model::Checkpoint;
@@ -26,6 +29,7 @@ impl Sites {
         let mut sites = Self {
             list: Vec::new(),
             scope: scope.clone(),
+            width_multiple: checkpoint.header.width_multiple,
             spec: spec.clone(),
             axes: Vec::new(),
             layers: Vec::new(),
@@ -49,6 +53,7 @@ impl Sites {
                 });
             }
         }
+        sites.hold(checkpoint, &shapes)?;
         sites.rank(&checkpoint.weights)?;
         sites.find()?;
         sites.rank(&checkpoint.weights)?;
@@ -75,7 +80,57 @@ impl Sites {
             rank: Vec::new(),
             pinned: 0,
             params_each,
+            stays: vec![false; group.channels],
         }
+    }
+
+    /// Finds what surgery will leave in place, from what channels are when all of them are dead.
+    fn hold(&mut self, checkpoint: &Checkpoint, shapes: &[Shape]) -> Result<()> {
+        let mut dead = checkpoint.clone();
+        let free = |l: &&Layer| self.groups.list[l.axis].fixed.is_none();
+        for layer in self.layers.iter().filter(free) {
+            let mut mask = layer.mask.clone();
+            mask.filters.fill(false);
+            dead.masks.insert(self.spec.nodes[layer.node].name.clone(), mask);
+        }
+        zero(&mut dead)?;
+        let values = constants(&dead)?;
+        let (spec, groups) = (&self.spec, &self.groups);
+        for layer in &self.layers {
+            let Some(source) = layer.source.filter(|&s| groups.list[s].fixed.is_none()) else {
+                continue;
+            };
+            let from = spec.nodes[layer.node].inputs[0];
+            let (op, taps) = (&spec.nodes[layer.node].op, taps(&spec.nodes[layer.node].op));
+            let inside: Vec<bool> = (0..taps)
+                .map(|tap| is_inside(op, shapes[from], shapes[layer.node], tap))
+                .collect();
+            for (column, _) in layer.mask.columns.iter().enumerate().filter(|(_, kept)| **kept) {
+                let can_go = match values[from][column / taps] {
+                    Some(value) => value == 0.0 || inside[column % taps],
+                    None => false,
+                };
+                self.axes[source].stays[column / layer.block] |= !can_go;
+            }
+        }
+        for node in spec.nodes.iter().filter(|n| matches!(n.op, Op::Gate { .. })) {
+            let from = node.inputs[1];
+            let source = groups.of_node(from);
+            let features = values[from].iter().enumerate().filter(|(_, v)| v.is_none());
+            for (feature, _) in features.filter(|_| groups.list[source].fixed.is_none()) {
+                self.axes[source].stays[feature / groups.positions(from)] = true;
+            }
+        }
+        for layer in &mut self.layers {
+            let Some(source) = layer.source else { continue };
+            let from = spec.nodes[layer.node].inputs[0];
+            let features = values[from].len() / layer.held.len();
+            for (q, held) in layer.held.iter_mut().enumerate() {
+                let is_zero = values[from][q * features..][..features].iter().all(|v| *v == Some(0.0));
+                *held = self.axes[source].stays[q] && !is_zero;
+            }
+        }
+        Ok(())
     }
 
     fn layer(&self, checkpoint: &Checkpoint, node: usize, shapes: &[Shape]) -> Option<Layer> {
@@ -99,6 +154,7 @@ impl Sites {
                 .chunks(block.max(1))
                 .map(|b| b.iter().filter(|&&k| k).count())
                 .collect(),
+            held: vec![false; columns / block.max(1)],
             mask,
             channel_scores: Vec::new(),
             channel: None,
@@ -165,6 +221,10 @@ impl Sites {
                     dimension,
                     size: sum,
                     choices,
+                    step: match dimension {
+                        Dimension::Filter | Dimension::Channel => width::step(choices, self.width_multiple),
+                        _ => 1,
+                    },
                     tied,
                 });
                 let axis = layer.axis;

@@ -31,6 +31,7 @@
 mod apply;
 mod find_sites;
 pub mod groups;
+mod resize;
 pub mod saliency;
 mod scope;
 mod select;
@@ -38,9 +39,11 @@ pub mod sites;
 pub mod surgery;
 pub mod threshold;
 mod values;
+mod width;
 
 pub use apply::{apply, zero};
 pub use groups::{Consumer, Group, Groups, groups};
+pub use resize::Resize;
 pub use saliency::Score;
 pub use scope::Scope;
 pub use sites::{Sites, Spent};

@@ -27,6 +27,10 @@ pub enum Score {
     /// Σ_j ‖w_i − w_j‖₂: filters near the geometric median of all can be replaced by others (FPGM, arXiv 1811.00250).
     /// Columns and single weights go by [`Score::L2`].
     GeometricMedian,
+    /// ‖w‖² over all that goes with a channel, its filters, their γ, and the columns that read it, as a share of the group's mean:
+    /// comparable between layers (DepGraph, arXiv 2301.12900, equation 5 and what follows it). Columns and single weights go by
+    /// [`Score::L2`].
+    GroupNorm,
     /// Nothing at all: uniform in [0, 1), by seed.
     Random(u64),
 }
@@ -45,6 +49,11 @@ pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) 
                 .map(|&p| WeightRows::of(spec, weights, p))
                 .collect();
             Ok(distances(&rows?, group.channels))
+        }
+        Score::GroupNorm => {
+            let norms = group_norms(weights, &coupled(spec, weights, group)?, group.channels)?;
+            let mean = norms.iter().sum::<f32>() / norms.len().max(1) as f32;
+            Ok(norms.into_iter().map(|v| v / mean.max(f32::MIN_POSITIVE)).collect())
         }
         Score::Random(seed) => Ok(uniform(*seed, group.nodes[0], group.channels)),
         Score::Taylor(products) if scales(spec, group).next().is_some() => {
@@ -71,6 +80,63 @@ pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) 
             Ok(score.finish(sums))
         }
     }
+}
+
+/// An array whose entries go with the channels of a group: entry i with channel ⌊(i mod period) · channels / period⌋.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coupled {
+    /// The array's name.
+    pub name: String,
+    /// All its entries, or those of a row where columns read the channels.
+    pub period: usize,
+}
+
+impl Coupled {
+    /// The channel, of so many, that an entry goes with.
+    pub fn channel(&self, entry: usize, channels: usize) -> usize {
+        entry % self.period * channels / self.period
+    }
+}
+
+/// All that goes with the channels of a group: filters, the γ of their norms, and the columns that read them.
+///
+/// # Errors
+/// An array that is missing.
+pub fn coupled(spec: &NetSpec, weights: &Weights, group: &Group) -> Result<Vec<Coupled>> {
+    let is_affine = |n: &&usize| matches!(spec.nodes[**n].op, Op::Norm { affine: true, .. });
+    let filters = group.producers.iter().map(|&p| (p, "weight"));
+    let scales = group.norms.iter().filter(is_affine).map(|&n| (n, "gamma"));
+    let mut all = Vec::new();
+    for (node, what) in filters.chain(scales) {
+        all.push(Coupled {
+            name: format!("{}.{what}", spec.nodes[node].name),
+            period: array(spec, weights, node, what)?.data.len(),
+        });
+    }
+    for reader in &group.consumers {
+        all.push(Coupled {
+            name: format!("{}.weight", spec.nodes[reader.node].name),
+            period: WeightRows::of(spec, weights, reader.node)?.columns,
+        });
+    }
+    Ok(all)
+}
+
+/// Σ w² over all that goes with each channel: `[channels]` (DepGraph, arXiv 2301.12900, equation 5).
+///
+/// # Errors
+/// An array that is missing.
+pub fn group_norms(weights: &Weights, coupled: &[Coupled], channels: usize) -> Result<Vec<f32>> {
+    let mut sums = vec![0.0; channels];
+    for each in coupled {
+        let array = weights
+            .get(&each.name)
+            .with_context(|| format!("{} is missing", each.name))?;
+        for (i, w) in array.data.iter().enumerate() {
+            sums[each.channel(i, channels)] += w * w;
+        }
+    }
+    Ok(sums)
 }
 
 /// The score of each column of a layer over the `kept` filters (all if `None`): `[columns]`.
@@ -293,6 +359,26 @@ mod tests {
         assert_eq!(of_group(&Score::NormScale), [0.5, 0.25]);
         // (3,0,0,0 | 0,-4,0,0) and (1,1,-1,1 | 2,0,2,0): 4+1+1+1 + 4+16+4 = 31.
         assert_eq!(of_group(&Score::GeometricMedian), [31.0f32.sqrt(); 2]);
+    }
+
+    #[test]
+    fn all_that_goes_with_a_channel_counts_as_a_share_of_the_group() {
+        // a: 9 and 4, b: 16 and 8, γ: 1/4 and 1/16, the columns of c: 1/4 and 4.
+        let sums = [25.5f32, 16.0625];
+        let mean = (sums[0] + sums[1]) / 2.0;
+        assert_eq!(of_group(&Score::GroupNorm), sums.map(|s| s / mean));
+        let (spec, weights) = tied();
+        let groups = groups(&spec).expect("groups");
+        let all = coupled(&spec, &weights, &groups.list[1]).expect("arrays");
+        let channels = |name: &str, n: usize| {
+            let of = all.iter().find(|c| c.name == name).expect(name);
+            (0..n).map(|i| of.channel(i, 2)).collect::<Vec<_>>()
+        };
+        assert_eq!(channels("a.weight", 8), [0, 0, 0, 0, 1, 1, 1, 1]);
+        assert_eq!(
+            (channels("c.weight", 2), channels("norm.gamma", 2)),
+            (vec![0, 1], vec![0, 1])
+        );
     }
 
     #[test]

@@ -29,6 +29,31 @@ impl Sites {
         Ok(masks)
     }
 
+    /// The masks of a vector of densities as they are counted: columns that read cut channels are masked, too.
+    /// No weights are asked, so columns and single weights that are chosen by score stay.
+    pub fn counted_masks(&self, densities: &[f32]) -> Masks {
+        let counts = self.axis_counts(densities);
+        let of = |layer: &Layer| {
+            let left = self.left(layer, &counts, densities);
+            let mask = LayerMask {
+                columns: columns(layer, &left.channels),
+                filters: left.rows,
+                ..layer.mask.clone()
+            };
+            (self.spec.nodes[layer.node].name.clone(), mask)
+        };
+        let masks = self.layers.iter().map(of);
+        masks
+            .filter(|(_, mask)| mask.count() < mask.filters.len() * mask.columns.len())
+            .collect()
+    }
+
+    /// The score of each channel of a filter site, by which [`Sites::masks`] chooses; empty for other sites.
+    pub fn channel_scores(&self, site: usize) -> &[f32] {
+        let axis = self.axes.iter().find(|axis| axis.site == Some(site));
+        axis.map_or(&[], |axis| &axis.scores)
+    }
+
     /// ADMM's Z: the weights, W + U, with all zeroed that these densities do not keep of *them*, and what was kept.
     /// For one dimension this is the nearest point (for a group: of all its layers together), for several a heuristic.
     ///

@@ -2,11 +2,13 @@
 //!
 //! A *site* is one number: the kept share (density) of a group's filters, or of a layer's input channels, columns or single
 //! weights. Shares are taken in this order, each of what the ones before it left: filters, channels, columns, weights.
-//! A layer keeps rows × columns; columns of input channels that are cut upstream are gone with them.
+//! A layer keeps rows × columns; columns of input channels that are cut upstream are gone with them, but for those that surgery
+//! cannot take out: a dead channel behind a lone norm is a constant, and where that is read with padding it stays.
 
 use super::groups::Groups;
 use super::saliency;
 use super::scope::Scope;
+use super::width;
 use anyhow::Result;
 use event::Site;
 use model::Weights;
@@ -30,6 +32,8 @@ pub struct Sites {
     /// In network order.
     pub list: Vec<Site>,
     pub(crate) scope: Scope,
+    /// What widths are multiples of.
+    pub(crate) width_multiple: usize,
     pub(crate) spec: NetSpec,
     pub(crate) groups: Groups,
     pub(crate) axes: Vec<ChannelAxis>,
@@ -51,6 +55,9 @@ pub(crate) struct ChannelAxis {
     pub(crate) pinned: usize,
     /// Biases, γ, β and ρ of one channel.
     pub(crate) params_each: u64,
+    /// Channels that surgery leaves in place when they are dead ([`super::surgery`]): behind a norm they are a constant, and a
+    /// reader pads with zeros.
+    pub(crate) stays: Vec<bool>,
 }
 
 /// A convolution or linear layer as it is counted.
@@ -67,6 +74,8 @@ pub(crate) struct Layer {
     pub mask: LayerMask,
     /// Unmasked columns of each input channel.
     pub unmasked_columns: Vec<usize>,
+    /// Input channels that it goes on reading when they are dead.
+    pub(crate) held: Vec<bool>,
     /// Scores of its input channels, with a channel site.
     pub(crate) channel_scores: Vec<f32>,
     pub channel: Option<usize>,
@@ -168,12 +177,18 @@ impl Sites {
             spent.macs += weights as u64 * layer.positions;
         }
         spent.params = spent.weights;
-        for (axis, &n) in self.axes.iter().zip(&counts) {
-            spent.params += n as u64 * axis.params_each;
+        let present = |a: usize| {
+            let (axis, n) = (&self.axes[a], counts[a]);
+            let dead = |(&rank, stays): (&u32, &bool)| *stays && rank as usize >= n;
+            n + axis.rank.iter().zip(&axis.stays).filter(|&at| dead(at)).count()
+        };
+        for (a, axis) in self.axes.iter().enumerate() {
+            spent.params += present(a) as u64 * axis.params_each;
         }
         for gate in &self.gates {
-            let predictor = (counts[gate.reads] * gate.positions * counts[gate.axis]) as u64;
-            spent.macs += predictor + counts[gate.axis] as u64 * gate.plane;
+            let channels = present(gate.axis);
+            let predictor = (present(gate.reads) * gate.positions * channels) as u64;
+            spent.macs += predictor + channels as u64 * gate.plane;
             spent.params += predictor;
         }
         spent
@@ -194,6 +209,18 @@ impl Sites {
         each.collect()
     }
 
+    /// The scores of a filter site's channels, falling; empty for sites of other dimensions.
+    pub fn scores(&self, site: usize) -> Vec<f32> {
+        let axis = self.axes.iter().find(|a| a.site == Some(site));
+        let of = |a: &ChannelAxis| {
+            let left = a.scores.iter().zip(&a.unmasked).filter(|(_, left)| **left);
+            let mut scores: Vec<f32> = left.map(|(s, _)| *s).collect();
+            scores.sort_by(|a, b| b.total_cmp(a));
+            scores
+        };
+        axis.map_or_else(Vec::new, of)
+    }
+
     /// What the start costs: every density 1.
     pub fn whole(&self) -> Spent {
         self.cost(&vec![1.0; self.list.len()])
@@ -207,19 +234,21 @@ impl Sites {
     pub(crate) fn axis_counts(&self, densities: &[f32]) -> Vec<usize> {
         assert_eq!(densities.len(), self.list.len(), "one density a site");
         let unmasked = |a: &ChannelAxis| a.unmasked.iter().filter(|&&b| b).count();
-        self.axes
-            .iter()
-            .map(|a| self.count(a.site, densities, unmasked(a)).max(a.pinned))
-            .collect()
+        let count = |a: &ChannelAxis| {
+            let n = unmasked(a);
+            let pinned = width::at_least(a.pinned, n, self.width_multiple);
+            self.count(a.site, densities, n, self.width_multiple).max(pinned)
+        };
+        self.axes.iter().map(count).collect()
     }
 
-    /// How many of `n` a site keeps; all without a site.
-    pub(crate) fn count(&self, site: Option<usize>, densities: &[f32], n: usize) -> usize {
+    /// How many of `n` a site keeps, as a multiple; all without a site.
+    pub(crate) fn count(&self, site: Option<usize>, densities: &[f32], n: usize, multiple: usize) -> usize {
         let Some(site) = site else { return n };
         let of = |share: f64| share * n as f64;
         // In floating point ⌈0.1 · 10⌉ may be 2.
-        let least = (of(f64::from(self.scope.floor) - 1e-6).ceil() as usize).max(1);
-        (of(f64::from(densities[site])).round() as usize).max(least).min(n)
+        let least = of(f64::from(self.scope.floor) - 1e-6).ceil() as usize;
+        width::nearest(of(f64::from(densities[site])), least, n, multiple)
     }
 
     pub(crate) fn keeps(&self, axis: usize, channel: usize, counts: &[usize]) -> bool {
@@ -235,11 +264,12 @@ impl Sites {
             .enumerate()
             .map(|(f, &b)| b && keeps(layer.axis, f))
             .collect();
-        let has_columns = |(q, &n): (usize, &usize)| n > 0 && layer.source.is_none_or(|source| keeps(source, q));
+        let is_read = |q: usize| layer.held[q] || layer.source.is_none_or(|source| keeps(source, q));
+        let has_columns = |(q, &n): (usize, &usize)| n > 0 && is_read(q);
         let mut channels: Vec<bool> = layer.unmasked_columns.iter().enumerate().map(has_columns).collect();
         let ones = |bits: &[bool]| bits.iter().filter(|&&b| b).count();
         let n = ones(&channels);
-        let chosen = self.count(layer.channel, densities, n);
+        let chosen = self.count(layer.channel, densities, n, self.width_multiple);
         if chosen < n {
             channels = best(&layer.channel_scores, &channels, chosen);
         }
@@ -250,7 +280,7 @@ impl Sites {
             .filter(|(_, keep)| **keep)
             .map(|(n, _)| n)
             .sum();
-        let kept_columns = self.count(layer.column, densities, columns);
+        let kept_columns = self.count(layer.column, densities, columns, 1);
         let weights = if layer.mask.elements.is_empty() {
             ones(&rows) * kept_columns
         } else {
@@ -261,7 +291,7 @@ impl Sites {
             channels,
             channel_counts: [n, chosen],
             column_counts: [columns, kept_columns],
-            weight_counts: [weights, self.count(layer.element, densities, weights)],
+            weight_counts: [weights, self.count(layer.element, densities, weights, 1)],
         }
     }
 }

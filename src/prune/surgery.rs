@@ -3,11 +3,13 @@
 //! A channel is cut when every reader of its group either has no weight for it or sees one constant there. Constants
 //! other than zero are folded into the reader: into its norm's mean or its bias, or a gate's ρ. Where that would not be
 //! exact (a padded border sees fewer constants than the middle) the channel stays, and a note says why.
-//! Each group keeps at least one channel.
+//! Each group keeps at least one channel. Where the model's header asks for widths of a multiple, dead channels stay as padding,
+//! masked wherever they are written or read. Behind gates there is none: a density counts channels.
 
 use super::apply::zero;
 use super::groups::{Consumer, Group, Groups, groups};
-use super::values::{constants, is_inside, masked_weight, norm_after};
+use super::values::{constants, is_inside, masked_weight, norm_after, taps};
+use super::width;
 use anyhow::{Context, Result};
 use model::checkpoint::Checkpoint;
 use model::mask::LayerMask;
@@ -35,6 +37,7 @@ pub fn cut(checkpoint: &Checkpoint) -> Result<Cut> {
     zero(&mut checkpoint)?;
     let mut surgeon = Surgeon::new(&checkpoint)?;
     surgeon.find();
+    surgeon.pad();
     let notes = surgeon.notes();
     let checkpoint = surgeon.build()?;
     checkpoint.check()?;
@@ -59,6 +62,8 @@ struct Surgeon<'a> {
     values: Vec<Vec<Option<f32>>>,
     norms: Vec<Option<usize>>,
     kept: Vec<Vec<bool>>,
+    /// By group, the channels that are kept and those that pad its width.
+    present: Vec<Vec<bool>>,
 }
 
 impl<'a> Surgeon<'a> {
@@ -78,6 +83,7 @@ impl<'a> Surgeon<'a> {
             spec,
             shapes: spec.shapes()?,
             kept: groups.list.iter().map(|g| vec![true; g.channels]).collect(),
+            present: Vec::new(),
             weights: (0..spec.nodes.len()).map(weights).collect(),
             values: constants(checkpoint)?,
             norms: norm_after(spec),
@@ -102,6 +108,22 @@ impl<'a> Surgeon<'a> {
             if !found {
                 return;
             }
+        }
+    }
+
+    /// Pads widths to multiples: columns that fell away may have left channels without readers.
+    fn pad(&mut self) {
+        self.present.clone_from(&self.kept);
+        let multiple = self.checkpoint.header.width_multiple;
+        let groups = self.groups.list.iter().zip(&mut self.present);
+        for (_, present) in groups.filter(|(group, _)| group.gates.is_empty()) {
+            let left = present.iter().filter(|&&k| k).count();
+            let missing = width::at_least(left, present.len(), multiple) - left;
+            present
+                .iter_mut()
+                .filter(|k| !**k)
+                .take(missing)
+                .for_each(|k| *k = true);
         }
     }
 
@@ -136,10 +158,7 @@ impl<'a> Surgeon<'a> {
     }
 
     fn taps(&self, node: usize) -> usize {
-        match self.spec.nodes[node].op {
-            Op::Conv { kernel, .. } => kernel * kernel,
-            _ => 1,
-        }
+        taps(&self.spec.nodes[node].op)
     }
 
     /// Whether a filter (or predictor) that stays has a weight in this column.
@@ -157,10 +176,18 @@ impl<'a> Surgeon<'a> {
 
     /// Which features of a node stay.
     fn rows(&self, node: usize) -> impl Iterator<Item = bool> + '_ {
+        self.features(&self.kept, node)
+    }
+
+    /// Which features of a node are there in the end: those that stay, and padding.
+    fn present_rows(&self, node: usize) -> impl Iterator<Item = bool> + '_ {
+        self.features(&self.present, node)
+    }
+
+    fn features<'s>(&'s self, channels: &'s [Vec<bool>], node: usize) -> impl Iterator<Item = bool> + 's {
         let positions = self.groups.positions(node);
-        self.kept[self.groups.of_node(node)]
-            .iter()
-            .flat_map(move |&k| std::iter::repeat_n(k, positions))
+        let of = &channels[self.groups.of_node(node)];
+        of.iter().flat_map(move |&k| std::iter::repeat_n(k, positions))
     }
 
     fn array(&self, node: usize, what: &str) -> &'a Array {
@@ -223,8 +250,19 @@ impl<'a> Surgeon<'a> {
     fn build(&self) -> Result<Checkpoint> {
         let mut out = self.checkpoint.clone();
         out.weights = Weights::new();
+        for (group, kept) in self
+            .groups
+            .list
+            .iter()
+            .zip(&self.kept)
+            .filter(|(_, k)| k.contains(&false))
+        {
+            let all = || (0..kept.len() as u32).collect();
+            let before: Vec<u32> = out.header.channels.remove(&group.name).unwrap_or_else(all);
+            out.header.channels.insert(group.name.clone(), only(&before, kept));
+        }
         for (i, node) in self.spec.nodes.iter().enumerate() {
-            let rows: Vec<bool> = self.rows(i).collect();
+            let rows: Vec<bool> = self.present_rows(i).collect();
             match node.op {
                 Op::Conv { .. } | Op::Linear { .. } => self.layer(&mut out, i, &rows),
                 Op::Norm { affine: true, .. } => ["gamma", "beta"]
@@ -247,6 +285,8 @@ impl<'a> Surgeon<'a> {
                 }
             }
         }
+        // What pads has kept its numbers.
+        zero(&mut out)?;
         Ok(out)
     }
 
@@ -256,8 +296,8 @@ impl<'a> Surgeon<'a> {
         out.weights.insert(name, data.into());
     }
 
-    /// Whether a layer's columns are the channels it reads.
-    fn columns(&self, node: usize) -> Vec<bool> {
+    /// Which of a layer's columns read these channels; all where they are not the channels it reads.
+    fn columns(&self, channels: &[Vec<bool>], node: usize) -> Vec<bool> {
         let from = self.spec.nodes[node].inputs[0];
         let taps = self.taps(node);
         let columns = self.weights[node].len() / self.shapes[node][0];
@@ -268,18 +308,20 @@ impl<'a> Surgeon<'a> {
         if !is_reader {
             return vec![true; columns];
         }
-        self.rows(from).flat_map(|k| std::iter::repeat_n(k, taps)).collect()
+        let features = self.features(channels, from);
+        features.flat_map(|k| std::iter::repeat_n(k, taps)).collect()
     }
 
     fn layer(&self, out: &mut Checkpoint, node: usize, rows: &[bool]) {
         let name = &self.spec.nodes[node].name;
-        let columns = self.columns(node);
+        let columns = self.columns(&self.present, node);
+        let read = self.columns(&self.kept, node);
         let from = self.spec.nodes[node].inputs[0];
         let taps = self.taps(node);
         let mut weight = Array::default();
         let mut folded = Vec::with_capacity(rows.len());
         for row in self.weights[node].chunks_exact(columns.len().max(1)) {
-            let gone = row.iter().enumerate().filter(|(c, w)| !columns[*c] && **w != 0.0);
+            let gone = row.iter().enumerate().filter(|(c, w)| !read[*c] && **w != 0.0);
             // What nobody reads may be anything.
             let sum: f64 = gone
                 .map(|(c, w)| f64::from(*w) * f64::from(self.values[from][c / taps].unwrap_or(0.0)))
@@ -338,13 +380,16 @@ impl<'a> Surgeon<'a> {
             Op::Linear { outputs, bias } => (*outputs, *bias) = (filters, has_bias),
             _ => {}
         }
-        if let Some(mask) = self.checkpoint.masks.get(name) {
-            let mask = smaller(mask, rows, &columns);
-            let is_whole = mask.count() == mask.filters.len() * mask.columns.len();
-            out.masks.remove(name);
-            if !is_whole {
-                out.masks.insert(name.clone(), mask);
-            }
+        let mut mask = self.checkpoint.mask(name);
+        let is_live = |mask: &mut Vec<bool>, live: &mut dyn Iterator<Item = bool>| {
+            mask.iter_mut().zip(live).for_each(|(kept, live)| *kept &= live);
+        };
+        is_live(&mut mask.filters, &mut self.rows(node));
+        is_live(&mut mask.columns, &mut read.into_iter());
+        let mask = smaller(&mask, rows, &columns);
+        out.masks.remove(name);
+        if mask.count() < mask.filters.len() * mask.columns.len() {
+            out.masks.insert(name.clone(), mask);
         }
     }
 
@@ -356,15 +401,18 @@ impl<'a> Surgeon<'a> {
         let mut rho = self.array(node, "rho").data.clone();
         let mut left = Array::default();
         let mut inputs = 0;
-        for ((row, kept), value) in phi
+        for (((row, kept), present), value) in phi
             .chunks_exact(own.len().max(1))
             .zip(self.rows(from))
+            .zip(self.present_rows(from))
             .zip(&self.values[from])
         {
-            if kept {
+            if present {
                 inputs += 1;
-                left.data.extend(only(row, own));
-            } else {
+                let row = only(row, own);
+                left.data.extend(row.iter().map(|w| if kept { *w } else { 0.0 }));
+            }
+            if !kept {
                 rho.iter_mut()
                     .zip(row)
                     .for_each(|(r, w)| *r += value.unwrap_or(0.0).abs() * w);
@@ -410,6 +458,29 @@ mod tests {
     use model::spec::Shift;
     use model::toy::{chain, conv, filters, node, without};
     use model::{Density, random_model, zoo};
+
+    #[test]
+    fn a_model_names_the_channels_that_are_left_however_often_it_was_cut() {
+        let model = random_model(zoo::build("m-cifarnet", [3, 12, 12], 3, 0.1).expect("builds"), 1).expect("builds");
+        let once = cut(&apply(&model, &without(&model, "conv1", &[0, 2])).expect("applies")).expect("cuts");
+        let left = |c: &Checkpoint| c.header.channels["conv1"].clone();
+        let n = filters(&model, "conv1") as u32;
+        assert_eq!(
+            left(&once.checkpoint),
+            (0..n).filter(|c| ![0, 2].contains(c)).collect::<Vec<_>>()
+        );
+        let model = once.checkpoint;
+        let twice = cut(&apply(&model, &without(&model, "conv1", &[1])).expect("applies")).expect("cuts");
+        assert_eq!(
+            left(&twice.checkpoint),
+            (0..n).filter(|c| ![0, 2, 3].contains(c)).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            twice.checkpoint.header.channels.len(),
+            1,
+            "nothing is said of what is whole"
+        );
+    }
 
     #[test]
     fn a_constant_is_folded_where_no_border_shows_and_refused_where_one_does() {

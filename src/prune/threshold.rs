@@ -1,9 +1,11 @@
-//! Pruning by a threshold: one on |γ| for all layers (Network Slimming, arXiv 1708.06519), or one on norms for each layer
-//! (purification).
+//! Pruning by a threshold: one for all layers, on a score that can be compared between them (|γ| in Network Slimming, arXiv
+//! 1708.06519; relative group norms in DepGraph, arXiv 2301.12900), or one on norms for each layer (purification).
 
 use super::groups::{Group, groups};
 use super::saliency;
 use super::saliency::Score;
+use super::sites::best;
+use super::width;
 use anyhow::{Result, ensure};
 use model::mask::LayerMask;
 use model::{Checkpoint, Masks};
@@ -58,18 +60,18 @@ pub fn above(scores: &[f32], threshold: f32) -> Vec<bool> {
         .collect()
 }
 
-struct Scaled {
+struct Scored {
     group: Group,
-    /// Its channels that are not masked, and their |γ|.
+    /// Its channels that are not masked, and their scores.
     unmasked: Vec<usize>,
     scales: Vec<f32>,
 }
 
-fn scaled(checkpoint: &Checkpoint) -> Result<Vec<Scaled>> {
+fn scored(checkpoint: &Checkpoint, score: &Score) -> Result<Vec<Scored>> {
     let spec = checkpoint.spec();
     let mut found = Vec::new();
     for group in groups(spec)?.list.into_iter().filter(|g| g.fixed.is_none()) {
-        let Ok(scores) = saliency::filters(spec, &checkpoint.weights, &group, &Score::NormScale) else {
+        let Ok(scores) = saliency::filters(spec, &checkpoint.weights, &group, score) else {
             continue;
         };
         let masks: Vec<LayerMask> = group
@@ -81,32 +83,48 @@ fn scaled(checkpoint: &Checkpoint) -> Result<Vec<Scaled>> {
             .filter(|&c| masks.iter().any(|m| m.filters[c]))
             .collect();
         let scales = unmasked.iter().map(|&c| scores[c]).collect();
-        found.push(Scaled {
+        found.push(Scored {
             group,
             unmasked,
             scales,
         });
     }
-    ensure!(!found.is_empty(), "network {} has no norm scales γ to go by", spec.name);
+    ensure!(
+        !found.is_empty(),
+        "network {} has nothing to go by: no norm scales γ, or no channels that can be cut",
+        spec.name
+    );
     Ok(found)
 }
 
-/// The most channels that [`slimming`] can remove.
-///
-/// # Errors
-/// A network without norm scales to go by.
-pub fn most(checkpoint: &Checkpoint, floor: f32) -> Result<usize> {
-    let can_go = |s: &Scaled| s.unmasked.len().saturating_sub(least(s.unmasked.len(), floor));
-    Ok(scaled(checkpoint)?.iter().map(can_go).sum())
+/// What stays of so many channels: a multiple, and those of the largest scales.
+fn rounded(scales: &[f32], keep: &[bool], multiple: usize) -> Vec<bool> {
+    let kept = keep.iter().filter(|&&k| k).count();
+    let width = width::nearest(kept as f64, 1, keep.len(), multiple);
+    if width == kept {
+        return keep.to_vec();
+    }
+    let sizes: Vec<f32> = scales.iter().map(|s| s.abs()).collect();
+    best(&sizes, &vec![true; keep.len()], width)
 }
 
-/// The largest |γ| that goes and the smallest that stays if the `remove` smallest go; what a layer keeps because of its floor
-/// counts as neither. `[0, ∞]` where there is none.
+/// The most channels that [`without_lowest`] can remove.
 ///
 /// # Errors
-/// As [`slimming`].
-pub fn scales_at(checkpoint: &Checkpoint, floor: f32, remove: usize) -> Result<[f32; 2]> {
-    let scales: Vec<Vec<f32>> = scaled(checkpoint)?.into_iter().map(|s| s.scales).collect();
+/// A network that has nothing to go by.
+pub fn most(checkpoint: &Checkpoint, score: &Score, floor: f32) -> Result<usize> {
+    let can_go = |s: &Scored| s.unmasked.len().saturating_sub(least(s.unmasked.len(), floor));
+    Ok(scored(checkpoint, score)?.iter().map(can_go).sum())
+}
+
+/// The largest score that goes and the smallest that stays if the `remove` smallest go; what a layer keeps because of its floor
+/// counts as neither. `[0, ∞]` where there is none. As the threshold has it, before widths
+/// become multiples.
+///
+/// # Errors
+/// As [`without_lowest`].
+pub fn scores_at(checkpoint: &Checkpoint, score: &Score, floor: f32, remove: usize) -> Result<[f32; 2]> {
+    let scales: Vec<Vec<f32>> = scored(checkpoint, score)?.into_iter().map(|s| s.scales).collect();
     let keep = global(&scales, floor, remove)?;
     let all = || scales.iter().flatten().zip(keep.iter().flatten());
     let cut = all()
@@ -118,18 +136,27 @@ pub fn scales_at(checkpoint: &Checkpoint, floor: f32, remove: usize) -> Result<[
     Ok([cut, kept.fold(f32::INFINITY, f32::min)])
 }
 
-/// Network Slimming: the masks without the `remove` channels of smallest |γ| of all that can be cut; those of the start stay.
-/// Channels that belong together go by the mean of their |γ|.
+/// The masks without the `remove` channels of lowest score of all that can be cut; those of the start stay.
+/// Where widths are multiples, each layer's is the one nearest to what the threshold leaves it.
 ///
 /// # Errors
-/// More than can go, or a network without norm scales to go by.
-pub fn slimming(checkpoint: &Checkpoint, floor: f32, remove: usize) -> Result<Masks> {
+/// More than can go, or a network that has nothing to go by.
+pub fn without_lowest(checkpoint: &Checkpoint, score: &Score, floor: f32, remove: usize) -> Result<Masks> {
     let spec = checkpoint.spec();
-    let found = scaled(checkpoint)?;
+    let found = scored(checkpoint, score)?;
     let scales: Vec<Vec<f32>> = found.iter().map(|s| s.scales.clone()).collect();
     let keep = global(&scales, floor, remove)?;
     let mut masks = checkpoint.masks.clone();
-    for (Scaled { group, unmasked, .. }, keep) in found.iter().zip(keep) {
+    for (
+        Scored {
+            group,
+            unmasked,
+            scales,
+        },
+        keep,
+    ) in found.iter().zip(keep)
+    {
+        let keep = rounded(scales, &keep, checkpoint.header.width_multiple);
         let dead: Vec<usize> = unmasked
             .iter()
             .zip(keep)
@@ -215,9 +242,9 @@ mod tests {
                 .for_each(|(g, i)| *g = base + 0.1 * i as f32);
         }
         // Two of the first layer's four stay by the floor; 0.01 and 0.11 go.
-        let [cut, kept] = scales_at(&model, 0.5, 2).expect("fits");
+        let [cut, kept] = scores_at(&model, &Score::NormScale, 0.5, 2).expect("fits");
         assert!((cut - 0.11).abs() < 1e-6 && (kept - 0.21).abs() < 1e-6, "{cut} {kept}");
-        assert_eq!(scales_at(&model, 0.5, 0).expect("fits")[0], 0.0);
+        assert_eq!(scores_at(&model, &Score::NormScale, 0.5, 0).expect("fits")[0], 0.0);
     }
 
     #[test]
@@ -232,15 +259,18 @@ mod tests {
         // stem and the second convolutions of stage 1 are one group: the mean of their three.
         model.weights.get_mut("stem.norm.gamma").expect("there").data[1] = 0.1;
         model.weights.get_mut("stage1.0.conv1.norm.gamma").expect("there").data[2] = -0.2;
-        let masks = slimming(&model, 0.0, 2).expect("fits");
-        let all = most(&model, 0.0).expect("scales");
-        assert!(slimming(&model, 0.0, all).is_ok() && slimming(&model, 0.0, all + 1).is_err());
+        let masks = without_lowest(&model, &Score::NormScale, 0.0, 2).expect("fits");
+        let all = most(&model, &Score::NormScale, 0.0).expect("scales");
+        assert!(
+            without_lowest(&model, &Score::NormScale, 0.0, all).is_ok()
+                && without_lowest(&model, &Score::NormScale, 0.0, all + 1).is_err()
+        );
         let names: Vec<&str> = masks.keys().map(String::as_str).collect();
         assert_eq!(names, ["stage1.0.conv1", "stage1.0.conv2", "stage1.1.conv2", "stem"]);
         assert_eq!(masks["stem"].filters, [true, false, true]);
         assert_eq!(masks["stage1.0.conv2"], masks["stage1.1.conv2"]);
         assert_eq!(masks["stage1.0.conv1"].filters, [true, true, false]);
-        let again = slimming(&Checkpoint { masks, ..model }, 0.0, 1).expect("fits");
+        let again = without_lowest(&Checkpoint { masks, ..model }, &Score::NormScale, 0.0, 1).expect("fits");
         let dead = |name: &str| again[name].filters.iter().filter(|&&b| !b).count();
         assert_eq!(
             again

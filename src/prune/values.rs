@@ -30,6 +30,14 @@ pub(crate) fn norm_after(spec: &NetSpec) -> Vec<Option<usize>> {
     out
 }
 
+/// Columns of a layer that read one feature.
+pub(crate) fn taps(op: &Op) -> usize {
+    match *op {
+        Op::Conv { kernel, .. } => kernel * kernel,
+        _ => 1,
+    }
+}
+
 /// Whether a tap (ky, kx) of a convolution meets the image in every window, never its padding.
 pub(crate) fn is_inside(op: &Op, input: Shape, output: Shape, tap: usize) -> bool {
     let Op::Conv {

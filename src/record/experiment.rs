@@ -4,7 +4,7 @@
 use crate::ModelRef;
 use anyhow::{Context, Result, bail, ensure};
 use data::{Amount, Augment, Background, Fit, PictureSize, Reading};
-use methods::Method;
+use methods::{Method, TrimConfig};
 use model::checkpoint::ModelHeader;
 use model::{NetSpec, zoo};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ macro_rules! presets {
 }
 
 /// All presets that come with the program: name and text.
-pub const PRESETS: [(&str, &str); 20] = presets![
+pub const PRESETS: [(&str, &str); 22] = presets![
     "smoke",
     "fbs-fashion",
     "dense-fashion",
@@ -31,6 +31,8 @@ pub const PRESETS: [(&str, &str); 20] = presets![
     "autocompress-elements-fashion",
     "densities-fashion",
     "slimming-fashion",
+    "group-norm-fashion",
+    "halp-fashion",
     "amc-fashion",
     "greedy-fashion",
     "uniform-fashion",
@@ -76,6 +78,9 @@ settings! {
         pub train: TrainConfig, section;
         /// How the network is pruned.
         pub method: Method, other;
+        /// After the method: its result is brought to an exact cost and trained, for comparisons.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub trim: Option<TrimConfig>, other;
     }
     check format_and_name;
 }
@@ -88,7 +93,15 @@ fn format_and_name(experiment: &Experiment, _at: &str) -> Result<()> {
         !name.is_empty() && name.len() <= 64 && name.chars().all(plain),
         "name is {name:?}, expected letters, digits, - and _"
     );
-    experiment.method.check("method")
+    experiment.method.check("method")?;
+    let Some(trim) = &experiment.trim else { return Ok(()) };
+    trim.check("trim")?;
+    ensure!(
+        experiment.start.is_some() && experiment.method.on_equal_terms(trim.target, 1).is_some(),
+        "trim is for a method that prunes a given model to a target, expected `start` and another method than {}",
+        experiment.method.kind()
+    );
+    Ok(())
 }
 
 settings! {
@@ -256,6 +269,14 @@ impl Experiment {
             // Pictures were stretched before there was a setting.
             data.entry("fit").or_insert_with(|| "stretch".into());
         }
+        // Nor were widths multiples of anything.
+        let has = |method: &Method| method.settings().iter().any(|s| s.key == "width_multiple");
+        if let Some(method) = table.get_mut("method")
+            && Method::deserialize(method.clone()).is_ok_and(|method| has(&method))
+            && let Some(method) = method.as_table_mut()
+        {
+            method.entry("width_multiple").or_insert(1.into());
+        }
         Self::parse(&table.to_string(), changes)
     }
 
@@ -367,6 +388,33 @@ pub fn nearest(wrong: &str, known: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn runs_of_older_versions_cut_to_any_width() {
+        let of = |preset: &str| {
+            Experiment::load(preset, &[])
+                .expect("preset")
+                .to_toml()
+                .expect("writes")
+        };
+        let width = |text: &str, changes: &[(String, String)]| {
+            let experiment = Experiment::recorded(text, changes).expect("reads");
+            let keys = experiment.flat().expect("flat");
+            keys.into_iter()
+                .find(|(key, _)| key == "method.width_multiple")
+                .map(|(_, v)| v)
+        };
+        let new = of("uniform-fashion").replace("width_multiple = 1", "width_multiple = 8");
+        let old = new.replace("width_multiple = 8\n", "");
+        assert_ne!(new, old);
+        assert_eq!(width(&new, &[]), Some(8.into()));
+        assert_eq!(width(&old, &[]), Some(1.into()));
+        assert_eq!(
+            width(&old, &[("method.width_multiple".into(), "16".into())]),
+            Some(16.into())
+        );
+        assert_eq!(width(&of("smoke"), &[]), None);
+    }
+
     use super::*;
 
     #[test]

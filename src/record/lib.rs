@@ -50,9 +50,12 @@ mod status;
 mod summary;
 pub mod sweep;
 pub mod tail;
+pub mod tournament;
+mod unpruned;
 
 pub use experiment::Experiment;
 pub use model_ref::ModelRef;
 pub use state::{RunId, RunState};
 pub use status::Status;
 pub use summary::RunSummary;
+pub use unpruned::unpruned;

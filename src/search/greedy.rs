@@ -100,7 +100,7 @@ impl Greedy {
                 if space.locks[site].is_some() || before <= floor {
                     continue;
                 }
-                let cut = ((1.0 - floor) / CUTS).max(1.0 / space.sites[site].choices.max(1) as f32);
+                let cut = ((1.0 - floor) / CUTS).max(space.sites[site].share_of_step());
                 let after = (before - cut).max(floor);
                 densities[site] = after;
                 let saved = now - spent(&densities);

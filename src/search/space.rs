@@ -10,6 +10,9 @@ use event::{Dimension, Site};
 /// Wished sparsities below this are taken as this, so that scaling can prune every site in the end.
 const LEAST_WISH: f64 = 1e-4;
 
+/// A vector that spends at least this share of the budget needs no scaling.
+const NEARLY: f64 = 0.97;
+
 /// Sites with their limits. `floor` and `locks` are as long as `sites`.
 #[derive(Clone)]
 pub struct Space<'a> {
@@ -143,6 +146,22 @@ impl Space<'_> {
         Ok(densities)
     }
 
+    /// Densities in the proportions of these that spend the budget as exactly as whole choices allow. Those that nearly do stay
+    /// as they are, but for what still fits.
+    ///
+    /// # Errors
+    /// As [`Space::fit`].
+    pub fn exactly(&self, densities: &[f32]) -> Result<Vec<f32>> {
+        self.check_wishes(densities)?;
+        let spent = (self.spent)(densities);
+        if spent <= self.budget && spent > NEARLY * self.budget {
+            let mut filled = densities.to_vec();
+            self.fill(&mut filled, false);
+            return Ok(filled);
+        }
+        self.fit_widths(densities, false)
+    }
+
     /// One density for all that are free, as far as floors and whole choices let it: the uniform rival.
     ///
     /// # Errors
@@ -254,7 +273,7 @@ impl Space<'_> {
         for sites in self.by_size() {
             for (rank, &i) in sites.iter().enumerate() {
                 let before = densities[i];
-                let more = (before + 1.0 / self.sites[i].choices.max(1) as f32).min(1.0);
+                let more = (before + self.sites[i].share_of_step()).min(1.0);
                 if guided && sites[..rank].iter().any(|&j| densities[j] < more) {
                     continue;
                 }
@@ -317,6 +336,28 @@ mod tests {
         let space = space(&sites, 1.5, &spent);
         let d = space.fit_widths(&[0.01, 0.01, 1.0], false).expect("fits");
         assert!(d[2] == 1.0 && (d[0] - 0.25).abs() < 1e-3, "{d:?}");
+    }
+
+    #[test]
+    fn too_much_and_too_little_come_to_exactly_the_budget_in_their_proportions() {
+        let sites: Vec<Site> = sites(&[1.0, 2.0, 4.0])
+            .into_iter()
+            .map(|s| Site { choices: 50, ..s })
+            .collect();
+        let whole = |d: &[f32]| d.iter().map(|d| (d * 50.0).round() / 50.0).collect::<Vec<f32>>();
+        let spent = |d: &[f32]| linear(&sites)(&whole(d));
+        let space = space(&sites, 1.4, &spent);
+        for widths in [[0.04, 0.08, 0.04], [0.4, 0.8, 0.4], [0.16, 0.32, 0.16]] {
+            let d = whole(&space.exactly(&widths).expect("fits"));
+            // One more choice of the smallest site costs 0.02.
+            assert!(spent(&d) <= 1.4 && spent(&d) > 1.4 - 0.021, "{d:?}");
+            assert!(
+                (d[1] / d[0] - 2.0).abs() < 0.3 && (d[2] / d[0] - 1.0).abs() < 0.2,
+                "{d:?}"
+            );
+        }
+        let nearly = [0.18, 0.2, 0.2];
+        assert_eq!(whole(&space.exactly(&nearly).expect("fits"))[1..], [0.2, 0.2]);
     }
 
     #[test]

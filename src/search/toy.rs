@@ -10,6 +10,7 @@ pub(crate) fn site(index: usize, size: f64) -> Site {
         dimension: Dimension::Filter,
         size,
         choices: 16,
+        step: 1,
         tied: Vec::new(),
     }
 }

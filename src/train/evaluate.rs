@@ -99,6 +99,8 @@ pub(crate) fn checkpoint_of(
         data: ctx.data.dataset.name.clone(),
         densities,
         gate_densities: Vec::new(),
+        width_multiple: plan.width_multiple,
+        channels: plan.channels.clone(),
         metrics: Vec::new(),
         recipe: ctx.recipe.clone(),
     };

@@ -8,6 +8,7 @@ use anyhow::Result;
 use event::Event;
 use model::mask::Masks;
 use model::{Checkpoint, Density, NetSpec, Weights};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// What a method asks of the training loop.
@@ -21,6 +22,8 @@ pub struct TrainingPlan<'a> {
     pub train: TrainConfig,
     /// What must stay zero.
     pub masks: Masks,
+    /// The channels that are left of a network that was cut, as in [`model::checkpoint::ModelHeader`].
+    pub channels: BTreeMap<String, Vec<u32>>,
     /// λ of the saliency term.
     pub lambda: f32,
     /// Over which images norms take their statistics.
@@ -31,6 +34,8 @@ pub struct TrainingPlan<'a> {
     pub grid: Vec<Density>,
     /// Training images that statistics are measured on.
     pub calibration: usize,
+    /// What widths that are cut are multiples of, kept with the model.
+    pub width_multiple: usize,
 }
 
 impl TrainingPlan<'_> {
@@ -41,11 +46,13 @@ impl TrainingPlan<'_> {
             spec,
             train,
             masks: Masks::new(),
+            channels: BTreeMap::new(),
             lambda: 0.0,
             norm_statistics: NormStatistics::All,
             densities: &|_, _| vec![Density::FULL],
             grid: vec![Density::FULL],
             calibration: 2048,
+            width_multiple: 1,
         }
     }
 
@@ -53,6 +60,8 @@ impl TrainingPlan<'_> {
     pub fn of_model(method: &'static str, model: &Checkpoint, train: TrainConfig) -> Self {
         Self {
             masks: model.masks.clone(),
+            width_multiple: model.header.width_multiple,
+            channels: model.header.channels.clone(),
             ..Self::plain(method, model.spec().clone(), train)
         }
     }

@@ -1,11 +1,13 @@
-//! The open model at one density: accuracy with its interval, MACs, measured time, memory.
+//! The open model as it is asked about: at densities, with channels cut. Accuracy with its interval, MACs, measured time, memory,
+//! what that is of the whole, and what images the model wants where it has none.
 //! Knows nothing of layers one by one.
 
 use super::text;
+use data::Split;
 use lab::RunStore;
 use measure::Question;
-use measure::probe::Answer;
-use model::{Density, Fractions, Masks, cost};
+use measure::probe::{Answer, OpenModel};
+use model::{Density, Fractions, Masks, Op, cost};
 use serde::Serialize;
 
 /// What the density panel shows.
@@ -17,6 +19,12 @@ pub struct DensityView {
     pub asked: f64,
     /// Densities the model was made for; none if it has no gates.
     pub range: Option<[Density; 2]>,
+    /// The cut that was asked for; none of a network with nothing to cut.
+    pub target: Option<TargetView>,
+    /// In large letters: what is saved and lost.
+    pub headline: Option<Headline>,
+    /// What is said in the place of the accuracy; none if there are images.
+    pub wants: Option<WantedImages>,
     /// MACs per image that the asked density promises, before anything is measured.
     pub macs_nominal: u64,
     /// MACs per image with nothing gated away.
@@ -29,6 +37,79 @@ pub struct DensityView {
     pub measured: Option<DensityMeasurement>,
 }
 
+/// What the target slider shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TargetView {
+    /// The most that can be asked for: floors keep a part of each layer.
+    pub most: f64,
+    /// How many times less it is now, where that is known.
+    pub reached: Option<f64>,
+    /// Filters that stay, of all that could go.
+    pub filters: Option<[usize; 2]>,
+    /// Whether norms have scales to go by.
+    pub has_norm_scales: bool,
+}
+
+/// What is saved and lost, against the whole model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Headline {
+    /// How many times fewer MACs.
+    pub times: f64,
+    /// Accuracy gained, as a share; negative if it is lost.
+    pub points: Option<f64>,
+    /// How many times less time.
+    pub faster: Option<f64>,
+}
+
+/// The images that a model wants and does not have.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WantedImages {
+    /// `3×32×32, 10 classes`.
+    pub what: String,
+    /// Why it has none, or none yet.
+    pub why: Option<String>,
+    /// Whether the bundled images fit.
+    pub takes_bundled: bool,
+}
+
+impl Headline {
+    /// `3.9× less work`.
+    pub fn work(&self) -> String {
+        if (self.times - 1.0).abs() < 0.005 {
+            return "The whole network".into();
+        }
+        format!("{}× less work", times(self.times))
+    }
+
+    /// `−0.3 points · 2.4× faster`, as far as it is known.
+    pub fn effect(&self) -> Option<String> {
+        let points = self.points.map(|p| {
+            let points = p * 100.0;
+            match points {
+                p if p.abs() < 0.05 => "no accuracy lost".to_owned(),
+                p if p < 0.0 => format!("−{:.1} points", -p),
+                p => format!("+{p:.1} points"),
+            }
+        });
+        let faster = self.faster.map(|f| match f {
+            f if f < 0.995 => format!("{}× slower", times(1.0 / f)),
+            f if f < 1.005 => "as fast".to_owned(),
+            f => format!("{}× faster", times(f)),
+        });
+        let both: Vec<String> = points.into_iter().chain(faster).collect();
+        (!both.is_empty()).then(|| both.join(" · "))
+    }
+}
+
+/// `3.9`, `1.25`, `12`.
+pub fn times(times: f64) -> String {
+    match times {
+        t if t < 1.995 => format!("{t:.2}"),
+        t if t < 9.95 => format!("{t:.1}"),
+        t => format!("{t:.0}"),
+    }
+}
+
 /// A measurement over part or all of the validation images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DensityMeasurement {
@@ -38,7 +119,7 @@ pub struct DensityMeasurement {
     pub n: usize,
     /// Of so many.
     pub of: usize,
-    /// Share classified right.
+    /// Share classified right; of no images it says nothing.
     pub top1: f64,
     /// Bounds of the 95 % interval of `top1`.
     pub interval: [f64; 2],
@@ -78,6 +159,11 @@ impl DensityMeasurement {
         [top - 0.2, top]
     }
 
+    /// Whether it rests on images.
+    pub fn has_images(&self) -> bool {
+        self.n > 0
+    }
+
     /// Whether all images were measured.
     pub fn is_complete(&self) -> bool {
         self.n == self.of
@@ -99,11 +185,94 @@ pub fn density(store: &RunStore, asked: &Question) -> Option<DensityView> {
         model: open.name.clone(),
         asked: asked.mean(),
         range,
-        macs_nominal: nominal.map_or(open.dense.macs, |c| c.macs),
+        macs_nominal: match (
+            &asked.cut,
+            store.answer.as_ref().filter(|a| a.question.cut == asked.cut),
+        ) {
+            (Some(_), Some(answer)) => answer.macs,
+            (Some(cut), None) => (open.dense.macs as f64 / cut.times.max(1.0)) as u64,
+            (None, _) => nominal.map_or(open.dense.macs, |c| c.macs),
+        },
         macs_dense: open.dense.macs,
         doubtful: !open.knows_split,
         fresh: store.answer.as_ref().is_some_and(|a| a.question == *asked),
+        target: target(store, open, asked),
+        headline: headline(store, open),
+        wants: wants(store, open),
         measured: store.answer.as_ref().map(|a| measured(a, &open.dense)),
+    })
+}
+
+fn target(store: &RunStore, open: &OpenModel, asked: &Question) -> Option<TargetView> {
+    let answer = store.answer.as_ref()?;
+    let plan = answer.plan.as_ref()?;
+    let all: usize = plan.groups.iter().map(|g| g.kept.len()).sum();
+    let kept: usize = plan.groups.iter().map(|g| g.n_kept()).sum();
+    let is_fresh = answer.question.cut == asked.cut;
+    Some(TargetView {
+        most: plan.most_times,
+        reached: is_fresh.then_some(plan.times),
+        filters: is_fresh.then_some([kept, all]),
+        has_norm_scales: (open.header.spec.nodes.iter()).any(|n| matches!(n.op, Op::Norm { affine: true, .. })),
+    })
+}
+
+/// Against the whole model as it was measured here, else as its file says.
+fn headline(store: &RunStore, open: &OpenModel) -> Option<Headline> {
+    let answer = store.answer.as_ref()?;
+    let whole = whole(store, open);
+    let top1 = (answer.n > 0).then(|| answer.right as f64 / answer.n as f64);
+    let dense_ms = answer
+        .dense_latency
+        .or_else(|| whole.and_then(|w| w.latency))
+        .map(|l| l.median_ms);
+    Some(Headline {
+        times: open.dense.macs as f64 / answer.macs.max(1) as f64,
+        points: top1.zip(whole_top1(store, open)).map(|(now, whole)| now - whole),
+        faster: (answer.latency.zip(dense_ms)).map(|(now, dense)| dense / now.median_ms.max(1e-9)),
+    })
+}
+
+/// The whole model as measured in this session: every channel running, nothing cut.
+pub(crate) fn whole<'a>(store: &'a RunStore, open: &OpenModel) -> Option<&'a Answer> {
+    let is_whole = |q: &Question| {
+        q.densities.iter().all(|&d| d == Density::FULL) && q.cut.as_ref().is_none_or(|cut| cut.times <= 1.0)
+    };
+    let here = store.measured.iter().filter(|m| m.model.from == open.from);
+    let here = here.filter(|m| is_whole(&m.answer.question) && m.answer.n > 0);
+    here.map(|m| &m.answer).max_by_key(|a| a.n)
+}
+
+/// The accuracy of the whole model: measured here, else what every channel running said of the images, else as its file says.
+pub(crate) fn whole_top1(store: &RunStore, open: &OpenModel) -> Option<f64> {
+    let seen = store.answer.as_ref().map_or(&[][..], |a| &a.seen[..]);
+    let dense: Option<Vec<bool>> = seen.iter().map(|s| Some(s.dense? == s.label)).collect();
+    let of_seen = dense
+        .filter(|d| !d.is_empty())
+        .map(|d| d.iter().filter(|&&b| b).count() as f64 / d.len() as f64);
+    let measured = || whole(store, open).map(|a| a.right as f64 / a.n as f64);
+    let recorded = || {
+        let valid = open
+            .header
+            .metrics
+            .iter()
+            .filter(|m| m.split == Split::Valid && m.gates.is_empty());
+        valid.max_by_key(|m| m.density).map(|m| f64::from(m.top1))
+    };
+    of_seen.or_else(measured).or_else(recorded)
+}
+
+fn wants(store: &RunStore, open: &OpenModel) -> Option<WantedImages> {
+    let is_measured = store.answer.as_ref().is_some_and(|a| a.n > 0);
+    if store.images_from.is_some() || is_measured {
+        return None;
+    }
+    let [c, h, w] = open.header.spec.input;
+    let classes = open.header.classes.len();
+    Some(WantedImages {
+        what: format!("{c}×{h}×{w}, {classes} classes"),
+        why: store.no_images.clone(),
+        takes_bundled: [c, h, w] == [1, 28, 28] && classes == 10,
     })
 }
 
@@ -133,6 +302,9 @@ fn no_gain(answer: &Answer, dense: &cost::Cost) -> Option<String> {
         answer.latency.as_ref()?.median_ms,
         answer.dense_latency.as_ref()?.median_ms,
     );
+    if answer.n == 0 {
+        return None;
+    }
     let macs = answer.macs as f64 / dense.macs.max(1) as f64;
     let time = now / before;
     if macs > 0.8 || time < 0.9 {

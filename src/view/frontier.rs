@@ -1,13 +1,15 @@
 //! Accuracy against cost: the open model as recorded and as measured here, what is measured now, runs and their trials.
 //! Says which points no other point beats, and which one a wish chooses. Knows nothing of axes or marks.
 
-use super::density::wilson;
+use super::density::{self, wilson};
 use super::runs::HiddenRuns;
 use super::text;
 use data::Split;
+use event::Unit;
 use lab::RunStore;
-use measure::Question;
 use measure::probe::Answer;
+use measure::pruning::{ScoreName, Spread};
+use measure::{Pruning, Question};
 use model::Density;
 use record::{Experiment, RunId, RunState};
 use serde::{Deserialize, Serialize};
@@ -64,12 +66,27 @@ pub struct FrontierSeries {
     pub about: String,
     /// The run it comes from, the first one of several seeds; none for the open model.
     pub run: Option<RunId>,
+    /// What its points have in common.
+    pub kind: SeriesKind,
     /// A number for its mark: the same for runs of one method.
     pub mark: usize,
     /// Seeds that were averaged.
     pub seeds: usize,
     /// One a density or trial.
     pub points: Vec<FrontierPoint>,
+}
+
+/// What the points of a series have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum SeriesKind {
+    /// The open model as its file says.
+    Recorded,
+    /// The open model as measured in this session.
+    Measured,
+    /// Cuts of the open model before any training, as measured in this session.
+    Cut,
+    /// A run, or trials of its search.
+    Run,
 }
 
 /// What a point is of.
@@ -103,10 +120,10 @@ pub struct FrontierPoint {
 }
 
 /// The answer to the newest question as a point.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NowPoint {
-    /// Density, the mean if gates differ.
-    pub density: f64,
+    /// What was asked, in words.
+    pub asked: String,
     /// MACs, parameters or milliseconds.
     pub x: f64,
     /// Share classified right.
@@ -153,6 +170,7 @@ pub fn every_point(store: &RunStore, against: CostAxis, hidden: &HiddenRuns) -> 
     };
     runs.retain(|r| !hidden.contains(&r.id));
     let mut series: Vec<FrontierSeries> = [recorded(store, against), measured(store, against)].into();
+    series.extend(cuts(store, against));
     for group in by_seed(&runs) {
         series.push(of_group(&group, against, mark(group[0])));
     }
@@ -169,9 +187,9 @@ pub fn every_point(store: &RunStore, against: CostAxis, hidden: &HiddenRuns) -> 
             best = best.max(point.top1);
         }
     }
-    let now = store.answer.as_ref().and_then(|a| {
+    let now = store.answer.as_ref().filter(|a| a.n > 0).and_then(|a| {
         Some(NowPoint {
-            density: a.question.mean(),
+            asked: asked(&a.question),
             x: costs_of(a).along(against)?,
             top1: a.right as f64 / a.n.max(1) as f64,
             interval: wilson(a.right, a.n),
@@ -230,6 +248,11 @@ fn series(label: String, about: &str, run: Option<RunId>, points: Vec<FrontierPo
     FrontierSeries {
         label,
         about: about.to_owned(),
+        kind: if run.is_some() {
+            SeriesKind::Run
+        } else {
+            SeriesKind::Measured
+        },
         run,
         mark: 0,
         seeds: 1,
@@ -251,18 +274,19 @@ fn recorded(store: &RunStore, against: CostAxis) -> FrontierSeries {
         };
         let source = match &x.gates[..] {
             [] => PointSource::Recorded(x.density),
-            gates => PointSource::Measured(Question {
-                densities: gates.to_vec(),
-            }),
+            gates => PointSource::Measured(Question::at(gates.to_vec())),
         };
         point(source, costs, against, f64::from(x.top1), x.n)
     });
-    series(
-        format!("{}, recorded", model.name),
-        "validation images, recorded with the model",
-        None,
-        points.collect(),
-    )
+    FrontierSeries {
+        kind: SeriesKind::Recorded,
+        ..series(
+            format!("{}, recorded", model.name),
+            "validation images, recorded with the model",
+            None,
+            points.collect(),
+        )
+    }
 }
 
 /// The open model as measured in this session.
@@ -271,23 +295,97 @@ fn measured(store: &RunStore, against: CostAxis) -> FrontierSeries {
         return series(String::new(), "", None, Vec::new());
     };
     let here = store.measured.iter().filter(|m| m.model.from == model.from);
-    let points = here.filter_map(|m| {
-        let a = &m.answer;
-        let top1 = a.right as f64 / a.n.max(1) as f64;
-        point(
-            PointSource::Measured(a.question.clone()),
-            costs_of(a),
-            against,
-            top1,
-            a.n,
-        )
-    });
+    let here = here.filter(|m| m.answer.question.cut.is_none());
+    let points = here.filter_map(|m| measured_point(&m.answer, against));
     series(
         format!("{}, measured here", model.name),
         "validation images, in this session",
         None,
         points.collect(),
     )
+}
+
+fn measured_point(a: &Answer, against: CostAxis) -> Option<FrontierPoint> {
+    let top1 = a.right as f64 / a.n.max(1) as f64;
+    let source = PointSource::Measured(a.question.clone());
+    point(source, costs_of(a), against, top1, a.n)
+}
+
+/// Cuts of the open model before any training: a series for each way to spread them, at each vector of densities.
+fn cuts(store: &RunStore, against: CostAxis) -> Vec<FrontierSeries> {
+    let Some(model) = &store.open else { return Vec::new() };
+    let mut ways: Vec<(&Question, Vec<FrontierPoint>)> = Vec::new();
+    for m in store.measured.iter().filter(|m| m.model.from == model.from) {
+        let question = &m.answer.question;
+        let Some(cut) = &question.cut else { continue };
+        let Some(point) = measured_point(&m.answer, against) else {
+            continue;
+        };
+        let is_like = |of: &&Question| {
+            let like = of.cut.as_ref().is_some_and(|other| other.is_like(cut));
+            like && of.densities == question.densities
+        };
+        match ways.iter_mut().find(|(of, _)| is_like(of)) {
+            Some((_, points)) => points.push(point),
+            None => ways.push((question, vec![point])),
+        }
+    }
+    let is_one = ways.len() == 1;
+    let of_way = |(i, (question, points)): (usize, (&Question, Vec<FrontierPoint>))| {
+        let way = question.cut.as_ref().map(way).unwrap_or_default();
+        let label = match question.densities.is_empty() {
+            true if is_one => "cut, before retraining".to_owned(),
+            true => format!("cut, {way}"),
+            false => format!("cut, {way}, mean density {:.2}", question.mean()),
+        };
+        FrontierSeries {
+            kind: SeriesKind::Cut,
+            mark: i + 1,
+            ..series(
+                label,
+                &format!("validation images, before retraining; {way}"),
+                None,
+                points,
+            )
+        }
+    };
+    let mut all: Vec<FrontierSeries> = ways.into_iter().enumerate().map(of_way).collect();
+    // Two vectors of densities may have one mean.
+    for i in 1..all.len() {
+        if all[..i].iter().any(|other| other.label == all[i].label) {
+            all[i].label += &format!(" ({})", i + 1);
+        }
+    }
+    all
+}
+
+/// `one share for all by ‖w‖₂, 2 layers held`.
+pub fn way(cut: &Pruning) -> String {
+    let spread = match cut.spread {
+        Spread::Uniform => "one share for all",
+        Spread::Threshold => "one threshold",
+    };
+    let score = score_name(cut.score);
+    let held = match cut.held.len() {
+        0 => String::new(),
+        1 => ", 1 layer held".to_owned(),
+        n => format!(", {n} layers held"),
+    };
+    let widths = match cut.multiple {
+        1 => ", any width".to_owned(),
+        8 => String::new(),
+        n => format!(", multiples of {n}"),
+    };
+    format!("{spread} by {score}{widths}{held}")
+}
+
+/// A score as formulas write it.
+pub fn score_name(score: ScoreName) -> &'static str {
+    match score {
+        ScoreName::L1 => "Σ|w|",
+        ScoreName::L2 => "‖w‖₂",
+        ScoreName::NormScale => "|γ|",
+    }
 }
 
 fn costs_of(answer: &Answer) -> Costs {
@@ -428,6 +526,24 @@ fn reference(store: &RunStore, series: &[FrontierSeries]) -> Option<(f64, String
     recorded.or_else(best)
 }
 
+/// A question in words: `cut 4.0× in MACs, mean density 0.50`.
+pub fn asked(question: &Question) -> String {
+    let cut = question.cut.as_ref().map(|cut| {
+        let unit = match cut.unit {
+            Unit::Weights => "weights",
+            Unit::Macs => "MACs",
+            Unit::Ms => "time",
+        };
+        format!("{}× fewer {unit}", density::times(cut.times))
+    });
+    let gates = (!question.densities.is_empty()).then(|| format!("mean density {:.2}", question.mean()));
+    let words: Vec<String> = cut.into_iter().chain(gates).collect();
+    if words.is_empty() {
+        return "nothing cut".into();
+    }
+    words.join(", ")
+}
+
 /// What somebody wants of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Requirement {
@@ -462,7 +578,7 @@ impl FrontierView {
         let p = one.points.get(i)?;
         let what = match &p.source {
             PointSource::Recorded(d) | PointSource::Epoch(_, d) => format!("density {d}"),
-            PointSource::Measured(q) => format!("mean density {:.2}", q.mean()),
+            PointSource::Measured(q) => asked(q),
             PointSource::Trial(_, _, number) => format!("trial {number}"),
         };
         let spread = match p.spread {

@@ -37,17 +37,22 @@ pub struct LayerRow {
     pub macs_dense: u64,
     /// The gate that can be moved, counted in network order.
     pub gate: Option<usize>,
+    /// The group that it is cut with, by its first layer; none if it cannot be cut.
+    pub group: Option<String>,
+    /// Filters of the layer in the network that the model began as, where those are more.
+    pub began: Option<usize>,
 }
 
 impl LayerRow {
     /// `conv3: 62 % of 64 channels run, 1.2 M of 2.4 M MACs`.
     pub fn says(&self) -> String {
         let kept = text::whole_percent(self.kept);
+        let began = self.began.map(|n| format!(" (of {n} at first)")).unwrap_or_default();
         let macs = match self.macs {
             Some(macs) => format!(", {} of {} MACs", text::count(macs), text::count(self.macs_dense)),
             None => String::new(),
         };
-        format!("{}: {kept} of {} channels run{macs}", self.name, self.channels)
+        format!("{}: {kept} of {} channels{began} run{macs}", self.name, self.channels)
     }
 }
 
@@ -76,6 +81,8 @@ pub fn layers(store: &RunStore, asked: &Question) -> Option<LayersView> {
             macs: Some(macs_dense),
             macs_dense,
             gate: gate.map(|(i, _)| i),
+            group: None,
+            began: None,
         }
     };
     let mut rows: Vec<LayerRow> = if gated.is_empty() {
@@ -84,23 +91,30 @@ pub fn layers(store: &RunStore, asked: &Question) -> Option<LayersView> {
         let each = gated.iter().enumerate();
         each.map(|(i, &(conv, gate))| row(conv, Some((i, gate)))).collect()
     };
-    let answer = store.answer.as_ref();
-    let measured = answer.filter(|a| a.layers.len() == rows.len());
-    match measured {
-        Some(answer) => {
-            for (row, state) in rows.iter_mut().zip(answer.layers.iter()) {
-                row.kept = f64::from(state.kept);
-                row.macs = Some(state.macs);
-            }
+    if !gated.is_empty() {
+        let nominal = macs_by_node(spec, &Fractions::nominal(spec, &asked.densities).ok()?);
+        for (row, &(conv, gate)) in rows.iter_mut().zip(&gated) {
+            row.macs = Some(nominal[conv] + nominal[gate]);
         }
-        None if !gated.is_empty() => {
-            let nominal = macs_by_node(spec, &Fractions::nominal(spec, &asked.densities).ok()?);
-            for (row, &(conv, gate)) in rows.iter_mut().zip(&gated) {
-                row.macs = Some(nominal[conv] + nominal[gate]);
-            }
-        }
-        None => {}
     }
+    let answer = store.answer.as_ref();
+    for row in &mut rows {
+        let known = answer.and_then(|a| a.layers.iter().find(|l| l.name == row.name));
+        if let Some(state) = known {
+            row.kept = f64::from(state.kept);
+            row.macs = Some(state.macs);
+        }
+        let groups = answer
+            .and_then(|a| a.plan.as_ref())
+            .map_or(&[][..], |plan| &plan.groups);
+        if let Some(group) = groups.iter().find(|g| g.has(&row.name)) {
+            row.group = Some(group.name.clone());
+            if gated.is_empty() {
+                row.asked = group.n_kept() as f64 / group.kept.len().max(1) as f64;
+            }
+        }
+    }
+    let measured = answer.filter(|a| a.n > 0 || a.question.cut.is_some());
     Some(LayersView {
         title: open.name.clone(),
         measured: measured.is_some(),
@@ -138,6 +152,8 @@ fn of_trial(run: &RunState, search: usize, number: u64) -> Option<LayersView> {
         macs: None,
         macs_dense: macs_of(&site.name).unwrap_or(0),
         gate: None,
+        group: None,
+        began: None,
     });
     Some(LayersView {
         title: format!("{}, trial {number}", run.title()),
@@ -171,6 +187,8 @@ pub fn of_run(run: &RunState, density: Density) -> Option<LayersView> {
             macs: known(name).map(|l| l.macs),
             macs_dense: dense[conv],
             gate: None,
+            group: None,
+            began: None,
         }
     });
     Some(LayersView {

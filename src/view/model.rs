@@ -161,7 +161,7 @@ pub fn model(open: &OpenModel) -> Option<ModelView> {
 }
 
 /// The dense network that the model's recipe builds, if it has the same input and classes.
-fn origin(open: &OpenModel) -> Option<NetSpec> {
+pub(crate) fn origin(open: &OpenModel) -> Option<NetSpec> {
     let recipe = Experiment::parse(&open.header.recipe, &[]).ok()?;
     let shapes = open.header.spec.shapes().ok()?;
     recipe.model.build(shapes[0], open.header.classes.len()).ok()

@@ -1,8 +1,10 @@
-//! Which channels matter: mean saliency and how often each was active, layers by channels.
+//! Which channels matter: mean saliency and how often each was active, layers by channels. Of a network without gates, the
+//! score of each channel, and whether a cut lets it stay.
 //! Knows nothing of colors.
 
 use event::LayerState;
 use lab::RunStore;
+use measure::pruning::PrunedGroup;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -21,8 +23,8 @@ pub enum SaliencyScope {
 /// What the saliency panel shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SaliencyView {
-    /// Images measured.
-    pub n: usize,
+    /// Images measured; none of scores, which need none.
+    pub n: Option<usize>,
     /// In network order.
     pub rows: Vec<SaliencyRow>,
 }
@@ -54,7 +56,8 @@ pub fn saliency(store: &RunStore, of: SaliencyScope) -> Option<SaliencyView> {
         }),
     };
     let Some((n, saliency, active)) = part else {
-        return of_layers(&answer.layers, answer.n);
+        let plan = answer.plan.as_ref();
+        return of_layers(&answer.layers, answer.n).or_else(|| of_groups(&plan?.groups));
     };
     let gated = answer.layers.iter().filter(|l| !l.saliency.is_empty());
     let layers: Vec<LayerState> = gated
@@ -84,13 +87,31 @@ pub fn by_class(store: &RunStore, layer: &str) -> Option<SaliencyView> {
         active: used.active[at].clone(),
     };
     let rows: Vec<SaliencyRow> = answer.classes.iter().enumerate().map(row).collect();
-    (!rows.is_empty()).then_some(SaliencyView { n: answer.n, rows })
+    (!rows.is_empty()).then_some(SaliencyView {
+        n: Some(answer.n),
+        rows,
+    })
+}
+
+/// What a cut is chosen by: scores, and what stays.
+fn of_groups(groups: &[PrunedGroup]) -> Option<SaliencyView> {
+    let row = |group: &PrunedGroup| {
+        let largest = group.scores.iter().copied().fold(0.0, f32::max);
+        let scale = if largest > 0.0 { 1.0 / largest } else { 0.0 };
+        SaliencyRow {
+            name: group.name.clone(),
+            saliency: group.scores.iter().map(|s| s * scale).collect(),
+            active: group.kept.iter().map(|&k| f32::from(u8::from(k))).collect(),
+        }
+    };
+    let rows: Vec<SaliencyRow> = groups.iter().map(row).collect();
+    (!rows.is_empty()).then_some(SaliencyView { n: None, rows })
 }
 
 /// These layers, measured on `n` images; none if no layer has a gate.
 pub fn of_layers(layers: &[LayerState], n: usize) -> Option<SaliencyView> {
     let rows: Vec<SaliencyRow> = layers.iter().filter(|l| !l.saliency.is_empty()).map(row).collect();
-    (!rows.is_empty()).then_some(SaliencyView { n, rows })
+    (!rows.is_empty()).then_some(SaliencyView { n: Some(n), rows })
 }
 
 fn row(layer: &LayerState) -> SaliencyRow {
@@ -108,6 +129,11 @@ impl SaliencyView {
     pub fn says(&self, layer: usize, channel: usize) -> Option<String> {
         let row = self.rows.get(layer)?;
         let (saliency, active) = (row.saliency.get(channel)?, row.active.get(channel)?);
+        if self.n.is_none() {
+            let fate = if *active > 0.5 { "stays" } else { "is cut" };
+            let score = format!("score {saliency:.2} of the layer's largest");
+            return Some(format!("{} channel {channel}: {score}, {fate}", row.name));
+        }
         Some(format!(
             "{} channel {channel}: saliency {saliency:.2}, active in {:.0} % of images",
             row.name,

@@ -62,6 +62,16 @@ pub fn cut(text: &str, most: usize) -> String {
     format!("{kept}…")
 }
 
+/// The last so many characters: the end of a layer's name says more than its beginning.
+pub fn tail(text: &str, most: usize) -> String {
+    let n = text.chars().count();
+    if n <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().skip(n - most.saturating_sub(1)).collect();
+    format!("…{kept}")
+}
+
 /// Milliseconds, three digits: `1.92 ms`.
 pub fn millis(ms: f64) -> String {
     let decimals = match ms {
@@ -123,6 +133,10 @@ mod tests {
         assert_eq!([7, 5000, 1_234_567].map(grouped), ["7", "5 000", "1 234 567"]);
         assert_eq!([0.001, 0.314, 1.0].map(whole_percent), ["under 1 %", "31 %", "100 %"]);
         assert_eq!(percent(0.9137), "91.4 %");
+        assert_eq!(
+            [tail("layer1.0.conv1", 8), tail("conv1", 8)],
+            ["….0.conv1", "conv1"].map(|t| t.replace("….", "…"))
+        );
         assert_eq!([cut("Ankle boot", 9), cut("Bag", 9)], ["Ankle bo…", "Bag"]);
     }
 }

@@ -63,6 +63,8 @@ pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             data: "random".into(),
             densities,
             gate_densities: Vec::new(),
+            width_multiple: 1,
+            channels: Default::default(),
             metrics: vec![],
             recipe: String::new(),
             spec,

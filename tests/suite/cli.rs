@@ -62,7 +62,7 @@ fn what_is_wrong_is_one_line_and_exit_code_2() {
         (&["inspect", "/no/such/model"], "cannot read /no/such/model"),
         (
             &["bench", "sleep"],
-            "[possible values: infer, train, search, frame, stream, answer]",
+            "[possible values: infer, train, search, frame, stream, answer, signal]",
         ),
         (&["evl"], "did you mean eval?"),
     ];
@@ -254,4 +254,57 @@ fn a_tiny_run_ends_finished_and_its_model_can_be_measured() {
         self::lines(o).into_iter().map(drop).collect()
     };
     assert_eq!(strip(&output), strip(&again));
+}
+
+#[test]
+fn bench_signal_prints_a_line_a_quick_score_and_shows_a_finished_measurement_again() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let runs = dir.path().to_string_lossy().into_owned();
+    let small = [
+        "data.limit=300",
+        "data.valid=100",
+        "train.epochs=2",
+        "train.batch=50",
+        "model.width=0.12",
+        "method.images=50",
+        "method.retrain.epochs=1",
+    ];
+    let mut args = vec![
+        "bench",
+        "signal",
+        "--preset",
+        "random-fashion",
+        "--runs",
+        &runs,
+        "--json",
+    ];
+    args.extend(["--target", "4", "--candidates", "4", "--steps", "0,2"]);
+    args.extend(small.iter().flat_map(|set| ["--set", *set]));
+    let output = secateur(&args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = lines(&output);
+    assert_eq!(said.len(), 2);
+    for (line, steps) in said.iter().zip([0, 2]) {
+        let number = |field: &str| line[field].as_f64().unwrap_or_else(|| panic!("{field}: {line}"));
+        assert_eq!(
+            (line["task"].as_str(), line["steps"].as_i64()),
+            (Some("signal"), Some(steps))
+        );
+        assert!(
+            number("low") <= number("high") && number("rank_correlation").abs() <= 1.0,
+            "{line}"
+        );
+        assert!(
+            (4.0..6.0).contains(&number("times")) && line["candidates"] == 4,
+            "{line}"
+        );
+    }
+    let run = said[0]["run"].as_str().expect("its folder");
+    assert_eq!(lines(&secateur(&["bench", "signal", run, "--json"])), said);
+    let output = secateur(&["bench", "signal", "--steps", "20,0", "--preset", "random-fashion"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(2) && text.contains("expected rising numbers of steps"),
+        "{text}"
+    );
 }

@@ -118,3 +118,99 @@ fn what_is_wrong_is_one_line_and_exit_code_2() {
         "nothing was written"
     );
 }
+
+/// A pruned model of widths that vector code is slow on, and the one before, as files.
+fn pruned(dir: &Path) -> [String; 2] {
+    let at = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let mut model = model::random_model(
+        model::zoo::build("m-cifarnet", [1, 28, 28], 10, 0.25).expect("builds"),
+        1,
+    )
+    .expect("builds");
+    let whole = at("whole.safetensors");
+    model.save(Path::new(&whole)).expect("saves");
+    let sites = prune::Sites::new(
+        &model,
+        &prune::Scope::new(&[event::Dimension::Filter], 0.05, event::Unit::Macs),
+    )
+    .expect("sites");
+    let masks = sites
+        .masks(&vec![0.45; sites.list.len()], &model.weights)
+        .expect("masks");
+    model = prune::cut(&prune::apply(&model, &masks).expect("applies"))
+        .expect("cuts")
+        .checkpoint;
+    let small = at("small.safetensors");
+    model.save(Path::new(&small)).expect("saves");
+    [whole, small]
+}
+
+#[test]
+fn an_export_is_timed_beside_what_it_was_and_said_to_be_slower_with_the_reason() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let [whole, small] = pruned(dir.path());
+    let to = dir.path().join("small.onnx").to_string_lossy().into_owned();
+    let fact = last(&secateur(&[
+        "export",
+        &small,
+        "--to",
+        &to,
+        "--before",
+        &whole,
+        "--time-batch",
+        "1,2",
+        "--json",
+    ]));
+    let times = fact["times"].as_array().expect("times");
+    assert_eq!((times.len(), fact["timed_by"].as_str()), (2, Some("rten")), "{fact}");
+    for (t, batch) in times.iter().zip([1, 2]) {
+        assert_eq!(t["batch"].as_u64(), Some(batch));
+        assert!(
+            t["ms"].as_f64().is_some_and(|ms| ms > 0.0) && t["ms_before"].as_f64().is_some_and(|ms| ms > 0.0),
+            "{fact}"
+        );
+    }
+    let bad = [
+        vec!["export", &small, "--to", "x.bpk", "--time-with", "echo 1"],
+        vec!["export", &small, "--to", &to, "--before", "/no/such/model"],
+        vec!["export", &small, "--to", &to, "--time-batch", "0"],
+    ];
+    for args in bad {
+        assert_eq!(secateur(&args).status.code(), Some(2), "{args:?}");
+    }
+    if cfg!(unix) {
+        // A runtime in which everything narrower takes twice as long.
+        let command = r#"f() { case "$1" in *before*) echo 1;; *) echo '{"ms": [2, 2, 9]}';; esac; }; f"#;
+        let output = secateur(&[
+            "export",
+            &small,
+            "--to",
+            &to,
+            "--before",
+            &whole,
+            "--time-with",
+            command,
+            "--json",
+        ]);
+        let fact = last(&output);
+        assert_eq!(fact["slower"].as_bool(), Some(true), "{fact}");
+        assert_eq!(fact["times"][0]["ms"].as_f64(), Some(2.0), "{fact}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            said.contains("it became slower") && said.contains("no multiples of 8"),
+            "{said}"
+        );
+        let output = secateur(&[
+            "export",
+            &small,
+            "--to",
+            &to,
+            "--before",
+            &whole,
+            "--time-with",
+            "false",
+        ]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("is written, but could not be timed"));
+    }
+}

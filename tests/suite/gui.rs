@@ -1,6 +1,6 @@
 //! The window driven by accessible labels: on a store made by hand for pictures, and on the real engine for the story.
 
-use crate::soft_renderer::SoftRenderer;
+use crate::still::{Still, still};
 use crate::story;
 use crate::story::density;
 use app::layout::LayoutName;
@@ -8,7 +8,7 @@ use app::state::{Overlay, PathEntry, UiState};
 use app::{Effect, FileRequest, PanelName, SaveContent, Saving, UiAction, layout, theme};
 use egui::accesskit::Role;
 use egui_kittest::{
-    Harness, SnapshotOptions,
+    Harness,
     kittest::{NodeT, Queryable},
 };
 use event::Steer;
@@ -20,63 +20,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use train::device::DeviceName;
-
-/// The window over a store that does not change; what it asks for is kept: commands, and other effects.
-struct Still {
-    store: RunStore,
-    state: UiState,
-    asked: Vec<Command>,
-    effects: Vec<Effect>,
-}
-
-impl Still {
-    fn new(store: RunStore) -> Self {
-        let mut state = UiState::new(DeviceName::Flex).expect("presets");
-        // Notices of runs that ended before the window opened would lie over the panels.
-        state.seen.endings = store.runs.iter().map(|r| (r.id, r.resumed)).collect();
-        Self {
-            store,
-            state,
-            asked: Vec::new(),
-            effects: Vec::new(),
-        }
-    }
-
-    fn ui(&mut self, ui: &mut egui::Ui) {
-        // The harness leaves a margin that the real window does not have.
-        let mut whole = ui.new_child(egui::UiBuilder::new().max_rect(ui.ctx().content_rect()));
-        whole.set_clip_rect(ui.ctx().content_rect());
-        for effect in app::window_ui(&mut whole, &self.store, &mut self.state) {
-            match effect {
-                Effect::Submit(command) => self.asked.push(command),
-                other => self.effects.push(other),
-            }
-        }
-    }
-
-    /// What is to be saved.
-    fn saving(&mut self) -> Saving {
-        match self.effects.pop() {
-            Some(Effect::FileDialog(FileRequest::Save(saving))) => saving,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn still(store: RunStore, theme: egui::Theme, size: [f32; 2]) -> Harness<'static, Still> {
-    let options = SnapshotOptions::new()
-        .threshold(0.6)
-        .max_failed_pixels(0)
-        .output_path("tests/snapshots");
-    Harness::builder()
-        .with_size(size)
-        .with_theme(theme)
-        .with_max_steps(20)
-        .with_options(options)
-        .renderer(SoftRenderer::default())
-        .with_context_setup(theme::apply)
-        .build_ui_state(|ui, still: &mut Still| still.ui(ui), Still::new(store))
-}
 
 fn settled(mut harness: Harness<'static, Still>) -> Harness<'static, Still> {
     harness.run_ok();
@@ -365,19 +308,6 @@ fn all_runs_of_earlier_days_are_listed_and_found() {
         .type_text(" nowhere");
     harness.run_ok();
     harness.get_by_label("None of 2 347 runs matches");
-}
-
-#[test]
-fn the_opening_card_begins_a_small_run() {
-    let mut harness = settled(still(story::store(), egui::Theme::Light, theme::WINDOW));
-    harness.state_mut().store.runs.pop();
-    harness.state_mut().asked.clear();
-    harness.state_mut().state.overlay = Some(Overlay::Welcome);
-    harness.run_ok();
-    harness.get_by_label("Train it").click();
-    harness.run_ok();
-    assert!(matches!(&harness.state().asked[..], [Command::Start(e)] if e.name == "smoke"));
-    assert_eq!(harness.state().state.overlay, None);
 }
 
 #[test]

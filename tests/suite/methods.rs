@@ -115,6 +115,71 @@ fn baselines_meet_their_budget_with_the_densities_they_found() {
 }
 
 #[test]
+fn every_method_cuts_to_widths_that_run_fast_within_its_budget() {
+    for (preset, changes) in WAYS {
+        if *preset == *"autocompress-elements-fashion" {
+            continue;
+        }
+        let changes = [changes, &[("method.width_multiple", "4"), ("model.width", "0.2")][..]].concat();
+        let told = tell(preset, &changes, 2);
+        let whole = told.events.iter().find_map(|e| match e {
+            Event::Started { spec, .. } => Some(spec.clone()),
+            _ => None,
+        });
+        let widths = |spec: &model::NetSpec| -> Vec<usize> {
+            let shapes = spec.shapes().expect("shapes");
+            spec.convs().iter().map(|&c| shapes[c][0]).collect()
+        };
+        let (before, after) = (widths(&whole.expect("started")), widths(told.model.spec()));
+        assert!(before != after, "{preset}: {after:?}");
+        for (before, after) in before.iter().zip(&after) {
+            assert!(after == before || after % 4 == 0, "{preset}: {after} of {before}");
+        }
+        let times = if preset.starts_with("autocompress") { 1.0 } else { 4.0 };
+        let kept = macs(&told.model) as f64 / dense_macs(&told) as f64;
+        assert!(kept <= 1.0 / times, "{preset} keeps {kept}");
+    }
+}
+
+#[test]
+fn quick_scores_and_accuracy_after_retraining_are_of_the_same_candidates() {
+    let method = |steps: &str| {
+        format!(
+            "{{ kind = \"signal\", candidates = 4, steps = {steps}, images = 60, width_multiple = 1, target = {{ times = 8.0 }}, retrain = {{ epochs = 1 }} }}"
+        )
+    };
+    let told = tell("uniform-fashion", &[("method", &method("[0, 3]"))], 2);
+    let trials = told.trials();
+    let each: Vec<Vec<_>> = trials
+        .chunks(4)
+        .map(|t| t.iter().map(|t| &t.densities).collect())
+        .collect();
+    assert_eq!(each.len(), 3, "two quick scores and the retraining");
+    assert!(each[1..].iter().all(|densities| *densities == each[0]));
+    let dense = dense_macs(&told) as f64;
+    assert!(
+        trials.iter().all(|t| (7.9..10.0).contains(&(dense / t.macs as f64))),
+        "{trials:?}"
+    );
+    let best = trials[8..]
+        .iter()
+        .rfind(|t| t.verdict == Verdict::Best)
+        .expect("a best");
+    assert_eq!(macs(&told.model), best.macs, "the best after retraining is the result");
+    let said = |e: &&Event| matches!(e, Event::Phase { name, .. } if name.contains("rank correlation"));
+    assert_eq!(told.events.iter().filter(said).count(), 2);
+
+    let dir = tempfile::tempdir().expect("temp dir");
+    let experiment = small("uniform-fashion", &[("method", &method("[0, 7]"))]);
+    let ending = execute(&experiment, &workspace(dir.path(), 2), &Control::default(), &mut |_| {}).expect("ends");
+    let reason = ending.reason.unwrap_or_default();
+    assert!(
+        ending.bad_input && reason.contains("method.steps is 7 steps, expected at most the 6"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn trials_can_be_trained_a_little_before_they_are_measured() {
     let trials = |tuning: &str, threads: usize| {
         let changes = [
@@ -917,6 +982,20 @@ fn what_cannot_be_pruned_is_refused_in_one_line() {
             "{far}"
         );
     }
+    // Said before anything is trained: 1e-12 learns nothing.
+    let wide = refuse(
+        "uniform-fashion",
+        &[
+            ("train.lr", "1e-12"),
+            ("method.width_multiple", "8"),
+            ("method.target", "{ unit = \"macs\", times = 100.0 }"),
+        ],
+    );
+    assert!(
+        wide.contains("cannot be met")
+            && wide.ends_with("method.width_multiple = 1 would allow widths between multiples of 8"),
+        "{wide}"
+    );
     let lock = |text: &str| {
         refuse(
             "uniform-fashion",

@@ -27,6 +27,11 @@ fn small(preset: &str) -> Vec<(String, String)> {
     if preset == "smoke" {
         changes.push(("method.grid", "[0.5, 1.0]"));
         changes.push(("method.calibration", "100"));
+    } else if preset == "uniform-fashion" {
+        changes.push((
+            "method",
+            "{ kind = \"signal\", candidates = 4, steps = [0, 2], images = 60, width_multiple = 1, retrain = { epochs = 1 } }",
+        ));
     } else {
         changes.extend([
             ("method.target", "{ unit = \"weights\", times = 3.0 }"),
@@ -160,6 +165,11 @@ fn a_training_in_pieces_is_the_training() {
 #[test]
 fn an_autocompress_run_in_pieces_is_the_run() {
     pieces_make_the_whole("autocompress-fashion", &[11, 40]);
+}
+
+#[test]
+fn a_measurement_of_quick_scores_in_pieces_is_the_measurement() {
+    pieces_make_the_whole("uniform-fashion", &[4, 23]);
 }
 
 fn seqs(run: &Path, wanted: impl Fn(&Event) -> bool) -> Vec<u64> {

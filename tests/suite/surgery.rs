@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use data::Normalization;
-use event::{Dimension, Site};
+use event::{Dimension, Site, Unit};
 use infer::{Options, compile};
 use model::checkpoint::{Checkpoint, ModelHeader, Moments, SCHEMA};
 use model::cost::{Fractions, total};
@@ -78,6 +78,8 @@ fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             data: "none".into(),
             densities: vec![percent(50), percent(100)],
             gate_densities: Vec::new(),
+            width_multiple: 1,
+            channels: Default::default(),
             metrics: vec![],
             recipe: String::new(),
             spec,
@@ -510,6 +512,7 @@ proptest! {
         odds in prop::sample::select(vec![0.1, 0.3, 0.6]),
         grouped: bool,
         applied: bool,
+        multiple in prop::sample::select(vec![1, 1, 2, 3, 4]),
     ) {
         let spec = net(&blocks, head, grouped);
         let mut model = model(spec, seed);
@@ -521,7 +524,9 @@ proptest! {
         } else {
             model.masks = masks;
         }
+        model.header.width_multiple = multiple;
         let Cut { checkpoint: small, notes } = cut(&model).expect("cuts");
+        assert_widths(&model, &small);
         let x = images(model.spec(), 2, seed);
         let want = naive_all(&model, &x);
         close(&naive_all(&small, &x), &want, "naive");
@@ -538,7 +543,7 @@ proptest! {
         let layers = |m: &Checkpoint| m.weights.iter().filter(|(n, _)| n.ends_with(".weight")).map(|(_, a)| a.shape[0]).sum::<usize>();
         prop_assert!(params(&small) <= params(&model) + layers(&small));
         let left = groups(small.spec()).expect("groups");
-        for group in left.list.iter().filter(|g| applied && notes.is_empty() && g.fixed.is_none()) {
+        for group in left.list.iter().filter(|g| applied && multiple == 1 && notes.is_empty() && g.fixed.is_none()) {
             let is_masked = |c: usize, p: &usize| small.masks.get(&small.spec().nodes[*p].name).is_some_and(|m| !m.filters[c]);
             let dead = |c: usize| group.producers.iter().all(|p| is_masked(c, p));
             // The last channel stays, dead or not.
@@ -546,6 +551,133 @@ proptest! {
         }
         let again = cut(&small).expect("cuts");
         prop_assert_eq!(again.checkpoint.spec(), small.spec(), "once is enough: {:?}", notes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_network_costs_no_more_when_cut_than_was_counted(
+        blocks in prop::collection::vec(any::<[u8; 4]>(), 1..7),
+        head: [u8; 4],
+        seed: u64,
+        share in 0.0f32..1.0,
+        grouped: bool,
+        multiple in prop::sample::select(vec![1, 3]),
+    ) {
+        let mut model = model(net(&blocks, head, grouped), seed);
+        model.header.width_multiple = multiple;
+        let scope = Scope::new(&[Dimension::Filter], 0.0, Unit::Macs);
+        // There may be nothing to prune.
+        let Ok(sites) = Sites::new(&model, &scope) else { return Ok(()) };
+        let densities = vec![share; sites.list.len()];
+        let masks = sites.masks(&densities, &model.weights).expect("masks");
+        let small = cut(&apply(&model, &masks).expect("applies")).expect("cuts").checkpoint;
+        let (counted, cost) = (sites.cost(&densities), total(small.spec(), &small.masks, &Fractions::dense(small.spec())).expect("cost"));
+        prop_assert!(cost.macs <= counted.macs, "{cost:?} for {counted:?}");
+    }
+}
+
+#[test]
+fn what_a_norm_before_its_convolution_holds_is_counted() {
+    // Two blocks of norm, ReLU, convolution, twice, then a sum: ResNet with pre-activation.
+    let mut b = Builder {
+        grouped: false,
+        spec: NetSpec {
+            name: "pre-activation".into(),
+            input: [2, 7, 6],
+            nodes: vec![],
+        },
+    };
+    let image = b.push(Op::Input, &[]);
+    let mut x = b.conv(image, 8, 3, Pad::all(1), 0);
+    for _ in 0..2 {
+        let mut y = x;
+        for _ in 0..2 {
+            y = b.norm(y, true);
+            y = b.push(Op::Relu, &[y]);
+            y = b.conv(y, 8, 3, Pad::all(1), 0);
+        }
+        x = b.push(Op::Add, &[y, x]);
+    }
+    for op in [
+        Op::Norm {
+            eps: 1e-3,
+            affine: true,
+        },
+        Op::Relu,
+        Op::GlobalAvgPool,
+        Op::Flatten,
+    ] {
+        x = b.push(op, &[x]);
+    }
+    b.push(Op::Linear { outputs: 3, bias: true }, &[x]);
+    let mut model = model(b.spec, 1);
+    // Nothing else is constant.
+    let gammas = model.weights.iter_mut().filter(|(name, _)| name.ends_with("gamma"));
+    gammas.for_each(|(_, a)| a.data.fill(1.1));
+    let stats = model.stats[&Density::FULL].clone();
+    model.stats.values_mut().for_each(|s| s.clone_from(&stats));
+    let sites = Sites::new(&model, &Scope::new(&[Dimension::Filter], 0.0, Unit::Macs)).expect("sites");
+    let densities = vec![0.4; sites.list.len()];
+    let small =
+        cut(&apply(&model, &sites.masks(&densities, &model.weights).expect("masks")).expect("applies")).expect("cuts");
+    assert!(
+        small.notes.iter().any(|n| n.contains("pads with zeros")),
+        "{:?}",
+        small.notes
+    );
+    let cost = total(
+        small.checkpoint.spec(),
+        &small.checkpoint.masks,
+        &Fractions::dense(small.checkpoint.spec()),
+    )
+    .expect("cost");
+    let counted = sites.cost(&densities);
+    assert_eq!((cost.macs, cost.params), (counted.macs, counted.params));
+}
+
+/// What was cut leaves multiples of what the header says; layers of fewer channels may have any width.
+fn assert_widths(whole: &Checkpoint, small: &Checkpoint) {
+    if whole.is_gated() {
+        return;
+    }
+    let multiple = small.header.width_multiple;
+    let widths = |m: &Checkpoint| -> Vec<usize> {
+        let weights = m
+            .spec()
+            .nodes
+            .iter()
+            .map(|n| m.weights.get(&format!("{}.weight", n.name)));
+        weights.flatten().map(|w| w.shape[0]).collect()
+    };
+    for (before, after) in widths(whole).into_iter().zip(widths(small)) {
+        let fits = after == before || before < multiple || after.is_multiple_of(multiple);
+        assert!(fits, "{after} of {before}, in multiples of {multiple}");
+    }
+}
+
+#[test]
+fn widths_of_every_network_are_multiples_though_columns_fall_away_too() {
+    for name in zoo::NAMES {
+        let mut model = model(zoo::build(name, [3, 32, 32], 5, 0.25).expect("builds"), 4);
+        model.header.width_multiple = 8;
+        let sites = Sites::new(&model, &Scope::default()).expect("sites");
+        let share = |s: &Site| if s.dimension == Dimension::Filter { 0.55 } else { 0.1 };
+        let densities: Vec<f32> = sites.list.iter().map(share).collect();
+        let masked = apply(&model, &sites.masks(&densities, &model.weights).expect("masks")).expect("applies");
+        let small = cut(&masked).expect("cuts").checkpoint;
+        assert_widths(&model, &small);
+        let cost = |m: &Checkpoint| {
+            total(m.spec(), &m.masks, &Fractions::dense(m.spec()))
+                .expect("cost")
+                .macs
+        };
+        assert!(cost(&small) <= sites.cost(&densities).macs, "{name}: budgets hold");
+        assert!(cost(&small) < cost(&model) / 4, "{name}: something is cut");
+        let x = images(masked.spec(), 1, 3);
+        close(&engine(&small, &x), &engine(&masked, &x), name);
     }
 }
 

@@ -52,6 +52,21 @@ fn density_shows_what_was_measured_beside_what_is_dense() {
                 0.2,
                 1.0
               ],
+              "target": {
+                "most": 180.0,
+                "reached": 1.0,
+                "filters": [
+                  544,
+                  544
+                ],
+                "has_norm_scales": false
+              },
+              "headline": {
+                "times": 3.9401106908039427,
+                "points": -0.015649762821197455,
+                "faster": null
+              },
+              "wants": null,
               "macs_nominal": 8366368,
               "macs_dense": 32964416,
               "fresh": true,
@@ -137,7 +152,10 @@ fn layers_show_kept_channels_and_macs() {
 #[test]
 fn before_the_first_answer_layers_show_what_the_density_promises() {
     let mut store = store();
-    let measured = layers::layers(&store, &uniform(50)).expect("open");
+    let mut measured = layers::layers(&store, &uniform(50)).expect("open");
+    // What is cut together is known with the answer.
+    assert!(measured.rows.iter().all(|r| r.group.as_ref() == Some(&r.name)));
+    measured.rows.iter_mut().for_each(|r| r.group = None);
     store.answer = None;
     let promised = layers::layers(&store, &uniform(50)).expect("open");
     assert!(measured.measured && !promised.measured);
@@ -183,6 +201,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                   "label": "bundled model, recorded",
                   "about": "validation images, recorded with the model",
                   "run": null,
+                  "kind": "Recorded",
                   "mark": 0,
                   "seeds": 1,
                   "points": [
@@ -212,6 +231,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                   "label": "run 1 smoke",
                   "about": "validation images, epoch 3",
                   "run": 0,
+                  "kind": "Run",
                   "mark": 1,
                   "seeds": 1,
                   "points": [
@@ -260,6 +280,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                   "label": "run 2 wide",
                   "about": "validation images, epoch 2",
                   "run": 1,
+                  "kind": "Run",
                   "mark": 1,
                   "seeds": 1,
                   "points": [
@@ -306,7 +327,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                 }
               ],
               "now": {
-                "density": 0.5,
+                "asked": "mean density 0.50",
                 "x": 8366368.0,
                 "top1": 0.9118,
                 "interval": [
@@ -1078,7 +1099,7 @@ fn saliency_of_a_class_and_of_an_image_is_theirs() {
             of(SaliencyScope::Class(3)).n,
             of(SaliencyScope::Image).n
         ),
-        (5000, 500, 1)
+        (Some(5000), Some(500), Some(1))
     );
     assert!(
         of(SaliencyScope::Image).rows[0]
@@ -1088,7 +1109,7 @@ fn saliency_of_a_class_and_of_an_image_is_theirs() {
     );
     assert_eq!(
         saliency::saliency(&story::store(), SaliencyScope::Image).map(|v| v.n),
-        Some(5000),
+        Some(Some(5000)),
         "nothing was looked at"
     );
 }

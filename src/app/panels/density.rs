@@ -1,12 +1,14 @@
 //! The slider, and side by side what is measured at its density.
 //! Knows nothing of single layers.
 
+use super::target::{pruner_ui, target_ui};
+use super::wanted::wanted_ui;
 use crate::action::UiAction;
 use crate::effects::Effects;
-use crate::question;
 use crate::state::UiState;
 use crate::theme::{self, palette};
 use crate::widgets::{self, bar_row, caption, quiet};
+use crate::{question, slider};
 use egui::{RichText, Ui};
 use lab::RunStore;
 use view::density::{DensityMeasurement, DensityView, density};
@@ -21,15 +23,27 @@ pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
         );
     };
     egui::ScrollArea::vertical().show(ui, |ui| {
-        slider(ui, &view, store, state, effects);
+        headline(ui, &view, store, state, effects);
+        if let Some(range) = view.range {
+            density_slider(ui, range, store, state, effects);
+        }
+        if let Some(target) = &view.target {
+            target_ui(ui, target, store, state, effects);
+        }
         use_it(ui, store, state, effects);
         ui.add_space(4.0);
+        if let Some(wants) = &view.wants {
+            wanted_ui(ui, wants, state, effects);
+            ui.add_space(4.0);
+        }
         figures(ui, &view);
         ui.add_space(4.0);
         if let Some(measured) = &view.measured {
             no_gain(ui, measured);
-            accuracy_scale(ui, measured);
-            if view.doubtful {
+            if measured.has_images() {
+                accuracy_scale(ui, measured);
+            }
+            if view.doubtful && measured.has_images() {
                 quiet(
                     ui,
                     "The file does not say how the model was trained: it may have seen these images.",
@@ -41,60 +55,78 @@ pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
     });
 }
 
-fn slider(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
-    let Some([low, high]) = view.range.filter(|[low, high]| low < high) else {
-        let why = match view.range {
-            Some([only, _]) => format!("This model was trained for density {only} only."),
-            None => "This model has no gates: every channel always runs.".to_owned(),
-        };
-        quiet(ui, why);
-        return;
+/// What is saved and lost, in large letters. Numbers follow below.
+fn headline(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &UiState, effects: &mut Effects) {
+    let p = palette(ui);
+    let color = if view.fresh { p.text } else { p.weak };
+    let (work, effect) = match &view.headline {
+        Some(said) => (said.work(), said.effect()),
+        None => ("Measuring…".to_owned(), None),
     };
+    ui.spacing_mut().item_spacing.y = 2.0;
     ui.horizontal(|ui| {
-        ui.label(RichText::new("Channels that run").font(theme::body()))
+        widgets::on_the_right(ui, |ui| {
+            action_ui(ui, UiAction::ExportModel, store, state, effects);
+            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.add(egui::Label::new(RichText::new(work).font(theme::headline()).color(color)).truncate())
+                    .on_hover_text("MACs per image, against the whole network");
+            });
+        });
+    });
+    let effect = RichText::new(effect.unwrap_or_default())
+        .font(theme::subline())
+        .color(color);
+    ui.add(egui::Label::new(effect).truncate())
+        .on_hover_text("Accuracy and measured time, against the whole network on the same images");
+    ui.add_space(2.0);
+}
+
+fn action_ui(ui: &mut Ui, action: UiAction, store: &RunStore, state: &UiState, effects: &mut Effects) {
+    let words = action.words();
+    let button = ui.add_enabled(action.is_possible(store, state), egui::Button::new(words.label).small());
+    let why = action.why_not(store, state).unwrap_or_default();
+    let button = button.on_hover_text(words.tooltip).on_disabled_hover_text(why);
+    if button.clicked() {
+        effects.act(action);
+    }
+}
+
+fn density_slider(
+    ui: &mut Ui,
+    [low, high]: [model::Density; 2],
+    store: &RunStore,
+    state: &mut UiState,
+    effects: &mut Effects,
+) {
+    if low == high {
+        quiet(ui, format!("This model was trained for density {low} only."));
+        return;
+    }
+    ui.horizontal(|ui| {
+        ui.label(RichText::new("Channels that run, per image").font(theme::body()))
             .on_hover_text(widgets::meaning("density"));
         widgets::on_the_right(ui, |ui| {
             quiet(ui, format!("{low} to {high}"));
         });
     });
-    let p = palette(ui);
-    ui.spacing_mut().slider_width = (ui.available_width() - 58.0).max(80.0);
     let mut value = state.slider.density.as_fraction();
-    let shown = ui.scope(|ui| {
-        let visuals = ui.visuals_mut();
-        visuals.selection.bg_fill = p.accent;
-        for state in [
-            &mut visuals.widgets.inactive,
-            &mut visuals.widgets.hovered,
-            &mut visuals.widgets.active,
-        ] {
-            state.fg_stroke.color = p.text;
-        }
-        let slider = egui::Slider::new(&mut value, low.as_fraction()..=high.as_fraction());
-        let response = ui.name_inputs("Density value", |ui| {
-            ui.add(slider.step_by(0.01).fixed_decimals(2).smart_aim(false))
-        });
-        let enabled = ui.is_enabled();
-        response.widget_info(|| egui::WidgetInfo::slider(enabled, value, "Density"));
-        // No hover text here: it would cover the numbers while they are being dragged. The label above has it.
-        response.changed()
+    let range = low.as_fraction()..=high.as_fraction();
+    let moved = slider::slider(ui, &mut value, range, ["Density", "Density value"], |slider| {
+        slider.step_by(0.01).fixed_decimals(2)
     });
-    let percent = (value * 100.0).round() as u32;
-    if shown.inner {
+    if moved {
+        let percent = (value * 100.0).round() as u32;
         effects.submit(question::set_density(store, state, percent));
     }
 }
 
 /// What can be done with the slider's densities.
-fn use_it(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {
+fn use_it(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     ui.horizontal_wrapped(|ui| {
-        for action in [UiAction::SearchFromHere, UiAction::ExportModel] {
-            let words = action.words();
-            let button = ui.add_enabled(action.is_possible(store, state), egui::Button::new(words.label).small());
-            if button.on_hover_text(words.tooltip).clicked() {
-                effects.act(action);
-            }
+        for action in [UiAction::SearchFromHere, UiAction::PruneToHere] {
+            action_ui(ui, action, store, state, effects);
         }
+        pruner_ui(ui, state);
     });
 }
 
@@ -102,6 +134,8 @@ fn figures(ui: &mut Ui, view: &DensityView) {
     let m = view.measured.as_ref();
     let nothing = |why: &str| ("—".to_owned(), why.to_owned());
     let accuracy = match m {
+        _ if view.wants.is_some() => nothing("needs images"),
+        Some(m) if !m.has_images() => nothing("measuring"),
         Some(m) => (text::percent(m.top1), format!("± {:.1} points", m.plus_minus() * 100.0)),
         None => nothing("measuring"),
     };
@@ -116,7 +150,7 @@ fn figures(ui: &mut Ui, view: &DensityView) {
             let dense = dense.map(|d| format!(", dense {d:.2}")).unwrap_or_default();
             (text::millis(median), format!("{p10:.2} to {p90:.2}{dense}"))
         }
-        Some((None, _)) => nothing("not measured"),
+        Some((None, _)) => nothing("measuring"),
         None => nothing("measuring"),
     };
     let figures = [

@@ -18,7 +18,7 @@ use plots::figure;
 use record::ModelRef;
 use std::path::PathBuf;
 use view::frontier::{
-    CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, every_point, frontier,
+    CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, SeriesKind, every_point, frontier,
 };
 use view::text;
 
@@ -175,10 +175,16 @@ fn plot_ui(
             plot.vline(line.color(p.weak).width(1.0).style(LineStyle::dashed_dense()));
         }
         for series in &view.series {
-            let color = series.run.map_or(p.series[0], |run| state.runs.color(p, run));
+            let color = match (series.kind, series.run) {
+                (_, Some(run)) => state.runs.color(p, run),
+                // What was recorded comes first, and what was measured here stands out of it.
+                (SeriesKind::Recorded, None) => p.weak,
+                (SeriesKind::Cut, None) => p.good,
+                (_, None) => p.accent,
+            };
             series_ui(plot, series, each, color);
         }
-        if let Some(now) = view.now {
+        if let Some(now) = &view.now {
             now_ui(plot, now, reach(view, now), each, p);
         }
         wishes_ui(plot, view, state, each, p);
@@ -233,9 +239,19 @@ fn series_ui(plot: &mut PlotUi, series: &FrontierSeries, each: f64, color: Color
         let bar = Line::new(series.label.clone(), vec![[x, y - sd * 100.0], [x, y + sd * 100.0]]);
         plot.line(bar.color(color).width(1.4).allow_hover(false));
     }
+    // Of a cut every point tells: which is beaten by a deeper cut is news.
+    let line = match series.kind {
+        SeriesKind::Cut => series.points.iter().map(|q| place_of(q, each)).collect(),
+        _ => front.clone(),
+    };
+    let style = match series.kind {
+        SeriesKind::Recorded | SeriesKind::Cut => LineStyle::dashed_dense(),
+        _ => LineStyle::Solid,
+    };
     plot.line(
-        Line::new(series.label.clone(), front.clone())
+        Line::new(series.label.clone(), line)
             .color(color)
+            .style(style)
             .width(theme::LINE)
             .allow_band(false)
             .allow_hover(false),
@@ -250,7 +266,7 @@ fn series_ui(plot: &mut PlotUi, series: &FrontierSeries, each: f64, color: Color
 
 /// How far whiskers are drawn: a third of the points' spread beyond them, so that the wide interval of a first answer does not
 /// squeeze everything else. The interval itself is in the hover text.
-fn reach(view: &FrontierView, now: NowPoint) -> [f64; 2] {
+fn reach(view: &FrontierView, now: &NowPoint) -> [f64; 2] {
     let all = view
         .series
         .iter()
@@ -262,7 +278,7 @@ fn reach(view: &FrontierView, now: NowPoint) -> [f64; 2] {
     [low - beyond, high + beyond]
 }
 
-fn now_ui(plot: &mut PlotUi, now: NowPoint, reach: [f64; 2], each: f64, p: &Palette) {
+fn now_ui(plot: &mut PlotUi, now: &NowPoint, reach: [f64; 2], each: f64, p: &Palette) {
     let (x, y) = (now.x / each, now.top1 * 100.0);
     let end = |v: f64| [x, v.clamp(reach[0], reach[1]) * 100.0];
     let whisker = vec![end(now.interval[0]), end(now.interval[1])];
@@ -362,7 +378,7 @@ fn pick(source: &PointSource, store: &RunStore, state: &mut UiState, effects: &m
                 .and_then(|run| exporting::gates_of(run, *search, *number));
             match (gates, &store.open) {
                 (Some((from, densities)), Some(open)) if from == open.from => {
-                    effects.submit(question::set_question(store, state, Question { densities }));
+                    effects.submit(question::set_question(store, state, Question::at(densities)));
                 }
                 _ => state.frontier.pick = Some(source.clone()),
             }
@@ -435,11 +451,11 @@ fn says(view: &FrontierView, each: f64, at: &HoverPosition) -> Option<String> {
         return None;
     };
     if *plot_name == NOW {
-        let now = view.now?;
+        let now = view.now.as_ref()?;
         let [low, high] = now.interval.map(text::percent);
         return Some(format!(
-            "measured now\ndensity {:.2}\n{} ({low} to {high})\n{}",
-            now.density,
+            "measured now\n{}\n{} ({low} to {high})\n{}",
+            now.asked,
             text::percent(now.top1),
             view.against.words(now.x)
         ));

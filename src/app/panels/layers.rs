@@ -8,7 +8,7 @@ use crate::state::UiState;
 use crate::theme::{self, palette};
 use crate::{question, widgets};
 use egui::{Align2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
-use lab::RunStore;
+use lab::{Command, RunStore};
 use plots::figure;
 use view::layers::{LayerRow, LayersView, layers, of_source};
 use view::text;
@@ -22,19 +22,22 @@ struct RowLayout {
     macs_words: f32,
 }
 
-/// Width of names, of a share in words, of a lock, and of MACs in words.
-const WIDTHS: [f32; 4] = [62.0, 40.0, 26.0, 52.0];
+/// Width of a share in words, of a lock, and of MACs in words.
+const WIDTHS: [f32; 3] = [40.0, 26.0, 52.0];
+/// The most of a row's width that names take.
+const NAMES: f32 = 0.34;
 
 impl RowLayout {
-    fn of(rect: Rect) -> Self {
-        let names = rect.left() + WIDTHS[0];
-        let bars = (rect.width() - WIDTHS.iter().sum::<f32>() - 14.0).max(40.0);
+    /// With so much room for names.
+    fn of(rect: Rect, names: f32) -> Self {
+        let bars = (rect.width() - names - WIDTHS.iter().sum::<f32>() - 14.0).max(40.0);
+        let names = rect.left() + names;
         let kept_end = names + bars * 0.58;
-        let lock = kept_end + WIDTHS[1] + 4.0;
-        let macs = lock + WIDTHS[2];
+        let lock = kept_end + WIDTHS[0] + 4.0;
+        let macs = lock + WIDTHS[1];
         Self {
             kept: [names, kept_end],
-            kept_words: kept_end + WIDTHS[1],
+            kept_words: kept_end + WIDTHS[0],
             lock,
             macs: [macs, macs + bars * 0.42],
             macs_words: rect.right(),
@@ -56,22 +59,24 @@ pub(crate) fn layers_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
             }
         });
     }
+    let names = widgets::widest(ui, view.rows.iter().map(|r| r.name.as_str())) + 12.0;
+    let names = names.clamp(50.0, (ui.available_width() * NAMES).max(50.0));
     let most = view.rows.iter().map(|r| r.macs_dense).max().unwrap_or(1).max(1);
     ui.spacing_mut().item_spacing.y = 0.0;
-    header(ui, &view, state, effects);
+    header(ui, &view, names, state, effects);
     egui::ScrollArea::vertical().show(ui, |ui| {
         let room = ui.available_height() / view.rows.len().max(1) as f32;
         let height = room.clamp(theme::ROW - 2.0, theme::ROW + 14.0);
         for row in &view.rows {
-            row_ui(ui, row, most, height, store, state, effects);
+            row_ui(ui, row, (most, height, names), store, state, effects);
         }
     });
 }
 
-fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState, effects: &mut Effects) {
+fn header(ui: &mut Ui, view: &LayersView, names: f32, state: &mut UiState, effects: &mut Effects) {
     let p = palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::hover());
-    let at = RowLayout::of(rect);
+    let at = RowLayout::of(rect, names);
     let put = |x: f32, words: &str| widgets::put(ui, pos2(x, rect.center().y), Align2::LEFT_CENTER, words, p.weak);
     put(rect.left(), "layer");
     put(
@@ -82,7 +87,7 @@ fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState, effects: &mut Eff
             "channels requested"
         },
     );
-    if view.rows.iter().any(|r| r.gate.is_some()) {
+    if view.rows.iter().any(|r| r.gate.is_some() || r.group.is_some()) {
         widgets::put(
             ui,
             pos2(at.lock + 8.0, rect.center().y),
@@ -103,8 +108,7 @@ fn header(ui: &mut Ui, view: &LayersView, state: &mut UiState, effects: &mut Eff
 fn row_ui(
     ui: &mut Ui,
     row: &LayerRow,
-    most: u64,
-    height: f32,
+    (most, height, names): (u64, f32, f32),
     store: &RunStore,
     state: &mut UiState,
     effects: &mut Effects,
@@ -112,8 +116,9 @@ fn row_ui(
     let p = palette(ui);
     let words = row.says();
     let (rect, response) = widgets::layer_row(ui, &row.name, (Role::Label, &words), height, &mut state.layer);
-    let (at, mid) = (RowLayout::of(rect), rect.center().y);
-    widgets::put(ui, pos2(rect.left(), mid), Align2::LEFT_CENTER, &row.name, p.text);
+    let (at, mid) = (RowLayout::of(rect, names), rect.center().y);
+    let name = text::tail(&row.name, ((names - 6.0) / 5.9) as usize);
+    widgets::put(ui, pos2(rect.left(), mid), Align2::LEFT_CENTER, name, p.text);
     widgets::put(
         ui,
         pos2(at.kept_words, mid),
@@ -121,7 +126,7 @@ fn row_ui(
         text::whole_percent(row.kept),
         p.text,
     );
-    macs_ui(ui, row, most, rect, height);
+    macs_ui(ui, row, most, rect, (height, names));
     response.on_hover_text(words);
     let place = Rect::from_min_max(pos2(at.kept[0], rect.top()), pos2(at.kept[1], rect.bottom()));
     let bar = ShareBar {
@@ -133,29 +138,48 @@ fn row_ui(
         fill: p.accent,
     };
     let moved = share_bar(ui, place, bar);
-    let Some(gate) = row.gate else { return };
-    if let Some(change) = moved {
+    if let (Some(gate), Some(change)) = (row.gate, moved) {
         let percent = (change.share * 100.0).round() as u32;
         effects.submit(question::set_gate(store, state, gate, percent));
     }
-    let place = Rect::from_min_max(pos2(at.lock, rect.top()), pos2(at.lock + WIDTHS[2], rect.bottom()));
-    lock_ui(ui, &row.name, gate, place, state);
+    let place = Rect::from_min_max(pos2(at.lock, rect.top()), pos2(at.lock + WIDTHS[1], rect.bottom()));
+    effects.submit(lock_ui(ui, row, place, store, state));
 }
 
-fn lock_ui(ui: &mut Ui, name: &str, gate: usize, place: Rect, state: &mut UiState) {
-    let mut held = state.slider.locked.contains(&gate);
-    let check = widgets::inside(ui, place, ("lock", gate)).add(egui::Checkbox::without_text(&mut held));
-    let label = format!("Hold {name}");
+/// Holds a layer's gate, and what is cut together with it.
+fn lock_ui(ui: &mut Ui, row: &LayerRow, place: Rect, store: &RunStore, state: &mut UiState) -> Option<Command> {
+    if row.gate.is_none() && row.group.is_none() {
+        return None;
+    }
+    let by_gate = row.gate.map(|gate| state.slider.locked.contains(&gate));
+    let by_group = row.group.as_ref().map(|group| state.slider.cut.held.contains(group));
+    let mut held = by_gate.or(by_group)?;
+    let check = widgets::inside(ui, place, ("lock", &row.name)).add(egui::Checkbox::without_text(&mut held));
+    let label = format!("Hold {}", row.name);
     check.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, held, &label));
-    if check.on_hover_text("Keep this density when the slider moves").changed() {
+    if !check
+        .on_hover_text("Keep this layer as it is when a slider moves")
+        .changed()
+    {
+        return None;
+    }
+    if let Some(gate) = row.gate {
         state.slider.locked.retain(|&other| other != gate);
         state.slider.locked.extend(held.then_some(gate));
     }
+    let group = row.group.as_ref()?;
+    let mut cut = state.slider.cut.clone();
+    if held {
+        cut.held.insert(group.clone());
+    } else {
+        cut.held.remove(group);
+    }
+    question::set_cut(store, state, cut)
 }
 
-fn macs_ui(ui: &Ui, row: &LayerRow, most: u64, rect: Rect, height: f32) {
+fn macs_ui(ui: &Ui, row: &LayerRow, most: u64, rect: Rect, (height, names): (f32, f32)) {
     let p = palette(ui);
-    let (at, mid) = (RowLayout::of(rect), rect.center().y);
+    let (at, mid) = (RowLayout::of(rect, names), rect.center().y);
     let Some(macs) = row.macs else { return };
     let thick = (height * 0.45).min(11.0);
     let scale = |n: u64| n as f32 / most as f32;

@@ -8,15 +8,18 @@ mod images;
 mod layers;
 mod log;
 mod model;
+mod network;
 mod parallel;
 mod residuals;
 mod runs;
 mod saliency;
 mod search;
 mod sites;
+mod target;
 mod times;
 mod training;
 mod volume;
+mod wanted;
 
 use super::effects::Effects;
 use super::panel_name::PanelName;
@@ -27,6 +30,7 @@ use lab::RunStore;
 pub(crate) fn panel_ui(ui: &mut Ui, panel: PanelName, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     match panel {
         PanelName::Density => density::density_ui(ui, store, state, effects),
+        PanelName::Network => network::network_ui(ui, store, state, effects),
         PanelName::Frontier => frontier::frontier_ui(ui, store, state, effects),
         PanelName::Layers => layers::layers_ui(ui, store, state, effects),
         PanelName::Saliency => saliency::saliency_ui(ui, store, state, effects),

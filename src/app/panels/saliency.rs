@@ -27,9 +27,9 @@ pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
     let is_by_class = classes.is_some();
     let Some(view) = classes.or_else(|| saliency(store, state.saliency.of)) else {
         let todo = if store.open.is_some() {
-            "It appears once images are measured with a gated model"
+            "It appears once the model was looked at"
         } else {
-            "Open a model with gates"
+            "Open a model"
         };
         return widgets::empty(ui, "No saliency yet", todo);
     };
@@ -37,15 +37,20 @@ pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
         widgets::choice(
             ui,
             &mut state.saliency.value,
-            &[
-                (HeatValue::Saliency, "Mean saliency"),
-                (HeatValue::Active, "How often active"),
-            ],
+            match view.n {
+                Some(_) => &[
+                    (HeatValue::Saliency, "Mean saliency"),
+                    (HeatValue::Active, "How often active"),
+                ],
+                None => &[(HeatValue::Saliency, "Score"), (HeatValue::Active, "What stays")],
+            },
         );
-        if !is_by_class {
-            of_ui(ui, store, state);
+        if view.n.is_some() {
+            if !is_by_class {
+                of_ui(ui, store, state);
+            }
+            by_class_ui(ui, state);
         }
-        by_class_ui(ui, state);
         ui.checkbox(&mut state.saliency.sorts, "Sort channels")
             .on_hover_text("By falling value instead of by channel number");
         widgets::on_the_right(ui, |ui| {
@@ -89,6 +94,10 @@ fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Eff
     let (Some(open), Some(all)) = (&store.open, saliency(store, SaliencyScope::All)) else {
         return;
     };
+    if all.n.is_none() {
+        widgets::quiet_line(ui, "Gray channels are cut at the target that the slider stands at.");
+        return;
+    }
     let is_complete = store.answer.as_ref().is_some_and(|a| a.n == a.of);
     ui.horizontal(|ui| {
         let rare = all.rarely_active(state.saliency.rare);
@@ -166,7 +175,9 @@ fn refresh(ui: &Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &mut UiSt
     let dark = ui.visuals().dark_mode;
     let at = |(row, order): (&SaliencyRow, &Vec<usize>)| -> Vec<f32> {
         let values = values(row, state.saliency.value);
-        order.iter().map(|&c| values[c]).collect()
+        // Of a network without gates, what is cut is dark whatever its score.
+        let stays = |c: usize| view.n.is_some() || row.active[c] > 0.5;
+        order.iter().map(|&c| if stays(c) { values[c] } else { -1.0 }).collect()
     };
     let cells: Vec<Vec<f32>> = view.rows.iter().zip(orders).map(at).collect();
     if state
@@ -179,8 +190,10 @@ fn refresh(ui: &Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &mut UiSt
     }
     let p = palette(ui);
     let texel = |row: &Vec<f32>, x: usize| {
-        row.get(x * row.len() / TEXELS)
-            .map_or(Color32::TRANSPARENT, |&v| theme::heat(p, v))
+        row.get(x * row.len() / TEXELS).map_or(
+            Color32::TRANSPARENT,
+            |&v| if v < 0.0 { p.trough } else { theme::heat(p, v) },
+        )
     };
     let pixels = cells
         .iter()
@@ -253,13 +266,16 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
 
 /// Right to left: the scale, what it means, and over how many images.
 fn legend(ui: &mut Ui, heat: HeatValue, view: &SaliencyView) {
-    let [low, high] = match heat {
-        HeatValue::Saliency => ["0", "layer's largest"],
-        HeatValue::Active => ["never", "always"],
+    let [low, high] = match (heat, view.n) {
+        (HeatValue::Saliency, _) => ["0", "layer's largest"],
+        (HeatValue::Active, Some(_)) => ["never", "always"],
+        (HeatValue::Active, None) => ["is cut", "stays"],
     };
     widgets::heat_legend(ui, low, high);
     ui.add_space(10.0);
-    if ui.available_width() > 170.0 {
-        caption(ui, &format!("over {} images", view.n), "saliency");
+    if let Some(n) = view.n
+        && ui.available_width() > 170.0
+    {
+        caption(ui, &format!("over {n} images"), "saliency");
     }
 }

@@ -8,6 +8,7 @@ use infer::{Latency, LayerLatency};
 use lab::{JobResult, ModelJob, RunStore};
 use measure::images::{ClassActivity, ImageDetail, ImageRef, Prediction, Thumbnail, Thumbnails};
 use measure::probe::{Answer, OpenModel, uniform};
+use measure::pruning::{PrunedGroup, PruningPlan};
 use model::checkpoint::{Metric, ModelHeader, SCHEMA};
 use model::spec::Shift;
 use model::{Density, Fractions, Masks, NetSpec, cost, zoo};
@@ -75,6 +76,8 @@ pub(crate) fn open_model() -> OpenModel {
         data: "fashion-mnist".into(),
         densities: grid,
         gate_densities: Vec::new(),
+        width_multiple: 1,
+        channels: Default::default(),
         metrics,
         recipe: String::new(),
         spec,
@@ -86,6 +89,29 @@ pub(crate) fn open_model() -> OpenModel {
         header,
         dense,
         masks: Arc::default(),
+    }
+}
+
+/// What could be cut, with nothing cut.
+fn plan() -> PruningPlan {
+    let spec = spec();
+    let shapes = spec.shapes().expect("fits");
+    let dense = cost::dense(&spec).expect("fits");
+    let group = |conv: usize| {
+        let n = shapes[conv][0];
+        PrunedGroup {
+            name: spec.nodes[conv].name.clone(),
+            tied: Vec::new(),
+            scores: (0..n).map(|c| 1.0 + (c * 7 % n) as f32 / n as f32).collect(),
+            kept: vec![true; n],
+        }
+    };
+    PruningPlan {
+        groups: spec.convs().into_iter().map(group).collect(),
+        times: 1.0,
+        most_times: 180.0,
+        macs: dense.macs,
+        params: dense.params,
     }
 }
 
@@ -145,6 +171,7 @@ pub(crate) fn answer(percent: u32, n: usize) -> Answer {
         dense_latency: None,
         seen: Arc::default(),
         classes: Arc::default(),
+        plan: Some(Arc::new(plan())),
     }
 }
 
@@ -381,6 +408,7 @@ pub(crate) fn searching(trials: u64) -> Vec<Event> {
         dimension: Dimension::Filter,
         size: macs(conv) as f64,
         choices: shapes[conv][0],
+        step: 1,
         tied: Vec::new(),
     };
     let sites: Vec<Site> = convs.iter().map(site).collect();
