@@ -19,7 +19,7 @@ use view::tournament::TournamentRow;
 
 #[derive(clap::Args)]
 pub(crate) struct TournamentArgs {
-    /// The tournament's file, e.g. presets/tournament-small.toml
+    /// Name of a tournament, e.g. tournament-small, or a file
     file: PathBuf,
     /// Only every Nth trained network with all its runs, starting with the Ith
     #[arg(long, value_name = "I/N", default_value = "1/1")]

@@ -438,7 +438,8 @@ mod tests {
             .map(|path| path.file_stem().expect("name").to_string_lossy().into_owned())
             .collect();
         files.sort();
-        let mut built_in = PRESETS.map(|p| p.0.to_owned());
+        let built_in = PRESETS.iter().chain(&crate::tournament::TOURNAMENTS);
+        let mut built_in: Vec<String> = built_in.map(|p| p.0.to_owned()).collect();
         built_in.sort();
         assert_eq!(files, built_in);
     }

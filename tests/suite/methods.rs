@@ -561,7 +561,7 @@ fn autocompress_rounds_rise_to_the_target_and_trials_do_not_depend_on_threads() 
 }
 
 /// Presets with their shortest settings, one for each way of pruning.
-const WAYS: [(&str, &[(&str, &str)]); 8] = [
+const WAYS: [(&str, &[(&str, &str)]); 10] = [
     ("uniform-fashion", &[("method.dimensions", "[\"filter\", \"column\"]")]),
     (
         "random-fashion",
@@ -570,6 +570,15 @@ const WAYS: [(&str, &[(&str, &str)]); 8] = [
     ("greedy-fashion", &[("method.trials", "26")]),
     ("amc-fashion", &[("method.search.trials", "4")]),
     ("slimming-fashion", &[("method.sparse.epochs", "1")]),
+    ("group-norm-fashion", &[("method.sparse.epochs", "1")]),
+    (
+        "halp-fashion",
+        &[
+            ("method.target", "{ unit = \"macs\", times = 4.0 }"),
+            ("method.passes", "2"),
+            ("method.between.epochs", "1"),
+        ],
+    ),
     ("admm-fashion", &[("method.admm.epochs", "1")]),
     ("autocompress-fashion", ROUNDS),
     ("autocompress-elements-fashion", ROUNDS),
@@ -590,7 +599,7 @@ const ROUNDS: &[(&str, &str)] = &[
 fn what_every_method_leaves_says_the_same_masked_and_cut_in_burn_and_in_the_engine() {
     for (preset, changes) in WAYS {
         let few = [("method.images", "60")];
-        let few = if ["slimming-fashion", "admm-fashion"].contains(&preset) {
+        let few = if ["slimming-fashion", "group-norm-fashion", "halp-fashion", "admm-fashion"].contains(&preset) {
             &few[..0]
         } else {
             &few
