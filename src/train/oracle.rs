@@ -147,17 +147,23 @@ mod tests {
     use model::spec::Shift;
     use model::{random_model, zoo};
 
-    /// M-CifarNet with gates whose saliency is the same for every image: the `order`th power of the channel's number.
-    fn gated(order: i32) -> (Checkpoint, Vec<f32>) {
+    /// M-CifarNet with gates whose saliency is the same for every image, and rises by this factor from channel to channel. Norms
+    /// give numbers around 10.
+    fn gated(factor: f32) -> (Checkpoint, Vec<f32>) {
         let spec = zoo::build("m-cifarnet", [3, 12, 12], 3, 0.12).expect("builds");
         let mut model = random_model(zoo::gated(&spec, Shift::Eq1), 1).expect("builds");
         for (name, array) in &mut model.weights {
-            let value = |i: usize| ((i + 1) as f32).powi(order);
+            let n = array.data.len();
+            let value = |i: usize| factor.powi(i as i32 + 1 - n as i32);
             match name.rsplit_once('.').map(|(_, what)| what) {
                 Some("phi" | "beta") => array.data.fill(0.0),
                 Some("rho") => array.data.iter_mut().enumerate().for_each(|(i, v)| *v = value(i)),
                 _ => {}
             }
+        }
+        for moments in model.stats.values_mut().flat_map(|stats| stats.values_mut()) {
+            moments.mean.fill(-10.0);
+            moments.var.fill(1.0);
         }
         let pixels = (0..8 * 3 * 144)
             .map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0)
@@ -168,26 +174,26 @@ mod tests {
     #[test]
     fn a_gate_that_scales_outputs_apart_finds_the_oracles_channels_and_one_that_does_not_is_near_chance() {
         let half = Density::percent(50).expect("a density");
-        let shares = |order: i32| {
-            let (model, pixels) = gated(order);
+        let shares = |factor: f32| {
+            let (model, pixels) = gated(factor);
             let mut oracle = Oracle::new(&model, half).expect("fits");
             pixels
                 .chunks(4 * 3 * 144)
                 .for_each(|batch| oracle.add(batch).expect("runs"));
             oracle.shares()
         };
-        // Saliency scales outputs: where it rises by large steps it alone decides their norms.
-        let apart = shares(12);
+        // Saliency scales outputs: where it rises by large factors it alone decides their norms.
+        let apart = shares(4.0);
         assert_eq!(apart.len(), 8);
         for share in &apart {
             assert_eq!((share.n, share.chosen), (8, half.of(share.channels)));
             assert!(share.oracle_share > 0.9, "{share:?}");
         }
         // Where all are scaled alike the first channels are chosen, whatever their norms.
-        let alike = shares(0);
+        let alike = shares(1.0);
         let mean = alike.iter().map(|s| s.oracle_share).sum::<f64>() / 8.0;
         assert!((0.25..0.8).contains(&mean), "{mean}");
-        let (model, pixels) = gated(1);
+        let (model, pixels) = gated(2.0);
         let mut oracle = Oracle::new(&model, Density::FULL).expect("fits");
         oracle.add(&pixels).expect("runs");
         assert!(oracle.shares().iter().all(|s| s.oracle_share == 1.0 && s.chance == 1.0));

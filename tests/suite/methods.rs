@@ -575,6 +575,7 @@ const WAYS: [(&str, &[(&str, &str)]); 10] = [
         "halp-fashion",
         &[
             ("method.target", "{ unit = \"macs\", times = 4.0 }"),
+            ("method.width_multiple", "1"),
             ("method.passes", "2"),
             ("method.between.epochs", "1"),
         ],
