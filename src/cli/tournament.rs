@@ -51,7 +51,7 @@ pub(crate) fn tournament(args: &TournamentArgs) -> Done {
     if !args.show {
         check(&tournament, &control).or_bad_input()?;
         let mut listen = |stamped: &event::Stamped| {
-            progress::tell(stamped);
+            progress::tell(stamped, "top-1");
             if args.json.is_lost() {
                 control.stop();
             }

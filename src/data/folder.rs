@@ -94,7 +94,11 @@ pub fn open_folder(root: &Path, reading: &Reading, on_progress: &mut OnProgress)
         ));
     }
     notes.extend(report.notes(reading));
-    Dataset::new(name, classes, train, test, notes)
+    let dataset = Dataset::new(name, classes, train, test, notes)?;
+    Ok(Dataset {
+        is_labeled: found.is_labeled,
+        ..dataset
+    })
 }
 
 /// The pictures of one of `train` and `test`, while they are being read. `headers` run parallel to `pictures` once they are

@@ -26,6 +26,20 @@ pub fn is_path(source: &str) -> bool {
 /// When nothing known is there or what is there is damaged, in one line: where, what, and what was expected. An error of
 /// `on_progress` comes back unchanged.
 pub fn open(source: &str, reading: &Reading, on_progress: &mut OnProgress) -> Result<Dataset> {
+    let dataset = open_unlabeled(source, reading, on_progress)?;
+    ensure!(
+        dataset.is_labeled,
+        "{source}: pictures without classes, expected train/<class>/*.png or <class>/*.png; only runs with train.teacher and \
+         exports take them"
+    );
+    Ok(dataset)
+}
+
+/// As [`open`]; but a folder of pictures, or `train` with `test` perhaps, may have no classes: all images have label 0 then.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_unlabeled(source: &str, reading: &Reading, on_progress: &mut OnProgress) -> Result<Dataset> {
     let path = Path::new(source);
     let dataset = if !is_path(source) {
         on_progress(Progress::new(0.0, "Unpacking Fashion-MNIST"))?;
@@ -96,7 +110,9 @@ fn open_folder(path: &Path, reading: &Reading, on_progress: &mut OnProgress) -> 
             let mut sets: Vec<PathBuf> = inside.iter().map(|name| path.join(name)).filter(is_set).collect();
             sets.sort();
             match &sets[..] {
-                [] if layout::has_classes(path) => folder::open_folder(path, reading, on_progress),
+                [] if layout::has_classes(path) || layout::has_pictures(path) => {
+                    folder::open_folder(path, reading, on_progress)
+                }
                 [] => bail!("{place}: not a data set, {EXPECTED}"),
                 [one] => {
                     let mut dataset = open_folder(one, reading, on_progress)?;

@@ -290,6 +290,13 @@ impl Experiment {
         if let Some(ModelRef::File(path)) = &mut anchored.start {
             *path = std::path::absolute(&*path).with_context(|| format!("start is {}", path.display()))?;
         }
+        if let Some(teacher) = &mut anchored.train.teacher
+            && teacher != train::OWN
+            && let ModelRef::File(path) = ModelRef::from(teacher.clone())
+        {
+            let path = std::path::absolute(path).with_context(|| format!("train.teacher is {teacher}"))?;
+            *teacher = path.to_str().map_or(teacher.clone(), str::to_owned);
+        }
         Ok(anchored)
     }
 

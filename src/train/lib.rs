@@ -32,6 +32,7 @@ pub mod saliency_bound;
 pub mod serve;
 pub mod sparse_conv;
 mod stage_memory;
+mod teacher;
 
 pub use config::TrainConfig;
 pub use context::{Ctx, RunHooks, TrainingData};
@@ -43,3 +44,4 @@ pub use norm_statistics::NormStatistics;
 pub use oracle::{Oracle, OracleShare};
 pub use plan::{Penalty, TrainingPlan};
 pub use stage_memory::{NoMemory, Snapshot, StageMemory};
+pub use teacher::{OWN, SoftTargets, check_teacher, label};

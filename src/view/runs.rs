@@ -264,8 +264,9 @@ fn detail(run: &RunState) -> String {
     match (&run.ending, run.status) {
         (_, Status::Past) => format!("after {}: {}", text::clock(run.elapsed_secs), run.phase),
         (Some(ending), _) => {
+            let what = if run.agreement { " agreement" } else { "" };
             let accuracy =
-                |split: &str, top1: Option<f32>| top1.map(|t| format!("{split} {}", text::percent(f64::from(t))));
+                |split: &str, top1: Option<f32>| top1.map(|t| format!("{split}{what} {}", text::percent(f64::from(t))));
             let parts = [
                 accuracy("valid", ending.valid_top1),
                 accuracy("test", ending.test_top1),
