@@ -316,7 +316,8 @@ fn the_strip_in_words_and_the_same_as_a_figure() {
         conv5 48 of 96, [685152, 2720352] MACs, gate Some(5)
         conv6 48 of 96, [1025376, 4078176] MACs, gate Some(6)
         conv7 48 of 96, [1025376, 4078176] MACs, gate Some(7)
-        classifier 10, [480, 960] MACs, gate None"#]].assert_eq(&lines.join("\n"));
+        classifier 10, [480, 960] MACs, gate None"#]]
+    .assert_eq(&lines.join("\n"));
     assert!(view.slabs[3].says().contains("50 % of 64 channels run"));
     let figure = plots::figure::network(&view);
     let svg = plots::svg::svg(&figure, &plots::Style::default());
