@@ -161,7 +161,7 @@ mod tests {
         toasts.begin("Importing…");
         toasts.fail("broken");
         toasts.tell("saved");
-        let mut show = |toasts: &mut Toasts, time: f64| {
+        let show = |toasts: &mut Toasts, time: f64| {
             let input = egui::RawInput {
                 time: Some(time),
                 ..egui::RawInput::default()

@@ -151,7 +151,7 @@ fn past(
     let mut ends = false;
     // An id of its own, whatever else the row shows at that moment.
     let row_of_slider = egui::UiBuilder::new()
-        .id(egui::Id::unique(("past", row.id.0)))
+        .scope_id(egui::Id::unique(("past", row.id.0)))
         .layout(egui::Layout::left_to_right(egui::Align::Center));
     ui.scope_builder(row_of_slider, |ui| {
         ui.set_min_height(ui.spacing().interact_size.y);
