@@ -595,6 +595,7 @@ fn event_logs() {
             spec: spec.into(),
             steps: 10,
             images: [5, 4, 3],
+            agreement: false,
         },
         Event::Step {
             step: 3,

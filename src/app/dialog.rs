@@ -23,6 +23,23 @@ pub(crate) struct Dialog {
     pub(crate) request: FileRequest,
 }
 
+/// Whether this desktop can have file dialogs at all: a busy machine may take long to find out that it has none. On Linux they
+/// come over the session's bus, or from zenity.
+fn may_have_dialogs() -> bool {
+    if !cfg!(target_os = "linux") {
+        return true;
+    }
+    let bus = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default();
+    let socket = bus.split(['=', ',', ';']).find(|part| part.starts_with('/'));
+    let has_bus = match socket {
+        Some(path) => std::path::Path::new(path).exists(),
+        None => !bus.is_empty(),
+    };
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let has_zenity = std::env::split_paths(&folders).any(|folder| folder.join("zenity").is_file());
+    has_bus || has_zenity
+}
+
 impl Dialog {
     /// Opens it and calls `wake` when it closes.
     ///
@@ -47,7 +64,7 @@ impl Dialog {
             };
             drop(say.send(match chosen {
                 Some(path) => DialogAnswer::File(path),
-                None if began.elapsed() < TOO_SOON => DialogAnswer::NoDialog,
+                None if began.elapsed() < TOO_SOON || !may_have_dialogs() => DialogAnswer::NoDialog,
                 None => DialogAnswer::Cancelled,
             }));
             wake();

@@ -76,18 +76,25 @@ fn menu(ui: &mut Ui, state: &mut UiState) -> Option<Wanted> {
     }
     ui.separator();
     let style = &mut state.figure_style;
-    let field = |ui: &mut Ui, name: &str, value: &mut f64, most: f64, unit: &str| {
+    let field = |ui: &mut Ui, [word, name]: [&str; 2], value: &mut f64, most: f64, unit: &str| {
+        widgets::quiet(ui, word);
         let field = DragValue::new(value).range(1.0..=most).speed(0.5).max_decimals(1);
         let field = field.suffix(unit);
         ui.name_inputs(name, |ui| ui.add(field)).on_hover_text(name);
     };
     ui.horizontal(|ui| {
-        field(ui, "Width on paper", &mut style.width_mm, 2000.0, " mm");
-        field(ui, "Height on paper", &mut style.height_mm, 2000.0, " mm");
+        field(ui, ["width", "Width on paper"], &mut style.width_mm, 2000.0, " mm");
+        field(ui, ["height", "Height on paper"], &mut style.height_mm, 2000.0, " mm");
     });
     ui.horizontal(|ui| {
-        field(ui, "Size of text", &mut style.font_pt, 200.0, " pt");
-        field(ui, "Dots per inch, for images", &mut style.dpi, 2400.0, " dpi");
+        field(ui, ["text", "Size of text"], &mut style.font_pt, 200.0, " pt");
+        field(
+            ui,
+            ["images", "Dots per inch, for images"],
+            &mut style.dpi,
+            2400.0,
+            " dpi",
+        );
     });
     widgets::choice(ui, &mut style.dark, &[(false, "For paper"), (true, "Dark")]);
     wanted

@@ -147,6 +147,7 @@ impl Load {
                     dense,
                     steps,
                     images,
+                    agreement: false,
                 },
             );
         }

@@ -23,7 +23,7 @@ pub(crate) fn entry(file: PathBuf) -> ImportEntry {
         file,
         arch: is_weights.then(|| named.unwrap_or(0)),
         input: String::new(),
-        data: "fashion-mnist".to_owned(),
+        data: String::new(),
     }
 }
 
@@ -75,9 +75,9 @@ pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState
         if let Err(problem) = &input {
             ui.label(RichText::new(problem).color(palette(ui).bad));
         }
-        let label = ui.label("Images to measure it on: fashion-mnist, cifar-10 or a folder");
-        ui.add(egui::TextEdit::singleline(&mut entry.data).desired_width(f32::INFINITY))
-            .labelled_by(label.id);
+        let label = ui.label("Images to measure it on: a folder, or fashion-mnist (empty: choose later)");
+        let field = egui::TextEdit::singleline(&mut entry.data).desired_width(f32::INFINITY);
+        ui.add(field.hint_text("…/train/<class>/*.png")).labelled_by(label.id);
         ui.add_space(6.0);
         ui.horizontal(|ui| {
             let enter = ui.input(|i| i.key_pressed(Key::Enter));
@@ -88,7 +88,7 @@ pub(crate) fn import_ui(ui: &mut Ui, mut entry: ImportEntry, state: &mut UiState
         });
     });
     if done {
-        state.toasts.tell(format!("Importing {}…", entry.file.display()));
+        state.toasts.begin(format!("Importing {}…", entry.file.display()));
         effects.submit(Command::Work(ModelJob::Import {
             file: entry.file,
             arch: entry.arch.map(|i| zoo::NAMES[i].to_owned()),

@@ -21,6 +21,27 @@ pub(crate) fn on_store_change(store: &RunStore, state: &mut UiState, effects: &m
     show_jobs(store, state, effects);
     state.ribbon.ran |= store.current().is_some();
     effects.submit(opened(store, state));
+    effects.submit(look_again(store, state));
+}
+
+/// The image that is looked at is looked at anew where the sliders stand, once the images were measured there.
+fn look_again(store: &RunStore, state: &mut UiState) -> Option<Command> {
+    let Some(look) = &store.look else {
+        state.seen.looked = None;
+        return None;
+    };
+    let asked = &state.slider.asked;
+    if state.seen.looked.as_ref().is_none_or(|(of, _)| *of != look.picture) {
+        state.seen.looked = Some((look.picture.clone(), asked.clone()));
+        return None;
+    }
+    let is_measured = store.answer.as_ref().is_some_and(|a| a.question == *asked && a.n > 0);
+    let is_stale = state.seen.looked.as_ref().is_some_and(|(_, at)| at != asked);
+    if !is_measured || !is_stale {
+        return None;
+    }
+    state.seen.looked = Some((look.picture.clone(), asked.clone()));
+    Some(Command::Look(look.picture.clone()))
 }
 
 /// Colors are remembered by a run's folder, and asked for by its number.
@@ -36,6 +57,7 @@ fn color_runs(store: &RunStore, state: &mut UiState) {
 /// Shows what came of jobs, and opens the models they made.
 fn show_jobs(store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     for done in store.done.iter().skip(state.seen.jobs) {
+        state.toasts.end();
         match &done.said {
             Ok(text) => state.toasts.tell(text.clone()),
             Err(text) => state.toasts.fail(text),

@@ -113,17 +113,19 @@ fn help_ui(ui: &mut Ui, state: &mut UiState) {
             ui,
             "Tab moves between controls, arrow keys move sliders and bars, Space presses the focused control, Esc closes.",
         );
-        egui::ScrollArea::vertical().max_height(most - 60.0).show(ui, |ui| {
-            egui::Grid::new("help").num_columns(3).striped(true).show(ui, |ui| {
-                for action in UiAction::all() {
-                    let words = action.words();
-                    let keys = action.keys().map(|k| ui.ctx().format_shortcut(&k));
+        let scroll = egui::ScrollArea::vertical().max_height(most - 60.0);
+        // As high as the window allows, however small a modal begins.
+        scroll.min_scrolled_height(most - 60.0).show(ui, |ui| {
+            for action in UiAction::all() {
+                let words = action.words();
+                let keys = action.keys().map(|k| ui.ctx().format_shortcut(&k));
+                ui.horizontal(|ui| {
                     ui.label(RichText::new(words.label).color(p.text));
-                    ui.label(widgets::small(keys.unwrap_or_default(), p.accent));
-                    widgets::quiet(ui, words.tooltip);
-                    ui.end_row();
-                }
-            });
+                    widgets::on_the_right(ui, |ui| ui.label(widgets::small(keys.unwrap_or_default(), p.accent)));
+                });
+                ui.add(egui::Label::new(widgets::small(words.tooltip, p.weak)).wrap());
+                ui.add_space(4.0);
+            }
         });
     });
     if !closes {

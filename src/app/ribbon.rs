@@ -87,8 +87,9 @@ fn told(store: &RunStore, state: &UiState) -> Told {
             None => format!("{}.", h.work()),
         });
         let search = (is_gated).then_some(("Search each layer's density", UiAction::SearchFromHere));
-        let mut next = vec![("See what errs first", UiAction::Show(PanelName::Images))];
-        next.extend(search);
+        let images = store.images_from.is_some();
+        let errs = images.then_some(("See what errs first", UiAction::Show(PanelName::Images)));
+        let mut next: Vec<(&str, UiAction)> = errs.into_iter().chain(search).collect();
         next.push(("Prune to here", UiAction::PruneToHere));
         next.push(("Train a small network", UiAction::TrainSmoke));
         return Told {
@@ -98,7 +99,7 @@ fn told(store: &RunStore, state: &UiState) -> Told {
             next,
         };
     }
-    let what = if open.header.data == "fashion-mnist" {
+    let what = if open.header.data == "fashion-mnist" && open.header.spec.input == [1, 28, 28] {
         "This network sorts clothes.".to_owned()
     } else {
         format!(

@@ -7,7 +7,7 @@ use super::theme::{Palette, series};
 use super::toasts::Toasts;
 use egui::{Color32, TextureHandle};
 use lab::RunStore;
-use measure::images::{Thumbnail, Thumbnails};
+use measure::images::{ImageRef, Thumbnail, Thumbnails};
 use measure::probe::OpenModel;
 use measure::{Pruning, Question};
 use model::Density;
@@ -189,6 +189,11 @@ pub struct FrontierUi {
     pub(crate) line: Option<LimitLine>,
     /// The point whose layers are shown instead of the open model's.
     pub(crate) pick: Option<PointSource>,
+    /// Axes rest while something is dragged; whether they followed before.
+    pub(crate) is_frozen: bool,
+    pub(crate) followed: bool,
+    /// Asks for all points to be shown.
+    pub(crate) refit: bool,
 }
 
 /// The strip of the network.
@@ -379,6 +384,8 @@ pub struct Seen {
     /// The model that the slider was last set for.
     pub(crate) model: Option<Arc<OpenModel>>,
     pub(crate) jobs: usize,
+    /// The image that is looked at, and the question it was looked at for.
+    pub(crate) looked: Option<(ImageRef, Question)>,
     /// Lines of [`lab::RunStore::notices_total`] that were shown.
     pub(crate) notices: u64,
     /// Runs whose end was shown, and how often each had been resumed before it.

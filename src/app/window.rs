@@ -177,7 +177,7 @@ pub fn write(path: &Path, content: SaveContent, session: &mut Session, state: &m
             Err(e) => state.toasts.fail(e),
         },
         SaveContent::Model { from, densities } => {
-            state.toasts.tell(format!("Exporting {}…", path.display()));
+            state.toasts.begin(format!("Exporting {}…", path.display()));
             let to = path.to_path_buf();
             session.submit(Command::Work(ModelJob::Export { from, densities, to }));
         }

@@ -88,6 +88,7 @@ impl BenchTrain {
                     dropout: None,
                 },
                 label_smoothing: 0.0,
+                teacher: None,
                 lambda: 0.0,
                 check: &|| Ok(()),
             };

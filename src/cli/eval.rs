@@ -4,6 +4,7 @@
 use super::eval_burn::by_burn;
 use super::eval_csv::CsvFile;
 use super::eval_images::{BATCH, EvalImages, Evaluation, GateSetting, LatencyQuantiles, PutBatch, TIMED};
+use super::eval_oracle;
 use super::failure::{Done, OrFail};
 use super::output::{Json, remark};
 use anyhow::{Result, anyhow, ensure};
@@ -43,6 +44,9 @@ pub(crate) struct EvalArgs {
     /// Write the active channels as CSV, one row per image and gate
     #[arg(long)]
     active: Option<PathBuf>,
+    /// After each density, also print how many of an image's truly largest channels each gate chooses
+    #[arg(long)]
+    oracle: bool,
     #[command(flatten)]
     json: Json,
 }
@@ -106,6 +110,9 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         let text = "--active is for models with gates, on the kernel or reference engine";
         return Err(anyhow!(text)).or_bad_input();
     }
+    if args.oracle && !model.is_gated() {
+        return Err(anyhow!("--oracle is for models with gates")).or_bad_input();
+    }
     let mut data = data::open(&args.data, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
     let matched = data.match_classes(&model.header.classes).or_bad_input()?;
     for note in data.notes.iter().chain(&matched) {
@@ -165,6 +172,9 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
                 line.density, line.top1 * 100.0, line.n, line.macs as f64 / 1e6, line.macs_dense as f64 / line.macs as f64, line.latency_ms.median, line.latency_ms.p10, line.latency_ms.p90, line.latency_ms.busy(), line.images_per_s, line.kernel
             )
         });
+        if let (true, GateSetting::All(density)) = (args.oracle, &line.density) {
+            eval_oracle::by_gate(&eval, *density, args.json).or_failed()?;
+        }
     }
     for file in logits.into_iter().chain(active) {
         file.finish().or_failed()?;

@@ -79,7 +79,7 @@ pub(crate) fn export(args: &ExportArgs) -> Done {
     before.as_ref().map_or(Ok(()), same_input).or_bad_input()?;
     let probe = match &args.data {
         Some(source) => {
-            let data = data::open(source, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
+            let data = data::open_unlabeled(source, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
             Probe::of(&model, &data).or_bad_input()?
         }
         None => Probe::default_for(&model).or_failed()?,

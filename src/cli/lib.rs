@@ -17,6 +17,7 @@ mod eval;
 mod eval_burn;
 mod eval_csv;
 mod eval_images;
+mod eval_oracle;
 mod export;
 mod failure;
 mod figure;

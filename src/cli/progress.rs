@@ -3,20 +3,24 @@
 use super::output::{Json, remark};
 use event::{Event, Outcome, Residual, Stamped, Verdict};
 
-/// Says an event: as it is logged for programs, otherwise in words on stderr.
-pub(crate) fn say(json: Json, stamped: &Stamped) {
+/// Says an event: as it is logged for programs, otherwise in words on stderr. `quality` is what accuracies are called, as the run's
+/// beginning has it.
+pub(crate) fn say(json: Json, stamped: &Stamped, quality: &mut &'static str) {
     if json.json {
         json.say(stamped, String::new);
         return;
     }
-    tell(stamped);
+    if let Event::Started { agreement, .. } = &stamped.event {
+        *quality = if *agreement { "agreement" } else { "top-1" };
+    }
+    tell(stamped, quality);
     if let Event::Ended(e) = &stamped.event
         && e.outcome == Outcome::Finished
     {
         let top1 = |x: Option<f32>| x.map_or_else(|| "–".into(), percent);
         let line = || {
             format!(
-                "{}\nvalid top-1 {}, test top-1 {}",
+                "{}\nvalid {quality} {}, test {quality} {}",
                 e.model.as_deref().unwrap_or(&e.run),
                 top1(e.valid_top1),
                 top1(e.test_top1)
@@ -26,9 +30,9 @@ pub(crate) fn say(json: Json, stamped: &Stamped) {
     }
 }
 
-/// Says an event in words, on stderr.
-pub(crate) fn tell(stamped: &Stamped) {
-    for line in text(&stamped.event).iter().flat_map(|text| text.lines()) {
+/// Says an event in words, on stderr; accuracies are called `quality`.
+pub(crate) fn tell(stamped: &Stamped, quality: &str) {
+    for line in text(&stamped.event, quality).iter().flat_map(|text| text.lines()) {
         remark(&format!("{:7.1} s  {line}", stamped.at));
     }
 }
@@ -41,13 +45,14 @@ fn millions(n: u64) -> f64 {
     n as f64 / 1e6
 }
 
-fn text(event: &Event) -> Option<String> {
+fn text(event: &Event, quality: &str) -> Option<String> {
     Some(match event {
         Event::Started {
             spec,
             dense,
             steps,
             images: [train, valid, test],
+            ..
         } => format!(
             "{}: {:.1} M MACs, {:.2} M parameters; {steps} steps; {train} / {valid} / {test} images",
             spec.name,
@@ -56,7 +61,7 @@ fn text(event: &Event) -> Option<String> {
         ),
         Event::Phase { name, .. } => name.clone(),
         Event::Step { step, loss, top1, .. } if step % 100 == 0 => {
-            format!("step {step}: loss {loss:.4}, top-1 {}", percent(*top1))
+            format!("step {step}: loss {loss:.4}, {quality} {}", percent(*top1))
         }
         Event::Epoch {
             split,
@@ -73,7 +78,7 @@ fn text(event: &Event) -> Option<String> {
                 "the densities found".to_owned()
             };
             format!(
-                "{} at {density}: top-1 {} of {n}, {:.2} M MACs",
+                "{} at {density}: {quality} {} of {n}, {:.2} M MACs",
                 split.name(),
                 percent(*top1),
                 millions(*macs)
@@ -82,7 +87,7 @@ fn text(event: &Event) -> Option<String> {
         Event::Kept { model, .. } => format!("checkpoint {model}"),
         Event::Search(s) => format!("search {}: {} sites, {} trials", s.name, s.sites.len(), s.trials),
         Event::Trial(t) if t.verdict == Verdict::Best => format!(
-            "trial {}: top-1 {}, {:.2} M MACs, {:.3} M parameters",
+            "trial {}: {quality} {}, {:.2} M MACs, {:.3} M parameters",
             t.number,
             percent(t.top1),
             millions(t.macs),

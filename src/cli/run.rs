@@ -193,8 +193,9 @@ fn watch(
     control: &Control,
     work: impl FnOnce(&Control, &mut dyn FnMut(&Stamped)) -> Result<Ending>,
 ) -> Done {
+    let mut quality = "top-1";
     let mut say = |stamped: &Stamped| {
-        progress::say(json, stamped);
+        progress::say(json, stamped, &mut quality);
         if json.is_lost() {
             control.stop();
         }

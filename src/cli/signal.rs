@@ -64,7 +64,7 @@ pub(crate) fn signal(args: &SignalArgs, json: Json) -> Done {
         threads: record::folder::threads(),
     };
     let control = stoppable()?;
-    let mut listen = |stamped: &event::Stamped| progress::tell(stamped);
+    let mut listen = |stamped: &event::Stamped| progress::tell(stamped, "top-1");
     let is_run = |path: &&PathBuf| path.join("config.toml").is_file();
     let run = match args.model.as_ref().filter(is_run) {
         Some(run) if is_over(run).or_bad_input()? => run.clone(),

@@ -19,7 +19,7 @@ use view::tournament::TournamentRow;
 
 #[derive(clap::Args)]
 pub(crate) struct TournamentArgs {
-    /// The tournament's file, e.g. presets/tournament-small.toml
+    /// Name of a tournament, e.g. tournament-small, or a file
     file: PathBuf,
     /// Only every Nth trained network with all its runs, starting with the Ith
     #[arg(long, value_name = "I/N", default_value = "1/1")]
@@ -51,7 +51,7 @@ pub(crate) fn tournament(args: &TournamentArgs) -> Done {
     if !args.show {
         check(&tournament, &control).or_bad_input()?;
         let mut listen = |stamped: &event::Stamped| {
-            progress::tell(stamped);
+            progress::tell(stamped, "top-1");
             if args.json.is_lost() {
                 control.stop();
             }

@@ -12,6 +12,8 @@ pub struct Dataset {
     pub name: String,
     /// Class names; a label is an index into them.
     pub classes: Vec<String>,
+    /// Whether labels are of people, not of a network that named what it saw.
+    pub is_labeled: bool,
     /// The training images. `valid` is carved from these by [`split`](super::split()).
     pub train: Images,
     /// The test images.
@@ -65,6 +67,7 @@ impl Dataset {
         Ok(Self {
             name,
             classes,
+            is_labeled: true,
             train,
             test,
             checksum,

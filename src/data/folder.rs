@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::dataset::Dataset;
 use super::images::{ImageShape, Images, MAX_BYTES};
-use super::layout::{Others, PictureFile, layout};
+use super::layout::{Classes, Others, PictureFile, layout};
 use super::picture::{Decoded, ENDINGS_TEXT, PictureHeader, Target, decode, header, read_file, white};
 use super::progress::{OnProgress, Progress};
 use super::reading::{Fit, PictureSize, Reading};
@@ -30,9 +30,13 @@ const MAX_NAMED: usize = 20;
 /// # Errors
 /// When there are no training pictures, `train` and `test` differ in classes, a class has no readable picture, or all pictures
 /// together do not fit into [`MAX_BYTES`]; and those of `on_progress`.
-pub fn open_folder(root: &Path, reading: &Reading, on_progress: &mut OnProgress) -> Result<Dataset> {
+pub(crate) fn open_folder(
+    root: &Path,
+    (reading, classes): (&Reading, Classes),
+    on_progress: &mut OnProgress,
+) -> Result<Dataset> {
     let place = root.display().to_string();
-    let found = layout(root)?;
+    let found = layout(root, classes)?;
     let classes = found.classes;
     let mut report = Report {
         others: found.others,
@@ -94,7 +98,11 @@ pub fn open_folder(root: &Path, reading: &Reading, on_progress: &mut OnProgress)
         ));
     }
     notes.extend(report.notes(reading));
-    Dataset::new(name, classes, train, test, notes)
+    let dataset = Dataset::new(name, classes, train, test, notes)?;
+    Ok(Dataset {
+        is_labeled: found.is_labeled,
+        ..dataset
+    })
 }
 
 /// The pictures of one of `train` and `test`, while they are being read. `headers` run parallel to `pictures` once they are

@@ -57,6 +57,8 @@ impl Others {
 pub(crate) struct Layout {
     /// Names of the classes, sorted.
     pub classes: Vec<String>,
+    /// Whether pictures lie in folders of classes.
+    pub is_labeled: bool,
     /// Class by class, sorted by name.
     pub train: Vec<PictureFile>,
     pub test: Vec<PictureFile>,
@@ -95,7 +97,7 @@ pub(crate) fn has_train(root: &Path) -> bool {
 }
 
 /// Whether the folders of a folder hold pictures, so that they may be classes.
-pub(crate) fn has_classes(root: &Path) -> bool {
+fn has_classes(root: &Path) -> bool {
     let has_pictures = |folder: &Folder| {
         let mut found = Vec::new();
         let walked = walk(&folder.path, &folder.name, 0, &mut found, &mut Others::default());
@@ -104,11 +106,32 @@ pub(crate) fn has_classes(root: &Path) -> bool {
     folders(root).is_ok_and(|folders| folders.iter().any(has_pictures))
 }
 
+/// Whether pictures lie in a folder itself.
+fn has_pictures(root: &Path) -> bool {
+    let is_picture = |entry: &Folder| !entry.path.is_dir() && is_picture_name(&entry.name);
+    entries(root).is_ok_and(|entries| entries.iter().any(is_picture))
+}
+
+/// What all pictures are where there are no classes.
+const UNLABELED: &str = "picture";
+
+/// Whether pictures must lie in folders of classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Classes {
+    Needed,
+    Welcome,
+}
+
+/// Whether a folder without one of training pictures may be a data set all the same.
+pub(crate) fn may_be_set(root: &Path, classes: Classes) -> bool {
+    has_classes(root) || (classes == Classes::Welcome && has_pictures(root))
+}
+
 /// Finds the pictures under `root`, which has a folder for training or classes.
 ///
 /// # Errors
 /// No folder of training pictures beside one for tests, no classes, a class without pictures, or one that only the test has.
-pub(crate) fn layout(root: &Path) -> Result<Layout> {
+pub(crate) fn layout(root: &Path, wanted: Classes) -> Result<Layout> {
     let place = root.display();
     let all = folders(root)?;
     let [train, test, valid] = [SplitRole::Train, SplitRole::Test, SplitRole::Valid].map(|role| {
@@ -127,6 +150,7 @@ pub(crate) fn layout(root: &Path) -> Result<Layout> {
     let (train, test, valid) = (train.0, test.0, valid.0);
     let mut layout = Layout {
         classes: Vec::new(),
+        is_labeled: true,
         train: Vec::new(),
         test: Vec::new(),
         others: Others::default(),
@@ -137,7 +161,16 @@ pub(crate) fn layout(root: &Path) -> Result<Layout> {
         train.is_some() || (test.is_none() && valid.is_none()),
         "{place}: no `train` folder, expected train/<class>/*{ENDINGS_TEXT}"
     );
-    let classes = folders(train_place)?;
+    let has_no_classes = wanted == Classes::Welcome && !has_classes(train_place) && has_pictures(train_place);
+    let classes_in = |place: &Path| match has_no_classes {
+        true => Ok(vec![Folder {
+            name: UNLABELED.to_owned(),
+            path: place.to_path_buf(),
+        }]),
+        false => folders(place),
+    };
+    layout.is_labeled = !has_no_classes;
+    let classes = classes_in(train_place)?;
     ensure!(
         !classes.is_empty(),
         "{}: no class folders, expected train/<class>/*{ENDINGS_TEXT}",
@@ -166,7 +199,7 @@ pub(crate) fn layout(root: &Path) -> Result<Layout> {
     }
     match test.or(valid) {
         Some(test) => {
-            let found = folders(&test.path)?;
+            let found = classes_in(&test.path)?;
             ensure!(
                 !found.is_empty(),
                 "{}: no class folders, expected {}/<class>/*{ENDINGS_TEXT}",

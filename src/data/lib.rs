@@ -30,7 +30,7 @@ pub use batch::{Augment, Epoch};
 pub use dataset::{Dataset, Split};
 pub use images::{ImageShape, Images};
 pub use normalization::Normalization;
-pub use open::{is_path, open};
+pub use open::{is_path, open, open_unlabeled};
 pub use picture::{picture, picture_from_bytes};
 pub use progress::Progress;
 pub use reading::{Background, Fit, PictureSize, Reading};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::dataset::Dataset;
+use super::layout::Classes;
 use super::progress::{OnProgress, Progress};
 use super::reading::Reading;
 use super::{bundled, cifar, folder, idx, layout};
@@ -26,12 +27,24 @@ pub fn is_path(source: &str) -> bool {
 /// When nothing known is there or what is there is damaged, in one line: where, what, and what was expected. An error of
 /// `on_progress` comes back unchanged.
 pub fn open(source: &str, reading: &Reading, on_progress: &mut OnProgress) -> Result<Dataset> {
+    open_as(source, (reading, Classes::Needed), on_progress)
+}
+
+/// As [`open`]; but a folder of pictures, or `train` with `test` perhaps, may have no classes: all images have label 0 then.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_unlabeled(source: &str, reading: &Reading, on_progress: &mut OnProgress) -> Result<Dataset> {
+    open_as(source, (reading, Classes::Welcome), on_progress)
+}
+
+fn open_as(source: &str, how: (&Reading, Classes), on_progress: &mut OnProgress) -> Result<Dataset> {
     let path = Path::new(source);
     let dataset = if !is_path(source) {
         on_progress(Progress::new(0.0, "Unpacking Fashion-MNIST"))?;
         bundled::open()?
     } else if path.is_dir() {
-        open_folder(path, reading, on_progress)?
+        open_folder(path, how, on_progress)?
     } else if path.is_file() {
         let name = source.to_ascii_lowercase();
         if !name.ends_with(".tar.gz") && !name.ends_with(".tgz") {
@@ -69,7 +82,7 @@ fn kind(path: &Path, names: &[String]) -> Option<Kind> {
     }
 }
 
-fn open_folder(path: &Path, reading: &Reading, on_progress: &mut OnProgress) -> Result<Dataset> {
+fn open_folder(path: &Path, how: (&Reading, Classes), on_progress: &mut OnProgress) -> Result<Dataset> {
     let place = path.display().to_string();
     let inside = names(path)?;
     match kind(path, &inside) {
@@ -88,7 +101,7 @@ fn open_folder(path: &Path, reading: &Reading, on_progress: &mut OnProgress) -> 
         }
         Some(Kind::Cifar) => cifar::open_folder(path, on_progress),
         Some(Kind::CifarPython) => bail!("{}", cifar::python(&place)),
-        Some(Kind::Pictures) => folder::open_folder(path, reading, on_progress),
+        Some(Kind::Pictures) => folder::open_folder(path, how, on_progress),
         None => {
             // torchvision has MNIST in MNIST/raw, and archives are often unpacked into a folder of their own.
             let is_set =
@@ -96,10 +109,10 @@ fn open_folder(path: &Path, reading: &Reading, on_progress: &mut OnProgress) -> 
             let mut sets: Vec<PathBuf> = inside.iter().map(|name| path.join(name)).filter(is_set).collect();
             sets.sort();
             match &sets[..] {
-                [] if layout::has_classes(path) => folder::open_folder(path, reading, on_progress),
+                [] if layout::may_be_set(path, how.1) => folder::open_folder(path, how, on_progress),
                 [] => bail!("{place}: not a data set, {EXPECTED}"),
                 [one] => {
-                    let mut dataset = open_folder(one, reading, on_progress)?;
+                    let mut dataset = open_folder(one, how, on_progress)?;
                     dataset
                         .notes
                         .insert(0, format!("the images are those in {}", one.display()));

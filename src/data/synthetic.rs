@@ -61,6 +61,7 @@ pub fn dataset(config: &SyntheticConfig) -> Dataset {
     }
     let checksum = checksum(&[&train, &test]);
     Dataset {
+        is_labeled: true,
         name: "synthetic".into(),
         classes,
         train,

@@ -23,6 +23,9 @@ pub enum Event {
         steps: u64,
         /// Images to train on, to validate on, to test on.
         images: [usize; 3],
+        /// Whether accuracies are agreement with a teacher: the images have no classes.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        agreement: bool,
     },
     /// A part of the method begins or goes on.
     Phase {

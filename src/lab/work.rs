@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use train::{Ctx, RunHooks, TrainingData, finish, sparse_conv};
+use train::{Ctx, RunHooks, TrainingData, check_teacher, finish, sparse_conv};
 
 /// The newest model kept on the way, and the most accurate of the cheapest ones.
 pub(crate) const LATEST: &str = "models/latest.safetensors";
@@ -46,7 +46,7 @@ pub(crate) fn open_images(
         let [_, height, width] = start.spec().input;
         reading.size = PictureSize::Of(height, width);
     }
-    let dataset = data::open(&experiment.data.source, &reading, on_progress)?;
+    let dataset = data::open_unlabeled(&experiment.data.source, &reading, on_progress)?;
     let shape = dataset.shape();
     if let PictureSize::Of(height, width) = experiment.data.size
         && (height, width) != (shape.height, shape.width)
@@ -106,11 +106,29 @@ impl RunContext<'_, '_> {
         }
         let shape = dataset.shape();
         let input = [shape.channels, shape.height, shape.width];
+        let start = start_of(experiment).map_err(bad_input)?;
+        let teacher = teacher_of(experiment).map_err(bad_input)?;
+        if !dataset.is_labeled {
+            let wanted = "expected classes, or train.teacher: a model file, or self with a model to start from";
+            let of = teacher
+                .as_ref()
+                .or(start.as_ref().filter(|_| experiment.train.teacher.is_some()));
+            let Some(of) = of else {
+                let text = format!("{}: the pictures have no classes, {wanted}", experiment.data.source);
+                return Err(BadInput(text).into());
+            };
+            check_teacher(of, input, &of.header.classes)?;
+            train::label(&mut dataset, of, self.workspace.threads, &|| log.check(control))?;
+            let text = "the pictures have no classes: accuracy is agreement with the teacher here";
+            emit(Event::Warning { text: text.into() })?;
+        }
+        if let Some(teacher) = &teacher {
+            check_teacher(teacher, input, &dataset.classes)?;
+        }
         let spec = experiment
             .model
             .build(input, dataset.classes.len())
             .map_err(bad_input)?;
-        let start = start_of(experiment).map_err(bad_input)?;
         if let Some(start) = &start {
             let matched = dataset.match_classes(&start.header.classes).map_err(bad_input)?;
             if let Some(text) = matched {
@@ -168,6 +186,7 @@ impl RunContext<'_, '_> {
             spec,
             train: experiment.train.clone(),
             start,
+            teacher,
             device,
             threads: self.workspace.threads,
             recipe: experiment.to_toml()?,
@@ -182,6 +201,9 @@ impl RunContext<'_, '_> {
                 emit,
             },
         };
+        if !dataset.is_labeled {
+            ctx.train.teacher_weight = 1.0;
+        }
         // A model to start from is the network that pruning begins with.
         let spec = ctx.start.as_ref().map_or(&ctx.spec, |s| s.spec()).clone();
         let dense = cost::dense(&spec)?;
@@ -196,6 +218,7 @@ impl RunContext<'_, '_> {
             dense,
             steps: ctx.steps,
             images: [splits.train.len(), splits.valid.len(), splits.test.len()],
+            agreement: !dataset.is_labeled,
         })?;
         if let Some(ForkOrigin { run: from, at, changes }) = log.unlogged_origin() {
             let steps = ctx.steps;
@@ -275,7 +298,7 @@ fn chance_warning(ctx: &Ctx, top1: f32) -> Option<String> {
     let chance = images.iter().max().copied().unwrap_or(0) as f32 / valid.len().max(1) as f32;
     // Two standard errors: luck comes so far.
     let luck = 2.0 * (chance * (1.0 - chance) / valid.len().max(1) as f32).sqrt();
-    (chance < 1.0 && top1 <= chance + luck).then(|| {
+    (ctx.data.dataset.is_labeled && chance < 1.0 && top1 <= chance + luck).then(|| {
         format!(
             "the model has learned nothing: it is right for {:.1} % of the validation images, and who always names their most \
              common class for {:.1} %",
@@ -327,6 +350,15 @@ fn macs_and_top1(checkpoint: &Checkpoint) -> Option<(u64, f32)> {
 
 fn start_of(experiment: &Experiment) -> Result<Option<Checkpoint>> {
     experiment.start.as_ref().map(record::ModelRef::load).transpose()
+}
+
+/// The teacher, if it is another model than the run's own.
+fn teacher_of(experiment: &Experiment) -> Result<Option<Checkpoint>> {
+    let teacher = experiment.train.teacher.as_ref().filter(|name| *name != train::OWN);
+    let load = |name: &String| record::ModelRef::from(name.clone()).load();
+    teacher
+        .map(|name| load(name).with_context(|| format!("train.teacher is {name}")))
+        .transpose()
 }
 
 /// The experiment, validated on the images that the model to start from has held out itself, unless told otherwise.

@@ -188,6 +188,12 @@ fn fitting(source: &str, header: &ModelHeader, reading: &Reading) -> Result<Data
     Ok(dataset)
 }
 
+/// Whether nobody has named images for a model: what an import names is its file.
+fn is_unsaid(source: &str, header: &ModelHeader) -> bool {
+    let is_there = std::path::Path::new(source).exists();
+    header.method == "imported" && source == header.data && !is_there
+}
+
 /// Answers, better and better, until all images were measured or a newer request waits.
 fn answer(state: &mut ProbeState, question: Question, client: &Client) -> Result<()> {
     state.set(question, None)?;
@@ -241,7 +247,16 @@ fn answer_cut(state: &mut ProbeState, question: Question, cut: &Pruning, client:
     let all = subject.indices.len();
     if all == 0 {
         let latency = Some(subject.time(engine, LATENCY[0]));
-        client.send(Response::Answered(Answer { latency, ..counted }));
+        if state.dense_latency.is_none() && !client.requests.has_newer() {
+            subject.stand_dense(engine)?;
+            state.dense_latency = Some(subject.time(engine, LATENCY[0]));
+        }
+        let dense_latency = state.dense_latency;
+        client.send(Response::Answered(Answer {
+            latency,
+            dense_latency,
+            ..counted
+        }));
         return Ok(());
     }
     let one = subject.one_image(engine).as_secs_f64();
@@ -315,6 +330,10 @@ impl ProbeState {
                 self.curve = None;
                 let strip = Arc::new(Thumbnails::of(&subject.images, &subject.indices));
                 client.send(Response::Images(strip, source.to_owned()));
+            }
+            Err(_) if is_unsaid(source, &model.header) => {
+                let why = "The file does not say which images the model was trained on.";
+                client.send(Response::NoImages(why.into()));
             }
             Err(e) => client.send(Response::NoImages(format!("{e:#}"))),
         }

@@ -11,7 +11,7 @@ use data::{Images, Reading, batch};
 use event::LayerState;
 use infer::{Engine, EvalMetrics, LabeledImages, Latency};
 use model::spec::NetSpec;
-use model::{Density, Fractions, Masks, cost};
+use model::{Density, Fractions, Masks, Op, cost};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -124,6 +124,10 @@ impl Subject {
             let traffic = cost::total(spec, self.counted(), &fractions)?;
             (traffic.macs, traffic, self.promised(spec, &fractions)?)
         };
+        let traffic = match self.cut {
+            Some(_) => cut_traffic(spec, traffic, &layers)?,
+            None => traffic,
+        };
         Ok(Answer {
             question: self.question.clone(),
             n: metrics.n,
@@ -165,6 +169,25 @@ impl Subject {
         };
         Ok(spec.convs().into_iter().map(layer).collect())
     }
+}
+
+/// What a cut network reads and writes: masks say which weights are there, and what is kept of each layer which planes are.
+fn cut_traffic(spec: &NetSpec, counted: cost::Cost, layers: &[LayerState]) -> Result<cost::Cost> {
+    let mut kept: Vec<f64> = Vec::with_capacity(spec.nodes.len());
+    for node in &spec.nodes {
+        let own = layers.iter().find(|l| l.name == node.name).map(|l| f64::from(l.kept));
+        let read = node.inputs.first().map_or(1.0, |&from| kept[from]);
+        kept.push(match node.op {
+            Op::Linear { .. } | Op::Input => 1.0,
+            _ => own.unwrap_or(read),
+        });
+    }
+    let planes = cost::total(spec, &Masks::new(), &Fractions(kept))?;
+    Ok(cost::Cost {
+        activation_bytes: planes.activation_bytes,
+        peak_bytes: planes.peak_bytes,
+        ..counted
+    })
 }
 
 /// Breaks off for a newer request; looks at an image in passing.

@@ -10,7 +10,7 @@
 //! ```
 //! *Elastic* training is not in the paper: it gives one set of weights that serves every density, so that d can be chosen afterwards.
 
-use crate::pipeline::given_model;
+use crate::pipeline::given_teacher;
 use anyhow::{Result, ensure};
 use model::spec::Shift;
 use model::steps::{ConvStep, Step, steps};
@@ -102,7 +102,7 @@ impl FbsConfig {
 
 /// Trains FBS: gates on the dense network (or on `ctx.start`), then densities as configured.
 pub(crate) fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
-    let start = given_model(ctx)?;
+    let start = given_teacher(ctx)?;
     let (spec, start) = match start {
         // Gates on a trained network, slimmed or pruned perhaps: its masks hold.
         Some(dense) if !dense.is_gated() => {

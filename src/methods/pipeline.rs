@@ -11,7 +11,7 @@ use prune::{Scope, Sites};
 use search::Space;
 use serde::{Deserialize, Serialize};
 use settings::settings;
-use train::{Ctx, TrainConfig, TrainingPlan};
+use train::{Ctx, OWN, TrainConfig, TrainingPlan};
 
 settings! {
     /// Training within a method. Everything else is as in `[train]`.
@@ -104,7 +104,27 @@ pub(crate) fn given_model(ctx: &mut Ctx) -> Result<Option<Checkpoint>> {
     // Pixels must be shown to it as they were when it learned.
     ctx.data.normalization = start.header.normalization.clone();
     ctx.spec = start.spec().clone();
+    teach_itself(ctx, &start);
     Ok(Some(start))
+}
+
+/// As [`given_model`], for methods that prune nothing: without a model to start from, none can be its own teacher.
+///
+/// # Errors
+/// As [`given_model`]; [`BadInput`] for `train.teacher = "self"` without one.
+pub(crate) fn given_teacher(ctx: &mut Ctx) -> Result<Option<Checkpoint>> {
+    let start = given_model(ctx)?;
+    if start.is_none() && ctx.train.teacher.as_deref() == Some(OWN) {
+        return Err(BadInput("train.teacher is self, expected a model to start from (start)".into()).into());
+    }
+    Ok(start)
+}
+
+/// Makes a trained model the teacher of what is trained from now on, if it is to be its own.
+fn teach_itself(ctx: &mut Ctx, model: &Checkpoint) {
+    if ctx.train.teacher.as_deref() == Some(OWN) {
+        ctx.teacher = Some(model.clone());
+    }
 }
 
 /// Checks before anything is trained that so much can be pruned of the network, or the model to start from.
@@ -171,13 +191,16 @@ pub(crate) fn trained_model(ctx: &mut Ctx, locks: &[Lock], width_multiple: usize
         Some(start) => start,
         None => {
             let plan = TrainingPlan::plain("dense", ctx.spec.clone(), ctx.train.clone());
-            train::fit(ctx, "training", &plan, None, None)?
+            let model = train::fit(ctx, "training", &plan, None, None)?;
+            teach_itself(ctx, &model);
+            model
         }
     };
     model.header.width_multiple = width_multiple;
     let top1 = train::validate(ctx, &mut model)?;
     let chance = 1.0 / ctx.data.dataset.classes.len() as f32;
-    if top1 < chance + 0.05 * (1.0 - chance) {
+    // Without classes it is agreement with a teacher.
+    if ctx.data.dataset.is_labeled && top1 < chance + 0.05 * (1.0 - chance) {
         return Err(BadInput(format!(
             "the model to start from classifies {:.1} % of the validation images right, hardly better than chance; expected a trained one",
             top1 * 100.0

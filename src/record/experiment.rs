@@ -290,6 +290,13 @@ impl Experiment {
         if let Some(ModelRef::File(path)) = &mut anchored.start {
             *path = std::path::absolute(&*path).with_context(|| format!("start is {}", path.display()))?;
         }
+        if let Some(teacher) = &mut anchored.train.teacher
+            && teacher != train::OWN
+            && let ModelRef::File(path) = ModelRef::from(teacher.clone())
+        {
+            let path = std::path::absolute(path).with_context(|| format!("train.teacher is {teacher}"))?;
+            *teacher = path.to_str().map_or(teacher.clone(), str::to_owned);
+        }
         Ok(anchored)
     }
 
@@ -438,7 +445,8 @@ mod tests {
             .map(|path| path.file_stem().expect("name").to_string_lossy().into_owned())
             .collect();
         files.sort();
-        let mut built_in = PRESETS.map(|p| p.0.to_owned());
+        let built_in = PRESETS.iter().chain(&crate::tournament::TOURNAMENTS);
+        let mut built_in: Vec<String> = built_in.map(|p| p.0.to_owned()).collect();
         built_in.sort();
         assert_eq!(files, built_in);
     }

@@ -115,6 +115,8 @@ pub struct RunState {
     pub spec: Option<Arc<NetSpec>>,
     /// Its cost with nothing masked.
     pub dense: Option<Cost>,
+    /// Whether accuracies are agreement with a teacher.
+    pub agreement: bool,
     /// Training steps planned.
     pub steps_planned: u64,
     /// What is being done.
@@ -172,6 +174,7 @@ impl RunState {
             status: Status::Queued,
             spec: None,
             dense: None,
+            agreement: false,
             steps_planned: 0,
             phase: String::new(),
             steps: Vec::new(),
@@ -211,7 +214,14 @@ impl RunState {
         }
         let (seq, at) = (stamped.seq, stamped.at);
         match &stamped.event {
-            Event::Started { spec, dense, steps, .. } => {
+            Event::Started {
+                spec,
+                dense,
+                steps,
+                agreement,
+                ..
+            } => {
+                self.agreement = *agreement;
                 self.spec = Some(spec.clone());
                 self.dense = Some(*dense);
                 self.steps_planned = *steps;

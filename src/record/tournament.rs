@@ -16,6 +16,12 @@ pub const DENSE: &str = "dense";
 
 const MOST: usize = 10_000;
 
+/// The tournaments that come with the program: name and text.
+pub(crate) const TOURNAMENTS: [(&str, &str); 2] = [
+    ("tournament-small", include_str!("../../presets/tournament-small.toml")),
+    ("tournament-cifar", include_str!("../../presets/tournament-cifar.toml")),
+];
+
 /// A tournament's file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,15 +139,24 @@ pub struct Entry {
 }
 
 impl Tournament {
-    /// Reads a tournament, with changes to all its experiments on top.
+    /// Reads a tournament, one of the program's by its name or a file, with changes to all its experiments on top.
     ///
     /// # Errors
     /// One line: the file cannot be read, a key or value does not fit, a method takes more than the budget, nothing or far too
     /// much is asked for.
-    pub fn load(file: &Path, changes: &[(String, String)]) -> Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let beside = file.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, changes, beside).with_context(|| format!("tournament {}", file.display()))
+    pub fn load(named: &Path, changes: &[(String, String)]) -> Result<Self> {
+        let at = || format!("tournament {}", named.display());
+        if let Some((_, text)) = TOURNAMENTS.iter().find(|(name, _)| Path::new(name) == named) {
+            return Self::parse(text, changes, Path::new("")).with_context(at);
+        }
+        let text = std::fs::read_to_string(named).with_context(|| {
+            let names = TOURNAMENTS.map(|t| t.0).join(", ");
+            format!(
+                "cannot read {}; the program's own tournaments are {names}",
+                named.display()
+            )
+        })?;
+        Self::parse(&text, changes, named.parent().unwrap_or(Path::new(""))).with_context(at)
     }
 
     fn parse(text: &str, changes: &[(String, String)], beside: &Path) -> Result<Self> {

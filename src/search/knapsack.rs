@@ -55,11 +55,11 @@ mod tests {
 
     #[test]
     fn the_most_valuable_combination_is_found_and_not_the_greedy_one() {
-        // By value for cost the first group's second choice comes first (3 for 1.5), and leaves no room for the best.
+        // By value for cost the first group's second choice comes first, 3 for 1.5, and leaves no room for 4 for 2.
         let groups = [of(&[[1.0, 1.0], [2.5, 4.0]]), of(&[[1.0, 0.5], [3.0, 4.5]])];
         assert_eq!(knapsack(&groups, 4.0), Some(vec![0, 1]));
         assert_eq!(knapsack(&groups, 3.6), Some(vec![1, 0]));
-        assert_eq!(knapsack(&groups, 5.5), Some(vec![1, 1]));
+        assert_eq!(knapsack(&groups, 5.6), Some(vec![1, 1]));
         assert_eq!(knapsack(&groups, 1.9), None);
         assert_eq!(knapsack(&[], 1.0), Some(vec![]));
     }

@@ -154,12 +154,19 @@ impl Space<'_> {
     pub fn exactly(&self, densities: &[f32]) -> Result<Vec<f32>> {
         self.check_wishes(densities)?;
         let spent = (self.spent)(densities);
-        if spent <= self.budget && spent > NEARLY * self.budget {
-            let mut filled = densities.to_vec();
-            self.fill(&mut filled, false);
-            return Ok(filled);
+        let mut exact = if spent <= self.budget && spent > NEARLY * self.budget {
+            densities.to_vec()
+        } else {
+            self.fit_widths(densities, false)?
+        };
+        // One more choice of everything does not fit, but perhaps two of the smallest.
+        loop {
+            let before = exact.clone();
+            self.fill(&mut exact, false);
+            if exact == before {
+                return Ok(exact);
+            }
         }
-        self.fit_widths(densities, false)
     }
 
     /// One density for all that are free, as far as floors and whole choices let it: the uniform rival.

@@ -5,6 +5,7 @@ use crate::finite;
 use crate::net::{ForwardOptions, Net, Norms, Output, tensors};
 use crate::norm_statistics::NormStatistics;
 use crate::optimizer::Gradients;
+use crate::teacher::SoftTargets;
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData, activation};
 use event::Cancelled;
@@ -22,6 +23,8 @@ pub struct TrainingBatch<'a> {
     pub options: ForwardOptions<'a>,
     /// Share of the target spread evenly over all classes.
     pub label_smoothing: f32,
+    /// What a teacher says of these images.
+    pub teacher: Option<SoftTargets>,
     /// λ of the saliency term.
     pub lambda: f32,
     /// Called between the forward and the backward pass; an error means: stop now.
@@ -45,6 +48,7 @@ impl<'a> TrainingBatch<'a> {
                 dropout: None,
             },
             label_smoothing: 0.0,
+            teacher: None,
             lambda: 0.0,
             check,
         }
@@ -53,7 +57,7 @@ impl<'a> TrainingBatch<'a> {
 
 /// What a batch gives.
 pub struct BatchGradients {
-    /// Cross-entropy + λ·L1, mean over images.
+    /// Cross-entropy + λ·L1, mean over images; with a teacher the loss of [`crate::teacher`] in place of cross-entropy.
     pub loss: f32,
     /// Images classified right.
     pub right: usize,
@@ -74,7 +78,10 @@ pub fn backward(net: &Net, weights: &Weights, batch: TrainingBatch) -> Result<Ba
     let Output { logits, l1, .. } = net.forward(&params, x, &batch.options)?;
     (batch.check)()?;
     let right = count_right(&logits, batch.labels)?;
-    let mut loss = cross_entropy(logits, batch.labels, batch.label_smoothing);
+    let mut loss = cross_entropy(logits.clone(), batch.labels, batch.label_smoothing);
+    if let Some(teacher) = &batch.teacher {
+        loss = teacher.loss(logits, loss);
+    }
     if let Some(l1) = l1.filter(|_| batch.lambda > 0.0) {
         loss = loss + l1.mul_scalar(batch.lambda);
     }

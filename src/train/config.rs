@@ -23,6 +23,14 @@ settings! {
         pub weight_decay: f32 = 5e-4, number(at_least(0));
         /// Share of the target spread evenly over all classes.
         pub label_smoothing: f32 = 0.0, number(at_least(0), below(1));
+        /// A trained model whose outputs are learned beside the labels (distillation, arXiv 1503.02531): a file, or `self`, the
+        /// model that pruning begins with. With it, pictures need no classes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub teacher: Option<String> = None, other;
+        /// Logits are divided by this before both softmaxes are compared.
+        pub teacher_temperature: f32 = 4.0, number(above(0), at_most(1000));
+        /// Share of the loss that is the teacher's; the labels have the rest. 1 where pictures have no classes.
+        pub teacher_weight: f32 = 0.9, number(within(0, 1));
         /// Gradients are scaled down to this norm when they exceed it; 0 means never.
         pub clip_norm: f32 = 5.0, number(at_least(0));
         /// Steps between two points of the training curve.

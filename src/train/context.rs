@@ -22,6 +22,8 @@ pub struct Ctx<'a> {
     pub train: TrainConfig,
     /// A trained model to start from, instead of random weights.
     pub start: Option<Checkpoint>,
+    /// The trained model whose outputs are learned ([`TrainConfig::teacher`]); if it is the run's own, from when that is trained.
+    pub teacher: Option<Checkpoint>,
     /// Where tensors live, without autodiff.
     pub device: Device,
     /// Threads for measuring.

@@ -8,6 +8,7 @@ use crate::net::{ForwardOptions, Net, Norms};
 use crate::optimizer::{self, EntryMasks, Rates, Sgd};
 use crate::plan::{Penalty, TrainingPlan};
 use crate::stage_memory::Snapshot;
+use crate::teacher::Teacher;
 use crate::{saliency_bound, sparse_conv};
 use anyhow::{Context, Result, ensure};
 use data::batch;
@@ -67,6 +68,7 @@ struct Training<'a, 'p> {
     weights: Weights,
     masks: EntryMasks,
     sgd: Sgd,
+    teacher: Option<Teacher>,
     progress: TrainingProgress,
     /// This epoch's images in their order.
     order: Vec<u32>,
@@ -133,6 +135,7 @@ impl<'a, 'p> Training<'a, 'p> {
             weights,
             masks,
             sgd: Sgd::default(),
+            teacher: teacher_of(ctx)?,
             progress: TrainingProgress {
                 bound_saliencies,
                 ..TrainingProgress::default()
@@ -242,6 +245,7 @@ impl<'a, 'p> Training<'a, 'p> {
         let (mut pixels, augment) = (Vec::new(), Some((&data.augment, epoch)));
         batch::fill(&data.dataset.train, indices, augment, &data.normalization, &mut pixels);
         let batch = TrainingBatch {
+            teacher: self.teacher.as_mut().map(|teacher| teacher.targets(&pixels)),
             pixels,
             labels: &data.labels(indices),
             options: ForwardOptions {
@@ -388,6 +392,14 @@ impl<'a, 'p> Training<'a, 'p> {
         }
         Ok(())
     }
+}
+
+/// Who teaches, if anybody does.
+fn teacher_of(ctx: &Ctx) -> Result<Option<Teacher>> {
+    let Some(model) = ctx.teacher.as_ref().filter(|_| ctx.train.teacher_weight > 0.0) else {
+        return Ok(None);
+    };
+    Teacher::new(model, &ctx.data.normalization, (&ctx.train, ctx.threads)).map(Some)
 }
 
 /// The weights that `spec` begins with: random ones, and over them whatever `start` has by the same names.

@@ -21,6 +21,7 @@ pub mod net;
 mod norm_statistics;
 pub mod norms;
 pub mod optimizer;
+mod oracle;
 mod plan;
 #[cfg(feature = "remote")]
 mod proxy;
@@ -31,6 +32,7 @@ pub mod saliency_bound;
 pub mod serve;
 pub mod sparse_conv;
 mod stage_memory;
+mod teacher;
 
 pub use config::TrainConfig;
 pub use context::{Ctx, RunHooks, TrainingData};
@@ -39,5 +41,7 @@ pub use first_order::first_order;
 pub use fit::{fit, tune};
 pub use layer_seconds::LayerSeconds;
 pub use norm_statistics::NormStatistics;
+pub use oracle::{Oracle, OracleShare};
 pub use plan::{Penalty, TrainingPlan};
 pub use stage_memory::{NoMemory, Snapshot, StageMemory};
+pub use teacher::{OWN, SoftTargets, check_teacher, label};

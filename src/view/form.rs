@@ -72,7 +72,7 @@ pub enum FieldValue {
 }
 
 /// Keys that may be left out of the file, with the section they belong to.
-const OPTIONAL: [&str; 2] = ["start", "model.dropout"];
+const OPTIONAL: [&str; 3] = ["start", "model.dropout", "train.teacher"];
 
 /// The form of a draft that came from a preset (`source`: its name or file).
 pub fn form(draft: &Experiment, base: &Experiment, source: &str) -> FormView {

@@ -53,7 +53,8 @@ impl ModelView {
         let from = self.from.as_ref().map_or_else(String::new, |f| format!(", from {f}"));
         let left = |[now, before]: [u64; 2], what: &str| {
             let share = text::percent(now as f64 / before.max(1) as f64);
-            if now == before {
+            // A gated network has more than the one it began as.
+            if now >= before {
                 format!("{} {what}", text::count(now))
             } else {
                 format!("{} of {} {what} ({share})", text::count(now), text::count(before))

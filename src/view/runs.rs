@@ -264,8 +264,9 @@ fn detail(run: &RunState) -> String {
     match (&run.ending, run.status) {
         (_, Status::Past) => format!("after {}: {}", text::clock(run.elapsed_secs), run.phase),
         (Some(ending), _) => {
+            let what = if run.agreement { " agreement" } else { "" };
             let accuracy =
-                |split: &str, top1: Option<f32>| top1.map(|t| format!("{split} {}", text::percent(f64::from(t))));
+                |split: &str, top1: Option<f32>| top1.map(|t| format!("{split}{what} {}", text::percent(f64::from(t))));
             let parts = [
                 accuracy("valid", ending.valid_top1),
                 accuracy("test", ending.test_top1),
@@ -286,7 +287,13 @@ fn detail(run: &RunState) -> String {
         (None, Status::Interrupted) => "Interrupted. Resume continues from the last checkpoint.".into(),
         (None, Status::NotBegun) => "could not start; see the log".into(),
         (None, _) => {
-            let left = run.left_secs().map(|s| format!("{} left", text::clock(s)));
+            // When all steps are done, what is measured at the end is not counted in steps.
+            let is_trained = run.progress() >= 1.0;
+            let left = run
+                .left_secs()
+                .filter(|_| !is_trained)
+                .map(|s| format!("{} left", text::clock(s)));
+            let left = left.or_else(|| is_trained.then(|| "training done, measuring".to_owned()));
             let phase = if run.phase.is_empty() {
                 "starting".to_owned()
             } else {

@@ -393,10 +393,16 @@ fn facts(search: &SearchState) -> Vec<Fact> {
         trials.len() - best - accepted
     ))];
     if let Some(best) = search.best() {
+        let budget = search.budget();
+        let over = if best.spent > budget * 1.001 {
+            ", which was moved after that trial: the next trials keep to it"
+        } else {
+            ""
+        };
         out.push(calm(format!(
-            "The best trial spends {} of a budget of {}",
+            "The best trial spends {} of a budget of {}{over}",
             amount(search.start.unit, best.spent),
-            amount(search.start.unit, search.budget())
+            amount(search.start.unit, budget)
         )));
     }
     let is_over = search.measured >= search.start.trials;

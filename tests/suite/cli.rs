@@ -308,3 +308,29 @@ fn bench_signal_prints_a_line_a_quick_score_and_shows_a_finished_measurement_aga
         "{text}"
     );
 }
+
+#[test]
+fn eval_says_how_many_of_the_largest_channels_each_gate_finds() {
+    let output = secateur(&[
+        "eval",
+        &model(),
+        "--density",
+        "0.5",
+        "--limit",
+        "100",
+        "--oracle",
+        "--json",
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 1 + 8, "the density and its gates");
+    for line in &lines[1..] {
+        let number = |field: &str| line[field].as_f64().unwrap_or_else(|| panic!("{field}: {line}"));
+        assert_eq!((number("density"), number("n")), (0.5, 100.0));
+        // A trained predictor knows more than chance.
+        assert!(
+            number("oracle_share") > number("chance") && number("oracle_share") <= 1.0,
+            "{line}"
+        );
+    }
+}

@@ -756,6 +756,29 @@ mod image_folders {
     }
 
     #[test]
+    fn plain_pictures_are_read_where_classes_are_not_needed() {
+        let unlabeled = |folder: &TempDir| {
+            let path = folder.path().to_str().unwrap().to_owned();
+            data::open_unlabeled(&path, &Reading::default(), &mut |_| Ok(())).unwrap()
+        };
+        let folder = tempdir().unwrap();
+        for i in 0..10 {
+            save(&folder, &format!("{i}.png"), &gray(4, 2, i));
+        }
+        let all = unlabeled(&folder);
+        assert_eq!((all.is_labeled, all.train.len(), all.test.len()), (false, 8, 2));
+        assert!(all.train.labels.iter().all(|&label| label == 0));
+        assert!(error(folder.path(), &folder).contains("not a data set"));
+        let folder = tempdir().unwrap();
+        for name in ["train/1.png", "train/2.png", "test/1.png"] {
+            save(&folder, name, &gray(4, 2, 0));
+        }
+        let all = unlabeled(&folder);
+        assert_eq!((all.is_labeled, all.train.len(), all.test.len()), (false, 2, 1));
+        assert!(unlabeled(&good()).is_labeled);
+    }
+
+    #[test]
     fn a_train_folder_without_classes_is_named() {
         let folder = tempdir().unwrap();
         write(&folder, "train/1.png", b"");

@@ -785,6 +785,9 @@ fn a_run_is_looked_back_at_forked_and_colored() {
     harness.get_by_label("Look back…").click();
     harness.run_ok();
     harness.get_by_role_and_label(Role::Slider, "Event").focus();
+    // An arrow in the same frame would move the focus on.
+    harness.run_ok();
+    let place = harness.get_by_role_and_label(Role::Slider, "Event").rect();
     harness.key_press(egui::Key::ArrowLeft);
     harness.state_mut().asked.clear();
     harness.run_ok();
@@ -795,11 +798,19 @@ fn a_run_is_looked_back_at_forked_and_colored() {
     harness.state_mut().store.look_back(past);
     harness.run_ok();
     harness.get_by_label_contains("long ago");
+    // It is the same slider in the same place: who drags it goes on dragging.
+    assert_eq!(harness.get_by_role_and_label(Role::Slider, "Event").rect(), place);
+    let slider = harness.get_by_role_and_label(Role::Slider, "Event");
+    assert!(slider.accesskit_node().is_focused());
+    harness.state_mut().asked.clear();
+    harness.key_press(egui::Key::ArrowLeft);
+    harness.run_ok();
+    assert_eq!(harness.state().asked, [Command::Travel(Some((id, seen.events - 3)))]);
     let asked = asked_after(&mut harness, "Fork here");
     let [Command::Fork { at, .. }, Command::Travel(None)] = &asked[..] else {
         panic!("{asked:?}")
     };
-    assert_eq!(*at, seen.events - 2, "where the slider stands");
+    assert_eq!(*at, seen.events - 3, "where the slider stands");
     harness.state_mut().store.come_back();
     let back = &harness.state().store.runs[0];
     assert_eq!((back.status, back.events), (seen.status, seen.events));
@@ -834,7 +845,7 @@ fn a_file_of_another_program_is_asked_about_before_it_is_imported() {
         arch: Some("vgg16".into()),
         input: None,
         classes: None,
-        data: "fashion-mnist".into(),
+        data: String::new(),
     };
     assert_eq!(asked, [Command::Work(expected)]);
     assert_eq!(harness.state().state.overlay, None);

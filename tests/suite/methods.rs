@@ -52,8 +52,13 @@ fn small(preset: &str, changes: &[(&str, &str)]) -> Experiment {
 }
 
 fn tell(preset: &str, changes: &[(&str, &str)], threads: usize) -> Told {
+    tell_as_it_is(preset, &[&[("method.retrain.epochs", "1")], changes].concat(), threads)
+}
+
+/// The same of a method that does not retrain.
+fn tell_as_it_is(preset: &str, changes: &[(&str, &str)], threads: usize) -> Told {
     let dir = tempfile::tempdir().expect("temp dir");
-    let experiment = small(preset, &[&[("method.retrain.epochs", "1")], changes].concat());
+    let experiment = small(preset, changes);
     let mut events = Vec::new();
     let ending = execute(
         &experiment,
@@ -561,7 +566,7 @@ fn autocompress_rounds_rise_to_the_target_and_trials_do_not_depend_on_threads() 
 }
 
 /// Presets with their shortest settings, one for each way of pruning.
-const WAYS: [(&str, &[(&str, &str)]); 8] = [
+const WAYS: [(&str, &[(&str, &str)]); 10] = [
     ("uniform-fashion", &[("method.dimensions", "[\"filter\", \"column\"]")]),
     (
         "random-fashion",
@@ -570,6 +575,16 @@ const WAYS: [(&str, &[(&str, &str)]); 8] = [
     ("greedy-fashion", &[("method.trials", "26")]),
     ("amc-fashion", &[("method.search.trials", "4")]),
     ("slimming-fashion", &[("method.sparse.epochs", "1")]),
+    ("group-norm-fashion", &[("method.sparse.epochs", "1")]),
+    (
+        "halp-fashion",
+        &[
+            ("method.target", "{ unit = \"macs\", times = 4.0 }"),
+            ("method.width_multiple", "1"),
+            ("method.passes", "2"),
+            ("method.between.epochs", "1"),
+        ],
+    ),
     ("admm-fashion", &[("method.admm.epochs", "1")]),
     ("autocompress-fashion", ROUNDS),
     ("autocompress-elements-fashion", ROUNDS),
@@ -590,7 +605,7 @@ const ROUNDS: &[(&str, &str)] = &[
 fn what_every_method_leaves_says_the_same_masked_and_cut_in_burn_and_in_the_engine() {
     for (preset, changes) in WAYS {
         let few = [("method.images", "60")];
-        let few = if ["slimming-fashion", "admm-fashion"].contains(&preset) {
+        let few = if ["slimming-fashion", "group-norm-fashion", "halp-fashion", "admm-fashion"].contains(&preset) {
             &few[..0]
         } else {
             &few
@@ -1017,4 +1032,115 @@ fn what_cannot_be_pruned_is_refused_in_one_line() {
         nothing.contains("method.locks holds layer conv1 at a density of 0"),
         "{nothing}"
     );
+}
+
+/// A folder of pictures without classes: images of the bundled test set.
+fn pictures(folder: &Path, n: usize) {
+    let dataset = data::open("fashion-mnist", &data::Reading::default(), &mut |_| Ok(())).expect("bundled");
+    std::fs::create_dir_all(folder).expect("a folder");
+    for (i, pixels) in dataset.test.pixels.chunks_exact(28 * 28).take(n).enumerate() {
+        let picture = image::GrayImage::from_raw(28, 28, pixels.to_vec()).expect("fits");
+        picture.save(folder.join(format!("{i:04}.png"))).expect("writes");
+    }
+}
+
+#[test]
+fn a_network_is_pruned_on_plain_pictures_by_what_it_says_itself() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let [pool, start] = [at("pictures"), at("start.safetensors")];
+    pictures(Path::new(&pool), 400);
+    let fresh = [("train.epochs", "4"), ("data.limit", "1500"), ("model.width", "0.25")];
+    tell_as_it_is("dense-fashion", &fresh, 2)
+        .model
+        .save(Path::new(&start))
+        .expect("saves");
+    let plain = [
+        ("start", &*start),
+        ("data.source", &*pool),
+        ("data.valid", "0.2"),
+        ("method.trials", "1"),
+        ("method.images", "60"),
+        ("method.target", "{ unit = \"macs\", times = 1.5 }"),
+        ("method.retrain.epochs", "6"),
+    ];
+    let told = tell(
+        "uniform-fashion",
+        &[&plain[..], &[("train.teacher", "self")]].concat(),
+        2,
+    );
+    let agrees = told
+        .events
+        .iter()
+        .any(|e| matches!(e, Event::Started { agreement: true, .. }));
+    assert!(agrees, "accuracies are called agreement");
+    let valid: Vec<f32> = told
+        .events
+        .iter()
+        .filter_map(|e| match e {
+            Event::Epoch {
+                split: Split::Valid,
+                top1,
+                ..
+            } => Some(*top1),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(valid[0], 1.0, "the whole network agrees with itself");
+    let last = valid[valid.len() - 1];
+    assert!(last >= 0.7, "the pruned one agrees for {last}");
+    assert_eq!(told.model.header.classes.len(), 10);
+    assert_eq!(told.model.header.classes[3], "Dress");
+
+    let refuse = |changes: &[(&str, &str)]| {
+        let experiment = small("uniform-fashion", &[&plain[..], changes].concat());
+        let ending = execute(&experiment, &workspace(dir.path(), 2), &Control::default(), &mut |_| {}).expect("runs");
+        assert!(ending.bad_input, "{ending:?}");
+        ending.reason.expect("a reason")
+    };
+    let alone = refuse(&[]);
+    assert!(
+        alone.contains("the pictures have no classes, expected classes, or train.teacher"),
+        "{alone}"
+    );
+    let other = at("other.safetensors");
+    let spec = zoo::build("m-cifarnet", [1, 28, 28], 3, 0.1).expect("builds");
+    model::random_model(spec, 1)
+        .expect("builds")
+        .save(Path::new(&other))
+        .expect("saves");
+    let classes = refuse(&[("data.source", "fashion-mnist"), ("train.teacher", &other)]);
+    assert!(
+        classes.contains("train.teacher knows 3 classes, expected 10"),
+        "{classes}"
+    );
+    let spec = zoo::build("m-cifarnet", [3, 32, 32], 10, 0.1).expect("builds");
+    model::random_model(spec, 1)
+        .expect("builds")
+        .save(Path::new(&other))
+        .expect("saves");
+    let shape = refuse(&[("data.source", "fashion-mnist"), ("train.teacher", &other)]);
+    assert!(
+        shape.contains("train.teacher reads images of [3, 32, 32], expected [1, 28, 28]"),
+        "{shape}"
+    );
+    let gone = refuse(&[("train.teacher", "/no/such/teacher")]);
+    assert!(gone.contains("train.teacher is /no/such/teacher"), "{gone}");
+}
+
+#[test]
+fn a_teacher_changes_what_is_learned_and_none_changes_nothing() {
+    let weights = |changes: &[(&str, &str)]| tell_as_it_is("fbs-fashion", changes, 2).model.weights;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let teacher = dir.path().join("teacher.safetensors").to_string_lossy().into_owned();
+    tell_as_it_is("dense-fashion", &[], 2)
+        .model
+        .save(Path::new(&teacher))
+        .expect("saves");
+    let alone = weights(&[]);
+    assert_eq!(
+        alone,
+        weights(&[("train.teacher", &teacher), ("train.teacher_weight", "0")])
+    );
+    assert_ne!(alone, weights(&[("train.teacher", &teacher)]));
 }

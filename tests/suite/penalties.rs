@@ -39,6 +39,7 @@ fn with_images<T>(images: usize, work: impl FnOnce(&mut Ctx) -> T) -> T {
         spec,
         train,
         start: None,
+        teacher: None,
         device: train::device::DeviceName::Flex.open().expect("opens"),
         threads: 1,
         recipe: String::new(),

@@ -5,6 +5,7 @@ use crate::story;
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
+use event::{Event, Stamped, Steer};
 use expect_test::expect;
 use lab::{Command, RunStore, Session, Workspace};
 use measure::pruning::{FLOOR, Spread};
@@ -19,6 +20,7 @@ use view::density::{Headline, density};
 use view::frontier::{CostAxis, SeriesKind, frontier};
 use view::network;
 use view::runs::HiddenRuns;
+use view::search::{SearchChoice, TrialValue, search};
 
 fn at(times: f64) -> Pruning {
     Pruning {
@@ -136,6 +138,7 @@ fn a_model_without_images_says_what_it_wants_and_takes_a_path() {
 fn the_first_steps_follow_what_is_done_and_can_be_called_back() {
     let mut store = story::store();
     store.runs.clear();
+    store.images_from = Some("fashion-mnist".into());
     let mut harness = window(store);
     assert!(harness.query_by_label("This network sorts clothes.").is_none());
     harness.state_mut().state.ribbon.is_open = true;
@@ -316,10 +319,52 @@ fn the_strip_in_words_and_the_same_as_a_figure() {
         conv5 48 of 96, [685152, 2720352] MACs, gate Some(5)
         conv6 48 of 96, [1025376, 4078176] MACs, gate Some(6)
         conv7 48 of 96, [1025376, 4078176] MACs, gate Some(7)
-        classifier 10, [480, 960] MACs, gate None"#]].assert_eq(&lines.join("\n"));
+        classifier 10, [480, 960] MACs, gate None"#]]
+    .assert_eq(&lines.join("\n"));
     assert!(view.slabs[3].says().contains("50 % of 64 channels run"));
     let figure = plots::figure::network(&view);
     let svg = plots::svg::svg(&figure, &plots::Style::default());
     assert_eq!(svg.matches("<title>").count(), view.slabs.len());
     assert!(svg.contains("32 of 64") && plots::table::csv(&figure).contains("conv3"));
+}
+
+#[test]
+fn an_image_that_is_looked_at_is_looked_at_anew_where_the_slider_goes() {
+    let mut harness = window(story::with_images());
+    let is_look = |c: &Command| matches!(c, Command::Look(_));
+    harness
+        .get_by_role_and_label(Role::Slider, "Density")
+        .set_value_accesskit(0.3);
+    harness.run_ok();
+    assert!(!harness.state().asked.iter().any(is_look), "nothing is known there yet");
+    harness.state_mut().store.answer = Some(story::answer(30, 320));
+    harness.run_ok();
+    assert_eq!(harness.state().asked.iter().filter(|c| is_look(c)).count(), 1);
+}
+
+#[test]
+fn a_budget_that_was_moved_below_the_best_is_said_so_and_a_run_that_only_measures_too() {
+    let mut store = story::searched();
+    let id = store.runs[2].id;
+    let seq = store.runs[2].events;
+    let moved = Event::Steered(Steer::Budget { most: 5.27e6 });
+    store.apply(
+        id,
+        &Stamped {
+            seq,
+            at: 99.0,
+            event: moved,
+        },
+    );
+    let view = search(&store, SearchChoice::default(), TrialValue::Top1).expect("a search");
+    let said: Vec<&str> = view.facts.iter().map(|f| f.text.as_str()).collect();
+    assert!(
+        said.iter()
+            .any(|s| s.contains("5.27 M MACs, which was moved after that trial")),
+        "{said:?}"
+    );
+    let wide = &mut store.runs[1];
+    wide.steps_planned = wide.steps.last().map_or(0, |s| s.step);
+    let row = view::runs::row(&store.runs[1]);
+    assert!(row.detail.ends_with("training done, measuring"), "{}", row.detail);
 }

@@ -24,7 +24,6 @@ retrain = { epochs = 1, lr = 0.05 }
 uniform = { kind = "uniform", images = 60 }
 eagleeye = { kind = "random", trials = 3, images = 60 }
 slimming = { kind = "slimming", sparse = { epochs = 1 } }
-admm = { kind = "admm", admm = { epochs = 1 } }
 depgraph = { kind = "group-norm", sparse = { epochs = 1 } }
 
 [methods.autocompress]
@@ -69,7 +68,7 @@ fn a_tournament_is_fair_goes_on_where_it_stands_and_ends_with_a_table() {
     // A shard has one of the two networks.
     let first = played(dir, FILE, &["--shard", "1/2"]);
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
-    assert_eq!(folders(dir).len(), 1 + 6);
+    assert_eq!(folders(dir).len(), 1 + 5);
     // A run that was interrupted goes on in its folder.
     let cut = folders(dir).pop().expect("a run");
     let log = std::fs::read_to_string(cut.join("events.jsonl")).expect("a log");
@@ -78,12 +77,12 @@ fn a_tournament_is_fair_goes_on_where_it_stands_and_ends_with_a_table() {
 
     let all = played(dir, FILE, &[]);
     assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
-    assert_eq!(folders(dir).len(), 2 * (1 + 6), "no run twice");
+    assert_eq!(folders(dir).len(), 2 * (1 + 5), "no run twice");
     let said = lines(&all);
     let turns = said.iter().filter(|l| l["outcome"] == "finished").count();
-    assert_eq!(turns, 14, "every run is named");
+    assert_eq!(turns, 12, "every run is named");
     let rows: Vec<_> = said.iter().filter(|l| l["test_top1"].is_number()).collect();
-    assert_eq!(rows.len(), 1 + 6);
+    assert_eq!(rows.len(), 1 + 5);
     let dense = rows.iter().find(|r| r["method"] == "dense").expect("dense");
     for row in rows.iter().filter(|r| r["method"] != "dense") {
         let times = dense["macs"].as_f64().expect("MACs") / row["macs"].as_f64().expect("MACs");
@@ -93,7 +92,7 @@ fn a_tournament_is_fair_goes_on_where_it_stands_and_ends_with_a_table() {
         let compared = row["against"]["mcnemar_p"].is_number() && row["against"]["mean"].is_number();
         assert_eq!(compared, row["method"] != "uniform", "{row}");
     }
-    assert_eq!(said.iter().filter(|l| l["pair"].is_array()).count(), 15);
+    assert_eq!(said.iter().filter(|l| l["pair"].is_array()).count(), 10);
 
     // All end with the same training.
     for run in folders(dir).iter().filter(|r| !r.to_string_lossy().ends_with("dense")) {
@@ -112,7 +111,7 @@ fn a_tournament_is_fair_goes_on_where_it_stands_and_ends_with_a_table() {
     let shown = played(dir, FILE, &["--show"]);
     let shown = lines(&shown);
     assert_eq!(shown[..], said[said.len() - shown.len()..], "shown without a run");
-    assert!(shown.len() == 22, "{}", shown.len());
+    assert!(shown.len() == 16, "{}", shown.len());
     let figure = std::fs::read_to_string(dir.join("runs/tiny/figure.svg")).expect("a figure");
     assert!(figure.contains("autocompress") && figure.contains("6×"));
     let csv = std::fs::read_to_string(cut.join("predictions.csv")).expect("predictions");
@@ -138,7 +137,7 @@ fn a_tournament_that_cannot_be_met_is_refused_before_anything_is_trained() {
             "kind = \"greedy\"",
             "search.trials is 3, expected at least",
         ),
-        ("kind = \"admm\"", "kind = \"fbs\"", "methods.admm"),
+        ("kind = \"slimming\"", "kind = \"fbs\"", "methods.slimming"),
     ];
     for (from, to, expected) in cases {
         let refused = played(dir.path(), &FILE.replace(from, to), &[]);

@@ -1211,8 +1211,11 @@ fn the_form_has_every_key_with_its_meaning() {
         train.log_every Whole(10)
         train.lr Number(0.05), was 0.1
         train.momentum Number(0.9)
+        train.teacher_temperature Number(4.0)
+        train.teacher_weight Number(0.9)
         train.warmup Number(0.2)
-        train.weight_decay Number(0.0005)"#]]
+        train.weight_decay Number(0.0005)
+        train.teacher Unset"#]]
     .assert_eq(&lines.join("\n"));
 }
 

@@ -17,8 +17,10 @@ use measure::Question;
 use plots::figure;
 use record::ModelRef;
 use std::path::PathBuf;
+use view::density::density;
 use view::frontier::{
-    CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, SeriesKind, every_point, frontier,
+    CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, Requirement, SeriesKind, every_point,
+    frontier,
 };
 use view::text;
 
@@ -38,7 +40,11 @@ pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
     let view = frontier(store, state.frontier.against, &state.runs.hidden(store));
     controls(ui, store, &view, state, effects);
     if view.series.is_empty() && view.now.is_none() {
+        let wants = density(store, &state.slider.asked).and_then(|view| view.wants);
         let todo = match view.against {
+            _ if wants.is_some_and(|wants| wants.why.is_some()) => {
+                "The open model has no images to be measured on: give it some in the Density panel"
+            }
             CostAxis::Millis => {
                 "Time is measured while the slider rests. Searches with a budget in ms add their trials."
             }
@@ -80,6 +86,11 @@ fn controls(ui: &mut Ui, store: &RunStore, view: &FrontierView, state: &mut UiSt
         ];
         let before = state.frontier.against;
         widgets::choice(ui, &mut state.frontier.against, &axes);
+        let fit = ui.small_button("Fit");
+        widgets::name_widget(&fit, Role::Button, "Fit the frontier");
+        if fit.on_hover_text("Show all points again").clicked() {
+            state.frontier.refit = true;
+        }
         if before != state.frontier.against {
             state.frontier.wish.most = None;
         }
@@ -148,7 +159,7 @@ const LEGEND_LINE: f32 = 19.0;
 fn plot_ui(
     ui: &mut Ui,
     view: &FrontierView,
-    state: &UiState,
+    state: &mut UiState,
     chosen: Option<(usize, usize)>,
     height: f32,
 ) -> Interaction {
@@ -166,10 +177,24 @@ fn plot_ui(
         .custom_x_axes(vec![widgets::axis(p, Axis::X, unit.axis)])
         .custom_y_axes(vec![widgets::axis(p, Axis::Y, "accuracy, %")])
         .label_formatter(move |at| says(&hover, each, at))
-        .allow_drag(state.frontier.line.is_none())
+        // Whoever misses a limit's line does not mean to move the plot.
+        .allow_drag(state.frontier.wish == Requirement::default())
         .include_x(0.0)
         .height(height.max(80.0));
+    // Axes rest while something is dragged, and follow again afterwards.
+    let dragged = ui.ctx().dragged_id();
+    let (was_frozen, refit) = (state.frontier.is_frozen, std::mem::take(&mut state.frontier.refit));
     let shown = plot.show(ui, |plot| {
+        let is_dragging = dragged.is_some_and(|id| id != plot.response().id);
+        state.frontier.is_frozen = is_dragging;
+        if is_dragging && !was_frozen {
+            state.frontier.followed = plot.auto_bounds().any();
+        }
+        if is_dragging && state.frontier.followed {
+            plot.set_auto_bounds(false);
+        } else if refit || (was_frozen && !is_dragging && state.frontier.followed) {
+            plot.set_auto_bounds(true);
+        }
         if let Some(dense) = view.dense {
             let line = VLine::new("dense", dense / each);
             plot.vline(line.color(p.weak).width(1.0).style(LineStyle::dashed_dense()));
@@ -397,8 +422,10 @@ fn chosen_ui(
     effects: &mut Effects,
 ) {
     let source = view.series[s].points[i].source.clone();
-    let words = view.says(s, i).unwrap_or_default().replace('\n', " · ");
-    widgets::quiet_line(ui, &format!("Chosen: {words}"));
+    // Numbers first: what is cut off at the end can be missed.
+    let said = view.says(s, i).unwrap_or_default();
+    let words: Vec<&str> = said.lines().rev().collect();
+    widgets::quiet_line(ui, &format!("Chosen: {}", words.join(" · ")));
     ui.horizontal(|ui| {
         let label = match &source {
             PointSource::Recorded(_) | PointSource::Measured(_) => "Go there",

@@ -87,6 +87,11 @@ fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
         turn(ui, "▶", "Next images", (from + most < view.n).then_some(from + most));
         let last = (from + view.cells.len()).max(from);
         quiet(ui, format!("{} to {last} of {}", (from + 1).min(view.n), view.n));
+        let p = palette(ui);
+        for (color, words) in [(p.bad, "wrong"), (p.warn, "changed by gating")] {
+            widgets::dot(ui, color);
+            quiet(ui, words);
+        }
     });
 }
 
@@ -188,7 +193,12 @@ fn close_up(ui: &mut Ui, view: &LookView, store: &RunStore, state: &mut UiState,
         ui.vertical(|ui| {
             ui.add(egui::Label::new(&view.title).truncate());
             quiet(ui, &view.cost);
-            quiet(ui, "gated above, dense below");
+            ui.horizontal(|ui| {
+                for (color, words) in [(p.accent, "here"), (p.weak, "whole network")] {
+                    widgets::dot(ui, color);
+                    quiet(ui, words);
+                }
+            });
         });
     });
     ui.spacing_mut().item_spacing.y = 2.0;

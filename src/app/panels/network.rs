@@ -175,7 +175,7 @@ fn slab_ui(
 
 /// Name and channels below a slab, as far as there is room before the next one.
 fn words_ui(ui: &Ui, slab: &Slab, whole: Rect, slabs: Rect, room: f32, is_chosen: bool, p: &Palette) {
-    let fit = (room / 6.2) as usize;
+    let fit = ((room - 6.0) / 6.2) as usize;
     if fit < 3 {
         return;
     }

@@ -86,6 +86,10 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, effe
             more(ui, row, state, effects);
         });
     });
+    // Above all that a look back changes: a slider that moved, or became another, would lose the pointer that drags it.
+    if let Some(at) = row.past.filter(|_| looks_back(row, state)) {
+        past(ui, row, at, store, state, effects);
+    }
     if row.model.is_some() || row.can_go_on {
         ui.horizontal_wrapped(|ui| {
             if let Some(folder) = row.folder.as_ref().filter(|_| row.can_go_on) {
@@ -116,9 +120,6 @@ fn row_ui(ui: &mut Ui, row: &RunRow, store: &RunStore, state: &mut UiState, effe
     if let Some(origin) = &row.origin {
         quiet(ui, origin);
     }
-    if let Some(at) = row.past.filter(|_| looks_back(row, state)) {
-        past(ui, row, at, store, state, effects);
-    }
     if let Some(trouble) = &row.trouble {
         ui.add(egui::Label::new(widgets::small(trouble, p.warn)).wrap());
     }
@@ -148,7 +149,12 @@ fn past(
     };
     *at = newest.min(*at);
     let mut ends = false;
-    ui.horizontal(|ui| {
+    // An id of its own, whatever else the row shows at that moment.
+    let row_of_slider = egui::UiBuilder::new()
+        .scope_id(egui::Id::unique(("past", row.id.0)))
+        .layout(egui::Layout::left_to_right(egui::Align::Center));
+    ui.scope_builder(row_of_slider, |ui| {
+        ui.set_min_height(ui.spacing().interact_size.y);
         ends |= ui
             .small_button("Now")
             .on_hover_text("Show the run as it is now")

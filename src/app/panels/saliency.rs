@@ -14,8 +14,8 @@ use view::text;
 
 /// Texels of a row: divisible by the usual channel counts, and within what old graphics cards take.
 const TEXELS: usize = 1920;
-/// Width of layer names and channel counts.
-const NAMES: f32 = 58.0;
+/// Least and most width of layer names, and that of channel counts.
+const NAMES: [f32; 2] = [58.0, 130.0];
 const COUNTS: f32 = 42.0;
 
 pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
@@ -215,12 +215,14 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
     let heat = state.saliency.texture.as_ref()?;
     let p = palette(ui);
     let n = view.rows.len();
+    let names = widgets::widest(ui, view.rows.iter().map(|r| r.name.as_str())) + 8.0;
+    let names = names.clamp(NAMES[0], NAMES[1]);
     let scroll = egui::ScrollArea::vertical().max_height(room);
     let shown = scroll.show(ui, |ui| {
         let height = (room / n as f32).clamp(14.0, 80.0);
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height * n as f32), Sense::click());
         widgets::name_widget(&response, Role::Image, "Saliency of layers by channels");
-        let cells = Rect::from_min_max(rect.min + vec2(NAMES, 0.0), rect.max - vec2(COUNTS, 0.0));
+        let cells = Rect::from_min_max(rect.min + vec2(names, 0.0), rect.max - vec2(COUNTS, 0.0));
         for (i, row) in view.rows.iter().enumerate() {
             let top = rect.top() + height * i as f32;
             let strip = Rect::from_min_max(pos2(cells.left(), top + 1.0), pos2(cells.right(), top + height - 1.5));
@@ -234,7 +236,7 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
             let mid = strip.center().y;
             let is_chosen = state.layer.as_deref() == Some(&row.name);
             let color = if is_chosen { p.accent } else { p.text };
-            let name = text::cut(&row.name, 9);
+            let name = text::tail(&row.name, ((names - 4.0) / 5.9) as usize);
             widgets::put(ui, pos2(rect.left(), mid), Align2::LEFT_CENTER, name, color);
             let count = row.saliency.len().to_string();
             widgets::put(ui, pos2(rect.right(), mid), Align2::RIGHT_CENTER, count, p.weak);

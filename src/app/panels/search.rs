@@ -15,10 +15,14 @@ use event::{Steer, Verdict};
 use lab::{Command, RunStore};
 use plots::figure;
 use view::search::{SearchView, TrialValue, search};
-use view::{search, text};
+use view::{runs, search, text};
 
 pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(view) = search(store, state.search.chosen, state.search.height) else {
+        if let Some(run) = store.current() {
+            let row = runs::row(run);
+            return widgets::empty(ui, &format!("{} has not begun a search", row.title), &row.detail);
+        }
         return widgets::empty(
             ui,
             "No search yet",
@@ -29,13 +33,17 @@ pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
     facts(ui, &view);
     let words = 30.0;
     let room = (ui.available_height() - words).max(150.0);
-    trials_plot(ui, &view, state, room * 0.64);
-    ui.columns(2, |ui| {
-        let temperature = (&view.temperature[..], "temperature", 0.0);
-        let acceptance = (&view.acceptance[..], "acceptance", 1.0);
-        small_plot(&mut ui[0], temperature, "Temperature plot", room * 0.36 - 6.0);
-        small_plot(&mut ui[1], acceptance, "Acceptance plot", room * 0.36 - 6.0);
-    });
+    // A search without a temperature has no curves of it.
+    let is_heated = view.temperature.iter().any(|t| t[1] > 0.0);
+    trials_plot(ui, &view, state, if is_heated { room * 0.64 } else { room });
+    if is_heated {
+        ui.columns(2, |ui| {
+            let temperature = (&view.temperature[..], "temperature", 0.0);
+            let acceptance = (&view.acceptance[..], "acceptance", 1.0);
+            small_plot(&mut ui[0], temperature, "Temperature plot", room * 0.36 - 6.0);
+            small_plot(&mut ui[1], acceptance, "Acceptance plot", room * 0.36 - 6.0);
+        });
+    }
     scrub(ui, &view, store, state, effects);
 }
 
@@ -125,15 +133,21 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
         TrialValue::Reward => ("reward", 1.0),
     };
     let legend = widgets::legend(Corner::RightBottom).background_alpha(0.9);
-    let plot = frame(ui, "trials", side, height)
+    // All trials that are planned, once a part of them can be seen among so many.
+    let [measured, planned] = view.trials;
+    let last = planned.min((measured * 4).max(12));
+    let mut plot = frame(ui, "trials", side, height)
         .legend(legend)
-        .include_x(view.trials[1] as f64)
+        .include_x(last as f64)
         .label_formatter(move |at| match at {
             HoverPosition::NearDataPoint {
                 plot_name, position, ..
             } if !plot_name.is_empty() => Some(format!("{plot_name}\ntrial {}\n{side} {:.3}", position.x, position.y)),
             _ => None,
         });
+    if view.marks.len() < 2 && scale > 1.0 {
+        plot = plot.include_y(0.0).include_y(100.0);
+    }
     let mut steered: Vec<(f32, &str)> = Vec::new();
     let shown = plot.show(ui, |plot| {
         for asked in &view.steered {

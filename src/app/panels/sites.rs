@@ -96,10 +96,12 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
     );
     let draft = state.search.proposal.as_ref().and_then(|d| d.get(i)).copied();
     let value = draft.unwrap_or(row.shown);
+    // Before the first trial there is nothing to fill.
+    let is_known = view.shown.is_some() || draft.is_some();
     let shown = ShareBar {
         name: &format!("Density of {}", row.label),
         value,
-        filled: value,
+        filled: if is_known { value } else { 0.0 },
         tick: row.best,
         is_movable: view.is_live && row.held.is_none(),
         fill: if row.held.is_some() { p.weak } else { p.accent },
@@ -107,7 +109,11 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
     put(
         rect.right() - LOCK - 6.0,
         Align2::RIGHT_CENTER,
-        &text::whole_percent(f64::from(value)),
+        &if is_known {
+            text::whole_percent(f64::from(value))
+        } else {
+            "—".to_owned()
+        },
         p.text,
     );
     response.on_hover_text(words);

@@ -283,7 +283,15 @@ fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
 }
 
 fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let plot = frame(ui, "accuracy", "accuracy, %", state, height);
+    let mut plot = frame(ui, "accuracy", "accuracy, %", state, height);
+    // One point alone would be given an axis of any length.
+    if view
+        .runs
+        .iter()
+        .all(|r| r.top1.raw.len() < 2 && r.valid.iter().all(|v| v.points.len() < 2))
+    {
+        plot = plot.include_y(0.0).include_y(100.0);
+    }
     plot_ui(
         ui,
         view,
@@ -303,7 +311,10 @@ fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
 }
 
 fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let plot = frame(ui, "rate", "learning rate", state, height).include_y(0.0);
+    let mut plot = frame(ui, "rate", "learning rate", state, height).include_y(0.0);
+    if view.runs.iter().all(|r| r.lr.len() < 2) {
+        plot = plot.include_y(0.1);
+    }
     plot_ui(
         ui,
         view,
@@ -319,7 +330,10 @@ fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
 
 /// How many channels are rarely, and almost always, active: these gates decide nothing.
 fn gates_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let plot = frame(ui, "gates", "channels, %", state, height).include_y(0.0);
+    let mut plot = frame(ui, "gates", "channels, %", state, height).include_y(0.0);
+    if view.runs.iter().all(|r| r.gates.iter().all(|g| g.len() < 2)) {
+        plot = plot.include_y(100.0);
+    }
     plot_ui(
         ui,
         view,

@@ -303,6 +303,7 @@ pub(crate) fn events_at_pace(steps: u64, pace: f64) -> Vec<Event> {
             dense,
             steps: 120,
             images: [8000, 2000, 10_000],
+            agreement: false,
         },
         Event::Warning {
             text: "class 3: 1 picture could not be read and was left out".into(),
