@@ -155,7 +155,8 @@ impl NetBuilder {
     }
 
     fn half(&mut self, name: &str) {
-        let [kernel, stride, pad] = [2, 2, 0];
+        let [kernel, stride] = [2, 2];
+        let pad = Pad::VALID;
         self.push(name, Op::MaxPool { kernel, stride, pad });
     }
 
@@ -330,7 +331,7 @@ pub fn imagenet_stem(spec: &mut NetSpec) {
         op: Op::MaxPool {
             kernel: 3,
             stride: 2,
-            pad: 1,
+            pad: Pad::all(1),
         },
         inputs: vec![relu],
     };
