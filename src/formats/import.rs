@@ -108,6 +108,7 @@ fn state_dict(options: &Import) -> Result<ForeignModel> {
             options.file.display()
         )
     })?;
+    let arch = zoo::our_name(arch);
     ensure!(
         zoo::NAMES.contains(&arch),
         "unknown network {arch}, expected one of {known}"
@@ -129,7 +130,7 @@ fn assemble(found: ForeignModel, options: &Import) -> Result<Imported> {
         mut notes,
     } = found;
     if let Some(arch) = &options.arch {
-        spec.name.clone_from(arch);
+        zoo::our_name(arch).clone_into(&mut spec.name);
     }
     let density = density.unwrap_or(Density::FULL);
     let count = spec.classes()?;

@@ -559,7 +559,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
         #[test]
         fn counted_is_what_is_cut(
-            name in prop::sample::select(zoo::NAMES.to_vec()),
+            name in prop::sample::select(zoo::KINDS.to_vec()),
             gated: bool,
             dimensions in dimensions(),
             seed: u64,

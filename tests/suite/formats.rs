@@ -53,7 +53,7 @@ fn written(model: &Checkpoint, density: Option<Density>, to: &Path) -> Exported 
 fn every_network_is_the_same_in_the_second_runtime() {
     let dir = tempfile::tempdir().expect("temp dir");
     let to = dir.path().join("m.onnx");
-    for name in zoo::NAMES {
+    for name in zoo::KINDS {
         let Agreement {
             max_abs_diff, largest, ..
         } = written(&model(small(name), 1), None, &to).agreement;
@@ -69,7 +69,7 @@ fn every_gated_network_is_the_same_at_every_density_and_shift() {
     let dir = tempfile::tempdir().expect("temp dir");
     let to = dir.path().join("m.onnx");
     // rten 0.27 fails on depthwise convolutions of planes one pixel wide that gates have scaled.
-    let names = zoo::NAMES.iter().filter(|n| **n != "mobilenetv2");
+    let names = zoo::KINDS.iter().filter(|n| **n != "mobilenetv2");
     for name in names.map(|n| small(n)).chain([odd()]) {
         for form in [Shift::Eq1, Shift::Released] {
             let model = model(zoo::gated(&name, form), 2);
@@ -354,7 +354,7 @@ fn read(file: &Path) -> Imported {
 fn a_network_comes_back_from_onnx_as_it_went() {
     let dir = tempfile::tempdir().expect("temp dir");
     let to = dir.path().join("m.onnx");
-    for spec in zoo::NAMES.map(small).into_iter().chain(operators::all()).chain([odd()]) {
+    for spec in zoo::KINDS.map(small).into_iter().chain(operators::all()).chain([odd()]) {
         let out = model(spec, 4);
         written(&out, None, &to);
         let Imported { model: back, notes } = read(&to);
@@ -582,6 +582,41 @@ fn torchvisions_vgg_has_three_linear_layers() {
         .collect();
     assert_eq!(linear, ["hidden0", "hidden1", "classifier"]);
     assert_eq!(got.weights["conv5_3.weight"], plain.weights["conv5_3.weight"]);
+}
+
+#[test]
+fn a_vgg_without_norms_and_the_names_of_others_are_known() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("m.safetensors");
+    for name in ["vgg11", "vgg16"] {
+        let mut spec = zoo::build(name, [3, 32, 32], 5, 1.0 / 32.0).expect("builds");
+        zoo::without_norms(&mut spec);
+        let plain = as_trained(spec, 5);
+        let nodes = plain.spec().nodes[1..].iter().enumerate();
+        let places: BTreeMap<String, String> = nodes.map(|(i, n)| (n.name.clone(), format!("features.{i}"))).collect();
+        let rename = |n: &str| {
+            if n == "classifier" {
+                n.to_owned()
+            } else {
+                places[n].clone()
+            }
+        };
+        save_safetensors(&state_dict(&plain, rename), &file);
+        let got = import(&of_arch(&file, name)).unwrap_or_else(|e| panic!("{e:#}")).model;
+        assert_eq!((got.spec(), &got.weights), (plain.spec(), &plain.weights));
+        let text = format!("{:#}", import(&of_arch(&file, "vgg19")).expect_err("another depth"));
+        assert!(text.contains("is missing") && !text.contains('\n'), "{text}");
+    }
+    for (theirs, ours) in [("vgg13_bn", "vgg13"), ("mobilenet_v2", "mobilenetv2")] {
+        let trained = as_trained(zoo::build(ours, [3, 32, 32], 5, 0.1).expect("builds"), 5);
+        save_safetensors(&state_dict(&trained, str::to_owned), &file);
+        let options = Import {
+            input: Some([3, 32, 32]),
+            ..of_arch(&file, theirs)
+        };
+        let got = import(&options).unwrap_or_else(|e| panic!("{e:#}")).model;
+        assert_eq!((&*got.spec().name, &got.weights), (ours, &trained.weights));
+    }
 }
 
 #[test]

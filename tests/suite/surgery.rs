@@ -869,7 +869,7 @@ fn assert_widths(whole: &Checkpoint, small: &Checkpoint) {
 
 #[test]
 fn widths_of_every_network_are_multiples_though_columns_fall_away_too() {
-    for name in zoo::NAMES {
+    for name in zoo::KINDS {
         let mut model = model(zoo::build(name, [3, 32, 32], 5, 0.25).expect("builds"), 4);
         model.header.width_multiple = 8;
         let sites = Sites::new(&model, &Scope::default()).expect("sites");
@@ -917,7 +917,7 @@ fn zoo_model(name: &str, gated: Option<Shift>) -> (Checkpoint, Checkpoint) {
 
 #[test]
 fn every_network_is_cut_to_what_was_counted_and_runs_the_same_in_burn_and_in_the_engine() {
-    for name in zoo::NAMES {
+    for name in zoo::KINDS {
         for gated in [None, Some(Shift::Eq1), Some(Shift::Released)] {
             let (masked, small) = zoo_model(name, gated);
             let x = images(masked.spec(), 2, 3);
