@@ -11,6 +11,7 @@ use formats::onnx_pb::{DimensionValue, ModelProto, StringStringEntryProto, TypeV
 use formats::{Import, import, onnx_bytes, onnx_model};
 use model::spec::Shift;
 use model::{Checkpoint, Density, cost, zoo};
+use models::operators;
 use models::torch::{pt_bytes, safetensors_bytes, state_dict};
 use models::{model, odd, percent};
 use prost::Message;
@@ -200,6 +201,7 @@ fn little_models() -> Vec<Checkpoint> {
         odd(),
     ]
     .into_iter()
+    .chain(operators::all())
     .map(|spec| model(spec, 1))
     .collect()
 }

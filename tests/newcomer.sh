@@ -63,17 +63,16 @@ until [ -n "$id" ]; do
 done
 until xdotool windowfocus "$id" 2>/dev/null; do sleep 0.1; done
 xdotool windowsize "$id" 1400 900
-# Until somebody would have read the card.
+# Until somebody would have read the first line.
 sleep 4
 
-click "Show the slider, on the opening card" 866 383
-click "the slider, a third of the way" 108 134
+click "the slider, a third of the way" 117 396
 sleep 3
-click "Export model…" 208 164
+click "Export model…" 323 311
 write "$work/smaller.onnx"
 wait_for "$work/smaller.onnx"
-click "the frontier's menu" 432 105
-click "Save SVG…" 480 195
+click "the frontier's menu" 429 311
+click "Save SVG…" 477 401
 write "$work/frontier.svg"
 wait_for "$work/frontier.svg"
 total=$(seconds)

@@ -18,7 +18,9 @@ pub(crate) fn entry(file: PathBuf) -> ImportEntry {
     let stem = file
         .file_stem()
         .map_or_else(String::new, |n| n.to_string_lossy().to_lowercase());
-    let named = zoo::NAMES.iter().position(|name| stem.contains(name));
+    // Of names within names the longest: wide_resnet50_2 is no resnet50.
+    let fits = |i: &usize| stem.contains(zoo::NAMES[*i]);
+    let named = (0..zoo::NAMES.len()).filter(fits).max_by_key(|&i| zoo::NAMES[i].len());
     ImportEntry {
         file,
         arch: is_weights.then(|| named.unwrap_or(0)),
@@ -111,6 +113,8 @@ mod tests {
             entry("a/resnet18-cifar.pth".into()).arch.map(|i| zoo::NAMES[i]),
             Some("resnet18")
         );
+        let wide = entry("wide_resnet50_2-9ba9bcbe.pth".into());
+        assert_eq!(wide.arch.map(|i| zoo::NAMES[i]), Some("wide_resnet50_2"));
         assert_eq!(entry("net.onnx".into()).arch, None);
         assert_eq!(shape(" 3, 32,32 "), Ok(Some([3, 32, 32])));
         assert_eq!(shape(""), Ok(None));

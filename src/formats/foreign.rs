@@ -2,13 +2,17 @@
 
 use data::Normalization;
 use model::checkpoint::NormStats;
-use model::{NetSpec, Weights};
+use model::{Density, Masks, NetSpec, Weights};
 
 /// A network from another program's file, before what the file leaves open is filled in.
 pub(crate) struct ForeignModel {
     pub spec: NetSpec,
     pub weights: Weights,
     pub stats: NormStats,
+    /// Of layers whose kernels have holes.
+    pub masks: Masks,
+    /// What gates were written at.
+    pub density: Option<Density>,
     pub normalization: Option<Normalization>,
     /// Class names.
     pub classes: Option<Vec<String>>,

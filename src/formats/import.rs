@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use data::Normalization;
 use model::checkpoint::{ModelHeader, SCHEMA, is_model_file};
 use model::spec::Shape;
-use model::{Checkpoint, Density, Masks, zoo};
+use model::{Checkpoint, Density, zoo};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -108,6 +108,7 @@ fn state_dict(options: &Import) -> Result<ForeignModel> {
             options.file.display()
         )
     })?;
+    let arch = zoo::our_name(arch);
     ensure!(
         zoo::NAMES.contains(&arch),
         "unknown network {arch}, expected one of {known}"
@@ -122,13 +123,16 @@ fn assemble(found: ForeignModel, options: &Import) -> Result<Imported> {
         mut spec,
         weights,
         stats,
+        masks,
+        density,
         normalization,
         classes,
         mut notes,
     } = found;
     if let Some(arch) = &options.arch {
-        spec.name.clone_from(arch);
+        zoo::our_name(arch).clone_into(&mut spec.name);
     }
+    let density = density.unwrap_or(Density::FULL);
     let count = spec.classes()?;
     let numbered = || (0..count).map(|i| i.to_string()).collect();
     let classes = classes.filter(|names| names.len() == count).unwrap_or_else(|| {
@@ -151,8 +155,8 @@ fn assemble(found: ForeignModel, options: &Import) -> Result<Imported> {
         .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let model = Checkpoint {
         weights,
-        masks: Masks::new(),
-        stats: BTreeMap::from([(Density::FULL, stats)]),
+        masks,
+        stats: BTreeMap::from([(density, stats)]),
         header: ModelHeader {
             schema: SCHEMA,
             spec,
@@ -160,7 +164,7 @@ fn assemble(found: ForeignModel, options: &Import) -> Result<Imported> {
             classes,
             method: "imported".into(),
             data,
-            densities: vec![Density::FULL],
+            densities: vec![density],
             gate_densities: Vec::new(),
             width_multiple: 1,
             channels: Default::default(),

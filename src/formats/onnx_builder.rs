@@ -4,11 +4,11 @@
 use super::foreign::ForeignModel;
 use super::onnx_graph::OnnxGraph;
 use super::onnx_tensor::{Constant, constant};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use data::Normalization;
-use model::Weights;
 use model::checkpoint::NormStats;
 use model::spec::{NetSpec, Node, Op, Shape, shape_after};
+use model::{Array, Density, Masks, Weights};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
@@ -19,12 +19,24 @@ pub(crate) enum Operand {
     /// The result of one of our nodes.
     Node {
         id: usize,
-        /// `[batch, features]`; otherwise `[batch, c, h, w]`.
-        flat: bool,
+        form: Form,
     },
     Constant(Rc<Constant>),
     /// Something that could not be expressed, and has been noted.
     Unsupported,
+}
+
+/// How the file has a value whose channels and pixels we know.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Form {
+    /// `[batch, c, h, w]`.
+    Planes,
+    /// `[batch, features]`.
+    Flat,
+    /// `[batch, h, w, c]`.
+    Last,
+    /// `[batch, a, b, h, w]`, a·b = c.
+    Split([usize; 2]),
 }
 
 /// A network that grows node by node.
@@ -35,6 +47,10 @@ pub(crate) struct OnnxNetBuilder<'a> {
     pub shapes: Vec<Shape>,
     pub weights: Weights,
     pub stats: NormStats,
+    /// Of layers that have holes in their kernels.
+    pub masks: Masks,
+    /// What gates were written at.
+    pub density: Option<Density>,
     pub notes: Vec<String>,
     /// What each name in the file stands for, as far as it has been read.
     pub values: BTreeMap<String, Operand>,
@@ -53,6 +69,7 @@ impl<'a> OnnxNetBuilder<'a> {
             op: Op::Input,
             inputs: vec![],
         };
+        let form = if graph.channels_last { Form::Last } else { Form::Planes };
         let name = graph.metadata.get("network").cloned().unwrap_or_else(|| "onnx".into());
         Self {
             graph,
@@ -65,8 +82,10 @@ impl<'a> OnnxNetBuilder<'a> {
             shapes: vec![input],
             weights: Weights::new(),
             stats: NormStats::new(),
+            masks: Masks::new(),
+            density: None,
             notes: vec![],
-            values: BTreeMap::from([(graph.input.clone(), Operand::Node { id: 0, flat: false })]),
+            values: BTreeMap::from([(graph.input.clone(), Operand::Node { id: 0, form })]),
             names: BTreeSet::from(["image".to_owned()]),
             room: MOST_NUMBERS,
         }
@@ -126,6 +145,37 @@ impl<'a> OnnxNetBuilder<'a> {
         Ok(self.spec.nodes.len() - 1)
     }
 
+    /// A value that could not be expressed, so that what reads it is looked at all the same. Its network is never finished.
+    pub(crate) fn stand_in(&mut self, name: &str) -> Option<Operand> {
+        let (shape, form) = match self.graph.sizes.get(name)?[..] {
+            [c, h, w] => ([c, h, w], Form::Planes),
+            [features] => ([features, 1, 1], Form::Flat),
+            _ => return None,
+        };
+        self.shapes.push(shape);
+        self.spec.nodes.push(Node {
+            name: name.to_owned(),
+            op: Op::Input,
+            inputs: vec![],
+        });
+        let id = self.spec.nodes.len() - 1;
+        Some(Operand::Node { id, form })
+    }
+
+    /// Gives the layer `id` its weights.
+    ///
+    /// # Errors
+    /// As [`OnnxNetBuilder::take_room`].
+    pub(crate) fn put_layer(&mut self, id: usize, weight: Array, bias: Option<Array>) -> Result<()> {
+        self.take_room(weight.data.len())?;
+        let name = &self.spec.nodes[id].name;
+        self.weights.insert(format!("{name}.weight"), weight);
+        if let Some(bias) = bias {
+            self.weights.insert(format!("{name}.bias"), bias);
+        }
+        Ok(())
+    }
+
     /// The network, once every node has been read.
     ///
     /// # Errors
@@ -134,11 +184,15 @@ impl<'a> OnnxNetBuilder<'a> {
         let Some(Operand::Node { id, .. }) = self.values.get(&self.graph.output).cloned() else {
             bail!("the output does not depend on the image")
         };
-        let [_, h, w] = self.shapes[id];
-        ensure!(
-            h * w == 1,
-            "the output is a map of {h}×{w}, expected one number a class"
-        );
+        let [c, h, w] = self.shapes[id];
+        let mut id = id;
+        if h * w > 1 {
+            self.notes.push(format!(
+                "the output is a map of {c}×{h}×{w}; its {} numbers are taken in a row",
+                c * h * w
+            ));
+            id = self.push("output", Op::Flatten, vec![id])?;
+        }
         self.keep_only_what_leads_to(id);
         self.biases_into_norms();
         if !self.graph.ignored.is_empty() {
@@ -152,6 +206,8 @@ impl<'a> OnnxNetBuilder<'a> {
             spec: self.spec,
             weights: self.weights,
             stats: self.stats,
+            masks: self.masks,
+            density: self.density,
             normalization,
             classes: self
                 .graph
@@ -184,6 +240,7 @@ impl<'a> OnnxNetBuilder<'a> {
         self.weights
             .retain(|name, _| name.rsplit_once('.').is_some_and(|(node, _)| kept.contains(node)));
         self.stats.retain(|name, _| kept.contains(name.as_str()));
+        self.masks.retain(|name, _| kept.contains(name.as_str()));
     }
 
     /// A bias before a norm only moves the norm's mean; our layers have none there.

@@ -6,11 +6,12 @@
 //! zeros of a dense kernel and masked filters give zeros, so a masked net costs another runtime what the whole one does;
 //! only a cut one is smaller.
 
+use super::onnx_export_ops as ops;
 use super::onnx_gate;
 use super::onnx_pb::{ModelProto, OperatorSetIdProto};
 use super::onnx_proto::{GraphBuilder, batch_of, float, int, ints, property};
 use model::checkpoint::{Checkpoint, Moments, NormStats};
-use model::spec::{NetSpec, Op, Shift};
+use model::spec::{NetSpec, Op, Pad, Shape, Shift};
 use model::steps::{ConvStep, Step, steps};
 use model::{Array, Density};
 
@@ -53,6 +54,8 @@ fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
         spec,
         density,
         stats: model.stats_at(density),
+        shapes: spec.shapes()?,
+        consumers: spec.consumers(),
         values: vec![None; spec.nodes.len()],
         graph: GraphBuilder::with_ends(&["image", "logits"]),
     };
@@ -69,7 +72,7 @@ fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
     }
     let last = spec.nodes.len() - 1;
     let logits = writer.flat(last, "logits.flat")?;
-    writer.graph.end("Identity", "logits", &logits);
+    writer.graph.end("Identity", "logits", &[&logits]);
     let header = &model.header;
     let numbers = |v: &[f32]| serde_json::to_string(v);
     let values = [
@@ -114,6 +117,8 @@ struct Writer<'a> {
     spec: &'a NetSpec,
     density: Density,
     stats: NormStats,
+    shapes: Vec<Shape>,
+    consumers: Vec<Vec<usize>>,
     values: Vec<Option<WrittenTensor>>,
     graph: GraphBuilder,
 }
@@ -182,11 +187,11 @@ impl<'a> Writer<'a> {
         let node = &self.spec.nodes[step.conv];
         let Op::Conv {
             filters,
-            kernel,
             stride,
             pad,
             bias,
             groups,
+            ..
         } = node.op
         else {
             unreachable!("a conv step begins with a convolution")
@@ -218,17 +223,33 @@ impl<'a> Writer<'a> {
         }
         let name = node.name.clone();
         let x = self.planes(step.input, &format!("{name}.planes"))?;
+        let (op, mut attributes) = match self.transposed(step.conv) {
+            Some((stride, cut, more)) => {
+                weight = turned(&weight, groups);
+                let padding = vec![
+                    ints("strides", &[stride; 2]),
+                    ints("pads", &sides(cut)),
+                    ints("output_padding", &more),
+                ];
+                ("ConvTranspose", padding)
+            }
+            None => {
+                let kept = narrowed(&mut weight, pad);
+                let padding = vec![
+                    ints("strides", &[stride; 2]),
+                    ints("pads", &sides(kept.pad)),
+                    ints("dilations", &kept.dilations),
+                ];
+                ("Conv", padding)
+            }
+        };
+        attributes.push(ints("kernel_shape", &weight.shape[2..]));
+        attributes.push(int("group", groups as i64));
         let w = self
             .graph
             .floats(&format!("{name}.weight"), &weight.shape, &weight.data);
         let b = self.graph.floats(&format!("{name}.bias"), &[filters], &shift);
-        let attributes = vec![
-            ints("kernel_shape", &[kernel; 2]),
-            ints("strides", &[stride; 2]),
-            ints("pads", &[pad.top, pad.left, pad.bottom, pad.right]),
-            int("group", groups as i64),
-        ];
-        let mut y = self.graph.node("Conv", &name, [&x, &w, &b], attributes);
+        let mut y = self.graph.node(op, &name, [&x, &w, &b], attributes);
         if let Some((gate, form)) = step.gate {
             let gate = onnx_gate::OnnxGate {
                 name: &self.spec.nodes[gate].name,
@@ -249,6 +270,29 @@ impl<'a> Writer<'a> {
         Ok(WrittenTensor { name: y, flat: false })
     }
 
+    /// For a convolution of spread pixels: stride, pads and output padding of the transposed convolution that both are.
+    fn transposed(&self, conv: usize) -> Option<(usize, Pad, [usize; 2])> {
+        let node = &self.spec.nodes[conv];
+        let Op::Conv {
+            kernel, stride: 1, pad, ..
+        } = node.op
+        else {
+            return None;
+        };
+        let Op::Spread { stride } = self.spec.nodes[node.inputs[0]].op else {
+            return None;
+        };
+        let most = kernel - 1;
+        let more = [pad.bottom, pad.right].map(|n| n.saturating_sub(most));
+        let cut = Pad {
+            top: most.checked_sub(pad.top)?,
+            left: most.checked_sub(pad.left)?,
+            bottom: most.saturating_sub(pad.bottom),
+            right: most.saturating_sub(pad.right),
+        };
+        more.iter().all(|&n| n < stride).then_some((stride, cut, more))
+    }
+
     fn node(&mut self, i: usize) -> Result<WrittenTensor> {
         let node = &self.spec.nodes[i];
         let first = node.inputs.first().copied().unwrap_or(0);
@@ -262,19 +306,15 @@ impl<'a> Writer<'a> {
                 let six = self.graph.floats("six", &[], &[6.0]);
                 (self.graph.node("Clip", &name, [&x, &zero, &six], vec![]), flat)
             }
-            Op::MaxPool { kernel, stride, pad } => {
+            Op::MaxPool { kernel, stride, pad } | Op::AvgPool { kernel, stride, pad } => {
                 let x = self.planes(first, &as_planes)?;
-                let window = vec![
-                    ints("kernel_shape", &[kernel; 2]),
-                    ints("strides", &[stride; 2]),
-                    ints("pads", &[pad; 4]),
-                ];
-                (self.graph.node("MaxPool", &name, [&x], window), false)
-            }
-            Op::AvgPool { kernel, stride } => {
-                let x = self.planes(first, &as_planes)?;
-                let window = vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2])];
-                (self.graph.node("AveragePool", &name, [&x], window), false)
+                let mut window = vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2])];
+                if !pad.is_none() {
+                    window.push(ints("pads", &sides(pad)));
+                }
+                let is_mean = matches!(node.op, Op::AvgPool { .. });
+                let op = if is_mean { "AveragePool" } else { "MaxPool" };
+                (self.graph.node(op, &name, [&x], window), false)
             }
             Op::GlobalAvgPool => {
                 let x = self.planes(first, &as_planes)?;
@@ -291,6 +331,78 @@ impl<'a> Writer<'a> {
                     ]
                 };
                 (self.graph.node("Add", &name, [&x, &z], vec![]), flat || other.flat)
+            }
+            Op::Mul => {
+                let other = self.value(node.inputs[1])?.clone();
+                let [x, z] = if flat == other.flat {
+                    [x, other.name]
+                } else {
+                    [
+                        self.planes(first, &format!("{name}.first"))?,
+                        self.planes(node.inputs[1], &format!("{name}.second"))?,
+                    ]
+                };
+                (self.graph.node("Mul", &name, [&x, &z], vec![]), flat && other.flat)
+            }
+            Op::Activation { function } => (ops::activation(&mut self.graph, &name, function, &x), flat),
+            Op::Concat => {
+                let mut all_flat = true;
+                for &j in &node.inputs {
+                    all_flat &= self.value(j)?.flat;
+                }
+                let mut parts = Vec::new();
+                for (k, &j) in node.inputs.iter().enumerate() {
+                    parts.push(if all_flat {
+                        self.value(j)?.name.clone()
+                    } else {
+                        self.planes(j, &format!("{name}.{k}"))?
+                    });
+                }
+                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+                (
+                    self.graph.node_from("Concat", &name, &parts, vec![int("axis", 1)]),
+                    all_flat,
+                )
+            }
+            Op::Select { ref channels } => {
+                let [from, h, w] = self.shapes[first];
+                let plane = (!flat).then_some([h, w]);
+                (ops::select(&mut self.graph, &name, (channels, from), plane, &x), flat)
+            }
+            Op::ZeroPad { pad } => {
+                let x = self.planes(first, &as_planes)?;
+                (ops::zero_pad(&mut self.graph, &name, pad, &x), false)
+            }
+            Op::Upsample { scale } => {
+                let x = self.planes(first, &as_planes)?;
+                (ops::upsample(&mut self.graph, &name, scale, &x), false)
+            }
+            // Written with the convolutions that read it.
+            Op::Spread { .. } if self.consumers[i].iter().all(|&j| self.transposed(j).is_some()) => (x, flat),
+            Op::Spread { stride } => {
+                let x = self.planes(first, &as_planes)?;
+                let channels = self.shapes[i][0];
+                (ops::spread(&mut self.graph, &name, (stride, channels), &x), false)
+            }
+            Op::LayerNorm { eps } => {
+                let [gamma, beta] = [self.array(i, "gamma")?, self.array(i, "beta")?];
+                let numbers = (eps, &gamma.data[..], &beta.data[..]);
+                (ops::layer_norm(&mut self.graph, &name, numbers, (&x, flat)), flat)
+            }
+            Op::Lrn {
+                size,
+                alpha,
+                beta,
+                bias,
+            } => {
+                let x = self.planes(first, &as_planes)?;
+                let numbers = vec![
+                    int("size", size as i64),
+                    float("alpha", alpha),
+                    float("beta", beta),
+                    float("bias", bias),
+                ];
+                (self.graph.node("LRN", &name, [&x], numbers), false)
             }
             Op::Dropout { .. } => (x, flat),
             Op::Flatten => (self.flat(first, &name)?, true),
@@ -322,6 +434,92 @@ impl<'a> Writer<'a> {
         };
         Ok(WrittenTensor { name, flat })
     }
+}
+
+/// Weights `[out, in / groups, k, k]` of a convolution as a transposed one has them: `[in, out / groups, k, k]`, turned round.
+fn turned(weight: &Array, groups: usize) -> Array {
+    let &[filters, own, height, width] = &weight.shape[..] else {
+        unreachable!("a convolution's weight has four axes")
+    };
+    let (each, taps) = (filters / groups, height * width);
+    let mut out = Array::filled(&[own * groups, each, height, width], 0.0);
+    for (k, &v) in weight.data.iter().enumerate() {
+        let (filter, channel, tap) = (k / taps / own, k / taps % own, k % taps);
+        let (group, filter) = (filter / each, filter % each);
+        out.data[((group * own + channel) * each + filter) * taps + (taps - 1 - tap)] = v;
+    }
+    out
+}
+
+/// What remains of a kernel without its rows and columns of zeros.
+struct Narrowed {
+    pad: Pad,
+    dilations: [usize; 2],
+}
+
+/// Takes rows and columns of zeros out of kernels: those at the ends, and those between others at equal distances.
+fn narrowed(weight: &mut Array, pad: Pad) -> Narrowed {
+    let whole = Narrowed { pad, dilations: [1, 1] };
+    let &[filters, own, height, width] = &weight.shape[..] else {
+        return whole;
+    };
+    let taps = height * width;
+    let mut used = [vec![false; height], vec![false; width]];
+    for (k, _) in weight.data.iter().enumerate().filter(|(_, v)| **v != 0.0) {
+        used[0][k % taps / width] = true;
+        used[1][k % width] = true;
+    }
+    let [rows, columns] = used.map(|used| evenly_spaced(&used));
+    let before = [pad.top, pad.left];
+    let after = [height, width];
+    let mut out = whole;
+    let kept = [rows, columns];
+    for (axis, (kept, before)) in kept.iter().zip(before).enumerate() {
+        let (Some(&first), Some(&last)) = (kept.first(), kept.last()) else {
+            return out;
+        };
+        let end = [pad.bottom, pad.right][axis];
+        // Padding cannot be less than none.
+        if first > before || after[axis] - 1 - last > end {
+            return Narrowed { pad, dilations: [1, 1] };
+        }
+        let sides = if axis == 0 {
+            [&mut out.pad.top, &mut out.pad.bottom]
+        } else {
+            [&mut out.pad.left, &mut out.pad.right]
+        };
+        *sides[0] -= first;
+        *sides[1] -= after[axis] - 1 - last;
+        out.dilations[axis] = kept.get(1).map_or(1, |second| second - first);
+    }
+    let [rows, columns] = &kept;
+    if rows.len() * columns.len() < taps {
+        let kernels = weight.data.chunks_exact(taps);
+        let each = kernels.flat_map(|kernel| {
+            rows.iter()
+                .flat_map(move |r| columns.iter().map(move |c| kernel[r * width + c]))
+        });
+        weight.data = each.collect();
+        weight.shape = vec![filters, own, rows.len(), columns.len()];
+    }
+    out
+}
+
+/// The places that are used, if they are at equal distances; else all from the first to the last.
+fn evenly_spaced(used: &[bool]) -> Vec<usize> {
+    let places: Vec<usize> = (0..used.len()).filter(|&k| used[k]).collect();
+    let [first, second, ..] = places[..] else { return places };
+    let step = second - first;
+    let is_even = places.windows(2).all(|pair| pair[1] - pair[0] == step);
+    match places.last() {
+        Some(&last) if !is_even => (first..=last).collect(),
+        _ => places,
+    }
+}
+
+/// Top, left, bottom, right.
+fn sides(pad: Pad) -> [usize; 4] {
+    [pad.top, pad.left, pad.bottom, pad.right]
 }
 
 /// Whether values of node `i` may be negative. After ReLU the mean magnitude is the mean.

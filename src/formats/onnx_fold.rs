@@ -109,13 +109,19 @@ fn with_shape(constant: Constant, shape: Vec<usize>) -> Constant {
 }
 
 /// Axes as an operator names them: an attribute before opset 13, then an input; from the end if negative.
-pub(crate) fn axes(node: &NodeProto, second: Option<&Constant>, rank: usize) -> Result<Option<Vec<usize>>> {
+fn axes(node: &NodeProto, second: Option<&Constant>, rank: usize) -> Result<Option<Vec<usize>>> {
     let named = match (attribute(node, "axes"), second) {
-        (Some(a), _) => a.ints.clone(),
-        (None, Some(Constant::Ints(i))) => i.data.clone(),
+        (Some(a), _) => Some(a.ints.clone()),
+        (None, Some(Constant::Ints(i))) => Some(i.data.clone()),
         (None, Some(_)) => bail!("axes that are not whole numbers"),
-        (None, None) => return Ok(None),
+        (None, None) => None,
     };
+    named_axes(named, rank)
+}
+
+/// Axes in order, each once; counted from the end if negative.
+pub(crate) fn named_axes(named: Option<Vec<i64>>, rank: usize) -> Result<Option<Vec<usize>>> {
+    let Some(named) = named else { return Ok(None) };
     let places: Option<Vec<usize>> = named.iter().map(|&a| position(a, rank)).collect();
     let mut places = places.with_context(|| format!("axes {named:?} of {rank}"))?;
     places.sort_unstable();

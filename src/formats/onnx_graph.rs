@@ -20,9 +20,13 @@ pub(crate) struct OnnxGraph {
     /// Batch, channels, height, width, where they are fixed.
     pub shape: [Option<usize>; 4],
     pub output: String,
+    /// Whether the image is `[batch, height, width, channels]`: all that reads it turns it round.
+    pub channels_last: bool,
     pub metadata: BTreeMap<String, String>,
     /// How often each value is read, as output of the graph too.
     pub reads: BTreeMap<String, usize>,
+    /// Sizes of values in between, without the batch, where the file says them.
+    pub sizes: BTreeMap<String, Vec<usize>>,
     /// Names of outputs beyond the first.
     pub ignored: Vec<String>,
 }
@@ -48,6 +52,7 @@ pub(crate) fn load(bytes: &[u8]) -> Result<OnnxGraph> {
         initializer,
         input,
         output,
+        value_info,
         ..
     } = graph;
     let initializers: BTreeMap<String, TensorProto> = initializer.into_iter().map(|t| (t.name.clone(), t)).collect();
@@ -56,7 +61,14 @@ pub(crate) fn load(bytes: &[u8]) -> Result<OnnxGraph> {
         let names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
         bail!("{} inputs ({}), expected one image", names.len(), names.join(", "))
     };
-    let shape = shape_of(image)?;
+    let mut shape = shape_of(image)?;
+    let mut readers = nodes.iter().filter(|n| n.input.contains(&image.name)).peekable();
+    let turns =
+        |n: &NodeProto| n.op_type == "Transpose" && attribute(n, "perm").is_some_and(|a| a.ints == [0, 3, 1, 2]);
+    let channels_last = readers.peek().is_some() && readers.all(turns);
+    if channels_last {
+        shape[1..].rotate_right(1);
+    }
     let mut outputs = output.iter().map(|o| o.name.clone());
     let output = outputs.next().context("the graph has no output")?;
     let order = order(&nodes, &initializers, &image.name, &output)?;
@@ -72,8 +84,10 @@ pub(crate) fn load(bytes: &[u8]) -> Result<OnnxGraph> {
         input: image.name.clone(),
         shape,
         output,
+        channels_last,
         metadata: model.metadata_props.into_iter().map(|p| (p.key, p.value)).collect(),
         reads,
+        sizes: value_info.iter().filter_map(sizes_of).collect(),
         ignored: outputs.collect(),
     })
 }
@@ -91,6 +105,19 @@ pub(crate) fn label(node: &NodeProto) -> &str {
 
 pub(crate) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|a| a.name == name)
+}
+
+fn sizes_of(value: &ValueInfoProto) -> Option<(String, Vec<usize>)> {
+    let Some(TypeValue::TensorType(tensor)) = value.r#type.as_ref()?.value.as_ref() else {
+        return None;
+    };
+    let size = |d: &super::onnx_pb::Dimension| match d.value {
+        Some(DimensionValue::DimValue(n)) => usize::try_from(n).ok().filter(|n| (1..=1 << 20).contains(n)),
+        _ => None,
+    };
+    let dims = &tensor.shape.as_ref()?.dim;
+    let sizes: Option<Vec<usize>> = dims.iter().skip(1).map(size).collect();
+    Some((value.name.clone(), sizes?))
 }
 
 fn shape_of(image: &ValueInfoProto) -> Result<[Option<usize>; 4]> {

@@ -4,6 +4,7 @@
 use super::foreign::ForeignModel;
 use super::onnx_builder::{OnnxNetBuilder, Operand};
 use super::onnx_fold::{FOLDED, fold};
+use super::onnx_gate_import::FoundGates;
 use super::onnx_graph::{OnnxGraph, is_standard, label, load};
 use super::onnx_ops::{SUPPORTED, convert};
 use super::onnx_pb::NodeProto;
@@ -28,11 +29,16 @@ pub(crate) fn from_bytes(bytes: &[u8], folder: Option<&Path>, input: Option<Shap
     let graph = load(bytes)?;
     let mut builder = OnnxNetBuilder::new(&graph, folder, image_shape(&graph, input)?);
     let mut unsupported = Vec::new();
-    for node in &graph.nodes {
-        let operand = translate(&mut builder, node).unwrap_or_else(|e| {
-            unsupported.push(format!("{} ({}: {e:#})", label(node), node.op_type));
-            Operand::Unsupported
-        });
+    let gates = FoundGates::new(&graph);
+    for node in graph.nodes.iter().filter(|node| !gates.has_inside(node)) {
+        let gate = gates.convert(&mut builder, node).transpose();
+        let operand = gate
+            .unwrap_or_else(|| translate(&mut builder, node))
+            .unwrap_or_else(|e| {
+                unsupported.push(format!("{} ({}: {e:#})", label(node), node.op_type));
+                let name = node.output.first().map_or("", String::as_str);
+                builder.stand_in(name).unwrap_or(Operand::Unsupported)
+            });
         // Other outputs than the first are not expressed; who reads one finds nothing under its name.
         if let Some(name) = node.output.first() {
             builder.values.insert(name.clone(), operand);

@@ -25,6 +25,17 @@ impl GraphBuilder {
         }
     }
 
+    /// A graph that is there already, to be added to.
+    pub(crate) fn of(proto: GraphProto) -> Self {
+        let nodes = proto.node.iter().flat_map(|n| n.output.iter().chain(&n.input));
+        let names = nodes.chain(proto.initializer.iter().map(|t| &t.name));
+        Self {
+            taken: names.cloned().collect(),
+            proto,
+            ..Self::default()
+        }
+    }
+
     fn free(&mut self, name: &str) -> String {
         let mut name = name.to_owned();
         while !self.taken.insert(name.clone()) {
@@ -66,8 +77,19 @@ impl GraphBuilder {
         inputs: [&str; N],
         attributes: Vec<AttributeProto>,
     ) -> String {
+        self.node_from(op, name, &inputs, attributes)
+    }
+
+    /// As [`GraphBuilder::node`], for any number of inputs.
+    pub(crate) fn node_from(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+    ) -> String {
         let name = self.free(name);
-        self.push(op, &inputs, std::slice::from_ref(&name), attributes);
+        self.push(op, inputs, std::slice::from_ref(&name), attributes);
         name
     }
 
@@ -85,8 +107,8 @@ impl GraphBuilder {
     }
 
     /// The node that gives an output of the graph.
-    pub(crate) fn end(&mut self, op: &str, output: &str, input: &str) {
-        self.push(op, &[input], &[output.to_owned()], vec![]);
+    pub(crate) fn end(&mut self, op: &str, output: &str, inputs: &[&str]) {
+        self.push(op, inputs, &[output.to_owned()], vec![]);
     }
 
     /// Nodes have no names of their own, only what they give has: some runtimes look both up in one table.
@@ -135,6 +157,15 @@ pub(crate) fn ints(name: &str, ints: &[usize]) -> AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Ints as i32,
         ints: ints.iter().map(|&i| i as i64).collect(),
+        ..AttributeProto::default()
+    }
+}
+
+pub(crate) fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::String as i32,
+        s: value.as_bytes().to_vec(),
         ..AttributeProto::default()
     }
 }

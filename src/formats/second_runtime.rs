@@ -2,6 +2,7 @@
 //! Knows nothing of where the file or the images come from.
 
 use super::probe::Probe;
+use super::spelled_out::spelled_out;
 use anyhow::{Context, Result, ensure};
 use infer::{Batch, Options, compile};
 use model::mask::winners;
@@ -136,7 +137,7 @@ impl SecondRuntime {
     /// Takes images of the shape `input` to these outputs.
     pub(crate) fn new(input: Shape, onnx: Vec<u8>, outputs: &[String]) -> Result<Self> {
         let load = || -> Result<Self> {
-            let model = Model::load(onnx)?;
+            let model = Model::load(spelled_out(onnx))?;
             Ok(Self {
                 input,
                 image: model.node_id("image")?,

@@ -10,7 +10,7 @@ use super::torch_spec::spec_of;
 use anyhow::{Result, ensure};
 use model::checkpoint::{Moments, NormStats};
 use model::spec::{NetSpec, Op, Shape};
-use model::{Array, Weights, weights};
+use model::{Array, Masks, Weights, weights};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Finds every array of the architecture among the tensors.
@@ -93,6 +93,8 @@ pub(crate) fn read(
         spec,
         weights: out,
         stats,
+        masks: Masks::new(),
+        density: None,
         normalization: None,
         classes: None,
         notes: vec![],

@@ -12,6 +12,16 @@ use super::tensors::Tensors;
 use model::spec::{NetSpec, Op};
 use std::collections::BTreeMap;
 
+/// Whether it is a VGG of any depth.
+pub(crate) fn is_vgg(arch: &str) -> bool {
+    arch.starts_with("vgg")
+}
+
+/// Whether it is a ResNet of any depth, a wide one or a ResNeXt.
+pub(crate) fn is_resnet(arch: &str) -> bool {
+    arch.contains("resnet") || arch.starts_with("resnext")
+}
+
 /// By node: the module that holds its tensors: the first of the known names that is present, or else torchvision's.
 pub(crate) fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, String> {
     let mut feature = 0;
@@ -24,7 +34,7 @@ pub(crate) fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, Str
         } else {
             theirs(&ours)
         };
-        if spec.name == "vgg16" {
+        if is_vgg(&spec.name) {
             // Convolution, norm, ReLU and pool each take a number.
             match node.op {
                 Op::Conv { .. } | Op::Norm { .. } => names.push(format!("features.{feature}")),

@@ -2,7 +2,7 @@
 //! Knows nothing of numbers.
 
 use super::tensors::Tensors;
-use super::torch_names::{modules, numbered};
+use super::torch_names::{is_resnet, is_vgg, modules, numbered};
 use anyhow::{Context, Result, ensure};
 use model::spec::{NetSpec, Node, Op, Shape};
 use model::zoo;
@@ -20,10 +20,10 @@ fn stem_filters(arch: &str) -> usize {
 }
 
 /// The first convolution's names: torchvision's, then ours.
-pub(crate) fn stem_names(arch: &str) -> [&'static str; 2] {
+fn stem_names(arch: &str) -> [&'static str; 2] {
     match arch {
-        "vgg16" => ["features.0", "conv1_1"],
-        "resnet18" | "resnet50" => ["conv1", "stem"],
+        _ if is_vgg(arch) => ["features.0", "conv1_1"],
+        _ if is_resnet(arch) => ["conv1", "stem"],
         "mobilenetv2" => ["features.0.0", "stem"],
         _ => ["conv0", "conv0"],
     }
@@ -66,7 +66,7 @@ pub(crate) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, inp
             "{last} is for {outputs} classes, asked for {classes}"
         );
     }
-    let imagenet = arch.starts_with("resnet") && kernel == 7;
+    let imagenet = is_resnet(arch) && kernel == 7;
     let flat = tensors.shape(&head[0]).and_then(|s| s.get(1).copied()).unwrap_or(0);
     let size = match arch {
         "lenet5" => {
@@ -76,7 +76,7 @@ pub(crate) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, inp
                 .unwrap_or(1);
             (flat / per_map.max(1)).isqrt() * 4 + 12
         }
-        "vgg16" => 32 * vgg_map(flat, filters),
+        _ if is_vgg(arch) => 32 * vgg_map(flat, filters),
         "mobilenetv2" => 224,
         _ if imagenet => 224,
         _ => 32,
@@ -89,11 +89,22 @@ pub(crate) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, inp
     );
     // A guess, for layers that are missing.
     let width = (filters as f32 / stem_filters(arch) as f32).clamp(0.001, 16.0);
-    let mut spec = zoo::build(arch, input, outputs, width)?;
+    // Without the stem for large images, such images would take more memory than there may be.
+    let built = if imagenet { [channels, 32, 32] } else { input };
+    let mut spec = zoo::build(arch, built, outputs, width)?;
     if imagenet {
         zoo::imagenet_stem(&mut spec);
+        spec.input = input;
     }
-    if arch == "vgg16" && (head.len() > 1 || vgg_map(flat, filters) > 1) {
+    let is_norm = |name: &String| {
+        [".running_mean", ".mean", ".gamma"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    };
+    if is_vgg(arch) && !tensors.entries.keys().any(is_norm) {
+        zoo::without_norms(&mut spec);
+    }
+    if is_vgg(arch) && (head.len() > 1 || vgg_map(flat, filters) > 1) {
         vgg_head(&mut spec, tensors, &head, vgg_map(flat, filters) > 1);
     }
     for node in &mut spec.nodes {
@@ -115,9 +126,9 @@ fn each_width(spec: &mut NetSpec, tensors: &Tensors) {
     for node in hidden {
         let own = tensors.shape(&format!("{}.weight", modules[&node.name]));
         match (&mut node.op, own) {
-            (Op::Conv { filters, groups, .. }, Some(&[n, _, _, _])) => {
-                // Depthwise stays depthwise.
-                *groups = if *groups > 1 { n } else { 1 };
+            (Op::Conv { filters, groups, .. }, Some(&[n, columns, _, _])) => {
+                // Depthwise stays depthwise; other groups are as many as they were.
+                *groups = if *groups > 1 && columns == 1 { n } else { *groups };
                 *filters = n;
             }
             (Op::Linear { outputs, .. }, Some(&[n, _])) => *outputs = n,
@@ -139,7 +150,7 @@ fn head(arch: &str, tensors: &Tensors) -> Result<Vec<String>> {
     };
     let is_present = |name: &&&str| tensors.entries.contains_key(**name);
     let mut head: Vec<String> = known.iter().filter(is_present).map(|n| (*n).to_owned()).collect();
-    if head.is_empty() || arch == "vgg16" {
+    if head.is_empty() || is_vgg(arch) {
         // A sequence `classifier.N`, or `hiddenN` and `classifier`; other members have no matrix.
         let numbered = numbered(tensors, &["classifier.", "hidden"]);
         head.splice(..0, numbered.into_iter().map(|(_, name)| name));

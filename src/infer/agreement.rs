@@ -245,14 +245,14 @@ fn mobile() -> NetSpec {
 
 #[test]
 fn every_plain_network_agrees_with_burn() {
-    for name in zoo::NAMES {
+    for name in zoo::KINDS {
         agrees_with_burn(&model(small(name), 1), Density::FULL);
     }
 }
 
 #[test]
 fn every_gated_network_agrees_with_burn_at_every_density_and_shift() {
-    for name in zoo::NAMES {
+    for name in zoo::KINDS {
         for form in [Shift::Eq1, Shift::Released] {
             let model = model(zoo::gated(&small(name), form), 2);
             // 60 has no statistics of its own.

@@ -15,7 +15,7 @@ pub(crate) struct Executor {
     pub active: Vec<Vec<u32>>,
     pub convs: Vec<ConvState>,
     pub scratch: ConvScratch,
-    planes: [Vec<f32>; 2],
+    planes: [Vec<f32>; 3],
     pairs: Vec<(u32, f32)>,
 }
 
@@ -73,7 +73,7 @@ impl Executor {
                 .collect(),
             convs: program.convs().map(Conv::state).collect(),
             scratch,
-            planes: [vec![0.0; plane], vec![0.0; plane]],
+            planes: [(); 3].map(|()| vec![0.0; plane]),
             pairs: Vec::with_capacity(channels),
         }
     }
@@ -202,7 +202,7 @@ impl Executor {
         let (layout, to_layout) = (&program.tensors[from].layout, &program.tensors[to].layout);
         let (x, present) = (&self.slots[program.tensors[from].slot], &self.active[from]);
         let size = layout.height * layout.width;
-        let [a, b] = &mut self.planes;
+        let [a, b, spare] = &mut self.planes;
         let (a, b) = (&mut a[..size], &mut b[..(to_layout.height * to_layout.width)]);
         active.clear();
         match operation {
@@ -263,6 +263,114 @@ impl Executor {
                     plane::store(to_layout, b, c as usize, &mut output);
                 }
             }
+            Operation::Multiply { by } => {
+                let (by_layout, z) = (&program.tensors[*by].layout, &self.slots[program.tensors[*by].slot]);
+                let factors = &self.active[*by];
+                let both = present.iter().filter(|c| factors.binary_search(c).is_ok());
+                active.extend(both);
+                let is_whole = [by_layout.height, by_layout.width] == [layout.height, layout.width];
+                for c in active.iter().map(|&c| c as usize) {
+                    plane::load(layout, x, c, a);
+                    if is_whole {
+                        plane::load(by_layout, z, c, b);
+                        a.iter_mut().zip(&*b).for_each(|(a, b)| *a *= b);
+                    } else {
+                        let factor = z[by_layout.offset(c, 0, 0)];
+                        a.iter_mut().for_each(|a| *a *= factor);
+                    }
+                    plane::store(to_layout, a, c, &mut output);
+                }
+            }
+            Operation::Activate(function) => {
+                active.extend_from_slice(present);
+                for c in present.iter().map(|&c| c as usize) {
+                    plane::load(layout, x, c, a);
+                    function.apply(a, b);
+                    plane::store(to_layout, b, c, &mut output);
+                }
+                if !function.keeps_zero() && present.len() < layout.channels {
+                    b.fill(function.at(0.0));
+                    for c in (0..layout.channels as u32).filter(|c| present.binary_search(c).is_err()) {
+                        plane::store(to_layout, b, c as usize, &mut output);
+                    }
+                    active.clear();
+                    active.extend(0..layout.channels as u32);
+                }
+            }
+            Operation::Concat { others } => {
+                let mut first = 0;
+                for &part in [from].iter().chain(others) {
+                    let Tensor { layout, slot } = &program.tensors[part];
+                    for &c in &self.active[part] {
+                        plane::load(layout, &self.slots[*slot], c as usize, a);
+                        plane::store(to_layout, a, first + c as usize, &mut output);
+                        active.push(first as u32 + c);
+                    }
+                    first += layout.channels;
+                }
+            }
+            Operation::Select { channels } => {
+                for (at, &c) in channels.iter().enumerate() {
+                    if present.binary_search(&(c as u32)).is_ok() {
+                        plane::load(layout, x, c, a);
+                        plane::store(to_layout, a, at, &mut output);
+                        active.push(at as u32);
+                    }
+                }
+            }
+            Operation::LayerNorm { eps, gamma, beta } => {
+                active.extend(0..layout.channels as u32);
+                let share = 1.0 / layout.channels as f32;
+                let var = &mut spare[..size];
+                // Channels that are absent are zero.
+                b.fill(0.0);
+                for &c in present {
+                    plane::load(layout, x, c as usize, a);
+                    b.iter_mut().zip(&*a).for_each(|(sum, v)| *sum += v);
+                }
+                b.iter_mut().for_each(|sum| *sum *= share);
+                let absent = (layout.channels - present.len()) as f32;
+                var.iter_mut()
+                    .zip(&*b)
+                    .for_each(|(var, mean)| *var = absent * mean * mean);
+                for &c in present {
+                    plane::load(layout, x, c as usize, a);
+                    let off = a.iter().zip(&*b).map(|(v, mean)| (v - mean) * (v - mean));
+                    var.iter_mut().zip(off).for_each(|(sum, square)| *sum += square);
+                }
+                var.iter_mut().for_each(|v| *v = 1.0 / (*v * share + eps).sqrt());
+                for c in 0..layout.channels {
+                    a.fill(0.0);
+                    if present.binary_search(&(c as u32)).is_ok() {
+                        plane::load(layout, x, c, a);
+                    }
+                    for ((v, mean), inverse) in a.iter_mut().zip(&*b).zip(&*var) {
+                        *v = (*v - mean) * inverse * gamma[c] + beta[c];
+                    }
+                    plane::store(to_layout, a, c, &mut output);
+                }
+            }
+            Operation::Lrn {
+                size,
+                alpha,
+                beta,
+                bias,
+            } => {
+                active.extend_from_slice(present);
+                for c in present.iter().map(|&c| c as usize) {
+                    b.fill(0.0);
+                    let neighbors = c.saturating_sub((size - 1) / 2)..=c + size / 2;
+                    for &k in present.iter().filter(|&&k| neighbors.contains(&(k as usize))) {
+                        plane::load(layout, x, k as usize, a);
+                        b.iter_mut().zip(&*a).for_each(|(sum, v)| *sum += v * v);
+                    }
+                    plane::load(layout, x, c, a);
+                    for (v, sum) in a.iter_mut().zip(&*b) {
+                        *v /= (bias + alpha / *size as f32 * sum).powf(*beta);
+                    }
+                    plane::store(to_layout, a, c, &mut output);
+                }
+            }
             _ => {
                 active.extend_from_slice(present);
                 for &c in present {
@@ -278,7 +386,13 @@ impl Executor {
                         Operation::MaxPool(window) => {
                             plane::max_pool(a, [layout.height, layout.width], *window, b, to_layout.width)
                         }
-                        Operation::AvgPool(window) => plane::avg_pool(a, layout.width, *window, b, to_layout.width),
+                        Operation::AvgPool(window) => {
+                            plane::avg_pool(a, [layout.height, layout.width], *window, b, to_layout.width)
+                        }
+                        Operation::Place { top, left, stride } => {
+                            plane::place(a, layout.width, [*top, *left], *stride, b, to_layout.width)
+                        }
+                        Operation::Upsample { scale } => plane::upsample(a, layout.width, *scale, b),
                         Operation::Relu { most } => {
                             b.iter_mut().zip(&*a).for_each(|(b, a)| *b = plane::clamp(*a, *most))
                         }

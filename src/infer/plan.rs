@@ -307,7 +307,44 @@ impl Planner<'_> {
                 }
             }
             Op::MaxPool { kernel, stride, pad } => Operation::MaxPool(Window { kernel, stride, pad }),
-            Op::AvgPool { kernel, stride } => Operation::AvgPool(Window { kernel, stride, pad: 0 }),
+            Op::AvgPool { kernel, stride, pad } => Operation::AvgPool(Window { kernel, stride, pad }),
+            Op::Mul => Operation::Multiply {
+                by: self.read(node.inputs[1])?,
+            },
+            Op::Activation { function } => Operation::Activate(function),
+            Op::Concat => Operation::Concat {
+                others: node.inputs[1..].iter().map(|&j| self.read(j)).collect::<Result<_>>()?,
+            },
+            Op::Select { ref channels } => Operation::Select {
+                channels: channels.clone(),
+            },
+            Op::ZeroPad { pad } => Operation::Place {
+                top: pad.top,
+                left: pad.left,
+                stride: 1,
+            },
+            Op::Spread { stride } => Operation::Place {
+                top: 0,
+                left: 0,
+                stride,
+            },
+            Op::Upsample { scale } => Operation::Upsample { scale },
+            Op::LayerNorm { eps } => Operation::LayerNorm {
+                eps,
+                gamma: self.array(i, "gamma")?,
+                beta: self.array(i, "beta")?,
+            },
+            Op::Lrn {
+                size,
+                alpha,
+                beta,
+                bias,
+            } => Operation::Lrn {
+                size,
+                alpha,
+                beta,
+                bias,
+            },
             Op::GlobalAvgPool => Operation::Mean,
             Op::Relu => Operation::Relu { most: f32::INFINITY },
             Op::Relu6 => Operation::Relu { most: 6.0 },

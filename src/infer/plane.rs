@@ -2,6 +2,7 @@
 //! Knows nothing of networks or of which channels are active.
 
 use kernel::Layout;
+use model::spec::Pad;
 
 /// Copies channel `c` out to a contiguous `[h, w]`.
 pub(crate) fn load(layout: &Layout, data: &[f32], c: usize, plane: &mut [f32]) {
@@ -83,13 +84,21 @@ fn larger(a: f32, b: f32) -> f32 {
 pub(crate) struct Window {
     pub kernel: usize,
     pub stride: usize,
-    pub pad: usize,
+    /// Never chosen or counted.
+    pub pad: Pad,
+}
+
+impl Window {
+    /// The part of an axis of `size` that window `at` of it sees, `before` it so much padding.
+    fn part(self, at: usize, before: usize, size: usize) -> std::ops::Range<usize> {
+        let start = at * self.stride;
+        start.saturating_sub(before)..(start + self.kernel - before).min(size)
+    }
 }
 
 /// Maximum over windows of `[h, w]`; padding is never chosen.
 pub(crate) fn max_pool(from: &[f32], [h, w]: [usize; 2], window: Window, to: &mut [f32], out_w: usize) {
-    let Window { kernel, stride, pad } = window;
-    if (kernel, stride, pad) == (2, 2, 0) {
+    if (window.kernel, window.stride) == (2, 2) && window.pad.is_none() {
         for (rows, out) in from.chunks_exact(2 * w).zip(to.chunks_exact_mut(out_w)) {
             let (above, below) = rows.split_at(w);
             for ((a, b), out) in above.chunks_exact(2).zip(below.chunks_exact(2)).zip(out) {
@@ -99,26 +108,48 @@ pub(crate) fn max_pool(from: &[f32], [h, w]: [usize; 2], window: Window, to: &mu
         return;
     }
     for (y, row) in to.chunks_exact_mut(out_w).enumerate() {
+        let rows = window.part(y, window.pad.top, h);
         for (x, out) in row.iter_mut().enumerate() {
-            let rows = (y * stride).saturating_sub(pad)..(y * stride + kernel - pad).min(h);
-            let columns = (x * stride).saturating_sub(pad)..(x * stride + kernel - pad).min(w);
+            let columns = window.part(x, window.pad.left, w);
             *out = rows
+                .clone()
                 .flat_map(|r| &from[r * w..][columns.clone()])
                 .fold(f32::NEG_INFINITY, |most, &v| larger(most, v));
         }
     }
 }
 
-/// Mean over windows of a plane of width `w`.
-pub(crate) fn avg_pool(from: &[f32], w: usize, window: Window, to: &mut [f32], out_w: usize) {
-    let Window { kernel, stride, .. } = window;
-    let share = 1.0 / (kernel * kernel) as f32;
+/// Mean over windows of `[h, w]`; padding is not counted.
+pub(crate) fn avg_pool(from: &[f32], [h, w]: [usize; 2], window: Window, to: &mut [f32], out_w: usize) {
     for (y, row) in to.chunks_exact_mut(out_w).enumerate() {
+        let rows = window.part(y, window.pad.top, h);
         for (x, out) in row.iter_mut().enumerate() {
-            let sum: f32 = (0..kernel)
-                .flat_map(|r| &from[(y * stride + r) * w + x * stride..][..kernel])
-                .sum();
+            let columns = window.part(x, window.pad.left, w);
+            let share = 1.0 / (rows.len() * columns.len()) as f32;
+            let sum: f32 = rows.clone().flat_map(|r| &from[r * w..][columns.clone()]).sum();
             *out = sum * share;
+        }
+    }
+}
+
+/// Every pixel of a plane of width `w` as a square of equal ones.
+pub(crate) fn upsample(from: &[f32], w: usize, scale: usize, to: &mut [f32]) {
+    for (rows, row) in to.chunks_exact_mut(scale * scale * w).zip(from.chunks_exact(w)) {
+        for out in rows.chunks_exact_mut(scale * w) {
+            for (square, &v) in out.chunks_exact_mut(scale).zip(row) {
+                square.fill(v);
+            }
+        }
+    }
+}
+
+/// A plane of width `w` in a larger one of width `out_w`: first row and column, and distance of neighbors.
+pub(crate) fn place(from: &[f32], w: usize, [top, left]: [usize; 2], stride: usize, to: &mut [f32], out_w: usize) {
+    to.fill(0.0);
+    for (y, row) in from.chunks_exact(w).enumerate() {
+        let out = &mut to[(top + y * stride) * out_w + left..];
+        for (out, &v) in out.iter_mut().step_by(stride).zip(row) {
+            *out = v;
         }
     }
 }
@@ -171,7 +202,7 @@ mod tests {
             Window {
                 kernel: 3,
                 stride: 2,
-                pad: 1,
+                pad: Pad::all(1),
             },
             &mut out,
             2,
@@ -179,11 +210,11 @@ mod tests {
         assert_eq!(out, [-5.0, -4.0, -2.0, -1.0]);
         avg_pool(
             &plane,
-            3,
+            [3, 3],
             Window {
                 kernel: 2,
                 stride: 1,
-                pad: 0,
+                pad: Pad::VALID,
             },
             &mut out,
             2,
@@ -196,11 +227,38 @@ mod tests {
             Window {
                 kernel: 2,
                 stride: 2,
-                pad: 0,
+                pad: Pad::VALID,
             },
             &mut one,
             1,
         );
         assert_eq!(one, [-5.0]);
+    }
+    #[test]
+    fn a_padded_mean_counts_what_is_there() {
+        let plane = [1.0, 2.0, 3.0, 4.0];
+        let window = Window {
+            kernel: 2,
+            stride: 2,
+            pad: Pad {
+                top: 1,
+                right: 1,
+                ..Pad::VALID
+            },
+        };
+        let mut out = [0.0];
+        avg_pool(&plane, [2, 2], window, &mut out, 1);
+        assert_eq!(out, [1.5]);
+    }
+
+    #[test]
+    fn planes_grow_by_copies_and_by_zeros() {
+        let plane = [1.0, 2.0];
+        let mut out = [9.0; 8];
+        upsample(&plane, 2, 2, &mut out);
+        assert_eq!(out, [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]);
+        let mut out = [9.0; 8];
+        place(&plane, 2, [1, 1], 2, &mut out, 4);
+        assert_eq!(out, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 2.0]);
     }
 }

@@ -6,6 +6,7 @@ use super::conv::{Conv, Norm};
 use super::linear::Linear;
 use super::plane::Window;
 use kernel::Layout;
+use model::Activation;
 
 /// One value of the network for one image.
 #[derive(Clone, Debug)]
@@ -47,6 +48,39 @@ pub(crate) enum Operation {
         scale: Vec<f32>,
         shift: Vec<f32>,
     },
+    /// Multiplies by tensor `by`, or channel by channel by its single pixels.
+    Multiply {
+        by: usize,
+    },
+    Activate(Activation),
+    /// This tensor's channels and then the others', one after the other.
+    Concat {
+        others: Vec<usize>,
+    },
+    /// Some channels, in an order of their own.
+    Select {
+        channels: Vec<usize>,
+    },
+    /// A plane in a larger one of zeros.
+    Place {
+        top: usize,
+        left: usize,
+        stride: usize,
+    },
+    Upsample {
+        scale: usize,
+    },
+    LayerNorm {
+        eps: f32,
+        gamma: Vec<f32>,
+        beta: Vec<f32>,
+    },
+    Lrn {
+        size: usize,
+        alpha: f32,
+        beta: f32,
+        bias: f32,
+    },
     Flatten,
     Linear(Box<Linear>),
 }
@@ -62,6 +96,14 @@ impl Operation {
             Self::Add { .. } => "add",
             Self::Relu { .. } => "relu",
             Self::Norm { .. } => "norm",
+            Self::Multiply { .. } => "mul",
+            Self::Activate(function) => function.name(),
+            Self::Concat { .. } => "concat",
+            Self::Select { .. } => "select",
+            Self::Place { .. } => "zero-pad",
+            Self::Upsample { .. } => "upsample",
+            Self::LayerNorm { .. } => "layer-norm",
+            Self::Lrn { .. } => "lrn",
             Self::Flatten => "flatten",
             Self::Linear(_) => "linear",
         }
@@ -79,13 +121,14 @@ impl Instruction {
     }
 
     /// The tensors it reads.
-    pub(crate) fn reads(&self) -> impl Iterator<Item = usize> + use<> {
-        let other = match &self.operation {
-            Operation::Conv(conv) => conv.residual.map(|r| r.0),
-            Operation::Add { other, .. } => Some(*other),
-            _ => None,
+    pub(crate) fn reads(&self) -> impl Iterator<Item = usize> + '_ {
+        let (other, more) = match &self.operation {
+            Operation::Conv(conv) => (conv.residual.map(|r| r.0), &[][..]),
+            Operation::Add { other, .. } | Operation::Multiply { by: other } => (Some(*other), &[][..]),
+            Operation::Concat { others } => (None, &others[..]),
+            _ => (None, &[][..]),
         };
-        [self.from].into_iter().chain(other)
+        [self.from].into_iter().chain(other).chain(more.iter().copied())
     }
 }
 

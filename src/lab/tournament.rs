@@ -68,33 +68,73 @@ pub enum Turn {
     Elsewhere(PathBuf),
 }
 
-/// Checks that every method can meet its target, before anything is trained.
+/// Checks, before anything is trained, that every method can meet its target, that trials are trained no longer than results,
+/// and that given models fit the images.
 ///
 /// # Errors
 /// One line naming the method, the network and what was expected; images or models that cannot be read.
 pub fn check(tournament: &Tournament, control: &Control) -> Result<()> {
-    let mut checked: BTreeMap<&str, Checkpoint> = BTreeMap::new();
+    let mut networks: BTreeMap<&str, (Checkpoint, usize)> = BTreeMap::new();
     for heat in &tournament.heats {
         let of = heat.dense.entry();
-        let model = match &heat.dense {
-            Dense::Given(_, model) => model.load()?,
-            Dense::Trained(_) => match checked.remove(of.network.as_str()) {
-                Some(model) => model,
-                None => {
-                    let dataset = open_images(&of.experiment, &mut |_| Ok(control.check()?))?;
-                    let shape = dataset.shape();
-                    let input = [shape.channels, shape.height, shape.width];
-                    random_model(of.experiment.model.build(input, dataset.classes.len())?, 0)?
-                }
-            },
-        };
-        for entry in &heat.entries {
-            let check = entry.experiment.method.check_target(&model);
-            check.with_context(|| format!("methods.{} on {}", entry.method, entry.network))?;
+        if !networks.contains_key(of.network.as_str()) {
+            networks.insert(&of.network, untrained(&of.experiment, control)?);
         }
-        checked.insert(&of.network, model);
+        let (untrained, n_train) = &networks[of.network.as_str()];
+        let given = match &heat.dense {
+            Dense::Given(_, model) => Some(model.load()?),
+            Dense::Trained(_) => None,
+        };
+        let model = given.as_ref().unwrap_or(untrained);
+        let reads = |c: &Checkpoint| (c.spec().input, c.header.classes.len());
+        ensure!(
+            reads(model) == reads(untrained),
+            "networks.{}: model {} reads {:?} and knows {} classes, the images are {:?} of {}",
+            of.network,
+            of.dense,
+            reads(model).0,
+            reads(model).1,
+            reads(untrained).0,
+            reads(untrained).1
+        );
+        ensure!(
+            !model.is_gated(),
+            "networks.{}: model {} has gates, expected one without: channels that are cut for good are compared",
+            of.network,
+            of.dense
+        );
+        for Entry { method, experiment, .. } in &heat.entries {
+            let check = experiment.method.check_target(model);
+            check.with_context(|| format!("methods.{method} on {}", of.network))?;
+            let epochs = experiment.trim.as_ref().map_or(0, |t| u64::from(t.retrain.epochs));
+            let most = (n_train / experiment.train.batch) as u64 * epochs;
+            let steps = tuning(experiment)?;
+            ensure!(
+                steps <= most,
+                "methods.{method}.tuning is {steps} steps, expected at most the {most} of budget.retrain"
+            );
+        }
     }
     Ok(())
+}
+
+/// The network of an experiment with random weights, and how many images it trains on.
+fn untrained(experiment: &Experiment, control: &Control) -> Result<(Checkpoint, usize)> {
+    let dataset = open_images(experiment, &mut |_| Ok(control.check()?))?;
+    let shape = dataset.shape();
+    let input = [shape.channels, shape.height, shape.width];
+    let model = random_model(experiment.model.build(input, dataset.classes.len())?, 0)?;
+    let n = data::split(&dataset, experiment.split_seed(), experiment.data.valid)
+        .train
+        .len();
+    let limit = Some(experiment.data.limit).filter(|limit| *limit > 0);
+    Ok((model, n.min(limit.unwrap_or(n))))
+}
+
+/// Training steps before each of its trials.
+fn tuning(experiment: &Experiment) -> Result<u64> {
+    let found = experiment.flat()?.into_iter().find(|(key, _)| key == "method.tuning");
+    Ok(found.and_then(|(_, v)| v.as_integer()).unwrap_or(0).max(0) as u64)
 }
 
 /// Does what is not done of a shard; `each` hears how every run ended. True if all are finished.
@@ -273,8 +313,6 @@ fn of_run(entry: &Entry, run: &Path, workspace: &Workspace, control: &Control) -
         .trim
         .as_ref()
         .map_or(0, |t| e.method.epochs(&e.train, true) + u64::from(t.retrain.epochs));
-    let tuning = e.flat()?.into_iter().find(|(key, _)| key == "method.tuning");
-    let tuning = tuning.and_then(|(_, v)| v.as_integer()).unwrap_or(0).max(0) as u64;
     Ok(Played {
         entry: entry.clone(),
         run: run.to_path_buf(),
@@ -284,7 +322,7 @@ fn of_run(entry: &Entry, run: &Path, workspace: &Workspace, control: &Control) -
         params: ending.params.unwrap_or(0),
         epochs: own,
         trials,
-        images_seen: own * images + in_trials + trials * tuning * e.train.batch as u64,
+        images_seen: own * images + in_trials + trials * tuning(e)? * e.train.batch as u64,
     })
 }
 

@@ -91,7 +91,7 @@ pub(crate) fn run(ctx: &mut Ctx, config: &AmcConfig) -> Result<Checkpoint> {
 fn features(model: &Checkpoint, index: usize, site: &Site) -> Result<Features> {
     let spec = model.spec();
     let node = spec
-        .find(&site.name)
+        .find(site.name.split(':').next().unwrap_or_default())
         .with_context(|| format!("no layer {}", site.name))?;
     let shapes = spec.shapes()?;
     let [channels, height, width] = shapes[spec.nodes[node].inputs[0]];

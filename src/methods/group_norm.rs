@@ -115,7 +115,9 @@ impl Penalty for GroupPenalty {
                     continue;
                 };
                 for (i, (g, w)) in g.iter_mut().zip(&w.data).enumerate() {
-                    *g += self.lambda * strengths[each.channel(i, *channels)] * w;
+                    if let Some(c) = each.channel(i) {
+                        *g += self.lambda * strengths[c] * w;
+                    }
                 }
             }
         }

@@ -75,12 +75,22 @@ impl Fractions {
     /// Fractions known at the gates (`gate_fraction` by node index), carried on through the graph.
     pub fn propagate(spec: &NetSpec, gate_fraction: impl Fn(usize) -> Option<f64>) -> Self {
         let mut out: Vec<f64> = Vec::with_capacity(spec.nodes.len());
+        // Who counts anything asks for the shapes too, and hears what is wrong with them.
+        let shapes = spec.shapes().unwrap_or_default();
         for (i, node) in spec.nodes.iter().enumerate() {
             let from = |k: usize| out[node.inputs[k]];
             let fraction = match node.op {
                 Op::Input | Op::Conv { .. } | Op::Linear { .. } => 1.0,
                 Op::Gate { .. } => gate_fraction(i).unwrap_or(1.0),
                 Op::Add => 1.0 - (1.0 - from(0)) * (1.0 - from(1)),
+                Op::Mul => from(0).min(from(1)),
+                Op::Activation { function } if !function.keeps_zero() => 1.0,
+                Op::LayerNorm { .. } => 1.0,
+                Op::Concat => {
+                    let size = |k: &usize| shapes.get(*k).map_or(1.0, |s| s[0] as f64);
+                    let all: f64 = node.inputs.iter().map(size).sum();
+                    node.inputs.iter().map(|k| out[*k] * size(k)).sum::<f64>() / all
+                }
                 _ => from(0),
             };
             out.push(fraction);
@@ -139,7 +149,7 @@ pub fn by_layer(spec: &NetSpec, masks: &Masks, fractions: &Fractions) -> Result<
                 [delta(input), delta(i)],
                 [size(input), size(i)],
             ),
-            Op::Norm { affine: true, .. } => Cost {
+            Op::Norm { affine: true, .. } | Op::LayerNorm { .. } => Cost {
                 params: 2 * shapes[i][0] as u64,
                 ..Cost::default()
             },
@@ -219,7 +229,13 @@ fn alive_bytes(spec: &NetSpec, shapes: &[Shape], fractions: &Fractions) -> Vec<u
     for (i, node) in spec.nodes.iter().enumerate() {
         if matches!(
             node.op,
-            Op::Norm { .. } | Op::Gate { .. } | Op::Relu | Op::Relu6 | Op::Dropout { .. } | Op::Flatten
+            Op::Norm { .. }
+                | Op::Gate { .. }
+                | Op::Relu
+                | Op::Relu6
+                | Op::Activation { .. }
+                | Op::Dropout { .. }
+                | Op::Flatten
         ) {
             tensor[i] = tensor[node.inputs[0]];
         }

@@ -3,9 +3,11 @@
 //! Knows nothing of burn, or of how networks are pruned or searched.
 #![forbid(unsafe_code)]
 
+pub mod activation;
 pub mod checkpoint;
 pub mod cost;
 pub mod mask;
+pub(crate) mod pad;
 mod random;
 pub mod safetensors_file;
 pub mod spec;
@@ -14,6 +16,7 @@ pub mod toy;
 pub mod weights;
 pub mod zoo;
 
+pub use activation::Activation;
 pub use checkpoint::{Checkpoint, NormStats};
 pub use cost::{Cost, Fractions};
 pub use mask::{Active, Density, Masks};

@@ -1,80 +1,11 @@
 //! A network as plain data: a graph of named operations, and the shapes that follow from it.
 //! Knows nothing of weights, devices or pruning methods.
 
+use super::activation::Activation;
+pub use super::pad::Pad;
+use super::pad::{read_pad, write_pad};
 use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
-
-/// Zeros around a plane, in pixels. TensorFlow's SAME with stride 2 is asymmetric, so all four are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pad {
-    /// Rows above.
-    pub top: usize,
-    /// Rows below.
-    pub bottom: usize,
-    /// Columns to the left.
-    pub left: usize,
-    /// Columns to the right.
-    pub right: usize,
-}
-
-impl Pad {
-    /// No padding (VALID).
-    pub const VALID: Self = Self {
-        top: 0,
-        bottom: 0,
-        left: 0,
-        right: 0,
-    };
-
-    /// The same number of zeros on every side.
-    pub fn all(n: usize) -> Self {
-        Self {
-            top: n,
-            bottom: n,
-            left: n,
-            right: n,
-        }
-    }
-
-    /// Whether every side is narrower than the kernel, so that every window meets the image.
-    pub fn is_below(self, kernel: usize) -> bool {
-        [self.top, self.bottom, self.left, self.right]
-            .into_iter()
-            .all(|n| n < kernel)
-    }
-
-    /// TensorFlow's SAME: out = ⌈in / stride⌉, the odd zero goes below and to the right.
-    pub fn same(size: [usize; 2], kernel: usize, stride: usize) -> Self {
-        let split = |n: usize| {
-            let total = ((n.div_ceil(stride) - 1) * stride + kernel).saturating_sub(n);
-            (total / 2, total - total / 2)
-        };
-        let ((top, bottom), (left, right)) = (split(size[0]), split(size[1]));
-        Self {
-            top,
-            bottom,
-            left,
-            right,
-        }
-    }
-}
-
-impl From<Pad> for kernel::Padding {
-    fn from(pad: Pad) -> Self {
-        let Pad {
-            top,
-            bottom,
-            left,
-            right,
-        } = pad;
-        Self {
-            top,
-            bottom,
-            left,
-            right,
-        }
-    }
-}
 
 /// Where FBS puts the shift β (papers differ from code).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,20 +62,69 @@ pub enum Op {
         kernel: usize,
         /// Stride in both directions.
         stride: usize,
-        /// Padding on every side (never chosen as maximum).
-        pad: usize,
+        /// Padding (never chosen as maximum).
+        #[serde(serialize_with = "write_pad", deserialize_with = "read_pad")]
+        pad: Pad,
     },
-    /// Mean over windows, no padding.
+    /// Mean over windows.
     AvgPool {
         /// Window height and width.
         kernel: usize,
         /// Stride in both directions.
         stride: usize,
+        /// Padding (never counted).
+        #[serde(default, skip_serializing_if = "Pad::is_none")]
+        pad: Pad,
     },
     /// Mean over all positions: `[c, h, w]` → `[c, 1, 1]`.
     GlobalAvgPool,
     /// Sum of two tensors of one shape.
     Add,
+    /// Product of two tensors of one shape; the second may be `[c, 1, 1]`, one factor a channel.
+    Mul,
+    /// A function of each number.
+    Activation {
+        /// Which.
+        function: Activation,
+    },
+    /// The channels of all inputs, one after the other.
+    Concat,
+    /// Some channels of the input in an order of their own: a slice, a shuffle.
+    Select {
+        /// The input's channels that it gives.
+        channels: Vec<usize>,
+    },
+    /// Zeros around each plane.
+    ZeroPad {
+        /// How many on each side.
+        pad: Pad,
+    },
+    /// Every pixel as a square of equal ones (nearest neighbor).
+    Upsample {
+        /// Height and width of a square.
+        scale: usize,
+    },
+    /// Zeros between pixels: a transposed convolution is this and a convolution.
+    Spread {
+        /// Distance of two pixels that were neighbors.
+        stride: usize,
+    },
+    /// At each position, mean and variance over the channels taken out; scale γ and shift β per channel (arXiv 1607.06450).
+    LayerNorm {
+        /// Added to the variance.
+        eps: f32,
+    },
+    /// x / (bias + alpha / size · Σ x²)^beta over `size` neighboring channels: local response normalization (AlexNet).
+    Lrn {
+        /// Channels that are summed over; ⌊(size − 1) / 2⌋ of them before the channel itself.
+        size: usize,
+        /// Factor of the mean square.
+        alpha: f32,
+        /// Exponent.
+        beta: f32,
+        /// Added to the mean square.
+        bias: f32,
+    },
     /// Zeroes elements at random in training; nothing otherwise.
     Dropout {
         /// Probability of being zeroed.
@@ -184,6 +164,15 @@ impl Op {
             Op::AvgPool { .. } => "avg-pool",
             Op::GlobalAvgPool => "global-avg-pool",
             Op::Add => "add",
+            Op::Mul => "mul",
+            Op::Activation { function } => function.name(),
+            Op::Concat => "concat",
+            Op::Select { .. } => "select",
+            Op::ZeroPad { .. } => "zero-pad",
+            Op::Upsample { .. } => "upsample",
+            Op::Spread { .. } => "spread",
+            Op::LayerNorm { .. } => "layer-norm",
+            Op::Lrn { .. } => "lrn",
             Op::Dropout { .. } => "dropout",
             Op::Flatten => "flatten",
             Op::Linear { .. } => "linear",
@@ -293,7 +282,8 @@ impl NetSpec {
             );
             let wanted = match node.op {
                 Op::Input => 0,
-                Op::Add | Op::Gate { .. } => 2,
+                Op::Add | Op::Mul | Op::Gate { .. } => 2,
+                Op::Concat => node.inputs.len().max(1),
                 _ => 1,
             };
             ensure!(
@@ -358,8 +348,11 @@ fn has_sane_sizes(op: &Op) -> bool {
         } => &[
             *filters, *kernel, *stride, *groups, pad.top, pad.bottom, pad.left, pad.right,
         ],
-        Op::MaxPool { kernel, stride, pad } => &[*kernel, *stride, *pad],
-        Op::AvgPool { kernel, stride } => &[*kernel, *stride],
+        Op::MaxPool { kernel, stride, pad } | Op::AvgPool { kernel, stride, pad } => {
+            &[*kernel, *stride, pad.top, pad.bottom, pad.left, pad.right]
+        }
+        Op::ZeroPad { pad } => &[pad.top, pad.bottom, pad.left, pad.right],
+        Op::Upsample { scale: n } | Op::Spread { stride: n } | Op::Lrn { size: n, .. } => &[*n],
         Op::Linear { outputs, .. } => &[*outputs],
         _ => &[],
     };
@@ -415,21 +408,18 @@ fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
                 windows(w + pad.left + pad.right, kernel, stride)?,
             ]
         }
-        Op::MaxPool { kernel, stride, pad } => {
+        Op::MaxPool { kernel, stride, pad } | Op::AvgPool { kernel, stride, pad } => {
             let [c, h, w] = from[0];
             ensure!(
-                Pad::all(pad).is_below(kernel),
-                "node {}: padding {pad} of a window of {kernel}, expected less",
-                node.name
+                pad.is_below(kernel),
+                "node {}: padding {}, {}, {}, {} (top, bottom, left, right) of a window of {kernel}, expected less",
+                node.name,
+                pad.top,
+                pad.bottom,
+                pad.left,
+                pad.right
             );
-            [
-                c,
-                windows(h + 2 * pad, kernel, stride)?,
-                windows(w + 2 * pad, kernel, stride)?,
-            ]
-        }
-        Op::AvgPool { kernel, stride } => {
-            let [c, h, w] = from[0];
+            let [h, w] = pad.around([h, w]);
             [c, windows(h, kernel, stride)?, windows(w, kernel, stride)?]
         }
         Op::GlobalAvgPool => [from[0][0], 1, 1],
@@ -440,6 +430,67 @@ fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
                 node.name,
                 from[0],
                 from[1]
+            );
+            from[0]
+        }
+        Op::Mul => {
+            ensure!(
+                from[1] == from[0] || from[1] == [from[0][0], 1, 1],
+                "node {}: cannot multiply {:?} by {:?}, expected the same shape or one factor a channel",
+                node.name,
+                from[0],
+                from[1]
+            );
+            from[0]
+        }
+        Op::Activation { function } => {
+            ensure!(function.is_sane(), "node {}: {function:?}", node.name);
+            from[0]
+        }
+        Op::Concat => {
+            let [_, h, w] = from[0];
+            ensure!(
+                from.iter().all(|s| s[1..] == [h, w]),
+                "node {}: cannot join planes of {from:?}, expected one height and width",
+                node.name
+            );
+            [from.iter().map(|s| s[0]).sum(), h, w]
+        }
+        Op::Select { ref channels } => {
+            let [c, h, w] = from[0];
+            ensure!(
+                channels.iter().all(|&k| k < c),
+                "node {}: channel {} of {c}",
+                node.name,
+                channels.iter().max().unwrap_or(&0)
+            );
+            [channels.len(), h, w]
+        }
+        Op::ZeroPad { pad } => {
+            let [c, h, w] = from[0];
+            let [h, w] = pad.around([h, w]);
+            [c, h, w]
+        }
+        Op::Upsample { scale } => from_plane(from[0], |n| n * scale),
+        Op::Spread { stride } => from_plane(from[0], |n| ((n - 1) * stride).saturating_add(1)),
+        Op::LayerNorm { eps } => {
+            ensure!(
+                eps.is_finite() && eps >= 0.0,
+                "node {}: {eps} is added to the variance, expected 0 or more",
+                node.name
+            );
+            from[0]
+        }
+        Op::Lrn {
+            size,
+            alpha,
+            beta,
+            bias,
+        } => {
+            ensure!(
+                size > 0 && [alpha, beta, bias].iter().all(|n| n.is_finite()) && bias > 0.0 && alpha >= 0.0,
+                "node {}: size {size}, alpha {alpha}, beta {beta}, bias {bias}",
+                node.name
             );
             from[0]
         }
@@ -465,18 +516,13 @@ fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
     })
 }
 
+fn from_plane([c, h, w]: Shape, of: impl Fn(usize) -> usize) -> Shape {
+    [c, of(h), of(w)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn same_padding_is_that_of_tensorflow() {
-        let pads = |n, s| {
-            let p = Pad::same([n, n], 3, s);
-            (p.top, p.bottom)
-        };
-        assert_eq!([pads(30, 1), pads(30, 2), pads(15, 2)], [(1, 1), (0, 1), (1, 1)]);
-    }
 
     #[test]
     fn a_graph_that_cannot_be_computed_is_refused_by_name() {
@@ -496,7 +542,7 @@ mod tests {
         let far = Op::MaxPool {
             kernel: 1,
             stride: 1,
-            pad: usize::MAX,
+            pad: Pad::all(usize::MAX),
         };
         let spec = |nodes| NetSpec {
             name: "t".into(),
@@ -506,7 +552,7 @@ mod tests {
         let wide = Op::MaxPool {
             kernel: 2,
             stride: 1,
-            pad: 2,
+            pad: Pad::all(2),
         };
         let huge = Op::Conv {
             filters: 1 << 20,
@@ -532,7 +578,7 @@ mod tests {
             ),
             (
                 spec(vec![node("x", Op::Input, vec![]), node("wide", wide, vec![0])]),
-                "node wide: padding 2 of a window of 2",
+                "node wide: padding 2, 2, 2, 2 (top, bottom, left, right) of a window of 2",
             ),
             (
                 spec(vec![node("x", Op::Input, vec![]), node("n", norm, vec![0])]),
@@ -550,6 +596,33 @@ mod tests {
             (
                 spec(vec![node("x", Op::Input, vec![]), node("far", far, vec![0])]),
                 "node far has a size above",
+            ),
+            (
+                spec(vec![
+                    node("x", Op::Input, vec![]),
+                    node("less", Op::Select { channels: vec![3] }, vec![0]),
+                ]),
+                "node less: channel 3 of 3",
+            ),
+            (
+                spec(vec![
+                    node("x", Op::Input, vec![]),
+                    node("pad", Op::ZeroPad { pad: Pad::all(1) }, vec![0]),
+                    node("both", Op::Concat, vec![0, 1]),
+                ]),
+                "node both: cannot join planes of",
+            ),
+            (
+                spec(vec![
+                    node("x", Op::Input, vec![]),
+                    node("pad", Op::ZeroPad { pad: Pad::all(1) }, vec![0]),
+                    node("times", Op::Mul, vec![0, 1]),
+                ]),
+                "node times: cannot multiply",
+            ),
+            (
+                spec(vec![node("x", Op::Input, vec![]), node("none", Op::Concat, vec![])]),
+                "node none has 0 inputs",
             ),
             (
                 spec(vec![node("x", Op::Input, vec![]), node("y", Op::Relu, vec![1])]),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | conv, linear | `NAME.weight` `[out, in / groups(, k, k)]`, `NAME.bias` `[out]` |
 //! | norm | `NAME.gamma`, `NAME.beta` `[channels]` if affine |
+//! | layer norm | `NAME.gamma`, `NAME.beta` `[channels]` |
 //! | gate | `NAME.phi` `[in, channels]`, `NAME.rho`, `NAME.beta` `[channels]` |
 
 use super::spec::{NetSpec, Op, Shift};
@@ -75,7 +76,7 @@ pub fn expected(spec: &NetSpec) -> Result<BTreeMap<String, Vec<usize>>> {
                     put("bias", vec![outputs]);
                 }
             }
-            Op::Norm { affine: true, .. } => {
+            Op::Norm { affine: true, .. } | Op::LayerNorm { .. } => {
                 put("gamma", vec![shapes[i][0]]);
                 put("beta", vec![shapes[i][0]]);
             }

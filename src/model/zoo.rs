@@ -4,7 +4,47 @@ use super::spec::{NetSpec, Node, Op, Pad, Shape, Shift};
 use anyhow::{Result, bail, ensure};
 
 /// All names that [`build`] knows.
-pub const NAMES: [&str; 6] = ["lenet5", "m-cifarnet", "vgg16", "resnet18", "resnet50", "mobilenetv2"];
+pub const NAMES: [&str; 17] = [
+    "lenet5",
+    "m-cifarnet",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "mobilenetv2",
+];
+
+/// A network of each kind, for tests that run over all kinds.
+pub const KINDS: [&str; 7] = [
+    "lenet5",
+    "m-cifarnet",
+    "vgg16",
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "mobilenetv2",
+];
+
+/// Our name for a network that others call by another.
+pub fn our_name(name: &str) -> &str {
+    match name {
+        "mobilenet_v2" => "mobilenetv2",
+        _ => name
+            .strip_suffix("_bn")
+            .filter(|vgg| vgg.starts_with("vgg"))
+            .unwrap_or(name),
+    }
+}
 
 /// A network by name.
 ///
@@ -25,9 +65,20 @@ pub fn build(name: &str, input: Shape, classes: usize, width: f32) -> Result<Net
     match name {
         "lenet5" => lenet5(&mut b),
         "m-cifarnet" => m_cifarnet(&mut b),
-        "vgg16" => vgg16(&mut b),
-        "resnet18" => resnet(&mut b, false, [2, 2, 2, 2]),
-        "resnet50" => resnet(&mut b, true, [3, 4, 6, 3]),
+        "vgg11" => vgg(&mut b, [1, 1, 2, 2, 2]),
+        "vgg13" => vgg(&mut b, [2, 2, 2, 2, 2]),
+        "vgg16" => vgg(&mut b, [2, 2, 3, 3, 3]),
+        "vgg19" => vgg(&mut b, [2, 2, 4, 4, 4]),
+        "resnet18" => resnet(&mut b, Block::Basic, [2, 2, 2, 2]),
+        "resnet34" => resnet(&mut b, Block::Basic, [3, 4, 6, 3]),
+        "resnet50" => resnet(&mut b, Block::bottleneck(1, 64), [3, 4, 6, 3]),
+        "resnet101" => resnet(&mut b, Block::bottleneck(1, 64), [3, 4, 23, 3]),
+        "resnet152" => resnet(&mut b, Block::bottleneck(1, 64), [3, 8, 36, 3]),
+        "wide_resnet50_2" => resnet(&mut b, Block::bottleneck(1, 128), [3, 4, 6, 3]),
+        "wide_resnet101_2" => resnet(&mut b, Block::bottleneck(1, 128), [3, 4, 23, 3]),
+        "resnext50_32x4d" => resnet(&mut b, Block::bottleneck(32, 4), [3, 4, 6, 3]),
+        "resnext101_32x8d" => resnet(&mut b, Block::bottleneck(32, 8), [3, 4, 23, 3]),
+        "resnext101_64x4d" => resnet(&mut b, Block::bottleneck(64, 4), [3, 4, 23, 3]),
         "mobilenetv2" => mobilenetv2(&mut b),
         _ => bail!("unknown network {name}, expected one of {}", NAMES.join(", ")),
     }
@@ -132,13 +183,18 @@ impl NetBuilder {
 
     /// conv → norm [→ relu], `filters` before the width multiplier.
     fn conv(&mut self, name: &str, from: usize, c: ConvOf) -> usize {
+        self.conv_of_width(name, from, c, 1)
+    }
+
+    /// The same, with filters that can be dealt out to `groups`.
+    fn conv_of_width(&mut self, name: &str, from: usize, c: ConvOf, groups: usize) -> usize {
         let op = Op::Conv {
-            filters: self.scaled(c.filters),
+            filters: self.scaled(c.filters).next_multiple_of(groups),
             kernel: c.kernel,
             stride: c.stride,
             pad: c.pad,
             bias: false,
-            groups: 1,
+            groups: c.groups,
         };
         self.normed(name, from, op, c.eps, c.relu.then_some(Op::Relu))
     }
@@ -155,7 +211,8 @@ impl NetBuilder {
     }
 
     fn half(&mut self, name: &str) {
-        let [kernel, stride, pad] = [2, 2, 0];
+        let [kernel, stride] = [2, 2];
+        let pad = Pad::VALID;
         self.push(name, Op::MaxPool { kernel, stride, pad });
     }
 
@@ -172,6 +229,7 @@ struct ConvOf {
     pad: Pad,
     eps: f32,
     relu: bool,
+    groups: usize,
 }
 
 /// The Caffe LeNet of the pruning literature: 20 and 50 filters of 5×5, 500 hidden units.
@@ -225,6 +283,7 @@ fn m_cifarnet(b: &mut NetBuilder) {
                 pad,
                 eps: 1e-3,
                 relu: true,
+                groups: 1,
             },
         );
         if i == 3 || i == 6 {
@@ -234,14 +293,11 @@ fn m_cifarnet(b: &mut NetBuilder) {
     b.head();
 }
 
-/// CIFAR VGG-16: thirteen 3×3 convolutions without bias, five max-pools, one linear layer.
+/// CIFAR VGG: 3×3 convolutions without bias, so many in each of five stages, five max-pools, one linear layer.
 /// On inputs below 32 pixels the last pools that no longer fit are left out.
-fn vgg16(b: &mut NetBuilder) {
+fn vgg(b: &mut NetBuilder, convs: [usize; 5]) {
     let mut size = b.spec.input[1].min(b.spec.input[2]);
-    for (stage, (filters, convs)) in [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
-        .into_iter()
-        .enumerate()
-    {
+    for (stage, (filters, convs)) in [64, 128, 256, 512, 512].into_iter().zip(convs).enumerate() {
         for i in 0..convs {
             let conv = ConvOf {
                 filters,
@@ -250,6 +306,7 @@ fn vgg16(b: &mut NetBuilder) {
                 pad: Pad::all(1),
                 eps: 1e-5,
                 relu: true,
+                groups: 1,
             };
             b.conv(&format!("conv{}_{}", stage + 1, i + 1), b.last(), conv);
         }
@@ -330,15 +387,52 @@ pub fn imagenet_stem(spec: &mut NetSpec) {
         op: Op::MaxPool {
             kernel: 3,
             stride: 2,
-            pad: 1,
+            pad: Pad::all(1),
         },
         inputs: vec![relu],
     };
     spec.nodes.insert(relu + 1, pool);
 }
 
+/// Takes the norms of a network's convolutions out, which get biases in their place.
+pub fn without_norms(spec: &mut NetSpec) {
+    let mut moved: Vec<usize> = Vec::with_capacity(spec.nodes.len());
+    let mut nodes: Vec<Node> = Vec::with_capacity(spec.nodes.len());
+    for mut node in std::mem::take(&mut spec.nodes) {
+        node.inputs.iter_mut().for_each(|i| *i = moved[*i]);
+        if let Op::Norm { .. } = node.op {
+            let conv = node.inputs[0];
+            if let Op::Conv { bias, .. } = &mut nodes[conv].op {
+                *bias = true;
+                moved.push(conv);
+                continue;
+            }
+        }
+        moved.push(nodes.len());
+        nodes.push(node);
+    }
+    spec.nodes = nodes;
+}
+
+/// What a ResNet is made of.
+#[derive(Clone, Copy)]
+enum Block {
+    /// Two 3×3 convolutions.
+    Basic,
+    /// 1×1, 3×3 in so many groups, 1×1 to four times the stage's filters. The inner ones have `inner` times those.
+    Bottleneck { groups: usize, inner: f64 },
+}
+
+impl Block {
+    /// As ResNeXt (arXiv 1611.05431) counts: groups, and the width of each in the first stage. Wide ResNets have one of 128.
+    fn bottleneck(groups: usize, width: usize) -> Self {
+        let inner = (groups * width) as f64 / 64.0;
+        Self::Bottleneck { groups, inner }
+    }
+}
+
 /// CIFAR ResNet: 3×3 stem without max-pool, stages of 64, 128, 256, 512 with strides 1, 2, 2, 2.
-fn resnet(b: &mut NetBuilder, bottleneck: bool, blocks: [usize; 4]) {
+fn resnet(b: &mut NetBuilder, block: Block, blocks: [usize; 4]) {
     let conv = |filters, kernel, stride, relu| ConvOf {
         filters,
         kernel,
@@ -346,6 +440,7 @@ fn resnet(b: &mut NetBuilder, bottleneck: bool, blocks: [usize; 4]) {
         pad: Pad::all(kernel / 2),
         eps: 1e-5,
         relu,
+        groups: 1,
     };
     let mut x = b.conv("stem", 0, conv(64, 3, 1, true));
     let mut channels = 64;
@@ -354,14 +449,22 @@ fn resnet(b: &mut NetBuilder, bottleneck: bool, blocks: [usize; 4]) {
         for i in 0..n {
             let name = format!("stage{}.{i}", stage + 1);
             let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-            let out = if bottleneck { 4 * filters } else { filters };
-            let y = if bottleneck {
-                let y = b.conv(&format!("{name}.conv1"), x, conv(filters, 1, 1, true));
-                let y = b.conv(&format!("{name}.conv2"), y, conv(filters, 3, stride, true));
-                b.conv(&format!("{name}.conv3"), y, conv(out, 1, 1, false))
-            } else {
-                let y = b.conv(&format!("{name}.conv1"), x, conv(filters, 3, stride, true));
-                b.conv(&format!("{name}.conv2"), y, conv(out, 3, 1, false))
+            let (y, out) = match block {
+                Block::Bottleneck { groups, inner } => {
+                    let (inner, out) = ((inner * filters as f64) as usize, 4 * filters);
+                    let grouped = |kernel, stride| ConvOf {
+                        groups: if kernel > 1 { groups } else { 1 },
+                        ..conv(inner, kernel, stride, true)
+                    };
+                    // As wide as the groups that read it need it to be.
+                    let y = b.conv_of_width(&format!("{name}.conv1"), x, grouped(1, 1), groups);
+                    let y = b.conv_of_width(&format!("{name}.conv2"), y, grouped(3, stride), groups);
+                    (b.conv(&format!("{name}.conv3"), y, conv(out, 1, 1, false)), out)
+                }
+                Block::Basic => {
+                    let y = b.conv(&format!("{name}.conv1"), x, conv(filters, 3, stride, true));
+                    (b.conv(&format!("{name}.conv2"), y, conv(filters, 3, 1, false)), filters)
+                }
             };
             let identity = if stride == 1 && channels == out {
                 x
@@ -374,4 +477,43 @@ fn resnet(b: &mut NetBuilder, bottleneck: bool, blocks: [usize; 4]) {
         }
     }
     b.head();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost;
+
+    /// Parameters as torchvision has them, with 1000 classes and the stem for large images.
+    #[test]
+    fn networks_are_as_large_as_torchvisions() {
+        for (name, params) in [
+            ("resnet18", 11_689_512),
+            ("resnet34", 21_797_672),
+            ("resnet50", 25_557_032),
+            ("resnet101", 44_549_160),
+            ("resnet152", 60_192_808),
+            ("wide_resnet50_2", 68_883_240),
+            ("wide_resnet101_2", 126_886_696),
+            ("resnext50_32x4d", 25_028_904),
+            ("resnext101_32x8d", 88_791_336),
+            ("resnext101_64x4d", 83_455_272),
+            ("mobilenetv2", 3_504_872),
+        ] {
+            let mut spec = build(name, [3, 32, 32], 1000, 1.0).expect("builds");
+            if name != "mobilenetv2" {
+                imagenet_stem(&mut spec);
+            }
+            assert_eq!(cost::dense(&spec).expect("fits").params, params, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_width_can_be_dealt_out_to_groups() {
+        for name in NAMES {
+            for width in [0.02, 0.13, 0.5, 0.9] {
+                build(name, [3, 32, 32], 10, width).unwrap_or_else(|e| panic!("{name} at {width}: {e}"));
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Applies masks to a model: what they leave out becomes zero, and columns that read only zeros are masked too.
 
-use super::groups::groups;
+use super::groups::{Place, groups};
 use super::values::constants;
 use anyhow::{Context, Result, ensure};
 use model::checkpoint::Checkpoint;
@@ -56,12 +56,11 @@ pub fn zero(checkpoint: &mut Checkpoint) -> Result<()> {
 fn close(checkpoint: &mut Checkpoint) -> Result<()> {
     let spec = checkpoint.header.spec.clone();
     let values = constants(checkpoint)?;
+    let shapes = spec.shapes()?;
     for group in groups(&spec)?.list.iter().filter(|g| g.fixed.is_none()) {
-        let is_masked = |c: usize, p: &usize| {
-            checkpoint
-                .masks
-                .get(&spec.nodes[*p].name)
-                .is_some_and(|m| !m.filters[c])
+        let is_masked = |c: usize, p: &Place| {
+            let mask = checkpoint.masks.get(&spec.nodes[p.node].name);
+            p.filter(c).is_none_or(|f| mask.is_some_and(|m| !m.filters[f]))
         };
         let dead: Vec<usize> = (0..group.channels)
             .filter(|&c| group.producers.iter().all(|p| is_masked(c, p)))
@@ -69,12 +68,13 @@ fn close(checkpoint: &mut Checkpoint) -> Result<()> {
         for reader in &group.consumers {
             let name = &spec.nodes[reader.node].name;
             let [filters, columns] = checkpoint.weight(name).matrix();
-            let block = columns / group.channels;
-            for &c in &dead {
-                let value = &values[spec.nodes[reader.node].inputs[0]][c * reader.positions..][..reader.positions];
-                if value.iter().all(|v| *v == Some(0.0)) {
+            let from = spec.nodes[reader.node].inputs[0];
+            let taps = columns / shapes[from][0];
+            for features in dead.iter().map(|&c| reader.features(c)).filter(|f| !f.is_empty()) {
+                if values[from][features.clone()].iter().all(|v| *v == Some(0.0)) {
                     let mask = checkpoint.masks.entry(name.clone());
-                    mask.or_insert_with(|| LayerMask::whole(filters, columns)).columns[c * block..][..block]
+                    mask.or_insert_with(|| LayerMask::whole(filters, columns)).columns
+                        [features.start * taps..features.end * taps]
                         .fill(false);
                 }
             }

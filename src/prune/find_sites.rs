@@ -1,12 +1,12 @@
 //! Finds the sites of a network that a scope allows, with what counting needs laid out.
 
 use super::apply::zero;
-use super::groups::{Consumer, groups};
+use super::groups::{ChannelRef, groups};
 use super::scope::Scope;
 use super::sites::{ChannelAxis, GateOf, Layer, Left, Sites};
 use super::values::{constants, is_inside, taps};
 use super::width;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use event::{Dimension, Site, Unit};
 use model::Checkpoint;
 use model::spec::{Op, Shape};
@@ -46,8 +46,8 @@ impl Sites {
         for (i, node) in spec.nodes.iter().enumerate() {
             if let Op::Gate { .. } = node.op {
                 sites.gates.push(GateOf {
-                    axis: sites.groups.of_node(i),
-                    reads: sites.groups.of_node(node.inputs[1]),
+                    gated: sites.groups.channels(i).to_vec(),
+                    reads: sites.groups.channels(node.inputs[1]).to_vec(),
                     positions: sites.groups.positions(node.inputs[1]),
                     plane: (shapes[i][1] * shapes[i][2]) as u64,
                 });
@@ -62,24 +62,44 @@ impl Sites {
 
     fn axis(&self, index: usize) -> ChannelAxis {
         let group = &self.groups.list[index];
-        let producers: Vec<&Layer> = self.layers.iter().filter(|l| l.axis == index).collect();
-        let unmasked = |c: usize| producers.is_empty() || producers.iter().any(|l| l.mask.filters[c]);
-        let mut params_each = 0;
-        for &i in &group.nodes {
-            params_each += match self.spec.nodes[i].op {
+        let mut is_given = vec![false; group.channels];
+        let mut unmasked = vec![false; group.channels];
+        for layer in &self.layers {
+            for (at, kept) in layer
+                .rows
+                .iter()
+                .zip(&layer.mask.filters)
+                .filter(|(at, _)| at.group == index)
+            {
+                is_given[at.channel] = true;
+                unmasked[at.channel] |= kept;
+            }
+        }
+        let mut params = vec![0; group.channels];
+        let mut nodes = group.nodes.clone();
+        nodes.dedup();
+        for i in nodes {
+            let each = match self.spec.nodes[i].op {
                 Op::Conv { bias: true, .. } | Op::Linear { bias: true, .. } => 1,
-                Op::Norm { affine: true, .. } => 2 * self.groups.positions(i) as u64,
-                Op::Gate { .. } => 2 * self.groups.positions(i) as u64,
-                _ => 0,
+                Op::Norm { affine: true, .. } | Op::LayerNorm { .. } | Op::Gate { .. } => {
+                    2 * self.groups.positions(i) as u64
+                }
+                _ => continue,
             };
+            let own = self.groups.channels(i).iter().filter(|at| at.group == index);
+            own.for_each(|at| params[at.channel] += each);
         }
         ChannelAxis {
             site: None,
-            unmasked: (0..group.channels).map(unmasked).collect(),
+            unmasked: unmasked
+                .iter()
+                .zip(is_given)
+                .map(|(kept, given)| *kept || !given)
+                .collect(),
             scores: Vec::new(),
             rank: Vec::new(),
             pinned: 0,
-            params_each,
+            params,
             stays: vec![false; group.channels],
         }
     }
@@ -87,19 +107,20 @@ impl Sites {
     /// Finds what surgery will leave in place, from what channels are when all of them are dead.
     fn hold(&mut self, checkpoint: &Checkpoint, shapes: &[Shape]) -> Result<()> {
         let mut dead = checkpoint.clone();
-        let free = |l: &&Layer| self.groups.list[l.axis].fixed.is_none();
-        for layer in self.layers.iter().filter(free) {
+        let is_free = |at: &ChannelRef| self.groups.list[at.group].fixed.is_none();
+        for layer in &self.layers {
             let mut mask = layer.mask.clone();
-            mask.filters.fill(false);
+            let filters = mask.filters.iter_mut().zip(&layer.rows);
+            filters
+                .filter(|(_, at)| is_free(at))
+                .for_each(|(kept, _)| *kept = false);
             dead.masks.insert(self.spec.nodes[layer.node].name.clone(), mask);
         }
         zero(&mut dead)?;
         let values = constants(&dead)?;
         let (spec, groups) = (&self.spec, &self.groups);
         for layer in &self.layers {
-            let Some(source) = layer.source.filter(|&s| groups.list[s].fixed.is_none()) else {
-                continue;
-            };
+            let Some(sources) = &layer.sources else { continue };
             let from = spec.nodes[layer.node].inputs[0];
             let (op, taps) = (&spec.nodes[layer.node].op, taps(&spec.nodes[layer.node].op));
             let inside: Vec<bool> = (0..taps)
@@ -110,24 +131,24 @@ impl Sites {
                     Some(value) => value == 0.0 || inside[column % taps],
                     None => false,
                 };
-                self.axes[source].stays[column / layer.block] |= !can_go;
+                let at = sources[column / layer.block];
+                self.axes[at.group].stays[at.channel] |= !can_go && groups.list[at.group].fixed.is_none();
             }
         }
         for node in spec.nodes.iter().filter(|n| matches!(n.op, Op::Gate { .. })) {
             let from = node.inputs[1];
-            let source = groups.of_node(from);
-            let features = values[from].iter().enumerate().filter(|(_, v)| v.is_none());
-            for (feature, _) in features.filter(|_| groups.list[source].fixed.is_none()) {
-                self.axes[source].stays[feature / groups.positions(from)] = true;
+            for (feature, _) in values[from].iter().enumerate().filter(|(_, v)| v.is_none()) {
+                let at = groups.channels(from)[feature / groups.positions(from)];
+                self.axes[at.group].stays[at.channel] |= groups.list[at.group].fixed.is_none();
             }
         }
         for layer in &mut self.layers {
-            let Some(source) = layer.source else { continue };
+            let Some(sources) = &layer.sources else { continue };
             let from = spec.nodes[layer.node].inputs[0];
             let features = values[from].len() / layer.held.len();
             for (q, held) in layer.held.iter_mut().enumerate() {
                 let is_zero = values[from][q * features..][..features].iter().all(|v| *v == Some(0.0));
-                *held = self.axes[source].stays[q] && !is_zero;
+                *held = self.axes[sources[q].group].stays[sources[q].channel] && !is_zero;
             }
         }
         Ok(())
@@ -140,14 +161,16 @@ impl Sites {
         let name = &self.spec.nodes[node].name;
         let mask = checkpoint.mask(name);
         let columns = mask.columns.len();
-        let source = self.groups.of_node(self.spec.nodes[node].inputs[0]);
-        let reads = |c: &Consumer| c.node == node;
-        let source = self.groups.list[source].consumers.iter().any(reads).then_some(source);
-        let block = source.map_or(columns, |s| columns / self.groups.list[s].channels);
+        let from = self.spec.nodes[node].inputs[0];
+        let sources = self
+            .groups
+            .reads_all(&self.spec, node)
+            .then(|| self.groups.channels(from).to_vec());
+        let block = sources.as_ref().map_or(columns, |s| columns / s.len());
         Some(Layer {
             node,
-            axis: self.groups.of_node(node),
-            source,
+            rows: self.groups.channels(node).to_vec(),
+            sources,
             block,
             unmasked_columns: mask
                 .columns
@@ -183,28 +206,21 @@ impl Sites {
         let sizes: Vec<f64> = (0..lefts.len()).map(size).collect();
         for l in 0..self.layers.len() {
             for &dimension in &dimensions {
-                let layer = &self.layers[l];
+                ensure!(
+                    dimension != Dimension::Gate,
+                    "gates have densities of their own; filters, channels, columns and elements can be pruned"
+                );
+                if dimension == Dimension::Filter {
+                    self.find_filters(l, &counts, &sizes);
+                    continue;
+                }
+                let layer = &mut self.layers[l];
                 let node = &self.spec.nodes[layer.node];
-                let group = &self.groups.list[layer.axis];
                 let is_conv = matches!(node.op, Op::Conv { .. });
-                let mut tied = Vec::new();
-                let mut sum = sizes[l];
                 let choices = match dimension {
-                    Dimension::Filter if group.fixed.is_none() && group.producers.first() == Some(&layer.node) => {
-                        tied = group.producers[1..]
-                            .iter()
-                            .map(|&p| self.spec.nodes[p].name.clone())
-                            .collect();
-                        let own = |(k, _): &(usize, &f64)| self.layers[*k].axis == layer.axis;
-                        sum = sizes.iter().enumerate().filter(own).map(|(_, s)| s).sum();
-                        counts[layer.axis]
-                    }
-                    Dimension::Channel if is_conv && layer.source.is_some() => lefts[l].channel_counts[0],
+                    Dimension::Channel if is_conv && layer.sources.is_some() => lefts[l].channel_counts[0],
                     Dimension::Column if is_conv => lefts[l].column_counts[0],
                     Dimension::Element => lefts[l].weight_counts[0],
-                    Dimension::Gate => bail!(
-                        "gates have densities of their own; filters, channels, columns and elements can be pruned"
-                    ),
                     _ => continue,
                 };
                 if choices < 2 {
@@ -216,25 +232,22 @@ impl Sites {
                     node.name
                 );
                 let index = Some(self.list.len());
-                self.list.push(Site {
-                    name: node.name.clone(),
-                    dimension,
-                    size: sum,
-                    choices,
-                    step: match dimension {
-                        Dimension::Filter | Dimension::Channel => width::step(choices, self.width_multiple),
-                        _ => 1,
-                    },
-                    tied,
-                });
-                let axis = layer.axis;
-                let layer = &mut self.layers[l];
                 match dimension {
-                    Dimension::Filter => self.axes[axis].site = index,
                     Dimension::Channel => layer.channel = index,
                     Dimension::Column => layer.column = index,
                     _ => layer.element = index,
                 }
+                self.list.push(Site {
+                    name: node.name.clone(),
+                    dimension,
+                    size: sizes[l],
+                    choices,
+                    step: match dimension {
+                        Dimension::Channel => width::step(choices, self.width_multiple),
+                        _ => 1,
+                    },
+                    tied: Vec::new(),
+                });
             }
         }
         ensure!(
@@ -243,5 +256,31 @@ impl Sites {
             self.spec.name
         );
         Ok(())
+    }
+
+    /// The filters of every group that is called after a layer.
+    fn find_filters(&mut self, l: usize, counts: &[usize], sizes: &[f64]) {
+        let node = self.layers[l].node;
+        for (g, group) in self.groups.list.iter().enumerate() {
+            if group.fixed.is_some() || counts[g] < 2 || self.groups.layer(group) != Some(node) {
+                continue;
+            }
+            let others = group.producers.iter().filter(|p| p.node != node);
+            // A layer with filters of several groups counts for each with the share that it gives.
+            let share = |layer: &Layer| {
+                let own = layer.rows.iter().filter(|at| at.group == g).count();
+                own as f64 / layer.rows.len() as f64
+            };
+            let own = self.layers.iter().zip(sizes);
+            self.axes[g].site = Some(self.list.len());
+            self.list.push(Site {
+                name: group.name.clone(),
+                dimension: Dimension::Filter,
+                size: own.map(|(layer, size)| share(layer) * size).sum(),
+                choices: counts[g],
+                step: width::step(counts[g], self.width_multiple),
+                tied: others.map(|p| self.spec.nodes[p.node].name.clone()).collect(),
+            });
+        }
     }
 }

@@ -1,57 +1,104 @@
-//! Which nodes share a channel axis, so that a channel of one cannot be cut without the same channel of the others.
+//! Which nodes share channels, so that a channel of one cannot be cut without the same channel of the others.
 //! Knows nothing of weights or scores.
 //!
-//! Sums tie both sides; depthwise convolutions tie what they read to what they give; norms, gates, activations and pools
-//! hand the axis on; flatten makes several features of each channel. Convolutions and linear layers begin an axis.
+//! Sums and products tie both sides; depthwise convolutions tie what they read to what they give; norms, gates, activations
+//! and pools hand channels on; flatten makes several features of each; joins and selections put channels side by side or
+//! choose among them, so that a node may have channels of several groups. Convolutions and linear layers begin channels.
 
 use anyhow::Result;
 use model::spec::{NetSpec, Op, Shape};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
-/// A convolution, linear layer or gate that reads an axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Consumer {
-    /// Its node.
+/// Where a group's channels are among a node's features.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The node.
     pub node: usize,
-    /// Features it reads of each channel: 1, or height × width behind a flatten.
+    /// Features of each channel: 1, or height × width behind a flatten.
     pub positions: usize,
+    /// By channel of the group, which channel of the node it is; none where the node does not have it.
+    channels: Vec<Option<usize>>,
 }
 
-/// One channel axis with all that stands on it.
+impl Place {
+    /// The node's features that channel `c` of the group is; empty if it does not have it.
+    pub fn features(&self, c: usize) -> Range<usize> {
+        self.channels[c].map_or(0..0, |k| k * self.positions..(k + 1) * self.positions)
+    }
+
+    /// For a layer that begins channels: the filter that gives channel `c`, if one does.
+    pub fn filter(&self, c: usize) -> Option<usize> {
+        self.channels[c]
+    }
+}
+
+/// One channel of one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelRef {
+    /// The group's index.
+    pub group: usize,
+    /// The channel in it.
+    pub channel: usize,
+}
+
+/// Channels that the same layers give, with all that stands on them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// The first convolution or linear layer that gives it; the input's name if none does.
+    /// The first layer that gives these channels and no others; the input's name if it gives them.
     pub name: String,
     /// Channels.
     pub channels: usize,
-    /// Every node whose output has the axis, in network order.
+    /// Every node whose output has one of them, in network order.
     pub nodes: Vec<usize>,
     /// Convolutions and linear layers whose filters are its channels, depthwise ones among them.
-    pub producers: Vec<usize>,
+    pub producers: Vec<Place>,
     /// Convolutions and linear layers whose columns are its channels. Depthwise ones have no such columns.
-    pub consumers: Vec<Consumer>,
+    pub consumers: Vec<Place>,
     /// Gates that read their saliency from it: their φ has a row for each of its features.
-    pub predictors: Vec<Consumer>,
+    pub predictors: Vec<Place>,
     /// Norms on it.
-    pub norms: Vec<usize>,
+    pub norms: Vec<Place>,
     /// Gates on it.
-    pub gates: Vec<usize>,
+    pub gates: Vec<Place>,
     /// Why no channel of it can be cut.
     pub fixed: Option<String>,
 }
 
-/// All channel axes of a network.
+/// All channels of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Groups {
     /// In the order of their first nodes.
     pub list: Vec<Group>,
-    of_node: Vec<usize>,
+    of_node: Vec<Vec<ChannelRef>>,
     positions: Vec<usize>,
 }
 
 impl Groups {
-    /// Index of the group that a node's output belongs to.
-    pub fn of_node(&self, node: usize) -> usize {
-        self.of_node[node]
+    /// What the channels of a node's output are, each of [`Groups::positions`] features.
+    pub fn channels(&self, node: usize) -> &[ChannelRef] {
+        &self.of_node[node]
+    }
+
+    /// Whether each column of a layer is a channel of what it reads: not if its filters see only some of them.
+    pub(crate) fn reads_all(&self, spec: &NetSpec, layer: usize) -> bool {
+        matches!(spec.nodes[layer].op, Op::Conv { groups: 1, .. } | Op::Linear { .. })
+    }
+
+    /// The groups that a node's output has channels of, each once, in order.
+    pub fn of_node(&self, node: usize) -> Vec<usize> {
+        let mut groups: Vec<usize> = self.of_node[node].iter().map(|c| c.group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    /// The layer that a group is called after: the first that gives its channels and no others, or else the first.
+    pub fn layer(&self, group: &Group) -> Option<usize> {
+        let mut layers = group.producers.iter().map(|p| p.node);
+        // Whoever begins one channel of a group begins all of them.
+        let gives_no_other = |node: &usize| self.of_node[*node].len() == group.channels;
+        layers.clone().find(gives_no_other).or_else(|| layers.next())
     }
 
     /// Features of each channel in a node's output as its reader counts them: 1, or height × width behind a flatten.
@@ -60,24 +107,26 @@ impl Groups {
     }
 }
 
-/// Finds the channel axes of a network.
+/// Finds which channels of a network belong together.
 ///
 /// # Errors
 /// As [`NetSpec::shapes`].
 pub fn groups(spec: &NetSpec) -> Result<Groups> {
     let shapes = spec.shapes()?;
     let mut ties = Ties {
-        parent: (0..spec.nodes.len()).collect(),
-        positions: vec![1; spec.nodes.len()],
+        parent: Vec::new(),
+        channels: Vec::new(),
+        positions: Vec::new(),
+        begins: Vec::new(),
         fixed: Vec::new(),
     };
-    ties.fixed.push((0, "it is the image".to_owned()));
     for i in 0..spec.nodes.len() {
         ties.add(spec, &shapes, i);
     }
+    ties.fixed.insert(0, (0, "it is the image".to_owned()));
     ties.fixed
         .push((spec.nodes.len() - 1, "it gives the logits".to_owned()));
-    Ok(ties.gather(spec, &shapes))
+    Ok(ties.gather(spec))
 }
 
 /// Whether a convolution works on each channel by itself.
@@ -85,73 +134,131 @@ pub(crate) fn is_depthwise(op: &Op, channels: usize) -> bool {
     matches!(*op, Op::Conv { filters, groups, .. } if groups > 1 && groups == channels && filters == channels)
 }
 
+/// Channels are numbered as they begin; those that are tied have one root.
 struct Ties {
     parent: Vec<usize>,
+    /// By node, its channels.
+    channels: Vec<Vec<usize>>,
     positions: Vec<usize>,
-    /// (node, why its axis is fixed)
+    /// Nodes that begin channels.
+    begins: Vec<usize>,
+    /// (node, why its channels are fixed)
     fixed: Vec<(usize, String)>,
 }
 
 impl Ties {
-    fn root(&self, mut node: usize) -> usize {
-        while self.parent[node] != node {
-            node = self.parent[node];
+    fn root(&self, mut channel: usize) -> usize {
+        while self.parent[channel] != channel {
+            channel = self.parent[channel];
         }
-        node
+        channel
     }
 
-    /// Puts node `i` on the axis of `from`, an earlier node.
-    fn join(&mut self, i: usize, from: usize) {
-        let (a, b) = (self.root(i), self.root(from));
-        // The earliest node is the root.
+    /// The earliest channel is the root.
+    fn tie(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.root(a), self.root(b));
         self.parent[a.max(b)] = a.min(b);
-        self.positions[i] = self.positions[from];
+    }
+
+    fn begin(&mut self, i: usize, n: usize) {
+        let first = self.parent.len();
+        self.parent.extend(first..first + n);
+        self.begins.push(i);
+        self.channels.push((first..first + n).collect());
+        self.positions.push(1);
+    }
+
+    /// A node's channels, repeated so that each has one feature.
+    fn features(&self, node: usize) -> Vec<usize> {
+        let each = |&c: &usize| std::iter::repeat_n(c, self.positions[node]);
+        self.channels[node].iter().flat_map(each).collect()
+    }
+
+    fn fix(&mut self, nodes: &[usize], why: &str) {
+        self.fixed.extend(nodes.iter().map(|&n| (n, why.to_owned())));
     }
 
     fn add(&mut self, spec: &NetSpec, shapes: &[Shape], i: usize) {
         let node = &spec.nodes[i];
+        let name = &node.name;
         let from = node.inputs.first().copied().unwrap_or(0);
-        match node.op {
-            Op::Input | Op::Linear { .. } => {}
-            Op::Conv { groups: 1, .. } => {}
+        let mut positions = self.positions.get(from).copied().unwrap_or(1);
+        let channels = match &node.op {
+            Op::Input | Op::Linear { .. } | Op::Conv { groups: 1, .. } => return self.begin(i, shapes[i][0]),
             Op::Conv { groups, .. } => {
-                if is_depthwise(&node.op, shapes[from][0]) && self.positions[from] == 1 {
-                    self.join(i, from);
-                    return;
+                if !is_depthwise(&node.op, shapes[from][0]) || positions != 1 {
+                    let why = format!("{name} has {groups} groups, which must stay equal");
+                    self.begin(i, shapes[i][0]);
+                    return self.fix(&[from, i], &why);
                 }
-                let why = format!("{} has {groups} groups, which must stay equal", node.name);
-                self.fixed.push((from, why.clone()));
-                self.fixed.push((i, why));
+                self.channels[from].clone()
             }
-            Op::Add => {
+            Op::Add | Op::Mul => {
                 let other = node.inputs[1];
-                self.join(i, from);
-                if self.positions[from] == self.positions[other] {
-                    self.join(i, other);
+                if positions == self.positions[other] {
+                    for k in 0..self.channels[from].len() {
+                        self.tie(self.channels[from][k], self.channels[other][k]);
+                    }
                 } else {
-                    let why = format!("{} adds flat features to others", node.name);
-                    self.fixed.push((from, why.clone()));
-                    self.fixed.push((other, why));
+                    let what = if matches!(node.op, Op::Add) {
+                        "adds"
+                    } else {
+                        "multiplies"
+                    };
+                    self.fix(&[from, other], &format!("{name} {what} flat features to others"));
                 }
+                self.channels[from].clone()
             }
             Op::Flatten => {
-                self.join(i, from);
-                self.positions[i] *= shapes[from][1] * shapes[from][2];
+                positions *= shapes[from][1] * shapes[from][2];
+                self.channels[from].clone()
             }
-            _ => self.join(i, from),
-        }
+            Op::Concat if node.inputs.iter().all(|&j| self.positions[j] == positions) => {
+                node.inputs.iter().flat_map(|&j| &self.channels[j]).copied().collect()
+            }
+            Op::Concat => {
+                positions = 1;
+                node.inputs.iter().flat_map(|&j| self.features(j)).collect()
+            }
+            Op::Select { channels } => {
+                let all = self.features(from);
+                positions = 1;
+                channels.iter().map(|&c| all[c]).collect()
+            }
+            Op::LayerNorm { .. } | Op::Lrn { .. } => {
+                self.fix(&[from], &format!("{name} normalizes over all of them"));
+                self.channels[from].clone()
+            }
+            _ => self.channels[from].clone(),
+        };
+        self.channels.push(channels);
+        self.positions.push(positions);
     }
 
-    fn gather(self, spec: &NetSpec, shapes: &[Shape]) -> Groups {
+    /// Channels that the same nodes begin are one group.
+    fn gather(mut self, spec: &NetSpec) -> Groups {
+        let roots: Vec<usize> = (0..self.parent.len()).map(|c| self.root(c)).collect();
+        for channels in &mut self.channels {
+            channels.iter_mut().for_each(|c| *c = roots[*c]);
+        }
+        let mut begun_by: Vec<Vec<usize>> = vec![Vec::new(); roots.len()];
+        for &node in &self.begins {
+            for &c in &self.channels[node] {
+                begun_by[c].push(node);
+            }
+        }
+        // By its nodes, each group's number; by root, its place.
+        let mut numbers: BTreeMap<&[usize], usize> = BTreeMap::new();
+        let mut places: Vec<Option<ChannelRef>> = vec![None; roots.len()];
         let mut list: Vec<Group> = Vec::new();
-        let mut of_node = Vec::with_capacity(spec.nodes.len());
-        for (i, shape) in shapes.iter().enumerate() {
-            let root = self.root(i);
-            if root == i {
-                of_node.push(list.len());
+        for &c in self.begins.iter().flat_map(|&node| &self.channels[node]) {
+            if places[c].is_some() {
+                continue;
+            }
+            let group = *numbers.entry(&begun_by[c]).or_insert_with(|| {
                 list.push(Group {
-                    name: spec.nodes[i].name.clone(),
-                    channels: shape[0],
+                    name: String::new(),
+                    channels: 0,
                     nodes: Vec::new(),
                     producers: Vec::new(),
                     consumers: Vec::new(),
@@ -160,38 +267,96 @@ impl Ties {
                     gates: Vec::new(),
                     fixed: None,
                 });
-            } else {
-                of_node.push(of_node[root]);
+                list.len() - 1
+            });
+            places[c] = Some(ChannelRef {
+                group,
+                channel: list[group].channels,
+            });
+            list[group].channels += 1;
+            if begun_by[c].windows(2).any(|pair| pair[0] == pair[1]) {
+                let why = || "channels of one layer are tied to each other".to_owned();
+                list[group].fixed.get_or_insert_with(why);
             }
         }
+        let of_node = self
+            .channels
+            .iter()
+            .map(|channels| channels.iter().filter_map(|&c| places[c]).collect());
+        let mut groups = Groups {
+            of_node: of_node.collect(),
+            positions: self.positions,
+            list,
+        };
         for (i, node) in spec.nodes.iter().enumerate() {
-            let own = &mut list[of_node[i]];
-            own.nodes.push(i);
+            groups.put(i, i, |group| &mut group.nodes, |place| place.node);
             match node.op {
-                Op::Conv { .. } | Op::Linear { .. } => own.producers.push(i),
-                Op::Norm { .. } => own.norms.push(i),
-                Op::Gate { .. } => own.gates.push(i),
+                Op::Conv { .. } | Op::Linear { .. } => groups.put(i, i, |g| &mut g.producers, |place| place),
+                Op::Norm { .. } => groups.put(i, i, |g| &mut g.norms, |place| place),
+                Op::Gate { .. } => groups.put(i, i, |g| &mut g.gates, |place| place),
                 _ => {}
             }
-            let reads = |k: usize| Consumer {
-                node: i,
-                positions: self.positions[node.inputs[k]],
-            };
             match node.op {
                 Op::Conv { groups: 1, .. } | Op::Linear { .. } => {
-                    list[of_node[node.inputs[0]]].consumers.push(reads(0))
+                    groups.put(i, node.inputs[0], |g| &mut g.consumers, |place| place)
                 }
-                Op::Gate { .. } => list[of_node[node.inputs[1]]].predictors.push(reads(1)),
+                Op::Gate { .. } => groups.put(i, node.inputs[1], |g| &mut g.predictors, |place| place),
                 _ => {}
             }
         }
         for (node, why) in &self.fixed {
-            list[of_node[*node]].fixed.get_or_insert_with(|| why.clone());
+            for group in groups.of_node(*node) {
+                groups.list[group].fixed.get_or_insert_with(|| why.clone());
+            }
         }
-        Groups {
-            list,
-            of_node,
-            positions: self.positions,
+        groups.name(spec);
+        groups
+    }
+}
+
+impl Groups {
+    /// Enters node `i`, which stands on or reads the output of node `on`, in every group that has channels there.
+    fn put<T>(&mut self, i: usize, on: usize, list: impl Fn(&mut Group) -> &mut Vec<T>, entry: impl Fn(Place) -> T) {
+        let mut places: Vec<(usize, Place)> = Vec::new();
+        for (k, &ChannelRef { group, channel }) in self.of_node[on].iter().enumerate() {
+            // A channel that is there twice needs a further place.
+            let free = |(g, place): &&mut (usize, Place)| *g == group && place.channels[channel].is_none();
+            match places.iter_mut().find(free) {
+                Some((_, place)) => place.channels[channel] = Some(k),
+                None => {
+                    let mut channels = vec![None; self.list[group].channels];
+                    channels[channel] = Some(k);
+                    let positions = self.positions[on];
+                    places.push((
+                        group,
+                        Place {
+                            node: i,
+                            positions,
+                            channels,
+                        },
+                    ));
+                }
+            }
+        }
+        for (group, place) in places {
+            list(&mut self.list[group]).push(entry(place));
+        }
+    }
+
+    /// Calls every group after the first layer that gives all of it and nothing else, or else by a layer and a number.
+    fn name(&mut self, spec: &NetSpec) {
+        let mut names = std::collections::BTreeSet::new();
+        for g in 0..self.list.len() {
+            let group = &self.list[g];
+            let layer = self.layer(group).filter(|_| group.nodes[0] > 0);
+            let name = &spec.nodes[layer.unwrap_or(group.nodes[0])].name;
+            let mut free = name.clone();
+            let mut n = 1;
+            while !names.insert(free.clone()) {
+                n += 1;
+                free = format!("{name}:{n}");
+            }
+            self.list[g].name = free;
         }
     }
 }
@@ -207,12 +372,12 @@ mod tests {
     /// A line a group: name, channels, producers, consumers, predictors, why it is fixed.
     fn table(spec: &NetSpec) -> String {
         let name = |i: &usize| spec.nodes[*i].name.as_str();
-        let read = |c: &Consumer| match c.positions {
+        let read = |c: &Place| match c.positions {
             1 => name(&c.node).to_owned(),
             n => format!("{}×{n}", name(&c.node)),
         };
         let line = |g: &Group| {
-            let producers: Vec<&str> = g.producers.iter().map(name).collect();
+            let producers: Vec<&str> = g.producers.iter().map(|p| name(&p.node)).collect();
             let consumers: Vec<String> = g.consumers.iter().map(read).collect();
             let predictors: Vec<String> = g.predictors.iter().map(read).collect();
             format!(
@@ -270,7 +435,7 @@ mod tests {
         .assert_eq(&lines.join("\n"));
         let groups = groups(&spec).expect("groups");
         let sum = spec.find("stage1.1.add").expect("there");
-        let tied = &groups.list[groups.of_node(sum)];
+        let tied = &groups.list[groups.of_node(sum)[0]];
         assert_eq!((tied.norms.len(), tied.gates.len()), (3, 3));
         assert!(tied.nodes.contains(&sum) && tied.nodes.is_sorted());
     }
@@ -336,6 +501,90 @@ mod tests {
             x 2: deep -> a [it is the image]
             a 4: a -> dense×4 [sum adds flat features to others]
             dense 16: dense -> last [sum adds flat features to others]
+            last 2: last ->  [it gives the logits]
+        "#]]
+        .assert_eq(&table(&spec));
+    }
+
+    #[test]
+    fn joined_channels_stay_those_of_their_layers_and_a_part_is_a_group_of_its_own() {
+        let spec = NetSpec {
+            name: "t".into(),
+            input: [3, 8, 8],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("a", conv(4, 1), &[0]),
+                node("b", conv(6, 1), &[0]),
+                node("both", Op::Concat, &[1, 2]),
+                node("norm", Op::Norm { eps: 0.0, affine: true }, &[3]),
+                // The last two channels of a, and all of b but the last two.
+                node(
+                    "part",
+                    Op::Select {
+                        channels: vec![2, 3, 4, 5, 6, 7],
+                    },
+                    &[4],
+                ),
+                node("c", conv(6, 1), &[5]),
+                node("sum", Op::Add, &[5, 6]),
+                node("flat", Op::Flatten, &[7]),
+                node("last", Op::Linear { outputs: 2, bias: true }, &[8]),
+            ],
+        };
+        expect![[r#"
+            x 3:  -> a b [it is the image]
+            a 2: a -> 
+            a:2 2: a c -> c last×64
+            b 4: b c -> c last×64
+            b:2 2: b -> 
+            last 2: last ->  [it gives the logits]
+        "#]]
+        .assert_eq(&table(&spec));
+        let groups = groups(&spec).expect("groups");
+        let tied = &groups.list[2];
+        assert_eq!(tied.norms[0].features(0), 2..3);
+        assert_eq!(
+            (tied.producers[0].filter(1), tied.producers[1].filter(1)),
+            (Some(3), Some(1))
+        );
+        assert_eq!(tied.consumers[1].features(1), 64..128);
+    }
+
+    #[test]
+    fn what_scales_a_channel_goes_with_it_and_norms_over_channels_fix_them() {
+        let spec = NetSpec {
+            name: "t".into(),
+            input: [3, 8, 8],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("a", conv(4, 1), &[0]),
+                node("mean", Op::GlobalAvgPool, &[1]),
+                node("squeeze", conv(2, 1), &[2]),
+                node("excite", conv(4, 1), &[3]),
+                node("scaled", Op::Mul, &[1, 4]),
+                node("b", conv(4, 1), &[5]),
+                node("norm", Op::LayerNorm { eps: 0.0 }, &[6]),
+                node("c", conv(4, 1), &[7]),
+                node("twice", Op::Concat, &[8, 8]),
+                node(
+                    "turned",
+                    Op::Select {
+                        channels: vec![1, 0, 3, 2],
+                    },
+                    &[8],
+                ),
+                node("sum", Op::Add, &[8, 10]),
+                node("joined", Op::Concat, &[9, 11]),
+                node("flat", Op::Flatten, &[12]),
+                node("last", Op::Linear { outputs: 2, bias: true }, &[13]),
+            ],
+        };
+        expect![[r#"
+            x 3:  -> a [it is the image]
+            a 4: a excite -> squeeze b
+            squeeze 2: squeeze -> excite
+            b 4: b -> c [norm normalizes over all of them]
+            c 2: c c -> last×64 last×64 last×64 last×64 last×64 last×64 [channels of one layer are tied to each other]
             last 2: last ->  [it gives the logits]
         "#]]
         .assert_eq(&table(&spec));

@@ -42,7 +42,7 @@ mod values;
 mod width;
 
 pub use apply::{apply, zero};
-pub use groups::{Consumer, Group, Groups, groups};
+pub use groups::{ChannelRef, Group, Groups, Place, groups};
 pub use resize::Resize;
 pub use saliency::Score;
 pub use scope::Scope;

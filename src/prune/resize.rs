@@ -53,6 +53,7 @@ impl Resize {
         );
         let laid = Laid {
             groups: groups(spec)?,
+            cut: groups(cut)?,
             kept: Vec::new(),
         }
         .find(whole, part)?;
@@ -76,6 +77,12 @@ impl Resize {
             let share = |n: usize, of: usize| n as f32 / of.max(1) as f32;
             let ones = |bits: &[bool]| bits.iter().filter(|b| **b).count();
             match site.dimension {
+                // A part of a layer's filters has no mask of its own.
+                Dimension::Filter if spec.find(&site.name).is_none() => {
+                    let names = laid.groups.list.iter().map(|g| &g.name);
+                    let kept = names.zip(&laid.kept).find(|(name, _)| **name == site.name);
+                    share(kept.map_or(site.choices, |(_, kept)| kept.len()), site.choices).min(1.0)
+                }
                 Dimension::Filter => share(ones(&mask.filters), site.choices).min(1.0),
                 _ => share(ones(&mask.columns), mask.columns.len()),
             }
@@ -102,14 +109,19 @@ impl Resize {
 /// Where the channels of a cut model stand in the network.
 struct Laid {
     groups: Groups,
+    /// Of the model.
+    cut: Groups,
     /// By group: the place of each of the model's channels.
     kept: Vec<Vec<usize>>,
 }
 
 impl Laid {
     fn find(mut self, whole: &Checkpoint, part: &Checkpoint) -> Result<Self> {
-        let cut = groups(part.spec())?;
-        for (group, of_part) in self.groups.list.iter().zip(&cut.list) {
+        ensure!(
+            self.groups.list.len() == self.cut.list.len(),
+            "the model's channels belong together otherwise than the network's"
+        );
+        for (group, of_part) in self.groups.list.iter().zip(&self.cut.list) {
             self.kept.push(places(whole, part, [group, of_part])?);
         }
         Ok(self)
@@ -118,10 +130,15 @@ impl Laid {
     /// Places of a node's features.
     fn features(&self, node: usize) -> Vec<usize> {
         let positions = self.groups.positions(node);
-        let places = &self.kept[self.groups.of_node(node)];
-        places
-            .iter()
-            .flat_map(|c| (0..positions).map(move |p| c * positions + p))
+        let mut places: Vec<Vec<Option<usize>>> = self.groups.list.iter().map(|g| vec![None; g.channels]).collect();
+        for (k, at) in self.groups.channels(node).iter().enumerate() {
+            places[at.group][at.channel] = Some(k);
+        }
+        let kept = self.cut.channels(node).iter().map(|at| self.kept[at.group][at.channel]);
+        let kept = kept
+            .zip(self.cut.channels(node))
+            .filter_map(|(c, at)| places[at.group][c]);
+        kept.flat_map(|c| (0..positions).map(move |p| c * positions + p))
             .collect()
     }
 
@@ -131,7 +148,7 @@ impl Laid {
             let rows = self.features(i);
             let arrays: &[&str] = match node.op {
                 Op::Conv { .. } | Op::Linear { .. } => &["weight", "bias"],
-                Op::Norm { affine: true, .. } => &["gamma", "beta"],
+                Op::Norm { affine: true, .. } | Op::LayerNorm { .. } => &["gamma", "beta"],
                 _ => continue,
             };
             for what in arrays {
@@ -154,8 +171,7 @@ impl Laid {
     /// Places of a layer's columns.
     fn columns(&self, part: &Checkpoint, node: usize, n: usize) -> Vec<usize> {
         let from = part.spec().nodes[node].inputs[0];
-        let group = &self.groups.list[self.groups.of_node(from)];
-        if !group.consumers.iter().any(|c| c.node == node) {
+        if !self.groups.reads_all(part.spec(), node) {
             return (0..n).collect();
         }
         let features = self.features(from);

@@ -3,7 +3,7 @@
 //! Scores of one group or layer can be compared with each other, not with those of another layer (|γ| excepted).
 //! Weights that are masked are expected to be zero.
 
-use super::groups::Group;
+use super::groups::{Group, Place};
 use anyhow::{Context, Result, ensure};
 use model::spec::{NetSpec, Op};
 use model::{Array, Weights};
@@ -46,9 +46,9 @@ pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) 
             let rows: Result<Vec<WeightRows>> = group
                 .producers
                 .iter()
-                .map(|&p| WeightRows::of(spec, weights, p))
+                .map(|p| WeightRows::of(spec, weights, p.node))
                 .collect();
-            Ok(distances(&rows?, group.channels))
+            Ok(distances(group, &rows?))
         }
         Score::GroupNorm => {
             let norms = group_norms(weights, &coupled(spec, weights, group)?, group.channels)?;
@@ -58,23 +58,26 @@ pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) 
         Score::Random(seed) => Ok(uniform(*seed, group.nodes[0], group.channels)),
         Score::Taylor(products) if scales(spec, group).next().is_some() => {
             let mut sums = vec![0.0; group.channels];
-            for (node, what) in scales(spec, group) {
-                let Array { shape, data } = array(spec, products, node, what)?;
+            for (place, what) in scales(spec, group) {
+                let Array { shape, data } = array(spec, products, place.node, what)?;
                 // φ is [features, channels]; of γ, β and ρ a channel has as many as it has features.
-                let channel = |i: usize| match what {
-                    "phi" => i % shape[1] * group.channels / shape[1],
-                    _ => i * group.channels / data.len(),
-                };
-                data.iter().enumerate().for_each(|(i, v)| sums[channel(i)] += v);
+                let columns = if what == "phi" { shape[1] } else { data.len() };
+                for row in data.chunks_exact(columns.max(1)) {
+                    for (c, sum) in sums.iter_mut().enumerate() {
+                        row[place.features(c)].iter().for_each(|v| *sum += v);
+                    }
+                }
             }
             Ok(score.finish(sums))
         }
         _ => {
             let mut sums = vec![0.0; group.channels];
-            for &p in &group.producers {
-                let rows = WeightRows::of(spec, score.source(weights), p)?;
-                for (sum, row) in sums.iter_mut().zip(rows.iter()) {
-                    *sum += row.iter().map(|&v| score.term(v)).sum::<f32>();
+            for p in &group.producers {
+                let rows = WeightRows::of(spec, score.source(weights), p.node)?;
+                for (c, sum) in sums.iter_mut().enumerate() {
+                    if let Some(f) = p.filter(c) {
+                        *sum += rows.row(f).iter().map(|&v| score.term(v)).sum::<f32>();
+                    }
                 }
             }
             Ok(score.finish(sums))
@@ -82,19 +85,27 @@ pub fn filters(spec: &NetSpec, weights: &Weights, group: &Group, score: &Score) 
     }
 }
 
-/// An array whose entries go with the channels of a group: entry i with channel ⌊(i mod period) · channels / period⌋.
+/// An array with entries that go with the channels of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coupled {
     /// The array's name.
     pub name: String,
-    /// All its entries, or those of a row where columns read the channels.
-    pub period: usize,
+    /// So many entries that follow each other go with one channel,
+    block: usize,
+    /// these, in order and then again from the first; none for entries of other groups.
+    channels: Vec<Option<usize>>,
 }
 
 impl Coupled {
-    /// The channel, of so many, that an entry goes with.
-    pub fn channel(&self, entry: usize, channels: usize) -> usize {
-        entry % self.period * channels / self.period
+    fn new(name: String, place: &Place, [features, block]: [usize; 2], n: usize) -> Self {
+        let mut channels = vec![None; features];
+        (0..n).for_each(|c| channels[place.features(c)].fill(Some(c)));
+        Self { name, block, channels }
+    }
+
+    /// The channel that an entry goes with, if it is of the group.
+    pub fn channel(&self, entry: usize) -> Option<usize> {
+        self.channels[entry / self.block % self.channels.len()]
     }
 }
 
@@ -103,21 +114,27 @@ impl Coupled {
 /// # Errors
 /// An array that is missing.
 pub fn coupled(spec: &NetSpec, weights: &Weights, group: &Group) -> Result<Vec<Coupled>> {
-    let is_affine = |n: &&usize| matches!(spec.nodes[**n].op, Op::Norm { affine: true, .. });
-    let filters = group.producers.iter().map(|&p| (p, "weight"));
-    let scales = group.norms.iter().filter(is_affine).map(|&n| (n, "gamma"));
+    let shapes = spec.shapes()?;
     let mut all = Vec::new();
-    for (node, what) in filters.chain(scales) {
-        all.push(Coupled {
-            name: format!("{}.{what}", spec.nodes[node].name),
-            period: array(spec, weights, node, what)?.data.len(),
-        });
+    let mut put = |place: &Place, what: &str, features: usize, block: usize| {
+        let name = format!("{}.{what}", spec.nodes[place.node].name);
+        all.push(Coupled::new(name, place, [features, block.max(1)], group.channels));
+    };
+    for p in &group.producers {
+        put(
+            p,
+            "weight",
+            shapes[p.node][0],
+            WeightRows::of(spec, weights, p.node)?.columns,
+        );
+    }
+    for n in affine_norms(spec, group) {
+        put(n, "gamma", array(spec, weights, n.node, "gamma")?.data.len(), 1);
     }
     for reader in &group.consumers {
-        all.push(Coupled {
-            name: format!("{}.weight", spec.nodes[reader.node].name),
-            period: WeightRows::of(spec, weights, reader.node)?.columns,
-        });
+        let features = shapes[spec.nodes[reader.node].inputs[0]][0];
+        let columns = WeightRows::of(spec, weights, reader.node)?.columns;
+        put(reader, "weight", features, columns / features);
     }
     Ok(all)
 }
@@ -133,7 +150,9 @@ pub fn group_norms(weights: &Weights, coupled: &[Coupled], channels: usize) -> R
             .get(&each.name)
             .with_context(|| format!("{} is missing", each.name))?;
         for (i, w) in array.data.iter().enumerate() {
-            sums[each.channel(i, channels)] += w * w;
+            if let Some(c) = each.channel(i) {
+                sums[c] += w * w;
+            }
         }
     }
     Ok(sums)
@@ -239,6 +258,10 @@ impl<'a> WeightRows<'a> {
         Ok(Self { data, columns })
     }
 
+    fn row(&self, f: usize) -> &'a [f32] {
+        &self.data[f * self.columns..][..self.columns]
+    }
+
     fn iter(&self) -> impl Iterator<Item = &'a [f32]> {
         self.data.chunks_exact(self.columns.max(1))
     }
@@ -250,46 +273,47 @@ fn array<'a>(spec: &NetSpec, weights: &'a Weights, node: usize, what: &str) -> R
 }
 
 /// What carries the scale of a group's channels: nodes with the names of their arrays.
-fn scales<'a>(spec: &'a NetSpec, group: &'a Group) -> impl Iterator<Item = (usize, &'static str)> + 'a {
-    let is_affine = |&&n: &&usize| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. });
-    let norms = group
-        .norms
-        .iter()
-        .filter(is_affine)
-        .flat_map(|&n| [(n, "gamma"), (n, "beta")]);
-    norms.chain(group.gates.iter().flat_map(|&g| [(g, "phi"), (g, "rho")]))
+fn scales<'a>(spec: &'a NetSpec, group: &'a Group) -> impl Iterator<Item = (&'a Place, &'static str)> + 'a {
+    let norms = affine_norms(spec, group).flat_map(|n| [(n, "gamma"), (n, "beta")]);
+    norms.chain(group.gates.iter().flat_map(|g| [(g, "phi"), (g, "rho")]))
+}
+
+fn affine_norms<'a>(spec: &'a NetSpec, group: &'a Group) -> impl Iterator<Item = &'a Place> {
+    let is_affine = |p: &&Place| matches!(spec.nodes[p.node].op, Op::Norm { affine: true, .. });
+    group.norms.iter().filter(is_affine)
 }
 
 fn norm_scales(spec: &NetSpec, weights: &Weights, group: &Group) -> Result<Vec<f32>> {
-    let is_affine = |&&n: &&usize| matches!(spec.nodes[n].op, Op::Norm { affine: true, .. });
-    let norms: Vec<usize> = group.norms.iter().filter(is_affine).copied().collect();
+    let mut sums = vec![0.0; group.channels];
+    let mut features = vec![0; group.channels];
+    for norm in affine_norms(spec, group) {
+        let gamma = &array(spec, weights, norm.node, "gamma")?.data;
+        for c in 0..group.channels {
+            let own = &gamma[norm.features(c)];
+            features[c] += own.len();
+            sums[c] += own.iter().map(|g| g.abs()).sum::<f32>();
+        }
+    }
     ensure!(
-        !norms.is_empty(),
+        features.iter().all(|&n| n > 0),
         "{}: no norm with a scale stands on its channels",
         group.name
     );
-    let mut sums = vec![0.0; group.channels];
-    let mut features = 0;
-    for norm in norms {
-        let gamma = &array(spec, weights, norm, "gamma")?.data;
-        let each = gamma.len() / group.channels;
-        features += each;
-        for (sum, own) in sums.iter_mut().zip(gamma.chunks_exact(each)) {
-            *sum += own.iter().map(|g| g.abs()).sum::<f32>();
-        }
-    }
-    sums.iter_mut().for_each(|s| *s /= features as f32);
+    sums.iter_mut().zip(features).for_each(|(s, n)| *s /= n as f32);
     Ok(sums)
 }
 
 /// Σ_j ‖row_i − row_j‖₂, the rows of all producers laid end to end.
-fn distances(producers: &[WeightRows], channels: usize) -> Vec<f32> {
-    let mut sums = vec![0.0; channels];
-    for i in 0..channels {
+fn distances(group: &Group, rows: &[WeightRows]) -> Vec<f32> {
+    let mut sums = vec![0.0; group.channels];
+    for i in 0..group.channels {
         for j in 0..i {
-            let squares = producers.iter().map(|p| {
-                let row = |r: usize| &p.data[r * p.columns..][..p.columns];
-                row(i).iter().zip(row(j)).map(|(a, b)| (a - b) * (a - b)).sum::<f32>()
+            let squares = group.producers.iter().zip(rows).map(|(p, rows)| {
+                let (Some(a), Some(b)) = (p.filter(i), p.filter(j)) else {
+                    return 0.0;
+                };
+                let pairs = rows.row(a).iter().zip(rows.row(b));
+                pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f32>()
             });
             let distance = squares.sum::<f32>().sqrt();
             sums[i] += distance;
@@ -372,7 +396,7 @@ mod tests {
         let all = coupled(&spec, &weights, &groups.list[1]).expect("arrays");
         let channels = |name: &str, n: usize| {
             let of = all.iter().find(|c| c.name == name).expect(name);
-            (0..n).map(|i| of.channel(i, 2)).collect::<Vec<_>>()
+            (0..n).filter_map(|i| of.channel(i)).collect::<Vec<_>>()
         };
         assert_eq!(channels("a.weight", 8), [0, 0, 0, 0, 1, 1, 1, 1]);
         assert_eq!(

@@ -7,7 +7,7 @@
 //! masked wherever they are written or read. Behind gates there is none: a density counts channels.
 
 use super::apply::zero;
-use super::groups::{Consumer, Group, Groups, groups};
+use super::groups::{Group, Groups, Place, groups};
 use super::values::{constants, is_inside, masked_weight, norm_after, taps};
 use super::width;
 use anyhow::{Context, Result};
@@ -64,6 +64,8 @@ struct Surgeon<'a> {
     kept: Vec<Vec<bool>>,
     /// By group, the channels that are kept and those that pad its width.
     present: Vec<Vec<bool>>,
+    /// By node, how many of its channels stay.
+    left: Vec<usize>,
 }
 
 impl<'a> Surgeon<'a> {
@@ -84,6 +86,7 @@ impl<'a> Surgeon<'a> {
             shapes: spec.shapes()?,
             kept: groups.list.iter().map(|g| vec![true; g.channels]).collect(),
             present: Vec::new(),
+            left: (0..spec.nodes.len()).map(|i| groups.channels(i).len()).collect(),
             weights: (0..spec.nodes.len()).map(weights).collect(),
             values: constants(checkpoint)?,
             norms: norm_after(spec),
@@ -93,14 +96,24 @@ impl<'a> Surgeon<'a> {
 
     /// Takes channels out until no more can go. A reader's own channels may be gone before: the last groups come first.
     fn find(&mut self) {
+        // By group and channel, the nodes that have it, as often as they do.
+        let mut nodes: Vec<Vec<Vec<usize>>> = self.kept.iter().map(|kept| vec![Vec::new(); kept.len()]).collect();
+        for i in 0..self.spec.nodes.len() {
+            for at in self.groups.channels(i) {
+                nodes[at.group][at.channel].push(i);
+            }
+        }
         loop {
             let mut found = false;
             for g in (0..self.kept.len()).rev() {
                 let group = &self.groups.list[g];
                 for c in (0..group.channels).rev() {
-                    let others = self.kept[g].iter().filter(|&&k| k).count() > 1;
+                    let others = nodes[g][c]
+                        .chunk_by(|a, b| a == b)
+                        .all(|same| self.left[same[0]] > same.len());
                     if self.kept[g][c] && others && group.fixed.is_none() && self.holder(group, c).is_none() {
                         self.kept[g][c] = false;
+                        nodes[g][c].iter().for_each(|&i| self.left[i] -= 1);
                         found = true;
                     }
                 }
@@ -135,10 +148,10 @@ impl<'a> Surgeon<'a> {
         readers.find_map(|(reader, from)| Some((reader.node, self.holds(reader, from, c)?)))
     }
 
-    fn holds(&self, reader: &Consumer, from: usize, c: usize) -> Option<Held> {
+    fn holds(&self, reader: &Place, from: usize, c: usize) -> Option<Held> {
         let node = &self.spec.nodes[reader.node];
         let taps = self.taps(reader.node);
-        for feature in c * reader.positions..(c + 1) * reader.positions {
+        for feature in reader.features(c) {
             let value = self.values[from][feature];
             if value == Some(0.0) {
                 continue;
@@ -186,8 +199,8 @@ impl<'a> Surgeon<'a> {
 
     fn features<'s>(&'s self, channels: &'s [Vec<bool>], node: usize) -> impl Iterator<Item = bool> + 's {
         let positions = self.groups.positions(node);
-        let of = &channels[self.groups.of_node(node)];
-        of.iter().flat_map(move |&k| std::iter::repeat_n(k, positions))
+        let of = self.groups.channels(node).iter();
+        of.flat_map(move |at| std::iter::repeat_n(channels[at.group][at.channel], positions))
     }
 
     fn array(&self, node: usize, what: &str) -> &'a Array {
@@ -198,8 +211,8 @@ impl<'a> Surgeon<'a> {
         let mut notes = Vec::new();
         for (g, group) in self.groups.list.iter().enumerate() {
             let left = self.kept[g].iter().filter(|&&k| k).count();
-            for &gate in group.gates.iter().filter(|_| left < group.channels) {
-                let name = &self.spec.nodes[gate].name;
+            for gate in group.gates.iter().filter(|_| left < group.channels) {
+                let name = &self.spec.nodes[gate.node].name;
                 notes.push(format!(
                     "{name}: a density is now a share of {left} channels, not of {}",
                     group.channels
@@ -223,9 +236,11 @@ impl<'a> Surgeon<'a> {
 
     /// Whether all filters of a channel are empty.
     fn is_dead(&self, group: &Group, c: usize) -> bool {
-        let is_empty = |&p: &usize| {
-            let columns = self.weights[p].len() / self.shapes[p][0];
-            self.weights[p][c * columns..][..columns].iter().all(|w| *w == 0.0)
+        let is_empty = |p: &Place| {
+            let weights = &self.weights[p.node];
+            let columns = weights.len() / self.shapes[p.node][0];
+            let row = |f: usize| &weights[f * columns..][..columns];
+            p.filter(c).is_none_or(|f| row(f).iter().all(|w| *w == 0.0))
         };
         !group.producers.is_empty() && group.producers.iter().all(is_empty)
     }
@@ -265,7 +280,7 @@ impl<'a> Surgeon<'a> {
             let rows: Vec<bool> = self.present_rows(i).collect();
             match node.op {
                 Op::Conv { .. } | Op::Linear { .. } => self.layer(&mut out, i, &rows),
-                Op::Norm { affine: true, .. } => ["gamma", "beta"]
+                Op::Norm { affine: true, .. } | Op::LayerNorm { .. } => ["gamma", "beta"]
                     .iter()
                     .for_each(|what| self.put(&mut out, i, what, &rows)),
                 Op::Gate { .. } => {
@@ -273,6 +288,14 @@ impl<'a> Surgeon<'a> {
                         .iter()
                         .for_each(|what| self.put(&mut out, i, what, &rows));
                     self.predictor(&mut out, i, &rows);
+                }
+                Op::Select { ref channels } => {
+                    let place: Vec<usize> = self
+                        .present_rows(node.inputs[0])
+                        .scan(0, |n, kept| Some(std::mem::replace(n, *n + usize::from(kept))))
+                        .collect();
+                    let left = only(channels, &rows).into_iter().map(|c| place[c]).collect();
+                    out.header.spec.nodes[i].op = Op::Select { channels: left };
                 }
                 _ => {}
             }
@@ -301,11 +324,7 @@ impl<'a> Surgeon<'a> {
         let from = self.spec.nodes[node].inputs[0];
         let taps = self.taps(node);
         let columns = self.weights[node].len() / self.shapes[node][0];
-        let is_reader = self.groups.list[self.groups.of_node(from)]
-            .consumers
-            .iter()
-            .any(|r| r.node == node);
-        if !is_reader {
+        if !self.groups.reads_all(self.spec, node) {
             return vec![true; columns];
         }
         let features = self.features(channels, from);

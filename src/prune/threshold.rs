@@ -77,10 +77,13 @@ fn scored(checkpoint: &Checkpoint, score: &Score) -> Result<Vec<Scored>> {
         let masks: Vec<LayerMask> = group
             .producers
             .iter()
-            .map(|&p| checkpoint.mask(&spec.nodes[p].name))
+            .map(|p| checkpoint.mask(&spec.nodes[p.node].name))
             .collect();
         let unmasked: Vec<usize> = (0..group.channels)
-            .filter(|&c| masks.iter().any(|m| m.filters[c]))
+            .filter(|&c| {
+                let mut filters = masks.iter().zip(&group.producers);
+                filters.any(|(m, p)| p.filter(c).is_some_and(|f| m.filters[f]))
+            })
             .collect();
         let scales = unmasked.iter().map(|&c| scores[c]).collect();
         found.push(Scored {
@@ -163,11 +166,12 @@ pub fn without_lowest(checkpoint: &Checkpoint, score: &Score, floor: f32, remove
             .filter(|(_, keep)| !keep)
             .map(|(&c, _)| c)
             .collect();
-        for &p in group.producers.iter().filter(|_| !dead.is_empty()) {
-            let mask = masks
-                .entry(spec.nodes[p].name.clone())
-                .or_insert_with(|| checkpoint.mask(&spec.nodes[p].name));
-            dead.iter().for_each(|&c| mask.filters[c] = false);
+        for p in group.producers.iter().filter(|_| !dead.is_empty()) {
+            let name = &spec.nodes[p.node].name;
+            let mask = masks.entry(name.clone()).or_insert_with(|| checkpoint.mask(name));
+            dead.iter()
+                .filter_map(|&c| p.filter(c))
+                .for_each(|f| mask.filters[f] = false);
         }
     }
     Ok(masks)

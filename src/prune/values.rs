@@ -137,12 +137,29 @@ pub(crate) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
             }
             Op::Relu => from(0).iter().map(|x| x.map(|x| x.max(0.0))).collect(),
             Op::Relu6 => from(0).iter().map(|x| x.map(|x| x.clamp(0.0, 6.0))).collect(),
+            Op::Activation { function } => from(0).iter().map(|x| x.map(|x| function.at(x))).collect(),
+            Op::Mul => {
+                let of = |(a, b): (&Option<f32>, &Option<f32>)| match (*a, *b) {
+                    (Some(0.0), _) | (_, Some(0.0)) => Some(0.0),
+                    (a, b) => Some(a? * b?),
+                };
+                from(0).iter().zip(from(1)).map(of).collect()
+            }
+            Op::Concat => node.inputs.iter().flat_map(|&j| &out[j]).copied().collect(),
+            Op::Select { ref channels } => channels.iter().map(|&c| from(0)[c]).collect(),
+            // Zeros among other constants are no constant.
+            Op::ZeroPad { .. } | Op::Spread { .. } | Op::Lrn { .. } => {
+                from(0).iter().map(|x| x.filter(|&x| x == 0.0)).collect()
+            }
+            Op::LayerNorm { .. } => vec![None; shapes[i][0]],
             Op::Add => from(0).iter().zip(from(1)).map(|(a, b)| Some((*a)? + (*b)?)).collect(),
             Op::Flatten => {
                 let [_, h, w] = shapes[node.inputs[0]];
                 from(0).iter().flat_map(|&x| std::iter::repeat_n(x, h * w)).collect()
             }
-            Op::MaxPool { .. } | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Dropout { .. } => from(0).clone(),
+            Op::MaxPool { .. } | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Upsample { .. } | Op::Dropout { .. } => {
+                from(0).clone()
+            }
         };
         if let Some(mask) = checkpoint.masks.get(&spec.nodes[masked_by[i]].name) {
             let dead = values.iter_mut().zip(&mask.filters).filter(|(_, kept)| !**kept);

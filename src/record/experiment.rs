@@ -346,6 +346,10 @@ impl Experiment {
                 let keys = self.method.settings();
                 Some((settings::find(keys, rest)?, settings::help(keys, rest)))
             }
+            Some(("trim", rest)) => {
+                let keys = TrimConfig::SETTINGS;
+                Some((settings::find(keys, rest)?, settings::help(keys, rest)))
+            }
             _ => settings::find(Self::SETTINGS, key).map(|s| (s, s.help().to_owned())),
         }
     }
@@ -431,6 +435,36 @@ mod tests {
             assert_eq!(experiment.name, name);
             let full = experiment.to_toml().expect("writes");
             assert_eq!(Experiment::parse(&full, &[]).expect("reads"), experiment);
+        }
+    }
+
+    #[test]
+    fn a_trim_is_for_a_method_that_prunes_a_given_model() {
+        let of = |preset: &str, start: &str| {
+            let changes = [
+                ("trim", "{ target = { times = 8 }, retrain = { epochs = 2 } }"),
+                ("start", start),
+            ];
+            let changes = changes.iter().filter(|(_, value)| !value.is_empty());
+            let changes: Vec<_> = changes.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Experiment::load(preset, &changes)
+        };
+        let trimmed = of("uniform-fashion", "a.safetensors").expect("fits");
+        assert_eq!(
+            Experiment::parse(&trimmed.to_toml().expect("writes"), &[]).expect("reads"),
+            trimmed
+        );
+        let (setting, help) = trimmed.setting("trim.retrain.epochs").expect("known");
+        assert!(
+            setting.unit == "epochs" && help.contains("Training afterwards"),
+            "{help}"
+        );
+        for (preset, start) in [("uniform-fashion", ""), ("smoke", "a.safetensors")] {
+            let text = format!("{:#}", of(preset, start).expect_err("refused"));
+            assert!(
+                text.contains("trim is for a method that prunes a given model to a target"),
+                "{text}"
+            );
         }
     }
 

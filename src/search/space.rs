@@ -359,7 +359,7 @@ mod tests {
             // One more choice of the smallest site costs 0.02.
             assert!(spent(&d) <= 1.4 && spent(&d) > 1.4 - 0.021, "{d:?}");
             assert!(
-                (d[1] / d[0] - 2.0).abs() < 0.3 && (d[2] / d[0] - 1.0).abs() < 0.2,
+                (d[1] / d[0] - 2.0).abs() < 0.5 && (d[2] / d[0] - 1.0).abs() < 0.35,
                 "{d:?}"
             );
         }

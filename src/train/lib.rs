@@ -23,6 +23,7 @@ pub mod norms;
 pub mod optimizer;
 mod oracle;
 mod plan;
+mod planes;
 #[cfg(feature = "remote")]
 mod proxy;
 #[cfg(feature = "remote")]

@@ -6,11 +6,11 @@
 use crate::conv_step::{ConvStepArgs, Statistics};
 use crate::norm_statistics::{BatchMoments, NormStatistics};
 use crate::sparse_conv::{PlaneMeans, SparseArgs};
-use crate::{conv_step, sparse_conv};
+use crate::{conv_step, planes, sparse_conv};
 use anyhow::{Result, ensure};
 use burn::backend::DispatchDevice;
-use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, TensorData, activation, module};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, TensorData, activation};
 use kernel::ConvShape;
 use model::checkpoint::NormStats;
 use model::mask::{Active, Density, winners};
@@ -375,16 +375,34 @@ impl ForwardPass<'_> {
         match node.op {
             Op::Relu => NodeOutput::new(activation::relu(x), same),
             Op::Relu6 => NodeOutput::new(x.clamp(0.0, 6.0), same),
-            Op::MaxPool { kernel, stride, pad } => {
-                let options = MaxPoolOptions::new([kernel; 2])
-                    .with_stride([stride; 2])
-                    .with_padding([pad; 2]);
-                NodeOutput::new(module::max_pool2d(x, options), same)
+            Op::MaxPool { kernel, stride, pad } => NodeOutput::new(planes::max_pool(x, kernel, stride, pad), same),
+            Op::AvgPool { kernel, stride, pad } => NodeOutput::new(planes::avg_pool(x, kernel, stride, pad), same),
+            Op::Mul => {
+                // Zero where either is, so either list will do.
+                let active = same.or_else(|| from(1).active.clone());
+                NodeOutput::new(x * from(1).tensor.clone(), active)
             }
-            Op::AvgPool { kernel, stride } => {
-                let options = AvgPoolOptions::new([kernel; 2]).with_stride([stride; 2]);
-                NodeOutput::new(module::avg_pool2d(x, options), same)
+            Op::Activation { function } => {
+                NodeOutput::new(planes::activate(x, function), same.filter(|_| function.keeps_zero()))
             }
+            Op::Concat => {
+                let parts = (0..node.inputs.len()).map(|k| from(k).tensor.clone());
+                NodeOutput::new(Tensor::cat(parts.collect(), 1), None)
+            }
+            Op::Select { ref channels } => NodeOutput::new(planes::select(x, channels), None),
+            Op::ZeroPad { pad } => NodeOutput::new(planes::zero_pad(x, pad), same),
+            Op::Upsample { scale } => NodeOutput::new(planes::upsample(x, scale), same),
+            Op::Spread { stride } => NodeOutput::new(planes::spread(x, stride), same),
+            Op::LayerNorm { eps } => {
+                let [gamma, beta] = ["gamma", "beta"].map(|what| self.param(i, what).reshape([1, channels, 1, 1]));
+                NodeOutput::new(planes::layer_norm(x, eps) * gamma + beta, None)
+            }
+            Op::Lrn {
+                size,
+                alpha,
+                beta,
+                bias,
+            } => NodeOutput::new(planes::lrn(x, size, alpha, beta, bias), same),
             Op::GlobalAvgPool => NodeOutput::new(x.mean_dims(&[2, 3]), same),
             Op::Add => {
                 let other = from(1);

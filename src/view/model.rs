@@ -4,7 +4,7 @@
 use super::text;
 use measure::probe::OpenModel;
 use model::{Fractions, Masks, NetSpec, Op, cost};
-use prune::groups::{Groups, groups};
+use prune::groups::{Group, Groups, groups};
 use record::Experiment;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -199,7 +199,7 @@ fn kind(op: &Op) -> String {
             };
             format!("conv {kernel}×{kernel}{stride}{grouped}")
         }
-        Op::MaxPool { kernel, stride, .. } | Op::AvgPool { kernel, stride } => {
+        Op::MaxPool { kernel, stride, .. } | Op::AvgPool { kernel, stride, .. } => {
             format!("{} {kernel}×{kernel} / {stride}", op.kind())
         }
         _ => op.kind().to_owned(),
@@ -208,21 +208,22 @@ fn kind(op: &Op) -> String {
 
 /// `tied to conv3, conv5 by add1`, or why it cannot be cut.
 fn tied(spec: &NetSpec, groups: &Groups, node: usize) -> String {
-    let group = &groups.list[groups.of_node(node)];
-    if let Some(why) = &group.fixed {
+    let own: Vec<&Group> = groups.of_node(node).into_iter().map(|g| &groups.list[g]).collect();
+    if let Some(why) = own.iter().find_map(|group| group.fixed.as_ref()) {
         return format!("never cut: {why}");
     }
-    let name = |&n: &usize| spec.nodes[n].name.clone();
-    let others: Vec<String> = group.producers.iter().filter(|&&n| n != node).map(name).collect();
+    let names = |mut nodes: Vec<usize>| -> Vec<String> {
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes.into_iter().map(|n| spec.nodes[n].name.clone()).collect()
+    };
+    let producers = own.iter().flat_map(|group| &group.producers).map(|p| p.node);
+    let others = names(producers.filter(|&n| n != node).collect());
     if others.is_empty() {
         return String::new();
     }
-    let sums: Vec<String> = group
-        .nodes
-        .iter()
-        .filter(|&&n| matches!(spec.nodes[n].op, Op::Add))
-        .map(name)
-        .collect();
+    let on = own.iter().flat_map(|group| &group.nodes).copied();
+    let sums = names(on.filter(|&n| matches!(spec.nodes[n].op, Op::Add | Op::Mul)).collect());
     let by = if sums.is_empty() {
         String::new()
     } else {

@@ -1,5 +1,6 @@
 //! Models for tests: small, and with no number that hides a mistake.
 
+pub(crate) mod operators;
 pub(crate) mod torch;
 
 use data::Normalization;
@@ -108,11 +109,19 @@ pub(crate) fn odd() -> NetSpec {
             Op::MaxPool {
                 kernel: 3,
                 stride: 2,
-                pad: 1,
+                pad: Pad::all(1),
             },
             &[9],
         ),
-        ("mean", Op::AvgPool { kernel: 2, stride: 1 }, &[10]),
+        (
+            "mean",
+            Op::AvgPool {
+                kernel: 2,
+                stride: 1,
+                pad: Pad::VALID,
+            },
+            &[10],
+        ),
         ("drop", Op::Dropout { rate: 0.5 }, &[11]),
         ("flatten", Op::Flatten, &[12]),
         (

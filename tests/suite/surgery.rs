@@ -9,9 +9,9 @@ use model::cost::{Fractions, total};
 use model::mask::{LayerMask, kept_entries};
 use model::spec::{NetSpec, Node, Op, Pad, Shift};
 use model::steps::{Step, steps};
-use model::{Density, Masks, weights, zoo};
+use model::{Activation, Density, Masks, weights, zoo};
 use proptest::prelude::*;
-use prune::{Cut, Scope, Sites, apply, cut, groups};
+use prune::{Cut, Place, Scope, Sites, apply, cut, groups};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -93,18 +93,21 @@ fn masked(model: &Checkpoint, odds: f64, seed: u64) -> Masks {
     let spec = model.spec();
     let groups = groups(spec).expect("groups");
     let mut masks = Masks::new();
+    let mut dead: Vec<Vec<bool>> = Vec::new();
     for group in &groups.list {
-        let dead: Vec<bool> = (0..group.channels)
-            .map(|_| group.fixed.is_none() && rng.random_bool(odds))
-            .collect();
-        for &p in &group.producers {
+        let each = (0..group.channels).map(|_| group.fixed.is_none() && rng.random_bool(odds));
+        dead.push(each.collect());
+    }
+    for (p, node) in spec.nodes.iter().enumerate() {
+        if let Op::Conv { .. } | Op::Linear { .. } = node.op {
             let shape = &model.weights[&format!("{}.weight", spec.nodes[p].name)].shape;
             let [filters, columns] = [shape[0], shape[1..].iter().product()];
             let mut mask = LayerMask::whole(filters, columns);
             let taps = shape[2..].iter().product::<usize>();
             let blocks: Vec<bool> = (0..columns / taps).map(|_| rng.random_bool(odds)).collect();
             for (f, kept) in mask.filters.iter_mut().enumerate() {
-                *kept = !dead[f] && !rng.random_bool(odds / 8.0);
+                let at = groups.channels(p)[f];
+                *kept = !dead[at.group][at.channel] && !rng.random_bool(odds / 8.0);
             }
             for (c, kept) in mask.columns.iter_mut().enumerate() {
                 *kept = !blocks[c / taps] && !rng.random_bool(odds / 2.0);
@@ -230,26 +233,80 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
                     .map(|p| p.iter().sum::<f64>() / plane as f64)
                     .collect();
             }
-            Op::MaxPool { .. } | Op::AvgPool { .. } => {
-                let (kernel, stride, pad) = match node.op {
-                    Op::MaxPool { kernel, stride, pad } => (kernel, stride, pad),
-                    Op::AvgPool { kernel, stride } => (kernel, stride, 0),
-                    _ => unreachable!("a pool"),
-                };
+            Op::MaxPool { kernel, stride, pad } | Op::AvgPool { kernel, stride, pad } => {
                 let [_, in_h, in_w] = shape(0);
                 for (at, out) in out.iter_mut().enumerate() {
                     let (f, y, x) = (at / (h * w), at / w % h, at % w);
-                    let rows = (y * stride).max(pad)..(y * stride + kernel).min(in_h + pad);
+                    let rows = (y * stride).max(pad.top)..(y * stride + kernel).min(in_h + pad.top);
                     let window: Vec<f64> = rows
                         .flat_map(|r| {
-                            ((x * stride).max(pad)..(x * stride + kernel).min(in_w + pad)).map(move |s| (r, s))
+                            let columns = (x * stride).max(pad.left)..(x * stride + kernel).min(in_w + pad.left);
+                            columns.map(move |s| (r, s))
                         })
-                        .map(|(r, s)| from(0)[(f * in_h + r - pad) * in_w + s - pad])
+                        .map(|(r, s)| from(0)[(f * in_h + r - pad.top) * in_w + s - pad.left])
                         .collect();
                     *out = match node.op {
                         Op::MaxPool { .. } => window.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-                        _ => window.iter().sum::<f64>() / (kernel * kernel) as f64,
+                        _ => window.iter().sum::<f64>() / window.len() as f64,
                     };
+                }
+            }
+            Op::Activation { function } => out = from(0).iter().map(|&v| activated(function, v)).collect(),
+            Op::Mul => {
+                let each = h * w / (shape(1)[1] * shape(1)[2]);
+                for (at, out) in out.iter_mut().enumerate() {
+                    *out = from(0)[at] * from(1)[at / each];
+                }
+            }
+            Op::Concat => out = node.inputs.iter().flat_map(|&j| &values[j]).copied().collect(),
+            Op::Select { ref channels } => {
+                let plane = |c: &usize| &from(0)[c * h * w..(c + 1) * h * w];
+                out = channels.iter().flat_map(plane).copied().collect();
+            }
+            Op::ZeroPad { pad } => {
+                let [_, in_h, in_w] = shape(0);
+                for (at, v) in from(0).iter().enumerate() {
+                    let (f, y, x) = (at / (in_h * in_w), at / in_w % in_h, at % in_w);
+                    out[(f * h + y + pad.top) * w + x + pad.left] = *v;
+                }
+            }
+            Op::Upsample { scale } => {
+                let [_, in_h, in_w] = shape(0);
+                for (at, out) in out.iter_mut().enumerate() {
+                    let (f, y, x) = (at / (h * w), at / w % h, at % w);
+                    *out = from(0)[(f * in_h + y / scale) * in_w + x / scale];
+                }
+            }
+            Op::Spread { stride } => {
+                let [_, in_h, in_w] = shape(0);
+                for (at, v) in from(0).iter().enumerate() {
+                    let (f, y, x) = (at / (in_h * in_w), at / in_w % in_h, at % in_w);
+                    out[(f * h + y * stride) * w + x * stride] = *v;
+                }
+            }
+            Op::LayerNorm { eps } => {
+                for (at, out) in out.iter_mut().enumerate() {
+                    let (f, p) = (at / (h * w), at % (h * w));
+                    let column: Vec<f64> = (0..c).map(|k| from(0)[k * h * w + p]).collect();
+                    let mean = column.iter().sum::<f64>() / c as f64;
+                    let var = column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / c as f64;
+                    let get = |what: &str| f64::from(array(what).expect("there")[f]);
+                    *out = (column[f] - mean) / (var + f64::from(eps)).sqrt() * get("gamma") + get("beta");
+                }
+            }
+            Op::Lrn {
+                size,
+                alpha,
+                beta,
+                bias,
+            } => {
+                for (at, out) in out.iter_mut().enumerate() {
+                    let (f, p) = (at / (h * w), at % (h * w));
+                    let (before, after) = ((size - 1) / 2, size / 2);
+                    let near = (0..c).filter(|k| k + before >= f && *k <= f + after);
+                    let sum: f64 = near.map(|k| from(0)[k * h * w + p].powi(2)).sum();
+                    let scale = f64::from(bias) + f64::from(alpha) / size as f64 * sum;
+                    *out = from(0)[at] / scale.powf(f64::from(beta));
                 }
             }
         }
@@ -261,6 +318,46 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
         values.push(out);
     }
     values.pop().expect("nodes")
+}
+
+/// Share of normal numbers below x, by Simpson's rule over their density.
+fn normal(x: f64) -> f64 {
+    let density = |t: f64| (-0.5 * t * t).exp() / std::f64::consts::TAU.sqrt();
+    let n = 200;
+    let step = x / f64::from(n);
+    let weight = |k: i32| {
+        if k == 0 || k == n {
+            1.0
+        } else {
+            f64::from(2 + 2 * (k % 2))
+        }
+    };
+    let area: f64 = (0..=n).map(|k| weight(k) * density(f64::from(k) * step)).sum();
+    0.5 + area * step / 3.0
+}
+
+/// By other formulas than the engine's, in double precision.
+fn activated(function: Activation, x: f64) -> f64 {
+    let logistic = |x: f64| 0.5 * (1.0 + (0.5 * x).tanh());
+    let softplus = |x: f64| (1.0 + x.exp()).ln();
+    let wide = f64::from;
+    match function {
+        Activation::Sigmoid => logistic(x),
+        Activation::HardSigmoid { slope, offset } => (wide(slope) * x + wide(offset)).max(0.0).min(1.0),
+        Activation::HardSwish => x * (x + 3.0).max(0.0).min(6.0) / 6.0,
+        Activation::Silu => x * logistic(x),
+        Activation::Tanh => (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
+        Activation::LeakyRelu { slope } => x.max(0.0) + wide(slope) * x.min(0.0),
+        Activation::Elu { scale } => x.max(0.0) + wide(scale) * (x.min(0.0).exp() - 1.0),
+        Activation::Softplus => softplus(x),
+        Activation::Mish => x * softplus(x).tanh(),
+        Activation::Gelu => x * normal(x),
+        Activation::Erf => 2.0 * normal(x * std::f64::consts::SQRT_2) - 1.0,
+        Activation::Clip { least, most } => {
+            let x = least.map_or(x, |bound| x.max(wide(bound)));
+            most.map_or(x, |bound| x.min(wide(bound)))
+        }
+    }
 }
 
 fn naive_all(model: &Checkpoint, images: &[f32]) -> Vec<f64> {
@@ -368,6 +465,13 @@ impl Builder {
     /// One block: what kind, and three numbers to vary it.
     fn block(&mut self, x: usize, [kind, a, b, n]: [u8; 4]) -> usize {
         let [channels, h, w] = self.shape(x);
+        // Below every window.
+        let window = Pad {
+            top: usize::from(n >> 2 & 1),
+            bottom: usize::from(n >> 3 & 1),
+            left: usize::from(n >> 4 & 1),
+            right: usize::from(n >> 5 & 1),
+        };
         let filters = 1 + usize::from(a) % 5;
         let kernel = 1 + usize::from(b) % 3;
         let side = |shift: u8| usize::from(n >> shift & 1).min(kernel - 1);
@@ -377,7 +481,26 @@ impl Builder {
             left: side(4),
             right: side(5),
         };
-        match kind % 10 {
+        let function = [
+            Activation::Sigmoid,
+            Activation::HardSigmoid {
+                slope: 0.2,
+                offset: 0.5,
+            },
+            Activation::HardSwish,
+            Activation::Silu,
+            Activation::Tanh,
+            Activation::LeakyRelu { slope: 0.1 },
+            Activation::Elu { scale: 0.7 },
+            Activation::Softplus,
+            Activation::Mish,
+            Activation::Gelu,
+            Activation::Clip {
+                least: Some(-0.5),
+                most: None,
+            },
+        ][usize::from(n) % 11];
+        match kind % 20 {
             0 | 1 => {
                 let y = self.conv(x, filters, kernel, pad, n);
                 let y = if a & 64 > 0 { y } else { self.norm(y, a & 32 == 0) };
@@ -440,14 +563,18 @@ impl Builder {
                     0 => Op::MaxPool {
                         kernel: 2,
                         stride: 2,
-                        pad: 0,
+                        pad: Pad::VALID,
                     },
                     1 => Op::MaxPool {
                         kernel: 3,
                         stride: 2,
-                        pad: 1,
+                        pad: if a & 64 > 0 { Pad::all(1) } else { window },
                     },
-                    _ => Op::AvgPool { kernel: 2, stride: 1 },
+                    _ => Op::AvgPool {
+                        kernel: 2 + usize::from(a >> 6 & 1),
+                        stride: 1 + usize::from(a >> 5 & 1),
+                        pad: if a & 64 > 0 { window } else { Pad::VALID },
+                    },
                 },
                 &[x],
             ),
@@ -455,7 +582,86 @@ impl Builder {
                 let y = self.norm(x, true);
                 self.push(Op::Relu, &[y])
             }
-            _ => self.push(Op::Dropout { rate: 0.5 }, &[x]),
+            9 => self.push(Op::Dropout { rate: 0.5 }, &[x]),
+            10 | 11 => self.push(Op::Activation { function }, &[x]),
+            // Squeeze and excitation.
+            12 => {
+                let y = self.push(Op::GlobalAvgPool, &[x]);
+                let y = self.conv(y, filters, 1, Pad::VALID, 2);
+                let y = self.push(Op::Relu, &[y]);
+                let y = self.conv(y, channels, 1, Pad::VALID, 2);
+                let y = self.push(Op::Activation { function }, &[y]);
+                self.push(Op::Mul, &[x, y])
+            }
+            // Branches side by side, one of them maybe the input itself.
+            13 | 14 => {
+                let y = self.conv(x, filters, 3, Pad::all(1), 2);
+                let y = if a & 64 > 0 { self.norm(y, true) } else { y };
+                let z = if b & 64 > 0 {
+                    x
+                } else {
+                    self.conv(x, 2, 1, Pad::VALID, 0)
+                };
+                self.push(Op::Concat, &if b & 32 > 0 { [y, z] } else { [z, y] })
+            }
+            // A part goes its own way, and comes back shuffled.
+            15 if channels > 1 => {
+                let half = channels / 2;
+                let left = self.push(
+                    Op::Select {
+                        channels: (0..half).collect(),
+                    },
+                    &[x],
+                );
+                let right = self.push(
+                    Op::Select {
+                        channels: (half..channels).collect(),
+                    },
+                    &[x],
+                );
+                let y = self.conv(left, half, 1, Pad::VALID, 2);
+                let y = if b & 64 > 0 { self.push(Op::Add, &[y, left]) } else { y };
+                let y = self.push(Op::Relu, &[y]);
+                let y = self.push(Op::Concat, &[y, right]);
+                let channels = (0..channels).map(|k| (k * 2 + k / half.max(1)) % channels).collect();
+                self.push(Op::Select { channels }, &[y])
+            }
+            16 if h * w < 400 => {
+                let op = if a & 64 > 0 {
+                    Op::Upsample { scale: 2 }
+                } else {
+                    Op::Spread { stride: 2 }
+                };
+                let y = self.push(op, &[x]);
+                self.conv(y, filters, 3, Pad::all(1), n)
+            }
+            17 => self.push(Op::ZeroPad { pad: window }, &[x]),
+            18 => {
+                let y = self.conv(x, 3, 1, Pad::VALID, 2);
+                let op = if a & 64 > 0 {
+                    Op::LayerNorm { eps: 1e-2 }
+                } else {
+                    Op::Lrn {
+                        size: 1 + usize::from(b) % 4,
+                        alpha: 0.5,
+                        beta: 0.75,
+                        bias: 1.0,
+                    }
+                };
+                let y = self.push(op, &[y]);
+                if b & 64 > 0 {
+                    y
+                } else {
+                    self.push(Op::Activation { function }, &[y])
+                }
+            }
+            _ => {
+                let (left, right) = (
+                    self.conv(x, filters, 1, Pad::VALID, 2),
+                    self.conv(x, filters, 1, Pad::VALID, 2),
+                );
+                self.push(Op::Mul, &[left, right])
+            }
         }
     }
 }
@@ -544,7 +750,10 @@ proptest! {
         prop_assert!(params(&small) <= params(&model) + layers(&small));
         let left = groups(small.spec()).expect("groups");
         for group in left.list.iter().filter(|g| applied && multiple == 1 && notes.is_empty() && g.fixed.is_none()) {
-            let is_masked = |c: usize, p: &usize| small.masks.get(&small.spec().nodes[*p].name).is_some_and(|m| !m.filters[c]);
+            let is_masked = |c: usize, p: &Place| {
+                let mask = small.masks.get(&small.spec().nodes[p.node].name);
+                p.filter(c).is_none_or(|f| mask.is_some_and(|m| !m.filters[f]))
+            };
             let dead = |c: usize| group.producers.iter().all(|p| is_masked(c, p));
             // The last channel stays, dead or not.
             prop_assert!(group.channels == 1 || !(0..group.channels).any(dead), "{} could be smaller", group.name);
@@ -644,12 +853,12 @@ fn assert_widths(whole: &Checkpoint, small: &Checkpoint) {
         return;
     }
     let multiple = small.header.width_multiple;
+    // Parts of a layer that go different ways have a width each.
+    let groups = groups(whole.spec()).expect("groups");
     let widths = |m: &Checkpoint| -> Vec<usize> {
-        let weights = m
-            .spec()
-            .nodes
-            .iter()
-            .map(|n| m.weights.get(&format!("{}.weight", n.name)));
+        let nodes = m.spec().nodes.iter().enumerate();
+        let undivided = nodes.filter(|(i, _)| groups.of_node(*i).len() == 1);
+        let weights = undivided.map(|(_, n)| m.weights.get(&format!("{}.weight", n.name)));
         weights.flatten().map(|w| w.shape[0]).collect()
     };
     for (before, after) in widths(whole).into_iter().zip(widths(small)) {
@@ -660,7 +869,7 @@ fn assert_widths(whole: &Checkpoint, small: &Checkpoint) {
 
 #[test]
 fn widths_of_every_network_are_multiples_though_columns_fall_away_too() {
-    for name in zoo::NAMES {
+    for name in zoo::KINDS {
         let mut model = model(zoo::build(name, [3, 32, 32], 5, 0.25).expect("builds"), 4);
         model.header.width_multiple = 8;
         let sites = Sites::new(&model, &Scope::default()).expect("sites");
@@ -708,7 +917,7 @@ fn zoo_model(name: &str, gated: Option<Shift>) -> (Checkpoint, Checkpoint) {
 
 #[test]
 fn every_network_is_cut_to_what_was_counted_and_runs_the_same_in_burn_and_in_the_engine() {
-    for name in zoo::NAMES {
+    for name in zoo::KINDS {
         for gated in [None, Some(Shift::Eq1), Some(Shift::Released)] {
             let (masked, small) = zoo_model(name, gated);
             let x = images(masked.spec(), 2, 3);
@@ -736,8 +945,8 @@ fn networks_with_depthwise_convolutions_run_the_same_when_cut() {
     let tied = &groups.list[1];
     assert_eq!(tied.producers.len(), 2);
     let mut masks = Masks::new();
-    for &p in &tied.producers {
-        let name = &model.spec().nodes[p].name;
+    for p in &tied.producers {
+        let name = &model.spec().nodes[p.node].name;
         let shape = &model.weights[&format!("{name}.weight")].shape;
         let mut mask = LayerMask::whole(shape[0], shape[1..].iter().product());
         [1, 3].iter().for_each(|&c: &usize| mask.filters[c] = false);
@@ -745,7 +954,7 @@ fn networks_with_depthwise_convolutions_run_the_same_when_cut() {
     }
     let masked = apply(&model, &masks).expect("applies");
     let small = cut(&masked).expect("cuts").checkpoint;
-    let deep = small.spec().nodes[tied.producers[1]].clone();
+    let deep = small.spec().nodes[tied.producers[1].node].clone();
     assert!(
         matches!(
             deep.op,

@@ -121,7 +121,19 @@ fn a_tournament_is_fair_goes_on_where_it_stands_and_ends_with_a_table() {
 #[test]
 fn a_tournament_that_cannot_be_met_is_refused_before_anything_is_trained() {
     let dir = tempfile::tempdir().expect("temp dir");
+    let gated = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/fbs-fashion.safetensors");
+    let gated = format!("preset = \"dense-fashion\", models = [{gated:?}]");
     let cases = [
+        (
+            "preset = \"dense-fashion\"",
+            gated.as_str(),
+            "networks.narrow: model fbs_fashion has gates",
+        ),
+        (
+            "trials = 3, images = 60",
+            "trials = 3, images = 60, tuning = 7",
+            "methods.eagleeye.tuning is 7 steps, expected at most the 6 of budget.retrain",
+        ),
         (
             "trials = 3, images = 60",
             "trials = 3, images = 60, floor = 0.9",

@@ -21,6 +21,8 @@ const ENDS: f32 = 64.0;
 const WORDS: f32 = 30.0;
 /// Height above slabs, for links.
 const LINKS: f32 = 18.0;
+/// Height below which it is low.
+const LOW: f32 = 100.0;
 /// Seconds in which an edge goes where it belongs.
 const MOVES: f32 = 0.12;
 
@@ -41,26 +43,38 @@ pub(crate) fn network_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
     let Some(view) = of_run.or_else(|| network::open(store, &state.slider.asked, &began)) else {
         return widgets::empty(ui, "No network", "Open a model, or press Train");
     };
-    ui.horizontal(|ui| {
-        let words = format!("{}: {} MACs", view.title, text::count(view.macs()));
-        widgets::quiet_line(ui, &words);
-        if run.is_some() {
-            let mut wanted = follows;
-            let about = "Show the network of the run, not the open model's";
-            if ui
-                .checkbox(&mut wanted, "Follow the run")
-                .on_hover_text(about)
-                .changed()
-            {
-                state.network.follows = Some(wanted);
+    // A low strip has no room for a line of words above it: its menu stands in the corner.
+    let is_low = ui.available_height() < LOW;
+    if is_low {
+        let place = ui.available_rect_before_wrap();
+        let corner = Rect::from_min_max(pos2(place.right() - 24.0, place.top()), place.max);
+        let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(corner));
+        figure_menu(&mut inner, "network", state, effects, || figure::network(&view));
+    } else {
+        ui.horizontal(|ui| {
+            let words = format!("{}: {} MACs", view.title, text::count(view.macs()));
+            widgets::quiet_line(ui, &words);
+            if run.is_some() {
+                let mut wanted = follows;
+                let about = "Show the network of the run, not the open model's";
+                if ui
+                    .checkbox(&mut wanted, "Follow the run")
+                    .on_hover_text(about)
+                    .changed()
+                {
+                    state.network.follows = Some(wanted);
+                }
             }
-        }
-        widgets::on_the_right(ui, |ui| {
-            figure_menu(ui, "network", state, effects, || figure::network(&view))
+            widgets::on_the_right(ui, |ui| {
+                figure_menu(ui, "network", state, effects, || figure::network(&view))
+            });
         });
-    });
+    }
     let room = ui.available_rect_before_wrap();
-    let slabs = Rect::from_min_max(room.min + vec2(ENDS, LINKS), room.max - vec2(ENDS, WORDS));
+    let slabs = Rect::from_min_max(
+        room.min + vec2(ENDS, if is_low { LINKS / 2.0 } else { LINKS }),
+        room.max - vec2(ENDS, WORDS),
+    );
     if slabs.width() < 100.0 || slabs.height() < 12.0 {
         return;
     }

@@ -42,7 +42,7 @@ fn trial_masks(model: &Checkpoint, seed: u64, with_elements: bool) -> Masks {
 
 #[test]
 fn set_masks_equals_a_model_with_those_weights_zeroed() {
-    let mut specs: Vec<NetSpec> = zoo::NAMES.iter().map(|name| small(name)).collect();
+    let mut specs: Vec<NetSpec> = zoo::KINDS.iter().map(|name| small(name)).collect();
     specs.extend(["m-cifarnet", "resnet18"].map(wide));
     specs.push(mobile());
     let gated = |form| specs.iter().map(move |spec| zoo::gated(spec, form));
@@ -126,7 +126,7 @@ fn masked_weights_are_never_read() {
 
 #[test]
 fn norms_measured_anew_are_those_of_the_batch_under_any_masks() {
-    let mut specs: Vec<NetSpec> = zoo::NAMES.iter().map(|name| small(name)).collect();
+    let mut specs: Vec<NetSpec> = zoo::KINDS.iter().map(|name| small(name)).collect();
     specs.push(wide("m-cifarnet"));
     for spec in specs {
         let whole = model(spec, 5);

@@ -39,7 +39,7 @@ fn odd_graphs_agree_with_burn() {
             Op::MaxPool {
                 kernel: 3,
                 stride: 2,
-                pad: 1,
+                pad: Pad::all(1),
             },
             &[3],
         ),
@@ -47,7 +47,15 @@ fn odd_graphs_agree_with_burn() {
         ("d.relu", Op::Relu, &[10]),
         ("sum", Op::Add, &[8, 11]),
         ("relu", Op::Relu, &[12]),
-        ("avg", Op::AvgPool { kernel: 2, stride: 2 }, &[13]),
+        (
+            "avg",
+            Op::AvgPool {
+                kernel: 2,
+                stride: 2,
+                pad: Pad::VALID,
+            },
+            &[13],
+        ),
         ("flat", Op::Flatten, &[14]),
         (
             "out",

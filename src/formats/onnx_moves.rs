@@ -1,0 +1,341 @@
+//! ONNX operators that move numbers about: reshapes, transposes, joins, splits, borders, enlargements.
+//! Knows nothing of layers.
+
+use super::onnx_builder::{Form, OnnxNetBuilder, Operand};
+use super::onnx_fold::BATCH;
+use super::onnx_graph::{attribute, label};
+use super::onnx_operands::{data, known, text, whole};
+use super::onnx_pb::NodeProto;
+use super::onnx_tensor::Constant;
+use anyhow::{Context, Result, bail, ensure};
+use model::spec::{Op, Pad};
+
+/// `[c, h, w]` → `[c·h·w]`.
+pub(crate) fn flatten(net: &mut OnnxNetBuilder, name: &str, id: usize, form: Form) -> Result<Operand> {
+    let id = match form {
+        Form::Flat => id,
+        Form::Planes => net.push(name, Op::Flatten, vec![id])?,
+        // One pixel has one order.
+        Form::Last if net.shapes[id][1..] == [1, 1] => net.push(name, Op::Flatten, vec![id])?,
+        _ => bail!("of a value whose channels come last"),
+    };
+    Ok(Operand::Node { id, form: Form::Flat })
+}
+
+/// To `[batch, features]`, back to single pixels, or into two parts of the channels and back.
+pub(crate) fn reshape(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
+    let (id, form) = data(net, node, 0)?;
+    let shape = known(net, node, 1)?;
+    let Some(Constant::Ints(to)) = shape.as_deref() else {
+        bail!("to a shape that is not known")
+    };
+    let [channels, height, width] = net.shapes[id];
+    let features: usize = channels * height * width;
+    let fixed_batch = net.graph.shape[0].map(|n| n as i64);
+    let is_batch = |d: i64| d == BATCH || d == 0 || d == -1 || Some(d) == fixed_batch;
+    let is = |d: i64, n: usize| d == -1 || d == n as i64;
+    let is_plane = |h: i64, w: i64| is(h, height) && is(w, width);
+    let at_most_one_open = to.data.iter().filter(|&&d| d == -1).count() <= 1;
+    match (form, &to.data[..]) {
+        _ if !at_most_one_open => {}
+        (Form::Planes, &[n, c, h, w]) if is_batch(n) && (is(c, channels) || c == 0) && is_plane(h, w) => {
+            return Ok(Operand::Node { id, form });
+        }
+        (Form::Planes, &[n, a, b, h, w]) if is_batch(n) && is_plane(h, w) => {
+            if let Some(parts) = parts(channels, a, b) {
+                let form = Form::Split(parts);
+                return Ok(Operand::Node { id, form });
+            }
+        }
+        (Form::Split(_), &[n, c, h, w]) if is_batch(n) && is(c, channels) && is_plane(h, w) => {
+            let form = Form::Planes;
+            return Ok(Operand::Node { id, form });
+        }
+        (Form::Flat | Form::Planes, &[n, f]) if is_batch(n) && is(f, features) => {
+            return flatten(net, label(node), id, form);
+        }
+        (Form::Flat | Form::Planes, &[n, c, 1, 1]) if is_batch(n) && is(c, features) => {
+            let Operand::Node { id, .. } = flatten(net, label(node), id, form)? else {
+                bail!("no value")
+            };
+            let form = Form::Planes;
+            return Ok(Operand::Node { id, form });
+        }
+        _ => {}
+    }
+    let text: Vec<String> = to
+        .data
+        .iter()
+        .map(|&d| if d == BATCH { "batch".into() } else { d.to_string() })
+        .collect();
+    bail!("to [{}], expected [batch, {features}]", text.join(", "))
+}
+
+/// Two factors of a number of channels, one of which may be left open.
+fn parts(channels: usize, a: i64, b: i64) -> Option<[usize; 2]> {
+    let known = |d: i64| usize::try_from(d).ok().filter(|&d| d > 0 && channels.is_multiple_of(d));
+    let [a, b] = match (known(a), known(b)) {
+        (Some(a), Some(b)) => [a, b],
+        (Some(a), None) if b == -1 => [a, channels / a],
+        (None, Some(b)) if a == -1 => [channels / b, b],
+        _ => return None,
+    };
+    (a.checked_mul(b) == Some(channels)).then_some([a, b])
+}
+
+/// Channels last and back, or a shuffle between two reshapes.
+pub(crate) fn transpose(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
+    let (id, form) = data(net, node, 0)?;
+    let order = attribute(node, "perm").map_or(&[][..], |a| &a.ints);
+    let form = match (form, order) {
+        (Form::Planes, [0, 2, 3, 1]) => Form::Last,
+        (Form::Last, [0, 3, 1, 2]) => Form::Planes,
+        (Form::Split([a, b]), [0, 2, 1, 3, 4]) => {
+            let channels = (0..a * b).map(|k| k % a * b + k / a).collect();
+            let id = net.push(label(node), Op::Select { channels }, vec![id])?;
+            let form = Form::Split([b, a]);
+            return Ok(Operand::Node { id, form });
+        }
+        _ => bail!("of axes {order:?}, expected channels last, back, or a shuffle of channels"),
+    };
+    Ok(Operand::Node { id, form })
+}
+
+/// The axis that channels stand on, and how many axes there are.
+fn channel_axis(form: Form) -> [i64; 2] {
+    match form {
+        Form::Planes => [1, 4],
+        Form::Flat => [1, 2],
+        Form::Last => [3, 4],
+        Form::Split(_) => [1, 5],
+    }
+}
+
+fn is_channels(form: Form, axis: i64) -> bool {
+    let [channels, axes] = channel_axis(form);
+    !matches!(form, Form::Split(_)) && (axis == channels || axis == channels - axes)
+}
+
+/// Channels side by side.
+pub(crate) fn concat(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
+    let (_, form) = data(net, node, 0)?;
+    let axis = attribute(node, "axis").map_or(1, |a| a.i);
+    ensure!(is_channels(form, axis), "along axis {axis}, expected the channels'");
+    let mut parts = Vec::new();
+    for at in 0..node.input.len() {
+        let (id, other) = data(net, node, at)?;
+        ensure!(form == other, "of a flat value and planes");
+        parts.push(id);
+    }
+    let id = match parts[..] {
+        [one] => one,
+        _ => net.push(label(node), Op::Concat, parts)?,
+    };
+    Ok(Operand::Node { id, form })
+}
+
+/// Channels in runs; enters every output that is read, and gives the first.
+pub(crate) fn split(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
+    let (id, form) = data(net, node, 0)?;
+    let axis = attribute(node, "axis").map_or(0, |a| a.i);
+    ensure!(is_channels(form, axis), "along axis {axis}, expected the channels'");
+    let channels = net.shapes[id][0];
+    let n = node.output.len();
+    let sizes = match whole(net, node, "split", 1)? {
+        Some(sizes) => sizes,
+        None => {
+            let each = channels.div_ceil(n.max(1));
+            let size = |k: usize| each.min(channels.saturating_sub(k * each)) as i64;
+            (0..n).map(size).collect()
+        }
+    };
+    let fits = sizes.len() == n && sizes.iter().all(|&s| s > 0);
+    ensure!(
+        fits && sizes.iter().map(|&s| i128::from(s)).sum::<i128>() == channels as i128,
+        "into {n} parts of {sizes:?}, the input has {channels} channels"
+    );
+    let (mut first, mut operands) = (0, Vec::new());
+    for (output, size) in node.output.iter().zip(&sizes) {
+        let channels = (first..first + *size as usize).collect();
+        first += *size as usize;
+        if net.graph.reads.contains_key(output) {
+            let id = net.push(output, Op::Select { channels }, vec![id])?;
+            net.values.insert(output.clone(), Operand::Node { id, form });
+        }
+        operands.push(net.values.get(output).cloned());
+    }
+    Ok(operands.into_iter().next().flatten().unwrap_or(Operand::Unsupported))
+}
+
+/// Some channels, from one to another.
+pub(crate) fn slice(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
+    let (id, form) = data(net, node, 0)?;
+    let starts = whole(net, node, "starts", 1)?.context("without starts")?;
+    let ends = whole(net, node, "ends", 2)?.context("without ends")?;
+    let axes = whole(net, node, "axes", 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = whole(net, node, "steps", 4)?.unwrap_or_else(|| vec![1; starts.len()]);
+    let [channel, rank] = channel_axis(form);
+    ensure!(
+        [ends.len(), axes.len(), steps.len()] == [starts.len(); 3],
+        "with {} starts, {} ends, {} axes, {} steps",
+        starts.len(),
+        ends.len(),
+        axes.len(),
+        steps.len()
+    );
+    let sizes = net.shapes[id].map(|d| d as i64);
+    let mut channels: Option<Vec<usize>> = None;
+    for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+        let axis = if axis < 0 { axis + rank } else { axis };
+        let is_all = start == 0 && step == 1;
+        if axis == channel && !matches!(form, Form::Split(_)) {
+            ensure!(step > 0, "in steps of {step}");
+            let size = sizes[0];
+            let place = |at: i64| if at < 0 { at.saturating_add(size) } else { at }.clamp(0, size) as usize;
+            let run: Vec<usize> = (place(start)..place(end)).step_by(step as usize).collect();
+            ensure!(
+                !run.is_empty() && channels.is_none(),
+                "of channels {start} to {end} of {size}"
+            );
+            channels = Some(run);
+        } else {
+            let size = match (form, axis) {
+                (_, 0) => i64::MAX,
+                (Form::Planes, 2) | (Form::Last, 1) => sizes[1],
+                (Form::Planes, 3) | (Form::Last, 2) => sizes[2],
+                _ => bail!("along axis {axis}, expected the channels'"),
+            };
+            ensure!(
+                is_all && (end >= size || axis == 0 && end > i64::from(i32::MAX)),
+                "of a part of axis {axis}, expected all of it"
+            );
+        }
+    }
+    select(net, label(node), (id, form), channels)
+}
+
+/// Channels by number.
+pub(crate) fn gather(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
+    let (id, form) = data(net, node, 0)?;
+    let axis = attribute(node, "axis").map_or(0, |a| a.i);
+    ensure!(is_channels(form, axis), "along axis {axis}, expected the channels'");
+    let at = known(net, node, 1)?;
+    let Some(Constant::Ints(at)) = at.as_deref() else {
+        bail!("of numbers that are not whole")
+    };
+    ensure!(
+        at.shape.len() == 1 && !at.data.is_empty(),
+        "of a single channel, which leaves no channels"
+    );
+    let size = net.shapes[id][0] as i64;
+    let place = |&k: &i64| usize::try_from(if k < 0 { k.checked_add(size)? } else { k }).ok();
+    let channels: Option<Vec<usize>> = at.data.iter().map(place).collect();
+    let channels = channels.with_context(|| format!("of channels {:?} of {size}", at.data))?;
+    select(net, label(node), (id, form), Some(channels))
+}
+
+fn select(
+    net: &mut OnnxNetBuilder,
+    name: &str,
+    (id, form): (usize, Form),
+    channels: Option<Vec<usize>>,
+) -> Result<Operand> {
+    let id = match channels {
+        Some(channels) if !channels.iter().copied().eq(0..net.shapes[id][0]) => {
+            net.push(name, Op::Select { channels }, vec![id])?
+        }
+        _ => id,
+    };
+    Ok(Operand::Node { id, form })
+}
+
+/// Zeros around planes.
+pub(crate) fn pad(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
+    let (id, form) = data(net, node, 0)?;
+    let mode = text(node, "mode");
+    ensure!(
+        matches!(mode.as_str(), "" | "constant"),
+        "by mode {mode}, expected zeros"
+    );
+    let value = match known(net, node, 2)?.as_deref() {
+        Some(Constant::Floats(a)) => a.data.first().copied().unwrap_or(0.0),
+        _ => attribute(node, "value").map_or(0.0, |a| a.f),
+    };
+    ensure!(value == 0.0, "by {value}, expected zeros");
+    ensure!(node.input.get(3).is_none_or(String::is_empty), "along named axes");
+    let pads = whole(net, node, "pads", 1)?.context("without pads")?;
+    let pads: Option<Vec<usize>> = pads.iter().map(|&p| usize::try_from(p).ok()).collect();
+    let pad = match (form, pads.as_deref()) {
+        (Form::Planes, Some(&[0, 0, top, left, 0, 0, bottom, right]))
+        | (Form::Last, Some(&[0, top, left, 0, 0, bottom, right, 0])) => Pad {
+            top,
+            bottom,
+            left,
+            right,
+        },
+        _ => bail!("of other axes than height and width, or by less than 0"),
+    };
+    if pad.is_none() {
+        return Ok(Operand::Node { id, form });
+    }
+    let id = net.push(label(node), Op::ZeroPad { pad }, vec![id])?;
+    Ok(Operand::Node { id, form })
+}
+
+/// Every pixel as a square of equal ones.
+pub(crate) fn resize(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
+    let (id, form) = data(net, node, 0)?;
+    ensure!(form == Form::Planes, "of a flat value, expected planes");
+    let mode = text(node, "mode");
+    ensure!(
+        matches!(mode.as_str(), "" | "nearest"),
+        "by mode {mode}, expected nearest"
+    );
+    let is_resize = node.op_type == "Resize";
+    let [_, h, w] = net.shapes[id];
+    let sizes = if is_resize { whole(net, node, "sizes", 3)? } else { None };
+    let scale = match sizes.as_deref() {
+        Some(&[.., tall, wide]) => {
+            let times = |to: i64, from: usize| {
+                let to = usize::try_from(to).ok()?;
+                to.is_multiple_of(from).then_some(to / from)
+            };
+            times(tall, h).filter(|_| times(tall, h) == times(wide, w))
+        }
+        Some(_) => None,
+        None => {
+            let at = if is_resize && node.input.len() > 2 { 2 } else { 1 };
+            let scales = match (known(net, node, at)?.as_deref(), attribute(node, "scales")) {
+                (Some(Constant::Floats(a)), _) => a.data.clone(),
+                (_, Some(a)) => a.floats.clone(),
+                _ => bail!("by a scale that is not known"),
+            };
+            match scales[..] {
+                [1.0, 1.0, tall, wide] if tall == wide && tall >= 1.0 && tall.fract() == 0.0 && tall < 1e6 => {
+                    Some(tall as usize)
+                }
+                _ => None,
+            }
+        }
+    };
+    let scale = scale.filter(|&s| s > 0);
+    let scale = scale.context("expected a whole scale, the same for height and width")?;
+    if is_resize {
+        let (from, nearest) = (text(node, "coordinate_transformation_mode"), text(node, "nearest_mode"));
+        let copies = match (from.as_str(), nearest.as_str()) {
+            ("asymmetric", "floor") => true,
+            ("asymmetric", "" | "round_prefer_floor") => scale <= 2,
+            ("" | "half_pixel" | "pytorch_half_pixel", "" | "round_prefer_floor" | "round_prefer_ceil") => true,
+            _ => scale == 1,
+        };
+        ensure!(
+            copies,
+            "of pixels taken from {from} by {nearest}, expected copies of each"
+        );
+    }
+    let id = match scale {
+        1 => id,
+        _ => net.push(label(node), Op::Upsample { scale }, vec![id])?,
+    };
+    Ok(Operand::Node { id, form })
+}
