@@ -297,10 +297,11 @@ impl NetSpec {
             let shape = shape_after(node, &from, self.input).map_err(|e| anyhow!("network {}: {e}", self.name))?;
             numbers = numbers
                 .saturating_add(shape.iter().product::<usize>() as u64)
-                .saturating_add(weights_of(&node.op, &from, shape));
+                .saturating_add(weights_of(&node.op, &from, shape))
+                .saturating_add(padding_of(&node.op, &from, shape));
             ensure!(
                 numbers <= MOST_NUMBERS,
-                "network {}: up to node {}, the weights and the values of one image are {numbers} numbers, at most {MOST_NUMBERS} \
+                "network {}: up to node {}, the weights and the padded values of one image are {numbers} numbers, at most {MOST_NUMBERS} \
                  ({} GiB) are possible",
                 self.name,
                 node.name,
@@ -315,7 +316,7 @@ impl NetSpec {
 /// No kernel, stride, padding or extent of a tensor is larger: arithmetic on them cannot overflow.
 const LARGEST: usize = 1 << 20;
 
-/// Most numbers that the weights of a network and all values of one image may be, together (1 GiB of float32), so that a small
+/// Most numbers that the weights of a network and all values of one image, padded, may be, together (1 GiB of float32), so that a small
 /// file cannot ask for all memory.
 pub const MOST_NUMBERS: u64 = 1 << 28;
 
@@ -333,6 +334,31 @@ fn weights_of(op: &Op, from: &[Shape], to: Shape) -> u64 {
         Op::Gate { .. } => product(&[from[1][0], to[0]]),
         _ => 0,
     }
+}
+
+/// How many numbers the padding of what an operation reads takes beside its pixels: rows are padded, and a stride splits them
+/// into as many phases.
+fn padding_of(op: &Op, from: &[Shape], [_, out_h, out_w]: Shape) -> u64 {
+    let (kernel, stride, pad) = match *op {
+        Op::Conv {
+            kernel, stride, pad, ..
+        } => (kernel, stride, pad),
+        Op::MaxPool { kernel, stride, pad } | Op::AvgPool { kernel, stride, pad } => (kernel, stride, pad),
+        _ => return 0,
+    };
+    let [c, h, w] = from[0].map(|n| n as u64);
+    let [kernel, stride, out_h, out_w] = [kernel, stride, out_h, out_w].map(|n| n as u64);
+    let [top, bottom, left, right] = [pad.top, pad.bottom, pad.left, pad.right].map(|n| n as u64);
+    let border = kernel.saturating_sub(1);
+    let rows = (top + h + bottom)
+        .div_ceil(stride)
+        .max(out_h + border.saturating_sub(top.min(bottom)));
+    let pitch = (w + left.max(right))
+        .div_ceil(stride)
+        .max(out_w + border.saturating_sub(left.min(right)));
+    let phase = rows.saturating_mul(pitch).saturating_add(left);
+    let padded = c.saturating_mul(phase).saturating_mul(stride.saturating_mul(stride));
+    padded.saturating_sub(c * h * w)
 }
 
 /// Whether an operation's own numbers are at most [`LARGEST`], before anything is computed from them.
@@ -562,6 +588,15 @@ mod tests {
             bias: false,
             groups: 1,
         };
+        // Strides that leave one pixel of a padding too large to hold.
+        let padded = Op::Conv {
+            filters: 1,
+            kernel: 1,
+            stride: 30_000,
+            pad: Pad::all(20_000),
+            bias: false,
+            groups: 1,
+        };
         let large = NetSpec {
             input: [1, 16_384, 16_384],
             ..spec(vec![node("x", Op::Input, vec![]), node("again", Op::Relu, vec![0])])
@@ -589,6 +624,10 @@ mod tests {
                 "node huge would have shape",
             ),
             (large, "up to node again"),
+            (
+                spec(vec![node("x", Op::Input, vec![]), node("padded", padded, vec![0])]),
+                "up to node padded, the weights and the padded values of one image are",
+            ),
             (
                 spec(vec![node("x", Op::Input, vec![]), node("big", conv, vec![0])]),
                 "node big: a kernel of 5",

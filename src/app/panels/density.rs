@@ -147,8 +147,8 @@ fn figures(ui: &mut Ui, view: &DensityView) {
     );
     let time = match m.map(|m| (m.millis, m.millis_dense)) {
         Some((Some([p10, median, p90]), dense)) => {
-            let dense = dense.map(|d| format!(", dense {d:.2}")).unwrap_or_default();
-            (text::millis(median), format!("{p10:.2} to {p90:.2}{dense}"))
+            let dense = dense.map(|d| format!(" of {d:.2}")).unwrap_or_default();
+            (text::millis(median), format!("{p10:.2}–{p90:.2}{dense}"))
         }
         Some((None, _)) => nothing("measuring"),
         None => nothing("measuring"),
