@@ -52,7 +52,7 @@ pub(crate) enum CliCommand {
     /// Convert another program's network or weights to a model file
     Import(import::ImportArgs),
     /// Time inference, training and searches on this machine
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     /// List devices to train on
     Devices(Json),
     /// List presets

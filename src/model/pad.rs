@@ -36,7 +36,6 @@ impl Pad {
     }
 
     /// Whether there is none.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
     pub fn is_none(&self) -> bool {
         *self == Self::VALID
     }
@@ -103,7 +102,6 @@ pub(crate) fn read_pad<'de, D: Deserializer<'de>>(from: D) -> Result<Pad, D::Err
     })
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 pub(crate) fn write_pad<S: Serializer>(pad: &Pad, to: S) -> Result<S::Ok, S::Error> {
     let written = if *pad == Pad::all(pad.top) {
         WrittenPad::All(pad.top)

@@ -343,8 +343,8 @@ fn activated(function: Activation, x: f64) -> f64 {
     let wide = f64::from;
     match function {
         Activation::Sigmoid => logistic(x),
-        Activation::HardSigmoid { slope, offset } => (wide(slope) * x + wide(offset)).max(0.0).min(1.0),
-        Activation::HardSwish => x * (x + 3.0).max(0.0).min(6.0) / 6.0,
+        Activation::HardSigmoid { slope, offset } => (wide(slope) * x + wide(offset)).clamp(0.0, 1.0),
+        Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         Activation::Silu => x * logistic(x),
         Activation::Tanh => (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
         Activation::LeakyRelu { slope } => x.max(0.0) + wide(slope) * x.min(0.0),
