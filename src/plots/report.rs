@@ -204,7 +204,7 @@ fn measured(run: &RunState) -> String {
             e.split.name().to_owned(),
             e.density.to_string(),
             text::percent(f64::from(e.top1)),
-            format!("{:.4}", e.loss),
+            text::loss(e.loss),
             text::count(e.macs),
             text::grouped(e.n as u64),
         ]

@@ -97,6 +97,15 @@ pub fn small(value: f64) -> String {
     }
 }
 
+/// A loss with four decimals; one that has run away by its size: `3.1e14`.
+pub fn loss(value: f32) -> String {
+    if value.abs() >= 1e5 && value.is_finite() {
+        format!("{value:.1e}")
+    } else {
+        format!("{value:.4}")
+    }
+}
+
 /// A duration as a clock shows it: `2:05`, `1:02:05`.
 pub fn clock(seconds: f64) -> String {
     let all = seconds.max(0.0).round() as u64;
@@ -111,6 +120,12 @@ pub fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loss_beyond_reason_is_short() {
+        let texts = [2.302_585, 3.087_456e14, f32::NAN, f32::INFINITY].map(loss);
+        assert_eq!(texts, ["2.3026", "3.1e14", "NaN", "inf"]);
+    }
 
     #[test]
     fn numbers_keep_three_digits_and_never_round_into_a_longer_one() {

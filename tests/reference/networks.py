@@ -7,6 +7,7 @@ Weights are random. Every network must come in with logits within 1e-4 (relative
 to half of its MACs, with the logits that Secateur says. Times are ONNX Runtime's, one thread, median.
 """
 
+import importlib.util
 import subprocess
 import sys
 import time
@@ -18,6 +19,9 @@ import torch
 from torch import nn
 
 TOLERANCE = 1e-4
+
+# The second of PyTorch's exporters wants a package of its own.
+EXPORTERS = ("trace", "dynamo") if importlib.util.find_spec("onnxscript") else ("trace",)
 
 
 class Yolo(nn.Module):
@@ -152,6 +156,8 @@ def main(secateur, helper, out, wanted):
             raise RuntimeError(f"{args[0]}: {done.stderr.strip()[-1500:]}")
         return done.stdout.strip()
 
+    if len(EXPORTERS) == 1:
+        print("onnxscript is not there: only what is exported by tracing")
     for name, (build, size) in networks().items():
         if wanted and name not in wanted:
             continue
@@ -162,7 +168,7 @@ def main(secateur, helper, out, wanted):
             call(helper, "logits", model, out / "pixels", out / "logits")
             return np.fromfile(out / "logits", np.float32).reshape(len(pixels), -1)
 
-        for exporter in ("trace", "dynamo"):
+        for exporter in EXPORTERS:
             label = f"{name} ({exporter})"
             path, model, back, cut, small = (
                 out / f"{name}{end}" for end in (".onnx", ".safetensors", ".back.onnx", ".cut.safetensors", ".small.onnx")
