@@ -34,8 +34,11 @@ fn logits(model: &Checkpoint, pixels: &str, to: &str) -> Result<()> {
     Ok(std::fs::write(to, out)?)
 }
 
-/// The same share of filters everywhere, the largest for which at most half of the MACs are left.
+/// The same share of filters everywhere, the largest for which at most half of the MACs are left, in multiples of eight.
 fn halve(model: &Checkpoint, to: &Path) -> Result<()> {
+    let mut model = model.clone();
+    model.header.width_multiple = 8;
+    let model = &model;
     let scope = Scope::new(&[Dimension::Filter], 0.05, Unit::Macs).by(Score::L1);
     let sites = Sites::new(model, &scope)?;
     let whole = sites.whole().macs;
