@@ -1,5 +1,5 @@
-//! The algorithms of one convolution, direct, by Winograd's algorithm and for narrow planes, and which one an image takes; or its
-//! groups. Knows nothing of norms or gates.
+//! The algorithms of one convolution (direct, by Winograd's algorithm, as a matrix product, for narrow planes) and which one an
+//! image takes; or its groups. Knows nothing of norms or gates.
 //!
 //! All of them read and write the same layouts, so the choice is free for each image. It depends on nothing but the
 //! mask and the numbers of active channels and filters.
@@ -172,6 +172,7 @@ impl ConvAlgorithms {
     pub(crate) fn name(&self) -> &'static str {
         match &self.implementation {
             Implementation::Kernel(_) if self.is_by_tiles() => "winograd",
+            Implementation::Kernel(plans) if plans.product.is_some() => "product",
             Implementation::Kernel(plans) if plans.narrow.is_some() => "narrow",
             Implementation::Kernel(_) => "direct",
             Implementation::Grouped(conv) => conv.name(),

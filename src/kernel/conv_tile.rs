@@ -114,7 +114,7 @@ pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const 
         let input = task.input.add(first * task.step);
         let last = task.columns.len().saturating_sub(1);
         for (i, column) in task.columns.iter().enumerate() {
-            // Narrow planes read each weight once: without this they wait for memory.
+            // One vector of positions reads each weight once: asked for early, it waits a little less for memory.
             if N == 1 && i % ASKED == 0 {
                 let [a, b] = [4, 5].map(|n| task.columns.get_unchecked((i + n * ASKED / 2).min(last)).weight as usize);
                 for m in 0..M {
