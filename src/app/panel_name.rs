@@ -21,12 +21,13 @@ pub enum PanelName {
     Model,
     Images,
     Runs,
+    Compare,
     Log,
 }
 
 impl PanelName {
     /// All, in the order of the menu.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Density,
         Self::Network,
         Self::Layers,
@@ -42,6 +43,7 @@ impl PanelName {
         Self::Residuals,
         Self::Volume,
         Self::Runs,
+        Self::Compare,
         Self::Log,
     ];
 
@@ -98,6 +100,10 @@ impl PanelName {
                 "Validation images: the computation each one took, and what the model predicts",
             ),
             Self::Runs => ("Runs", "The runs of this session and earlier ones"),
+            Self::Compare => (
+                "Table of runs",
+                "Runs side by side: accuracy, cost, time, how far each is from a pinned one, and the settings that differ",
+            ),
             Self::Log => ("Log", "All warnings and errors"),
         }
     }

@@ -23,7 +23,7 @@ impl UiAction {
             Self::TimeLayers => store.open.is_some(),
             // The file would have what the slider has cut.
             Self::ExportModel => store.open.is_some() && state.slider.asked.cut.is_none(),
-            Self::PruneToHere => self.why_not(store, state).is_none(),
+            Self::PruneToHere | Self::SearchForGoal => self.why_not(store, state).is_none(),
             Self::SearchFromHere => range(store).is_some(),
             Self::LowerDensity | Self::RaiseDensity => range(store).is_some_and(|[low, high]| low < high),
             _ => true,
@@ -40,9 +40,12 @@ impl UiAction {
             Self::ExportModel if is_cut => {
                 Some("What the slider cuts is not retrained yet: prune to here first, then export the run's model")
             }
-            Self::PruneToHere if store.open.is_none() => Some("Open a model first"),
+            Self::PruneToHere | Self::SearchForGoal if store.open.is_none() => Some("Open a model first"),
             Self::PruneToHere if !is_cut => Some("Move the target slider first"),
-            Self::PruneToHere if store.images_from.is_none() => {
+            Self::SearchForGoal if state.frontier.wish.most.is_none() => {
+                Some("Set a goal on the frontier first: at most which cost")
+            }
+            Self::PruneToHere | Self::SearchForGoal if store.images_from.is_none() => {
                 Some("Retraining needs images: give the model some first")
             }
             _ => None,
@@ -84,9 +87,12 @@ impl UiAction {
                 }
                 Err(e) => state.toasts.fail(&e),
             },
+            Self::SearchForGoal => match draft::search_for_goal(store, state) {
+                Ok(experiment) => effects.submit(Command::Start(Box::new(experiment))),
+                Err(e) => state.toasts.fail(&e),
+            },
             Self::TrainSmoke => match Experiment::load(PRESETS[0].0, &[]) {
                 Ok(experiment) => {
-                    state.draft = Draft::new(experiment.clone(), PRESETS[0].0.to_owned());
                     layout::show(&mut state.layouts.tree, PanelName::Training);
                     effects.submit(Command::Start(Box::new(experiment)));
                 }

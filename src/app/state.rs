@@ -18,14 +18,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use train::device::DeviceName;
+use view::compare::{CompareOptions, SettingDifferences};
 use view::curves::CurveOptions;
-use view::frontier::{CostAxis, PointSource, Requirement};
+use view::frontier::{CostAxis, PointSource};
 use view::images::ImageOptions;
 use view::network::BeganAs;
 use view::runs::{HiddenRuns, RunFilter, RunMarks};
 use view::saliency::SaliencyScope;
 use view::search::{SearchChoice, TrialValue};
 use view::volume::VolumeView;
+use view::wish::Requirement;
 use view::{Curves, ModelView, runs};
 
 /// Density asked for when a model opens, in percent.
@@ -46,6 +48,10 @@ pub struct UiState {
     pub ribbon: Ribbon,
     /// The frontier.
     pub frontier: FrontierUi,
+    /// The table of runs.
+    pub(crate) compare: CompareUi,
+    /// The run that is pointed at.
+    pub linked: Linked,
     /// The search panels.
     pub search: SearchUi,
     /// The heat map of channels.
@@ -178,6 +184,46 @@ pub(crate) enum LimitLine {
     /// At most so much accuracy below the reference.
     Loss,
     Cost,
+    /// The corner of the box of both.
+    Goal,
+    /// The budget of the search that goes on.
+    Budget,
+}
+
+/// Which points the frontier's axes follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FrontierFit {
+    #[default]
+    All,
+    NearBest,
+}
+
+/// The run that is pointed at in one panel and stands out in the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Linked {
+    /// As of the last frame.
+    pub now: Option<RunId>,
+    next: Option<RunId>,
+}
+
+impl Linked {
+    pub(crate) fn point_at(&mut self, run: RunId) {
+        self.next = Some(run);
+    }
+
+    /// A frame begins. Whether another run is pointed at than before.
+    pub(crate) fn turn(&mut self) -> bool {
+        let before = self.now;
+        self.now = self.next.take();
+        self.now != before
+    }
+}
+
+/// The table of runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CompareUi {
+    pub(crate) options: CompareOptions,
+    pub(crate) differences: SettingDifferences,
 }
 
 /// The frontier.
@@ -189,6 +235,12 @@ pub struct FrontierUi {
     pub(crate) line: Option<LimitLine>,
     /// The point whose layers are shown instead of the open model's.
     pub(crate) pick: Option<PointSource>,
+    /// Whether costs are along a logarithmic axis.
+    pub(crate) is_log: bool,
+    /// Which points the axes follow.
+    pub(crate) fit: FrontierFit,
+    /// Whether somebody moved the plot away from them.
+    pub(crate) is_moved: bool,
     /// Axes rest while something is dragged; whether they followed before.
     pub(crate) is_frozen: bool,
     pub(crate) followed: bool,
@@ -412,6 +464,8 @@ impl UiState {
             network: NetworkUi::default(),
             ribbon: Ribbon::default(),
             frontier: FrontierUi::default(),
+            compare: CompareUi::default(),
+            linked: Linked::default(),
             search: SearchUi::default(),
             saliency: SaliencyUi {
                 value: HeatValue::default(),
@@ -444,5 +498,12 @@ impl UiState {
             toasts: Toasts::default(),
             seen: Seen::default(),
         })
+    }
+}
+
+impl FrontierUi {
+    /// Whether this run's layers are shown instead of the open model's.
+    pub fn shows_run(&self, run: RunId) -> bool {
+        matches!(self.pick, Some(PointSource::Epoch(of, _) | PointSource::Trial(of, ..)) if of == run)
     }
 }

@@ -390,22 +390,30 @@ impl Session {
 
     fn steer(&mut self, id: RunId, steer: Steer) {
         let live = self.store.run(id).is_some_and(RunState::is_live);
-        match self.workers.get(&id).filter(|_| live) {
-            Some(worker) => worker.control.steer(steer),
-            None => self.request(id, &ControlRequest::Steer(steer)),
+        let is_sent = match self.workers.get(&id).filter(|_| live) {
+            Some(worker) => {
+                worker.control.steer(steer.clone());
+                true
+            }
+            None => self.request(id, &ControlRequest::Steer(steer.clone())),
+        };
+        if is_sent {
+            self.store.ordered(id, steer);
         }
     }
 
-    /// Leaves a request for a run that another process works on.
-    fn request(&mut self, id: RunId, request: &ControlRequest) {
+    /// Leaves a request for a run that another process works on. Whether it was left.
+    fn request(&mut self, id: RunId, request: &ControlRequest) -> bool {
         let live = self.store.run(id).filter(|run| run.is_live());
         let sent = match live.and_then(|run| run.folder.clone()) {
             Some(folder) => control_file::send(&folder, request),
             None => Err(anyhow::anyhow!("Only a running run takes commands")),
         };
+        let is_sent = sent.is_ok();
         if let Err(e) = sent {
             self.store.notice(format!("{e:#}"));
         }
+        is_sent
     }
 
     /// Queues an interrupted run; one that is not known yet is read first.
@@ -538,7 +546,7 @@ impl Session {
         }
         match self.workers.get(&id) {
             Some(worker) => act(&worker.control),
-            None => self.request(id, request),
+            None => drop(self.request(id, request)),
         }
         self.mark(id, status);
     }

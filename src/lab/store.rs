@@ -1,7 +1,7 @@
 //! All that is known of runs and of the open model: the fold of events and answers. No clock, no files, no egui.
 
 use crate::jobs::{JobResult, ModelJob};
-use event::Stamped;
+use event::{Event, Stamped, Steer};
 use infer::LayerLatency;
 use measure::images::{ImageDetail, Thumbnails};
 use measure::probe::{Answer, OpenModel};
@@ -48,6 +48,9 @@ pub struct RunStore {
     pub notices: Vec<String>,
     /// All notices ever, so that a front can tell which are new.
     pub notices_total: u64,
+    /// What was asked of searches in this session and they have neither followed nor refused yet, oldest first.
+    #[serde(skip)]
+    pub orders: Vec<(RunId, Steer)>,
     /// Jobs that are being done.
     #[serde(skip)]
     pub working: Vec<ModelJob>,
@@ -113,6 +116,20 @@ impl RunStore {
         if let Some(run) = self.run_mut(id) {
             run.apply(stamped);
         }
+        match &stamped.event {
+            Event::Steered(done) | Event::Refused { steer: done, .. } => {
+                if let Some(at) = self.orders.iter().position(|(of, order)| *of == id && order == done) {
+                    self.orders.remove(at);
+                }
+            }
+            Event::Ended(_) => self.orders.retain(|(of, _)| *of != id),
+            _ => {}
+        }
+    }
+
+    /// Something was asked of a run's search, which follows it before its next trial.
+    pub fn ordered(&mut self, id: RunId, steer: Steer) {
+        self.orders.push((id, steer));
     }
 
     /// Another model is open.

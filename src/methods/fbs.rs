@@ -62,7 +62,7 @@ fn stages_fall(config: &FbsConfig, at: &str) -> Result<()> {
 
 impl FbsConfig {
     /// Densities that the model gets norm statistics for, rising.
-    fn grid(&self) -> Vec<Density> {
+    pub(crate) fn grid(&self) -> Vec<Density> {
         let lowest = self.stages.last().copied().unwrap_or(self.floor);
         let mut grid = self.grid.clone();
         if grid.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::experiment::Experiment;
 use crate::folder::ForkOrigin;
+use crate::progress::{LAST, PlannedWork, WorkDone};
 use crate::searches::{ResidualPoint, SearchState, TrialPoint};
 use crate::status::Status;
 use data::Split;
@@ -158,6 +159,8 @@ pub struct RunState {
     pub elapsed_secs: f64,
     /// Events folded.
     pub events: u64,
+    /// Work of each kind that is done, and how long it took.
+    pub work: WorkDone,
 }
 
 impl RunState {
@@ -195,6 +198,7 @@ impl RunState {
             ending: None,
             elapsed_secs: 0.0,
             events: 0,
+            work: WorkDone::default(),
         }
     }
 
@@ -208,6 +212,9 @@ impl RunState {
         self.stalled = None;
         self.held_by = None;
         self.events += 1;
+        let step = self.steps.last().map_or(0, |s| s.step);
+        let secs = stamped.at - self.elapsed_secs;
+        self.work.apply(&stamped.event, step, &self.phase, secs);
         self.elapsed_secs = stamped.at;
         if self.status == Status::Queued {
             self.status = Status::Running;
@@ -225,6 +232,10 @@ impl RunState {
                 self.spec = Some(spec.clone());
                 self.dense = Some(*dense);
                 self.steps_planned = *steps;
+                self.work.densities = match spec.gates().is_empty() {
+                    true => 1,
+                    false => self.experiment.method.densities() as u64,
+                };
             }
             Event::Phase { name, .. } => self.phase.clone_from(name),
             &Event::Step { step, loss, top1, lr } => {
@@ -396,26 +407,50 @@ impl RunState {
         self.status = self.ending.as_ref().map_or(unended, |e| e.outcome.into());
     }
 
-    /// Share of the planned steps that is done, 0 to 1.
+    /// Share of the planned work that is done, 0 to 1: steps, trials, and the measuring at the end.
     pub fn progress(&self) -> f32 {
-        match (self.steps.last(), self.ending.as_ref()) {
-            (
-                _,
-                Some(Ending {
-                    outcome: Outcome::Finished,
-                    ..
-                }),
-            ) => 1.0,
-            (Some(last), _) => last.step as f32 / self.steps_planned.max(1) as f32,
-            (None, _) => 0.0,
+        if self.ending.as_ref().is_some_and(|e| e.outcome == Outcome::Finished) {
+            return 1.0;
+        }
+        let [done, left] = self.work.secs(&self.planned());
+        if done <= 0.0 {
+            0.0
+        } else {
+            (done / (done + left)) as f32
         }
     }
 
-    /// Seconds that the planned steps will still take, at the pace so far.
+    /// Seconds that the planned work will still take, at the pace so far.
     pub fn left_secs(&self) -> Option<f64> {
-        let (first, last) = (self.steps.first()?, self.steps.last()?);
-        let done = last.step.checked_sub(first.step).filter(|&d| d > 0)?;
-        Some((last.at - first.at) / done as f64 * self.steps_planned.saturating_sub(last.step) as f64)
+        self.work.is_timed().then(|| self.work.secs(&self.planned())[1])
+    }
+
+    /// Whether all planned steps and trials are done, and only the last measuring is not.
+    pub fn only_measures(&self) -> bool {
+        let is_trained = self.steps.last().is_some_and(|s| s.step >= self.steps_planned);
+        self.phase == LAST || (is_trained && self.searches.last().is_none_or(|s| s.measured >= s.start.trials))
+    }
+
+    fn planned(&self) -> PlannedWork {
+        let steps = self.steps.last().map_or(0, |s| s.step);
+        let last = self.searches.last();
+        // A search that came to its end early leaves nothing to do, and so do searches that a run ended without.
+        let now = last.map_or(0, |s| s.start.trials.saturating_sub(s.measured));
+        let to_come = self
+            .experiment
+            .method
+            .searches()
+            .saturating_sub(self.searches.len() as u64);
+        let left = now + to_come * last.map_or(0, |s| s.start.trials);
+        PlannedWork {
+            batch: self.experiment.train.batch as u64,
+            steps: [steps, self.steps_planned.saturating_sub(steps)],
+            in_trial: last.map_or(1, |s| s.start.images as u64),
+            trials: [
+                self.searches.iter().map(|s| s.measured).sum(),
+                if self.phase == LAST { 0 } else { left },
+            ],
+        }
     }
 }
 

@@ -85,10 +85,9 @@ impl Headline {
     pub fn effect(&self) -> Option<String> {
         let points = self.points.map(|p| {
             let points = p * 100.0;
-            match points {
-                p if p.abs() < 0.05 => "no accuracy lost".to_owned(),
-                p if p < 0.0 => format!("−{:.1} points", -p),
-                p => format!("+{p:.1} points"),
+            match points.abs() < 0.05 {
+                true => "no accuracy lost".to_owned(),
+                false => text::points(p),
             }
         });
         let faster = self.faster.map(|f| match f {

@@ -70,6 +70,8 @@ pub struct FrontierSeries {
     pub kind: SeriesKind,
     /// A number for its mark: the same for runs of one method.
     pub mark: usize,
+    /// Whether its accuracies are agreement with a teacher.
+    pub is_agreement: bool,
     /// Seeds that were averaged.
     pub seeds: usize,
     /// One a density or trial.
@@ -255,6 +257,7 @@ fn series(label: String, about: &str, run: Option<RunId>, points: Vec<FrontierPo
         },
         run,
         mark: 0,
+        is_agreement: false,
         seeds: 1,
         points,
     }
@@ -474,6 +477,7 @@ fn of_group(group: &[&RunState], against: CostAxis, mark: usize) -> FrontierSeri
         None => String::new(),
     };
     FrontierSeries {
+        is_agreement: first.agreement,
         seeds: group.len(),
         mark,
         ..series(label, &about, Some(first.id), points.collect())
@@ -501,6 +505,7 @@ fn trials(run: &RunState, against: CostAxis, mark: usize) -> Vec<FrontierSeries>
         });
         let label = format!("{}, {}", run.title(), search.start.name);
         FrontierSeries {
+            is_agreement: run.agreement,
             mark,
             ..series(label, "trials, validation images", Some(run.id), points.collect())
         }
@@ -544,32 +549,11 @@ pub fn asked(question: &Question) -> String {
     words.join(", ")
 }
 
-/// What somebody wants of a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Requirement {
-    /// At most so much accuracy below the reference, as a share.
-    pub below: Option<f64>,
-    /// At most so much x.
-    pub most: Option<f64>,
-}
-
 impl FrontierView {
-    /// The point a wish chooses: the cheapest one that is accurate enough; without a wish for accuracy, the most accurate
-    /// one that is cheap enough. As series and point.
-    pub fn choose(&self, wish: Requirement) -> Option<(usize, usize)> {
-        let least = wish
-            .below
-            .and_then(|below| Some(self.reference.as_ref()?.0 - below - 1e-9));
-        let fits = |p: &FrontierPoint| least.is_none_or(|l| p.top1 >= l) && wish.most.is_none_or(|m| p.x <= m);
-        let all = self.series.iter().enumerate();
-        let all = all.flat_map(|(s, one)| one.points.iter().enumerate().map(move |(i, p)| (s, i, p)));
-        let fitting = all.filter(|(_, _, p)| fits(p));
-        let chosen = match (wish.below, wish.most) {
-            (None, None) => return None,
-            (Some(_), _) => fitting.min_by(|a, b| a.2.x.total_cmp(&b.2.x).then(b.2.top1.total_cmp(&a.2.top1))),
-            (None, Some(_)) => fitting.min_by(|a, b| b.2.top1.total_cmp(&a.2.top1).then(a.2.x.total_cmp(&b.2.x))),
-        };
-        chosen.map(|(s, i, _)| (s, i))
+    /// What its accuracies are called.
+    pub fn quality(&self) -> &'static str {
+        let n_agreement = self.series.iter().filter(|s| s.is_agreement).count();
+        text::quality(n_agreement, self.series.len())
     }
 
     /// A point in words: whose it is, its accuracy, its cost.

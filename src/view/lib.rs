@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod curves;
 pub mod density;
 pub mod form;
@@ -25,7 +26,9 @@ pub mod thin;
 pub mod times;
 pub mod tournament;
 pub mod volume;
+pub mod wish;
 
+pub use compare::CompareView;
 pub use curves::{Curves, CurvesView};
 pub use density::DensityView;
 pub use frontier::FrontierView;

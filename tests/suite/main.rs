@@ -6,6 +6,7 @@ mod figures;
 mod formats;
 mod formats_cli;
 mod gui;
+mod living;
 mod methods;
 mod penalties;
 mod resume;

@@ -8,11 +8,12 @@ use lab::RunStore;
 use record::Status;
 use serde::Serialize;
 use view::curves::{CurveAxis, CurveMetric, CurveOptions, Curves};
-use view::frontier::{CostAxis, PointSource, Requirement};
+use view::frontier::{CostAxis, PointSource};
 use view::images::{ImageFilter, ImageOptions, ImageOrder};
 use view::runs::HiddenRuns;
 use view::saliency::SaliencyScope;
 use view::search::{SearchChoice, TrialValue};
+use view::wish::Requirement;
 use view::{
     density, form, frontier, images, layers, model, notices, parallel, residuals, runs, saliency, search, text, times,
     volume,
@@ -373,8 +374,8 @@ fn runs_are_listed_newest_first_with_what_they_do() {
                 "id": 1,
                 "title": "run 2 wide",
                 "status": "running",
-                "progress": 0.7,
-                "detail": "epoch 3 of 3 · 0:11 left",
+                "progress": 0.5,
+                "detail": "epoch 3 of 3 · 0:21 left",
                 "is_live": true,
                 "model": null,
                 "method": "fbs",
@@ -686,6 +687,7 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
                   "is_refused": false
                 }
               ],
+              "queued": null,
               "shown": {
                 "number": 64,
                 "verdict": "best",
@@ -706,7 +708,9 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
                   "tied": [],
                   "shown": 1.0,
                   "best": 1.0,
-                  "held": 1.0
+                  "held": 1.0,
+                  "proposed": null,
+                  "will_hold": null
                 },
                 {
                   "name": "conv1",
@@ -717,7 +721,9 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
                   "tied": [],
                   "shown": 0.668897,
                   "best": 0.668897,
-                  "held": null
+                  "held": null,
+                  "proposed": null,
+                  "will_hold": null
                 }
               ]
             }"#]],

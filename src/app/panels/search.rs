@@ -18,6 +18,9 @@ use view::search::{SearchView, TrialValue, search};
 use view::{runs, search, text};
 
 pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+    if let Some([title, does]) = search::opening(store, state.search.chosen) {
+        return widgets::empty(ui, &title, &does);
+    }
     let Some(view) = search(store, state.search.chosen, state.search.height) else {
         if let Some(run) = store.current() {
             let row = runs::row(run);
@@ -98,6 +101,9 @@ fn facts(ui: &mut Ui, view: &SearchView) {
     let p = palette(ui);
     ui.scope(|ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
+        if let Some(queued) = &view.queued {
+            widgets::queued_line(ui, &queued.text);
+        }
         for fact in &view.facts {
             let color = if fact.is_warning { p.warn } else { p.weak };
             ui.add(egui::Label::new(widgets::small(&fact.text, color)).wrap());

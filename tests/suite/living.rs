@@ -1,0 +1,294 @@
+//! The window while things go on: what was asked for and has not happened yet, what begins, and how far all of it is.
+
+use crate::still::{Still, still};
+use crate::story;
+use app::layout::LayoutName;
+use app::theme;
+use data::Split;
+use egui::accesskit::Role;
+use egui_kittest::{
+    Harness,
+    kittest::{NodeT, Queryable},
+};
+use event::{Event, Stamped, Steer};
+use lab::{Command, RunStore};
+use methods::Method;
+use model::{Density, cost, zoo};
+use record::{Experiment, RunId, RunState, Status};
+use std::sync::Arc;
+use view::frontier::{CostAxis, frontier};
+use view::runs::HiddenRuns;
+use view::search::{SearchChoice, TrialValue, search};
+
+/// A window of this layout over a store.
+fn window(store: RunStore, layout: LayoutName) -> Harness<'static, Still> {
+    let mut harness = still(store, egui::Theme::Light, theme::WINDOW);
+    harness.state_mut().state.layouts.go(layout);
+    harness.run_ok();
+    harness
+}
+
+/// The next event of a run.
+fn say(store: &mut RunStore, id: RunId, event: Event) {
+    let run = store.run(id).expect("a run");
+    let (seq, at) = (run.events, run.elapsed_secs + 0.5);
+    store.apply(id, &Stamped { seq, at, event });
+}
+
+#[test]
+fn orders_are_queued_for_the_next_trial_until_it_follows_them() {
+    let mut store = story::searched();
+    let id = store.runs[2].id;
+    let mut densities = store.runs[2].searches[0].current().expect("trials").densities.to_vec();
+    densities[3] = 0.25;
+    let orders = [
+        Steer::Lock { site: 1, density: 0.5 },
+        Steer::Propose { densities },
+        Steer::Budget { most: 5.27e6 },
+    ];
+    for order in &orders {
+        store.ordered(id, order.clone());
+    }
+    let mut harness = window(store, LayoutName::Watch);
+    let said = "Queued for trial 80: conv1 held at 0.50; a manual proposal; budget moved to 5.27 M MACs";
+    assert!(harness.query_all_by_label(said).count() >= 2, "in both panels");
+    harness.get_by_label_contains("0.25 proposed for the next trial");
+    harness.get_by_label_contains("held at 0.50 from the next trial on");
+    let view = search(&harness.state().store, SearchChoice::default(), TrialValue::Top1).expect("searches");
+    let ghosts: Vec<Option<f32>> = view.sites.iter().map(|s| s.proposed).collect();
+    assert_eq!(ghosts[1..4], [Some(0.5), None, Some(0.25)]);
+    // Another bar that is dragged adds to what is proposed.
+    harness.state_mut().asked.clear();
+    harness
+        .get_by_role_and_label(Role::Slider, "Density of conv4")
+        .set_value_accesskit(0.75);
+    harness.run_ok();
+    let [Command::Steer(_, Steer::Propose { densities })] = &harness.state().asked[..] else {
+        panic!("{:?}", harness.state().asked)
+    };
+    assert_eq!(densities[3..5], [0.25, 0.75]);
+    let store = &mut harness.state_mut().store;
+    say(store, id, Event::Steered(orders[0].clone()));
+    say(store, id, Event::Steered(orders[1].clone()));
+    let refused = Event::Refused {
+        steer: orders[2].clone(),
+        why: "too little".into(),
+    };
+    say(store, id, refused);
+    harness.run_ok();
+    assert!(harness.state().store.orders.is_empty());
+    assert!(harness.query_by_label_contains("Queued for").is_none());
+    assert!(harness.query_by_label_contains("for the next trial").is_none());
+}
+
+#[test]
+fn a_search_that_begins_says_what_it_opens_and_then_where_it_is() {
+    let mut store = story::store();
+    store.runs.pop();
+    let id = RunId(store.runs.len() as u32);
+    let mut experiment = Experiment::load("densities-fashion", &[]).expect("preset");
+    experiment.start = Some(record::ModelRef::Bundled);
+    store.runs.push(RunState::new(id, Arc::new(experiment)));
+    store.runs[1].status = Status::Running;
+    let mut harness = window(store, LayoutName::Watch);
+    harness.get_by_label_contains("begins");
+    let opens = harness.query_all_by_label_contains("opening the bundled model, reading fashion-mnist");
+    assert!(opens.count() >= 2, "in the search panel and at the top");
+    for event in story::searching(1) {
+        say(&mut harness.state_mut().store, id, event);
+    }
+    harness.run_ok();
+    assert!(harness.query_by_label_contains(" begins").is_none());
+    harness.get_by_label_contains("round 1, trial 2 of 120");
+}
+
+/// A run of a hundred steps of a second, measured on 100 images of a tenth of a second each, then on 200 at its end.
+#[test]
+fn progress_and_the_time_left_count_the_measuring_at_the_end() {
+    let experiment = Experiment::load("smoke", &[("method.kind".into(), "dense".into())]).expect("preset");
+    let mut run = RunState::new(RunId(0), Arc::new(experiment));
+    let (mut seq, mut at) = (0, 0.0);
+    let mut say = |run: &mut RunState, event, secs: f64| {
+        at += secs;
+        run.apply(&Stamped { seq, at, event });
+        seq += 1;
+    };
+    let spec = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.1).expect("builds");
+    let started = Event::Started {
+        dense: cost::dense(&spec).expect("fits"),
+        spec: Arc::new(spec),
+        steps: 100,
+        images: [1000, 100, 100],
+        agreement: false,
+    };
+    say(&mut run, started, 3.0);
+    assert_eq!((run.progress(), run.left_secs()), (0.0, None), "nothing is known yet");
+    let step = |step| Event::Step {
+        step,
+        loss: 1.0,
+        top1: 0.5,
+        lr: 0.1,
+    };
+    let measured = |split| Event::Epoch {
+        epoch: 1,
+        split,
+        density: Density::FULL,
+        gates: Vec::new(),
+        loss: 1.0,
+        top1: 0.5,
+        macs: 1,
+        n: 100,
+    };
+    let left = |run: &RunState| run.left_secs().expect("known").round();
+    say(&mut run, step(50), 50.0);
+    say(&mut run, measured(Split::Valid), 10.0);
+    assert_eq!(left(&run), 70.0);
+    say(&mut run, step(100), 50.0);
+    assert_eq!((left(&run), run.only_measures()), (20.0, true));
+    assert!((run.progress() - 100.0 / 120.0).abs() < 1e-6, "{}", run.progress());
+    let phase = Event::Phase {
+        name: "measuring".into(),
+        progress: 1.0,
+    };
+    say(&mut run, phase, 0.0);
+    say(&mut run, measured(Split::Valid), 10.0);
+    assert_eq!(left(&run), 10.0);
+    say(&mut run, measured(Split::Test), 10.0);
+    assert_eq!((run.progress(), left(&run)), (1.0, 0.0));
+}
+
+#[test]
+fn runs_are_compared_in_a_table_that_is_sorted_pinned_and_linked_to_the_frontier() {
+    let mut store = story::searched();
+    let mut deeper = (*store.runs[1].experiment).clone();
+    (deeper.seed, deeper.train.lr) = (7, 0.05);
+    store.runs[1].experiment = Arc::new(deeper);
+    let mut harness = window(store, LayoutName::Compare);
+    let order = |h: &Harness<'static, Still>| -> Vec<String> {
+        let mut rows: Vec<(f32, String)> = h
+            .root()
+            .children_recursive()
+            .filter_map(|n| Some((n.rect().top(), n.accesskit_node().label()?)))
+            .filter(|(_, label)| label.starts_with("run ") && label.contains("MACs, "))
+            .collect();
+        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+        rows.into_iter().map(|(_, label)| label[..5].to_owned()).collect()
+    };
+    assert_eq!(order(&harness), ["run 3", "run 2", "run 1"], "the newest first");
+    harness.get_by_label("Sort by macs").click();
+    harness.run_ok();
+    assert_eq!(order(&harness), ["run 1", "run 3", "run 2"], "the cheapest first");
+    harness.get_by_label("Sort by macs").click();
+    harness.run_ok();
+    assert_eq!(order(&harness), ["run 2", "run 3", "run 1"], "and the other way round");
+    harness.get_by_role_and_label(Role::CheckBox, "Pin run 1 smoke").click();
+    harness.run_ok();
+    harness.get_by_label_contains("against run 1 smoke");
+    // The pinned run itself is compared with none; the row of another says by how much, and which settings differ.
+    harness.get_by_label_contains("run 2 wide: fbs, accuracy 76.4 % ± 1.9");
+    harness.get_by_label_contains("lr 0.05");
+    // Pointing at a row makes its run stand out in the frontier; a click shows its layers.
+    let id = harness.state().store.runs[1].id;
+    harness.get_by_label_contains("run 2 wide: fbs").hover();
+    harness.run_ok();
+    assert_eq!(harness.state().state.linked.now, Some(id));
+    harness.get_by_label_contains("run 2 wide: fbs").click();
+    harness.run_ok();
+    assert!(harness.state().state.frontier.shows_run(id));
+}
+
+#[test]
+fn the_frontier_fits_all_or_what_is_near_the_best_and_costs_can_be_logarithmic() {
+    let view = frontier(&story::searched(), CostAxis::Macs, &HiddenRuns::new());
+    let [cost, top1] = view.near_best().expect("points");
+    let all = view.series.iter().flat_map(|s| &s.points);
+    let best = all.clone().map(|p| p.top1).fold(0.0, f64::max);
+    assert!(
+        top1[1] == best && top1[0] >= best - 0.05 && cost[0] < cost[1],
+        "{cost:?} {top1:?}"
+    );
+    assert!(
+        all.map(|p| p.top1).fold(1.0, f64::min) < top1[0],
+        "what is far below is left out"
+    );
+    let mut harness = window(story::searched(), LayoutName::Compare);
+    for name in ["Fit near the best", "Logarithmic cost axis", "Fit all"] {
+        harness.get_by_role_and_label(Role::Button, name).click();
+        harness.run_ok();
+    }
+    assert!(harness.query_by_label_contains("Frontier plot").is_some());
+}
+
+/// The place in the plot where the pointer becomes this, looked for along its middle.
+fn place_with(harness: &mut Harness<'static, Still>, icon: egui::CursorIcon) -> egui::Pos2 {
+    let rect = harness.get_by_label_contains("Frontier plot").rect();
+    let mut x = rect.left() + 40.0;
+    while x < rect.right() {
+        let at = egui::pos2(x, rect.center().y);
+        harness.hover_at(at);
+        harness.run_ok();
+        if harness.output().platform_output.cursor_icon == icon {
+            return at;
+        }
+        x += 5.0;
+    }
+    panic!("nowhere in {rect:?}");
+}
+
+fn drag(harness: &mut Harness<'static, Still>, from: egui::Pos2, to: egui::Pos2) {
+    harness.drag_at(from);
+    harness.run_ok();
+    harness.hover_at(to);
+    harness.run_ok();
+    harness.drop_at(to);
+    harness.run_ok();
+}
+
+#[test]
+fn a_goal_on_the_frontier_starts_a_search_and_leaves_what_train_starts() {
+    let mut store = story::store();
+    store.runs.pop();
+    store.images_from = Some("fashion-mnist".into());
+    let mut harness = window(store, LayoutName::Tune);
+    let draft = harness.state().state.draft.clone();
+    harness.get_by_role_and_label(Role::CheckBox, "Goal").click();
+    harness.run_ok();
+    harness.get_by_label_contains("goal: under 16.5 M MACs, above 91.9 %: ");
+    let times = |h: &mut Harness<'static, Still>| {
+        h.state_mut().asked.clear();
+        h.get_by_role_and_label(Role::Button, "Search for the goal").click();
+        h.run_ok();
+        let [Command::Start(experiment)] = &h.state().asked[..] else {
+            panic!("{:?}", h.state().asked)
+        };
+        let Method::Densities(config) = &experiment.method else {
+            panic!("{:?}", experiment.method)
+        };
+        config.target.times
+    };
+    assert!((times(&mut harness) - 2.0).abs() < 0.01);
+    // A drag in the plot draws the box anew.
+    let from = place_with(&mut harness, egui::CursorIcon::Crosshair);
+    drag(&mut harness, from, from - egui::vec2(0.0, 30.0));
+    assert!(times(&mut harness) > 2.2, "{}", times(&mut harness));
+    harness.get_by_role_and_label(Role::Button, "Search from here").click();
+    harness.run_ok();
+    assert_eq!(harness.state().state.draft, draft);
+}
+
+#[test]
+fn the_budget_of_a_running_search_is_dragged_on_the_frontier() {
+    let mut harness = window(story::searched(), LayoutName::Watch);
+    harness.state_mut().asked.clear();
+    let id = harness.state().store.runs[2].id;
+    let before = harness.state().store.runs[2].searches[0].budget();
+    let from = place_with(&mut harness, egui::CursorIcon::ResizeHorizontal);
+    drag(&mut harness, from, from - egui::vec2(40.0, 0.0));
+    let [Command::Steer(of, Steer::Budget { most })] = &harness.state().asked[..] else {
+        panic!("{:?}", harness.state().asked)
+    };
+    assert!(
+        *of == id && *most < before * 0.95 && *most > before * 0.3,
+        "{most} {before}"
+    );
+}
