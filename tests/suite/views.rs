@@ -204,6 +204,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                   "run": null,
                   "kind": "Recorded",
                   "mark": 0,
+                  "is_agreement": false,
                   "seeds": 1,
                   "points": [
                     {
@@ -234,6 +235,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                   "run": 0,
                   "kind": "Run",
                   "mark": 1,
+                  "is_agreement": false,
                   "seeds": 1,
                   "points": [
                     {
@@ -283,6 +285,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                   "run": 1,
                   "kind": "Run",
                   "mark": 1,
+                  "is_agreement": false,
                   "seeds": 1,
                   "points": [
                     {
