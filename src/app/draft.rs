@@ -51,8 +51,13 @@ pub(crate) const PRUNERS: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// A preset on the images that the open model is measured on, else on those it was made with.
-fn on_its_images(preset: &str, changes: &[(String, String)], store: &RunStore, open: &OpenModel) -> Result<Experiment> {
+/// A preset on the images that the open model is measured on, else on those it was made with; what is protected is kept.
+fn on_its_images(
+    preset: &str,
+    changes: &[(String, String)],
+    (store, state): (&RunStore, &UiState),
+    open: &OpenModel,
+) -> Result<Experiment> {
     let mut draft = Experiment::load(preset, changes)?;
     match Experiment::of_model(&open.header) {
         Some(recipe) => (draft.data, draft.model) = (recipe.data, recipe.model),
@@ -61,6 +66,7 @@ fn on_its_images(preset: &str, changes: &[(String, String)], store: &RunStore, o
     if let Some(source) = &store.images_from {
         draft.data.source.clone_from(source);
     }
+    draft.data.protect = state.flips.protected.iter().cloned().collect();
     Ok(draft)
 }
 
@@ -109,7 +115,7 @@ fn prune_to(store: &RunStore, state: &UiState, cut: &Pruning) -> Result<Experime
     ];
     let has = |one: &(String, String)| Experiment::load(preset, std::slice::from_ref(one)).is_ok();
     changes.extend(own.into_iter().filter(has));
-    let mut draft = on_its_images(preset, &changes, store, open)?;
+    let mut draft = on_its_images(preset, &changes, (store, state), open)?;
     draft.start = Some(open.from.clone());
     Ok(draft)
 }
@@ -162,7 +168,7 @@ pub(crate) fn search_from_here(store: &RunStore, state: &UiState) -> Result<Expe
 }
 
 fn search_gates(store: &RunStore, state: &UiState, open: &OpenModel, times: f64) -> Result<Experiment> {
-    let mut draft = on_its_images(SEARCH, &[], store, open)?;
+    let mut draft = on_its_images(SEARCH, &[], (store, state), open)?;
     draft.start = Some(open.from.clone());
     if let Method::Densities(config) = &mut draft.method {
         config.target = PruningTarget {
@@ -199,7 +205,7 @@ pub(crate) fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experi
 /// No model is open.
 pub(crate) fn gates_on(cut: &Path, store: &RunStore, state: &mut UiState) -> Result<()> {
     let open = store.open.as_ref().context("no model is open")?;
-    let mut draft = on_its_images(GATES, &[], store, open)?;
+    let mut draft = on_its_images(GATES, &[], (store, state), open)?;
     draft.start = Some(ModelRef::File(cut.to_path_buf()));
     state.draft = Draft::changed(draft, GATES)?;
     Ok(())

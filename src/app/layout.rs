@@ -45,7 +45,7 @@ impl LayoutName {
     /// Its panels in their original places.
     pub(crate) fn tree(self) -> Tree<PanelName> {
         use PanelName::{
-            Compare, Density, Experiment, Frontier, Images, Layers, Log, Model, Network, Parallel, Residuals, Runs,
+            Compare, Density, Experiment, Flips, Frontier, Images, Layers, Log, Model, Network, Parallel, Residuals, Runs,
             Saliency, Search, Sites, Training, Volume,
         };
         let mut b = TreeBuilder(Tiles::default());
@@ -55,8 +55,9 @@ impl LayoutName {
                 let left = b.split(LinearDir::Vertical, left, 0.65);
                 let top = [b.tabs(&[Frontier]), b.tabs(&[Training, Experiment, Runs, Log])];
                 let top = b.split(LinearDir::Horizontal, top, 0.5);
-                let saliency = b.tabs(&[Saliency, Images]);
-                let right = b.split(LinearDir::Vertical, [top, saliency], 0.6);
+                let bottom = [b.tabs(&[Saliency, Images]), b.tabs(&[Flips])];
+                let bottom = b.split(LinearDir::Horizontal, bottom, 0.5);
+                let right = b.split(LinearDir::Vertical, [top, bottom], 0.6);
                 let below = b.split(LinearDir::Horizontal, [left, right], 0.28);
                 let strip = b.tabs(&[Network]);
                 b.split(LinearDir::Vertical, [strip, below], 0.21)

@@ -84,6 +84,7 @@ fn opened(store: &RunStore, state: &mut UiState) -> Option<Command> {
     state.slider.locked.clear();
     (state.slider.cut.times, state.slider.cut.held) = (1.0, BTreeSet::new());
     state.frontier.pick = None;
+    state.flips.protected.clear();
     let gates = open.header.spec.gates().len();
     // It starts at the densities that a search found for it.
     let found = &open.header.gate_densities;

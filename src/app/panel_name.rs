@@ -20,6 +20,7 @@ pub enum PanelName {
     Experiment,
     Model,
     Images,
+    Flips,
     Runs,
     Compare,
     Log,
@@ -27,12 +28,13 @@ pub enum PanelName {
 
 impl PanelName {
     /// All, in the order of the menu.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Density,
         Self::Network,
         Self::Layers,
         Self::Saliency,
         Self::Images,
+        Self::Flips,
         Self::Model,
         Self::Frontier,
         Self::Training,
@@ -98,6 +100,10 @@ impl PanelName {
             Self::Images => (
                 "Images",
                 "Validation images: the computation each one took, and what the model predicts",
+            ),
+            Self::Flips => (
+                "What breaks first",
+                "Images whose answer changed when a slider moved, how each class fares, and what searches must keep",
             ),
             Self::Runs => ("Runs", "The runs of this session and earlier ones"),
             Self::Compare => (

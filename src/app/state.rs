@@ -1,13 +1,14 @@
 //! What the window itself remembers: selection, layout, drafts, one struct per panel. Nothing that the store could tell; it may
 //! be thrown away at any time. Knows nothing of files or threads.
 
+use super::atlas::Atlas;
 use super::effects::FileRequest;
 use super::layout::Layouts;
 use super::theme::{Palette, series};
 use super::toasts::Toasts;
 use egui::{Color32, TextureHandle};
 use lab::RunStore;
-use measure::images::{ImageRef, Thumbnail, Thumbnails};
+use measure::images::{ImageRef, Thumbnail};
 use measure::probe::OpenModel;
 use measure::{Pruning, Question};
 use model::Density;
@@ -59,6 +60,8 @@ pub struct UiState {
     pub(crate) training: TrainingUi,
     pub(crate) model: ModelUi,
     pub(crate) images: ImagesUi,
+    /// What breaks first.
+    pub flips: FlipsUi,
     pub(crate) volume: VolumeUi,
     /// The list of runs.
     pub runs: RunsUi,
@@ -314,16 +317,17 @@ pub(crate) struct ModelUi {
 #[derive(Default)]
 pub(crate) struct ImagesUi {
     pub(crate) options: ImageOptions,
-    pub(crate) atlas: Option<Atlas>,
+    pub(crate) atlas: Atlas,
     /// The image that is looked at.
     pub(crate) close_up: Option<(Arc<Thumbnail>, TextureHandle)>,
 }
 
-/// Images as they lie on the graphics card, and which they are.
-pub(crate) struct Atlas {
-    pub(crate) of: Arc<Thumbnails>,
-    pub(crate) numbers: Vec<usize>,
-    pub(crate) texture: TextureHandle,
+/// What breaks first.
+#[derive(Default)]
+pub struct FlipsUi {
+    pub(crate) atlas: Atlas,
+    /// Classes by name and images as `#NUMBER` that the next search must keep.
+    pub protected: BTreeSet<String>,
 }
 
 /// What searches cover, and how many images their trials had run when it was computed.
@@ -489,6 +493,7 @@ impl UiState {
                 view: None,
             },
             images: ImagesUi::default(),
+            flips: FlipsUi::default(),
             volume: VolumeUi::default(),
             runs: RunsUi::default(),
             layer: None,

@@ -3,6 +3,7 @@
 use crate::jobs::{JobResult, ModelJob};
 use event::{Event, Stamped, Steer};
 use infer::LayerLatency;
+use measure::Question;
 use measure::images::{ImageDetail, Thumbnails};
 use measure::probe::{Answer, OpenModel};
 use record::{Experiment, ModelRef, RunId, RunState, RunSummary, Status};
@@ -16,6 +17,15 @@ pub struct MeasuredModel {
     pub model: Arc<OpenModel>,
     /// What was measured.
     pub answer: Answer,
+}
+
+/// What the model said of all images at a question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// What was asked.
+    pub question: Question,
+    /// The class of each image, in order.
+    pub said: Arc<[u16]>,
 }
 
 /// Everything a front may show.
@@ -33,6 +43,11 @@ pub struct RunStore {
     pub open: Option<Arc<OpenModel>>,
     /// The newest answer about it.
     pub answer: Option<Answer>,
+    /// What the model said of all images before the newest question, and at which; and the newest of which all is known.
+    #[serde(skip)]
+    pub before: Option<Heard>,
+    #[serde(skip)]
+    heard: Option<Heard>,
     /// Where its images come from, once they are read.
     pub images_from: Option<String>,
     /// Why it has no images, if so.
@@ -136,6 +151,7 @@ impl RunStore {
     pub fn opened(&mut self, model: Arc<OpenModel>) {
         self.open = Some(model);
         self.answer = None;
+        (self.before, self.heard) = (None, None);
         (self.images_from, self.no_images) = (None, None);
         self.strip = None;
         self.look = None;
@@ -146,6 +162,7 @@ impl RunStore {
         self.strip = Some(strip);
         (self.images_from, self.no_images) = (Some(source), None);
         (self.answer, self.look) = (None, None);
+        (self.before, self.heard) = (None, None);
         if let Some(open) = &self.open {
             // What was measured was measured on others.
             self.measured.retain(|m| m.model.from != open.from);
@@ -159,7 +176,15 @@ impl RunStore {
 
     /// Takes an answer about the open model. A complete one is kept; a newer one to the same question takes its place.
     pub fn answered(&mut self, answer: Answer) {
+        let is_new = self.answer.as_ref().is_none_or(|a| a.question != answer.question);
+        if is_new && self.heard.as_ref().is_some_and(|h| h.question != answer.question) {
+            self.before = self.heard.clone();
+        }
         if answer.is_complete() {
+            self.heard = Some(Heard {
+                question: answer.question.clone(),
+                said: answer.said.clone(),
+            });
             self.passed(answer.clone());
         }
         self.answer = Some(answer);
@@ -168,6 +193,11 @@ impl RunStore {
     /// Keeps what was measured of the open model beside the newest answer.
     pub fn passed(&mut self, answer: Answer) {
         if let Some(model) = self.open.clone() {
+            let same = self.measured.iter().find(|m| m.model.from == model.from && m.answer.question == answer.question);
+            // What rests on more images stays.
+            if same.is_some_and(|m| m.answer.n > answer.n) {
+                return;
+            }
             self.measured
                 .retain(|m| m.model.from != model.from || m.answer.question != answer.question);
             if self.measured.len() == Self::MEASURED {
@@ -176,6 +206,7 @@ impl RunStore {
             // What is known image by image is of the newest answer alone.
             let answer = Answer {
                 seen: Arc::default(),
+                said: Arc::default(),
                 classes: Arc::default(),
                 ..answer
             };

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use train::{Ctx, RunHooks, TrainingData, check_teacher, finish, sparse_conv};
+use train::{Ctx, Protected, RunHooks, TrainingData, check_teacher, finish, sparse_conv};
 
 /// The newest model kept on the way, and the most accurate of the cheapest ones.
 pub(crate) const LATEST: &str = "models/latest.safetensors";
@@ -172,6 +172,8 @@ impl RunContext<'_, '_> {
             }
             Ok(LATEST.to_owned())
         };
+        let protected = experiment.data.protect.iter().map(|name| Protected::named(name, &dataset));
+        let protected = protected.collect::<Result<Vec<_>>>().map_err(bad_input)?;
         let per_epoch = splits.train.len() / experiment.train.batch;
         let epochs = experiment.method.epochs(&experiment.train, start.is_some())
             + experiment.trim.as_ref().map_or(0, |t| u64::from(t.retrain.epochs));
@@ -182,6 +184,7 @@ impl RunContext<'_, '_> {
                 splits: &splits,
                 augment: experiment.data.augment,
                 normalization: Normalization::of(&dataset.train),
+                protected,
             },
             spec,
             train: experiment.train.clone(),

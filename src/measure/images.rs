@@ -82,6 +82,10 @@ pub struct Thumbnail {
 pub struct Thumbnails {
     /// One an image.
     pub thumbs: Vec<Thumbnail>,
+    /// The class of each.
+    pub labels: Vec<u16>,
+    /// The number of each in the data set, whatever of it is for validation.
+    pub numbers: Vec<u32>,
 }
 
 impl Thumbnails {
@@ -89,6 +93,8 @@ impl Thumbnails {
     pub fn of(images: &Images, indices: &[u32]) -> Self {
         Self {
             thumbs: indices.iter().map(|&i| thumb(images, images.image(i))).collect(),
+            labels: indices.iter().map(|&i| images.labels[i as usize]).collect(),
+            numbers: indices.to_vec(),
         }
     }
 }

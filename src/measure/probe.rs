@@ -76,6 +76,8 @@ struct ProbeState {
     dense_latency: Option<Latency>,
     /// Targets that were measured in passing, for cuts like this one at these densities.
     curve: Option<(Question, Vec<f64>)>,
+    /// Densities that were measured in passing.
+    stairs: Vec<Density>,
 }
 
 /// The probe's thread: serves requests until they are closed.
@@ -169,6 +171,7 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
         dense: Vec::new(),
         dense_latency: None,
         curve: None,
+        stairs: Vec::new(),
     };
     opened.take_images(&source, client);
     *state = Some(opened);
@@ -211,11 +214,8 @@ fn answer(state: &mut ProbeState, question: Question, client: &Client) -> Result
         classes.add(batch, labels, subject.classes);
         images::seen(batch, labels, spec, &subject.masks, &mut seen);
         if Instant::now() >= due {
-            client.send(Response::Answered(subject.summary(
-                spec,
-                done.metrics,
-                Some(latency),
-            )?));
+            let so_far = subject.summary(spec, done.metrics, Some(latency))?;
+            client.send(Response::Answered(so_far.of(&seen, subject.classes)));
             due = Instant::now() + REFINE;
         }
         Ok(())
@@ -230,9 +230,11 @@ fn answer(state: &mut ProbeState, question: Question, client: &Client) -> Result
         return Ok(());
     }
     latency = subject.time(engine, LATENCY[1]);
-    let mut whole = subject.summary(engine.spec(), &metrics, Some(latency))?;
+    let whole = subject.summary(engine.spec(), &metrics, Some(latency))?;
+    let mut whole = whole.of(&seen, subject.classes);
     whole.classes = classes.means().into();
-    state.finish(whole, seen, client)
+    state.finish(whole, seen, client)?;
+    state.follow_densities(client)
 }
 
 /// Answers about a cut: first what it leaves, then accuracy on as many images as take no time, then on some, then the targets
@@ -328,6 +330,7 @@ impl ProbeState {
                 subject.images = dataset.train;
                 dense.clear();
                 self.curve = None;
+                self.stairs.clear();
                 let strip = Arc::new(Thumbnails::of(&subject.images, &subject.indices));
                 client.send(Response::Images(strip, source.to_owned()));
             }
@@ -340,12 +343,28 @@ impl ProbeState {
     }
 
     fn answer(&self, measured: &Measured, latency: Latency) -> Result<Answer> {
-        self.subject
-            .summary(self.engine.spec(), &measured.metrics, Some(latency))
+        let whole = self
+            .subject
+            .summary(self.engine.spec(), &measured.metrics, Some(latency))?;
+        Ok(whole.of(&measured.seen, self.subject.classes))
     }
 
     /// Measures the first so many images as the engine stands, and answers on the way. None if something newer waits.
     fn measure(&mut self, images: usize, latency: Option<Latency>, client: &Client) -> Result<Option<Measured>> {
+        self.measure_all(images, Some(latency), client)
+    }
+
+    /// The same without answers on the way.
+    fn measure_quietly(&mut self, images: usize, client: &Client) -> Result<Option<Measured>> {
+        self.measure_all(images, None, client)
+    }
+
+    fn measure_all(
+        &mut self,
+        images: usize,
+        answers: Option<Option<Latency>>,
+        client: &Client,
+    ) -> Result<Option<Measured>> {
         let Self { engine, subject, .. } = self;
         let subject = &*subject;
         let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
@@ -354,8 +373,9 @@ impl ProbeState {
         let mut observe = |done: EvaluatedBatch| {
             classes.add(done.batch, done.labels, subject.classes);
             images::seen(done.batch, done.labels, done.spec, subject.counted(), &mut seen);
-            if Instant::now() >= due {
-                client.send(Response::Answered(subject.summary(done.spec, done.metrics, latency)?));
+            if let Some(latency) = answers.filter(|_| Instant::now() >= due) {
+                let so_far = subject.summary(done.spec, done.metrics, latency)?;
+                client.send(Response::Answered(so_far.of(&seen, subject.classes)));
                 due = Instant::now() + REFINE;
             }
             Ok(())
@@ -392,15 +412,17 @@ impl ProbeState {
             let latency = subject.time(engine, LATENCY[0]);
             let mut check = |engine: &mut Engine| Ok(between_batches(engine, subject, client));
             let images = subject.indices.len().min(CURVE_IMAGES);
-            let metrics = evaluate(engine, subject.images_in(0, images), &mut check, &mut |_| Ok(()))?;
+            let mut seen = Vec::new();
+            let mut observe = |done: EvaluatedBatch| {
+                images::seen(done.batch, done.labels, done.spec, subject.counted(), &mut seen);
+                Ok(())
+            };
+            let metrics = evaluate(engine, subject.images_in(0, images), &mut check, &mut observe)?;
             if metrics.n < images {
                 return Ok(false);
             }
-            client.send(Response::Passed(subject.summary(
-                engine.spec(),
-                &metrics,
-                Some(latency),
-            )?));
+            let passed = subject.summary(engine.spec(), &metrics, Some(latency))?;
+            client.send(Response::Passed(passed.of(&seen, subject.classes)));
             if let Some((_, done)) = &mut self.curve {
                 done.push(times);
             }
@@ -409,6 +431,41 @@ impl ProbeState {
             }
         }
         Ok(true)
+    }
+
+    /// Measures a gated model at densities from its highest to its lowest, once, on as many images as take little time each: what
+    /// breaks first is then known before anybody drags there.
+    fn follow_densities(&mut self, client: &Client) -> Result<()> {
+        let gates = self.engine.spec().gates().len();
+        let grid = &self.model.header.densities;
+        let (Some(&low), Some(&high)) = (grid.iter().min(), grid.iter().max()) else {
+            return Ok(());
+        };
+        if gates == 0 || low == high || self.subject.indices.is_empty() {
+            return Ok(());
+        }
+        let asked = self.subject.question.clone();
+        for percent in (u32::from(low.as_percent())..=u32::from(high.as_percent())).step_by(10) {
+            let density = Density::percent(percent)?;
+            if self.stairs.contains(&density) {
+                continue;
+            }
+            if client.requests.newer_within(REST) {
+                break;
+            }
+            self.set(uniform(gates, density), None)?;
+            self.subject.stand(&mut self.engine, 0)?;
+            let one = self.subject.one_image(&mut self.engine).as_secs_f64();
+            let images = ((NORMS.as_secs_f64() / one) as usize).clamp(BATCH, CURVE_IMAGES);
+            let latency = self.subject.time(&mut self.engine, LATENCY[0]);
+            let Some(measured) = self.measure_quietly(images, client)? else {
+                break;
+            };
+            client.send(Response::Passed(self.answer(&measured, latency)?));
+            self.stairs.push(density);
+        }
+        self.set(asked, None)?;
+        self.subject.stand(&mut self.engine, 0)
     }
 
     /// Sends the last answer to a question, and once more with what every channel running would say.

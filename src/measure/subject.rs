@@ -139,6 +139,8 @@ impl Subject {
             layers: layers.into(),
             dense_latency: None,
             seen: Arc::default(),
+            said: Arc::default(),
+            by_class: Arc::default(),
             classes: Arc::default(),
             plan: self
                 .cut

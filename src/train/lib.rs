@@ -36,7 +36,7 @@ mod stage_memory;
 mod teacher;
 
 pub use config::TrainConfig;
-pub use context::{Ctx, RunHooks, TrainingData};
+pub use context::{Ctx, Protected, RunHooks, TrainingData};
 pub use evaluate::{finish, validate};
 pub use first_order::first_order;
 pub use fit::{fit, tune};

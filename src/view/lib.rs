@@ -8,6 +8,7 @@
 pub mod compare;
 pub mod curves;
 pub mod density;
+pub mod flips;
 pub mod form;
 pub mod frontier;
 pub mod images;
@@ -31,6 +32,7 @@ pub mod wish;
 pub use compare::CompareView;
 pub use curves::{Curves, CurvesView};
 pub use density::DensityView;
+pub use flips::FlipsView;
 pub use frontier::FrontierView;
 pub use layers::LayersView;
 pub use model::ModelView;

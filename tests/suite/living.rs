@@ -12,10 +12,12 @@ use egui_kittest::{
 };
 use event::{Event, Stamped, Steer};
 use lab::{Command, RunStore};
+use measure::images::{ImageDetail, ImageRef};
 use methods::Method;
 use model::{Density, cost, zoo};
 use record::{Experiment, RunId, RunState, Status};
 use std::sync::Arc;
+use view::flips::flips;
 use view::frontier::{CostAxis, frontier};
 use view::runs::HiddenRuns;
 use view::search::{SearchChoice, TrialValue, search};
@@ -291,4 +293,49 @@ fn the_budget_of_a_running_search_is_dragged_on_the_frontier() {
         *of == id && *most < before * 0.95 && *most > before * 0.3,
         "{most} {before}"
     );
+}
+
+#[test]
+fn what_flips_first_is_shown_lights_up_and_is_protected_in_the_next_search() {
+    let mut store = story::with_images();
+    store.images_from = Some("fashion-mnist".into());
+    // The slider has moved from 0.5 to 0.4: images 10 and 11 are said to be something else.
+    let mut next = story::complete(40);
+    let mut said = next.said.to_vec();
+    (said[11], said[12]) = (5, 6);
+    next.said = said.into();
+    store.answered(next);
+    let view = flips(&store, 100).expect("measured");
+    assert_eq!(view.title, "2 of 40 answers changed from density 0.50 to density 0.40");
+    assert_eq!(view.pairs, "Trouser → Sandal 1 · Pullover → Shirt 1");
+    let survival = view.survival.as_ref().expect("measured by class");
+    assert_eq!((&survival.columns[..], survival.now), (&["0.5".to_owned(), "0.4".to_owned()][..], Some(1)));
+    assert_eq!(survival.rows[0].name, "Ankle boot", "the class that loses most comes first");
+    let mut harness = window(store, LayoutName::Tune);
+    harness.state_mut().asked.clear();
+    harness.get_by_label("flipped image 11: Trouser → Sandal, it is Trouser").click();
+    harness.run_ok();
+    assert_eq!(harness.state().asked, [Command::Look(ImageRef::Valid(11))]);
+    // What the session answers, and what can be done with it.
+    let look = ImageDetail {
+        picture: ImageRef::Valid(11),
+        label: Some(1),
+        ..story::look()
+    };
+    harness.state_mut().store.look = Some(look);
+    harness.run_ok();
+    harness.get_by_label("Protect image 11").click();
+    harness.run_ok();
+    harness.get_by_label("Protect Trouser").click();
+    harness.run_ok();
+    harness.get_by_role_and_label(Role::CheckBox, "Protect class Shirt").click();
+    harness.run_ok();
+    harness.get_by_label("searches must keep: #111, Shirt, Trouser");
+    harness.state_mut().asked.clear();
+    harness.get_by_role_and_label(Role::Button, "Search from here").click();
+    harness.run_ok();
+    let [Command::Start(experiment)] = &harness.state().asked[..] else {
+        panic!("{:?}", harness.state().asked)
+    };
+    assert_eq!(experiment.data.protect, ["#111", "Shirt", "Trouser"]);
 }

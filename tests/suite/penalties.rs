@@ -35,6 +35,7 @@ fn with_images<T>(images: usize, work: impl FnOnce(&mut Ctx) -> T) -> T {
             splits: &splits,
             augment: Augment::default(),
             normalization: Normalization::of(&dataset.train),
+            protected: Vec::new(),
         },
         spec,
         train,

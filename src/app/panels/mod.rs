@@ -4,6 +4,7 @@
 mod compare;
 mod density;
 mod experiment;
+mod flips;
 mod frontier;
 mod frontier_axes;
 mod frontier_marks;
@@ -35,6 +36,7 @@ pub(crate) fn panel_ui(ui: &mut Ui, panel: PanelName, store: &RunStore, state: &
         PanelName::Compare => compare::compare_ui(ui, store, state, effects),
         PanelName::Density => density::density_ui(ui, store, state, effects),
         PanelName::Network => network::network_ui(ui, store, state, effects),
+        PanelName::Flips => flips::flips_ui(ui, store, state, effects),
         PanelName::Frontier => frontier::frontier_ui(ui, store, state, effects),
         PanelName::Layers => layers::layers_ui(ui, store, state, effects),
         PanelName::Saliency => saliency::saliency_ui(ui, store, state, effects),

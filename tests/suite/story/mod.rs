@@ -170,6 +170,8 @@ pub(crate) fn answer(percent: u32, n: usize) -> Answer {
         layers,
         dense_latency: None,
         seen: Arc::default(),
+        said: Arc::default(),
+        by_class: Arc::default(),
         classes: Arc::default(),
         plan: Some(Arc::new(plan())),
     }
@@ -205,6 +207,8 @@ pub(crate) fn complete(percent: u32) -> Answer {
             p90_ms: 1.4,
             n: 100,
         }),
+        said: (0..40).map(|i| one(i).said).collect(),
+        by_class: (0..10).map(|c| [500 - c * 4 - (100 - percent) * c / 4, 500]).collect(),
         seen: (0..40).map(one).collect(),
         classes: (0..10).map(class).collect(),
         ..whole
@@ -256,6 +260,8 @@ pub(crate) fn strip() -> Thumbnails {
     };
     Thumbnails {
         thumbs: (0..40).map(thumb).collect(),
+        labels: (0..40).map(|i| i % 10).collect(),
+        numbers: (0..40).map(|i| 100 + i).collect(),
     }
 }
 
