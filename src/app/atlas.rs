@@ -23,9 +23,8 @@ impl Atlas {
 
     /// From now on it holds these, by their places among all.
     pub(crate) fn refresh(&mut self, ui: &Ui, name: &str, strip: &Arc<Thumbnails>, numbers: Vec<usize>) {
-        let is_same = |(of, known, _): &(Arc<Thumbnails>, Vec<usize>, TextureHandle)| {
-            Arc::ptr_eq(of, strip) && *known == numbers
-        };
+        let is_same =
+            |(of, known, _): &(Arc<Thumbnails>, Vec<usize>, TextureHandle)| Arc::ptr_eq(of, strip) && *known == numbers;
         if self.holds.as_ref().is_some_and(is_same) {
             return;
         }

@@ -45,8 +45,8 @@ impl LayoutName {
     /// Its panels in their original places.
     pub(crate) fn tree(self) -> Tree<PanelName> {
         use PanelName::{
-            Compare, Density, Experiment, Flips, Frontier, Images, Layers, Log, Model, Network, Parallel, Residuals, Runs,
-            Saliency, Search, Sites, Training, Volume,
+            Compare, Density, Experiment, Flips, Frontier, Images, Layers, Log, Model, Network, Parallel, Residuals,
+            Runs, Saliency, Search, Sites, Training, Volume,
         };
         let mut b = TreeBuilder(Tiles::default());
         let root = match self {

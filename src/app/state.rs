@@ -18,7 +18,7 @@ use record::{Experiment, RunId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use train::device::DeviceName;
+use train::device::{DeviceName, DeviceStatus};
 use view::compare::{CompareOptions, SettingDifferences};
 use view::curves::CurveOptions;
 use view::frontier::{CostAxis, PointSource};
@@ -37,6 +37,8 @@ pub(crate) const FIRST_PERCENT: u32 = 50;
 /// All of it.
 pub struct UiState {
     pub(crate) device: DeviceName,
+    /// The devices of this machine, once somebody wanted to choose.
+    pub(crate) devices: Option<Vec<DeviceStatus>>,
     /// What is asked of the open model.
     pub slider: SliderUi,
     /// What Train would start.
@@ -457,6 +459,7 @@ impl UiState {
         let preset = PRESETS[0].0;
         Ok(Self {
             device,
+            devices: None,
             slider: SliderUi {
                 density: Density::percent(FIRST_PERCENT)?,
                 asked: Question::default(),

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+use train::device::DeviceName;
 
 /// Events that may wait before a worker must. Enough for seconds of a hidden window.
 const EVENTS: usize = 65_536;
@@ -180,6 +181,10 @@ impl Session {
             Command::UseImages(source, question) => self.requests.use_images(source, question),
             Command::Ask(question) => self.requests.ask(question),
             Command::Look(image) => self.requests.look(image),
+            Command::UseDevice(name) => match DeviceName::parse(&name) {
+                Ok(device) => self.workspace.device = device,
+                Err(e) => self.store.notice(format!("{e:#}")),
+            },
             Command::Work(job) => self.work(job),
         }
     }

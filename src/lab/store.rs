@@ -193,7 +193,10 @@ impl RunStore {
     /// Keeps what was measured of the open model beside the newest answer.
     pub fn passed(&mut self, answer: Answer) {
         if let Some(model) = self.open.clone() {
-            let same = self.measured.iter().find(|m| m.model.from == model.from && m.answer.question == answer.question);
+            let same = self
+                .measured
+                .iter()
+                .find(|m| m.model.from == model.from && m.answer.question == answer.question);
             // What rests on more images stays.
             if same.is_some_and(|m| m.answer.n > answer.n) {
                 return;

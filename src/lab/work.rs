@@ -172,7 +172,11 @@ impl RunContext<'_, '_> {
             }
             Ok(LATEST.to_owned())
         };
-        let protected = experiment.data.protect.iter().map(|name| Protected::named(name, &dataset));
+        let protected = experiment
+            .data
+            .protect
+            .iter()
+            .map(|name| Protected::named(name, &dataset));
         let protected = protected.collect::<Result<Vec<_>>>().map_err(bad_input)?;
         let per_epoch = splits.train.len() / experiment.train.batch;
         let epochs = experiment.method.epochs(&experiment.train, start.is_some())

@@ -49,7 +49,9 @@ impl Evaluator {
         let mut protected = Vec::new();
         for one in &ctx.data.protected {
             let places: Vec<usize> = match *one {
-                Protected::Class(class) => (0..n).filter(|&i| stored.labels[indices[i] as usize] == class).collect(),
+                Protected::Class(class) => (0..n)
+                    .filter(|&i| stored.labels[indices[i] as usize] == class)
+                    .collect(),
                 Protected::Image(index) => {
                     indices.push(index);
                     vec![indices.len() - 1]

@@ -74,7 +74,10 @@ impl Protected {
         }
         let class = dataset.classes.iter().position(|class| class == name);
         let class = class.with_context(|| {
-            format!("data.protect: no class {name:?}, expected `#NUMBER` or one of {}", dataset.classes.join(", "))
+            format!(
+                "data.protect: no class {name:?}, expected `#NUMBER` or one of {}",
+                dataset.classes.join(", ")
+            )
         })?;
         Ok(Self::Class(class as u16))
     }

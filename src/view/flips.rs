@@ -69,7 +69,10 @@ pub struct SurvivalRow {
 impl SurvivalRow {
     /// What it loses from the first column to the last.
     fn loss(&self) -> f32 {
-        self.shares.first().zip(self.shares.last()).map_or(0.0, |(first, last)| first - last)
+        self.shares
+            .first()
+            .zip(self.shares.last())
+            .map_or(0.0, |(first, last)| first - last)
     }
 }
 
@@ -95,7 +98,9 @@ pub fn flips(store: &RunStore, most: usize) -> Option<FlipsView> {
         .map(|(i, (before, now))| (i, *before, *now))
         .collect();
     let mut counts: BTreeMap<(u16, u16), usize> = BTreeMap::new();
-    changed.iter().for_each(|(_, a, b)| *counts.entry((*a, *b)).or_default() += 1);
+    changed
+        .iter()
+        .for_each(|(_, a, b)| *counts.entry((*a, *b)).or_default() += 1);
     let mut counts: Vec<((u16, u16), usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(pair, n)| (Reverse(*n), *pair));
     let pairs: Vec<String> = counts
@@ -167,7 +172,11 @@ fn column(question: &Question, asked: &Question) -> Option<(i64, String)> {
 
 fn survival(store: &RunStore, asked: &Question, names: &[String]) -> Option<Survival> {
     let open = store.open.as_ref()?;
-    let here = store.measured.iter().filter(|m| m.model.from == open.from).map(|m| &m.answer);
+    let here = store
+        .measured
+        .iter()
+        .filter(|m| m.model.from == open.from)
+        .map(|m| &m.answer);
     let mut columns: Vec<(i64, String, &[[u32; 2]])> = here
         .filter(|a| !a.by_class.is_empty())
         .filter_map(|a| column(&a.question, asked).map(|(at, words)| (at, words, &a.by_class[..])))

@@ -18,6 +18,7 @@ pub mod network;
 pub mod notices;
 pub mod paired;
 pub mod parallel;
+pub mod presets;
 pub mod residuals;
 pub mod runs;
 pub mod saliency;

@@ -15,10 +15,12 @@ use lab::{Command, RunStore};
 use measure::images::{ImageDetail, ImageRef};
 use methods::Method;
 use model::{Density, cost, zoo};
+use record::experiment::PRESETS;
 use record::{Experiment, RunId, RunState, Status};
 use std::sync::Arc;
 use view::flips::flips;
 use view::frontier::{CostAxis, frontier};
+use view::presets;
 use view::runs::HiddenRuns;
 use view::search::{SearchChoice, TrialValue, search};
 
@@ -309,11 +311,19 @@ fn what_flips_first_is_shown_lights_up_and_is_protected_in_the_next_search() {
     assert_eq!(view.title, "2 of 40 answers changed from density 0.50 to density 0.40");
     assert_eq!(view.pairs, "Trouser → Sandal 1 · Pullover → Shirt 1");
     let survival = view.survival.as_ref().expect("measured by class");
-    assert_eq!((&survival.columns[..], survival.now), (&["0.5".to_owned(), "0.4".to_owned()][..], Some(1)));
-    assert_eq!(survival.rows[0].name, "Ankle boot", "the class that loses most comes first");
+    assert_eq!(
+        (&survival.columns[..], survival.now),
+        (&["0.5".to_owned(), "0.4".to_owned()][..], Some(1))
+    );
+    assert_eq!(
+        survival.rows[0].name, "Ankle boot",
+        "the class that loses most comes first"
+    );
     let mut harness = window(store, LayoutName::Tune);
     harness.state_mut().asked.clear();
-    harness.get_by_label("flipped image 11: Trouser → Sandal, it is Trouser").click();
+    harness
+        .get_by_label("flipped image 11: Trouser → Sandal, it is Trouser")
+        .click();
     harness.run_ok();
     assert_eq!(harness.state().asked, [Command::Look(ImageRef::Valid(11))]);
     // What the session answers, and what can be done with it.
@@ -328,7 +338,9 @@ fn what_flips_first_is_shown_lights_up_and_is_protected_in_the_next_search() {
     harness.run_ok();
     harness.get_by_label("Protect Trouser").click();
     harness.run_ok();
-    harness.get_by_role_and_label(Role::CheckBox, "Protect class Shirt").click();
+    harness
+        .get_by_role_and_label(Role::CheckBox, "Protect class Shirt")
+        .click();
     harness.run_ok();
     harness.get_by_label("searches must keep: #111, Shirt, Trouser");
     harness.state_mut().asked.clear();
@@ -338,4 +350,45 @@ fn what_flips_first_is_shown_lights_up_and_is_protected_in_the_next_search() {
         panic!("{:?}", harness.state().asked)
     };
     assert_eq!(experiment.data.protect, ["#111", "Shirt", "Trouser"]);
+}
+
+#[test]
+fn presets_images_and_devices_are_grouped_and_say_what_they_take_and_need() {
+    let groups = presets::presets();
+    let n: usize = groups.iter().map(|g| g.presets.len()).sum();
+    assert_eq!(n, PRESETS.len());
+    let unknown = groups
+        .iter()
+        .flat_map(|g| &g.presets)
+        .filter(|p| p.time == "not run yet");
+    let unknown: Vec<&str> = unknown.map(|p| p.name).collect();
+    assert_eq!(
+        unknown,
+        ["group-norm-fashion", "halp-fashion", "autocompress-vgg16-cifar-full"],
+        "as the table of presets says"
+    );
+    let mut store = story::store();
+    store.runs.pop();
+    let mut harness = window(store, LayoutName::Tune);
+    harness.get_by_role_and_label(Role::ComboBox, "Preset").click();
+    harness.run_ok();
+    for words in ["Train", "Prune", "Search and prune"] {
+        assert!(harness.query_all_by_label(words).next().is_some(), "{words}");
+    }
+    harness
+        .get_by_label("fbs-cifar · 66 minutes on one shared core · needs CIFAR-10")
+        .click();
+    harness.run_ok();
+    assert_eq!(harness.state().state.draft.experiment.name, "fbs-cifar");
+    harness.get_by_label("Images and device").click();
+    harness.run_ok();
+    harness.get_by_label("fashion-mnist (bundled)").click();
+    harness.run_ok();
+    assert_eq!(harness.state().state.draft.experiment.data.source, "fashion-mnist");
+    harness.state_mut().asked.clear();
+    harness.get_by_label("Images and device").click();
+    harness.run_ok();
+    harness.get_by_label_contains("flex · CPU").click();
+    harness.run_ok();
+    assert_eq!(harness.state().asked, [Command::UseDevice("flex".into())]);
 }

@@ -11,7 +11,7 @@ use crate::widgets::{self, name_widget, quiet};
 use egui::{Align2, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, pos2, vec2};
 use lab::{Command, RunStore};
 use measure::images::ImageRef;
-use view::flips::{FlipsView, FlippedImage, Survival, flips};
+use view::flips::{FlippedImage, FlipsView, Survival, flips};
 use view::saliency::SaliencyScope;
 use view::text;
 
@@ -40,7 +40,10 @@ pub(crate) fn flips_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effec
     let map = (room.width() * 0.34).clamp(MAP, 340.0);
     let keep = 26.0;
     let strip = Rect::from_min_max(room.min, pos2(room.right() - map - 12.0, room.bottom() - keep));
-    let heat = Rect::from_min_max(pos2(room.right() - map, room.top()), pos2(room.right(), room.bottom() - keep));
+    let heat = Rect::from_min_max(
+        pos2(room.right() - map, room.top()),
+        pos2(room.right(), room.bottom() - keep),
+    );
     strip_ui(ui, &view, strip, store, state, effects);
     if let Some(survival) = &view.survival {
         survival_ui(ui, survival, heat, state);
@@ -70,16 +73,26 @@ fn strip_ui(ui: &mut Ui, view: &FlipsView, place: Rect, store: &RunStore, state:
         let response = ui.interact(whole, ui.scope_id().with(("flip", i)), Sense::click());
         name_widget(&response, Role::Button, &cell.text);
         state.flips.atlas.paint(ui, i, image);
-        let is_looked_at = store.look.as_ref().is_some_and(|l| l.picture == ImageRef::Valid(cell.number));
+        let is_looked_at = store
+            .look
+            .as_ref()
+            .is_some_and(|l| l.picture == ImageRef::Valid(cell.number));
         let (color, width) = match is_looked_at || response.has_focus() {
             true => (p.accent, 3.0),
             false if cell.is_broken => (p.bad, 1.5),
             false => (p.edge, 1.0),
         };
-        ui.painter().rect_stroke(image, 2.0, Stroke::new(width, color), StrokeKind::Outside);
+        ui.painter()
+            .rect_stroke(image, 2.0, Stroke::new(width, color), StrokeKind::Outside);
         let words = text::cut(&cell.change, 14);
         let color = if cell.is_broken { p.text } else { p.weak };
-        widgets::put(ui, pos2(image.left(), image.bottom() + 3.0), Align2::LEFT_TOP, words, color);
+        widgets::put(
+            ui,
+            pos2(image.left(), image.bottom() + 3.0),
+            Align2::LEFT_TOP,
+            words,
+            color,
+        );
         if response.clicked() {
             effects.submit(Command::Look(ImageRef::Valid(cell.number)));
             // Its channels light up.
@@ -115,10 +128,20 @@ fn survival_ui(ui: &mut Ui, view: &Survival, place: Rect, state: &mut UiState) {
             ui.painter().rect_filled(cell, 0.0, theme::heat(p, *share));
         }
         if height >= 9.0 {
-            let color = if is_kept || response.has_focus() { p.accent } else { p.text };
+            let color = if is_kept || response.has_focus() {
+                p.accent
+            } else {
+                p.text
+            };
             let name = text::cut(&row.name, 13);
             let mark = if is_kept { format!("• {name}") } else { name };
-            widgets::put(ui, pos2(place.left(), top + height / 2.0), Align2::LEFT_CENTER, mark, color);
+            widgets::put(
+                ui,
+                pos2(place.left(), top + height / 2.0),
+                Align2::LEFT_CENTER,
+                mark,
+                color,
+            );
         }
         if response.clicked() {
             toggle(state, &row.name);
@@ -143,7 +166,8 @@ fn survival_ui(ui: &mut Ui, view: &Survival, place: Rect, state: &mut UiState) {
     if let Some(now) = view.now {
         let x = cells.left() + each * (now as f32 + 0.5);
         let bottom = cells.top() + height * fit as f32;
-        ui.painter().vline(x, cells.top() - 2.0..=bottom, Stroke::new(1.2, p.text));
+        ui.painter()
+            .vline(x, cells.top() - 2.0..=bottom, Stroke::new(1.2, p.text));
     }
 }
 
