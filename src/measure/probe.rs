@@ -5,7 +5,7 @@
 
 pub use crate::answer::{Answer, OpenModel, Response};
 use crate::images::{self, ClassSums, Prediction, Thumbnails};
-use crate::pruning::{Planned, Planner};
+use crate::pruning::{Planned, Planner, Spread};
 use crate::requests::Request;
 use crate::subject::{CALIBRATION, Client, Subject, between_batches, look};
 use crate::{Pruning, Question, Requests};
@@ -17,6 +17,7 @@ use model::checkpoint::ModelHeader;
 use model::{Checkpoint, Density, Fractions, cost};
 use record::folder::threads;
 use record::{Experiment, ModelRef};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -283,6 +284,13 @@ fn answer_cut(state: &mut ProbeState, question: Question, cut: &Pruning, client:
     };
     let mut latency = state.subject.time(&mut state.engine, LATENCY[0]);
     client.send(Response::Answered(state.answer(&measured, latency)?));
+    if cut.spread == Spread::Sensitivity && state.planner.unmeasured(&state.model)?.is_some() {
+        // The rest follows once it is known what each layer can lose.
+        return match state.measure_sensitivity(client)? {
+            true => answer_cut(state, question, cut, client),
+            false => Ok(()),
+        };
+    }
     if !state.follow_curve(&question, cut, norms, client)? {
         return Ok(());
     }
@@ -383,6 +391,46 @@ impl ProbeState {
         let images = images.min(subject.indices.len());
         let metrics = evaluate(engine, subject.images_in(0, images), &mut check, &mut observe)?;
         Ok((metrics.n == images).then_some(Measured { metrics, seen, classes }))
+    }
+
+    /// Cuts each layer alone, and measures what that costs. False if something newer waits; what was measured is kept.
+    fn measure_sensitivity(&mut self, client: &Client) -> Result<bool> {
+        let one = self.subject.one_image(&mut self.engine).as_secs_f64();
+        let images = ((FIRST_IMAGES.as_secs_f64() / one) as usize).clamp(16, 256);
+        let images = images.min(self.subject.indices.len());
+        self.subject.stand_dense(&mut self.engine)?;
+        let right = |state: &mut Self| -> Result<Option<f32>> {
+            let Self { engine, subject, .. } = state;
+            let subject = &*subject;
+            let mut check = |_: &mut Engine| {
+                Ok(match client.requests.has_newer() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            };
+            let metrics = evaluate(engine, subject.images_in(0, images), &mut check, &mut |_| Ok(()))?;
+            Ok((metrics.n == images).then(|| metrics.right as f32 / images.max(1) as f32))
+        };
+        let Some(whole) = right(self)? else { return Ok(false) };
+        while let Some(levels) = self.planner.unmeasured(&self.model)? {
+            let mut losses = [0.0; 3];
+            for (loss, masks) in losses.iter_mut().zip(&levels) {
+                self.engine.set_masks(masks)?;
+                let few = &self.subject.calibration[..self.subject.calibration.len().min(images / 2)];
+                if !few.is_empty() {
+                    let mut pixels = Vec::new();
+                    let Subject {
+                        images, normalization, ..
+                    } = &self.subject;
+                    data::batch::fill(images, few, None, normalization, &mut pixels);
+                    self.engine.calibrate(&pixels);
+                }
+                let Some(now) = right(self)? else { return Ok(false) };
+                *loss = (whole - now).max(0.0);
+            }
+            self.planner.measured(losses);
+        }
+        Ok(true)
     }
 
     /// Measures the targets around a cut that were not measured yet. False if something newer waits.

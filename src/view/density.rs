@@ -4,11 +4,14 @@
 
 use super::text;
 use data::Split;
+use event::Dimension;
 use lab::RunStore;
 use measure::Question;
 use measure::probe::{Answer, OpenModel};
 use model::{Density, Fractions, Masks, Op, cost};
+use record::RunState;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What the density panel shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,6 +51,17 @@ pub struct TargetView {
     pub filters: Option<[usize; 2]>,
     /// Whether norms have scales to go by.
     pub has_norm_scales: bool,
+    /// The best vector of the newest search over this network's channels, and the run it is of.
+    pub best: Option<BestVector>,
+}
+
+/// What a search has found for the open model, by the first layer of each site.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BestVector {
+    /// `trial 17 of run 3 greedy`.
+    pub from: String,
+    /// Densities.
+    pub densities: BTreeMap<String, f32>,
 }
 
 /// What is saved and lost, against the whole model.
@@ -212,8 +226,29 @@ fn target(store: &RunStore, open: &OpenModel, asked: &Question) -> Option<Target
         most: plan.most_times,
         reached: is_fresh.then_some(plan.times),
         filters: is_fresh.then_some([kept, all]),
+        best: best_vector(store, open),
         has_norm_scales: (open.header.spec.nodes.iter()).any(|n| matches!(n.op, Op::Norm { affine: true, .. })),
     })
+}
+
+/// Of the newest search that began with this network and decides about channels.
+fn best_vector(store: &RunStore, open: &OpenModel) -> Option<BestVector> {
+    let is_of = |run: &&RunState| {
+        let is_start = run.experiment.start.as_ref() == Some(&open.from);
+        is_start || run.spec.as_ref().is_some_and(|spec| **spec == open.header.spec)
+    };
+    let searches = store.runs.iter().rev().filter(is_of).flat_map(|run| run.searches.iter().rev().map(move |s| (run, s)));
+    let mut found = searches.filter_map(|(run, search)| {
+        let best = search.best()?;
+        let sites = search.start.sites.iter().zip(best.densities.iter());
+        let of_channels = sites.filter(|(site, _)| matches!(site.dimension, Dimension::Filter | Dimension::Gate));
+        let densities: BTreeMap<String, f32> = of_channels.map(|(site, &d)| (site.name.clone(), d)).collect();
+        (!densities.is_empty()).then(|| BestVector {
+            from: format!("trial {} of {}", best.number, run.title()),
+            densities,
+        })
+    });
+    found.next()
 }
 
 /// Against the whole model as it was measured here, else as its file says.

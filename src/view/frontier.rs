@@ -367,6 +367,8 @@ pub fn way(cut: &Pruning) -> String {
     let spread = match cut.spread {
         Spread::Uniform => "one share for all",
         Spread::Threshold => "one threshold",
+        Spread::Sensitivity => "measured sensitivity",
+        Spread::Vector => "the best of a search",
     };
     let score = score_name(cut.score);
     let held = match cut.held.len() {

@@ -19,7 +19,7 @@ use view::text;
 /// The most the slider goes to, however small the floors are.
 pub(crate) const MOST_TIMES: f64 = 50.0;
 
-const SPREADS: [(Spread, &str, &str); 2] = [
+const SPREADS: [(Spread, &str, &str); 4] = [
     (
         Spread::Uniform,
         "one share for all",
@@ -30,9 +30,23 @@ const SPREADS: [(Spread, &str, &str); 2] = [
         "one threshold",
         "Channels go whose score is lowest for its layer, wherever they are: layers lose different shares",
     ),
+    (
+        Spread::Sensitivity,
+        "sensitivity",
+        "Each layer is cut alone and measured; all are then cut to where each would cost the same accuracy",
+    ),
+    (
+        Spread::Vector,
+        "best of a search",
+        "As the best vector of the newest search over this network's channels, deeper or shallower",
+    ),
 ];
 
-const UNITS: [(Unit, &str); 2] = [(Unit::Macs, "fewer MACs"), (Unit::Weights, "fewer weights")];
+const UNITS: [(Unit, &str); 3] = [
+    (Unit::Macs, "fewer MACs"),
+    (Unit::Weights, "fewer weights"),
+    (Unit::Ms, "fewer ms"),
+];
 
 pub(crate) fn target_ui(ui: &mut Ui, view: &TargetView, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let now = state.slider.cut.clone();
@@ -57,7 +71,7 @@ pub(crate) fn target_ui(ui: &mut Ui, view: &TargetView, store: &RunStore, state:
     }
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
-        spread_ui(ui, &mut next);
+        spread_ui(ui, view, &mut next);
         score_ui(ui, view, &mut next);
         multiple_ui(ui, &mut next);
         said(ui, view, &next);
@@ -83,7 +97,7 @@ fn unit_ui(ui: &mut Ui, cut: &mut Pruning) {
     widgets::name_widget(&shown.response, Role::ComboBox, "Target unit");
 }
 
-fn spread_ui(ui: &mut Ui, cut: &mut Pruning) {
+fn spread_ui(ui: &mut Ui, view: &TargetView, cut: &mut Pruning) {
     let shown = SPREADS
         .iter()
         .find(|(s, ..)| *s == cut.spread)
@@ -91,9 +105,22 @@ fn spread_ui(ui: &mut Ui, cut: &mut Pruning) {
     let combo = egui::ComboBox::from_id_salt("spread").selected_text(shown).width(128.0);
     let shown = combo.show_ui(ui, |ui| {
         for (spread, name, about) in SPREADS {
-            ui.selectable_value(&mut cut.spread, spread, name).on_hover_text(about);
+            let is_possible = spread != Spread::Vector || view.best.is_some();
+            ui.add_enabled_ui(is_possible, |ui| {
+                ui.selectable_value(&mut cut.spread, spread, name)
+                    .on_hover_text(about)
+                    .on_disabled_hover_text("No search over this network's channels has measured a trial yet");
+            });
         }
     });
+    // It follows the search while that goes on.
+    cut.vector = match &view.best {
+        Some(best) if cut.spread == Spread::Vector => best.densities.clone(),
+        _ => std::mem::take(&mut cut.vector),
+    };
+    if cut.spread != Spread::Vector {
+        cut.vector.clear();
+    }
     widgets::name_widget(&shown.response, Role::ComboBox, "Spread of the cut");
     shown.response.on_hover_text("How the cut is spread over layers");
 }
@@ -153,6 +180,9 @@ fn said(ui: &mut Ui, view: &TargetView, cut: &Pruning) {
             text::grouped(all as u64)
         );
         quiet(ui, words);
+    }
+    if let (Spread::Vector, Some(best)) = (cut.spread, &view.best) {
+        quiet(ui, format!("as {}", best.from));
     }
     match cut.held.len() {
         0 => {}
