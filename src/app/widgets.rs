@@ -253,12 +253,13 @@ pub(crate) fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
 
 /// A choice of two or three, side by side.
 pub(crate) fn choice<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, options: &[(T, &str)]) {
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 2.0;
-        for &(option, label) in options {
-            ui.selectable_value(value, option, label);
-        }
-    });
+    // In the row itself, so that a narrow one can break between them.
+    let gap = std::mem::replace(&mut ui.spacing_mut().item_spacing.x, 2.0);
+    for &(option, label) in options {
+        ui.selectable_value(value, option, label);
+    }
+    ui.spacing_mut().item_spacing.x = gap;
+    ui.add_space(gap - 2.0);
 }
 
 /// The heat scale with words at its ends, the lower end on the left whichever way the row runs.

@@ -43,11 +43,12 @@ pub struct RunStore {
     pub open: Option<Arc<OpenModel>>,
     /// The newest answer about it.
     pub answer: Option<Answer>,
-    /// What the model said of all images before the newest question, and at which; and the newest of which all is known.
+    /// What the model said of all images before the newest question.
     #[serde(skip)]
     pub before: Option<Heard>,
+    /// What it said of all images last.
     #[serde(skip)]
-    heard: Option<Heard>,
+    pub heard: Option<Heard>,
     /// Where its images come from, once they are read.
     pub images_from: Option<String>,
     /// Why it has no images, if so.

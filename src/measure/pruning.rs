@@ -151,6 +151,8 @@ pub struct PruningPlan {
     pub macs: u64,
     /// Trainable numbers.
     pub params: u64,
+    /// Groups whose sensitivity is measured, of all.
+    pub sensitivity: [usize; 2],
 }
 
 /// A plan with the masks that follow from it.
@@ -221,7 +223,9 @@ impl Planner {
     /// # Errors
     /// Weights that do not fit.
     pub(crate) fn unmeasured(&self, model: &Checkpoint) -> Result<Option<Vec<Masks>>> {
-        let Some((_, sites)) = &self.ranked else { return Ok(None) };
+        let Some((_, sites)) = &self.ranked else {
+            return Ok(None);
+        };
         let site = self.losses.len();
         if site >= sites.list.len() {
             return Ok(None);
@@ -240,7 +244,7 @@ impl Planner {
     }
 
     /// Sites whose sensitivity is measured, of all.
-    pub(crate) fn progress(&self) -> [usize; 2] {
+    fn progress(&self) -> [usize; 2] {
         let all = self.ranked.as_ref().map_or(0, |(_, sites)| sites.list.len());
         [self.losses.len(), all]
     }
@@ -288,6 +292,7 @@ impl Planner {
             most_times: whole / counter.spent(&least).max(LEAST),
             macs: cost.macs,
             params: cost.params,
+            sensitivity: self.progress(),
         };
         Ok(Planned {
             plan: Arc::new(plan),
@@ -324,7 +329,11 @@ fn densities(counter: &Counter, model: &Checkpoint, cut: &Pruning, losses: &[[f3
                 let of = |site: &event::Site| cut.vector.get(&site.name).copied().unwrap_or(1.0);
                 // Twice the vector's logarithm is a cut twice as deep.
                 let deeper = share * DEEPEST;
-                sites.list.iter().map(|site| f64::from(of(site)).powf(deeper) as f32).collect()
+                sites
+                    .list
+                    .iter()
+                    .map(|site| f64::from(of(site)).powf(deeper) as f32)
+                    .collect()
             }
         };
         for (density, site) in all.iter_mut().zip(&sites.list) {
@@ -353,7 +362,9 @@ fn densities(counter: &Counter, model: &Checkpoint, cut: &Pruning, losses: &[[f3
 /// The least density at which a layer loses no more accuracy than `loss`: between the levels that were measured, in proportion.
 /// A layer that was not measured loses in proportion to what is cut.
 fn density_at(losses: Option<&[f32; 3]>, loss: f64) -> f32 {
-    let Some(losses) = losses else { return (1.0 - loss) as f32 };
+    let Some(losses) = losses else {
+        return (1.0 - loss) as f32;
+    };
     let mut at = [1.0, 0.0];
     let measured = LEVELS.iter().zip(losses).map(|(&d, &l)| [f64::from(d), f64::from(l)]);
     for [density, lost] in measured.chain([[0.0, 1.0]]) {
@@ -461,7 +472,10 @@ mod tests {
         cut.times = 1.05;
         let left = planner.plan(&mut model, &cut).expect("plans").plan;
         let shares: Vec<f64> = left.groups.iter().map(share).collect();
-        assert!(shares[0] < shares[1] && shares[2..].iter().all(|&s| s == 1.0), "{shares:?}");
+        assert!(
+            shares[0] < shares[1] && shares[2..].iter().all(|&s| s == 1.0),
+            "{shares:?}"
+        );
     }
 
     #[test]

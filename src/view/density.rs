@@ -49,6 +49,8 @@ pub struct TargetView {
     pub reached: Option<f64>,
     /// Filters that stay, of all that could go.
     pub filters: Option<[usize; 2]>,
+    /// Groups whose sensitivity is measured, of all.
+    pub sensitivity: [usize; 2],
     /// Whether norms have scales to go by.
     pub has_norm_scales: bool,
     /// The best vector of the newest search over this network's channels, and the run it is of.
@@ -226,6 +228,7 @@ fn target(store: &RunStore, open: &OpenModel, asked: &Question) -> Option<Target
         most: plan.most_times,
         reached: is_fresh.then_some(plan.times),
         filters: is_fresh.then_some([kept, all]),
+        sensitivity: plan.sensitivity,
         best: best_vector(store, open),
         has_norm_scales: (open.header.spec.nodes.iter()).any(|n| matches!(n.op, Op::Norm { affine: true, .. })),
     })
@@ -237,7 +240,12 @@ fn best_vector(store: &RunStore, open: &OpenModel) -> Option<BestVector> {
         let is_start = run.experiment.start.as_ref() == Some(&open.from);
         is_start || run.spec.as_ref().is_some_and(|spec| **spec == open.header.spec)
     };
-    let searches = store.runs.iter().rev().filter(is_of).flat_map(|run| run.searches.iter().rev().map(move |s| (run, s)));
+    let searches = store
+        .runs
+        .iter()
+        .rev()
+        .filter(is_of)
+        .flat_map(|run| run.searches.iter().rev().map(move |s| (run, s)));
     let mut found = searches.filter_map(|(run, search)| {
         let best = search.best()?;
         let sites = search.start.sites.iter().zip(best.densities.iter());

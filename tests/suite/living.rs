@@ -95,7 +95,11 @@ fn a_search_that_begins_says_what_it_opens_and_then_where_it_is() {
     store.runs.push(RunState::new(id, Arc::new(experiment)));
     store.runs[1].status = Status::Running;
     let mut harness = window(store, LayoutName::Watch);
-    harness.get_by_label_contains("begins");
+    assert_eq!(
+        harness.query_all_by_label_contains(" begins").count(),
+        2,
+        "in both panels"
+    );
     let opens = harness.query_all_by_label_contains("opening the bundled model, reading fashion-mnist");
     assert!(opens.count() >= 2, "in the search panel and at the top");
     for event in story::searching(1) {
@@ -172,8 +176,9 @@ fn runs_are_compared_in_a_table_that_is_sorted_pinned_and_linked_to_the_frontier
         let mut rows: Vec<(f32, String)> = h
             .root()
             .children_recursive()
-            .filter_map(|n| Some((n.rect().top(), n.accesskit_node().label()?)))
-            .filter(|(_, label)| label.starts_with("run ") && label.contains("MACs, "))
+            .filter_map(|n| Some((n.accesskit_node().label()?, n)))
+            .filter(|(label, _)| label.starts_with("run ") && label.contains("MACs, "))
+            .map(|(label, n)| (n.rect().top(), label))
             .collect();
         rows.sort_by(|a, b| a.0.total_cmp(&b.0));
         rows.into_iter().map(|(_, label)| label[..5].to_owned()).collect()
@@ -189,7 +194,7 @@ fn runs_are_compared_in_a_table_that_is_sorted_pinned_and_linked_to_the_frontier
     harness.run_ok();
     harness.get_by_label_contains("against run 1 smoke");
     // The pinned run itself is compared with none; the row of another says by how much, and which settings differ.
-    harness.get_by_label_contains("run 2 wide: fbs, accuracy 76.4 % ± 1.9");
+    harness.get_by_label_contains("run 2 wide: fbs, accuracy 87.2 % ± 1.5");
     harness.get_by_label_contains("lr 0.05");
     // Pointing at a row makes its run stand out in the frontier; a click shows its layers.
     let id = harness.state().store.runs[1].id;
@@ -257,7 +262,7 @@ fn a_goal_on_the_frontier_starts_a_search_and_leaves_what_train_starts() {
     let draft = harness.state().state.draft.clone();
     harness.get_by_role_and_label(Role::CheckBox, "Goal").click();
     harness.run_ok();
-    harness.get_by_label_contains("goal: under 16.5 M MACs, above 91.9 %: ");
+    harness.get_by_label_contains("goal: under 16.5 M MACs, above 91.7 %: ");
     let times = |h: &mut Harness<'static, Still>| {
         h.state_mut().asked.clear();
         h.get_by_role_and_label(Role::Button, "Search for the goal").click();

@@ -9,37 +9,32 @@ use view::frontier::CostAxis;
 
 /// Which points the axes follow, also again after somebody moved the plot; and whether costs are along a logarithmic axis.
 pub(super) fn fit_ui(ui: &mut Ui, state: &mut UiState) {
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 2.0;
-        widgets::quiet(ui, "Fit:");
-        for (fit, words, name, about) in [
-            (FrontierFit::All, "all", "Fit all", "Show all points"),
-            (
-                FrontierFit::NearBest,
-                "near the best",
-                "Fit near the best",
-                "Show the points that no other beats, down to five points of accuracy below the best",
-            ),
-        ] {
-            let is_now = state.frontier.fit == fit && !state.frontier.is_moved;
-            let button = ui.selectable_label(is_now, words);
-            widgets::name_widget(&button, Role::Button, name);
-            if button.on_hover_text(about).clicked() {
-                (state.frontier.fit, state.frontier.is_moved) = (fit, false);
-                state.frontier.refit = true;
-            }
+    widgets::quiet(ui, "Fit:");
+    for (fit, words, name, about) in [
+        (FrontierFit::All, "all", "Fit all", "Show all points"),
+        (
+            FrontierFit::NearBest,
+            "near the best",
+            "Fit near the best",
+            "Show the points that no other beats, down to five points of accuracy below the best",
+        ),
+    ] {
+        let is_now = state.frontier.fit == fit && !state.frontier.is_moved;
+        let button = ui.selectable_label(is_now, words);
+        widgets::name_widget(&button, Role::Button, name);
+        if button.on_hover_text(about).clicked() {
+            (state.frontier.fit, state.frontier.is_moved) = (fit, false);
+            state.frontier.refit = true;
         }
-        let is_log = state.frontier.is_log;
-        let log = ui.selectable_label(is_log, "log");
-        widgets::name_widget(&log, Role::Button, "Logarithmic cost axis");
-        if log
-            .on_hover_text("Costs along a logarithmic axis: halving is the same way everywhere")
-            .clicked()
-        {
-            state.frontier.is_log = !is_log;
-            (state.frontier.refit, state.frontier.is_moved) = (true, false);
-        }
-    });
+    }
+    let is_log = state.frontier.is_log;
+    let log = ui.selectable_label(is_log, "log");
+    widgets::name_widget(&log, Role::Button, "Logarithmic cost axis");
+    let about = "Costs along a logarithmic axis: halving is the same way everywhere";
+    if log.on_hover_text(about).clicked() {
+        state.frontier.is_log = !is_log;
+        (state.frontier.refit, state.frontier.is_moved) = (true, false);
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -142,6 +142,9 @@ pub(super) fn labels_ui(ui: &Ui, transform: &PlotTransform, labels: Vec<([f64; 2
         if rect.bottom() > frame.bottom() {
             continue;
         }
+        let behind = crate::theme::palette(ui).tile.gamma_multiply(0.8);
+        ui.painter()
+            .rect_filled(rect.expand2(egui::vec2(2.0, 0.0)), 2.0, behind);
         widgets::put(ui, rect.left_center(), egui::Align2::LEFT_CENTER, words, color);
         taken.push(rect);
     }

@@ -6,7 +6,7 @@ use crate::atlas::{Atlas, TEXELS, put};
 use crate::effects::Effects;
 use crate::panel_name::PanelName;
 use crate::state::UiState;
-use crate::theme::{self, palette};
+use crate::theme::palette;
 use crate::widgets::{self, quiet};
 use egui::{Color32, ColorImage, Rect, Role, Sense, Stroke, StrokeKind, TextureOptions, Ui, WidgetInfo, pos2, vec2};
 use lab::{Command, RunStore};

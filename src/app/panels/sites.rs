@@ -54,8 +54,9 @@ fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, effects: &mut Eff
         let label = ui.label("Budget").on_hover_text(widgets::meaning("budget"));
         let whole_percent = |share: f64| ((share * 100.0).round() / 100.0).clamp(0.01, 1.0);
         let next = view.queued.as_ref().and_then(|q| q.budget).unwrap_or(view.budget);
-        // Rounded here: the slider would round it too, and that would count as a move.
+        // Rounded here: the slider would round it too, and that would count as a move. What it makes of the last digit does not.
         let mut share = whole_percent(state.search.budget.unwrap_or(next / view.whole.max(f64::MIN_POSITIVE)));
+        let shown = whole_percent(share);
         ui.spacing_mut().slider_width = (ui.available_width() - 210.0).max(60.0);
         let slider = egui::Slider::new(&mut share, 0.01..=1.0)
             .step_by(0.01)
@@ -73,7 +74,7 @@ fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, effects: &mut Eff
         quiet(ui, amount(view.unit, share * view.whole));
         if moved.dragged() {
             state.search.budget = Some(share);
-        } else if moved.drag_stopped() || moved.changed() {
+        } else if moved.drag_stopped() || (moved.changed() && (share - shown).abs() > 0.005) {
             state.search.budget = None;
             let most = share * view.whole;
             effects.submit(Command::Steer(view.run, Steer::Budget { most }));

@@ -181,6 +181,10 @@ fn said(ui: &mut Ui, view: &TargetView, cut: &Pruning) {
         );
         quiet(ui, words);
     }
+    let [known, all] = view.sensitivity;
+    if cut.spread == Spread::Sensitivity && cut.times > 1.0 && known < all {
+        quiet(ui, format!("sensitivity of {known} of {all} layers measured"));
+    }
     if let (Spread::Vector, Some(best)) = (cut.spread, &view.best) {
         quiet(ui, format!("as {}", best.from));
     }

@@ -112,6 +112,7 @@ fn plan() -> PruningPlan {
         most_times: 180.0,
         macs: dense.macs,
         params: dense.params,
+        sensitivity: [0, 8],
     }
 }
 
