@@ -60,7 +60,12 @@ fn density_shows_what_was_measured_beside_what_is_dense() {
                   544,
                   544
                 ],
-                "has_norm_scales": false
+                "sensitivity": [
+                  0,
+                  8
+                ],
+                "has_norm_scales": false,
+                "best": null
               },
               "headline": {
                 "times": 3.9401106908039427,
