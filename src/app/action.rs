@@ -21,6 +21,7 @@ pub enum UiAction {
     SearchFromHere,
     PruneToHere,
     SearchForGoal,
+    PlayImage,
     TrainSmoke,
     TimeLayers,
     LowerDensity,
@@ -47,7 +48,7 @@ pub struct Words {
 
 impl UiAction {
     /// What stands in the menu itself, in its order.
-    pub const MENU: [Self; 20] = [
+    pub const MENU: [Self; 21] = [
         Self::Train,
         Self::PauseOrResume,
         Self::Stop,
@@ -60,6 +61,7 @@ impl UiAction {
         Self::SearchFromHere,
         Self::PruneToHere,
         Self::SearchForGoal,
+        Self::PlayImage,
         Self::TrainSmoke,
         Self::TimeLayers,
         Self::Palette,
@@ -111,6 +113,10 @@ impl UiAction {
             Self::SearchForGoal => (
                 "Search for the goal",
                 "Search what costs no more than the box on the frontier allows: densities of gates, else what to cut, by the method that prunes. Its trials appear on the frontier",
+            ),
+            Self::PlayImage => (
+                "Play an image",
+                "One image goes through the network, slowed down: channels that run glow, those that are skipped stay dark, beside the whole network at its speed",
             ),
             Self::TrainSmoke => (
                 "Train a small network",

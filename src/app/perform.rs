@@ -9,6 +9,7 @@ use super::question::{range, set_density};
 use super::state::{Draft, ModelTable, Overlay, PathEntry, UiState};
 use super::{draft, exporting};
 use lab::{Command, ModelJob, RunStore};
+use measure::images::ImageRef;
 use record::experiment::PRESETS;
 use record::{Experiment, ModelRef, Status};
 use view::times;
@@ -21,6 +22,7 @@ impl UiAction {
                 .current()
                 .is_some_and(|run| matches!(run.status, Status::Running | Status::Paused)),
             Self::TimeLayers => store.open.is_some(),
+            Self::PlayImage => store.look.is_some() || store.strip.as_ref().is_some_and(|s| !s.thumbs.is_empty()),
             // The file would have what the slider has cut.
             Self::ExportModel => store.open.is_some() && state.slider.asked.cut.is_none(),
             Self::PruneToHere | Self::SearchForGoal => self.why_not(store, state).is_none(),
@@ -91,6 +93,19 @@ impl UiAction {
                 Ok(experiment) => effects.submit(Command::Start(Box::new(experiment))),
                 Err(e) => state.toasts.fail(&e),
             },
+            Self::PlayImage => {
+                state.network.played = Some(ctx.input(|i| i.time));
+                let first = Command::Look(ImageRef::Valid(0));
+                effects.submit(store.look.is_none().then_some(first));
+                if !state.layouts.tree.active_tiles().iter().any(|id| {
+                    matches!(
+                        state.layouts.tree.tiles.get(*id),
+                        Some(egui_tiles::Tile::Pane(PanelName::Network))
+                    )
+                }) {
+                    layout::show(&mut state.layouts.tree, PanelName::Network);
+                }
+            }
             Self::TrainSmoke => match Experiment::load(PRESETS[0].0, &[]) {
                 Ok(experiment) => {
                     layout::show(&mut state.layouts.tree, PanelName::Training);

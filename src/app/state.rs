@@ -175,6 +175,8 @@ pub(crate) enum SidePlot {
     Rate,
     /// How many gates are always or never open.
     Gates,
+    /// How norm scales are spread.
+    Scales,
 }
 
 pub(crate) struct TrainingUi {
@@ -258,6 +260,8 @@ pub struct FrontierUi {
 pub(crate) struct NetworkUi {
     /// Whether it follows a run rather than the open model; unless somebody says, it does where searches are watched.
     pub(crate) follows: Option<bool>,
+    /// When an image began to be played through it, in seconds of the window.
+    pub(crate) played: Option<f64>,
     /// What the open model began as, and the model that it is of.
     pub(crate) began: Option<(Arc<OpenModel>, BeganAs)>,
 }
@@ -446,6 +450,8 @@ pub struct Seen {
     pub(crate) looked: Option<(ImageRef, Question)>,
     /// Lines of [`lab::RunStore::notices_total`] that were shown.
     pub(crate) notices: u64,
+    /// The newest model of each run whose norm scales were asked for, by its place in the log.
+    pub(crate) scales: BTreeMap<RunId, u64>,
     /// Runs whose end was shown, and how often each had been resumed before it.
     pub endings: Vec<(RunId, u32)>,
 }
@@ -475,9 +481,10 @@ impl UiState {
             linked: Linked::default(),
             search: SearchUi::default(),
             saliency: SaliencyUi {
-                value: HeatValue::default(),
+                // The tide that ebbs while somebody drags.
+                value: HeatValue::Active,
                 of: SaliencyScope::default(),
-                sorts: false,
+                sorts: true,
                 by_class: false,
                 rare: 0.01,
                 texture: None,

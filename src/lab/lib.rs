@@ -7,6 +7,7 @@
 pub mod command;
 pub mod execute;
 pub mod fork;
+mod gates;
 pub mod jobs;
 mod memory_check;
 pub mod session;

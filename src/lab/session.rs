@@ -278,11 +278,8 @@ impl Session {
         let (outbox, runs, doing) = (self.outbox.clone(), self.workspace.runs.clone(), job.clone());
         let work = move || {
             let tried = std::panic::catch_unwind(|| jobs::work(doing.clone(), &runs));
-            let done = tried.unwrap_or_else(|panic| JobResult {
-                job: doing,
-                said: Err(format!("the job panicked: {}", panic_text(&*panic))),
-                model: None,
-                times: None,
+            let done = tried.unwrap_or_else(|panic| {
+                JobResult::new(doing, Err(format!("the job panicked: {}", panic_text(&*panic))))
             });
             outbox.send(Message::Done(Box::new(done)));
         };

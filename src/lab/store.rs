@@ -6,9 +6,11 @@ use infer::LayerLatency;
 use measure::Question;
 use measure::images::{ImageDetail, Thumbnails};
 use measure::probe::{Answer, OpenModel};
+use model::Density;
 use record::{Experiment, ModelRef, RunId, RunState, RunSummary, Status};
 use serde::Serialize;
 use std::sync::Arc;
+use train::OracleShare;
 
 /// An answer over all images, kept beside others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -230,6 +232,26 @@ impl RunStore {
     pub fn times(&self, of: &ModelRef) -> Option<&Arc<[LayerLatency]>> {
         let mine = self.done.iter().rev().filter(|d| d.job == ModelJob::Time(of.clone()));
         mine.filter_map(|d| d.times.as_ref()).next()
+    }
+
+    /// How well a model's gates choose at a density, as compared last.
+    pub fn oracle(&self, of: &ModelRef, at: Density) -> Option<&Arc<[OracleShare]>> {
+        let is_it =
+            |job: &ModelJob| matches!(job, ModelJob::Oracle { from, density, .. } if from == of && *density == at);
+        self.done
+            .iter()
+            .rev()
+            .filter(|d| is_it(&d.job))
+            .find_map(|d| d.oracle.as_ref())
+    }
+
+    /// Norm scales of a run's models, oldest first.
+    pub fn scales(&self, of: RunId) -> impl DoubleEndedIterator<Item = &Arc<[f32]>> {
+        let is_it = move |job: &ModelJob| matches!(job, ModelJob::Scales { run, .. } if *run == of);
+        self.done
+            .iter()
+            .filter(move |d| is_it(&d.job))
+            .filter_map(|d| d.scales.as_ref())
     }
 
     /// Adds a notice.

@@ -291,7 +291,7 @@ fn answer_cut(state: &mut ProbeState, question: Question, cut: &Pruning, client:
             false => Ok(()),
         };
     }
-    if !state.follow_curve(&question, cut, norms, client)? {
+    if cut.spread != Spread::Given && !state.follow_curve(&question, cut, norms, client)? {
         return Ok(());
     }
     state.set(question, Some(planned))?;

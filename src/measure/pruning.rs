@@ -41,6 +41,8 @@ pub enum Spread {
     Sensitivity,
     /// As the vector of densities in [`Pruning::vector`], deeper or shallower in proportion of logarithms.
     Vector,
+    /// Exactly that vector, whatever it costs: layers set by hand.
+    Given,
 }
 
 /// Which channels go first: those of the lowest score.
@@ -82,7 +84,7 @@ pub struct Pruning {
     /// Layers that are left alone, each by the first layer of its group.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub held: BTreeSet<String>,
-    /// Densities by the first layer of each group, for [`Spread::Vector`]; 1 where none is said.
+    /// Densities by the first layer of each group, for [`Spread::Vector`] and [`Spread::Given`]; 1 where none is said.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vector: BTreeMap<String, f32>,
 }
@@ -104,10 +106,14 @@ impl Default for Pruning {
 impl Pruning {
     /// Whether two differ in nothing but how deep they go.
     pub fn is_like(&self, other: &Self) -> bool {
-        let other = Self {
+        let mut other = Self {
             times: self.times,
             ..other.clone()
         };
+        // Layers that are set by hand are one way, however they are set.
+        if self.spread == Spread::Given {
+            other.vector.clone_from(&self.vector);
+        }
         *self == other
     }
 }
@@ -306,6 +312,19 @@ impl Planner {
 fn densities(counter: &Counter, model: &Checkpoint, cut: &Pruning, losses: &[[f32; 3]]) -> Result<Vec<f32>> {
     let sites = counter.sites;
     let n = sites.list.len();
+    let given = |site: &event::Site| cut.vector.get(&site.name).copied().unwrap_or(1.0);
+    if cut.spread == Spread::Given {
+        let all = sites.list.iter();
+        return Ok(all
+            .map(|site| {
+                if cut.held.contains(&site.name) {
+                    1.0
+                } else {
+                    given(site)
+                }
+            })
+            .collect());
+    }
     let budget = counter.spent(&vec![1.0; n]) / cut.times.max(1.0);
     let means: Vec<f64> = (0..n).map(|i| mean(sites.channel_scores(i))).collect();
     let mean_of_all = means.iter().sum::<f64>() / n as f64;
@@ -325,14 +344,13 @@ fn densities(counter: &Counter, model: &Checkpoint, cut: &Pruning, losses: &[[f3
                 sites.densities_above(&thresholds, &model.weights)?
             }
             Spread::Sensitivity => (0..n).map(|i| density_at(losses.get(i), share)).collect(),
-            Spread::Vector => {
-                let of = |site: &event::Site| cut.vector.get(&site.name).copied().unwrap_or(1.0);
+            Spread::Vector | Spread::Given => {
                 // Twice the vector's logarithm is a cut twice as deep.
                 let deeper = share * DEEPEST;
                 sites
                     .list
                     .iter()
-                    .map(|site| f64::from(of(site)).powf(deeper) as f32)
+                    .map(|site| f64::from(given(site)).powf(deeper) as f32)
                     .collect()
             }
         };

@@ -369,6 +369,7 @@ pub fn way(cut: &Pruning) -> String {
         Spread::Threshold => "one threshold",
         Spread::Sensitivity => "measured sensitivity",
         Spread::Vector => "the best of a search",
+        Spread::Given => "layers set by hand",
     };
     let score = score_name(cut.score);
     let held = match cut.held.len() {
@@ -541,7 +542,10 @@ pub fn asked(question: &Question) -> String {
             Unit::Macs => "MACs",
             Unit::Ms => "time",
         };
-        format!("{}× fewer {unit}", density::times(cut.times))
+        match cut.spread {
+            Spread::Given => "layers cut by hand".to_owned(),
+            _ => format!("{}× fewer {unit}", density::times(cut.times)),
+        }
     });
     let gates = (!question.densities.is_empty()).then(|| format!("mean density {:.2}", question.mean()));
     let words: Vec<String> = cut.into_iter().chain(gates).collect();

@@ -22,6 +22,7 @@ pub mod presets;
 pub mod residuals;
 pub mod runs;
 pub mod saliency;
+pub mod scales;
 pub mod search;
 pub mod text;
 pub mod thin;

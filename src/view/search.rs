@@ -50,6 +50,8 @@ pub struct SearchView {
     pub index: usize,
     /// Whether it goes on and can be steered.
     pub is_live: bool,
+    /// What its accuracies are called: agreement where images have no labels.
+    pub quality: &'static str,
     /// What the budget is counted in.
     pub unit: Unit,
     /// What must not be exceeded now.
@@ -222,6 +224,7 @@ fn of_trials(
         names: run.searches.iter().map(|s| s.start.name.clone()).collect(),
         index,
         is_live,
+        quality: text::quality(usize::from(run.agreement), 1),
         unit: start.unit,
         budget: search.budget(),
         whole: start.whole,

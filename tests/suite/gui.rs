@@ -725,14 +725,13 @@ fn channels_that_hardly_ever_fire_are_cut_with_one_click() {
     let rare: Vec<usize> = (0..answer.channels).filter(|&c| answer.active[c] < 0.3).collect();
     assert_eq!(channels["conv3"], rare);
     // What came of it: the model is opened, and FBS on it is what Train would start.
+    let job = ModelJob::Cut {
+        from: ModelRef::Bundled,
+        channels: channels.clone(),
+    };
     harness.state_mut().store.done(JobResult {
-        job: ModelJob::Cut {
-            from: ModelRef::Bundled,
-            channels: channels.clone(),
-        },
-        said: Ok("Cut".into()),
         model: Some("cut.safetensors".into()),
-        times: None,
+        ..JobResult::new(job, Ok("Cut".into()))
     });
     harness.state_mut().asked.clear();
     harness.run_ok();

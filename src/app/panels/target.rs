@@ -57,7 +57,11 @@ pub(crate) fn target_ui(ui: &mut Ui, view: &TargetView, store: &RunStore, state:
         widgets::on_the_right(ui, |ui| unit_ui(ui, &mut next));
     });
     let most = view.most.clamp(1.1, MOST_TIMES);
-    let mut times = next.times.min(most);
+    // Of layers that are set by hand, what they come to.
+    let by_hand = view
+        .reached
+        .filter(|_| next.spread == Spread::Given && next.times > 1.0);
+    let mut times = by_hand.unwrap_or(next.times).clamp(1.0, most);
     let names = ["Target rate", "Target rate value"];
     let moved = slider::slider(ui, &mut times, 1.0..=most, names, |slider| {
         slider
@@ -68,6 +72,10 @@ pub(crate) fn target_ui(ui: &mut Ui, view: &TargetView, store: &RunStore, state:
     if moved {
         // Two digits after the point are more than a slider can mean.
         next.times = (times * 50.0).round() / 50.0;
+        // From there on, all of them deeper or shallower.
+        if next.spread == Spread::Given {
+            next.spread = Spread::Vector;
+        }
     }
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
@@ -98,10 +106,15 @@ fn unit_ui(ui: &mut Ui, cut: &mut Pruning) {
 }
 
 fn spread_ui(ui: &mut Ui, view: &TargetView, cut: &mut Pruning) {
-    let shown = SPREADS
-        .iter()
-        .find(|(s, ..)| *s == cut.spread)
-        .map_or("", |(_, name, _)| *name);
+    let is_by_hand = !cut.vector.is_empty() && view.best.as_ref().is_none_or(|best| best.densities != cut.vector);
+    let shown = match cut.spread {
+        Spread::Given | Spread::Vector if is_by_hand => "by hand",
+        spread => SPREADS
+            .iter()
+            .find(|(s, ..)| *s == spread)
+            .map_or("", |(_, name, _)| *name),
+    };
+    let before = cut.spread;
     let combo = egui::ComboBox::from_id_salt("spread").selected_text(shown).width(128.0);
     let shown = combo.show_ui(ui, |ui| {
         for (spread, name, about) in SPREADS {
@@ -114,12 +127,12 @@ fn spread_ui(ui: &mut Ui, view: &TargetView, cut: &mut Pruning) {
         }
     });
     // It follows the search while that goes on.
-    cut.vector = match &view.best {
-        Some(best) if cut.spread == Spread::Vector => best.densities.clone(),
-        _ => std::mem::take(&mut cut.vector),
-    };
-    if cut.spread != Spread::Vector {
-        cut.vector.clear();
+    match (&view.best, cut.spread) {
+        (Some(best), Spread::Vector) if before != Spread::Vector || !is_by_hand => {
+            cut.vector.clone_from(&best.densities)
+        }
+        (_, Spread::Vector | Spread::Given) => {}
+        _ => cut.vector.clear(),
     }
     widgets::name_widget(&shown.response, Role::ComboBox, "Spread of the cut");
     shown.response.on_hover_text("How the cut is spread over layers");
@@ -193,7 +206,8 @@ fn said(ui: &mut Ui, view: &TargetView, cut: &Pruning) {
         1 => drop(quiet(ui, "1 layer held")),
         n => drop(quiet(ui, format!("{n} layers held"))),
     }
-    if let Some(reached) = view.reached.filter(|reached| *reached < cut.times * 0.99) {
+    let is_short = |reached: &f64| cut.spread != Spread::Given && *reached < cut.times * 0.99;
+    if let Some(reached) = view.reached.filter(is_short) {
         let p = palette(ui);
         let why = format!("held layers and floors allow {}×", density::times(reached));
         ui.label(widgets::small(why, p.warn));

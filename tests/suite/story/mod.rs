@@ -240,10 +240,8 @@ pub(crate) fn timed() -> JobResult {
     };
     let times: Vec<LayerLatency> = spec.convs().iter().enumerate().map(layer).collect();
     JobResult {
-        job: ModelJob::Time(ModelRef::Bundled),
-        said: Ok("Timed 8 layers".into()),
-        model: None,
         times: Some(times.into()),
+        ..JobResult::new(ModelJob::Time(ModelRef::Bundled), Ok("Timed 8 layers".into()))
     }
 }
 
