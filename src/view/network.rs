@@ -285,6 +285,8 @@ pub fn of_run(store: &RunStore, id: RunId) -> Option<NetworkView> {
         _ => run.title(),
     };
     let mut view = of_spec(title, spec, &BeganAs::new(), &known)?;
+    // The sliders are the open model's.
+    view.slabs.iter_mut().for_each(|slab| slab.gate = None);
     if let Some(search) = run
         .searches
         .last()

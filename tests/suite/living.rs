@@ -10,19 +10,22 @@ use egui_kittest::{
     Harness,
     kittest::{NodeT, Queryable},
 };
-use event::{Event, Stamped, Steer};
-use lab::{Command, RunStore};
+use event::{Event, Stamped, Steer, Unit};
+use lab::{Command, JobResult, ModelJob, RunStore};
 use measure::images::{ImageDetail, ImageRef};
+use measure::pruning::Spread;
+use measure::{Pruning, Question};
 use methods::Method;
 use model::{Density, cost, zoo};
 use record::experiment::PRESETS;
-use record::{Experiment, RunId, RunState, Status};
+use record::{Experiment, ModelRef, RunId, RunState, Status};
 use std::sync::Arc;
+use train::OracleShare;
 use view::flips::flips;
 use view::frontier::{CostAxis, frontier};
-use view::presets;
 use view::runs::HiddenRuns;
 use view::search::{SearchChoice, TrialValue, search};
+use view::{network, presets};
 
 /// A window of this layout over a store.
 fn window(store: RunStore, layout: LayoutName) -> Harness<'static, Still> {
@@ -91,7 +94,7 @@ fn a_search_that_begins_says_what_it_opens_and_then_where_it_is() {
     store.runs.pop();
     let id = RunId(store.runs.len() as u32);
     let mut experiment = Experiment::load("densities-fashion", &[]).expect("preset");
-    experiment.start = Some(record::ModelRef::Bundled);
+    experiment.start = Some(ModelRef::Bundled);
     store.runs.push(RunState::new(id, Arc::new(experiment)));
     store.runs[1].status = Status::Running;
     let mut harness = window(store, LayoutName::Watch);
@@ -396,4 +399,212 @@ fn presets_images_and_devices_are_grouped_and_say_what_they_take_and_need() {
     harness.get_by_label_contains("flex · CPU").click();
     harness.run_ok();
     assert_eq!(harness.state().asked, [Command::UseDevice("flex".into())]);
+}
+
+#[test]
+fn the_target_is_spread_by_sensitivity_or_as_a_search_found_and_counted_in_milliseconds() {
+    let mut harness = window(story::searched(), LayoutName::Tune);
+    harness
+        .get_by_role_and_label(Role::Slider, "Target rate")
+        .set_value_accesskit(3.0);
+    harness.run_ok();
+    let choose = |h: &mut Harness<'static, Still>, combo: &str, what: &str| -> Pruning {
+        h.state_mut().asked.clear();
+        h.get_by_role_and_label(Role::ComboBox, combo).click();
+        h.run_ok();
+        h.get_by_label(what).click();
+        h.run_ok();
+        match h.state().asked.last() {
+            Some(Command::Ask(question)) => question.cut.clone().expect("a cut"),
+            other => panic!("{other:?}"),
+        }
+    };
+    let cut = choose(&mut harness, "Spread of the cut", "sensitivity");
+    assert_eq!((cut.spread, cut.times), (Spread::Sensitivity, 3.0));
+    let cut = choose(&mut harness, "Spread of the cut", "best of a search");
+    let best = harness.state().store.runs[2].searches[0]
+        .best()
+        .expect("trials")
+        .densities[3];
+    assert_eq!((cut.spread, cut.vector["conv3"]), (Spread::Vector, best));
+    harness.get_by_label_contains("as trial 64 of run 3 autocompress");
+    let cut = choose(&mut harness, "Target unit", "fewer ms");
+    assert_eq!(cut.unit, Unit::Ms);
+}
+
+/// The story's network without gates.
+fn without_gates() -> RunStore {
+    let mut open = story::open_model();
+    open.header.spec = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.5).expect("builds");
+    open.header.densities = vec![Density::FULL];
+    open.header.metrics.clear();
+    let mut answer = story::answer(100, 5000);
+    answer.question = Question::default();
+    RunStore {
+        open: Some(Arc::new(open)),
+        answer: Some(answer),
+        ..RunStore::default()
+    }
+}
+
+#[test]
+fn an_edge_of_a_slab_sets_its_layer_and_proposes_to_a_search_that_is_followed() {
+    let mut harness = window(without_gates(), LayoutName::Tune);
+    let slab = |h: &Harness<'static, Still>| h.get_by_label_contains("Slab conv3").rect();
+    let place = slab(&harness);
+    harness.state_mut().asked.clear();
+    drag(
+        &mut harness,
+        place.right_center() - egui::vec2(3.0, 0.0),
+        place.center(),
+    );
+    let Some(Command::Ask(question)) = harness.state().asked.last() else {
+        panic!("{:?}", harness.state().asked)
+    };
+    let cut = question.cut.as_ref().expect("a cut");
+    assert!(
+        cut.spread == Spread::Given && (0.4..0.6).contains(&cut.vector["conv3"]),
+        "{cut:?}"
+    );
+    // The slider of the target takes over from there.
+    harness
+        .get_by_role_and_label(Role::Slider, "Target rate")
+        .set_value_accesskit(2.0);
+    harness.run_ok();
+    let Some(Command::Ask(question)) = harness.state().asked.last() else {
+        panic!()
+    };
+    assert_eq!(
+        question.cut.as_ref().map(|c| (c.spread, c.times)),
+        Some((Spread::Vector, 2.0))
+    );
+
+    let mut harness = window(story::searched(), LayoutName::Watch);
+    let shown = harness.state().store.runs[2].searches[0]
+        .current()
+        .expect("trials")
+        .densities[3];
+    harness.state_mut().asked.clear();
+    harness.get_by_label_contains("Slab conv3").focus();
+    harness.run_ok();
+    harness.key_press(egui::Key::ArrowLeft);
+    harness.run_ok();
+    let [Command::Steer(id, Steer::Propose { densities })] = &harness.state().asked[..] else {
+        panic!("{:?}", harness.state().asked)
+    };
+    assert!(densities[3] < shown + 0.01 && densities.len() == 8, "{densities:?}");
+    // Its ghost stays until a trial has it.
+    let (id, order) = (
+        *id,
+        Steer::Propose {
+            densities: vec![0.3; 8],
+        },
+    );
+    harness.state_mut().store.ordered(id, order);
+    let view = network::of_run(&harness.state().store, id).expect("searches");
+    assert_eq!(view.slabs[3].proposed.map(|d| (d * 10.0).round()), Some(3.0));
+}
+
+#[test]
+fn an_image_is_played_through_the_network_beside_the_whole_one() {
+    let mut store = story::with_images();
+    store.images_from = Some("fashion-mnist".into());
+    let view = network::open(
+        &store,
+        &measure::probe::uniform(8, story::density(50)),
+        &Default::default(),
+    );
+    let play = network::play(&store, &view.expect("open")).expect("looked at");
+    let ends = [&play.here, &play.whole].map(|ways| ways.last().expect("slabs")[1]);
+    // At the ratio of the measured times.
+    assert!((ends[0] - 0.6091592 / 1.22).abs() < 1e-3 && ends[1] == 1.0, "{ends:?}");
+    assert_eq!(play.active[3].iter().filter(|&&runs| runs).count(), 32);
+    let mut harness = window(store, LayoutName::Tune);
+    harness.get_by_role_and_label(Role::Button, "Play an image").click();
+    harness.run_ok();
+    harness.get_by_label("Playing image 3: Dress: 0.609 ms here, 1.22 ms in the whole network");
+}
+
+#[test]
+fn gates_are_compared_with_what_is_largest_and_norm_scales_are_shown_while_slimming_trains() {
+    let mut store = story::with_images();
+    store.images_from = Some("fashion-mnist".into());
+    let mut harness = window(store, LayoutName::Tune);
+    harness.state_mut().asked.clear();
+    harness.get_by_label("Compare gates").click();
+    harness.run_ok();
+    let job = ModelJob::Oracle {
+        from: ModelRef::Bundled,
+        density: story::density(50),
+        source: "fashion-mnist".into(),
+    };
+    assert_eq!(harness.state().asked, [Command::Work(job.clone())]);
+    let share = |i: usize| OracleShare {
+        layer: format!("conv{i}"),
+        channels: 32,
+        chosen: 16,
+        oracle_share: 0.6 + 0.02 * i as f64,
+        chance: 0.5,
+        n: 256,
+    };
+    harness.state_mut().store.done(JobResult {
+        oracle: Some((0..8).map(share).collect()),
+        ..JobResult::new(job, Ok("Compared".into()))
+    });
+    harness.run_ok();
+    harness.get_by_label("Gates choose 67 % of an image's truly largest channels (chance: 50 %)");
+
+    let mut store = story::store();
+    let slimming = Experiment::load("slimming-fashion", &[]).expect("preset");
+    store.runs[1].experiment = Arc::new(slimming);
+    store.runs[1].folder = Some("runs/slim".into());
+    let id = store.runs[1].id;
+    let kept = Event::Kept {
+        model: "models/latest.safetensors".into(),
+        cost: cost::dense(&story::spec()).expect("fits"),
+        top1: 0.5,
+    };
+    say(&mut store, id, kept);
+    let mut harness = window(store, LayoutName::Tune);
+    let job = ModelJob::Scales {
+        run: id,
+        file: "runs/slim/models/latest.safetensors".into(),
+    };
+    assert!(
+        harness.state().asked.contains(&Command::Work(job.clone())),
+        "{:?}",
+        harness.state().asked
+    );
+    for scales in [vec![0.5; 100], [vec![0.001; 60], vec![0.6; 40]].concat()] {
+        harness.state_mut().store.done(JobResult {
+            scales: Some(scales.into()),
+            ..JobResult::new(job.clone(), Ok("Read".into()))
+        });
+    }
+    harness.run_ok();
+    harness.get_by_label("Scales").click();
+    harness.run_ok();
+    harness.get_by_label_contains("Norm scales: run 2 slimming-fashion: 60 % of 100 scales are under 0.01");
+}
+
+#[test]
+fn agreement_with_a_teacher_is_not_called_accuracy() {
+    let mut store = story::searched();
+    for run in &mut store.runs {
+        run.agreement = true;
+    }
+    let view = search(&store, SearchChoice::default(), TrialValue::Top1).expect("searches");
+    let svg = plots::svg(
+        &plots::figure::search(&view, TrialValue::Top1),
+        &plots::Style::default(),
+    );
+    assert!(svg.contains("agreement, %") && !svg.contains("accuracy"), "{svg}");
+    let html = plots::report::html(&store);
+    assert!(html.contains("91.3 % agreement") && html.contains("Training: loss and agreement."));
+    let mut harness = window(store, LayoutName::Compare);
+    harness.get_by_label("Sort by agreement");
+    assert!(harness.query_by_label("Sort by accuracy").is_none());
+    harness.state_mut().state.layouts.go(LayoutName::Watch);
+    harness.run_ok();
+    harness.get_by_label("Agreement");
 }
