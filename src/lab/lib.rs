@@ -10,6 +10,7 @@ pub mod fork;
 mod gates;
 pub mod jobs;
 mod memory_check;
+mod outbox;
 pub mod session;
 pub mod store;
 pub mod tournament;

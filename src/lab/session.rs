@@ -5,10 +5,11 @@ use crate::command::Command;
 use crate::execute::{begin, branch, panic_text, resume};
 use crate::fork::Fork;
 use crate::jobs::{JobResult, ModelJob};
+use crate::outbox::{Message, Outbox, Wake};
 use crate::store::RunStore;
 use crate::watch::{Elsewhere, watch};
 use crate::{Workspace, jobs};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use event::{Event, Stamped, Steer};
 use measure::probe::Response;
 use measure::{Requests, probe};
@@ -28,47 +29,6 @@ use train::device::DeviceName;
 
 /// Events that may wait before a worker must. Enough for seconds of a hidden window.
 const EVENTS: usize = 65_536;
-
-/// Called from any thread when the session has something new.
-pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
-
-enum Message {
-    Event(RunId, Stamped),
-    Replayed(Box<RunState>),
-    /// A fork stands ready, with what it took over.
-    Branched(Box<RunState>),
-    Past((RunId, u64), Option<Box<RunState>>),
-    /// A run of this session has its folder.
-    Made(RunId, PathBuf),
-    Logged(PathBuf, Stamped),
-    /// Another process no longer writes to a run folder.
-    Left(PathBuf),
-    /// A run folder cannot be read.
-    Unreadable(PathBuf, String),
-    /// Something outside runs did not work.
-    Failed(String),
-    /// The run folders that there are now.
-    Found(Vec<RunSummary>),
-    Done(Box<JobResult>),
-    /// The run could not even begin, or its thread is gone.
-    Broken(RunId, String),
-}
-
-/// Sends to the session from any thread, and wakes the front.
-#[derive(Clone)]
-struct Outbox {
-    send: Sender<Message>,
-    wake: Wake,
-}
-
-impl Outbox {
-    /// False when the session is gone.
-    fn send(&self, message: Message) -> bool {
-        let sent = self.send.send(message).is_ok();
-        (self.wake)();
-        sent
-    }
-}
 
 struct RunThread {
     control: Arc<Control>,

@@ -110,7 +110,7 @@ fn a_search_that_begins_says_what_it_opens_and_then_where_it_is() {
     }
     harness.run_ok();
     assert!(harness.query_by_label_contains(" begins").is_none());
-    harness.get_by_label_contains("round 1, trial 2 of 120");
+    assert!(harness.query_all_by_label_contains("round 1, trial 2 of 120").count() >= 1);
 }
 
 /// A run of a hundred steps of a second, measured on 100 images of a tenth of a second each, then on 200 at its end.
@@ -195,7 +195,7 @@ fn runs_are_compared_in_a_table_that_is_sorted_pinned_and_linked_to_the_frontier
     assert_eq!(order(&harness), ["run 2", "run 3", "run 1"], "and the other way round");
     harness.get_by_role_and_label(Role::CheckBox, "Pin run 1 smoke").click();
     harness.run_ok();
-    harness.get_by_label_contains("against run 1 smoke");
+    harness.get_by_label_contains("−4.1 points · 1.65× more");
     // The pinned run itself is compared with none; the row of another says by how much, and which settings differ.
     harness.get_by_label_contains("run 2 wide: fbs, accuracy 87.2 % ± 1.5");
     harness.get_by_label_contains("lr 0.05");
