@@ -4,7 +4,7 @@ use super::args::{Args, CliCommand};
 use super::bench::BenchTask;
 use super::failure::{Failure, complain};
 use super::output::Json;
-use super::{bench, eval, export, figure, import, inspect, lists, report, run, serve, tournament};
+use super::{bench, eval, export, figure, import, inspect, lists, manual, report, run, serve, tournament};
 use clap::{CommandFactory, Parser};
 use lab::Workspace;
 use record::experiment::nearest;
@@ -60,6 +60,8 @@ pub fn main() -> Next {
         Some(CliCommand::Presets(json)) => lists::presets(json),
         Some(CliCommand::Runs { runs, json }) => lists::runs(&runs, json),
         Some(CliCommand::Datasets(json)) => lists::datasets(json),
+        Some(CliCommand::Completions(args)) => manual::completions(&args),
+        Some(CliCommand::Man(args)) => manual::man(&args),
     };
     Next::Exit(match done {
         Ok(code) => ExitCode::from(code),

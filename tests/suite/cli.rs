@@ -334,3 +334,28 @@ fn eval_says_how_many_of_the_largest_channels_each_gate_finds() {
         );
     }
 }
+
+#[test]
+fn shells_and_man_know_every_command() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = secateur(&["completions", shell]);
+        let script = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && script.contains("tournament") && script.contains("time-batch"),
+            "{shell}: {script}"
+        );
+    }
+    assert_eq!(secateur(&["completions", "cmd"]).status.code(), Some(2));
+    let dir = tempfile::tempdir().expect("temp dir");
+    let to = dir.path().join("deep/man");
+    let output = secateur(&["man", &to.to_string_lossy(), "--json"]);
+    assert!(output.status.success());
+    assert!(
+        lines(&output)[0]["file"]
+            .as_str()
+            .expect("file")
+            .ends_with("secateur.1")
+    );
+    let page = std::fs::read_to_string(to.join("secateur-export.1")).expect("page");
+    assert!(page.starts_with(".ie") && page.contains("time\\-with"), "{page}");
+}
