@@ -71,6 +71,8 @@ pub(crate) type PutBatch<'a> = &'a mut dyn FnMut(&[f32], &[GateOutput], usize) -
 /// What was measured at one density.
 pub(crate) struct Evaluation {
     pub top1: f32,
+    /// By output, its relative error to a teacher's.
+    pub errors: Vec<(String, f64)>,
     pub macs: u64,
     pub macs_conv: u64,
     pub active_fraction: f64,
