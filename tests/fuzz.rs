@@ -23,6 +23,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 thread_local! {
     /// Bytes that this thread holds, and the most it held since the case began.
@@ -68,6 +69,9 @@ const SPARE: isize = 8 << 20;
 /// Bytes that a byte of a file may cost: a node of two bytes becomes a structure.
 const WORTH: isize = 512;
 
+/// What a reader may take for one of these small files, on a machine that has other work.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Makes a damaged copy.
 type Damage = fn(&mut ChaCha8Rng, &[u8]) -> Vec<u8>;
 
@@ -78,17 +82,25 @@ fn fuzz(what: &str, seeds: &[Vec<u8>], damage: Damage, read: impl FnMut(&[u8])) 
 
 /// The same with other limits of memory.
 fn fuzz_within(what: &str, seeds: &[Vec<u8>], damage: Damage, [spare, each]: [isize; 2], mut read: impl FnMut(&[u8])) {
-    let cases: u64 = std::env::var("SECATEUR_FUZZ_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(5000);
-    for case in 0..cases {
+    let asked = |name| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let cases = asked("SECATEUR_FUZZ_CASES").unwrap_or(5000);
+    let from = asked("SECATEUR_FUZZ_FROM").unwrap_or(0);
+    let mut slowest = (Duration::ZERO, 0);
+    for case in from..from + cases {
         let mut rng = ChaCha8Rng::seed_from_u64(case);
         let seed = &seeds[rng.random_range(0..seeds.len())];
         let bytes = damage(&mut rng, seed);
         HELD.set((0, 0));
+        let began = Instant::now();
         let panicked = catch_unwind(AssertUnwindSafe(|| read(&bytes))).is_err();
         let (_, most) = HELD.get();
+        let took = began.elapsed();
+        assert!(
+            took < PATIENCE,
+            "{what}, case {case}: {took:?} for {} bytes",
+            bytes.len()
+        );
+        slowest = slowest.max((took, case));
         assert!(!panicked, "{what}, case {case}: a panic on {} bytes", bytes.len());
         let worth = spare + each * bytes.len() as isize;
         assert!(
@@ -97,6 +109,7 @@ fn fuzz_within(what: &str, seeds: &[Vec<u8>], damage: Damage, [spare, each]: [is
             bytes.len()
         );
     }
+    println!("{what}: {cases} cases, the slowest took {slowest:?}");
 }
 
 /// Flips, overwrites, cuts, copies and inserts, a few times.

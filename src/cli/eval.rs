@@ -289,6 +289,7 @@ fn by_engine(eval: &EvalImages, kernel: Kernel, density: &GateSetting, put: PutB
         median_ms,
         p10_ms,
         p90_ms,
+        others,
         ..
     } = infer::latency_in_turn(
         &mut engine,
@@ -321,6 +322,7 @@ fn by_engine(eval: &EvalImages, kernel: Kernel, density: &GateSetting, put: PutB
             p90: p90_ms,
             pictures: few.len(),
             load,
+            others,
         },
         images_per_s: metrics.n as f64 / spent.as_secs_f64(),
     })

@@ -4,7 +4,7 @@ use super::eval_images::{BATCH, EvalImages, Evaluation, LatencyQuantiles, PutBat
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use data::batch;
-use infer::argmax;
+use infer::{OtherWorkSpan, argmax};
 use model::{Density, Fractions, cost};
 use std::time::{Duration, Instant};
 use train::net::{ForwardOptions, Net, Norms};
@@ -32,12 +32,13 @@ pub(crate) fn by_burn(eval: &EvalImages, density: Density, put: PutBatch) -> Res
     };
     let image = eval.pixels(&eval.indices[..1]);
     let load = infer::load_per_core();
-    let mut times = Vec::new();
+    let (span, mut times) = (OtherWorkSpan::begin(), Vec::new());
     while times.len() < 20 {
         let began = Instant::now();
         forward(image.clone())?.logits.into_data();
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }
+    let others = span.end();
     times.sort_by(f64::total_cmp);
     let of_classes = spec.logits()?;
     let numbers = spec.outputs()?.last().map_or(0, |o| o.range.end);
@@ -87,6 +88,7 @@ pub(crate) fn by_burn(eval: &EvalImages, density: Density, put: PutBatch) -> Res
             p90: at(0.9),
             pictures: 1,
             load,
+            others,
         },
         images_per_s: first as f64 / spent.as_secs_f64(),
     })

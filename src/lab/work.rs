@@ -313,13 +313,20 @@ fn chance_warning(ctx: &Ctx, top1: f32) -> Option<String> {
     let chance = images.iter().max().copied().unwrap_or(0) as f32 / valid.len().max(1) as f32;
     // Two standard errors: luck comes so far.
     let luck = 2.0 * (chance * (1.0 - chance) / valid.len().max(1) as f32).sqrt();
-    (ctx.data.dataset.is_labeled && chance < 1.0 && top1 <= chance + luck).then(|| {
-        format!(
-            "the model has learned nothing: it is right for {:.1} % of the validation images, and who always names their most \
-             common class for {:.1} %",
-            top1 * 100.0,
-            chance * 100.0
-        )
+    if !ctx.data.dataset.is_labeled || chance >= 1.0 || top1 > chance + luck {
+        return None;
+    }
+    let percent = |share: f32| format!("{:.1} %", share * 100.0);
+    let seen = format!(
+        "it is right for {} of the {} validation images, and who always names their most common class for {}",
+        percent(top1),
+        valid.len(),
+        percent(chance)
+    );
+    Some(if top1 <= chance || luck < 0.05 {
+        format!("the model has learned nothing: {seen}")
+    } else {
+        format!("the model may have learned nothing, these are too few images to tell: {seen}")
     })
 }
 

@@ -87,6 +87,7 @@ pub fn serve(requests: &Requests, responses: &Sender<Response>, wake: &dyn Fn())
     };
     let mut state: Option<ProbeState> = None;
     while let Some(request) = requests.next() {
+        let is_question = matches!(request, Request::Ask(_));
         let done = match (request, &mut state) {
             (Request::Open(from), _) => open(from, &mut state, &client),
             (Request::Images(source), Some(state)) => {
@@ -103,7 +104,13 @@ pub fn serve(requests: &Requests, responses: &Sender<Response>, wake: &dyn Fn())
             (_, None) => Ok(()),
         };
         if let Err(e) = done {
-            client.send(Response::Failed(format!("{e:#}")));
+            let text = format!("{e:#}");
+            // A model that was opened, and then could not be compiled, is not measured either.
+            client.send(if is_question || state.is_none() {
+                Response::NotMeasured(text)
+            } else {
+                Response::Failed(text)
+            });
         }
     }
 }
