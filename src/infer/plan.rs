@@ -11,7 +11,7 @@ use super::plane::Window;
 use super::program::{Instruction, Operation, Program, Tensor, assign};
 use super::shared_layers::MOST_IMAGES;
 use anyhow::{Context, Result, ensure};
-use kernel::{ConvShape, Layout};
+use kernel::{ConvShape, Layout, Padding};
 use model::checkpoint::Checkpoint;
 use model::spec::{NetSpec, Op, Shape};
 use model::steps::{ConvStep, Step, steps};
@@ -119,14 +119,17 @@ impl Planner<'_> {
             unreachable!("a conv step begins with a convolution")
         };
         let [in_channels, in_h, in_w] = self.shapes[node.inputs[0]];
+        let pad: Padding = pad.into();
+        // A longer stride goes nowhere either, and inputs are laid out in as many phases as it has steps.
+        let longest = (in_h + pad.top + pad.bottom).max(in_w + pad.left + pad.right) + 1 - kernel;
         ConvShape {
             in_channels,
             filters,
             in_h,
             in_w,
             kernel: [kernel, kernel],
-            stride,
-            pad: pad.into(),
+            stride: stride.min(longest),
+            pad,
         }
     }
 

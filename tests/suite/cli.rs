@@ -218,6 +218,25 @@ fn lists_are_one_object_a_line() {
     for (command, least) in [("devices", 3), ("presets", 3), ("datasets", 2)] {
         assert!(lines(&secateur(&[command, "--json"])).len() >= least, "{command}");
     }
+    // Names are a column, however long they are: what is said of each begins below what is said of the others.
+    let presets = lines(&secateur(&["presets", "--json"]));
+    let names: Vec<&str> = presets.iter().filter_map(|line| line["preset"].as_str()).collect();
+    let shown = secateur(&["presets"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let begins: Vec<usize> = shown
+        .lines()
+        .zip(&names)
+        .map(|(line, name)| {
+            let said = line
+                .strip_prefix(name)
+                .unwrap_or_else(|| panic!("{line} is not of {name}"));
+            line.len() - said.trim_start().len()
+        })
+        .collect();
+    assert!(
+        begins.len() == names.len() && begins.iter().all(|at| *at == begins[0]),
+        "{shown}"
+    );
 }
 
 #[test]

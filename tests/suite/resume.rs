@@ -1139,7 +1139,17 @@ fn a_run_goes_on_when_nobody_reads_what_it_says() {
         .expect("reads");
     assert_eq!(child.wait().expect("ends").code(), Some(130));
     let stopped = record::replay::list(json.path()).expect("lists").remove(0);
-    goes_on_to_the_same_end(&stopped, &run);
+    // So does one that is resumed.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .arg("resume")
+        .arg(&stopped)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+    assert!(model(&stopped, "smoke") == model(&run, "smoke"), "the weights differ");
 }
 
 /// Whatever bytes names have, and whatever the locale is.
