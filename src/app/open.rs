@@ -2,7 +2,7 @@
 
 use super::theme;
 use super::window::{App, OpenOptions};
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 
 /// Opens the window and returns when it is closed.
 ///
@@ -30,6 +30,7 @@ pub(crate) fn run(make: impl FnOnce(&egui::Context) -> Result<App> + 'static) ->
     let viewport = egui::ViewportBuilder::default()
         .with_title("Secateur")
         .with_app_id("secateur")
+        .with_icon(icon()?)
         .with_inner_size(theme::WINDOW)
         .with_min_inner_size(theme::WINDOW_LEAST)
         .with_drag_and_drop(true);
@@ -41,4 +42,9 @@ pub(crate) fn run(make: impl FnOnce(&egui::Context) -> Result<App> + 'static) ->
     let create: eframe::AppCreator = Box::new(move |cc| Ok(Box::new(make(&cc.egui_ctx)?)));
     eframe::run_native("secateur", native, create)
         .map_err(|e| anyhow!("cannot open a window: {e}; is there a display, and libGL?"))
+}
+
+/// The window's icon. On Wayland the desktop entry has it.
+fn icon() -> Result<egui::IconData> {
+    eframe::icon_data::from_png_bytes(include_bytes!("../../assets/secateur.png")).context("the icon is damaged")
 }

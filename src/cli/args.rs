@@ -1,7 +1,7 @@
 //! The program's arguments: every command, and what opens the window.
 
 use super::output::Json;
-use super::{bench, eval, export, figure, import, inspect, report, run, serve, tournament};
+use super::{bench, eval, export, figure, import, inspect, manual, report, run, serve, tournament};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use train::device::DeviceName;
@@ -67,4 +67,8 @@ pub(crate) enum CliCommand {
     },
     /// List data sets
     Datasets(Json),
+    /// Print a script that lets a shell complete commands and options
+    Completions(manual::CompletionsArgs),
+    /// Write manual pages
+    Man(manual::ManArgs),
 }

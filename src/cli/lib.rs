@@ -24,6 +24,7 @@ mod figure;
 mod import;
 mod inspect;
 mod lists;
+mod manual;
 mod output;
 mod progress;
 mod report;

@@ -30,7 +30,8 @@ pub const CHECKSUM: u64 = 0x1e2e_04bb_9e91_c10b;
 
 type Packed = [(&'static str, &'static [u8]); 2];
 
-const TRAIN: Packed = [
+// Statics, because the program holds a constant of 26 MB once for each place that names it.
+static TRAIN: Packed = [
     (
         "train-images-idx3-ubyte.gz",
         include_bytes!("../../assets/fashion-mnist/train-images-idx3-ubyte.gz"),
@@ -41,7 +42,7 @@ const TRAIN: Packed = [
     ),
 ];
 
-const TEST: Packed = [
+static TEST: Packed = [
     (
         "t10k-images-idx3-ubyte.gz",
         include_bytes!("../../assets/fashion-mnist/t10k-images-idx3-ubyte.gz"),

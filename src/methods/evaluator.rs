@@ -3,7 +3,7 @@
 
 use crate::search_target::SearchTarget;
 use anyhow::Result;
-use data::Split;
+use data::{Answers, Split};
 use infer::{Engine, LabeledImages, Options, argmax, evaluate};
 use std::ops::ControlFlow;
 use train::{Ctx, Protected};
@@ -17,6 +17,7 @@ pub(crate) struct Evaluator {
     options: Options,
     pixels: Vec<f32>,
     labels: Vec<u16>,
+    answers: Option<Answers>,
     /// Images that a trial's accuracy is of; those behind them are only protected.
     n: usize,
     /// Places of images that belong together, and the share of them that the whole network has right.
@@ -64,11 +65,12 @@ impl Evaluator {
             options,
             pixels: ctx.data.pixels(Split::Valid, &indices),
             labels: indices.iter().map(|&i| stored.labels[i as usize]).collect(),
+            answers: stored.answers.as_ref().map(|answers| answers.at(&indices)),
             n,
             protected,
         };
         if !evaluator.protected.is_empty() {
-            let right = evaluator.right(ctx, target, &vec![1.0; target.sites().len()])?;
+            let (_, right) = evaluator.measure(ctx, target, &vec![1.0; target.sites().len()])?;
             for (places, whole) in &mut evaluator.protected {
                 *whole = share(&right, places);
             }
@@ -94,7 +96,10 @@ impl Evaluator {
     /// # Errors
     /// [`event::Cancelled`]; densities that do not fit the target.
     pub(crate) fn judge(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<Judged> {
-        let right = self.right(ctx, target, densities)?;
+        let (top1, right) = self.measure(ctx, target, densities)?;
+        if self.protected.is_empty() {
+            return Ok(Judged { top1, lost: 0.0 });
+        }
         let n_right = right[..self.n].iter().filter(|&&r| r).count();
         let lost = |(places, whole): &(Vec<usize>, f32)| (whole - share(&right, places)).max(0.0);
         Ok(Judged {
@@ -103,8 +108,8 @@ impl Evaluator {
         })
     }
 
-    /// Whether each image is classified right.
-    fn right(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<Vec<bool>> {
+    /// Accuracy over all images, and whether each is classified right; the latter where something is protected.
+    fn measure(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<(f32, Vec<bool>)> {
         let mut tuned = match target.tuned(ctx, densities)? {
             Some(model) => Some(infer::compile(&model, &self.options)?),
             None => None,
@@ -119,19 +124,26 @@ impl Evaluator {
         let images = LabeledImages::Normalized {
             pixels: &self.pixels,
             labels: &self.labels,
+            answers: self.answers.as_ref(),
         };
         let mut right = Vec::with_capacity(self.labels.len());
         let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(ctx.check()?));
-        evaluate(engine, images, &mut check, &mut |done| {
-            let classes = (done.batch.logits.len() / done.batch.n.max(1)).max(1);
-            for (row, &label) in done.batch.logits.chunks_exact(classes).zip(done.labels) {
+        let is_watched = !self.protected.is_empty();
+        let metrics = evaluate(engine, images, &mut check, &mut |done| {
+            if !is_watched {
+                return Ok(());
+            }
+            let numbers = (done.batch.logits.len() / done.batch.n.max(1)).max(1);
+            let logits = done.spec.logits()?;
+            for (row, &label) in done.batch.logits.chunks_exact(numbers).zip(done.labels) {
+                let row = &row[logits.clone()];
                 // What is not a number is no answer, though some index is its largest.
                 let answers = !row.iter().any(|v| v.is_nan());
                 right.push(answers && argmax(row) == Some(usize::from(label)));
             }
             Ok(())
         })?;
-        Ok(right)
+        Ok((metrics.top1(), right))
     }
 }
 

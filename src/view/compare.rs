@@ -11,7 +11,6 @@ use record::{Experiment, ModelRef, RunId, RunState, Status};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Points of a sparkline at most.
@@ -207,9 +206,9 @@ fn row_of(store: &RunStore, run: &RunState, settings: Vec<String>) -> CompareRow
     };
     let trial = best.map(|(trial, _)| trial);
     let kept = run.kept.last().map(|k| k.cost.params);
-    let model = ending.and_then(|e| e.model.as_deref()).map(Path::new);
+    let model = run.model();
     let here = store.measured.iter().rev().filter(|m| m.answer.question.cut.is_none());
-    let mut here = here.filter(|m| matches!(&m.model.from, ModelRef::File(path) if Some(path.as_path()) == model));
+    let mut here = here.filter(|m| matches!(&m.model.from, ModelRef::File(path) if Some(path) == model.as_ref()));
     CompareRow {
         id: run.id,
         title: run.title(),

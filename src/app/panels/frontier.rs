@@ -16,8 +16,7 @@ use event::Steer;
 use lab::{Command, RunStore};
 use measure::Question;
 use plots::figure;
-use record::{ModelRef, RunId};
-use std::path::PathBuf;
+use record::{ModelRef, RunId, RunState};
 use view::density::density;
 use view::frontier::{CostAxis, FrontierPoint, FrontierView, PointSource, SeriesKind, every_point, frontier};
 use view::search::LiveBudget;
@@ -473,13 +472,13 @@ fn chosen_ui(
             }
         }
         let model = match &source {
-            PointSource::Epoch(run, _) => store.run(*run).and_then(|r| r.ending.as_ref()?.model.clone()),
+            PointSource::Epoch(run, _) => store.run(*run).and_then(RunState::model),
             _ => None,
         };
         if let Some(model) = model
             && ui.button("Open its model").clicked()
         {
-            effects.submit(Command::Open(ModelRef::File(PathBuf::from(model))));
+            effects.submit(Command::Open(ModelRef::File(model)));
         }
     });
 }

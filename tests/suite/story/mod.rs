@@ -167,6 +167,7 @@ pub(crate) fn answer(percent: u32, n: usize) -> Answer {
             p10_ms: 0.35 + macs as f64 / 4e7,
             p90_ms: 0.5 + macs as f64 / 4e7,
             n: 100,
+            others: None,
         }),
         layers,
         dense_latency: None,
@@ -207,6 +208,7 @@ pub(crate) fn complete(percent: u32) -> Answer {
             p10_ms: 1.1,
             p90_ms: 1.4,
             n: 100,
+            others: None,
         }),
         said: (0..40).map(|i| one(i).said).collect(),
         by_class: (0..10).map(|c| [500 - c * 4 - (100 - percent) * c / 4, 500]).collect(),
@@ -229,6 +231,7 @@ pub(crate) fn timed() -> JobResult {
                 p10_ms: median_ms,
                 p90_ms: median_ms,
                 n: 7,
+                others: None,
             };
             (filters * k as usize / 8, time)
         });
