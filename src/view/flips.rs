@@ -23,6 +23,8 @@ pub struct FlipsView {
     pub cells: Vec<FlippedImage>,
     /// How many there are in all.
     pub n: usize,
+    /// Images that were compared.
+    pub n_compared: usize,
     /// How classes fare; none before anything was measured by class.
     pub survival: Option<Survival>,
 }
@@ -141,6 +143,7 @@ pub fn flips(store: &RunStore, most: usize) -> Option<FlipsView> {
         pairs: pairs.join(" · "),
         cells,
         n: changed.len(),
+        n_compared: n,
         survival: survival(store, &answer.question, names),
     })
 }

@@ -62,7 +62,7 @@ fn strip_ui(ui: &mut Ui, view: &FlipsView, place: Rect, store: &RunStore, state:
     let shown: Vec<&FlippedImage> = view.cells.iter().take(across * down).collect();
     let numbers = shown.iter().map(|c| c.number).collect();
     state.flips.atlas.refresh(ui, "flips", strip, numbers);
-    if view.cells.is_empty() {
+    if view.cells.is_empty() && view.n_compared > 0 {
         let words = "No answer changed";
         widgets::put(ui, place.left_center(), Align2::LEFT_CENTER, words, p.weak);
     }
