@@ -144,7 +144,8 @@ fn preset_chooser(ui: &mut Ui, state: &UiState, effects: &mut Effects) {
     };
     let combo = egui::ComboBox::from_id_salt("preset")
         .selected_text(shown_name)
-        .width(150.0);
+        .width(150.0)
+        .height(ui.ctx().content_rect().height() * 0.8);
     let shown = combo.show_ui(ui, |ui| {
         ui.set_min_width(330.0);
         for group in presets::presets() {

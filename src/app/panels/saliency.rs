@@ -17,6 +17,8 @@ const TEXELS: usize = 1920;
 /// Least and most width of layer names, and that of channel counts.
 const NAMES: [f32; 2] = [58.0, 130.0];
 const COUNTS: f32 = 42.0;
+/// Room that the scale with its words takes.
+const LEGEND: f32 = 230.0;
 
 pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let classes = state
@@ -308,6 +310,10 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
 
 /// Right to left: the scale, what it means, and over how many images.
 fn legend(ui: &mut Ui, heat: HeatValue, view: &SaliencyView) {
+    // Where it would cover what stands in the row, hovering has to do.
+    if ui.available_width() < LEGEND {
+        return;
+    }
     let [low, high] = match (heat, view.n) {
         (HeatValue::Saliency, _) => ["0", "layer's largest"],
         (HeatValue::Active, Some(_)) => ["never", "always"],
