@@ -594,7 +594,7 @@ fn agreement_with_a_teacher_is_not_called_accuracy() {
         run.agreement = true;
     }
     let view = search(&store, SearchChoice::default(), TrialValue::Top1).expect("searches");
-    let svg = plots::svg(
+    let svg = plots::svg::svg(
         &plots::figure::search(&view, TrialValue::Top1),
         &plots::Style::default(),
     );
