@@ -115,7 +115,10 @@ impl Session {
             while let Err(panic) =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| probe::serve(&asked, &send, &*ring)))
             {
-                drop(send.send(Response::Failed(format!("Measuring failed: {}", panic_text(&*panic)))));
+                drop(send.send(Response::NotMeasured(format!(
+                    "a worker panicked: {}",
+                    panic_text(&*panic)
+                ))));
                 ring();
             }
         })?;
@@ -196,6 +199,7 @@ impl Session {
                 Response::NoImages(why) => self.store.lack_images(why),
                 Response::Looked(look) => self.store.look = Some(look),
                 Response::Failed(text) => self.store.notice(text),
+                Response::NotMeasured(why) => self.store.lack_answer(why),
             }
         }
         while let Ok(message) = self.messages.try_recv() {

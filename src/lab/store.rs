@@ -37,6 +37,8 @@ pub struct RunStore {
     pub images_from: Option<String>,
     /// Why it has no images, if so.
     pub no_images: Option<String>,
+    /// Why the newest question about the open model has no answer, if it never will.
+    pub no_answer: Option<String>,
     /// Thumbnails of its validation images, once they are read.
     #[serde(skip)]
     pub strip: Option<Arc<Thumbnails>>,
@@ -76,15 +78,12 @@ impl RunStore {
     }
 
     /// Shows a run as it was, in its place. What it is now is kept.
-    pub fn look_back(&mut self, past: RunState) {
+    pub fn look_back(&mut self, mut past: RunState) {
         if self.present.as_ref().is_some_and(|p| p.id != past.id) {
             self.come_back();
         }
         if let Some(shown) = self.runs.iter_mut().find(|r| r.id == past.id && r.has_past()) {
-            let past = RunState {
-                status: Status::Past,
-                ..past
-            };
+            past.status = Status::Past;
             let before = std::mem::replace(shown, past);
             self.present.get_or_insert(before);
         }
@@ -118,7 +117,7 @@ impl RunStore {
     /// Another model is open.
     pub fn opened(&mut self, model: Arc<OpenModel>) {
         self.open = Some(model);
-        self.answer = None;
+        (self.answer, self.no_answer) = (None, None);
         (self.images_from, self.no_images) = (None, None);
         self.strip = None;
         self.look = None;
@@ -145,7 +144,16 @@ impl RunStore {
         if answer.is_complete() {
             self.passed(answer.clone());
         }
-        self.answer = Some(answer);
+        (self.answer, self.no_answer) = (Some(answer), None);
+    }
+
+    /// The open model could not be measured.
+    pub fn lack_answer(&mut self, why: String) {
+        match self.open {
+            Some(_) => self.notice(format!("not measured: {why}")),
+            None => self.notice(why.clone()),
+        }
+        self.no_answer = Some(why);
     }
 
     /// Keeps what was measured of the open model beside the newest answer.

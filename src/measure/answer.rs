@@ -82,4 +82,6 @@ pub enum Response {
     Looked(ImageDetail),
     /// It did not work; one line.
     Failed(String),
+    /// The open model could not be measured; one line.
+    NotMeasured(String),
 }

@@ -136,10 +136,15 @@ pub fn macs_of(batch: &Batch, i: usize, spec: &NetSpec, masks: &Masks) -> u64 {
     cost::total(spec, masks, &fractions).map_or(0, |c| c.macs)
 }
 
-/// The prediction for each image of a batch.
+/// The prediction for each image of a batch; none without class logits.
 pub fn seen(batch: &Batch, labels: &[u16], spec: &NetSpec, masks: &Masks, out: &mut Vec<Prediction>) {
-    let classes = (batch.logits.len() / batch.n.max(1)).max(1);
-    for (i, (row, &label)) in batch.logits.chunks_exact(classes).zip(labels).enumerate() {
+    let numbers = (batch.logits.len() / batch.n.max(1)).max(1);
+    let logits = spec.logits().unwrap_or_default();
+    if logits.is_empty() {
+        return;
+    }
+    for (i, (row, &label)) in batch.logits.chunks_exact(numbers).zip(labels).enumerate() {
+        let row = &row[logits.clone()];
         let said = argmax(row).unwrap_or(0);
         out.push(Prediction {
             label,
@@ -222,6 +227,7 @@ mod tests {
             },
             pixels: (0..channels * side * side).map(|i| (i % 251) as u8).collect(),
             labels: vec![0],
+            answers: None,
         };
         let gray = images(1, 2);
         let small = thumb(&gray, gray.image(0));

@@ -87,6 +87,7 @@ pub fn serve(requests: &Requests, responses: &Sender<Response>, wake: &dyn Fn())
     };
     let mut state: Option<ProbeState> = None;
     while let Some(request) = requests.next() {
+        let is_question = matches!(request, Request::Ask(_));
         let done = match (request, &mut state) {
             (Request::Open(from), _) => open(from, &mut state, &client),
             (Request::Images(source), Some(state)) => {
@@ -103,7 +104,13 @@ pub fn serve(requests: &Requests, responses: &Sender<Response>, wake: &dyn Fn())
             (_, None) => Ok(()),
         };
         if let Err(e) = done {
-            client.send(Response::Failed(format!("{e:#}")));
+            let text = format!("{e:#}");
+            // A model that was opened, and then could not be compiled, is not measured either.
+            client.send(if is_question || state.is_none() {
+                Response::NotMeasured(text)
+            } else {
+                Response::Failed(text)
+            });
         }
     }
 }
@@ -154,6 +161,7 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
                 },
                 pixels: Vec::new(),
                 labels: Vec::new(),
+                answers: None,
             },
             reading: reading(&checkpoint.header),
             indices: Vec::new(),
@@ -177,6 +185,11 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
 
 /// The images of a source that fit a model: of its size, and of its classes.
 fn fitting(source: &str, header: &ModelHeader, reading: &Reading) -> Result<Dataset> {
+    ensure!(
+        !header.classes.is_empty(),
+        "{} gives no class logits, so images say nothing of its accuracy; `secateur eval --teacher` compares its outputs",
+        header.spec.name
+    );
     let mut dataset = data::open(source, reading, &mut |_| Ok(()))?;
     let shape = dataset.train.shape;
     let [c, h, w] = header.spec.input;
@@ -454,9 +467,10 @@ impl ProbeState {
         };
         let images = subject.images_in(dense.len(), subject.indices.len());
         evaluate(engine, images, &mut check, &mut |done| {
-            let classes = (done.batch.logits.len() / done.batch.n.max(1)).max(1);
-            let rows = done.batch.logits.chunks_exact(classes);
-            dense.extend(rows.map(|row| argmax(row).unwrap_or(0) as u16));
+            let numbers = (done.batch.logits.len() / done.batch.n.max(1)).max(1);
+            let logits = done.spec.logits()?;
+            let rows = done.batch.logits.chunks_exact(numbers);
+            dense.extend(rows.map(|row| argmax(&row[logits.clone()]).unwrap_or(0) as u16));
             Ok(())
         })?;
         let is_wanted = dense.len() == subject.indices.len() && between_batches(engine, subject, client).is_continue();

@@ -7,7 +7,7 @@ use crate::locks;
 use crate::locks::ManualLock;
 use crate::pipeline::{self, TrainingStage};
 use anyhow::{Context, Result};
-use data::Split;
+use data::{Answers, Split};
 use event::{BadInput, Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
 use infer::{Engine, LabeledImages, Options, evaluate};
 use model::{Checkpoint, Density};
@@ -363,6 +363,7 @@ pub(crate) struct Evaluator {
     options: Options,
     pixels: Vec<f32>,
     labels: Vec<u16>,
+    answers: Option<Answers>,
 }
 
 impl Evaluator {
@@ -383,6 +384,7 @@ impl Evaluator {
             options,
             pixels: ctx.data.pixels(Split::Valid, &indices),
             labels: indices.iter().map(|&i| valid.labels[i as usize]).collect(),
+            answers: valid.answers.as_ref().map(|answers| answers.at(&indices)),
         })
     }
 
@@ -410,6 +412,7 @@ impl Evaluator {
         let images = LabeledImages::Normalized {
             pixels: &self.pixels,
             labels: &self.labels,
+            answers: self.answers.as_ref(),
         };
         let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(ctx.check()?));
         Ok(evaluate(engine, images, &mut check, &mut |_| Ok(()))?.top1())

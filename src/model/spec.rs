@@ -2,6 +2,7 @@
 //! Knows nothing of weights, devices or pruning methods.
 
 use super::activation::Activation;
+use super::head::{Head, check_heads};
 pub use super::pad::Pad;
 use super::pad::{read_pad, write_pad};
 use anyhow::{Result, anyhow, bail, ensure};
@@ -194,6 +195,12 @@ pub enum Op {
         /// Whether a bias is added.
         bias: bool,
     },
+    /// Always the last: the values that the network gives, where it is not one vector of logits. One after the other,
+    /// `[Σ c·h·w, 1, 1]`.
+    Outputs {
+        /// What other programs call each, and how they see it.
+        heads: Vec<Head>,
+    },
 }
 
 fn one() -> usize {
@@ -231,6 +238,7 @@ impl Op {
             Op::Dropout { .. } => "dropout",
             Op::Flatten => "flatten",
             Op::Linear { .. } => "linear",
+            Op::Outputs { .. } => "outputs",
         }
     }
 }
@@ -250,7 +258,7 @@ pub struct Node {
 /// `[channels, height, width]` of one image.
 pub type Shape = [usize; 3];
 
-/// A network: nodes in an order in which they can be computed. The last one gives the logits.
+/// A network: nodes in an order in which they can be computed. The last one gives the logits, or all outputs ([`Op::Outputs`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NetSpec {
     /// What people call it, e.g. `m-cifarnet`.
@@ -262,14 +270,6 @@ pub struct NetSpec {
 }
 
 impl NetSpec {
-    /// Number of classes: the size of the last node.
-    ///
-    /// # Errors
-    /// As [`NetSpec::shapes`].
-    pub fn classes(&self) -> Result<usize> {
-        Ok(self.shapes()?.last().map_or(0, |s| s.iter().product()))
-    }
-
     /// Index of a node by name.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.nodes.iter().position(|n| n.name == name)
@@ -335,10 +335,16 @@ impl NetSpec {
                 self.name,
                 node.name
             );
+            ensure!(
+                i + 1 == self.nodes.len() || !matches!(node.op, Op::Outputs { .. }),
+                "network {}: node {} gives the outputs, expected it last",
+                self.name,
+                node.name
+            );
             let wanted = match node.op {
                 Op::Input => 0,
                 Op::Add | Op::Mul | Op::Gate { .. } => 2,
-                Op::Concat => node.inputs.len().max(1),
+                Op::Concat | Op::Outputs { .. } => node.inputs.len().max(1),
                 _ => 1,
             };
             ensure!(
@@ -451,8 +457,13 @@ pub fn shape_after(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
         node.name
     );
     let shape = output_shape(node, from, input)?;
+    // Outputs are no tensor that anything is computed on.
+    let largest = match node.op {
+        Op::Outputs { .. } => MOST_NUMBERS as usize,
+        _ => LARGEST,
+    };
     let fits =
-        |s: Shape| s.iter().all(|&n| n > 0 && n <= LARGEST) && s.iter().product::<usize>() as u64 <= MOST_NUMBERS;
+        |s: Shape| s.iter().all(|&n| n > 0 && n <= largest) && s.iter().product::<usize>() as u64 <= MOST_NUMBERS;
     ensure!(fits(shape), "node {} would have shape {shape:?}", node.name);
     Ok(shape)
 }
@@ -594,6 +605,10 @@ fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
             from[0]
         }
         Op::Gate { .. } | Op::Relu | Op::Relu6 | Op::Dropout { .. } => from[0],
+        Op::Outputs { ref heads } => {
+            let numbers = check_heads(heads, from).map_err(|e| anyhow!("node {}: {e}", node.name))?;
+            [numbers, 1, 1]
+        }
     })
 }
 

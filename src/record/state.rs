@@ -8,7 +8,7 @@ use data::Split;
 use event::{Ending, Event, LayerState, Outcome, Stamped};
 use model::{Cost, Density, NetSpec};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A run's number in this session.
@@ -154,8 +154,12 @@ pub struct RunState {
     pub folder: Option<PathBuf>,
     /// How it ended.
     pub ending: Option<Ending>,
-    /// Seconds since it began, at the last event.
+    /// Seconds since it began, at the last event. Never falls.
     pub elapsed_secs: f64,
+    /// Seconds for which it was held between its first step and its last, and since its last.
+    held_secs: [f64; 2],
+    /// Since when it is held.
+    held_since: Option<f64>,
     /// Events folded.
     pub events: u64,
 }
@@ -194,6 +198,8 @@ impl RunState {
             folder: None,
             ending: None,
             elapsed_secs: 0.0,
+            held_secs: [0.0; 2],
+            held_since: None,
             events: 0,
         }
     }
@@ -208,11 +214,12 @@ impl RunState {
         self.stalled = None;
         self.held_by = None;
         self.events += 1;
-        self.elapsed_secs = stamped.at;
+        // A log may have been mended by hand, or be of another program.
+        self.elapsed_secs = self.elapsed_secs.max(stamped.at);
         if self.status == Status::Queued {
             self.status = Status::Running;
         }
-        let (seq, at) = (stamped.seq, stamped.at);
+        let (seq, at) = (stamped.seq, self.elapsed_secs);
         match &stamped.event {
             Event::Started {
                 spec,
@@ -232,6 +239,9 @@ impl RunState {
                     thin(&mut self.steps);
                     self.thinned += 1;
                 }
+                let [between, since] = self.held_secs;
+                let began = !self.steps.is_empty();
+                self.held_secs = [between + if began { since } else { 0.0 }, 0.0];
                 self.steps.push(StepPoint {
                     seq,
                     step,
@@ -305,6 +315,7 @@ impl RunState {
             }),
             // No event comes twice: the log continues as if there had been no interruption.
             Event::Resumed { mended, .. } => {
+                self.held_since = None;
                 mended.iter().for_each(|text| self.warn(text));
                 self.ending = None;
                 self.status = Status::Running;
@@ -328,12 +339,14 @@ impl RunState {
             Event::Stalled { .. } => {}
             Event::Paused { by } => {
                 self.held_by = Some(by.clone());
+                self.held_since.get_or_insert(at);
                 // It may have been asked to stop meanwhile.
                 if self.status == Status::Running {
                     self.status = Status::Paused;
                 }
             }
             Event::Unpaused { .. } => {
+                self.held_secs[1] += self.held_since.take().map_or(0.0, |since| at - since);
                 if self.status == Status::Paused {
                     self.status = Status::Running;
                 }
@@ -406,16 +419,30 @@ impl RunState {
                     ..
                 }),
             ) => 1.0,
-            (Some(last), _) => last.step as f32 / self.steps_planned.max(1) as f32,
+            // A fork may plan fewer steps than were done.
+            (Some(last), _) => (last.step as f32 / self.steps_planned.max(1) as f32).min(1.0),
             (None, _) => 0.0,
         }
     }
 
-    /// Seconds that the planned steps will still take, at the pace so far.
+    /// Its model's file, where the run folder is now: it may have been moved since the run ended.
+    pub fn model(&self) -> Option<PathBuf> {
+        let ending = self.ending.as_ref()?;
+        let model = Path::new(ending.model.as_deref()?);
+        let Some(folder) = &self.folder else {
+            return Some(model.to_path_buf());
+        };
+        let inside = model.strip_prefix(&ending.run).ok();
+        let named = || Some(Path::new("models").join(model.file_name()?));
+        Some(folder.join(inside.map(Path::to_path_buf).or_else(named)?))
+    }
+
+    /// Seconds that the planned steps will still take, at the pace so far; while it was held it made none.
     pub fn left_secs(&self) -> Option<f64> {
         let (first, last) = (self.steps.first()?, self.steps.last()?);
         let done = last.step.checked_sub(first.step).filter(|&d| d > 0)?;
-        Some((last.at - first.at) / done as f64 * self.steps_planned.saturating_sub(last.step) as f64)
+        let worked = (last.at - first.at - self.held_secs[0]).max(0.0);
+        Some(worked / done as f64 * self.steps_planned.saturating_sub(last.step) as f64)
     }
 }
 
@@ -486,6 +513,81 @@ mod tests {
         run.apply(&Stamped { seq: 1, at: 1.0, event });
         run.apply(&step(1, 1));
         assert_eq!(run.stalled, None);
+    }
+
+    #[test]
+    fn the_time_left_is_at_the_pace_of_work_whatever_clocks_and_pauses_do() {
+        let experiment = Arc::new(Experiment::load("smoke", &[]).expect("preset"));
+        let mut run = RunState::new(RunId(0), experiment);
+        run.steps_planned = 20;
+        let mut seq = 0;
+        let mut say = |run: &mut RunState, at: f64, event: Event| {
+            run.apply(&Stamped { seq, at, event });
+            seq += 1;
+            let left = run.left_secs().unwrap_or(0.0);
+            assert!(
+                (0.0..1e6).contains(&left) && run.elapsed_secs >= 0.0,
+                "{left} after {at}"
+            );
+        };
+        let step = |n: u64| step(0, n).event;
+        let by = || "a test".to_owned();
+        say(&mut run, 0.0, step(0));
+        say(&mut run, 10.0, step(10));
+        assert_eq!(run.left_secs(), Some(10.0));
+        // Held over night, twice, once before a step and once before a stop.
+        say(&mut run, 10.0, Event::Paused { by: by() });
+        assert_eq!(run.left_secs(), Some(10.0));
+        say(&mut run, 36_010.0, Event::Unpaused { by: by() });
+        assert_eq!(run.left_secs(), Some(10.0));
+        say(&mut run, 36_011.0, step(11));
+        assert_eq!(run.left_secs(), Some(9.0));
+        say(&mut run, 36_012.0, Event::Paused { by: by() });
+        let mended = Vec::new();
+        say(&mut run, 72_012.0, Event::Resumed { from: 3, mended });
+        // A log whose times fall back, as no run of ours writes it.
+        for (at, n) in [(-5.0, 12), (f64::NAN, 13), (3.0, 14)] {
+            say(&mut run, at, step(n));
+        }
+        assert_eq!(run.elapsed_secs, 72_012.0);
+        assert!(run.steps.is_sorted_by(|a, b| a.at <= b.at));
+        say(&mut run, 72_013.0, step(30));
+        assert_eq!((run.progress(), run.left_secs()), (1.0, Some(0.0)));
+    }
+
+    #[test]
+    fn a_model_is_found_where_its_run_folder_is_now() {
+        let experiment = Arc::new(Experiment::load("smoke", &[]).expect("preset"));
+        let mut run = RunState::new(RunId(0), experiment);
+        let ending = |run: &str, model: &str| Ending {
+            outcome: Outcome::Finished,
+            reason: None,
+            good: None,
+            bad_input: false,
+            run: run.into(),
+            model: Some(model.into()),
+            valid_top1: None,
+            test_top1: None,
+            macs: None,
+            macs_dense: None,
+            params: None,
+            params_dense: None,
+        };
+        assert_eq!(run.model(), None);
+        for (of, model) in [
+            ("runs/a", "runs/a/models/m.safetensors"),
+            ("/cluster/runs/a", "/cluster/runs/a/models/m.safetensors"),
+            ("C:\\runs\\a", "elsewhere/m.safetensors"),
+        ] {
+            run.ending = Some(ending(of, model));
+            run.folder = None;
+            assert_eq!(run.model().as_deref(), Some(Path::new(model)));
+            run.folder = Some("/home/me/a".into());
+            assert_eq!(
+                run.model().as_deref(),
+                Some(Path::new("/home/me/a/models/m.safetensors"))
+            );
+        }
     }
 
     #[test]

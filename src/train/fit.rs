@@ -92,7 +92,7 @@ struct TrainingProgress {
     subsample: Subsample,
     /// Sums since the last `step` event.
     loss: f64,
-    right: usize,
+    right: f64,
     images: usize,
 }
 
@@ -139,7 +139,7 @@ impl<'a, 'p> Training<'a, 'p> {
             weights,
             masks,
             sgd: Sgd::default(),
-            teacher: teacher_of(ctx)?,
+            teacher: teacher_of(ctx, &plan.spec)?,
             progress: TrainingProgress {
                 bound_saliencies,
                 subsample: subsample(&plan.spec),
@@ -310,7 +310,7 @@ impl<'a, 'p> Training<'a, 'p> {
             ctx.emit(Event::Step {
                 step: ctx.done[0] + done,
                 loss: (self.progress.loss / images) as f32,
-                top1: (self.progress.right as f64 / images) as f32,
+                top1: (self.progress.right / images) as f32,
                 lr: self.lr_at(done - 1),
             })?;
             self.progress = TrainingProgress {
@@ -415,10 +415,26 @@ fn subsample(spec: &NetSpec) -> Subsample {
 }
 
 /// Who teaches, if anybody does.
-fn teacher_of(ctx: &Ctx) -> Result<Option<Teacher>> {
+///
+/// # Errors
+/// [`BadInput`]: it gives other outputs than the network that learns.
+fn teacher_of(ctx: &Ctx, learner: &NetSpec) -> Result<Option<Teacher>> {
     let Some(model) = ctx.teacher.as_ref().filter(|_| ctx.train.teacher_weight > 0.0) else {
         return Ok(None);
     };
+    let sizes = |spec: &NetSpec| -> Result<Vec<String>> {
+        let each = spec.outputs()?.into_iter();
+        Ok(each.map(|o| format!("{} {:?}", o.name, o.shape)).collect())
+    };
+    let (gives, expected) = (sizes(model.spec())?, sizes(learner)?);
+    if gives != expected {
+        let text = format!(
+            "train.teacher gives {}, expected {}",
+            gives.join(", "),
+            expected.join(", ")
+        );
+        return Err(BadInput(text).into());
+    }
     Teacher::new(model, &ctx.data.normalization, (&ctx.train, ctx.threads)).map(Some)
 }
 

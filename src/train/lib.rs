@@ -45,4 +45,4 @@ pub use norm_statistics::NormStatistics;
 pub use oracle::{Oracle, OracleShare};
 pub use plan::{Penalty, TrainingPlan};
 pub use stage_memory::{NoMemory, Snapshot, StageMemory};
-pub use teacher::{OWN, SoftTargets, check_teacher, label};
+pub use teacher::{OWN, SoftTargets, ask, check_teacher, label};

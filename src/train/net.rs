@@ -53,7 +53,7 @@ pub struct GateTrace {
 
 /// What a forward pass gives.
 pub struct Output {
-    /// `[images, classes]`.
+    /// `[images, classes]`, or all numbers of all outputs ([`model::NetOutput`]).
     pub logits: Tensor<2>,
     /// Σ over gates of the mean over images of ‖g‖₁: what λ multiplies.
     pub l1: Option<Tensor<1>>,
@@ -442,6 +442,11 @@ impl ForwardPass<'_> {
             }
             // A norm or gate that does not follow a convolution directly.
             Op::Norm { eps, affine } => NodeOutput::new(self.lone_norm(i, eps, affine, x), None),
+            Op::Outputs { .. } => {
+                let n = x.dims()[0];
+                let parts = (0..node.inputs.len()).map(|k| from(k).tensor.clone().reshape([n as i64, -1, 1, 1]));
+                NodeOutput::new(Tensor::cat(parts.collect(), 1), None)
+            }
             Op::Gate { .. } | Op::Conv { .. } | Op::Input => unreachable!("{} is part of a conv step", node.name),
         }
     }

@@ -29,6 +29,8 @@ pub struct DensityView {
     pub macs_nominal: u64,
     /// MACs per image with nothing gated away.
     pub macs_dense: u64,
+    /// Why nothing is being measured, if nothing is.
+    pub no_answer: Option<String>,
     /// Whether [`DensityView::measured`] answers what was asked.
     pub fresh: bool,
     /// Whether the model may have learned from the images it is measured on.
@@ -131,6 +133,8 @@ pub struct DensityMeasurement {
     pub millis_dense: Option<f64>,
     /// Why MACs were saved and time was not, where that is so.
     pub no_gain: Option<String>,
+    /// Who else had the processors while it was timed, where that can be seen in the time.
+    pub busy: Option<String>,
     /// Bytes of weights read for an image: now, dense.
     pub weight_bytes: [u64; 2],
     /// Bytes of activations read and written for an image: now, dense.
@@ -195,6 +199,7 @@ pub fn density(store: &RunStore, asked: &Question) -> Option<DensityView> {
         },
         macs_dense: open.dense.macs,
         doubtful: !open.knows_split,
+        no_answer: store.no_answer.clone(),
         fresh: store.answer.as_ref().is_some_and(|a| a.question == *asked),
         target: target(store, open, asked),
         headline: headline(store, open),
@@ -282,6 +287,7 @@ fn measured(answer: &Answer, dense: &cost::Cost) -> DensityMeasurement {
     let millis_dense = answer.dense_latency.as_ref().map(|l| l.median_ms);
     DensityMeasurement {
         no_gain: no_gain(answer, dense),
+        busy: answer.latency.and_then(|l| l.others?.says()),
         millis_dense,
         density: answer.question.mean(),
         n: answer.n,

@@ -229,8 +229,7 @@ fn thin(series: &mut FrontierSeries) {
 
 /// A run whose model is the open one would be drawn twice.
 fn is_model_of(run: &RunState, opened: Option<&Path>) -> bool {
-    let model = run.ending.as_ref().and_then(|e| e.model.as_deref());
-    opened.is_some() && model.map(Path::new) == opened
+    opened.is_some() && run.model().as_deref() == opened
 }
 
 fn point(source: PointSource, costs: Costs, against: CostAxis, top1: f64, n: usize) -> Option<FrontierPoint> {

@@ -24,7 +24,7 @@ pub struct RunRow {
     /// Whether it works or is held.
     pub is_live: bool,
     /// Its model's path, once there is one.
-    pub model: Option<String>,
+    pub model: Option<PathBuf>,
     /// How it prunes.
     pub method: &'static str,
     /// Where it is kept, as far as that is known.
@@ -219,7 +219,6 @@ fn past(store: &RunStore, run: &RunState) -> Option<[u64; 2]> {
 
 /// One row of the list.
 pub fn row(run: &RunState) -> RunRow {
-    let ending = run.ending.as_ref();
     RunRow {
         id: run.id,
         title: run.title(),
@@ -227,7 +226,7 @@ pub fn row(run: &RunState) -> RunRow {
         progress: run.progress(),
         detail: detail(run),
         is_live: run.is_live(),
-        model: ending.and_then(|e| e.model.clone()),
+        model: run.model(),
         method: run.experiment.method.kind(),
         folder: run.folder.clone(),
         key: key(run),

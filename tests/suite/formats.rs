@@ -999,6 +999,25 @@ fn a_model_that_diverged_neither_goes_out_nor_comes_in() {
         };
         import(&options).expect_err("refused");
     }
+    // Pruned or gated: what is masked is no excuse.
+    let small = zoo::build("lenet5", [1, 16, 16], 2, 0.1).expect("builds");
+    for (spec, masked) in [(small.clone(), true), (zoo::gated(&small, Shift::Eq1), false)] {
+        let mut bad = model(spec, 3);
+        if masked {
+            bad.masks = ::model::random_masks(bad.spec(), [0.5, 0.5], 3).expect("masks");
+        }
+        for array in bad.weights.values_mut() {
+            array.data.fill(f32::NAN);
+        }
+        let to = dir.path().join("none.onnx");
+        let options = Export {
+            to: to.clone(),
+            density: None,
+            probe: Probe::default_for(&bad).expect("images"),
+        };
+        let text = format!("{:#}", export(&bad, &options).expect_err("refused"));
+        assert!(text.contains("is NaN") && !to.exists(), "{text}");
+    }
     let no_number = Agreement {
         n: 1,
         max_abs_diff: 0.0,

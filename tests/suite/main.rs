@@ -2,6 +2,7 @@
 
 mod cli;
 mod data;
+mod detectors;
 mod figures;
 mod formats;
 mod formats_cli;

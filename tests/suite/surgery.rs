@@ -9,7 +9,7 @@ use model::cost::{Fractions, total};
 use model::mask::{LayerMask, kept_entries};
 use model::spec::{GateForm, NetSpec, Node, Op, Pad, Shift, Subsample};
 use model::steps::{Step, steps};
-use model::{Activation, Density, Masks, weights, zoo};
+use model::{Activation, Density, Head, Masks, weights, zoo};
 use proptest::prelude::*;
 use prune::{Cut, Place, Scope, Sites, apply, cut, groups};
 use rand::{RngExt, SeedableRng};
@@ -262,7 +262,7 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
                     *out = from(0)[at] * from(1)[at / each];
                 }
             }
-            Op::Concat => out = node.inputs.iter().flat_map(|&j| &values[j]).copied().collect(),
+            Op::Concat | Op::Outputs { .. } => out = node.inputs.iter().flat_map(|&j| &values[j]).copied().collect(),
             Op::Select { ref channels } => {
                 let plane = |c: &usize| &from(0)[c * h * w..(c + 1) * h * w];
                 out = channels.iter().flat_map(plane).copied().collect();
@@ -701,13 +701,19 @@ fn net(blocks: &[[u8; 4]], head: [u8; 4], grouped: bool) -> NetSpec {
         }
         x = b.push(Op::Relu, &[x]);
     }
-    b.push(
+    let last = b.push(
         Op::Linear {
             outputs: 3,
             bias: head[3] & 1 > 0,
         },
         &[x],
     );
+    // Any value on the way may be an output, too, also one that goes on.
+    if head[3] & 6 == 6 {
+        let other = usize::from(head[2]) % b.spec.nodes.len();
+        let heads = vec![Head::plain("logits", &[3]), Head::plain("other", &b.shape(other))];
+        b.push(Op::Outputs { heads }, &[last, other]);
+    }
     b.spec
 }
 

@@ -69,6 +69,7 @@ fn density_shows_what_was_measured_beside_what_is_dense() {
               "wants": null,
               "macs_nominal": 8366368,
               "macs_dense": 32964416,
+              "no_answer": null,
               "fresh": true,
               "doubtful": false,
               "measured": {
@@ -88,6 +89,7 @@ fn density_shows_what_was_measured_beside_what_is_dense() {
                 ],
                 "millis_dense": null,
                 "no_gain": null,
+                "busy": null,
                 "weight_bytes": [
                   396864,
                   1438720
@@ -1122,6 +1124,20 @@ fn saved_macs_without_saved_time_are_pointed_out_with_the_reason() {
     let answer = store.answer.as_mut().expect("measured");
     answer.dense_latency = answer.latency;
     expect!["MACs fell to 25 %, time only to 100 %. Memory traffic fell to 35 %. With one image at a time, small layers wait for memory and for threads to start, not for arithmetic, and every gate adds work of its own."].assert_eq(&why(&store).unwrap_or_default());
+}
+
+#[test]
+fn a_machine_that_was_busy_is_said_beside_its_times() {
+    let mut store = story::with_images();
+    let busy = |store: &RunStore| density::density(store, &uniform(50)).and_then(|d| d.measured?.busy);
+    assert_eq!(busy(&store), None);
+    let latency = store.answer.as_mut().and_then(|a| a.latency.as_mut()).expect("timed");
+    latency.others = Some(infer::OtherWork {
+        programs: 0.05,
+        steal: 0.31,
+    });
+    expect!["the machine was busy: the host took 31 % of the processors' time (steal)"]
+        .assert_eq(&busy(&store).unwrap_or_default());
 }
 
 #[test]

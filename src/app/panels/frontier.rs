@@ -15,8 +15,7 @@ use egui_plot::{
 use lab::{Command, RunStore};
 use measure::Question;
 use plots::figure;
-use record::ModelRef;
-use std::path::PathBuf;
+use record::{ModelRef, RunState};
 use view::density::density;
 use view::frontier::{
     CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, Requirement, SeriesKind, every_point,
@@ -443,13 +442,13 @@ fn chosen_ui(
             }
         }
         let model = match &source {
-            PointSource::Epoch(run, _) => store.run(*run).and_then(|r| r.ending.as_ref()?.model.clone()),
+            PointSource::Epoch(run, _) => store.run(*run).and_then(RunState::model),
             _ => None,
         };
         if let Some(model) = model
             && ui.button("Open its model").clicked()
         {
-            effects.submit(Command::Open(ModelRef::File(PathBuf::from(model))));
+            effects.submit(Command::Open(ModelRef::File(model)));
         }
     });
 }

@@ -152,3 +152,16 @@ fn grouped_convolutions_count_what_they_compute() {
     let cost = cost::dense(net.spec()).expect("cost");
     assert_eq!((batch.macs, batch.macs_conv), (2 * cost.macs, 2 * cost.macs_conv));
 }
+
+#[test]
+fn a_stride_beyond_the_image_agrees_with_burn() {
+    for (stride, size) in [(5, 6), (64, 6), (64, 70), (1000, 6)] {
+        let mut spec = mobile();
+        spec.input = [3, size, size + 1];
+        let Op::Conv { stride: first, .. } = &mut spec.nodes[1].op else {
+            panic!("a convolution")
+        };
+        *first = stride;
+        agrees_with_burn(&model(spec, 1), Density::FULL);
+    }
+}

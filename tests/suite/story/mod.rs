@@ -166,6 +166,7 @@ pub(crate) fn answer(percent: u32, n: usize) -> Answer {
             p10_ms: 0.35 + macs as f64 / 4e7,
             p90_ms: 0.5 + macs as f64 / 4e7,
             n: 100,
+            others: None,
         }),
         layers,
         dense_latency: None,
@@ -204,6 +205,7 @@ pub(crate) fn complete(percent: u32) -> Answer {
             p10_ms: 1.1,
             p90_ms: 1.4,
             n: 100,
+            others: None,
         }),
         seen: (0..40).map(one).collect(),
         classes: (0..10).map(class).collect(),
@@ -224,6 +226,7 @@ pub(crate) fn timed() -> JobResult {
                 p10_ms: median_ms,
                 p90_ms: median_ms,
                 n: 7,
+                others: None,
             };
             (filters * k as usize / 8, time)
         });
