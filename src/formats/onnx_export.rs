@@ -258,7 +258,7 @@ impl<'a> Writer<'a> {
             None => vec![0.0; filters],
         };
         // π·(norm + β): β moves into the convolution. π·norm + m·β: it stays outside.
-        if let Some((gate, Shift::Eq1)) = step.gate {
+        if let Some((gate, _)) = step.gate.filter(|(_, form)| form.shift == Shift::Eq1) {
             ensure!(
                 step.norm.is_some(),
                 "node {}: a gate on a convolution without a norm",

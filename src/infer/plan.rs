@@ -169,7 +169,7 @@ impl Planner<'_> {
         })
     }
 
-    fn gate(&self, node: usize, form: model::spec::Shift) -> Result<Gate> {
+    fn gate(&self, node: usize, form: model::spec::GateForm) -> Result<Gate> {
         let filters = self.shapes[node][0];
         Ok(Gate {
             kernel: self.options.kernel,

@@ -19,6 +19,64 @@ pub enum Shift {
     Released,
 }
 
+/// What a gate's predictor reads of its input's channels: ss(x) of equation (4), or its direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subsample {
+    /// The mean magnitude of each channel: the paper.
+    #[default]
+    Mean,
+    /// The same over its root mean square over the channels, so that a saliency does not grow with the magnitude of the input.
+    ScaleFree,
+}
+
+impl std::fmt::Display for Subsample {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mean => "mean",
+            Self::ScaleFree => "scale-free",
+        })
+    }
+}
+
+impl Subsample {
+    /// The smallest root mean square that is divided by.
+    pub const LEAST: f32 = 1e-6;
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Which of its forms an FBS gate has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateForm {
+    /// Where the shift stands.
+    pub shift: Shift,
+    /// What the saliency is computed from.
+    #[serde(default, skip_serializing_if = "Subsample::is_default")]
+    pub subsample: Subsample,
+}
+
+impl GateForm {
+    /// Every shift and every subsample.
+    pub const ALL: [Self; 3] = [
+        Self::of(Shift::Eq1, Subsample::Mean),
+        Self::of(Shift::Released, Subsample::Mean),
+        Self::of(Shift::Eq1, Subsample::ScaleFree),
+    ];
+
+    const fn of(shift: Shift, subsample: Subsample) -> Self {
+        Self { shift, subsample }
+    }
+}
+
+impl From<Shift> for GateForm {
+    fn from(shift: Shift) -> Self {
+        Self::of(shift, Subsample::default())
+    }
+}
+
 /// One operation. Tensors are `[channels, height, width]` per image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -49,10 +107,7 @@ pub enum Op {
         affine: bool,
     },
     /// FBS gate (arXiv 1810.05331, equations 1–4). Inputs: what is gated, what the saliency is read from.
-    Gate {
-        /// Where the shift stands.
-        shift: Shift,
-    },
+    Gate(GateForm),
     /// max(x, 0).
     Relu,
     /// min(max(x, 0), 6).

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use data::batch;
 use data::batch::Epoch;
 use event::{BadInput, Cancelled, Event};
+use model::spec::{Op, Subsample};
 use model::{Array, Checkpoint, Density, NetSpec, Weights, mask, weights};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -86,6 +87,9 @@ struct TrainingProgress {
     /// Whether [`saliency_bound`] holds after each step. Runs of older versions go on without.
     #[serde(default)]
     bound_saliencies: bool,
+    /// What predictors read. Runs of older versions have read means.
+    #[serde(default)]
+    subsample: Subsample,
     /// Sums since the last `step` event.
     loss: f64,
     right: f64,
@@ -138,6 +142,7 @@ impl<'a, 'p> Training<'a, 'p> {
             teacher: teacher_of(ctx, &plan.spec)?,
             progress: TrainingProgress {
                 bound_saliencies,
+                subsample: subsample(&plan.spec),
                 ..TrainingProgress::default()
             },
             order: Vec::new(),
@@ -311,6 +316,7 @@ impl<'a, 'p> Training<'a, 'p> {
             self.progress = TrainingProgress {
                 steps: done,
                 bound_saliencies: self.progress.bound_saliencies,
+                subsample: self.progress.subsample,
                 ..TrainingProgress::default()
             };
         }
@@ -371,6 +377,11 @@ impl<'a, 'p> Training<'a, 'p> {
 
     fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
         self.progress = snapshot.facts()?;
+        let (now, then) = (subsample(&self.plan.spec), self.progress.subsample);
+        ensure!(
+            now == then,
+            "this training began with predictors that read {then}: fork it with method.subsample={then} instead of {now}"
+        );
         let mut penalty = Weights::new();
         for (key, array) in snapshot.arrays {
             match key.split_once(':') {
@@ -392,6 +403,15 @@ impl<'a, 'p> Training<'a, 'p> {
         }
         Ok(())
     }
+}
+
+/// What the predictors of a network read.
+fn subsample(spec: &NetSpec) -> Subsample {
+    let of = |op: &Op| match op {
+        Op::Gate(form) => Some(form.subsample),
+        _ => None,
+    };
+    spec.nodes.iter().find_map(|node| of(&node.op)).unwrap_or_default()
 }
 
 /// Who teaches, if anybody does.

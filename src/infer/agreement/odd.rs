@@ -28,7 +28,7 @@ fn odd_graphs_agree_with_burn() {
             },
             &[1],
         ),
-        ("a.gate", Op::Gate { shift: Shift::Released }, &[2, 0]),
+        ("a.gate", Op::Gate(Shift::Released.into()), &[2, 0]),
         ("drop", Op::Dropout { rate: 0.5 }, &[3]),
         ("b", conv(6, 5, 1), &[4]),
         ("self", Op::Add, &[5, 4]),
@@ -95,7 +95,7 @@ fn what_the_kernels_do_not_have_is_computed_row_by_row() {
     gamma.iter_mut().for_each(|v| *v *= 8.0);
     agrees_with_burn(&plain, Density::FULL);
     agrees_with_burn(&masked(plain, 4), Density::FULL);
-    for form in [Shift::Eq1, Shift::Released] {
+    for form in GateForm::ALL {
         let gated = model(zoo::gated(&mobile(), form), 5);
         for p in [100, 50] {
             agrees_with_burn(&gated, percent(p));
