@@ -204,7 +204,10 @@ fn runs_are_compared_in_a_table_that_is_sorted_pinned_and_linked_to_the_frontier
     harness.get_by_label_contains("run 2 wide: fbs").hover();
     harness.run_ok();
     assert_eq!(harness.state().state.linked.now, Some(id));
-    harness.get_by_label_contains("run 2 wide: fbs").click();
+    // The row, and what hovering over it says.
+    let mut both = harness.query_all_by_label_contains("run 2 wide: fbs");
+    both.next().expect("a row").click();
+    drop(both);
     harness.run_ok();
     assert!(harness.state().state.frontier.shows_run(id));
 }
@@ -480,10 +483,9 @@ fn an_edge_of_a_slab_sets_its_layer_and_proposes_to_a_search_that_is_followed() 
     );
 
     let mut harness = window(story::searched(), LayoutName::Watch);
-    let shown = harness.state().store.runs[2].searches[0]
-        .current()
-        .expect("trials")
-        .densities[3];
+    // The strip shows the newest trial.
+    let newest = &harness.state().store.runs[2].searches[0].trials;
+    let shown = newest.last().expect("trials").trial.densities[3];
     harness.state_mut().asked.clear();
     harness.get_by_label_contains("Slab conv3").focus();
     harness.run_ok();
@@ -492,7 +494,10 @@ fn an_edge_of_a_slab_sets_its_layer_and_proposes_to_a_search_that_is_followed() 
     let [Command::Steer(id, Steer::Propose { densities })] = &harness.state().asked[..] else {
         panic!("{:?}", harness.state().asked)
     };
-    assert!(densities[3] < shown + 0.01 && densities.len() == 8, "{densities:?}");
+    assert!(
+        densities[3] < shown && densities[3] > shown - 0.02 && densities.len() == 8,
+        "{densities:?}"
+    );
     // Its ghost stays until a trial has it.
     let (id, order) = (
         *id,
@@ -517,7 +522,10 @@ fn an_image_is_played_through_the_network_beside_the_whole_one() {
     let play = network::play(&store, &view.expect("open")).expect("looked at");
     let ends = [&play.here, &play.whole].map(|ways| ways.last().expect("slabs")[1]);
     // At the ratio of the measured times.
-    assert!((ends[0] - 0.6091592 / 1.22).abs() < 1e-3 && ends[1] == 1.0, "{ends:?}");
+    assert!(
+        (ends[0] - 0.6091592 / 1.22).abs() < 1e-3 && (ends[1] - 1.0).abs() < 1e-9,
+        "{ends:?}"
+    );
     assert_eq!(play.active[3].iter().filter(|&&runs| runs).count(), 32);
     let mut harness = window(store, LayoutName::Tune);
     harness.get_by_role_and_label(Role::Button, "Play an image").click();

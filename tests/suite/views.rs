@@ -608,6 +608,7 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
               ],
               "index": 0,
               "is_live": true,
+              "quality": "accuracy",
               "unit": "macs",
               "budget": 26270208.0,
               "whole": 32837760.0,
@@ -1231,6 +1232,7 @@ fn the_form_has_every_key_with_its_meaning() {
         method.norm_statistics Choice("all")
         method.shift Choice("eq1")
         method.stages List("[]")
+        method.subsample Choice("auto")
         model.arch Choice("m-cifarnet")
         model.dropout Number(0.0)
         model.width Number(0.25)

@@ -203,12 +203,12 @@ fn play_ui(ui: &Ui, play: &PlayView, i: usize, at: f64, place: &SlabPlace, slabs
     }
 }
 
-/// Two lanes below: how far the image is here, and how far it is in the whole network.
+/// Two lanes above the slabs: how far the image is here, and how far it is in the whole network.
 fn lanes_ui(ui: &mut Ui, play: &PlayView, at: f64, slabs: Rect, room: Rect) {
     let p = palette(ui);
     let end = play.here.last().map_or(1.0, |way| way[1]);
     for (k, (share, color)) in [(at / end, p.warn), (at, p.weak)].into_iter().enumerate() {
-        let top = room.bottom() - 6.0 + 3.0 * k as f32;
+        let top = slabs.top() - 7.0 + 3.0 * k as f32;
         let lane = Rect::from_min_max(pos2(slabs.left(), top), pos2(slabs.right(), top + 2.0));
         widgets::bar(ui, lane, share as f32, color, p.trough);
     }

@@ -141,6 +141,9 @@ fn options(ui: &mut Ui, store: &RunStore, view: &CurvesView, state: &mut UiState
             ],
         );
         // Together on one line, whichever it is.
+        if ui.available_size_before_wrap().x < SMOOTHING {
+            ui.end_row();
+        }
         ui.horizontal(|ui| {
             let label = widgets::caption(ui, "Smoothing", "smoothing");
             let smoothing = DragValue::new(&mut state.training.options.smoothing)
@@ -181,6 +184,8 @@ fn unit(along: CurveAxis) -> &'static str {
     }
 }
 
+/// Room that smoothing takes in a row.
+const SMOOTHING: f32 = 150.0;
 /// Curves that a hover table names at most.
 const NAMED: usize = 14;
 
