@@ -1,6 +1,7 @@
 //! `secateur eval`: measures a model at one or many densities, by the engine or by burn.
 //! Knows nothing of training.
 
+use super::bars;
 use super::eval_burn::by_burn;
 use super::eval_csv::CsvFile;
 use super::eval_images::{BATCH, EvalImages, Evaluation, GateSetting, LatencyQuantiles, PutBatch, TIMED};
@@ -121,6 +122,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     if args.oracle && !model.is_gated() {
         return Err(anyhow!("--oracle is for models with gates")).or_bad_input();
     }
+<<<<<<< HEAD
     let teacher = args
         .teacher
         .as_ref()
@@ -147,6 +149,17 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         }
         None => data.match_classes(&model.header.classes).or_bad_input()?,
     };
+=======
+    let opening = bars::share(args.json);
+    let mut data = data::open(&args.data, &reading(&model.header), &mut |progress| {
+        opening.set_message(progress.text);
+        bars::reach(&opening, progress.fraction);
+        Ok(())
+    })
+    .or_bad_input()?;
+    opening.finish_and_clear();
+    let matched = data.match_classes(&model.header.classes).or_bad_input()?;
+>>>>>>> d3f8a1e (Farms by HyperQueue and SLURM, packages, bars on terminals, tables of another machine's times, notifications when long runs end)
     for note in data.notes.iter().chain(&matched) {
         remark(&format!("note: {note}"));
     }
@@ -167,8 +180,12 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     let spec = model.spec();
     let dense = cost::dense(spec).or_failed()?;
     let kept = cost::total(spec, &model.masks, &Fractions::dense(spec)).or_failed()?;
+    let images = (densities.len() * eval.indices.len()) as u64;
+    let bar = bars::counted(args.json, images, "images");
     for density in densities {
+        bar.set_message(format!("density {density}"));
         let mut put = |rows: &[f32], gates: &[GateOutput], first: usize| {
+            bar.inc((rows.len() / model.header.classes.len().max(1)) as u64);
             if let Some(file) = &mut active {
                 file.write_active(&density, first, gates, &eval)?;
             }
@@ -223,6 +240,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
             eval_oracle::by_gate(&eval, *density, args.json).or_failed()?;
         }
     }
+    bar.finish_and_clear();
     for file in logits.into_iter().chain(active) {
         file.finish().or_failed()?;
     }
