@@ -9,7 +9,8 @@ target=$(cargo metadata --no-deps --format-version 1 | sed -e 's/.*"target_direc
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 triple=$(rustc -vV | sed -n 's/^host: //p')
 program=secateur
-case $triple in *windows*) program=secateur.exe ;; esac
+worker=secateur-time-worker
+case $triple in *windows*) program=secateur.exe worker=secateur-time-worker.exe ;; esac
 
 # What the program says of itself; the .deb takes it from here, too.
 shell=$target/release/shell
@@ -25,7 +26,7 @@ name=secateur-$version-$triple
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 mkdir "$stage/$name"
-cp "$target/release/$program" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE assets/secateur.svg assets/secateur.png "$stage/$name"
+cp "$target/release/$program" "$target/release/$worker" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE assets/secateur.svg assets/secateur.png "$stage/$name"
 cp assets/linux/secateur.desktop assets/linux/secateur.xml "$stage/$name"
 cp -r "$shell" "$stage/$name/shell"
 case $triple in

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # A sweep on a farm of three HyperQueue workers on this machine. One worker is killed in the middle, then the server, which is
 # started again from its journal with new workers: all runs end once, with the events and weights of a local sweep.
-# Needs `hq` on PATH. Usage: tests/farm.sh [PROGRAM=target/release/secateur] [RUNS=24]
+# Needs `hq` on PATH. Usage: tests/farm.sh [PROGRAM=target/release/secateur] [RUNS=24] [IMAGES=4000]
 set -euo pipefail
 program=$(realpath "${1:-target/release/secateur}")
 n=${2:-24}
+images=${3:-4000}
 work=$(mktemp -d)
 export HQ_SERVER_DIR=$work/server RUST_BACKTRACE=0
 pids=()
@@ -42,7 +43,7 @@ preset = "smoke"
 [set]
 seed = [$(seq -s , 0 $((n - 1)))]
 "train.epochs" = [3]
-"data.limit" = [4000]
+"data.limit" = [$images]
 "model.width" = [0.2]
 checkpoint_secs = [0.3]
 EOF

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # A sweep on a farm that is a SLURM of this one machine, which the script starts. One run is put back into the queue while it
 # works, and the controller is killed and started again: all runs end once, with the weights of a local sweep. A farm that is
-# stopped stops its runs. Needs root, slurm-wlm and munge (Debian's packages). Usage: tests/farm_slurm.sh [PROGRAM=target/release/secateur] [RUNS=8]
+# stopped stops its runs. Needs root, slurm-wlm and munge (Debian's packages). Usage: tests/farm_slurm.sh [PROGRAM=target/release/secateur] [RUNS=8] [IMAGES=4000]
 set -euo pipefail
 program=$(realpath "${1:-target/release/secateur}")
 n=${2:-8}
+images=${3:-4000}
 work=$(mktemp -d)
 export SLURM_CONF=$work/slurm.conf
 mkdir "$work/state" "$work/spool"
@@ -49,7 +50,7 @@ preset = "smoke"
 [set]
 seed = [$(seq -s , 0 $((n - 1)))]
 "train.epochs" = [3]
-"data.limit" = [4000]
+"data.limit" = [$images]
 "model.width" = [0.2]
 checkpoint_secs = [0.3]
 EOF

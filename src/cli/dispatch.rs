@@ -69,8 +69,8 @@ pub fn main() -> Next {
         Some(CliCommand::Runs { runs, json }) => lists::runs(&runs, json),
         Some(CliCommand::Datasets(json)) => lists::datasets(json),
         Some(CliCommand::TimeWorker(args)) => time_worker::time_worker(&args),
-        Some(CliCommand::Completions(args)) => manual::completions(&args),
-        Some(CliCommand::Man(args)) => manual::man(&args),
+        Some(CliCommand::Completions(args)) => manual::completions(&args, Args::command()),
+        Some(CliCommand::Man(args)) => manual::man(&args, Args::command()),
         Some(CliCommand::FarmTask(args)) => farm_task::farm_task(&args),
     };
     Next::Exit(match done {
