@@ -122,7 +122,6 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     if args.oracle && !model.is_gated() {
         return Err(anyhow!("--oracle is for models with gates")).or_bad_input();
     }
-<<<<<<< HEAD
     let teacher = args
         .teacher
         .as_ref()
@@ -134,7 +133,14 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     } else {
         data::open
     };
-    let mut data = open(&args.data, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
+    let opening = bars::share(args.json);
+    let mut data = open(&args.data, &reading(&model.header), &mut |progress| {
+        opening.set_message(progress.text);
+        bars::reach(&opening, progress.fraction);
+        Ok(())
+    })
+    .or_bad_input()?;
+    opening.finish_and_clear();
     let matched = match &teacher {
         Some(teacher) => {
             check_teacher(teacher, model.spec().input, &model.header.classes).or_bad_input()?;
@@ -149,17 +155,6 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         }
         None => data.match_classes(&model.header.classes).or_bad_input()?,
     };
-=======
-    let opening = bars::share(args.json);
-    let mut data = data::open(&args.data, &reading(&model.header), &mut |progress| {
-        opening.set_message(progress.text);
-        bars::reach(&opening, progress.fraction);
-        Ok(())
-    })
-    .or_bad_input()?;
-    opening.finish_and_clear();
-    let matched = data.match_classes(&model.header.classes).or_bad_input()?;
->>>>>>> d3f8a1e (Farms by HyperQueue and SLURM, packages, bars on terminals, tables of another machine's times, notifications when long runs end)
     for note in data.notes.iter().chain(&matched) {
         remark(&format!("note: {note}"));
     }
@@ -182,10 +177,11 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     let kept = cost::total(spec, &model.masks, &Fractions::dense(spec)).or_failed()?;
     let images = (densities.len() * eval.indices.len()) as u64;
     let bar = bars::counted(args.json, images, "images");
-    for density in densities {
+    for (i, density) in densities.into_iter().enumerate() {
+        let before = i * eval.indices.len();
         bar.set_message(format!("density {density}"));
         let mut put = |rows: &[f32], gates: &[GateOutput], first: usize| {
-            bar.inc((rows.len() / model.header.classes.len().max(1)) as u64);
+            bar.set_position((before + first) as u64);
             if let Some(file) = &mut active {
                 file.write_active(&density, first, gates, &eval)?;
             }
