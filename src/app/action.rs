@@ -20,6 +20,8 @@ pub enum UiAction {
     ExportModel,
     SearchFromHere,
     PruneToHere,
+    SearchForGoal,
+    PlayImage,
     TrainSmoke,
     TimeLayers,
     LowerDensity,
@@ -46,7 +48,7 @@ pub struct Words {
 
 impl UiAction {
     /// What stands in the menu itself, in its order.
-    pub const MENU: [Self; 19] = [
+    pub const MENU: [Self; 21] = [
         Self::Train,
         Self::PauseOrResume,
         Self::Stop,
@@ -58,6 +60,8 @@ impl UiAction {
         Self::RaiseDensity,
         Self::SearchFromHere,
         Self::PruneToHere,
+        Self::SearchForGoal,
+        Self::PlayImage,
         Self::TrainSmoke,
         Self::TimeLayers,
         Self::Palette,
@@ -105,6 +109,14 @@ impl UiAction {
             Self::PruneToHere => (
                 "Prune to here",
                 "Cut the open model to the target that its slider stands at, and retrain it, by the method that is chosen beside",
+            ),
+            Self::SearchForGoal => (
+                "Search for the goal",
+                "Search what costs no more than the box on the frontier allows: densities of gates, else what to cut, by the method that prunes. Its trials appear on the frontier",
+            ),
+            Self::PlayImage => (
+                "Play an image",
+                "One image goes through the network, slowed down: channels that run glow, those that are skipped stay dark, beside the whole network at its speed",
             ),
             Self::TrainSmoke => (
                 "Train a small network",

@@ -2,14 +2,16 @@
 //! model. Knows nothing of widgets.
 
 use super::state::{Draft, UiState};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use event::Unit;
 use lab::{Command, RunStore};
+use measure::Pruning;
 use measure::probe::OpenModel;
 use measure::pruning::{FLOOR, ScoreName};
 use methods::{Method, PruningTarget};
 use record::{Experiment, ModelRef, RunState};
 use std::path::Path;
+use view::frontier::CostAxis;
 
 /// The preset that searches gate densities, and the one that trains gates.
 const SEARCH: &str = "densities-fashion";
@@ -49,8 +51,13 @@ pub(crate) const PRUNERS: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// A preset on the images that the open model is measured on, else on those it was made with.
-fn on_its_images(preset: &str, changes: &[(String, String)], store: &RunStore, open: &OpenModel) -> Result<Experiment> {
+/// A preset on the images that the open model is measured on, else on those it was made with; what is protected is kept.
+fn on_its_images(
+    preset: &str,
+    changes: &[(String, String)],
+    (store, state): (&RunStore, &UiState),
+    open: &OpenModel,
+) -> Result<Experiment> {
     let mut draft = Experiment::load(preset, changes)?;
     match Experiment::of_model(&open.header) {
         Some(recipe) => (draft.data, draft.model) = (recipe.data, recipe.model),
@@ -59,6 +66,7 @@ fn on_its_images(preset: &str, changes: &[(String, String)], store: &RunStore, o
     if let Some(source) = &store.images_from {
         draft.data.source.clone_from(source);
     }
+    draft.data.protect = state.flips.protected.iter().cloned().collect();
     Ok(draft)
 }
 
@@ -67,14 +75,17 @@ fn on_its_images(preset: &str, changes: &[(String, String)], store: &RunStore, o
 ///
 /// # Errors
 /// No model is open, or nothing is to be cut.
-pub(crate) fn prune_to_here(store: &RunStore, state: &mut UiState) -> Result<Experiment> {
+pub(crate) fn prune_to_here(store: &RunStore, state: &UiState) -> Result<Experiment> {
+    let cut = state.slider.asked.cut.as_ref();
+    prune_to(
+        store,
+        state,
+        cut.context("the target is the whole network: move its slider first")?,
+    )
+}
+
+fn prune_to(store: &RunStore, state: &UiState, cut: &Pruning) -> Result<Experiment> {
     let open = store.open.as_ref().context("no model is open")?;
-    let cut = state
-        .slider
-        .asked
-        .cut
-        .clone()
-        .context("the target is the whole network: move its slider first")?;
     let (preset, ..) = PRUNERS[state.pruner];
     let unit = match cut.unit {
         Unit::Weights => "weights",
@@ -104,39 +115,69 @@ pub(crate) fn prune_to_here(store: &RunStore, state: &mut UiState) -> Result<Exp
     ];
     let has = |one: &(String, String)| Experiment::load(preset, std::slice::from_ref(one)).is_ok();
     changes.extend(own.into_iter().filter(has));
-    let mut draft = on_its_images(preset, &changes, store, open)?;
+    let mut draft = on_its_images(preset, &changes, (store, state), open)?;
     draft.start = Some(open.from.clone());
-    state.draft = Draft::changed(draft.clone(), preset)?;
     Ok(draft)
+}
+
+/// A search for what costs no more than the goal on the frontier: over the open model's gates, else by the method that prunes.
+///
+/// # Errors
+/// No model is open, or there is no goal below what it costs.
+pub(crate) fn search_for_goal(store: &RunStore, state: &UiState) -> Result<Experiment> {
+    let open = store.open.as_ref().context("no model is open")?;
+    let most = state.frontier.wish.most.context("the goal has no limit of cost")?;
+    let (unit, whole) = match state.frontier.against {
+        CostAxis::Macs => (Unit::Macs, open.dense.macs as f64),
+        CostAxis::Params => (Unit::Weights, open.dense.params as f64),
+        CostAxis::Millis => {
+            let dense = store.answer.as_ref().and_then(|a| a.dense_latency);
+            let whole = dense.context("the time of the whole model is not measured yet: let the slider rest")?;
+            (Unit::Ms, whole.median_ms)
+        }
+    };
+    let times = whole / most.max(f64::MIN_POSITIVE);
+    ensure!(times > 1.0, "the goal allows the whole model: move it to less cost");
+    if unit == Unit::Macs && !open.header.spec.gates().is_empty() {
+        return search_gates(store, state, open, times);
+    }
+    let cut = Pruning {
+        unit,
+        times,
+        ..state.slider.cut.clone()
+    };
+    prune_to(store, state, &cut)
 }
 
 /// A search over the open model's gates that begins with the densities on the slider, at what they cost.
 ///
 /// # Errors
 /// No model is open, or it has no gates.
-pub(crate) fn search_from_here(store: &RunStore, state: &mut UiState) -> Result<Experiment> {
+pub(crate) fn search_from_here(store: &RunStore, state: &UiState) -> Result<Experiment> {
     let open = store.open.as_ref().context("no model is open")?;
     if open.header.spec.gates().is_empty() {
         bail!("the open model has no gates: choose a preset that searches weights instead");
     }
-    let mut draft = on_its_images(SEARCH, &[], store, open)?;
-    draft.start = Some(open.from.clone());
     let view = view::density::density(store, &state.slider.asked).context("no model is open")?;
-    let times = view.macs_dense as f64 / view.macs_nominal.max(1) as f64;
+    search_gates(
+        store,
+        state,
+        open,
+        view.macs_dense as f64 / view.macs_nominal.max(1) as f64,
+    )
+}
+
+fn search_gates(store: &RunStore, state: &UiState, open: &OpenModel, times: f64) -> Result<Experiment> {
+    let mut draft = on_its_images(SEARCH, &[], (store, state), open)?;
+    draft.start = Some(open.from.clone());
     if let Method::Densities(config) = &mut draft.method {
         config.target = PruningTarget {
             unit: Unit::Macs,
             times: times.max(1.02),
         };
-        config.search.first = state
-            .slider
-            .asked
-            .densities
-            .iter()
-            .map(|d| d.as_fraction() as f32)
-            .collect();
+        let densities = state.slider.asked.densities.iter();
+        config.search.first = densities.map(|d| d.as_fraction() as f32).collect();
     }
-    state.draft = Draft::changed(draft.clone(), SEARCH)?;
     Ok(draft)
 }
 
@@ -164,7 +205,7 @@ pub(crate) fn fork(store: &RunStore, folder: &Path, at: u64, experiment: &Experi
 /// No model is open.
 pub(crate) fn gates_on(cut: &Path, store: &RunStore, state: &mut UiState) -> Result<()> {
     let open = store.open.as_ref().context("no model is open")?;
-    let mut draft = on_its_images(GATES, &[], store, open)?;
+    let mut draft = on_its_images(GATES, &[], (store, state), open)?;
     draft.start = Some(ModelRef::File(cut.to_path_buf()));
     state.draft = Draft::changed(draft, GATES)?;
     Ok(())

@@ -6,7 +6,6 @@ use lab::RunStore;
 use methods::Method;
 use model::Density;
 use record::{ModelRef, RunState};
-use std::path::PathBuf;
 use view::frontier::PointSource;
 
 /// The open model at these densities.
@@ -22,9 +21,11 @@ pub(crate) fn of_source(store: &RunStore, source: &PointSource) -> Option<Saving
         PointSource::Measured(question) => open_at(store, &question.densities),
         PointSource::Epoch(run, density) => {
             let run = store.run(*run)?;
-            let model = run.ending.as_ref()?.model.clone()?;
-            let from = ModelRef::File(PathBuf::from(model));
-            Some(saving(&run.experiment.name, from, vec![*density]))
+            Some(saving(
+                &run.experiment.name,
+                ModelRef::File(run.model()?),
+                vec![*density],
+            ))
         }
         PointSource::Trial(run, search, number) => {
             let run = store.run(*run)?;

@@ -45,8 +45,8 @@ impl LayoutName {
     /// Its panels in their original places.
     pub(crate) fn tree(self) -> Tree<PanelName> {
         use PanelName::{
-            Density, Experiment, Frontier, Images, Layers, Log, Model, Network, Parallel, Residuals, Runs, Saliency,
-            Search, Sites, Training, Volume,
+            Compare, Density, Experiment, Flips, Frontier, Images, Layers, Log, Model, Network, Parallel, Residuals,
+            Runs, Saliency, Search, Sites, Training, Volume,
         };
         let mut b = TreeBuilder(Tiles::default());
         let root = match self {
@@ -55,8 +55,9 @@ impl LayoutName {
                 let left = b.split(LinearDir::Vertical, left, 0.65);
                 let top = [b.tabs(&[Frontier]), b.tabs(&[Training, Experiment, Runs, Log])];
                 let top = b.split(LinearDir::Horizontal, top, 0.5);
-                let saliency = b.tabs(&[Saliency, Images]);
-                let right = b.split(LinearDir::Vertical, [top, saliency], 0.6);
+                let bottom = [b.tabs(&[Saliency, Images]), b.tabs(&[Flips])];
+                let bottom = b.split(LinearDir::Horizontal, bottom, 0.5);
+                let right = b.split(LinearDir::Vertical, [top, bottom], 0.6);
                 let below = b.split(LinearDir::Horizontal, [left, right], 0.28);
                 let strip = b.tabs(&[Network]);
                 b.split(LinearDir::Vertical, [strip, below], 0.21)
@@ -76,9 +77,11 @@ impl LayoutName {
             Self::Compare => {
                 let left = [b.tabs(&[Runs, Experiment]), b.tabs(&[Log])];
                 let left = b.split(LinearDir::Vertical, left, 0.7);
-                let right = [b.tabs(&[Frontier]), b.tabs(&[Training, Search, Residuals, Volume])];
-                let right = b.split(LinearDir::Vertical, right, 0.54);
-                b.split(LinearDir::Horizontal, [left, right], 0.32)
+                let top = [b.tabs(&[Frontier]), b.tabs(&[Training, Search, Residuals, Volume])];
+                let top = b.split(LinearDir::Horizontal, top, 0.52);
+                let table = b.tabs(&[Compare]);
+                let right = b.split(LinearDir::Vertical, [top, table], 0.62);
+                b.split(LinearDir::Horizontal, [left, right], 0.28)
             }
             Self::Inspect => {
                 let left = [b.tabs(&[Model, Saliency]), b.tabs(&[Images])];

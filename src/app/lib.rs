@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod atlas;
 mod dialog;
 mod draft;
 mod effects;

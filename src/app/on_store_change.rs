@@ -8,7 +8,7 @@ use event::Outcome;
 use lab::{Command, ModelJob, RunStore};
 use measure::{Question, probe};
 use model::Density;
-use record::ModelRef;
+use record::{ModelRef, RunState};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use view::runs;
@@ -19,6 +19,7 @@ pub(crate) fn on_store_change(store: &RunStore, state: &mut UiState, effects: &m
     show_notices(store, state);
     show_endings(store, state);
     show_jobs(store, state, effects);
+    read_scales(store, state, effects);
     state.ribbon.ran |= store.current().is_some();
     effects.submit(opened(store, state));
     effects.submit(look_again(store, state));
@@ -54,9 +55,30 @@ fn color_runs(store: &RunStore, state: &mut UiState) {
     state.runs.colors = chosen.collect();
 }
 
+/// Reads the norm scales of each model that a run of Network Slimming keeps while it works.
+fn read_scales(store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+    let slims = |run: &&RunState| run.is_live() && run.experiment.method.kind() == "slimming";
+    for run in store.runs.iter().filter(slims) {
+        let (Some(folder), Some(kept)) = (&run.folder, run.kept.last()) else {
+            continue;
+        };
+        let is_busy = store.working.iter().any(|job| matches!(job, ModelJob::Scales { .. }));
+        if is_busy || state.seen.scales.get(&run.id) == Some(&kept.seq) {
+            continue;
+        }
+        state.seen.scales.insert(run.id, kept.seq);
+        let file = folder.join(&kept.model);
+        effects.submit(Command::Work(ModelJob::Scales { run: run.id, file }));
+    }
+}
+
 /// Shows what came of jobs, and opens the models they made.
 fn show_jobs(store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     for done in store.done.iter().skip(state.seen.jobs) {
+        // What the window reads by itself is nobody's order: only its failure is said, in the log.
+        if matches!(done.job, ModelJob::Scales { .. }) {
+            continue;
+        }
         state.toasts.end();
         match &done.said {
             Ok(text) => state.toasts.tell(text.clone()),
@@ -84,6 +106,7 @@ fn opened(store: &RunStore, state: &mut UiState) -> Option<Command> {
     state.slider.locked.clear();
     (state.slider.cut.times, state.slider.cut.held) = (1.0, BTreeSet::new());
     state.frontier.pick = None;
+    state.flips.protected.clear();
     let gates = open.header.spec.gates().len();
     // It starts at the densities that a search found for it.
     let found = &open.header.gate_densities;

@@ -20,18 +20,21 @@ pub enum PanelName {
     Experiment,
     Model,
     Images,
+    Flips,
     Runs,
+    Compare,
     Log,
 }
 
 impl PanelName {
     /// All, in the order of the menu.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Density,
         Self::Network,
         Self::Layers,
         Self::Saliency,
         Self::Images,
+        Self::Flips,
         Self::Model,
         Self::Frontier,
         Self::Training,
@@ -42,6 +45,7 @@ impl PanelName {
         Self::Residuals,
         Self::Volume,
         Self::Runs,
+        Self::Compare,
         Self::Log,
     ];
 
@@ -97,7 +101,15 @@ impl PanelName {
                 "Images",
                 "Validation images: the computation each one took, and what the model predicts",
             ),
+            Self::Flips => (
+                "What breaks first",
+                "Images whose answer changed when a slider moved, how each class fares, and what searches must keep",
+            ),
             Self::Runs => ("Runs", "The runs of this session and earlier ones"),
+            Self::Compare => (
+                "Table of runs",
+                "Runs side by side: accuracy, cost, time, how far each is from a pinned one, and the settings that differ",
+            ),
             Self::Log => ("Log", "All warnings and errors"),
         }
     }

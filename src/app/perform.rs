@@ -9,6 +9,7 @@ use super::question::{range, set_density};
 use super::state::{Draft, ModelTable, Overlay, PathEntry, UiState};
 use super::{draft, exporting};
 use lab::{Command, ModelJob, RunStore};
+use measure::images::ImageRef;
 use record::experiment::PRESETS;
 use record::{Experiment, ModelRef, Status};
 use view::times;
@@ -21,9 +22,10 @@ impl UiAction {
                 .current()
                 .is_some_and(|run| matches!(run.status, Status::Running | Status::Paused)),
             Self::TimeLayers => store.open.is_some(),
+            Self::PlayImage => store.look.is_some() || store.strip.as_ref().is_some_and(|s| !s.thumbs.is_empty()),
             // The file would have what the slider has cut.
             Self::ExportModel => store.open.is_some() && state.slider.asked.cut.is_none(),
-            Self::PruneToHere => self.why_not(store, state).is_none(),
+            Self::PruneToHere | Self::SearchForGoal => self.why_not(store, state).is_none(),
             Self::SearchFromHere => range(store).is_some(),
             Self::LowerDensity | Self::RaiseDensity => range(store).is_some_and(|[low, high]| low < high),
             _ => true,
@@ -40,9 +42,12 @@ impl UiAction {
             Self::ExportModel if is_cut => {
                 Some("What the slider cuts is not retrained yet: prune to here first, then export the run's model")
             }
-            Self::PruneToHere if store.open.is_none() => Some("Open a model first"),
+            Self::PruneToHere | Self::SearchForGoal if store.open.is_none() => Some("Open a model first"),
             Self::PruneToHere if !is_cut => Some("Move the target slider first"),
-            Self::PruneToHere if store.images_from.is_none() => {
+            Self::SearchForGoal if state.frontier.wish.most.is_none() => {
+                Some("Set a goal on the frontier first: at most which cost")
+            }
+            Self::PruneToHere | Self::SearchForGoal if store.images_from.is_none() => {
                 Some("Retraining needs images: give the model some first")
             }
             _ => None,
@@ -84,9 +89,25 @@ impl UiAction {
                 }
                 Err(e) => state.toasts.fail(&e),
             },
+            Self::SearchForGoal => match draft::search_for_goal(store, state) {
+                Ok(experiment) => effects.submit(Command::Start(Box::new(experiment))),
+                Err(e) => state.toasts.fail(&e),
+            },
+            Self::PlayImage => {
+                state.network.played = Some(ctx.input(|i| i.time));
+                let first = Command::Look(ImageRef::Valid(0));
+                effects.submit(store.look.is_none().then_some(first));
+                if !state.layouts.tree.active_tiles().iter().any(|id| {
+                    matches!(
+                        state.layouts.tree.tiles.get(*id),
+                        Some(egui_tiles::Tile::Pane(PanelName::Network))
+                    )
+                }) {
+                    layout::show(&mut state.layouts.tree, PanelName::Network);
+                }
+            }
             Self::TrainSmoke => match Experiment::load(PRESETS[0].0, &[]) {
                 Ok(experiment) => {
-                    state.draft = Draft::new(experiment.clone(), PRESETS[0].0.to_owned());
                     layout::show(&mut state.layouts.tree, PanelName::Training);
                     effects.submit(Command::Start(Box::new(experiment)));
                 }

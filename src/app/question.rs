@@ -3,6 +3,7 @@
 
 use super::state::UiState;
 use lab::{Command, RunStore};
+use measure::pruning::Spread;
 use measure::{Pruning, Question};
 use model::Density;
 
@@ -42,6 +43,28 @@ pub(crate) fn set_gate(store: &RunStore, state: &mut UiState, gate: usize, perce
     let mut asked = state.slider.asked.clone();
     *asked.densities.get_mut(gate)? = clamped(store, percent)?;
     (asked != state.slider.asked).then(|| ask(state, asked))
+}
+
+/// Sets how much of one group of layers stays, by its first layer; what the target leaves of the others stays as it is. None if
+/// nothing was planned yet.
+pub(crate) fn set_layer(store: &RunStore, state: &mut UiState, group: &str, percent: u32) -> Option<Command> {
+    let plan = store.answer.as_ref()?.plan.as_ref()?;
+    let mut cut = state.slider.cut.clone();
+    if cut.spread != Spread::Given {
+        let left = plan.groups.iter().filter(|g| g.n_kept() < g.kept.len());
+        cut.vector = left
+            .map(|g| (g.name.clone(), g.n_kept() as f32 / g.kept.len().max(1) as f32))
+            .collect();
+    }
+    cut.vector
+        .insert(group.to_owned(), percent.clamp(1, 100) as f32 / 100.0);
+    cut.vector.retain(|_, density| *density < 1.0);
+    cut.times = match cut.vector.is_empty() {
+        true => 1.0,
+        false => plan.times.max(1.01),
+    };
+    cut.spread = Spread::Given;
+    set_cut(store, state, cut)
 }
 
 /// Moves all gates to what was asked before, and the sliders with them: the density to the mean.

@@ -15,6 +15,8 @@ pub(crate) struct ShareBar<'a> {
     /// What is filled, 0 to 1.
     pub(crate) filled: f32,
     pub(crate) tick: f32,
+    /// Where it was asked to go and has not gone yet, drawn as a ghost.
+    pub(crate) ghost: Option<f32>,
     pub(crate) is_movable: bool,
     /// The color of the filled part.
     pub(crate) fill: egui::Color32,
@@ -43,6 +45,12 @@ pub(crate) fn share_bar(ui: &mut Ui, rect: Rect, bar: ShareBar) -> Option<BarCha
     let thick = (rect.height() * 0.5).min(11.0);
     let track = Rect::from_center_size(rect.center(), vec2(rect.width(), thick));
     widgets::bar(ui, track, bar.filled, bar.fill, p.trough);
+    if let Some(ghost) = bar.ghost {
+        let mut place = track.expand2(vec2(0.0, 2.0));
+        place.set_width((track.width() * ghost.clamp(0.0, 1.0)).max(3.0));
+        ui.painter()
+            .rect_stroke(place, 3.0, Stroke::new(1.5, p.warn), StrokeKind::Inside);
+    }
     let x = track.left() + track.width() * bar.tick.clamp(0.0, 1.0);
     ui.painter()
         .vline(x, track.top() - 2.0..=track.bottom() + 2.0, Stroke::new(1.5, p.text));

@@ -19,6 +19,9 @@ use std::path::PathBuf;
 pub fn window_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState) -> Vec<Effect> {
     let mut effects = Effects::default();
     on_store_change(store, state, &mut effects);
+    if state.linked.turn() {
+        ui.ctx().request_repaint();
+    }
     keys(ui, &mut effects);
     let dropped: Vec<PathBuf> = ui.input(|i| i.raw.dropped_files.iter().map(|f| f.path().to_path_buf()).collect());
     for path in dropped {

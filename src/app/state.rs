@@ -1,13 +1,14 @@
 //! What the window itself remembers: selection, layout, drafts, one struct per panel. Nothing that the store could tell; it may
 //! be thrown away at any time. Knows nothing of files or threads.
 
+use super::atlas::Atlas;
 use super::effects::FileRequest;
 use super::layout::Layouts;
 use super::theme::{Palette, series};
 use super::toasts::Toasts;
 use egui::{Color32, TextureHandle};
 use lab::RunStore;
-use measure::images::{ImageRef, Thumbnail, Thumbnails};
+use measure::images::{ImageRef, Thumbnail};
 use measure::probe::OpenModel;
 use measure::{Pruning, Question};
 use model::Density;
@@ -17,15 +18,17 @@ use record::{Experiment, RunId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use train::device::DeviceName;
+use train::device::{DeviceName, DeviceStatus};
+use view::compare::{CompareOptions, SettingDifferences};
 use view::curves::CurveOptions;
-use view::frontier::{CostAxis, PointSource, Requirement};
+use view::frontier::{CostAxis, PointSource};
 use view::images::ImageOptions;
 use view::network::BeganAs;
 use view::runs::{HiddenRuns, RunFilter, RunMarks};
 use view::saliency::SaliencyScope;
 use view::search::{SearchChoice, TrialValue};
 use view::volume::VolumeView;
+use view::wish::Requirement;
 use view::{Curves, ModelView, runs};
 
 /// Density asked for when a model opens, in percent.
@@ -34,6 +37,8 @@ pub(crate) const FIRST_PERCENT: u32 = 50;
 /// All of it.
 pub struct UiState {
     pub(crate) device: DeviceName,
+    /// The devices of this machine, once somebody wanted to choose.
+    pub(crate) devices: Option<Vec<DeviceStatus>>,
     /// What is asked of the open model.
     pub slider: SliderUi,
     /// What Train would start.
@@ -46,6 +51,10 @@ pub struct UiState {
     pub ribbon: Ribbon,
     /// The frontier.
     pub frontier: FrontierUi,
+    /// The table of runs.
+    pub(crate) compare: CompareUi,
+    /// The run that is pointed at.
+    pub linked: Linked,
     /// The search panels.
     pub search: SearchUi,
     /// The heat map of channels.
@@ -53,6 +62,8 @@ pub struct UiState {
     pub(crate) training: TrainingUi,
     pub(crate) model: ModelUi,
     pub(crate) images: ImagesUi,
+    /// What breaks first.
+    pub flips: FlipsUi,
     pub(crate) volume: VolumeUi,
     /// The list of runs.
     pub runs: RunsUi,
@@ -164,6 +175,8 @@ pub(crate) enum SidePlot {
     Rate,
     /// How many gates are always or never open.
     Gates,
+    /// How norm scales are spread.
+    Scales,
 }
 
 pub(crate) struct TrainingUi {
@@ -178,6 +191,46 @@ pub(crate) enum LimitLine {
     /// At most so much accuracy below the reference.
     Loss,
     Cost,
+    /// The corner of the box of both.
+    Goal,
+    /// The budget of the search that goes on.
+    Budget,
+}
+
+/// Which points the frontier's axes follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FrontierFit {
+    #[default]
+    All,
+    NearBest,
+}
+
+/// The run that is pointed at in one panel and stands out in the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Linked {
+    /// As of the last frame.
+    pub now: Option<RunId>,
+    next: Option<RunId>,
+}
+
+impl Linked {
+    pub(crate) fn point_at(&mut self, run: RunId) {
+        self.next = Some(run);
+    }
+
+    /// A frame begins. Whether another run is pointed at than before.
+    pub(crate) fn turn(&mut self) -> bool {
+        let before = self.now;
+        self.now = self.next.take();
+        self.now != before
+    }
+}
+
+/// The table of runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CompareUi {
+    pub(crate) options: CompareOptions,
+    pub(crate) differences: SettingDifferences,
 }
 
 /// The frontier.
@@ -189,6 +242,12 @@ pub struct FrontierUi {
     pub(crate) line: Option<LimitLine>,
     /// The point whose layers are shown instead of the open model's.
     pub(crate) pick: Option<PointSource>,
+    /// Whether costs are along a logarithmic axis.
+    pub(crate) is_log: bool,
+    /// Which points the axes follow.
+    pub(crate) fit: FrontierFit,
+    /// Whether somebody moved the plot away from them.
+    pub(crate) is_moved: bool,
     /// Axes rest while something is dragged; whether they followed before.
     pub(crate) is_frozen: bool,
     pub(crate) followed: bool,
@@ -201,6 +260,8 @@ pub struct FrontierUi {
 pub(crate) struct NetworkUi {
     /// Whether it follows a run rather than the open model; unless somebody says, it does where searches are watched.
     pub(crate) follows: Option<bool>,
+    /// When an image began to be played through it, in seconds of the window.
+    pub(crate) played: Option<f64>,
     /// What the open model began as, and the model that it is of.
     pub(crate) began: Option<(Arc<OpenModel>, BeganAs)>,
 }
@@ -262,16 +323,17 @@ pub(crate) struct ModelUi {
 #[derive(Default)]
 pub(crate) struct ImagesUi {
     pub(crate) options: ImageOptions,
-    pub(crate) atlas: Option<Atlas>,
+    pub(crate) atlas: Atlas,
     /// The image that is looked at.
     pub(crate) close_up: Option<(Arc<Thumbnail>, TextureHandle)>,
 }
 
-/// Images as they lie on the graphics card, and which they are.
-pub(crate) struct Atlas {
-    pub(crate) of: Arc<Thumbnails>,
-    pub(crate) numbers: Vec<usize>,
-    pub(crate) texture: TextureHandle,
+/// What breaks first.
+#[derive(Default)]
+pub struct FlipsUi {
+    pub(crate) atlas: Atlas,
+    /// Classes by name and images as `#NUMBER` that the next search must keep.
+    pub protected: BTreeSet<String>,
 }
 
 /// What searches cover, and how many images their trials had run when it was computed.
@@ -388,6 +450,8 @@ pub struct Seen {
     pub(crate) looked: Option<(ImageRef, Question)>,
     /// Lines of [`lab::RunStore::notices_total`] that were shown.
     pub(crate) notices: u64,
+    /// The newest model of each run whose norm scales were asked for, by its place in the log.
+    pub(crate) scales: BTreeMap<RunId, u64>,
     /// Runs whose end was shown, and how often each had been resumed before it.
     pub endings: Vec<(RunId, u32)>,
 }
@@ -401,6 +465,7 @@ impl UiState {
         let preset = PRESETS[0].0;
         Ok(Self {
             device,
+            devices: None,
             slider: SliderUi {
                 density: Density::percent(FIRST_PERCENT)?,
                 asked: Question::default(),
@@ -412,11 +477,14 @@ impl UiState {
             network: NetworkUi::default(),
             ribbon: Ribbon::default(),
             frontier: FrontierUi::default(),
+            compare: CompareUi::default(),
+            linked: Linked::default(),
             search: SearchUi::default(),
             saliency: SaliencyUi {
-                value: HeatValue::default(),
+                // The tide that ebbs while somebody drags.
+                value: HeatValue::Active,
                 of: SaliencyScope::default(),
-                sorts: false,
+                sorts: true,
                 by_class: false,
                 rare: 0.01,
                 texture: None,
@@ -435,6 +503,7 @@ impl UiState {
                 view: None,
             },
             images: ImagesUi::default(),
+            flips: FlipsUi::default(),
             volume: VolumeUi::default(),
             runs: RunsUi::default(),
             layer: None,
@@ -444,5 +513,12 @@ impl UiState {
             toasts: Toasts::default(),
             seen: Seen::default(),
         })
+    }
+}
+
+impl FrontierUi {
+    /// Whether this run's layers are shown instead of the open model's.
+    pub fn shows_run(&self, run: RunId) -> bool {
+        matches!(self.pick, Some(PointSource::Epoch(of, _) | PointSource::Trial(of, ..)) if of == run)
     }
 }

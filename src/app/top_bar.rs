@@ -7,13 +7,13 @@ use super::layout::LayoutName;
 use super::state::UiState;
 use super::theme::{self, palette};
 use super::widgets;
-use egui::{Align, Layout, Rect, Role, Ui, vec2};
-use lab::RunStore;
+use egui::{Align, Layout, Rect, RichText, Role, Ui, vec2};
+use lab::{Command, RunStore};
 use record::Status;
-use record::experiment::PRESETS;
-use view::{runs, text};
+use train::device::DeviceName;
+use view::{presets, runs, text};
 
-pub(crate) fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {
+pub(crate) fn top_bar_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     menu(ui, store, state, effects);
     ui.add_space(4.0);
     layouts(ui, state, effects);
@@ -66,7 +66,7 @@ fn model(ui: &mut Ui, store: &RunStore) {
 }
 
 /// Right to left: what is outermost comes first.
-fn run_controls(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {
+fn run_controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     if let Some(run) = store.current() {
         let row = runs::row(run);
         let can = UiAction::Stop.is_possible(store, state);
@@ -94,11 +94,7 @@ fn run_controls(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Ef
     if train.on_hover_text(tooltip(ui, UiAction::Train)).clicked() {
         effects.act(UiAction::Train);
     }
-    let place = format!("{} · {}", state.draft.experiment.data.source, state.device);
-    let shown = text::tail(&place, 26);
-    widgets::quiet(ui, shown).on_hover_text(format!(
-        "Train uses {place}: the data set of the draft, and the device chosen with --device"
-    ));
+    place_chooser(ui, store, state, effects);
     preset_chooser(ui, state, effects);
 }
 
@@ -148,16 +144,17 @@ fn preset_chooser(ui: &mut Ui, state: &UiState, effects: &mut Effects) {
     };
     let combo = egui::ComboBox::from_id_salt("preset")
         .selected_text(shown_name)
-        .width(150.0);
+        .width(150.0)
+        .height(ui.ctx().content_rect().height() * 0.8);
     let shown = combo.show_ui(ui, |ui| {
-        for (i, (name, _)) in PRESETS.iter().enumerate() {
-            let about = UiAction::Preset(i).words().tooltip;
-            if ui
-                .selectable_label(*name == chosen, *name)
-                .on_hover_text(about)
-                .clicked()
-            {
-                effects.act(UiAction::Preset(i));
+        ui.set_min_width(330.0);
+        for group in presets::presets() {
+            ui.label(RichText::new(group.title).strong());
+            for preset in &group.presets {
+                let row = ui.selectable_label(preset.name == chosen, preset.says());
+                if row.on_hover_text(&preset.about).clicked() {
+                    effects.act(UiAction::Preset(preset.index));
+                }
             }
         }
     });
@@ -165,6 +162,42 @@ fn preset_chooser(ui: &mut Ui, state: &UiState, effects: &mut Effects) {
     shown
         .response
         .on_hover_text(format!("Preset: {}", state.draft.experiment.about));
+}
+
+/// The images and the device that Train uses.
+fn place_chooser(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+    let now = state.draft.experiment.data.source.clone();
+    let place = text::tail(&format!("{now} · {}", state.device), 26);
+    let shown = ui.menu_button(widgets::small(place, palette(ui).weak), |ui| {
+        ui.set_min_width(300.0);
+        ui.label(RichText::new("Images").strong());
+        for choice in presets::image_sources(store, &now) {
+            if ui.selectable_label(choice.source == now, choice.words).clicked() {
+                state.draft.experiment.data.source = choice.source;
+                ui.close();
+            }
+        }
+        ui.separator();
+        ui.label(RichText::new("Device").strong());
+        let devices = state
+            .devices
+            .get_or_insert_with(|| DeviceName::LOCAL.iter().map(DeviceName::probe).collect());
+        for device in devices.iter() {
+            let words = format!("{} · {}", device.device, device.detail);
+            let is_now = device.device == state.device.to_string();
+            let row = ui.add_enabled(device.available, egui::Button::selectable(is_now, words));
+            if row.clicked()
+                && let Ok(name) = DeviceName::parse(&device.device)
+            {
+                state.device = name;
+                effects.submit(Command::UseDevice(device.device.clone()));
+                ui.close();
+            }
+        }
+    });
+    widgets::name_widget(&shown.response, Role::Button, "Images and device");
+    let about = "What Train uses: images, and the device it computes on";
+    shown.response.on_hover_text(about);
 }
 
 fn menu(ui: &mut Ui, store: &RunStore, state: &UiState, effects: &mut Effects) {

@@ -170,6 +170,12 @@ pub(crate) fn quiet_line(ui: &mut Ui, text: &str) -> Response {
     ui.add(egui::Label::new(small(text, weak)).truncate())
 }
 
+/// A line of what was asked for and has not happened yet.
+pub(crate) fn queued_line(ui: &mut Ui, text: &str) -> Response {
+    let warn = palette(ui).warn;
+    ui.add(egui::Label::new(small(text, warn)).truncate())
+}
+
 /// A number that a panel is about, with what it is above and what goes with it below.
 pub(crate) fn figure(ui: &mut Ui, name: &str, term: &str, value: &str, below: &str, stale: bool) {
     ui.vertical(|ui| {
@@ -247,12 +253,13 @@ pub(crate) fn primary(ui: &mut Ui, enabled: bool, text: &str) -> Response {
 
 /// A choice of two or three, side by side.
 pub(crate) fn choice<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, options: &[(T, &str)]) {
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 2.0;
-        for &(option, label) in options {
-            ui.selectable_value(value, option, label);
-        }
-    });
+    // In the row itself, so that a narrow one can break between them.
+    let gap = std::mem::replace(&mut ui.spacing_mut().item_spacing.x, 2.0);
+    for &(option, label) in options {
+        ui.selectable_value(value, option, label);
+    }
+    ui.spacing_mut().item_spacing.x = gap;
+    ui.add_space(gap - 2.0);
 }
 
 /// The heat scale with words at its ends, the lower end on the left whichever way the row runs.
@@ -366,6 +373,20 @@ fn marks(input: &GridInput, apart: f64) -> Vec<GridMark> {
             value: i as f64 * step,
             step_size: step,
         })
+        .collect()
+}
+
+/// Marks at 1, 2 and 5 times each power of ten of an axis of logarithms; only at powers where there are many.
+pub(crate) fn log_marks(input: &GridInput) -> Vec<GridMark> {
+    let (low, high) = input.bounds;
+    if !(low.is_finite() && high.is_finite()) {
+        return Vec::new();
+    }
+    let parts: &[f64] = if high - low > 4.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let powers = (low.floor().max(-9.0) as i32)..=(high.ceil().min(15.0) as i32);
+    let all = powers.flat_map(|power| parts.iter().map(move |part| f64::from(power) + part.log10()));
+    all.filter(|value| (low..=high).contains(value))
+        .map(|value| GridMark { value, step_size: 1.0 })
         .collect()
 }
 

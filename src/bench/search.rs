@@ -99,6 +99,7 @@ impl BenchSearch {
             let images = LabeledImages::Normalized {
                 pixels: &images,
                 labels: &labels,
+                answers: None,
             };
             let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(()));
             let metrics = evaluate(&mut engine, images, &mut check, &mut |_| Ok(()))?;

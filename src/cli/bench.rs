@@ -10,7 +10,7 @@ use bench::answer::{Memory, Spread, bench_answer};
 use bench::stream::bench_stream;
 use bench::train::BenchTrain;
 use bench::{BenchInfer, BenchSearch};
-use infer::LayerTime;
+use infer::{LayerTime, OtherWork, OtherWorkSpan};
 use kernel::Kernel;
 use lab::Workspace;
 use model::Density;
@@ -116,8 +116,18 @@ struct BenchLine<R> {
     peak_mb: Option<f64>,
     /// Load of the machine per core over the last minute, where the system says it; this program's own work counts, too.
     load: Option<f64>,
+    /// What others had of the processors while the row was made, where the system says it.
+    others: Option<OtherWork>,
     #[serde(flatten)]
     row: R,
+}
+
+impl<R> BenchLine<R> {
+    /// A warning if others had the processors.
+    fn busy(&self) -> String {
+        let seen = self.others.as_ref().and_then(OtherWork::says);
+        seen.map_or_else(String::new, |text| format!("; {text}"))
+    }
 }
 
 pub(crate) fn bench(args: &BenchArgs) -> Done {
@@ -156,6 +166,7 @@ fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
     for (threads, batch, density) in settings {
         let (arch, seconds) = (args.arch.clone(), args.seconds);
         let input = args.input[..].try_into().context("--input").or_bad_input()?;
+        let span = OtherWorkSpan::begin();
         let row = if is_train {
             BenchTrain {
                 arch,
@@ -195,12 +206,13 @@ fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
             density: density.as_fraction(),
             peak_mb: peak_mb(),
             load: infer::load_per_core(),
+            others: span.end(),
             row: row.or_bad_input()?,
         };
         args.json.say(&line, || {
             let r = &line.row;
             format!(
-                "{} width {width} batch {batch} threads {threads} density {density}: {:.3} ms ({:.3}–{:.3}), {:.0} images/s, {:.1} GMAC/s, {}{}",
+                "{} width {width} batch {batch} threads {threads} density {density}: {:.3} ms ({:.3}–{:.3}), {:.0} images/s, {:.1} GMAC/s, {}{}{}",
                 line.task,
                 r.median_ms,
                 r.p10_ms,
@@ -208,7 +220,8 @@ fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
                 r.images_per_s,
                 r.gmacs_per_s,
                 r.kernel,
-                line.peak_mb.map_or(String::new(), |mb| format!(", at most {mb:.0} MB until now"))
+                line.peak_mb.map_or(String::new(), |mb| format!(", at most {mb:.0} MB until now")),
+                line.busy()
             ) + &by_layer(&r.layers)
         });
     }
@@ -287,6 +300,7 @@ fn search(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
         let trials = ratios.flat_map(|&ratio| [(ratio, false), (ratio, true)]);
         // Without fewer MACs there is nothing to mask.
         for (macs_ratio, columns) in trials.filter(|&(ratio, columns)| ratio > 1.0 || !columns) {
+            let span = OtherWorkSpan::begin();
             let row = BenchSearch {
                 arch: args.arch.clone(),
                 width,
@@ -309,13 +323,14 @@ fn search(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
                 density: 1.0,
                 peak_mb: peak_mb(),
                 load: infer::load_per_core(),
+                others: span.end(),
                 row,
             };
             args.json.say(&line, || {
                 let r = &line.row;
                 format!(
-                    "search width {width} batch {batch} threads {threads} MACs 1/{:.2} by {}: {:.2} evaluations/s of {} images, {:.2} ms ({:.2}–{:.2}), {}",
-                    r.macs_ratio, r.masks, r.evals_per_s, r.images, r.row.median_ms, r.row.p10_ms, r.row.p90_ms, r.row.kernel
+                    "search width {width} batch {batch} threads {threads} MACs 1/{:.2} by {}: {:.2} evaluations/s of {} images, {:.2} ms ({:.2}–{:.2}), {}{}",
+                    r.macs_ratio, r.masks, r.evals_per_s, r.images, r.row.median_ms, r.row.p10_ms, r.row.p90_ms, r.row.kernel, line.busy()
                 )
             });
         }

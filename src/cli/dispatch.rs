@@ -5,6 +5,7 @@ use super::bench::BenchTask;
 use super::failure::{Failure, complain};
 use super::output::Json;
 use super::{bench, eval, export, figure, import, inspect, lists, manual, report, run, serve, tournament};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use lab::Workspace;
 use record::experiment::nearest;
@@ -28,6 +29,11 @@ pub fn main() -> Next {
         Err(e) if !e.use_stderr() => {
             drop(e.print());
             return Next::Exit(ExitCode::SUCCESS);
+        }
+        Err(e) if e.kind() == ErrorKind::InvalidUtf8 => {
+            let odd = std::env::args_os().find(|a| a.to_str().is_none()).unwrap_or_default();
+            let text = format!("argument {odd:?} is not UTF-8, expected UTF-8 here; a link with such a name will do");
+            return Next::Exit(complain(2, &text));
         }
         Err(e) => {
             let text = e.render().to_string();

@@ -15,9 +15,11 @@ use measure::probe::{reading, valid_split};
 use model::{Checkpoint, Density, Fractions, cost};
 use record::folder::threads;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
+use train::{ask, check_teacher};
 
 #[derive(clap::Args)]
 pub(crate) struct EvalArgs {
@@ -44,6 +46,9 @@ pub(crate) struct EvalArgs {
     /// Write the active channels as CSV, one row per image and gate
     #[arg(long)]
     active: Option<PathBuf>,
+    /// A model that names the classes of the images and says how far each output is from its own: with it, pictures need no classes
+    #[arg(long)]
+    teacher: Option<PathBuf>,
     /// After each density, also print how many of an image's truly largest channels each gate chooses
     #[arg(long)]
     oracle: bool,
@@ -91,6 +96,9 @@ struct EvalLine {
     latency_ms: LatencyQuantiles,
     images_per_s: f64,
     kernel: String,
+    /// By output: ‖y − y'‖ / ‖y'‖ to the teacher's, mean over images.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    errors: BTreeMap<String, f64>,
 }
 
 pub(crate) fn eval(args: &EvalArgs) -> Done {
@@ -113,10 +121,42 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     if args.oracle && !model.is_gated() {
         return Err(anyhow!("--oracle is for models with gates")).or_bad_input();
     }
-    let mut data = data::open(&args.data, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
-    let matched = data.match_classes(&model.header.classes).or_bad_input()?;
+    let teacher = args
+        .teacher
+        .as_ref()
+        .map(|path| Checkpoint::load(path))
+        .transpose()
+        .or_bad_input()?;
+    let open = if teacher.is_some() {
+        data::open_unlabeled
+    } else {
+        data::open
+    };
+    let mut data = open(&args.data, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
+    let matched = match &teacher {
+        Some(teacher) => {
+            check_teacher(teacher, model.spec().input, &model.header.classes).or_bad_input()?;
+            None
+        }
+        None if model.header.classes.is_empty() => {
+            let text = format!(
+                "{} gives no class logits, expected --teacher MODEL to compare with",
+                args.model.display()
+            );
+            return Err(anyhow!(text)).or_bad_input();
+        }
+        None => data.match_classes(&model.header.classes).or_bad_input()?,
+    };
     for note in data.notes.iter().chain(&matched) {
         remark(&format!("note: {note}"));
+    }
+    if let Some(teacher) = &teacher {
+        let indices = eval_images(args, &model, &data, split).or_bad_input()?.indices;
+        let images = match split {
+            Split::Test => &mut data.test,
+            _ => &mut data.train,
+        };
+        ask(images, [&indices, &indices], teacher, threads(), &|| Ok(())).or_failed()?;
     }
     let eval = eval_images(args, &model, &data, split).or_bad_input()?;
     let logits = args.logits.as_ref();
@@ -165,10 +205,17 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
             latency_ms: m.latency,
             images_per_s: m.images_per_s,
             kernel: name,
+            errors: m.errors.into_iter().collect(),
         };
+        let quality = if teacher.is_some() { "agreement" } else { "top-1" };
+        let errors = line
+            .errors
+            .iter()
+            .map(|(name, error)| format!("\n  {name}: relative error {error:.4}"));
+        let errors: String = errors.collect();
         args.json.say(&line, || {
             format!(
-                "density {:<4}  top-1 {:6.2} % of {}  {:8.2} M MACs ({:.2}×)  {:.3} ms per image (batch 1, {:.3} to {:.3}{})  {:.0} images/s  {}",
+                "density {:<4}  {quality} {:6.2} % of {}  {:8.2} M MACs ({:.2}×)  {:.3} ms per image (batch 1, {:.3} to {:.3}{})  {:.0} images/s  {}{errors}",
                 line.density, line.top1 * 100.0, line.n, line.macs as f64 / 1e6, line.macs_dense as f64 / line.macs as f64, line.latency_ms.median, line.latency_ms.p10, line.latency_ms.p90, line.latency_ms.busy(), line.images_per_s, line.kernel
             )
         });
@@ -242,6 +289,7 @@ fn by_engine(eval: &EvalImages, kernel: Kernel, density: &GateSetting, put: PutB
         median_ms,
         p10_ms,
         p90_ms,
+        others,
         ..
     } = infer::latency_in_turn(
         &mut engine,
@@ -263,6 +311,7 @@ fn by_engine(eval: &EvalImages, kernel: Kernel, density: &GateSetting, put: PutB
     let metrics = evaluate(&mut engine, images, &mut check, &mut observe)?;
     Ok(Evaluation {
         top1: metrics.top1(),
+        errors: metrics.errors(),
         macs: metrics.macs(),
         macs_conv: metrics.macs_conv(),
         active_fraction: metrics.active_fraction(),
@@ -273,6 +322,7 @@ fn by_engine(eval: &EvalImages, kernel: Kernel, density: &GateSetting, put: PutB
             p90: p90_ms,
             pictures: few.len(),
             load,
+            others,
         },
         images_per_s: metrics.n as f64 / spent.as_secs_f64(),
     })

@@ -36,7 +36,9 @@ impl CsvFile {
         logits: &[f32],
         eval: &EvalImages,
     ) -> Result<()> {
-        let rows = logits.chunks_exact(eval.model.header.classes.len());
+        let of_classes = eval.model.spec().logits()?;
+        let numbers = eval.model.spec().outputs()?.last().map_or(0, |o| o.range.end);
+        let rows = logits.chunks_exact(numbers.max(1)).map(|row| &row[of_classes.clone()]);
         for (row, &index) in rows.zip(&eval.indices[first..]) {
             write!(self.0, "{density},{index},{}", eval.images.labels[index as usize])?;
             for v in row {

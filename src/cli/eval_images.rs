@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use data::Images;
-use infer::GateOutput;
+use infer::{GateOutput, OtherWork};
 use model::{Checkpoint, Density, cost};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -71,6 +71,8 @@ pub(crate) type PutBatch<'a> = &'a mut dyn FnMut(&[f32], &[GateOutput], usize) -
 /// What was measured at one density.
 pub(crate) struct Evaluation {
     pub top1: f32,
+    /// By output, its relative error to a teacher's.
+    pub errors: Vec<(String, f64)>,
     pub macs: u64,
     pub macs_conv: u64,
     pub active_fraction: f64,
@@ -92,14 +94,18 @@ pub(crate) struct LatencyQuantiles {
     pub pictures: usize,
     /// Load of the machine per core when timing began, where the system says it.
     pub load: Option<f64>,
+    /// What others had of the processors meanwhile, where the system says it.
+    pub others: Option<OtherWork>,
 }
 
 impl LatencyQuantiles {
-    /// A warning if other programs had the processor.
+    /// A warning if others had the processors.
     pub(crate) fn busy(&self) -> String {
-        match self.load {
-            Some(load) if load > 1.0 => format!("; the machine is busy, {load:.1} tasks per core"),
-            _ => String::new(),
-        }
+        let load = || match self.load {
+            Some(load) if load > 1.0 => Some(format!("the machine is busy, {load:.1} tasks per core")),
+            _ => None,
+        };
+        let seen = self.others.as_ref().and_then(OtherWork::says);
+        seen.or_else(load).map_or_else(String::new, |text| format!("; {text}"))
     }
 }

@@ -53,11 +53,18 @@ pub(crate) fn import(args: &ImportArgs) -> Done {
     let layers = spec.convs().len() + spec.nodes.iter().filter(|n| n.op.kind() == "linear").count();
     let params = cost::dense(spec).or_failed()?.params;
     done.model.save(&args.to).or_failed()?;
-    let fact = json!({ "model": args.to.to_string_lossy(), "layers": layers, "params": params, "arch": spec.name, "input": spec.input, "classes": done.model.header.classes.len(), "notes": done.notes });
+    let outputs = spec.outputs().or_failed()?;
+    let fact = json!({ "model": args.to.to_string_lossy(), "layers": layers, "params": params, "arch": spec.name, "input": spec.input, "classes": done.model.header.classes.len(), "outputs": outputs.iter().map(|o| json!({ "name": o.name, "shape": o.shape })).collect::<Vec<_>>(), "notes": done.notes });
     args.json.say(&fact, || {
         let [c, h, w] = spec.input;
+        let each = outputs.iter().map(|o| format!("{} {:?}", o.name, o.shape));
+        let is_plain = outputs.len() == 1 && outputs[0].is_logits;
+        let several = match is_plain {
+            true => String::new(),
+            false => format!(", outputs {}", each.collect::<Vec<_>>().join(", ")),
+        };
         format!(
-            "{}: {}, {layers} layers, {params} parameters, images {c}×{h}×{w}",
+            "{}: {}, {layers} layers, {params} parameters, images {c}×{h}×{w}{several}",
             args.to.display(),
             spec.name
         )

@@ -143,6 +143,7 @@ mod tests {
             shape,
             pixels: (1..=12).collect(),
             labels: vec![4, 9],
+            answers: None,
         };
         let norm = Normalization {
             mean: vec![0.0],
@@ -184,6 +185,7 @@ mod tests {
             shape,
             pixels: vec![255, 255],
             labels: vec![0],
+            answers: None,
         };
         let norm = Normalization {
             mean: vec![0.5, 0.0],

@@ -75,7 +75,11 @@ mod tests {
             width: 1,
         };
         let pixels = vec![0; labels.len()];
-        let images = Images { shape, pixels, labels };
+        let images = Images {
+            pixels,
+            labels,
+            ..Images::empty(shape)
+        };
         Dataset::new("toy".into(), names(classes), images.clone(), images, Vec::new()).unwrap()
     }
 

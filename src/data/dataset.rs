@@ -149,6 +149,7 @@ mod tests {
             shape,
             pixels: pixels.to_vec(),
             labels: labels.to_vec(),
+            answers: None,
         }
     }
 

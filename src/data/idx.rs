@@ -149,7 +149,12 @@ pub fn read_pair(images: Input<impl BufRead>, labels: Input<impl BufRead>, tick:
         names[0]
     );
     let pixels = content.rest(n * shape.bytes() as u64, tick)?;
-    Ok(Images { shape, pixels, labels })
+    Ok(Images {
+        shape,
+        pixels,
+        labels,
+        answers: None,
+    })
 }
 
 fn read_labels(labels: Input<impl BufRead>) -> Result<Vec<u16>> {

@@ -1,5 +1,7 @@
 //! Images as bytes, with their labels.
 
+use super::answers::Answers;
+
 /// The most pixel bytes one data set may hold in memory; more is refused before anything is allocated.
 pub(crate) const MAX_BYTES: u64 = 4 << 30;
 
@@ -28,7 +30,7 @@ impl std::fmt::Display for ImageShape {
 }
 
 /// Images of one shape and their labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Images {
     /// Size of each image.
     pub shape: ImageShape,
@@ -36,6 +38,8 @@ pub struct Images {
     pub pixels: Vec<u8>,
     /// `[n]`, each an index into [`Dataset::classes`].
     pub labels: Vec<u16>,
+    /// What a network gave for some of them, where that is more than a class.
+    pub answers: Option<Answers>,
 }
 
 impl Images {
@@ -45,6 +49,7 @@ impl Images {
             shape,
             pixels: Vec::new(),
             labels: Vec::new(),
+            answers: None,
         }
     }
 

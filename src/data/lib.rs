@@ -7,6 +7,7 @@
 //! one size for all pictures, and labels below the number of classes.
 #![forbid(unsafe_code)]
 
+mod answers;
 pub mod batch;
 pub mod bundled;
 pub mod cifar;
@@ -26,6 +27,7 @@ mod split;
 mod stream;
 pub mod synthetic;
 
+pub use answers::Answers;
 pub use batch::{Augment, Epoch};
 pub use dataset::{Dataset, Split};
 pub use images::{ImageShape, Images};

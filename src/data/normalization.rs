@@ -69,6 +69,7 @@ mod tests {
             // Channel 0: 0, 255, 255, 0. Channel 1: 51 everywhere. Channel 2: 0, 0, 0, 255.
             pixels: vec![0, 255, 51, 51, 0, 0, 255, 0, 51, 51, 0, 255],
             labels: vec![0, 0],
+            answers: None,
         };
         let norm = Normalization::of(&images);
         assert_eq!(norm.mean, [0.5, 0.2, 0.25]);

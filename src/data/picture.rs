@@ -3,7 +3,7 @@
 //! - A picture is told by its content; a wrong ending does no harm. Of an animation, the first frame counts.
 //! - It is turned as its EXIF orientation says.
 //! - A JPEG without an end mark is cut off and refused: decoders fill what is missing with gray.
-//! - Nothing is allocated for a size that only a header claims.
+//! - Nothing is allocated for a size or a number of values that only a header claims.
 
 use super::images::ImageShape;
 use super::reading::{Fit, Reading};
@@ -145,6 +145,10 @@ fn open(bytes: &[u8]) -> Result<impl ImageDecoder + '_> {
         !bytes.starts_with(&[0xff, 0xd8]) || jpeg_is_whole(bytes),
         "cut off: a JPEG without its end mark"
     );
+    ensure!(
+        tiff_holds_its_values(bytes),
+        "a TIFF whose header claims more values than its bytes can hold"
+    );
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     let known = [
         ImageFormat::Png,
@@ -219,6 +223,45 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
             },
         }
     }
+}
+
+/// Whether the lists of values that a TIFF's first directory claims fit into the file: a decoder makes room for them before it
+/// reads them. True of what is no TIFF, or ends within its directory.
+fn tiff_holds_its_values(bytes: &[u8]) -> bool {
+    let is_big_endian = bytes.starts_with(b"MM");
+    if !is_big_endian && !bytes.starts_with(b"II") {
+        return true;
+    }
+    let number = |at: usize, width: usize| {
+        let digits = bytes.get(at..at.checked_add(width)?)?.iter();
+        let push = |n: u64, digit: &u8| n << 8 | u64::from(*digit);
+        Some(if is_big_endian {
+            digits.fold(0, push)
+        } else {
+            digits.rev().fold(0, push)
+        })
+    };
+    // Widths of an offset or a count, of the number of entries, and where the first directory's place stands.
+    let (width, counts, place) = match number(2, 2) {
+        Some(42) => (4, 2, 4),
+        Some(43) => (8, 8, 8),
+        _ => return true,
+    };
+    let entry = |i: usize| {
+        let directory = usize::try_from(number(place, width)?).ok()?;
+        (directory <= bytes.len()).then_some(())?;
+        let entries = usize::try_from(number(directory, counts)?).ok()?;
+        let at = directory + counts + i * (4 + 2 * width);
+        (i < entries).then_some(())?;
+        let size = match number(at + 2, 2)? {
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16 | 17 | 18 => 8,
+            _ => 1,
+        };
+        Some(number(at + 4, width)?.saturating_mul(size) <= bytes.len() as u64)
+    };
+    (0..).map_while(entry).all(|fits| fits)
 }
 
 /// The largest value of a picture of 16 bits, transparency aside.
@@ -457,6 +500,35 @@ mod tests {
             bytes[16..20].copy_from_slice(&side.to_be_bytes());
             bytes[20..24].copy_from_slice(&side.to_be_bytes());
             assert!(header(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn a_tiff_that_claims_more_values_than_it_has_is_refused_before_room_is_made_for_them() {
+        let tiff = encoded(&halves(4), ImageFormat::Tiff);
+        assert!(tiff.starts_with(b"II") && tiff_holds_its_values(&tiff));
+        let directory = u32::from_le_bytes(tiff[4..8].try_into().unwrap()) as usize;
+        for entry in [0, 3] {
+            let mut bytes = tiff.clone();
+            let count = directory + 2 + entry * 12 + 4;
+            bytes[count..count + 4].copy_from_slice(&8_323_073_u32.to_le_bytes());
+            let error = header(&bytes).unwrap_err().to_string();
+            assert!(error.contains("claims more values"), "{error}");
+        }
+        // The other byte order and the larger format; places and numbers of entries that are nowhere.
+        let big = |count: u64| {
+            let mut bytes = b"MM\0\x2b\0\x08\0\0".to_vec();
+            for (n, width) in [(16, 8), (1, 8), (256, 2), (16, 2), (count, 8), (0, 8)] {
+                bytes.extend(&u64::to_be_bytes(n)[8 - width..]);
+            }
+            bytes
+        };
+        assert!(tiff_holds_its_values(&big(1)) && !tiff_holds_its_values(&big(9)));
+        assert!(!tiff_holds_its_values(&big(u64::MAX)));
+        for at in [4, 5, 6, 7, directory, directory + 1] {
+            let mut bytes = tiff.clone();
+            bytes[at] = 255;
+            let _ = tiff_holds_its_values(&bytes);
         }
     }
 }

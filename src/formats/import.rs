@@ -136,7 +136,9 @@ fn assemble(found: ForeignModel, options: &Import) -> Result<Imported> {
     let count = spec.classes()?;
     let numbered = || (0..count).map(|i| i.to_string()).collect();
     let classes = classes.filter(|names| names.len() == count).unwrap_or_else(|| {
-        notes.push("no class names in the file: classes are numbered".into());
+        if count > 0 {
+            notes.push("no class names in the file: classes are numbered".into());
+        }
         numbered()
     });
     let normalization = options.normalization.clone().or(normalization).unwrap_or_else(|| {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use data::Normalization;
 use model::checkpoint::NormStats;
 use model::spec::{NetSpec, Node, Op, Shape, shape_after};
-use model::{Array, Density, Masks, Weights};
+use model::{Array, Density, Head, Masks, Weights};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
@@ -37,6 +37,8 @@ pub(crate) enum Form {
     Last,
     /// `[batch, a, b, h, w]`, a·b = c.
     Split([usize; 2]),
+    /// Reshaped or turned in a way that only outputs may be; which of the builder's views.
+    View(usize),
 }
 
 /// A network that grows node by node.
@@ -54,6 +56,7 @@ pub(crate) struct OnnxNetBuilder<'a> {
     pub notes: Vec<String>,
     /// What each name in the file stands for, as far as it has been read.
     pub values: BTreeMap<String, Operand>,
+    views: Vec<Head>,
     names: BTreeSet<String>,
     /// Numbers that may still be held.
     room: usize,
@@ -86,6 +89,7 @@ impl<'a> OnnxNetBuilder<'a> {
             density: None,
             notes: vec![],
             values: BTreeMap::from([(graph.input.clone(), Operand::Node { id: 0, form })]),
+            views: Vec::new(),
             names: BTreeSet::from(["image".to_owned()]),
             room: MOST_NUMBERS,
         }
@@ -176,31 +180,94 @@ impl<'a> OnnxNetBuilder<'a> {
         Ok(())
     }
 
+    /// How an output of this form comes out of the file.
+    pub(crate) fn head(&self, id: usize, form: Form) -> Head {
+        let [c, h, w] = self.shapes[id];
+        match form {
+            Form::Planes => Head::plain("", &[c, h, w]),
+            Form::Flat => Head::plain("", &[c * h * w]),
+            Form::Split([a, b]) => Head::plain("", &[a, b, h, w]),
+            Form::Last => Head {
+                view: vec![c, h, w],
+                order: vec![1, 2, 0],
+                ..Head::plain("", &[h, w, c])
+            },
+            Form::View(view) => self.views[view].clone(),
+        }
+    }
+
+    /// A form for values that come out like this.
+    pub(crate) fn view(&mut self, head: Head) -> Form {
+        self.views.push(head);
+        Form::View(self.views.len() - 1)
+    }
+
+    /// Whether a node needs a value that could not be expressed.
+    fn needs_stand_in(&self, id: usize) -> bool {
+        let mut needed = BTreeSet::from([id]);
+        while let Some(i) = needed.pop_last() {
+            if i > 0 && matches!(self.spec.nodes[i].op, Op::Input) {
+                return true;
+            }
+            needed.extend(&self.spec.nodes[i].inputs);
+        }
+        false
+    }
+
+    /// The outputs that can be expressed: name, node and form. What is wrong with the others is noted.
+    ///
+    /// # Errors
+    /// The first output cannot be expressed.
+    fn outputs(&mut self, unsupported: &[String]) -> Result<Vec<(String, usize, Form)>> {
+        let mut found = Vec::new();
+        for (i, name) in self.graph.outputs.iter().enumerate() {
+            let why = match self.values.get(name) {
+                Some(&Operand::Node { id, form }) if !self.needs_stand_in(id) => {
+                    found.push((name.clone(), id, form));
+                    continue;
+                }
+                Some(Operand::Constant(_)) => "does not depend on the image".to_owned(),
+                _ => format!("has no place here: {}", unsupported.join("; ")),
+            };
+            match (i, unsupported.is_empty()) {
+                (0, false) => bail!("has no place here: {}", unsupported.join("; ")),
+                (0, true) => bail!("the output does not depend on the image"),
+                _ => self.notes.push(format!("output {name} is left out: it {why}")),
+            }
+        }
+        Ok(found)
+    }
+
     /// The network, once every node has been read.
     ///
     /// # Errors
-    /// An output that is no vector of logits.
-    pub(crate) fn finish(mut self) -> Result<ForeignModel> {
-        let Some(Operand::Node { id, .. }) = self.values.get(&self.graph.output).cloned() else {
-            bail!("the output does not depend on the image")
+    /// A first output that cannot be expressed, for want of these nodes or otherwise.
+    pub(crate) fn finish(mut self, unsupported: &[String]) -> Result<ForeignModel> {
+        let outputs = self.outputs(unsupported)?;
+        let is_vector = |id: usize, form: Form| {
+            let is_pixel = self.shapes[id][1..] == [1, 1];
+            is_pixel && matches!(form, Form::Flat | Form::Planes | Form::Last)
         };
-        let [c, h, w] = self.shapes[id];
-        let mut id = id;
-        if h * w > 1 {
-            self.notes.push(format!(
-                "the output is a map of {c}×{h}×{w}; its {} numbers are taken in a row",
-                c * h * w
-            ));
-            id = self.push("output", Op::Flatten, vec![id])?;
-        }
+        let id = match outputs[..] {
+            [(_, id, form)] if is_vector(id, form) => id,
+            _ => {
+                let mut heads: Vec<Head> = Vec::new();
+                for (name, id, form) in &outputs {
+                    let mut name = name.clone();
+                    // Our files call the image so.
+                    while name == "image" || heads.iter().any(|other| other.name == name) {
+                        name.push('_');
+                    }
+                    heads.push(Head {
+                        name,
+                        ..self.head(*id, *form)
+                    });
+                }
+                self.push("outputs", Op::Outputs { heads }, outputs.iter().map(|o| o.1).collect())?
+            }
+        };
         self.keep_only_what_leads_to(id);
         self.biases_into_norms();
-        if !self.graph.ignored.is_empty() {
-            self.notes.push(format!(
-                "further outputs are left out: {}",
-                self.graph.ignored.join(", ")
-            ));
-        }
         let normalization = self.normalization();
         Ok(ForeignModel {
             spec: self.spec,
@@ -218,7 +285,7 @@ impl<'a> OnnxNetBuilder<'a> {
         })
     }
 
-    /// Drops nodes that were read for their shape alone, so that the last node gives the logits.
+    /// Drops nodes that were read for their shape alone, so that the last node gives what the network gives.
     fn keep_only_what_leads_to(&mut self, last: usize) {
         let mut needed = vec![false; self.spec.nodes.len()];
         (needed[0], needed[last]) = (true, true);

@@ -95,7 +95,7 @@ fn axes_after(form: Form) -> Result<usize> {
     match form {
         Form::Planes => Ok(3),
         Form::Flat | Form::Last => Ok(1),
-        Form::Split(_) => bail!("between two reshapes"),
+        Form::Split(_) | Form::View(_) => bail!("of a value that was reshaped"),
     }
 }
 

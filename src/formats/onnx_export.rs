@@ -1,7 +1,7 @@
 //! A checkpoint at one density as an ONNX model of standard operators.
 //! Knows nothing of files or of who will run it.
 //!
-//! Input `image`, float32 `[batch, c, h, w]`, normalized; output `logits`, `[batch, classes]`. Norms that follow a
+//! Input `image`, float32 `[batch, c, h, w]`, normalized; output `logits`, `[batch, classes]`, or several by their names. Norms that follow a
 //! convolution are folded into it, which is exact: a gate multiplies after its norm. Dropout is left out. Masked weights are
 //! zeros of a dense kernel and masked filters give zeros, so a masked net costs another runtime what the whole one does;
 //! only a cut one is smaller.
@@ -13,7 +13,7 @@ use super::onnx_proto::{GraphBuilder, batch_of, float, int, ints, property};
 use model::checkpoint::{Checkpoint, Moments, NormStats};
 use model::spec::{NetSpec, Op, Pad, Shape, Shift};
 use model::steps::{ConvStep, Step, steps};
-use model::{Array, Density};
+use model::{Array, Density, Head};
 
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
@@ -49,6 +49,11 @@ pub fn onnx_bytes(model: &Checkpoint, density: Density) -> Result<Vec<u8>> {
 fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
     model.check()?;
     let spec = model.spec();
+    let outputs = spec.outputs()?;
+    let ends: Vec<String> = ["image".to_owned()]
+        .into_iter()
+        .chain(outputs.iter().map(|o| o.name.clone()))
+        .collect();
     let mut writer = Writer {
         model,
         spec,
@@ -57,7 +62,7 @@ fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
         shapes: spec.shapes()?,
         consumers: spec.consumers(),
         values: vec![None; spec.nodes.len()],
-        graph: GraphBuilder::with_ends(&["image", "logits"]),
+        graph: GraphBuilder::with_ends(&ends.iter().map(String::as_str).collect::<Vec<_>>()),
     };
     writer.values[0] = Some(WrittenTensor {
         name: "image".into(),
@@ -66,13 +71,20 @@ fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
     for step in steps(spec) {
         let (node, value) = match step {
             Step::Conv(step) => (step.output, writer.conv(&step)?),
+            Step::Node(i) if matches!(spec.nodes[i].op, Op::Outputs { .. }) => break,
             Step::Node(i) => (i, writer.node(i)?),
         };
         writer.values[node] = Some(value);
     }
     let last = spec.nodes.len() - 1;
-    let logits = writer.flat(last, "logits.flat")?;
-    writer.graph.end("Identity", "logits", &[&logits]);
+    if let Op::Outputs { heads } = &spec.nodes[last].op {
+        for (head, &from) in heads.iter().zip(&spec.nodes[last].inputs) {
+            writer.head(head, from)?;
+        }
+    } else {
+        let logits = writer.flat(last, "logits.flat")?;
+        writer.graph.end("Identity", "logits", &[&logits]);
+    }
     let header = &model.header;
     let numbers = |v: &[f32]| serde_json::to_string(v);
     let values = [
@@ -86,7 +98,7 @@ fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
     let mut graph = writer.graph.proto;
     graph.name = spec.name.clone();
     graph.input = vec![batch_of("image", &spec.input)];
-    graph.output = vec![batch_of("logits", &[spec.classes()?])];
+    graph.output = outputs.iter().map(|o| batch_of(&o.name, &o.shape)).collect();
     Ok(ModelProto {
         ir_version: 8,
         opset_import: vec![OperatorSetIdProto {
@@ -146,6 +158,40 @@ impl<'a> Writer<'a> {
         }
         let axes = self.graph.ints("axes.hw", &[2, 3]);
         Ok(self.graph.node("Unsqueeze", name, [&from, &axes], vec![]))
+    }
+
+    /// One of several outputs, as other programs see it.
+    fn head(&mut self, head: &Head, from: usize) -> Result<()> {
+        let name = &head.name;
+        let of = |what: &str| format!("{name}.{what}");
+        let [c, h, w] = self.shapes[from];
+        let shaped = |graph: &mut GraphBuilder, what: &str, x: &str, sizes: &[usize]| {
+            let all: Vec<i64> = [0].into_iter().chain(sizes.iter().map(|&n| n as i64)).collect();
+            let shape = graph.ints(&of(&format!("{what}.shape")), &all);
+            graph.node("Reshape", &of(what), [x, &shape], vec![])
+        };
+        let is_flat = head.view.len() == 1;
+        let mut x = if is_flat {
+            self.flat(from, &of("flat"))?
+        } else {
+            self.planes(from, &of("planes"))?
+        };
+        if !is_flat && head.view != [c, h, w] {
+            x = shaped(&mut self.graph, "view", &x, &head.view);
+        }
+        let mut sizes = head.view.clone();
+        if !head.order.is_empty() {
+            let axes: Vec<usize> = [0].into_iter().chain(head.order.iter().map(|axis| axis + 1)).collect();
+            x = self
+                .graph
+                .node("Transpose", &of("turned"), [&x], vec![ints("perm", &axes)]);
+            sizes = head.order.iter().map(|&axis| head.view[axis]).collect();
+        }
+        if sizes != head.shape {
+            x = shaped(&mut self.graph, "reshaped", &x, &head.shape);
+        }
+        self.graph.end("Identity", name, &[&x]);
+        Ok(())
     }
 
     fn array(&self, node: usize, what: &str) -> Result<&'a Array> {
@@ -212,7 +258,7 @@ impl<'a> Writer<'a> {
             None => vec![0.0; filters],
         };
         // π·(norm + β): β moves into the convolution. π·norm + m·β: it stays outside.
-        if let Some((gate, Shift::Eq1)) = step.gate {
+        if let Some((gate, _)) = step.gate.filter(|(_, form)| form.shift == Shift::Eq1) {
             ensure!(
                 step.norm.is_some(),
                 "node {}: a gate on a convolution without a norm",
@@ -430,7 +476,7 @@ impl<'a> Writer<'a> {
                 (self.graph.node("BatchNormalization", &name, inputs, epsilon), flat)
             }
             Op::Gate { .. } => bail!("node {name}: a gate that does not follow a convolution it reads the input of"),
-            Op::Conv { .. } | Op::Input => unreachable!("{name} is not a step of its own"),
+            Op::Conv { .. } | Op::Input | Op::Outputs { .. } => unreachable!("{name} is not a step of its own"),
         };
         Ok(WrittenTensor { name, flat })
     }

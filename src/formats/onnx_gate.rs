@@ -5,7 +5,7 @@
 
 use super::onnx_proto::{GraphBuilder, int, ints, one_float};
 use model::Array;
-use model::spec::Shift;
+use model::spec::{GateForm, Shift, Subsample};
 
 #[derive(Clone)]
 pub(crate) struct OnnxGate<'a> {
@@ -14,7 +14,7 @@ pub(crate) struct OnnxGate<'a> {
     pub signed: bool,
     /// Winners an image.
     pub k: usize,
-    pub form: Shift,
+    pub form: GateForm,
     /// `[in, channels]`.
     pub phi: &'a Array,
     /// `[channels]`.
@@ -35,6 +35,10 @@ pub(crate) fn write(graph: &mut GraphBuilder, gate: &OnnxGate, x: &str, y: &str)
     };
     let plane = vec![ints("axes", &[2, 3]), int("keepdims", 0)];
     let means = graph.node("ReduceMean", &of("means"), [&magnitude], plane);
+    let means = match gate.form.subsample {
+        Subsample::Mean => means,
+        Subsample::ScaleFree => direction(graph, &of, &means),
+    };
     let phi = graph.floats(&of("phi"), &gate.phi.shape, &gate.phi.data);
     let rho = graph.floats(&of("rho"), &[channels], &gate.rho.data);
     let predicted = graph.node("Gemm", &of("predicted"), [&means, &phi, &rho], vec![]);
@@ -46,7 +50,7 @@ pub(crate) fn write(graph: &mut GraphBuilder, gate: &OnnxGate, x: &str, y: &str)
     };
     let axes = graph.ints("axes.hw", &[2, 3]);
     let factor = graph.node("Unsqueeze", &of("factor"), [&pi, &axes], vec![]);
-    if gate.form == Shift::Eq1 {
+    if gate.form.shift == Shift::Eq1 {
         return graph.node("Mul", name, [y, &factor], vec![]);
     }
     let boosted = graph.node("Mul", &of("boosted"), [y, &factor], vec![]);
@@ -61,6 +65,17 @@ pub(crate) fn write(graph: &mut GraphBuilder, gate: &OnnxGate, x: &str, y: &str)
     graph.node("Add", name, [&boosted, &addend], vec![])
 }
 
+/// Means over their root mean square.
+fn direction(graph: &mut GraphBuilder, of: &impl Fn(&str) -> String, means: &str) -> String {
+    let squares = graph.node("Mul", &of("squares"), [means, means], vec![]);
+    let over_channels = vec![ints("axes", &[1]), int("keepdims", 1)];
+    let square = graph.node("ReduceMean", &of("square"), [&squares], over_channels);
+    let root = graph.node("Sqrt", &of("root"), [&square], vec![]);
+    let least = graph.floats(&of("least"), &[], &[Subsample::LEAST]);
+    let divisor = graph.node("Max", &of("divisor"), [&root, &least], vec![]);
+    graph.node("Div", &of("direction"), [means, &divisor], vec![])
+}
+
 /// π: the k largest saliencies in their places, zeros elsewhere. TopK gives equal entries in the order of their indices,
 /// which is our rule for ties. For the released form also the 0/1 mask.
 fn winners(graph: &mut GraphBuilder, gate: &OnnxGate, saliency: &str) -> (String, Option<String>) {
@@ -73,7 +88,7 @@ fn winners(graph: &mut GraphBuilder, gate: &OnnxGate, saliency: &str) -> (String
     let none = graph.node("ConstantOfShape", &of("none"), [&shape], vec![one_float("value", 0.0)]);
     let axis = || vec![int("axis", 1)];
     let pi = graph.node("ScatterElements", &of("pi"), [&none, &winners, &top], axis());
-    let mask = (gate.form == Shift::Released).then(|| {
+    let mask = (gate.form.shift == Shift::Released).then(|| {
         let top_shape = graph.node("Shape", &of("top.shape"), [&top], vec![]);
         let ones = graph.node(
             "ConstantOfShape",

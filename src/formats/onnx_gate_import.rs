@@ -8,7 +8,7 @@ use super::onnx_pb::NodeProto;
 use super::onnx_tensor::Constant;
 use anyhow::{Context, Result, bail, ensure};
 use model::checkpoint::Moments;
-use model::spec::{Op, Shift};
+use model::spec::{GateForm, Op, Shift, Subsample};
 use model::{Array, Density};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,7 @@ struct FoundGate {
     winners: Option<String>,
     /// With [`Shift::Released`], β.
     beta: Option<String>,
+    subsample: Subsample,
 }
 
 /// All gates of a file.
@@ -125,7 +126,7 @@ impl FoundGates {
         let shift = net.weights.remove(&format!("{conv_name}.bias"));
         let shift = shift.map_or_else(|| vec![0.0; channels], |b| b.data);
         // The file's convolution has its norm inside. Where β was added there too, all of the sum may stand as β.
-        let (form, beta, mean) = match beta {
+        let (shift, beta, mean) = match beta {
             Some(beta) => (Shift::Released, beta, shift.iter().map(|v| -v).collect()),
             None => (Shift::Eq1, shift.into(), vec![0.0; channels]),
         };
@@ -137,7 +138,11 @@ impl FoundGates {
         let var = vec![1.0; channels];
         let name = net.spec.nodes[norm].name.clone();
         net.stats.insert(name, Moments { mean, var });
-        let gate = net.push(label(node), Op::Gate { shift: form }, vec![norm, read])?;
+        let form = GateForm {
+            shift,
+            subsample: found.subsample,
+        };
+        let gate = net.push(label(node), Op::Gate(form), vec![norm, read])?;
         let name = net.spec.nodes[gate].name.clone();
         for (what, array) in [("phi", phi), ("rho", rho), ("beta", beta)] {
             net.weights.insert(format!("{name}.{what}"), array);
@@ -223,11 +228,18 @@ impl<'a> Search<'a> {
         let [means, phi, rho] = &self.is(predicted, "Gemm")?.input[..] else {
             return None;
         };
+        inner.extend([saliency, predicted, means].map(Clone::clone));
+        let (means, subsample) = match self.direction(means) {
+            Some((of, values)) => {
+                inner.extend(values.map(Clone::clone));
+                (of, Subsample::ScaleFree)
+            }
+            None => (means, Subsample::Mean),
+        };
         let mean = self
             .is(means, "ReduceMean")
             .filter(|n| attribute(n, "keepdims").is_some_and(|a| a.i == 0))?;
         let mut read = mean.input.first()?;
-        inner.extend([saliency, predicted, means].map(Clone::clone));
         if let Some(abs) = self.is(read, "Abs") {
             inner.push(read.clone());
             read = abs.input.first()?;
@@ -241,8 +253,24 @@ impl<'a> Search<'a> {
                 rho: rho.clone(),
                 winners,
                 beta: None,
+                subsample,
             };
             (gate, inner)
         })
+    }
+    /// Means that are divided by their root mean square, and the names of all values inside.
+    fn direction(&self, name: &str) -> Option<(&'a String, [&'a String; 5])> {
+        let [means, divisor] = &self.is(name, "Div")?.input[..] else {
+            return None;
+        };
+        let [root, least] = &self.is(divisor, "Max")?.input[..] else {
+            return None;
+        };
+        self.graph.initializers.contains_key(least).then_some(())?;
+        let square = self.is(root, "Sqrt")?.input.first()?;
+        let squares = self.is(square, "ReduceMean")?.input.first()?;
+        let product = self.is(squares, "Mul")?;
+        (product.input[..] == [means.clone(), means.clone()])
+            .then_some((means, [divisor, root, square, squares, means]))
     }
 }

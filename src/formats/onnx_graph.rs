@@ -1,4 +1,4 @@
-//! An ONNX file as a graph that can be walked: what the first output needs, in an order in which it can be computed.
+//! An ONNX file as a graph that can be walked: what its outputs need, in an order in which it can be computed.
 //! Knows nothing of operators.
 
 use super::onnx_pb::{
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// The oldest version of the standard whose operators mean what they do now.
 const OLDEST_OPSET: i64 = 7;
 
-/// What the first output of a file needs.
+/// What the outputs of a file need.
 pub(crate) struct OnnxGraph {
     /// In order.
     pub nodes: Vec<NodeProto>,
@@ -19,7 +19,8 @@ pub(crate) struct OnnxGraph {
     pub input: String,
     /// Batch, channels, height, width, where they are fixed.
     pub shape: [Option<usize>; 4],
-    pub output: String,
+    /// Names of all outputs.
+    pub outputs: Vec<String>,
     /// Whether the image is `[batch, height, width, channels]`: all that reads it turns it round.
     pub channels_last: bool,
     pub metadata: BTreeMap<String, String>,
@@ -27,8 +28,6 @@ pub(crate) struct OnnxGraph {
     pub reads: BTreeMap<String, usize>,
     /// Sizes of values in between, without the batch, where the file says them.
     pub sizes: BTreeMap<String, Vec<usize>>,
-    /// Names of outputs beyond the first.
-    pub ignored: Vec<String>,
 }
 
 /// Reads the bytes of an ONNX file.
@@ -69,13 +68,13 @@ pub(crate) fn load(bytes: &[u8]) -> Result<OnnxGraph> {
     if channels_last {
         shape[1..].rotate_right(1);
     }
-    let mut outputs = output.iter().map(|o| o.name.clone());
-    let output = outputs.next().context("the graph has no output")?;
-    let order = order(&nodes, &initializers, &image.name, &output)?;
+    let outputs: Vec<String> = output.iter().map(|o| o.name.clone()).collect();
+    ensure!(!outputs.is_empty(), "the graph has no output");
+    let order = order(&nodes, &initializers, &image.name, &outputs)?;
     let mut slots: Vec<Option<NodeProto>> = nodes.into_iter().map(Some).collect();
     let nodes: Vec<NodeProto> = order.into_iter().filter_map(|i| slots[i].take()).collect();
-    let mut reads = BTreeMap::from([(output.clone(), 1)]);
-    for name in nodes.iter().flat_map(|n| &n.input) {
+    let mut reads = BTreeMap::new();
+    for name in nodes.iter().flat_map(|n| &n.input).chain(&outputs) {
         *reads.entry(name.clone()).or_insert(0) += 1;
     }
     Ok(OnnxGraph {
@@ -83,12 +82,11 @@ pub(crate) fn load(bytes: &[u8]) -> Result<OnnxGraph> {
         initializers,
         input: image.name.clone(),
         shape,
-        output,
+        outputs,
         channels_last,
         metadata: model.metadata_props.into_iter().map(|p| (p.key, p.value)).collect(),
         reads,
         sizes: value_info.iter().filter_map(sizes_of).collect(),
-        ignored: outputs.collect(),
     })
 }
 
@@ -138,12 +136,12 @@ fn shape_of(image: &ValueInfoProto) -> Result<[Option<usize>; 4]> {
     sizes.try_into().ok().with_context(expected)
 }
 
-/// The nodes that `output` needs, each after those it reads. Walks without recursion: graphs may be deep.
+/// The nodes that `outputs` need, each after those it reads. Walks without recursion: graphs may be deep.
 fn order(
     nodes: &[NodeProto],
     initializers: &BTreeMap<String, TensorProto>,
     image: &str,
-    output: &str,
+    outputs: &[String],
 ) -> Result<Vec<usize>> {
     let mut giver: BTreeMap<&str, usize> = BTreeMap::new();
     for (i, node) in nodes.iter().enumerate() {
@@ -152,9 +150,11 @@ fn order(
             ensure!(!twice, "two values are called {name}");
         }
     }
-    let last = *giver
-        .get(output)
-        .with_context(|| format!("no node gives the output {output}"))?;
+    let giving = |output: &String| {
+        let node = giver.get(output.as_str()).copied();
+        node.with_context(|| format!("no node gives the output {output}"))
+    };
+    let ends: Vec<usize> = outputs.iter().map(giving).collect::<Result<_>>()?;
     #[derive(Clone, Copy, PartialEq)]
     enum Visit {
         New,
@@ -164,9 +164,17 @@ fn order(
     let mut state = vec![Visit::New; nodes.len()];
     let mut out = Vec::new();
     // Node, and which of its inputs is next.
-    let mut stack = vec![(last, 0)];
-    state[last] = Visit::Open;
-    while let Some((node, next)) = stack.pop() {
+    let mut stack: Vec<(usize, usize)> = Vec::new();
+    let mut ends = ends.into_iter();
+    loop {
+        let Some((node, next)) = stack.pop() else {
+            let Some(end) = ends.next() else { break };
+            if state[end] == Visit::New {
+                state[end] = Visit::Open;
+                stack.push((end, 0));
+            }
+            continue;
+        };
         let Some(name) = nodes[node].input.get(next) else {
             state[node] = Visit::Done;
             out.push(node);
@@ -204,7 +212,7 @@ mod tests {
     }
 
     fn ordered(nodes: &[NodeProto]) -> Result<Vec<usize>> {
-        order(nodes, &BTreeMap::new(), "x", "y")
+        order(nodes, &BTreeMap::new(), "x", &["y".to_owned()])
     }
 
     #[test]

@@ -44,8 +44,7 @@ pub(crate) fn from_bytes(bytes: &[u8], folder: Option<&Path>, input: Option<Shap
             builder.values.insert(name.clone(), operand);
         }
     }
-    ensure!(unsupported.is_empty(), "has no place here: {}", unsupported.join("; "));
-    builder.finish()
+    builder.finish(&unsupported)
 }
 
 fn image_shape(graph: &OnnxGraph, asked: Option<Shape>) -> Result<Shape> {

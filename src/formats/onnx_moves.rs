@@ -8,6 +8,7 @@ use super::onnx_operands::{data, known, text, whole};
 use super::onnx_pb::NodeProto;
 use super::onnx_tensor::Constant;
 use anyhow::{Context, Result, bail, ensure};
+use model::Head;
 use model::spec::{Op, Pad};
 
 /// `[c, h, w]` → `[c·h·w]`.
@@ -61,6 +62,21 @@ pub(crate) fn reshape(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Oper
             let form = Form::Planes;
             return Ok(Operand::Node { id, form });
         }
+        (Form::View(_), &[n, f]) if is_batch(n) && is(f, features) && net.head(id, form).order.is_empty() => {
+            return flatten(net, label(node), id, Form::Planes);
+        }
+        (_, &[n, ref rest @ ..]) if is_batch(n) => {
+            let head = net.head(id, form);
+            if let Some(shape) = resolved(rest, &head.shape) {
+                let view = if head.order.is_empty() {
+                    shape.clone()
+                } else {
+                    head.view
+                };
+                let form = net.view(Head { view, shape, ..head });
+                return Ok(Operand::Node { id, form });
+            }
+        }
         _ => {}
     }
     let text: Vec<String> = to
@@ -69,6 +85,22 @@ pub(crate) fn reshape(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Oper
         .map(|&d| if d == BATCH { "batch".into() } else { d.to_string() })
         .collect();
     bail!("to [{}], expected [batch, {features}]", text.join(", "))
+}
+
+/// The sizes that a reshape asks for: 0 is that of before, −1 whatever is left.
+fn resolved(asked: &[i64], before: &[usize]) -> Option<Vec<usize>> {
+    let all: usize = before.iter().product();
+    let known = |(axis, &size): (usize, &i64)| match size {
+        0 => before.get(axis).copied(),
+        -1 => Some(1),
+        n => usize::try_from(n).ok(),
+    };
+    let mut sizes: Vec<usize> = asked.iter().enumerate().map(known).collect::<Option<_>>()?;
+    let product = sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(size))?;
+    if let Some(open) = asked.iter().position(|&n| n == -1) {
+        sizes[open] = all.checked_div(product)?;
+    }
+    (sizes.len() <= 6 && !sizes.is_empty() && sizes.iter().product::<usize>() == all).then_some(sizes)
 }
 
 /// Two factors of a number of channels, one of which may be left open.
@@ -96,7 +128,19 @@ pub(crate) fn transpose(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Op
             let form = Form::Split([b, a]);
             return Ok(Operand::Node { id, form });
         }
-        _ => bail!("of axes {order:?}, expected channels last, back, or a shuffle of channels"),
+        _ => {
+            let head = net.head(id, form);
+            let axes: Option<Vec<usize>> = order.iter().map(|&axis| usize::try_from(axis).ok()).collect();
+            let turned = match axes.as_deref() {
+                Some([0, rest @ ..]) if rest.len() == head.shape.len() && head.order.is_empty() => rest,
+                _ => bail!("of axes {order:?}, expected channels last, back, or a shuffle of channels"),
+            };
+            let inside = turned.iter().all(|&axis| (1..=head.shape.len()).contains(&axis));
+            ensure!(inside, "of axes {order:?}, expected each once");
+            let order: Vec<usize> = turned.iter().map(|axis| axis - 1).collect();
+            let shape = order.iter().map(|&axis| head.shape[axis]).collect();
+            net.view(Head { order, shape, ..head })
+        }
     };
     Ok(Operand::Node { id, form })
 }
@@ -108,12 +152,13 @@ fn channel_axis(form: Form) -> [i64; 2] {
         Form::Flat => [1, 2],
         Form::Last => [3, 4],
         Form::Split(_) => [1, 5],
+        Form::View(_) => [i64::MAX, 0],
     }
 }
 
 fn is_channels(form: Form, axis: i64) -> bool {
     let [channels, axes] = channel_axis(form);
-    !matches!(form, Form::Split(_)) && (axis == channels || axis == channels - axes)
+    !matches!(form, Form::Split(_) | Form::View(_)) && (axis == channels || axis == channels - axes)
 }
 
 /// Channels side by side.
@@ -188,7 +233,7 @@ pub(crate) fn slice(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operan
     for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
         let axis = if axis < 0 { axis + rank } else { axis };
         let is_all = start == 0 && step == 1;
-        if axis == channel && !matches!(form, Form::Split(_)) {
+        if axis == channel && !matches!(form, Form::Split(_) | Form::View(_)) {
             ensure!(step > 0, "in steps of {step}");
             let size = sizes[0];
             let place = |at: i64| if at < 0 { at.saturating_add(size) } else { at }.clamp(0, size) as usize;

@@ -157,6 +157,10 @@ pub(crate) fn convert(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Oper
                 Form::Flat => vec![BATCH, c],
                 Form::Last => vec![BATCH, h, w, c],
                 Form::Split([a, b]) => vec![BATCH, a as i64, b as i64, h, w],
+                Form::View(_) => {
+                    let shape = net.head(id, form).shape;
+                    [BATCH].into_iter().chain(shape.into_iter().map(|n| n as i64)).collect()
+                }
             };
             let rank = sizes.len() as i64;
             let place = |name: &str, default: i64| {
@@ -167,7 +171,7 @@ pub(crate) fn convert(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Oper
             let part = sizes.get(start..end).unwrap_or_default();
             Ok(Operand::Constant(Rc::new(Constant::list(part.to_vec()))))
         }
-        "Softmax" | "LogSoftmax" if node.output.first() == Some(&net.graph.output) => {
+        "Softmax" | "LogSoftmax" if node.output.first().is_some_and(|o| net.graph.outputs.contains(o)) => {
             net.notes.push(format!(
                 "{name} ({}) at the end is left out: models here give logits",
                 node.op_type

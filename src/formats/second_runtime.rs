@@ -6,8 +6,8 @@ use super::spelled_out::spelled_out;
 use anyhow::{Context, Result, ensure};
 use infer::{Batch, Options, compile};
 use model::mask::winners;
-use model::spec::Shape;
-use model::{Checkpoint, Density};
+use model::spec::{Op, Shape};
+use model::{Checkpoint, Density, Head};
 use rten::{Model, NodeId, Value, ValueView};
 
 /// Logits may differ by this share of the largest logit (at least of 1): float32 sums of some thousand terms in another order.
@@ -18,13 +18,13 @@ pub const TOLERANCE: f32 = 1e-3;
 pub struct Agreement {
     /// Images compared.
     pub n: usize,
-    /// Largest difference of two logits.
+    /// Largest difference of two logits; of several outputs, in the one that is furthest off for its size.
     pub max_abs_diff: f32,
-    /// Share of images for which both name the same class.
+    /// Share of images for which both name the same class, and other outputs differ by rounding alone.
     pub top1_agreement: f64,
     /// Images left out of `max_abs_diff`: both saw the same saliencies, but rounding chose other winners of a tie.
     pub ties: usize,
-    /// Largest logit of ours.
+    /// Largest logit of ours, or number of that output.
     pub largest: f32,
 }
 
@@ -48,7 +48,12 @@ const MOST_PIXELS: usize = 1 << 24;
 pub fn compare(model: &Checkpoint, density: Density, onnx: Vec<u8>, probe: &Probe) -> Result<Agreement> {
     let spec = model.spec();
     let size: usize = spec.input.iter().product();
-    let classes = spec.classes()?;
+    let outputs = spec.outputs()?;
+    let heads = match spec.nodes.last().map(|n| &n.op) {
+        Some(Op::Outputs { heads }) => heads.clone(),
+        _ => outputs.iter().map(|o| Head::plain(&o.name, &o.shape)).collect(),
+    };
+    let numbers = outputs.last().map_or(0, |o| o.range.end);
     let at_once = (MOST_PIXELS / size).clamp(1, BATCH);
     let options = Options {
         batch: at_once,
@@ -58,34 +63,56 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: Vec<u8>, probe: &Prob
     engine.set_density(density);
     let gates = spec.gates().into_iter();
     let saliencies = gates.map(|g| format!("{}.saliency", spec.nodes[g].name));
-    let outputs: Vec<String> = std::iter::once("logits".to_owned()).chain(saliencies).collect();
-    let runtime = SecondRuntime::new(spec.input, onnx, &outputs)?;
-    let (mut same, mut ties, mut most, mut largest) = (0, 0, 0.0f32, 0.0f32);
+    let names: Vec<String> = outputs.iter().map(|o| o.name.clone()).chain(saliencies).collect();
+    let runtime = SecondRuntime::new(spec.input, onnx, &names)?;
+    let (mut same, mut ties) = (0, 0);
+    // By output: the largest difference, and the largest number of ours.
+    let mut offs = vec![[0.0f32; 2]; outputs.len()];
     for images in probe.pixels.chunks(at_once * size) {
         let ours = engine.run(images);
-        let theirs = runtime.run(images).context("the second runtime fails")?;
-        ensure!(
-            theirs[0].len() == ours.logits.len(),
-            "the second runtime gives {} numbers, expected {}",
-            theirs[0].len(),
-            ours.logits.len()
-        );
-        largest = ours.logits.iter().fold(largest, |m, v| m.max(v.abs()));
-        for (i, (a, b)) in ours
-            .logits
-            .chunks_exact(classes)
-            .zip(theirs[0].chunks_exact(classes))
-            .enumerate()
-        {
-            same += usize::from(best(a) == best(b));
-            let off = a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max(difference(*a, *b)));
-            if off > TOLERANCE * largest.max(1.0) && is_tie(density, ours, &theirs[1..], i) {
-                ties += 1;
-            } else {
-                most = most.max(off);
+        let all = runtime.run(images).context("the second runtime fails")?;
+        for (output, theirs) in outputs.iter().zip(&all) {
+            let expected = output.range.len() * ours.n;
+            ensure!(
+                theirs.len() == expected,
+                "the second runtime gives {} numbers as {}, expected {expected}",
+                theirs.len(),
+                output.name
+            );
+        }
+        let mut tied = vec![false; ours.n];
+        let mut agrees = vec![true; ours.n];
+        for (((output, head), theirs), [most, largest]) in outputs.iter().zip(&heads).zip(&all).zip(&mut offs) {
+            let each = output.range.len();
+            let rows = ours
+                .logits
+                .chunks_exact(numbers)
+                .map(|row| head.arranged(&row[output.range.clone()]));
+            let rows: Vec<Vec<f32>> = rows.collect();
+            *largest = rows.iter().flatten().fold(*largest, |m, v| m.max(v.abs()));
+            for (i, (a, b)) in rows.iter().zip(theirs.chunks_exact(each)).enumerate() {
+                let off = a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max(difference(*a, *b)));
+                let bound = TOLERANCE * largest.max(1.0);
+                agrees[i] &= if output.is_logits {
+                    best(a) == best(b)
+                } else {
+                    off <= bound
+                };
+                if off > bound && is_tie(density, ours, &all[outputs.len()..], i) {
+                    tied[i] = true;
+                } else {
+                    *most = most.max(off);
+                }
             }
         }
+        same += agrees.iter().filter(|&&agrees| agrees).count();
+        ties += tied.iter().filter(|&&tied| tied).count();
     }
+    // The output that is furthest off for its size.
+    let worst = offs
+        .iter()
+        .max_by(|a, b| (a[0] / a[1].max(1.0)).total_cmp(&(b[0] / b[1].max(1.0))));
+    let [most, largest] = worst.copied().unwrap_or_default();
     Ok(Agreement {
         n: probe.n,
         max_abs_diff: most,
@@ -134,17 +161,17 @@ pub(crate) struct SecondRuntime {
 }
 
 impl SecondRuntime {
-    /// Takes images of the shape `input` to these outputs.
+    /// Takes images of the shape `input` to these outputs; none are all of the file's.
     pub(crate) fn new(input: Shape, onnx: Vec<u8>, outputs: &[String]) -> Result<Self> {
         let load = || -> Result<Self> {
             let model = Model::load(spelled_out(onnx))?;
             Ok(Self {
                 input,
                 image: model.node_id("image")?,
-                outputs: outputs
-                    .iter()
-                    .map(|name| model.node_id(name))
-                    .collect::<Result<_, _>>()?,
+                outputs: match outputs {
+                    [] => model.output_ids().to_vec(),
+                    some => some.iter().map(|name| model.node_id(name)).collect::<Result<_, _>>()?,
+                },
                 model,
             })
         };
@@ -160,7 +187,10 @@ impl SecondRuntime {
         let run = || self.model.run(vec![(self.image, input.into())], &self.outputs, None);
         let values = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
         let values = values.map_err(|_| anyhow::anyhow!("it panicked, which is a fault of its own"))??;
-        let rows = |value: Value| Ok(value.into_shape_vec::<f32, 2>()?.1);
-        values.into_iter().map(rows).collect()
+        let numbers = |value: Value| match value {
+            Value::FloatTensor(tensor) => Ok(tensor.into_data()),
+            _ => anyhow::bail!("an output that is not of float32"),
+        };
+        values.into_iter().map(numbers).collect()
     }
 }

@@ -82,7 +82,7 @@ pub fn time(files: [&[u8]; 2], input: Shape, timer: &Timer, batches: &[usize]) -
 
 /// Runs take turns, so that what else the machine does befalls both.
 fn in_turn(files: [&[u8]; 2], input: Shape, batches: &[usize]) -> Result<Vec<[f64; 2]>> {
-    let runtimes = files.map(|file| SecondRuntime::new(input, file.to_vec(), &["logits".to_owned()]));
+    let runtimes = files.map(|file| SecondRuntime::new(input, file.to_vec(), &[]));
     let [before, after] = runtimes;
     let runtimes = [before?, after?];
     let mut out = Vec::new();

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use kernel::Kernel;
 use model::cost::Fractions;
 use model::mask::{LayerMask, Masks};
-use model::spec::{NetSpec, Node, Op, Pad, Shift};
+use model::spec::{GateForm, NetSpec, Node, Op, Pad, Shift};
 use model::{Checkpoint, Density, cost, mask, random_model, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -253,7 +253,7 @@ fn every_plain_network_agrees_with_burn() {
 #[test]
 fn every_gated_network_agrees_with_burn_at_every_density_and_shift() {
     for name in zoo::KINDS {
-        for form in [Shift::Eq1, Shift::Released] {
+        for form in GateForm::ALL {
             let model = model(zoo::gated(&small(name), form), 2);
             // 60 has no statistics of its own.
             for p in [100, 60, 20] {

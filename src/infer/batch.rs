@@ -29,7 +29,8 @@ pub struct ConvWork {
 pub struct Batch {
     /// Images.
     pub n: usize,
-    /// `[n, classes]`.
+    /// What the network gives of each image: `[n, classes]`, or where it has several outputs
+    /// ([`model::NetOutput`]) `[n, numbers of all]`.
     pub logits: Vec<f32>,
     /// One entry per gate, in network order.
     pub gates: Vec<GateOutput>,

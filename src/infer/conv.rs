@@ -288,12 +288,12 @@ impl Conv {
             }
             let pi = saliency[f];
             scale[f] = pi * self.scale[f];
-            shift[f] = match gate.form {
+            shift[f] = match gate.form.shift {
                 Shift::Eq1 => pi * (gate.beta[f] + self.shift[f]),
                 Shift::Released => gate.beta[f] + pi * self.shift[f],
             };
             // π·(…) is zero whatever the convolution says.
-            if pi == 0.0 && gate.form == Shift::Eq1 {
+            if pi == 0.0 && gate.form.shift == Shift::Eq1 {
                 continue;
             }
             computed.push(winner);

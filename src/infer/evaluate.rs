@@ -5,7 +5,7 @@ use super::batch::Batch;
 use super::engine::Engine;
 use super::metrics::EvalMetrics;
 use anyhow::Result;
-use data::{Images, Normalization, batch};
+use data::{Answers, Images, Normalization, batch};
 use model::spec::NetSpec;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ pub enum LabeledImages<'a> {
         pixels: &'a [f32],
         /// One per image.
         labels: &'a [u16],
+        /// What another network gave of them, by place; what is measured is agreement with it.
+        answers: Option<&'a Answers>,
     },
     /// Bytes that are normalized batch by batch.
     Stored {
@@ -39,6 +41,21 @@ impl LabeledImages<'_> {
         }
     }
 
+    fn answers(&self) -> Option<&Answers> {
+        match *self {
+            Self::Normalized { answers, .. } => answers,
+            Self::Stored { images, .. } => images.answers.as_ref(),
+        }
+    }
+
+    /// The number of the image at a place.
+    fn index(&self, place: usize) -> u32 {
+        match self {
+            Self::Normalized { .. } => place as u32,
+            Self::Stored { indices, .. } => indices[place],
+        }
+    }
+
     /// Pixels and labels of a range of images of `size` numbers each; what has to be made is made in `buffers`.
     fn range<'b>(
         &'b self,
@@ -47,7 +64,7 @@ impl LabeledImages<'_> {
         buffers: &'b mut (Vec<f32>, Vec<u16>),
     ) -> (&'b [f32], &'b [u16]) {
         match *self {
-            Self::Normalized { pixels, labels } => (&pixels[range.start * size..range.end * size], &labels[range]),
+            Self::Normalized { pixels, labels, .. } => (&pixels[range.start * size..range.end * size], &labels[range]),
             Self::Stored {
                 images,
                 indices,
@@ -105,6 +122,9 @@ pub fn evaluate(
         let elapsed = began.elapsed();
         let batch = engine.batch();
         metrics.add(batch, labels);
+        if let Some(answers) = images.answers() {
+            metrics.compare(batch, labels, answers, |i| answers.get(images.index(start + i)));
+        }
         observe(EvaluatedBatch {
             spec: engine.spec(),
             batch,
@@ -130,6 +150,7 @@ mod tests {
         let images = LabeledImages::Normalized {
             pixels: &pixels,
             labels: &[0, 1, 2, 3, 4],
+            answers: None,
         };
         let measure = |batch: usize, most: usize| {
             let options = Options {

@@ -21,6 +21,7 @@ pub(crate) struct Executor {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ImageOutput {
+    /// All that the network gives, one output after the other.
     pub logits: Vec<f32>,
     /// By gate: saliencies, then the channels that were computed.
     pub gates: Vec<(Vec<f32>, Vec<u32>)>,
@@ -43,7 +44,7 @@ impl ImageOutput {
             }
         }
         Self {
-            logits: vec![0.0; program.tensors[program.output].layout.channels],
+            logits: vec![0.0; program.outputs.iter().map(|&t| program.numbers(t)).sum()],
             gates,
             convs,
             linear: 0,
@@ -118,12 +119,18 @@ impl Executor {
         self.read_logits(program, out);
     }
 
-    /// Copies the logits out.
+    /// Copies out what the network gives.
     pub(crate) fn read_logits(&self, program: &Program, out: &mut ImageOutput) {
-        let (layout, data, active) = self.tensor(program, program.output);
         out.logits.fill(0.0);
-        for &c in active {
-            out.logits[c as usize] = data[layout.offset(c as usize, 0, 0)];
+        let mut rest = &mut out.logits[..];
+        for &tensor in &program.outputs {
+            let (own, after) = std::mem::take(&mut rest).split_at_mut(program.numbers(tensor));
+            let (layout, data, active) = self.tensor(program, tensor);
+            let size = layout.height * layout.width;
+            for c in active.iter().map(|&c| c as usize) {
+                plane::load(layout, data, c, &mut own[c * size..(c + 1) * size]);
+            }
+            rest = after;
         }
     }
 

@@ -4,7 +4,7 @@
 use super::linear::TransposedMatrix;
 use super::plane;
 use kernel::{Kernel, Layout};
-use model::spec::Shift;
+use model::spec::{GateForm, Subsample};
 
 /// One gate, with its numbers laid out.
 #[derive(Clone, Debug)]
@@ -14,8 +14,7 @@ pub(crate) struct Gate {
     pub node: usize,
     /// Its place among the gates of the network.
     pub index: usize,
-    /// Where the shift stands.
-    pub form: Shift,
+    pub form: GateForm,
     /// φ.
     pub phi: TransposedMatrix,
     /// ρ.
@@ -43,7 +42,7 @@ impl GateScratch {
 }
 
 impl Gate {
-    /// g = relu(ss·φ + ρ), ss the mean magnitude of each active channel of `x`.
+    /// g = relu(ss·φ + ρ), ss the mean magnitude of each active channel of `x`, perhaps scale-free.
     /// Padding is zero, so the sum runs over whole padded planes.
     pub(crate) fn saliency(
         &self,
@@ -60,6 +59,11 @@ impl Gate {
                 .iter()
                 .map(|&c| (c, self.kernel.sum_abs(plane::padded(layout, x, c as usize)) * share)),
         );
+        if self.form.subsample == Subsample::ScaleFree {
+            let squares: f32 = scratch.means.iter().map(|(_, mean)| mean * mean).sum();
+            let root = (squares / layout.channels as f32).sqrt().max(Subsample::LEAST);
+            scratch.means.iter_mut().for_each(|(_, mean)| *mean /= root);
+        }
         g.copy_from_slice(&self.rho);
         self.kernel.add_rows(&scratch.means, &self.phi.data, g);
         for v in g {
@@ -153,7 +157,7 @@ mod tests {
             kernel: Kernel::best(),
             node: 0,
             index: 0,
-            form: Shift::Eq1,
+            form: GateForm::default(),
             phi,
             rho: vec![0.5, 0.0, 0.25],
             beta: vec![0.0; 3],

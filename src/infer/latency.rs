@@ -1,7 +1,8 @@
-//! How long one image takes: warm-up, then quantiles; and whether the machine had other work meanwhile.
+//! How long one image takes: warm-up, then quantiles; and how loaded the machine was.
 //! Knows nothing of throughput or of other programs.
 
 use super::engine::Engine;
+use super::other_work::{OtherWork, OtherWorkSpan};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ pub struct Latency {
     pub p90_ms: f64,
     /// Runs timed.
     pub n: usize,
+    /// What others had of the processors meanwhile, where the system says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<OtherWork>,
 }
 
 /// Times runs of a batch (`[n, c, h, w]` normalized) for about `budget`, at the engine's densities and threads:
@@ -41,6 +45,7 @@ pub fn latency_in_turn(engine: &mut Engine, pictures: &[f32], each: usize, budge
         start.elapsed() < budget / 10
     } {}
     let least = LEAST.max(pictures.len() / each);
+    let span = OtherWorkSpan::begin();
     let (start, mut runs) = (Instant::now(), Vec::new());
     while runs.len() < least || start.elapsed() < budget.mul_f64(0.9) {
         let images = next();
@@ -48,7 +53,10 @@ pub fn latency_in_turn(engine: &mut Engine, pictures: &[f32], each: usize, budge
         engine.run(images);
         runs.push(at.elapsed().as_secs_f64() * 1e3);
     }
-    quantiles(&mut runs)
+    Latency {
+        others: span.end(),
+        ..quantiles(&mut runs)
+    }
 }
 
 /// What runs or waits for a processor on this machine, on average over the last minute and per core (`/proc/loadavg`); none where
@@ -79,6 +87,7 @@ pub fn quantiles(runs: &mut [f64]) -> Latency {
         p10_ms: at(0.1),
         p90_ms: at(0.9),
         n: runs.len(),
+        others: None,
     }
 }
 
@@ -112,7 +121,8 @@ mod tests {
                 median_ms: 3.5,
                 p10_ms: 1.5,
                 p90_ms: 5.5,
-                n: 6
+                n: 6,
+                others: None
             }
         );
     }

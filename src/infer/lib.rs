@@ -42,6 +42,7 @@ mod layer_times;
 mod linear;
 mod metrics;
 mod options;
+mod other_work;
 mod plan;
 mod plane;
 mod program;
@@ -60,3 +61,4 @@ pub use layer_latency::{LatencySurface, LayerLatency, LayerLatencyOptions, laten
 pub use layer_times::{LayerTime, layer_times};
 pub use metrics::{EvalMetrics, GateSums, argmax};
 pub use options::Options;
+pub use other_work::{OtherWork, OtherWorkSpan};

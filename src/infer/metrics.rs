@@ -3,9 +3,11 @@
 
 use super::batch::{Batch, ConvWork};
 use anyhow::Result;
+use data::Answers;
 use event::LayerState;
 use model::spec::NetSpec;
-use model::{Cost, Fractions, Masks, cost};
+use model::{Cost, Fractions, Masks, NetOutput, cost};
+use std::ops::Range;
 
 /// Sums over images at one gate.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +28,11 @@ pub struct EvalMetrics {
     /// Images classified right.
     pub right: usize,
     pub(crate) loss_sum: f64,
+    /// By output of the network: how far it is from another network's, summed over [`EvalMetrics::compared`] images.
+    pub outputs: Vec<OutputSums>,
+    /// Images whose outputs were compared with another network's.
+    pub compared: usize,
+    logits: Range<usize>,
     /// Σ MACs.
     pub macs_sum: u64,
     /// Σ MACs of convolutions and linear layers.
@@ -35,6 +42,17 @@ pub struct EvalMetrics {
     /// One entry per convolution, in network order.
     pub convs: Vec<ConvWork>,
     channels: Vec<usize>,
+}
+
+/// How far one output is from another network's, summed over images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputSums {
+    /// Which.
+    pub output: NetOutput,
+    /// Σ ‖y − y'‖ / ‖y'‖.
+    pub errors: f64,
+    /// Σ of 1 less that, at least 0; of logits, images of which both say the same class.
+    pub agreement: f64,
 }
 
 impl EvalMetrics {
@@ -48,7 +66,14 @@ impl EvalMetrics {
             saliency: vec![0.0; channels(node)],
             active: vec![0; channels(node)],
         };
+        let sums = |output| OutputSums {
+            output,
+            errors: 0.0,
+            agreement: 0.0,
+        };
         Self {
+            logits: spec.logits().unwrap_or_default(),
+            outputs: spec.outputs().unwrap_or_default().into_iter().map(sums).collect(),
             gates: spec.gates().into_iter().map(gate).collect(),
             convs: spec
                 .convs()
@@ -68,9 +93,10 @@ impl EvalMetrics {
         self.n += batch.n;
         self.macs_sum += batch.macs;
         self.macs_conv_sum += batch.macs_conv;
-        let classes = batch.logits.len() / batch.n.max(1);
-        for (row, &label) in batch.logits.chunks_exact(classes.max(1)).zip(labels) {
-            let label = usize::from(label);
+        let numbers = batch.logits.len() / batch.n.max(1);
+        let rows = batch.logits.chunks_exact(numbers.max(1));
+        for (row, &label) in rows.zip(labels).filter(|_| !self.logits.is_empty()) {
+            let (row, label) = (&row[self.logits.clone()], usize::from(label));
             // What is not a number is no answer, though some index is its largest.
             let answers = !row.iter().any(|v| v.is_nan());
             self.right += usize::from(answers && argmax(row) == Some(label));
@@ -93,12 +119,59 @@ impl EvalMetrics {
         }
     }
 
-    /// Share of images classified right, 0 to 1.
+    /// Compares a batch that was added with what another network gave of the same images, by image.
+    pub fn compare<'a>(
+        &mut self,
+        batch: &Batch,
+        labels: &[u16],
+        answers: &Answers,
+        answer: impl Fn(usize) -> Option<&'a [f32]>,
+    ) {
+        let numbers = batch.logits.len() / batch.n.max(1);
+        let kept = answers.kept();
+        for (i, row) in batch.logits.chunks_exact(numbers.max(1)).enumerate() {
+            let Some(answer) = answer(i) else { continue };
+            self.compared += 1;
+            for sums in &mut self.outputs {
+                let range = sums.output.range.clone();
+                let own = kept.partition_point(|&k| (k as usize) < range.start)
+                    ..kept.partition_point(|&k| (k as usize) < range.end);
+                let (mut off, mut all) = (0.0f64, 0.0f64);
+                for (&k, &theirs) in kept[own.clone()].iter().zip(&answer[own]) {
+                    off += f64::from(row[k as usize] - theirs).powi(2);
+                    all += f64::from(theirs).powi(2);
+                }
+                // Where both are nothing, they agree.
+                let error = if off == 0.0 { 0.0 } else { (off / all).sqrt() };
+                sums.errors += error;
+                if sums.output.is_logits {
+                    let said = argmax(&row[range]).filter(|_| !error.is_nan());
+                    sums.agreement += f64::from(u8::from(said == Some(usize::from(labels[i]))));
+                } else {
+                    sums.agreement += (1.0 - error).max(0.0);
+                    self.loss_sum += error * error;
+                }
+            }
+        }
+    }
+
+    /// Share of images classified right, 0 to 1. Where outputs were compared with another network's, the mean over outputs of their
+    /// agreement: of logits the share of images of the same class, of others 1 less the relative error.
     pub fn top1(&self) -> f32 {
+        if self.compared > 0 {
+            let sum: f64 = self.outputs.iter().map(|o| o.agreement).sum();
+            return (sum / (self.compared * self.outputs.len()) as f64) as f32;
+        }
         (self.right as f64 / self.images()) as f32
     }
 
-    /// Mean cross-entropy.
+    /// By output, its name and the mean over images of its relative error, ‖y − y'‖ / ‖y'‖; none if nothing was compared.
+    pub fn errors(&self) -> Vec<(String, f64)> {
+        let of = |o: &OutputSums| (o.output.name.clone(), o.errors / self.compared as f64);
+        self.outputs.iter().filter(|_| self.compared > 0).map(of).collect()
+    }
+
+    /// Mean cross-entropy of logits, and squared relative error of other outputs that were compared.
     pub fn loss(&self) -> f32 {
         (self.loss_sum / self.images()) as f32
     }

@@ -11,7 +11,7 @@ use super::plane::Window;
 use super::program::{Instruction, Operation, Program, Tensor, assign};
 use super::shared_layers::MOST_IMAGES;
 use anyhow::{Context, Result, ensure};
-use kernel::{ConvShape, Layout};
+use kernel::{ConvShape, Layout, Padding};
 use model::checkpoint::Checkpoint;
 use model::spec::{NetSpec, Op, Shape};
 use model::steps::{ConvStep, Step, steps};
@@ -35,23 +35,28 @@ pub(crate) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Program
     for step in steps(spec) {
         match step {
             Step::Conv(step) => planner.conv(&step)?,
+            Step::Node(i) if matches!(spec.nodes[i].op, Op::Outputs { .. }) => {}
             Step::Node(i) => planner.node(i)?,
         }
     }
+    let last = spec.nodes.len() - 1;
+    let outputs = match &spec.nodes[last] {
+        node if matches!(node.op, Op::Outputs { .. }) => &node.inputs[..],
+        _ => &[last],
+    };
+    let outputs: Vec<usize> = outputs.iter().map(|&i| planner.read(i)).collect::<Result<_>>()?;
     let Planner {
         mut tensors,
         instructions,
-        of_node,
         ..
     } = planner;
-    let output = of_node.last().copied().flatten().context("a network without nodes")?;
-    let slots = assign(&mut tensors, &instructions, [input, output]);
+    let slots = assign(&mut tensors, &instructions, (input, &outputs));
     Ok(Program {
         instructions,
         tensors,
         slots,
         input,
-        output,
+        outputs,
     })
 }
 
@@ -114,14 +119,17 @@ impl Planner<'_> {
             unreachable!("a conv step begins with a convolution")
         };
         let [in_channels, in_h, in_w] = self.shapes[node.inputs[0]];
+        let pad: Padding = pad.into();
+        // A longer stride goes nowhere either, and inputs are laid out in as many phases as it has steps.
+        let longest = (in_h + pad.top + pad.bottom).max(in_w + pad.left + pad.right) + 1 - kernel;
         ConvShape {
             in_channels,
             filters,
             in_h,
             in_w,
             kernel: [kernel, kernel],
-            stride,
-            pad: pad.into(),
+            stride: stride.min(longest),
+            pad,
         }
     }
 
@@ -161,7 +169,7 @@ impl Planner<'_> {
         })
     }
 
-    fn gate(&self, node: usize, form: model::spec::Shift) -> Result<Gate> {
+    fn gate(&self, node: usize, form: model::spec::GateForm) -> Result<Gate> {
         let filters = self.shapes[node][0];
         Ok(Gate {
             kernel: self.options.kernel,
@@ -373,7 +381,7 @@ impl Planner<'_> {
                 "node {}: a gate that does not follow a convolution it reads the input of",
                 node.name
             ),
-            Op::Conv { .. } | Op::Input => unreachable!("{} is not a step of its own", node.name),
+            Op::Conv { .. } | Op::Input | Op::Outputs { .. } => unreachable!("{} is not a step of its own", node.name),
         };
         let to = match node.op {
             Op::Linear { .. } => self.tensor_in(i, self.contiguous(i)),

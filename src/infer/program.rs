@@ -138,12 +138,23 @@ pub(crate) struct Program {
     pub tensors: Vec<Tensor>,
     /// One layout per slot; tensors that share one have exactly that, so its padding stays zero.
     pub slots: Vec<Layout>,
-    /// The tensors of the image and of the logits.
+    /// The tensors of the image and of what the network gives.
     pub input: usize,
-    pub output: usize,
+    pub outputs: Vec<usize>,
 }
 
 impl Program {
+    /// How many numbers a tensor holds.
+    pub(crate) fn numbers(&self, tensor: usize) -> usize {
+        let Layout {
+            channels,
+            height,
+            width,
+            ..
+        } = self.tensors[tensor].layout;
+        channels * height * width
+    }
+
     pub(crate) fn convs(&self) -> impl Iterator<Item = &Conv> {
         self.instructions.iter().filter_map(|i| {
             if let Operation::Conv(c) = &i.operation {
@@ -156,15 +167,19 @@ impl Program {
 }
 
 /// Gives tensors that are never alive together one buffer, if their layouts are equal.
-pub(crate) fn assign(tensors: &mut [Tensor], instructions: &[Instruction], ends: [usize; 2]) -> Vec<Layout> {
+pub(crate) fn assign(
+    tensors: &mut [Tensor],
+    instructions: &[Instruction],
+    (input, outputs): (usize, &[usize]),
+) -> Vec<Layout> {
     let mut last = vec![0; tensors.len()];
     for (at, instruction) in instructions.iter().enumerate() {
         instruction.reads().for_each(|t| last[t] = at);
     }
-    // The image is written before, the logits are read after all instructions.
-    last[ends[1]] = instructions.len();
-    let mut slots: Vec<(Layout, Option<usize>)> = vec![(tensors[ends[0]].layout, Some(ends[0]))];
-    tensors[ends[0]].slot = 0;
+    // The image is written before, the outputs are read after all instructions.
+    outputs.iter().for_each(|&t| last[t] = instructions.len());
+    let mut slots: Vec<(Layout, Option<usize>)> = vec![(tensors[input].layout, Some(input))];
+    tensors[input].slot = 0;
     for (at, instruction) in instructions.iter().enumerate() {
         let to = instruction.to;
         let layout = tensors[to].layout;

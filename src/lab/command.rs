@@ -48,6 +48,8 @@ pub enum Command {
     Ask(Question),
     /// Look closely at what the open model makes of one image, at the densities of the newest question.
     Look(ImageRef),
+    /// Train on this device from the next run on, by the name the command line takes.
+    UseDevice(String),
     /// Do something with a model file.
     Work(ModelJob),
 }

@@ -58,15 +58,8 @@ pub fn newest(run: &Path, experiment: &Experiment) -> Result<u64> {
     // The same images at another place.
     old.data.source.clone_from(&experiment.data.source);
     let (changes, past) = (differences(&old, experiment)?, record::event_log::history(run)?);
-    let is_open = |file: &CheckpointFile| {
-        let learns_on = if is_longer(&changes) {
-            !file.is_over("training") && file.is_in_stage()
-        } else {
-            file.has_steps_left()
-        };
-        let trains_no_longer = is_longer(&changes) && file.is_over("training");
-        changes.is_empty() || (!trains_no_longer && (learns_on || !past.has_finished()))
-    };
+    let done = nearest(run, u64::MAX, &|_| true)?;
+    let is_open = |file: &CheckpointFile| idle(&changes, file, done.as_ref(), past.has_finished()).is_empty();
     let found = nearest(run, past.work_events, &is_open)?;
     let found = found.with_context(|| match &changes[..] {
         [] => format!("{} has no checkpoint", run.display()),
@@ -80,9 +73,55 @@ pub fn newest(run: &Path, experiment: &Experiment) -> Result<u64> {
         .with_context(|| format!("the log of {} ends before its checkpoint", run.display()))
 }
 
-/// Whether the length of the training changes.
-fn is_longer(changes: &[String]) -> bool {
-    changes.iter().any(|change| change.starts_with("train.epochs = "))
+/// Changes that reach nothing of what a run has yet to do after the checkpoint `at`. `done` is its newest one, which names the
+/// stages of a run that has finished; others may have more to come.
+fn idle<'c>(
+    changes: &'c [String],
+    at: &CheckpointFile,
+    done: Option<&CheckpointFile>,
+    has_finished: bool,
+) -> Vec<&'c str> {
+    let reaches = |change: &&str| {
+        let key = key_of(change);
+        let is_ahead = |stage: &str| reads(stage, key) && at.is_ahead(stage, key != "train.epochs");
+        let known = at.stages().chain(done.iter().flat_map(|done| done.stages()));
+        let more_may_come = !has_finished && (!is_of_first_training(key) || !at.stages().any(|s| s == FIRST));
+        more_may_come || known.into_iter().any(is_ahead)
+    };
+    changes
+        .iter()
+        .map(String::as_str)
+        .filter(|change| !reaches(change))
+        .collect()
+}
+
+/// The training of a network from nothing.
+const FIRST: &str = "training";
+
+/// Whether a setting is of the training of a network from nothing alone; other stages have their own.
+fn is_of_first_training(key: &str) -> bool {
+    ["train.epochs", "train.lr"].contains(&key)
+}
+
+/// Whether a stage of a method goes by a setting. Of settings that are not known here, all do.
+fn reads(stage: &str, key: &str) -> bool {
+    let is_pure = stage.starts_with("purification");
+    match key.split('.').collect::<Vec<_>>()[..] {
+        _ if is_of_first_training(key) => stage == FIRST,
+        ["method", "purify", "search", ..] => is_pure && stage.ends_with("search"),
+        ["method", "purify", "retrain", ..] => is_pure && stage.ends_with("retraining"),
+        ["method", "purify", ..] => is_pure,
+        ["method", "search" | "trials", ..] => !is_pure && stage.ends_with("search"),
+        ["method", "admm", ..] => stage.ends_with("ADMM"),
+        ["method", "retrain" | "between", ..] => !is_pure && stage.ends_with("retraining"),
+        ["method", "sparse", ..] => stage.ends_with("sparse training"),
+        ["trim", "retrain", ..] => stage == "final training",
+        _ => true,
+    }
+}
+
+fn key_of(change: &str) -> &str {
+    change.split(" = ").next().unwrap_or_default()
 }
 
 /// Whether a run learned anything, or has yet to end, after an event of its log.
@@ -148,7 +187,7 @@ fn fill(
     ensure!(
         changes.is_empty() || learns_after(&fork.origin, fork.at)?,
         "{}",
-        too_late(fork, &changes)
+        too_late(fork, &changes.iter().map(String::as_str).collect::<Vec<_>>())
     );
     if from < history.work_events && !changes.is_empty() {
         listen(&Stamped {
@@ -161,9 +200,12 @@ fn fill(
         });
         folder = catch_up(old, workspace, control, folder, history, listen)?;
     }
-    let last = nearest(&folder.path, u64::MAX, &|_| true)?;
-    let is_over = last.is_some_and(|file| file.is_over("training"));
-    ensure!(!is_longer(&changes) || !is_over, "{}", too_late(fork, &changes));
+    if let Some(at) = nearest(&folder.path, u64::MAX, &|_| true)? {
+        let done = nearest(&fork.origin, u64::MAX, &|_| true)?;
+        let has_finished = record::event_log::history(&fork.origin)?.has_finished();
+        let idle = idle(&changes, &at, done.as_ref(), has_finished);
+        ensure!(idle.is_empty(), "{}", too_late(fork, &idle));
+    }
     let name = std::fs::canonicalize(&fork.origin).unwrap_or_else(|_| fork.origin.clone());
     folder.origin = Some(ForkOrigin {
         run: name.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -180,10 +222,10 @@ fn fill(
     folder.configure(&fork.experiment)
 }
 
-fn too_late(fork: &Fork, changes: &[String]) -> String {
+fn too_late(fork: &Fork, changes: &[&str]) -> String {
     let such = newest(&fork.origin, &fork.experiment).map_or_else(|_| String::new(), |at| format!(", such as {at}"));
     format!(
-        "at event {} the training of {} is over, where {} would change nothing; expected an earlier event{such}",
+        "after event {} of {}, nothing is left to do that goes by {}; expected an earlier event{such}",
         fork.at,
         fork.origin.display(),
         changes.join(", ")
@@ -226,7 +268,7 @@ fn allow(old: &Experiment, new: &Experiment) -> Result<()> {
         "data.split_seed cannot change in a fork: it would be validated on images it has learned from"
     );
     for change in differences(old, new)? {
-        let key = change.split(" = ").next().unwrap_or_default();
+        let key = key_of(&change);
         let fixed = [
             "model.",
             "data.",

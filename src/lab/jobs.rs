@@ -1,6 +1,7 @@
 //! Work on model files that takes seconds and is no run: export, import, cutting channels out, timing layers. A thread each.
 //! Knows nothing of windows; what came of it is said in words and, where there is one, as a model to open.
 
+use crate::gates;
 use formats::{Export, Format, Import, Probe, Timer};
 use infer::{LayerLatency, LayerLatencyOptions, layer_latencies};
 use model::checkpoint::is_model_file;
@@ -8,7 +9,8 @@ use model::mask::LayerMask;
 use model::spec::Shape;
 use model::{Checkpoint, Density, Masks, NetSpec};
 use record::folder::threads;
-use record::{ModelRef, unpruned};
+use record::{ModelRef, RunId, unpruned};
+use train::OracleShare;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,22 @@ pub enum ModelJob {
     },
     /// Time each layer at several widths.
     Time(ModelRef),
+    /// Compare what gates choose with the channels that are truly largest, on some validation images.
+    Oracle {
+        /// The model.
+        from: ModelRef,
+        /// The density of all gates.
+        density: Density,
+        /// Where its images come from.
+        source: String,
+    },
+    /// Read the norm scales of a run's model.
+    Scales {
+        /// The run.
+        run: RunId,
+        /// The model.
+        file: PathBuf,
+    },
 }
 
 /// What came of a job.
@@ -69,11 +87,29 @@ pub struct JobResult {
     pub model: Option<PathBuf>,
     /// Times of layers.
     pub times: Option<Arc<[LayerLatency]>>,
+    /// How well gates choose.
+    pub oracle: Option<Arc<[OracleShare]>>,
+    /// Norm scales, as absolute values.
+    pub scales: Option<Arc<[f32]>>,
+}
+
+impl JobResult {
+    /// Of a job with nothing but words.
+    pub fn new(job: ModelJob, said: std::result::Result<String, String>) -> Self {
+        Self {
+            job,
+            said,
+            model: None,
+            times: None,
+            oracle: None,
+            scales: None,
+        }
+    }
 }
 
 /// Does a job. Files of ours that it makes lie in `runs/models`.
 pub fn work(job: ModelJob, runs: &Path) -> JobResult {
-    let (mut model, mut times) = (None, None);
+    let (mut model, mut times, mut oracle, mut scales) = (None, None, None, None);
     let said = match &job {
         ModelJob::Export { from, densities, to } => export(from, densities, to),
         ModelJob::Import { .. } => import(&job, runs).map(|(file, words)| {
@@ -89,12 +125,23 @@ pub fn work(job: ModelJob, runs: &Path) -> JobResult {
             times = Some(found.into());
             words
         }),
+        ModelJob::Oracle { from, density, source } => gates::oracle(from, *density, source).map(|found| {
+            let words = format!("Compared {} gates with what is truly largest", found.len());
+            oracle = Some(found.into());
+            words
+        }),
+        ModelJob::Scales { file, .. } => gates::scales(file).map(|found| {
+            let words = format!("Read {} norm scales", found.len());
+            scales = Some(found.into());
+            words
+        }),
     };
     JobResult {
-        said: said.map_err(|e| format!("{e:#}")),
-        job,
         model,
         times,
+        oracle,
+        scales,
+        ..JobResult::new(job.clone(), said.map_err(|e| format!("{e:#}")))
     }
 }
 

@@ -7,8 +7,10 @@
 pub mod command;
 pub mod execute;
 pub mod fork;
+mod gates;
 pub mod jobs;
 mod memory_check;
+mod outbox;
 pub mod session;
 pub mod store;
 pub mod tournament;

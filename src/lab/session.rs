@@ -5,10 +5,11 @@ use crate::command::Command;
 use crate::execute::{begin, branch, panic_text, resume};
 use crate::fork::Fork;
 use crate::jobs::{JobResult, ModelJob};
+use crate::outbox::{Message, Outbox, Wake};
 use crate::store::RunStore;
 use crate::watch::{Elsewhere, watch};
 use crate::{Workspace, jobs};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use event::{Event, Stamped, Steer};
 use measure::probe::Response;
 use measure::{Requests, probe};
@@ -24,50 +25,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+use train::device::DeviceName;
 
 /// Events that may wait before a worker must. Enough for seconds of a hidden window.
 const EVENTS: usize = 65_536;
-
-/// Called from any thread when the session has something new.
-pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
-
-enum Message {
-    Event(RunId, Stamped),
-    Replayed(Box<RunState>),
-    /// A fork stands ready, with what it took over.
-    Branched(Box<RunState>),
-    Past((RunId, u64), Option<Box<RunState>>),
-    /// A run of this session has its folder.
-    Made(RunId, PathBuf),
-    Logged(PathBuf, Stamped),
-    /// Another process no longer writes to a run folder.
-    Left(PathBuf),
-    /// A run folder cannot be read.
-    Unreadable(PathBuf, String),
-    /// Something outside runs did not work.
-    Failed(String),
-    /// The run folders that there are now.
-    Found(Vec<RunSummary>),
-    Done(Box<JobResult>),
-    /// The run could not even begin, or its thread is gone.
-    Broken(RunId, String),
-}
-
-/// Sends to the session from any thread, and wakes the front.
-#[derive(Clone)]
-struct Outbox {
-    send: Sender<Message>,
-    wake: Wake,
-}
-
-impl Outbox {
-    /// False when the session is gone.
-    fn send(&self, message: Message) -> bool {
-        let sent = self.send.send(message).is_ok();
-        (self.wake)();
-        sent
-    }
-}
 
 struct RunThread {
     control: Arc<Control>,
@@ -115,7 +76,10 @@ impl Session {
             while let Err(panic) =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| probe::serve(&asked, &send, &*ring)))
             {
-                drop(send.send(Response::Failed(format!("Measuring failed: {}", panic_text(&*panic)))));
+                drop(send.send(Response::NotMeasured(format!(
+                    "a worker panicked: {}",
+                    panic_text(&*panic)
+                ))));
                 ring();
             }
         })?;
@@ -180,6 +144,10 @@ impl Session {
             Command::UseImages(source, question) => self.requests.use_images(source, question),
             Command::Ask(question) => self.requests.ask(question),
             Command::Look(image) => self.requests.look(image),
+            Command::UseDevice(name) => match DeviceName::parse(&name) {
+                Ok(device) => self.workspace.device = device,
+                Err(e) => self.store.notice(format!("{e:#}")),
+            },
             Command::Work(job) => self.work(job),
         }
     }
@@ -196,6 +164,7 @@ impl Session {
                 Response::NoImages(why) => self.store.lack_images(why),
                 Response::Looked(look) => self.store.look = Some(look),
                 Response::Failed(text) => self.store.notice(text),
+                Response::NotMeasured(why) => self.store.lack_answer(why),
             }
         }
         while let Ok(message) = self.messages.try_recv() {
@@ -273,11 +242,8 @@ impl Session {
         let (outbox, runs, doing) = (self.outbox.clone(), self.workspace.runs.clone(), job.clone());
         let work = move || {
             let tried = std::panic::catch_unwind(|| jobs::work(doing.clone(), &runs));
-            let done = tried.unwrap_or_else(|panic| JobResult {
-                job: doing,
-                said: Err(format!("the job panicked: {}", panic_text(&*panic))),
-                model: None,
-                times: None,
+            let done = tried.unwrap_or_else(|panic| {
+                JobResult::new(doing, Err(format!("the job panicked: {}", panic_text(&*panic))))
             });
             outbox.send(Message::Done(Box::new(done)));
         };
@@ -390,22 +356,30 @@ impl Session {
 
     fn steer(&mut self, id: RunId, steer: Steer) {
         let live = self.store.run(id).is_some_and(RunState::is_live);
-        match self.workers.get(&id).filter(|_| live) {
-            Some(worker) => worker.control.steer(steer),
-            None => self.request(id, &ControlRequest::Steer(steer)),
+        let is_sent = match self.workers.get(&id).filter(|_| live) {
+            Some(worker) => {
+                worker.control.steer(steer.clone());
+                true
+            }
+            None => self.request(id, &ControlRequest::Steer(steer.clone())),
+        };
+        if is_sent {
+            self.store.ordered(id, steer);
         }
     }
 
-    /// Leaves a request for a run that another process works on.
-    fn request(&mut self, id: RunId, request: &ControlRequest) {
+    /// Leaves a request for a run that another process works on. Whether it was left.
+    fn request(&mut self, id: RunId, request: &ControlRequest) -> bool {
         let live = self.store.run(id).filter(|run| run.is_live());
         let sent = match live.and_then(|run| run.folder.clone()) {
             Some(folder) => control_file::send(&folder, request),
             None => Err(anyhow::anyhow!("Only a running run takes commands")),
         };
+        let is_sent = sent.is_ok();
         if let Err(e) = sent {
             self.store.notice(format!("{e:#}"));
         }
+        is_sent
     }
 
     /// Queues an interrupted run; one that is not known yet is read first.
@@ -538,7 +512,7 @@ impl Session {
         }
         match self.workers.get(&id) {
             Some(worker) => act(&worker.control),
-            None => self.request(id, request),
+            None => drop(self.request(id, request)),
         }
         self.mark(id, status);
     }

@@ -372,12 +372,17 @@ fn predict(
         indices: splits.indices(Split::Test),
         normalization: &model.header.normalization,
     };
-    let classes = model.header.classes.len();
+    let of_classes = model.spec().logits()?;
     let answer = |row: &[f32]| argmax(row).map_or(u16::MAX, |class| class as u16);
     let mut said = Vec::new();
     let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(control.check()?));
     evaluate(&mut engine, images, &mut check, &mut |done: EvaluatedBatch| {
-        let rows = done.batch.logits.chunks_exact(classes);
+        let numbers = done.batch.logits.len() / done.batch.n.max(1);
+        let rows = done
+            .batch
+            .logits
+            .chunks_exact(numbers.max(1))
+            .map(|row| &row[of_classes.clone()]);
         said.extend(done.labels.iter().zip(rows).map(|(label, row)| [*label, answer(row)]));
         Ok(())
     })?;

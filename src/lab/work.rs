@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use train::{Ctx, RunHooks, TrainingData, check_teacher, finish, sparse_conv};
+use train::{Ctx, Protected, RunHooks, TrainingData, check_teacher, finish, sparse_conv};
 
 /// The newest model kept on the way, and the most accurate of the cheapest ones.
 pub(crate) const LATEST: &str = "models/latest.safetensors";
@@ -108,18 +108,33 @@ impl RunContext<'_, '_> {
         let input = [shape.channels, shape.height, shape.width];
         let start = start_of(experiment).map_err(bad_input)?;
         let teacher = teacher_of(experiment).map_err(bad_input)?;
-        if !dataset.is_labeled {
+        let network = start.as_ref().map(|s| s.spec().classes()).transpose()?;
+        if !dataset.is_labeled || network == Some(0) {
             let wanted = "expected classes, or train.teacher: a model file, or self with a model to start from";
             let of = teacher
                 .as_ref()
                 .or(start.as_ref().filter(|_| experiment.train.teacher.is_some()));
             let Some(of) = of else {
-                let text = format!("{}: the pictures have no classes, {wanted}", experiment.data.source);
+                let text = match network {
+                    Some(0) => {
+                        "the model to start from gives no class logits, expected train.teacher: a model file, or self"
+                            .to_owned()
+                    }
+                    _ => format!("{}: the pictures have no classes, {wanted}", experiment.data.source),
+                };
                 return Err(BadInput(text).into());
             };
-            check_teacher(of, input, &of.header.classes)?;
-            train::label(&mut dataset, of, self.workspace.threads, &|| log.check(control))?;
-            let text = "the pictures have no classes: accuracy is agreement with the teacher here";
+            let classes = &start.as_ref().unwrap_or(of).header.classes;
+            check_teacher(of, input, classes)?;
+            train::label(&mut dataset, &splits.valid, of, self.workspace.threads, &|| {
+                log.check(control)
+            })?;
+            let text = match network {
+                Some(0) => {
+                    "the network gives no class logits: accuracy is agreement of its outputs with the teacher's here"
+                }
+                _ => "the pictures have no classes: accuracy is agreement with the teacher here",
+            };
             emit(Event::Warning { text: text.into() })?;
         }
         if let Some(teacher) = &teacher {
@@ -127,7 +142,7 @@ impl RunContext<'_, '_> {
         }
         let spec = experiment
             .model
-            .build(input, dataset.classes.len())
+            .build(input, dataset.classes.len().max(1))
             .map_err(bad_input)?;
         if let Some(start) = &start {
             let matched = dataset.match_classes(&start.header.classes).map_err(bad_input)?;
@@ -172,6 +187,12 @@ impl RunContext<'_, '_> {
             }
             Ok(LATEST.to_owned())
         };
+        let protected = experiment
+            .data
+            .protect
+            .iter()
+            .map(|name| Protected::named(name, &dataset));
+        let protected = protected.collect::<Result<Vec<_>>>().map_err(bad_input)?;
         let per_epoch = splits.train.len() / experiment.train.batch;
         let epochs = experiment.method.epochs(&experiment.train, start.is_some())
             + experiment.trim.as_ref().map_or(0, |t| u64::from(t.retrain.epochs));
@@ -182,6 +203,7 @@ impl RunContext<'_, '_> {
                 splits: &splits,
                 augment: experiment.data.augment,
                 normalization: Normalization::of(&dataset.train),
+                protected,
             },
             spec,
             train: experiment.train.clone(),
@@ -293,18 +315,25 @@ fn chance_warning(ctx: &Ctx, top1: f32) -> Option<String> {
     let (labels, valid) = (&ctx.data.dataset.train.labels, &ctx.data.splits.valid);
     let mut images = vec![0_usize; ctx.data.dataset.classes.len()];
     for label in valid.iter().filter_map(|&i| labels.get(i as usize)) {
-        images[usize::from(*label)] += 1;
+        images.get_mut(usize::from(*label)).into_iter().for_each(|n| *n += 1);
     }
     let chance = images.iter().max().copied().unwrap_or(0) as f32 / valid.len().max(1) as f32;
     // Two standard errors: luck comes so far.
     let luck = 2.0 * (chance * (1.0 - chance) / valid.len().max(1) as f32).sqrt();
-    (ctx.data.dataset.is_labeled && chance < 1.0 && top1 <= chance + luck).then(|| {
-        format!(
-            "the model has learned nothing: it is right for {:.1} % of the validation images, and who always names their most \
-             common class for {:.1} %",
-            top1 * 100.0,
-            chance * 100.0
-        )
+    if !ctx.data.dataset.is_labeled || chance >= 1.0 || top1 > chance + luck {
+        return None;
+    }
+    let percent = |share: f32| format!("{:.1} %", share * 100.0);
+    let seen = format!(
+        "it is right for {} of the {} validation images, and who always names their most common class for {}",
+        percent(top1),
+        valid.len(),
+        percent(chance)
+    );
+    Some(if top1 <= chance || luck < 0.05 {
+        format!("the model has learned nothing: {seen}")
+    } else {
+        format!("the model may have learned nothing, these are too few images to tell: {seen}")
     })
 }
 

@@ -53,6 +53,12 @@ pub struct Answer {
     pub dense_latency: Option<Latency>,
     /// Every image, in order; only with the last answer to a question.
     pub seen: Arc<[Prediction]>,
+    /// What the model says of each image that was measured so far, in order.
+    #[serde(skip)]
+    pub said: Arc<[u16]>,
+    /// By class: images classified right, and images measured so far.
+    #[serde(skip)]
+    pub by_class: Arc<[[u32; 2]]>,
     /// How each class uses the channels; only with the last answer to a question.
     pub classes: Arc<[ClassActivity]>,
     /// What a cut leaves; without one, what could be cut.
@@ -60,6 +66,22 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// With what the model said of each image so far.
+    pub(crate) fn of(self, seen: &[Prediction], classes: usize) -> Self {
+        let mut by_class = vec![[0, 0]; classes];
+        for one in seen {
+            if let Some([right, n]) = by_class.get_mut(usize::from(one.label)) {
+                *right += u32::from(one.said == one.label);
+                *n += 1;
+            }
+        }
+        Self {
+            said: seen.iter().map(|one| one.said).collect(),
+            by_class: by_class.into(),
+            ..self
+        }
+    }
+
     /// Whether all images were measured, and there are any.
     pub fn is_complete(&self) -> bool {
         self.n == self.of && self.of > 0
@@ -82,4 +104,6 @@ pub enum Response {
     Looked(ImageDetail),
     /// It did not work; one line.
     Failed(String),
+    /// The open model could not be measured; one line.
+    NotMeasured(String),
 }

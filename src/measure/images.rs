@@ -82,6 +82,10 @@ pub struct Thumbnail {
 pub struct Thumbnails {
     /// One an image.
     pub thumbs: Vec<Thumbnail>,
+    /// The class of each.
+    pub labels: Vec<u16>,
+    /// The number of each in the data set, whatever of it is for validation.
+    pub numbers: Vec<u32>,
 }
 
 impl Thumbnails {
@@ -89,6 +93,8 @@ impl Thumbnails {
     pub fn of(images: &Images, indices: &[u32]) -> Self {
         Self {
             thumbs: indices.iter().map(|&i| thumb(images, images.image(i))).collect(),
+            labels: indices.iter().map(|&i| images.labels[i as usize]).collect(),
+            numbers: indices.to_vec(),
         }
     }
 }
@@ -136,10 +142,15 @@ pub fn macs_of(batch: &Batch, i: usize, spec: &NetSpec, masks: &Masks) -> u64 {
     cost::total(spec, masks, &fractions).map_or(0, |c| c.macs)
 }
 
-/// The prediction for each image of a batch.
+/// The prediction for each image of a batch; none without class logits.
 pub fn seen(batch: &Batch, labels: &[u16], spec: &NetSpec, masks: &Masks, out: &mut Vec<Prediction>) {
-    let classes = (batch.logits.len() / batch.n.max(1)).max(1);
-    for (i, (row, &label)) in batch.logits.chunks_exact(classes).zip(labels).enumerate() {
+    let numbers = (batch.logits.len() / batch.n.max(1)).max(1);
+    let logits = spec.logits().unwrap_or_default();
+    if logits.is_empty() {
+        return;
+    }
+    for (i, (row, &label)) in batch.logits.chunks_exact(numbers).zip(labels).enumerate() {
+        let row = &row[logits.clone()];
         let said = argmax(row).unwrap_or(0);
         out.push(Prediction {
             label,
@@ -222,6 +233,7 @@ mod tests {
             },
             pixels: (0..channels * side * side).map(|i| (i % 251) as u8).collect(),
             labels: vec![0],
+            answers: None,
         };
         let gray = images(1, 2);
         let small = thumb(&gray, gray.image(0));

@@ -5,7 +5,7 @@
 
 pub use crate::answer::{Answer, OpenModel, Response};
 use crate::images::{self, ClassSums, Prediction, Thumbnails};
-use crate::pruning::{Planned, Planner};
+use crate::pruning::{Planned, Planner, Spread};
 use crate::requests::Request;
 use crate::subject::{CALIBRATION, Client, Subject, between_batches, look};
 use crate::{Pruning, Question, Requests};
@@ -17,6 +17,7 @@ use model::checkpoint::ModelHeader;
 use model::{Checkpoint, Density, Fractions, cost};
 use record::folder::threads;
 use record::{Experiment, ModelRef};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,8 @@ struct ProbeState {
     dense_latency: Option<Latency>,
     /// Targets that were measured in passing, for cuts like this one at these densities.
     curve: Option<(Question, Vec<f64>)>,
+    /// Densities that were measured in passing.
+    stairs: Vec<Density>,
 }
 
 /// The probe's thread: serves requests until they are closed.
@@ -87,6 +90,7 @@ pub fn serve(requests: &Requests, responses: &Sender<Response>, wake: &dyn Fn())
     };
     let mut state: Option<ProbeState> = None;
     while let Some(request) = requests.next() {
+        let is_question = matches!(request, Request::Ask(_));
         let done = match (request, &mut state) {
             (Request::Open(from), _) => open(from, &mut state, &client),
             (Request::Images(source), Some(state)) => {
@@ -103,7 +107,13 @@ pub fn serve(requests: &Requests, responses: &Sender<Response>, wake: &dyn Fn())
             (_, None) => Ok(()),
         };
         if let Err(e) = done {
-            client.send(Response::Failed(format!("{e:#}")));
+            let text = format!("{e:#}");
+            // A model that was opened, and then could not be compiled, is not measured either.
+            client.send(if is_question || state.is_none() {
+                Response::NotMeasured(text)
+            } else {
+                Response::Failed(text)
+            });
         }
     }
 }
@@ -154,6 +164,7 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
                 },
                 pixels: Vec::new(),
                 labels: Vec::new(),
+                answers: None,
             },
             reading: reading(&checkpoint.header),
             indices: Vec::new(),
@@ -169,6 +180,7 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
         dense: Vec::new(),
         dense_latency: None,
         curve: None,
+        stairs: Vec::new(),
     };
     opened.take_images(&source, client);
     *state = Some(opened);
@@ -177,6 +189,11 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
 
 /// The images of a source that fit a model: of its size, and of its classes.
 fn fitting(source: &str, header: &ModelHeader, reading: &Reading) -> Result<Dataset> {
+    ensure!(
+        !header.classes.is_empty(),
+        "{} gives no class logits, so images say nothing of its accuracy; `secateur eval --teacher` compares its outputs",
+        header.spec.name
+    );
     let mut dataset = data::open(source, reading, &mut |_| Ok(()))?;
     let shape = dataset.train.shape;
     let [c, h, w] = header.spec.input;
@@ -211,11 +228,8 @@ fn answer(state: &mut ProbeState, question: Question, client: &Client) -> Result
         classes.add(batch, labels, subject.classes);
         images::seen(batch, labels, spec, &subject.masks, &mut seen);
         if Instant::now() >= due {
-            client.send(Response::Answered(subject.summary(
-                spec,
-                done.metrics,
-                Some(latency),
-            )?));
+            let so_far = subject.summary(spec, done.metrics, Some(latency))?;
+            client.send(Response::Answered(so_far.of(&seen, subject.classes)));
             due = Instant::now() + REFINE;
         }
         Ok(())
@@ -230,9 +244,11 @@ fn answer(state: &mut ProbeState, question: Question, client: &Client) -> Result
         return Ok(());
     }
     latency = subject.time(engine, LATENCY[1]);
-    let mut whole = subject.summary(engine.spec(), &metrics, Some(latency))?;
+    let whole = subject.summary(engine.spec(), &metrics, Some(latency))?;
+    let mut whole = whole.of(&seen, subject.classes);
     whole.classes = classes.means().into();
-    state.finish(whole, seen, client)
+    state.finish(whole, seen, client)?;
+    state.follow_densities(client)
 }
 
 /// Answers about a cut: first what it leaves, then accuracy on as many images as take no time, then on some, then the targets
@@ -281,7 +297,14 @@ fn answer_cut(state: &mut ProbeState, question: Question, cut: &Pruning, client:
     };
     let mut latency = state.subject.time(&mut state.engine, LATENCY[0]);
     client.send(Response::Answered(state.answer(&measured, latency)?));
-    if !state.follow_curve(&question, cut, norms, client)? {
+    if cut.spread == Spread::Sensitivity && state.planner.unmeasured(&state.model)?.is_some() {
+        // The rest follows once it is known what each layer can lose.
+        return match state.measure_sensitivity(client)? {
+            true => answer_cut(state, question, cut, client),
+            false => Ok(()),
+        };
+    }
+    if cut.spread != Spread::Given && !state.follow_curve(&question, cut, norms, client)? {
         return Ok(());
     }
     state.set(question, Some(planned))?;
@@ -328,6 +351,7 @@ impl ProbeState {
                 subject.images = dataset.train;
                 dense.clear();
                 self.curve = None;
+                self.stairs.clear();
                 let strip = Arc::new(Thumbnails::of(&subject.images, &subject.indices));
                 client.send(Response::Images(strip, source.to_owned()));
             }
@@ -340,12 +364,28 @@ impl ProbeState {
     }
 
     fn answer(&self, measured: &Measured, latency: Latency) -> Result<Answer> {
-        self.subject
-            .summary(self.engine.spec(), &measured.metrics, Some(latency))
+        let whole = self
+            .subject
+            .summary(self.engine.spec(), &measured.metrics, Some(latency))?;
+        Ok(whole.of(&measured.seen, self.subject.classes))
     }
 
     /// Measures the first so many images as the engine stands, and answers on the way. None if something newer waits.
     fn measure(&mut self, images: usize, latency: Option<Latency>, client: &Client) -> Result<Option<Measured>> {
+        self.measure_all(images, Some(latency), client)
+    }
+
+    /// The same without answers on the way.
+    fn measure_quietly(&mut self, images: usize, client: &Client) -> Result<Option<Measured>> {
+        self.measure_all(images, None, client)
+    }
+
+    fn measure_all(
+        &mut self,
+        images: usize,
+        answers: Option<Option<Latency>>,
+        client: &Client,
+    ) -> Result<Option<Measured>> {
         let Self { engine, subject, .. } = self;
         let subject = &*subject;
         let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
@@ -354,8 +394,9 @@ impl ProbeState {
         let mut observe = |done: EvaluatedBatch| {
             classes.add(done.batch, done.labels, subject.classes);
             images::seen(done.batch, done.labels, done.spec, subject.counted(), &mut seen);
-            if Instant::now() >= due {
-                client.send(Response::Answered(subject.summary(done.spec, done.metrics, latency)?));
+            if let Some(latency) = answers.filter(|_| Instant::now() >= due) {
+                let so_far = subject.summary(done.spec, done.metrics, latency)?;
+                client.send(Response::Answered(so_far.of(&seen, subject.classes)));
                 due = Instant::now() + REFINE;
             }
             Ok(())
@@ -363,6 +404,46 @@ impl ProbeState {
         let images = images.min(subject.indices.len());
         let metrics = evaluate(engine, subject.images_in(0, images), &mut check, &mut observe)?;
         Ok((metrics.n == images).then_some(Measured { metrics, seen, classes }))
+    }
+
+    /// Cuts each layer alone, and measures what that costs. False if something newer waits; what was measured is kept.
+    fn measure_sensitivity(&mut self, client: &Client) -> Result<bool> {
+        let one = self.subject.one_image(&mut self.engine).as_secs_f64();
+        let images = ((FIRST_IMAGES.as_secs_f64() / one) as usize).clamp(16, 256);
+        let images = images.min(self.subject.indices.len());
+        self.subject.stand_dense(&mut self.engine)?;
+        let right = |state: &mut Self| -> Result<Option<f32>> {
+            let Self { engine, subject, .. } = state;
+            let subject = &*subject;
+            let mut check = |_: &mut Engine| {
+                Ok(match client.requests.has_newer() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            };
+            let metrics = evaluate(engine, subject.images_in(0, images), &mut check, &mut |_| Ok(()))?;
+            Ok((metrics.n == images).then(|| metrics.right as f32 / images.max(1) as f32))
+        };
+        let Some(whole) = right(self)? else { return Ok(false) };
+        while let Some(levels) = self.planner.unmeasured(&self.model)? {
+            let mut losses = [0.0; 3];
+            for (loss, masks) in losses.iter_mut().zip(&levels) {
+                self.engine.set_masks(masks)?;
+                let few = &self.subject.calibration[..self.subject.calibration.len().min(images / 2)];
+                if !few.is_empty() {
+                    let mut pixels = Vec::new();
+                    let Subject {
+                        images, normalization, ..
+                    } = &self.subject;
+                    data::batch::fill(images, few, None, normalization, &mut pixels);
+                    self.engine.calibrate(&pixels);
+                }
+                let Some(now) = right(self)? else { return Ok(false) };
+                *loss = (whole - now).max(0.0);
+            }
+            self.planner.measured(losses);
+        }
+        Ok(true)
     }
 
     /// Measures the targets around a cut that were not measured yet. False if something newer waits.
@@ -392,15 +473,17 @@ impl ProbeState {
             let latency = subject.time(engine, LATENCY[0]);
             let mut check = |engine: &mut Engine| Ok(between_batches(engine, subject, client));
             let images = subject.indices.len().min(CURVE_IMAGES);
-            let metrics = evaluate(engine, subject.images_in(0, images), &mut check, &mut |_| Ok(()))?;
+            let mut seen = Vec::new();
+            let mut observe = |done: EvaluatedBatch| {
+                images::seen(done.batch, done.labels, done.spec, subject.counted(), &mut seen);
+                Ok(())
+            };
+            let metrics = evaluate(engine, subject.images_in(0, images), &mut check, &mut observe)?;
             if metrics.n < images {
                 return Ok(false);
             }
-            client.send(Response::Passed(subject.summary(
-                engine.spec(),
-                &metrics,
-                Some(latency),
-            )?));
+            let passed = subject.summary(engine.spec(), &metrics, Some(latency))?;
+            client.send(Response::Passed(passed.of(&seen, subject.classes)));
             if let Some((_, done)) = &mut self.curve {
                 done.push(times);
             }
@@ -409,6 +492,41 @@ impl ProbeState {
             }
         }
         Ok(true)
+    }
+
+    /// Measures a gated model at densities from its highest to its lowest, once, on as many images as take little time each: what
+    /// breaks first is then known before anybody drags there.
+    fn follow_densities(&mut self, client: &Client) -> Result<()> {
+        let gates = self.engine.spec().gates().len();
+        let grid = &self.model.header.densities;
+        let (Some(&low), Some(&high)) = (grid.iter().min(), grid.iter().max()) else {
+            return Ok(());
+        };
+        if gates == 0 || low == high || self.subject.indices.is_empty() {
+            return Ok(());
+        }
+        let asked = self.subject.question.clone();
+        for percent in (u32::from(low.as_percent())..=u32::from(high.as_percent())).step_by(10) {
+            let density = Density::percent(percent)?;
+            if self.stairs.contains(&density) {
+                continue;
+            }
+            if client.requests.newer_within(REST) {
+                break;
+            }
+            self.set(uniform(gates, density), None)?;
+            self.subject.stand(&mut self.engine, 0)?;
+            let one = self.subject.one_image(&mut self.engine).as_secs_f64();
+            let images = ((NORMS.as_secs_f64() / one) as usize).clamp(BATCH, CURVE_IMAGES);
+            let latency = self.subject.time(&mut self.engine, LATENCY[0]);
+            let Some(measured) = self.measure_quietly(images, client)? else {
+                break;
+            };
+            client.send(Response::Passed(self.answer(&measured, latency)?));
+            self.stairs.push(density);
+        }
+        self.set(asked, None)?;
+        self.subject.stand(&mut self.engine, 0)
     }
 
     /// Sends the last answer to a question, and once more with what every channel running would say.
@@ -454,9 +572,10 @@ impl ProbeState {
         };
         let images = subject.images_in(dense.len(), subject.indices.len());
         evaluate(engine, images, &mut check, &mut |done| {
-            let classes = (done.batch.logits.len() / done.batch.n.max(1)).max(1);
-            let rows = done.batch.logits.chunks_exact(classes);
-            dense.extend(rows.map(|row| argmax(row).unwrap_or(0) as u16));
+            let numbers = (done.batch.logits.len() / done.batch.n.max(1)).max(1);
+            let logits = done.spec.logits()?;
+            let rows = done.batch.logits.chunks_exact(numbers);
+            dense.extend(rows.map(|row| argmax(&row[logits.clone()]).unwrap_or(0) as u16));
             Ok(())
         })?;
         let is_wanted = dense.len() == subject.indices.len() && between_batches(engine, subject, client).is_continue();

@@ -139,6 +139,8 @@ impl Subject {
             layers: layers.into(),
             dense_latency: None,
             seen: Arc::default(),
+            said: Arc::default(),
+            by_class: Arc::default(),
             classes: Arc::default(),
             plan: self
                 .cut
@@ -221,11 +223,13 @@ pub(crate) fn look(engine: &mut Engine, subject: &Subject, picture: ImageRef) ->
         shape: subject.images.shape,
         pixels: bytes,
         labels: vec![label.unwrap_or(0)],
+        answers: None,
     };
     let mut pixels = Vec::new();
     batch::fill(&one, &[0], None, &subject.normalization, &mut pixels);
     subject.stand_dense(engine)?;
-    let dense = images::softmax(&engine.run(&pixels).logits);
+    let logits = engine.spec().logits()?;
+    let dense = images::softmax(&engine.run(&pixels).logits[logits.clone()]);
     subject.stand(engine, CALIBRATION)?;
     let run = engine.run(&pixels).clone();
     let active = run.gates.iter().map(|g| {
@@ -237,7 +241,7 @@ pub(crate) fn look(engine: &mut Engine, subject: &Subject, picture: ImageRef) ->
         picture,
         label,
         image: Arc::new(images::thumb(&one, one.image(0))),
-        gated: images::softmax(&run.logits),
+        gated: images::softmax(&run.logits[logits]),
         dense,
         saliency: run.gates.iter().map(|g| g.saliency.clone()).collect(),
         active: active.collect(),

@@ -18,7 +18,8 @@ use crate::pipeline::{
     PruningTarget, TrainingStage, check_dimensions, check_target, check_tuning, cut, retrain, trained_model,
 };
 use crate::ranking::Ranking;
-use crate::search_loop::{SearchLoop, Structures, unpruned_top1};
+use crate::search_loop::{SearchLoop, unpruned_top1};
+use crate::search_target::Structures;
 use anyhow::Result;
 use event::{BadInput, Dimension, Event};
 use model::{Checkpoint, Weights};

@@ -8,7 +8,8 @@ use crate::pipeline::{
     PruningTarget, TrainingStage, check_dimensions, check_target, check_tuning, cut, retrain, trained_model,
 };
 use crate::ranking::Ranking;
-use crate::search_loop::{SearchLoop, Structures};
+use crate::search_loop::SearchLoop;
+use crate::search_target::Structures;
 use anyhow::Result;
 use event::{BadInput, Dimension};
 use model::Checkpoint;

@@ -5,7 +5,8 @@
 use crate::budget::{Budget, gated_layers};
 use crate::locks::{EarlierSearches, Lock, check_densities, check_sites, held_densities};
 use crate::pipeline::{PruningTarget, trained_model};
-use crate::search_loop::{SearchLoop, SearchTarget};
+use crate::search_loop::SearchLoop;
+use crate::search_target::SearchTarget;
 use anyhow::{Result, ensure};
 use event::{BadInput, Dimension, Site, Unit};
 use infer::Engine;

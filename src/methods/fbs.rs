@@ -12,7 +12,7 @@
 
 use crate::pipeline::given_teacher;
 use anyhow::{Result, ensure};
-use model::spec::Shift;
+use model::spec::{GateForm, NetSpec, Shift, Subsample};
 use model::steps::{ConvStep, Step, steps};
 use model::{Checkpoint, Density, weights, zoo};
 use rand::{RngExt, SeedableRng};
@@ -21,6 +21,19 @@ use serde::{Deserialize, Serialize};
 use settings::settings;
 use train::{Ctx, NormStatistics, TrainingPlan};
 
+/// What predictors read, perhaps as it suits the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SubsampleChoice {
+    /// Mean magnitudes, the paper; scale-free ones where more gates follow each other than train with them.
+    #[default]
+    Auto,
+    /// The mean magnitude of each channel.
+    Mean,
+    /// The same over its root mean square over the channels.
+    ScaleFree,
+}
+
 settings! {
     /// Settings of FBS.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +41,8 @@ settings! {
     pub struct FbsConfig {
         /// Where FBS puts β: `eq1` is π·(norm + β), the paper; `released` is π·norm + m·β, the authors' code.
         pub shift: Shift = Shift::Eq1, choice(["eq1", "released"]);
+        /// What predictors read of their input: the `mean` magnitude of each channel (the paper), or `scale-free`, the same over its root mean square over the channels; `auto` is scale-free where more than eight gates follow each other.
+        pub subsample: SubsampleChoice = SubsampleChoice::Auto, choice(["auto", "mean", "scale-free"]);
         /// λ: weight of the penalty Σ_l mean‖g_l‖₁ on saliencies.
         pub lambda: f32 = 1e-8, number(at_least(0));
         /// Norm statistics over all images (the paper), or over those in which a channel is active (never computes the others).
@@ -61,8 +76,24 @@ fn stages_fall(config: &FbsConfig, at: &str) -> Result<()> {
 }
 
 impl FbsConfig {
+    /// The form of the gates on a dense network.
+    fn form(&self, dense: &NetSpec) -> GateForm {
+        let subsample = match self.subsample {
+            SubsampleChoice::Mean => Subsample::Mean,
+            SubsampleChoice::ScaleFree => Subsample::ScaleFree,
+            SubsampleChoice::Auto if train::saliency_bound::is_needed(&zoo::gated(dense, self.shift)) => {
+                Subsample::ScaleFree
+            }
+            SubsampleChoice::Auto => Subsample::Mean,
+        };
+        GateForm {
+            shift: self.shift,
+            subsample,
+        }
+    }
+
     /// Densities that the model gets norm statistics for, rising.
-    fn grid(&self) -> Vec<Density> {
+    pub(crate) fn grid(&self) -> Vec<Density> {
         let lowest = self.stages.last().copied().unwrap_or(self.floor);
         let mut grid = self.grid.clone();
         if grid.is_empty() {
@@ -107,11 +138,11 @@ pub(crate) fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
         // Gates on a trained network, slimmed or pruned perhaps: its masks hold.
         Some(dense) if !dense.is_gated() => {
             let dense = train::norms::add_missing(ctx, dense)?;
-            let gated = gate_on(&dense, config.shift, ctx.seed)?;
+            let gated = gate_on(&dense, config.form(dense.spec()), ctx.seed)?;
             (gated.spec().clone(), Some(gated))
         }
         Some(gated) => (gated.spec().clone(), Some(gated)),
-        None => (zoo::gated(&ctx.spec, config.shift), None),
+        None => (zoo::gated(&ctx.spec, config.form(&ctx.spec)), None),
     };
     let seed = ctx.seed;
     let plan = TrainingPlan {
@@ -129,8 +160,8 @@ pub(crate) fn run(ctx: &mut Ctx, config: &FbsConfig) -> Result<Checkpoint> {
 
 /// Puts gates on a trained network so that it begins as the function it was: ρ = γ, β' = β/γ under equation (1), and a small φ.
 /// A negative γ cannot be a saliency; its filter and norm mean change their sign instead.
-fn gate_on(dense: &Checkpoint, shift: Shift, seed: u64) -> Result<Checkpoint> {
-    let spec = zoo::gated(dense.spec(), shift);
+fn gate_on(dense: &Checkpoint, form: GateForm, seed: u64) -> Result<Checkpoint> {
+    let spec = zoo::gated(dense.spec(), form);
     let mut gated = Checkpoint {
         weights: weights::init(&spec, seed)?,
         ..dense.clone()
@@ -144,7 +175,7 @@ fn gate_on(dense: &Checkpoint, shift: Shift, seed: u64) -> Result<Checkpoint> {
         let Step::Conv(ConvStep {
             conv,
             norm: Some(norm),
-            gate: Some((gate, shift)),
+            gate: Some((gate, form)),
             ..
         }) = step
         else {
@@ -170,7 +201,7 @@ fn gate_on(dense: &Checkpoint, shift: Shift, seed: u64) -> Result<Checkpoint> {
         let scaled = |f: usize| beta[f] / gamma[f].abs().max(1e-6);
         row(format!("{conv}.weight"), &|f, w| sign(f) * w);
         row(format!("{gate}.rho"), &|f, _| gamma[f].abs());
-        row(format!("{gate}.beta"), &|f, _| match shift {
+        row(format!("{gate}.beta"), &|f, _| match form.shift {
             Shift::Eq1 => scaled(f),
             Shift::Released => beta[f],
         });
@@ -239,5 +270,21 @@ mod tests {
             percents(&FbsConfig::default().grid()),
             (20..=100).step_by(5).collect::<Vec<u8>>()
         );
+    }
+
+    #[test]
+    fn only_deep_networks_read_scale_free_means_by_themselves() {
+        let of = |arch: &str, subsample| {
+            let dense = zoo::build(arch, [3, 32, 32], 10, 0.25).expect("builds");
+            let config = FbsConfig {
+                subsample,
+                ..FbsConfig::default()
+            };
+            config.form(&dense).subsample
+        };
+        assert_eq!(of("m-cifarnet", SubsampleChoice::Auto), Subsample::Mean);
+        assert_eq!(of("vgg16", SubsampleChoice::Auto), Subsample::ScaleFree);
+        assert_eq!(of("vgg16", SubsampleChoice::Mean), Subsample::Mean);
+        assert_eq!(of("m-cifarnet", SubsampleChoice::ScaleFree), Subsample::ScaleFree);
     }
 }

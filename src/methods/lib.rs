@@ -1,7 +1,7 @@
 //! Pruning methods. One paper, one file: its settings and its procedure, told in the words of its algorithm box.
 //!
 //! Entry point: [`Method`], a method with its settings, runs in a [`train::Ctx`]. A new method is a file here and a variant there.
-//! What methods share: `pipeline` (a trained model to begin with, retraining), `locks`, `ranking`, `search_loop` and the `budget`
+//! What methods share: `pipeline` (a trained model to begin with, retraining), `locks`, `ranking`, `search_loop` with `search_target` and `evaluator`, and the `budget`
 //! it counts. Knows nothing of threads, folders or windows.
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ mod baselines;
 mod budget;
 mod dense;
 mod densities;
+mod evaluator;
 mod fbs;
 mod group_norm;
 mod halp;
@@ -21,6 +22,7 @@ mod method;
 mod pipeline;
 mod ranking;
 mod search_loop;
+mod search_target;
 mod signal;
 mod slimming;
 mod trim;

@@ -134,6 +134,26 @@ impl Method {
         first + after
     }
 
+    /// Searches it goes through, if each comes to its end.
+    pub fn searches(&self) -> u64 {
+        match self {
+            Method::Densities(_) | Method::Amc(_) | Method::Uniform(_) | Method::Random(_) | Method::Greedy(_) => 1,
+            Method::AutoCompress(c) => c.rounds().len() as u64 + u64::from(c.purify.passes),
+            Method::Signal(c) => c.steps.len() as u64 + 1,
+            _ => 0,
+        }
+    }
+
+    /// How many densities its models are made for, where gates choose: those that the end of a run measures at. Of a search over
+    /// the gates of a given model, as many as FBS makes models for if nothing else is said.
+    pub fn densities(&self) -> usize {
+        match self {
+            Method::Fbs(config) => config.grid().len(),
+            Method::Densities(_) => fbs::FbsConfig::default().grid().len() + 1,
+            _ => 1,
+        }
+    }
+
     /// Does it.
     ///
     /// # Errors

@@ -2,172 +2,16 @@
 //! validation images without retraining, tell the search.
 //! Knows nothing of how proposals are made, nor of what becomes of the best.
 
-use crate::budget::Budget;
+use crate::evaluator::{Evaluator, Judged};
 use crate::locks;
 use crate::locks::ManualLock;
-use crate::pipeline::{self, TrainingStage};
+use crate::search_target::SearchTarget;
 use anyhow::{Context, Result};
-use data::Split;
 use event::{BadInput, Cancelled, Dimension, Event, SearchStart, Site, Steer, Trial, Unit};
-use infer::{Engine, LabeledImages, Options, evaluate};
-use model::{Checkpoint, Density};
-use prune::Sites;
 use search::{Searcher, Space};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
-use train::{Ctx, Snapshot, TrainConfig, TrainingPlan};
-
-/// Images per run of the engine.
-const BATCH: usize = 64;
-
-/// Training images that norms are measured on after the training of a trial.
-const TUNED_CALIBRATION: usize = 512;
-
-/// What is searched over: the sites of a model, what densities cost there, and how a compiled model takes them.
-pub(crate) trait SearchTarget {
-    /// The model that densities are applied to.
-    fn model(&self) -> &Checkpoint;
-
-    /// What is decided.
-    fn sites(&self) -> &[Site];
-
-    /// What densities spend, in the budget's unit.
-    fn spent(&self, densities: &[f32]) -> f64;
-
-    /// MACs per image and parameters.
-    fn cost(&self, densities: &[f32]) -> [u64; 2];
-
-    /// Makes a compiled model run at these densities.
-    ///
-    /// # Errors
-    /// They do not fit the model.
-    fn apply(&self, engine: &mut Engine, densities: &[f32]) -> Result<()>;
-
-    /// The model at these densities, as a file can hold it.
-    ///
-    /// # Errors
-    /// They do not fit the model.
-    fn model_at(&self, densities: &[f32]) -> Result<Checkpoint>;
-
-    /// The pruned model after a little training, for a trial to be measured on; none if trials are measured untrained.
-    ///
-    /// # Errors
-    /// As [`train::tune`].
-    fn tuned(&self, _ctx: &Ctx, _densities: &[f32]) -> Result<Option<Checkpoint>> {
-        Ok(None)
-    }
-
-    /// Steps of that training; part of the search's fingerprint.
-    fn tuning_steps(&self) -> u64 {
-        0
-    }
-
-    /// Inputs that norms are measured on before a trial, as a number of floats; part of the search's fingerprint.
-    fn calibration_len(&self) -> usize {
-        0
-    }
-}
-
-/// Filters, channels, columns or single weights of a model, left out by masks.
-pub(crate) struct Structures<'a> {
-    model: &'a Checkpoint,
-    sites: &'a Sites,
-    budget: &'a Budget,
-    /// Training images that norms are measured on anew under the masks of each trial, `[n, c, h, w]` normalized.
-    calibration: Vec<f32>,
-    /// Steps of training before each trial, and how they are done.
-    tuning: Option<(u64, TrainConfig)>,
-}
-
-impl<'a> Structures<'a> {
-    /// Trials run with norms measured anew on `calibration` training images. None leaves norms as they are, as the papers do;
-    /// then deeply pruned models are all at chance, and the search cannot tell them apart.
-    pub(crate) fn new(
-        ctx: &Ctx,
-        model: &'a Checkpoint,
-        sites: &'a Sites,
-        budget: &'a Budget,
-        calibration: usize,
-    ) -> Self {
-        let indices = data::spread(&ctx.data.splits.train, calibration);
-        Self {
-            model,
-            sites,
-            budget,
-            calibration: ctx.data.pixels(Split::Train, &indices),
-            tuning: None,
-        }
-    }
-
-    /// Trains for so many steps of `retrain` before each trial is measured. When cuts are deep, accuracy without any training
-    /// tells little of accuracy after it.
-    pub(crate) fn tuned_for(self, ctx: &Ctx, steps: u64, retrain: &TrainingStage) -> Self {
-        Self {
-            tuning: (steps > 0).then(|| (steps, retrain.over(&ctx.train))),
-            ..self
-        }
-    }
-}
-
-impl SearchTarget for Structures<'_> {
-    fn model(&self) -> &Checkpoint {
-        self.model
-    }
-
-    fn sites(&self) -> &[Site] {
-        &self.sites.list
-    }
-
-    fn spent(&self, densities: &[f32]) -> f64 {
-        self.budget.spent(self.sites, densities)
-    }
-
-    fn cost(&self, densities: &[f32]) -> [u64; 2] {
-        let cost = self.sites.cost(densities);
-        [cost.macs, cost.params]
-    }
-
-    fn apply(&self, engine: &mut Engine, densities: &[f32]) -> Result<()> {
-        engine.set_masks(&self.sites.masks(densities, &self.model.weights)?)?;
-        if !self.calibration.is_empty() {
-            engine.calibrate(&self.calibration);
-        }
-        Ok(())
-    }
-
-    fn model_at(&self, densities: &[f32]) -> Result<Checkpoint> {
-        let masks = self.sites.masks(densities, &self.model.weights)?;
-        let mut model = prune::apply(self.model, &masks)?;
-        if !self.calibration.is_empty() {
-            let mut engine = infer::compile(&model, &Options::default())?;
-            model.stats = [(Density::FULL, engine.calibrate(&self.calibration))].into();
-        }
-        // Those are of the model before.
-        model.header.metrics.clear();
-        Ok(model)
-    }
-
-    fn tuned(&self, ctx: &Ctx, densities: &[f32]) -> Result<Option<Checkpoint>> {
-        let Some((steps, train)) = &self.tuning else {
-            return Ok(None);
-        };
-        let cut = pipeline::cut(self.model, &self.sites.masks(densities, &self.model.weights)?)?;
-        let plan = TrainingPlan {
-            calibration: TUNED_CALIBRATION,
-            ..TrainingPlan::of_model("trial", &cut, train.clone())
-        };
-        train::tune(ctx, &plan, &cut, *steps).map(Some)
-    }
-
-    fn tuning_steps(&self) -> u64 {
-        self.tuning.as_ref().map_or(0, |(steps, _)| *steps)
-    }
-
-    fn calibration_len(&self) -> usize {
-        self.calibration.len()
-    }
-}
+use train::{Ctx, Protected, Snapshot};
 
 /// One search and its settings; [`SearchLoop::run`] runs it.
 pub(crate) struct SearchLoop<'a> {
@@ -222,7 +66,7 @@ impl SearchLoop<'_> {
     {
         let snapshot = ctx.stage(stage, |ctx, begun| {
             let mut runner = TrialRunner::new(ctx, self)?;
-            let fingerprint = SearchFingerprint::new(&fresh, self)?;
+            let fingerprint = SearchFingerprint::new(&fresh, self, &ctx.data.protected)?;
             let begun = begun.map(|b| b.facts::<(S, u64, SearchFingerprint)>()).transpose()?;
             let (mut searcher, mut number) = match begun {
                 Some((searcher, number, of)) if of == fingerprint => (searcher, number),
@@ -334,12 +178,15 @@ struct SearchFingerprint {
     /// None for any width, as before there was a choice.
     width_multiple: Option<usize>,
     held: Vec<Option<f32>>,
+    /// How much is protected.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    protected: Vec<String>,
     /// Of accuracies 0 and 1.
     rewards: [f32; 2],
 }
 
 impl SearchFingerprint {
-    fn new(fresh: &impl Serialize, search: &SearchLoop) -> Result<Self> {
+    fn new(fresh: &impl Serialize, search: &SearchLoop, protected: &[Protected]) -> Result<Self> {
         // FNV-1a: the same in every build.
         let bytes = serde_json::to_vec(fresh)?;
         let mix = |h: u64, b: &u8| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
@@ -352,67 +199,9 @@ impl SearchFingerprint {
             floor: search.floor,
             width_multiple: Some(search.target.model().header.width_multiple).filter(|&multiple| multiple != 1),
             held: search.held(),
+            protected: protected.iter().map(|one| format!("{one:?}")).collect(),
             rewards: [0.0, 1.0].map(|top1| (search.reward)(top1, 1.0)),
         })
-    }
-}
-
-/// A compiled model and the validation images that trials are measured on.
-pub(crate) struct Evaluator {
-    engine: Engine,
-    options: Options,
-    pixels: Vec<f32>,
-    labels: Vec<u16>,
-}
-
-impl Evaluator {
-    /// For trials of this target, on so many images.
-    ///
-    /// # Errors
-    /// The engine cannot run the model.
-    pub(crate) fn new(ctx: &Ctx, target: &dyn SearchTarget, images: usize) -> Result<Self> {
-        let options = Options {
-            threads: ctx.threads,
-            batch: BATCH,
-            ..Options::default()
-        };
-        let valid = ctx.data.dataset.images(Split::Valid);
-        let indices = data::spread(ctx.data.splits.indices(Split::Valid), images.max(1));
-        Ok(Self {
-            engine: infer::compile(target.model(), &options)?,
-            options,
-            pixels: ctx.data.pixels(Split::Valid, &indices),
-            labels: indices.iter().map(|&i| valid.labels[i as usize]).collect(),
-        })
-    }
-
-    /// Images of a trial.
-    pub(crate) fn images(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// The share of them classified right at these densities.
-    ///
-    /// # Errors
-    /// [`Cancelled`]; densities that do not fit the target.
-    pub(crate) fn top1(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<f32> {
-        let mut tuned = match target.tuned(ctx, densities)? {
-            Some(model) => Some(infer::compile(&model, &self.options)?),
-            None => None,
-        };
-        let engine = match &mut tuned {
-            Some(engine) => engine,
-            None => {
-                target.apply(&mut self.engine, densities)?;
-                &mut self.engine
-            }
-        };
-        let images = LabeledImages::Normalized {
-            pixels: &self.pixels,
-            labels: &self.labels,
-        };
-        let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(ctx.check()?));
-        Ok(evaluate(engine, images, &mut check, &mut |_| Ok(()))?.top1())
     }
 }
 
@@ -473,10 +262,10 @@ impl<'a> TrialRunner<'a> {
         let Some(densities) = searcher.propose(&space).map_err(BadInput::of)? else {
             return Ok(false);
         };
-        let top1 = self.evaluator.top1(ctx, target, &densities)?;
+        let Judged { top1, lost } = self.evaluator.judge(ctx, target, &densities)?;
         let [macs, params] = target.cost(&densities);
         let spent = spent_by(&densities);
-        let reward = (search.reward)(top1, spent);
+        let reward = (search.reward)(top1, spent) - lost;
         // The one that the trial is accepted or rejected at.
         let temperature = searcher.temperature();
         let verdict = searcher.settle(&densities, reward);

@@ -9,9 +9,10 @@
 //! ```
 
 use crate::budget::Budget;
+use crate::evaluator::Evaluator;
 use crate::pipeline::{PruningTarget, TrainingStage, check_target, check_tuning, cut, retrain, trained_model};
 use crate::ranking::Ranking;
-use crate::search_loop::{Evaluator, SearchTarget, Structures};
+use crate::search_target::{SearchTarget, Structures};
 use anyhow::{Context, Result, ensure};
 use event::{BadInput, Dimension, Event, SearchStart, Trial, Verdict};
 use model::Checkpoint;

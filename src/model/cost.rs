@@ -244,7 +244,11 @@ fn alive_bytes(spec: &NetSpec, shapes: &[Shape], fractions: &Fractions) -> Vec<u
         }
         last[tensor[i]] = last[tensor[i]].max(i);
     }
-    let bytes = |i: usize| FLOAT * shapes[i].iter().product::<usize>() as f64 * fractions.0[i];
+    // Outputs are values that are there already.
+    let bytes = |i: usize| match spec.nodes[i].op {
+        Op::Outputs { .. } => 0.0,
+        _ => FLOAT * shapes[i].iter().product::<usize>() as f64 * fractions.0[i],
+    };
     // What ends at a node is let go after it.
     let mut ends: Vec<Vec<usize>> = vec![Vec::new(); n];
     for t in (0..n).filter(|&t| tensor[t] == t) {

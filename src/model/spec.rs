@@ -2,6 +2,7 @@
 //! Knows nothing of weights, devices or pruning methods.
 
 use super::activation::Activation;
+use super::head::{Head, check_heads};
 pub use super::pad::Pad;
 use super::pad::{read_pad, write_pad};
 use anyhow::{Result, anyhow, bail, ensure};
@@ -16,6 +17,64 @@ pub enum Shift {
     Eq1,
     /// π·norm + m·β, m the 0/1 winner mask: the authors' released code.
     Released,
+}
+
+/// What a gate's predictor reads of its input's channels: ss(x) of equation (4), or its direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subsample {
+    /// The mean magnitude of each channel: the paper.
+    #[default]
+    Mean,
+    /// The same over its root mean square over the channels, so that a saliency does not grow with the magnitude of the input.
+    ScaleFree,
+}
+
+impl std::fmt::Display for Subsample {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mean => "mean",
+            Self::ScaleFree => "scale-free",
+        })
+    }
+}
+
+impl Subsample {
+    /// The smallest root mean square that is divided by.
+    pub const LEAST: f32 = 1e-6;
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Which of its forms an FBS gate has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateForm {
+    /// Where the shift stands.
+    pub shift: Shift,
+    /// What the saliency is computed from.
+    #[serde(default, skip_serializing_if = "Subsample::is_default")]
+    pub subsample: Subsample,
+}
+
+impl GateForm {
+    /// Every shift and every subsample.
+    pub const ALL: [Self; 3] = [
+        Self::of(Shift::Eq1, Subsample::Mean),
+        Self::of(Shift::Released, Subsample::Mean),
+        Self::of(Shift::Eq1, Subsample::ScaleFree),
+    ];
+
+    const fn of(shift: Shift, subsample: Subsample) -> Self {
+        Self { shift, subsample }
+    }
+}
+
+impl From<Shift> for GateForm {
+    fn from(shift: Shift) -> Self {
+        Self::of(shift, Subsample::default())
+    }
 }
 
 /// One operation. Tensors are `[channels, height, width]` per image.
@@ -48,10 +107,7 @@ pub enum Op {
         affine: bool,
     },
     /// FBS gate (arXiv 1810.05331, equations 1–4). Inputs: what is gated, what the saliency is read from.
-    Gate {
-        /// Where the shift stands.
-        shift: Shift,
-    },
+    Gate(GateForm),
     /// max(x, 0).
     Relu,
     /// min(max(x, 0), 6).
@@ -139,6 +195,12 @@ pub enum Op {
         /// Whether a bias is added.
         bias: bool,
     },
+    /// Always the last: the values that the network gives, where it is not one vector of logits. One after the other,
+    /// `[Σ c·h·w, 1, 1]`.
+    Outputs {
+        /// What other programs call each, and how they see it.
+        heads: Vec<Head>,
+    },
 }
 
 fn one() -> usize {
@@ -176,6 +238,7 @@ impl Op {
             Op::Dropout { .. } => "dropout",
             Op::Flatten => "flatten",
             Op::Linear { .. } => "linear",
+            Op::Outputs { .. } => "outputs",
         }
     }
 }
@@ -195,7 +258,7 @@ pub struct Node {
 /// `[channels, height, width]` of one image.
 pub type Shape = [usize; 3];
 
-/// A network: nodes in an order in which they can be computed. The last one gives the logits.
+/// A network: nodes in an order in which they can be computed. The last one gives the logits, or all outputs ([`Op::Outputs`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NetSpec {
     /// What people call it, e.g. `m-cifarnet`.
@@ -207,14 +270,6 @@ pub struct NetSpec {
 }
 
 impl NetSpec {
-    /// Number of classes: the size of the last node.
-    ///
-    /// # Errors
-    /// As [`NetSpec::shapes`].
-    pub fn classes(&self) -> Result<usize> {
-        Ok(self.shapes()?.last().map_or(0, |s| s.iter().product()))
-    }
-
     /// Index of a node by name.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.nodes.iter().position(|n| n.name == name)
@@ -280,10 +335,16 @@ impl NetSpec {
                 self.name,
                 node.name
             );
+            ensure!(
+                i + 1 == self.nodes.len() || !matches!(node.op, Op::Outputs { .. }),
+                "network {}: node {} gives the outputs, expected it last",
+                self.name,
+                node.name
+            );
             let wanted = match node.op {
                 Op::Input => 0,
                 Op::Add | Op::Mul | Op::Gate { .. } => 2,
-                Op::Concat => node.inputs.len().max(1),
+                Op::Concat | Op::Outputs { .. } => node.inputs.len().max(1),
                 _ => 1,
             };
             ensure!(
@@ -396,8 +457,13 @@ pub fn shape_after(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
         node.name
     );
     let shape = output_shape(node, from, input)?;
+    // Outputs are no tensor that anything is computed on.
+    let largest = match node.op {
+        Op::Outputs { .. } => MOST_NUMBERS as usize,
+        _ => LARGEST,
+    };
     let fits =
-        |s: Shape| s.iter().all(|&n| n > 0 && n <= LARGEST) && s.iter().product::<usize>() as u64 <= MOST_NUMBERS;
+        |s: Shape| s.iter().all(|&n| n > 0 && n <= largest) && s.iter().product::<usize>() as u64 <= MOST_NUMBERS;
     ensure!(fits(shape), "node {} would have shape {shape:?}", node.name);
     Ok(shape)
 }
@@ -539,6 +605,10 @@ fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
             from[0]
         }
         Op::Gate { .. } | Op::Relu | Op::Relu6 | Op::Dropout { .. } => from[0],
+        Op::Outputs { ref heads } => {
+            let numbers = check_heads(heads, from).map_err(|e| anyhow!("node {}: {e}", node.name))?;
+            [numbers, 1, 1]
+        }
     })
 }
 

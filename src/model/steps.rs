@@ -1,7 +1,7 @@
 //! A network as the steps that are really run: conv, norm, gate and ReLU in a row are one step.
 //! Training and inference walk the same list. Knows nothing of weights.
 
-use super::spec::{NetSpec, Op, Shift};
+use super::spec::{GateForm, NetSpec, Op};
 
 /// A convolution and what follows it at once.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +11,7 @@ pub struct ConvStep {
     /// Its norm.
     pub norm: Option<usize>,
     /// Its gate, and where the shift stands in it.
-    pub gate: Option<(usize, Shift)>,
+    pub gate: Option<(usize, GateForm)>,
     /// Whether ReLU ends the step.
     pub relu: bool,
     /// The node read.
@@ -55,8 +55,8 @@ pub fn steps(spec: &NetSpec) -> Vec<Step> {
             match node.op {
                 Op::Norm { .. } if step.norm.is_none() && step.gate.is_none() => step.norm = Some(next),
                 // The saliency must be read from the very tensor that is convolved: only then is it known before the convolution.
-                Op::Gate { shift } if step.gate.is_none() && node.inputs == [step.output, step.input] => {
-                    step.gate = Some((next, shift))
+                Op::Gate(form) if step.gate.is_none() && node.inputs == [step.output, step.input] => {
+                    step.gate = Some((next, form))
                 }
                 Op::Relu => step.relu = true,
                 _ => break,
@@ -74,6 +74,7 @@ pub fn steps(spec: &NetSpec) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spec::Shift;
     use super::super::zoo;
     use super::*;
 

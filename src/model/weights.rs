@@ -7,7 +7,7 @@
 //! | layer norm | `NAME.gamma`, `NAME.beta` `[channels]` |
 //! | gate | `NAME.phi` `[in, channels]`, `NAME.rho`, `NAME.beta` `[channels]` |
 
-use super::spec::{NetSpec, Op, Shift};
+use super::spec::{GateForm, NetSpec, Op, Shift};
 use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -140,8 +140,15 @@ pub fn init(spec: &NetSpec, seed: u64) -> Result<Weights> {
 }
 
 fn is_released_gate(spec: &NetSpec, node: &str) -> bool {
-    spec.find(node)
-        .is_some_and(|i| matches!(spec.nodes[i].op, Op::Gate { shift: Shift::Released }))
+    spec.find(node).is_some_and(|i| {
+        matches!(
+            spec.nodes[i].op,
+            Op::Gate(GateForm {
+                shift: Shift::Released,
+                ..
+            })
+        )
+    })
 }
 
 /// Normal numbers by Box and Muller, so that the stream depends on nothing but the generator.

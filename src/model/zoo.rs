@@ -1,6 +1,6 @@
 //! The named networks, each at any width, input size and class count.
 
-use super::spec::{NetSpec, Node, Op, Pad, Shape, Shift};
+use super::spec::{GateForm, NetSpec, Node, Op, Pad, Shape};
 use anyhow::{Result, bail, ensure};
 
 /// All names that [`build`] knows.
@@ -89,7 +89,8 @@ pub fn build(name: &str, input: Shape, classes: usize, width: f32) -> Result<Net
 
 /// Puts an FBS gate on every convolution: its norm loses γ and β, the gate takes their place.
 /// A convolution without a norm gets one. Identity paths of residual blocks stay ungated.
-pub fn gated(spec: &NetSpec, shift: Shift) -> NetSpec {
+pub fn gated(spec: &NetSpec, form: impl Into<GateForm>) -> NetSpec {
+    let form = form.into();
     let mut out = NetSpec {
         nodes: Vec::new(),
         ..spec.clone()
@@ -129,7 +130,7 @@ pub fn gated(spec: &NetSpec, shift: Shift) -> NetSpec {
             let read = moved[spec.nodes[conv].inputs[0]];
             out.nodes.push(Node {
                 name: format!("{}.gate", spec.nodes[conv].name),
-                op: Op::Gate { shift },
+                op: Op::Gate(form),
                 inputs: vec![out.nodes.len() - 1, read],
             });
         }

@@ -92,7 +92,7 @@ pub fn frontier(view: &FrontierView, colors: &RunColors) -> Figure {
     });
     let chart = Chart {
         x: ChartAxis::new(label).including(&[0.0]),
-        y: percent("accuracy, %"),
+        y: percent(&format!("{}, %", view.quality())),
         series,
         rules: dense.into_iter().collect(),
         strip: None,
@@ -143,7 +143,7 @@ pub fn curves(view: &CurvesView, along: CurveAxis, colors: &RunColors) -> Figure
     let loss = chart(ChartAxis::new("loss").including(&[0.0]), loss);
     Figure {
         name: "curves".into(),
-        panels: vec![loss, chart(percent("accuracy, %"), top1)],
+        panels: vec![loss, chart(percent(&format!("{}, %", view.quality())), top1)],
     }
 }
 
@@ -235,7 +235,7 @@ pub fn saliency(view: &SaliencyView, how_often: bool) -> Figure {
 /// Trials with the best so far, above temperature where there is one.
 pub fn search(view: &SearchView, height: TrialValue) -> Figure {
     let (axis, scale) = match height {
-        TrialValue::Top1 => (percent("accuracy, %"), 100.0),
+        TrialValue::Top1 => (percent(&format!("{}, %", view.quality)), 100.0),
         TrialValue::Reward => (ChartAxis::new("reward"), 1.0),
     };
     let marks = |verdict, name: &str, color, mark| {

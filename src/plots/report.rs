@@ -32,17 +32,20 @@ pub fn html(store: &RunStore) -> String {
         body += &drawn(
             &figure::frontier(&points, &figure::RunColors::new()),
             80.0,
-            "Accuracy against MACs; dominated points are faint.",
+            &format!(
+                "{} against MACs; dominated points are faint.",
+                text::capital(points.quality())
+            ),
         );
     }
     let options = CurveOptions::default();
     let curves = Curves::default().view(store, options, &HiddenRuns::new());
     if !curves.runs.is_empty() {
-        let caption = "Training: loss and accuracy.";
+        let caption = format!("Training: loss and {}.", curves.quality());
         body += &drawn(
             &figure::curves(&curves, options.along, &figure::RunColors::new()),
             110.0,
-            caption,
+            &caption,
         );
     }
     for run in &store.runs {
@@ -96,6 +99,10 @@ fn summary(store: &RunStore) -> String {
         _ => "–".into(),
     };
     let row = |run: &RunState| {
+        let share = |top1: Option<f32>| match run.agreement {
+            true => format!("{} agreement", share(top1)),
+            false => share(top1),
+        };
         let ending = run.ending.as_ref();
         vec![
             run.title(),

@@ -6,7 +6,7 @@
 //! choose among them, so that a node may have channels of several groups. Convolutions and linear layers begin channels.
 
 use anyhow::Result;
-use model::spec::{NetSpec, Op, Shape};
+use model::spec::{NetSpec, Node, Op, Shape};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -124,8 +124,19 @@ pub fn groups(spec: &NetSpec) -> Result<Groups> {
         ties.add(spec, &shapes, i);
     }
     ties.fixed.insert(0, (0, "it is the image".to_owned()));
-    ties.fixed
-        .push((spec.nodes.len() - 1, "it gives the logits".to_owned()));
+    let last = spec.nodes.len() - 1;
+    match &spec.nodes[last] {
+        Node {
+            op: Op::Outputs { heads },
+            inputs,
+            ..
+        } => {
+            let each = heads.iter().zip(inputs);
+            ties.fixed
+                .extend(each.map(|(head, &from)| (from, format!("it is the output {}", head.name))));
+        }
+        _ => ties.fixed.push((last, "it gives the logits".to_owned())),
+    }
     Ok(ties.gather(spec))
 }
 
@@ -229,6 +240,8 @@ impl Ties {
                 self.fix(&[from], &format!("{name} normalizes over all of them"));
                 self.channels[from].clone()
             }
+            // Whole values, which stay as they are.
+            Op::Outputs { .. } => Vec::new(),
             _ => self.channels[from].clone(),
         };
         self.channels.push(channels);

@@ -13,7 +13,7 @@ use super::width;
 use anyhow::{Context, Result};
 use model::checkpoint::Checkpoint;
 use model::mask::LayerMask;
-use model::spec::{NetSpec, Op, Shape};
+use model::spec::{NetSpec, Op, Shape, Subsample};
 use model::{Array, Weights};
 use std::collections::BTreeMap;
 
@@ -50,6 +50,11 @@ enum Held {
     Varies,
     /// It sees a constant, but not at the border.
     Border(f32),
+}
+
+/// Whether a gate reads every channel that is not zero, whatever its weights.
+fn is_scale_free(op: &Op) -> bool {
+    matches!(op, Op::Gate(form) if form.subsample == Subsample::ScaleFree)
 }
 
 struct Surgeon<'a> {
@@ -155,6 +160,9 @@ impl<'a> Surgeon<'a> {
             let value = self.values[from][feature];
             if value == Some(0.0) {
                 continue;
+            }
+            if is_scale_free(&node.op) {
+                return Some(Held::Varies);
             }
             for tap in 0..taps {
                 if !self.reads(reader.node, feature * taps + tap) {
@@ -437,6 +445,11 @@ impl<'a> Surgeon<'a> {
                     .for_each(|(r, w)| *r += value.unwrap_or(0.0).abs() * w);
             }
         }
+        if is_scale_free(&self.spec.nodes[node].op) {
+            // Channels that are gone were zero, and no longer count in the mean of squares.
+            let scale = (self.features(&self.present, from).count() as f32 / inputs.max(1) as f32).sqrt();
+            left.data.iter_mut().for_each(|w| *w *= scale);
+        }
         let data = only(&rho, own);
         left.shape = vec![inputs, data.len()];
         out.weights.insert(format!("{name}.rho"), data.into());
@@ -551,7 +564,7 @@ mod tests {
                     },
                     &[2],
                 ),
-                node("b.gate", Op::Gate { shift: Shift::Eq1 }, &[3, 1]),
+                node("b.gate", Op::Gate(Shift::Eq1.into()), &[3, 1]),
                 node("flat", Op::Flatten, &[4]),
                 node("last", Op::Linear { outputs: 2, bias: true }, &[5]),
             ],

@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 use model::checkpoint::Checkpoint;
-use model::spec::{NetSpec, Op, Shape, Shift};
+use model::spec::{GateForm, NetSpec, Op, Shape, Shift, Subsample};
 use model::steps::{Step, steps};
 
 /// A layer's weights with zeros where they are masked. `[filters, columns]`.
@@ -114,13 +114,16 @@ pub(crate) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
                 };
                 (0..shapes[i][0]).map(of).collect()
             }
-            Op::Gate { shift } => {
+            Op::Gate(GateForm { shift, subsample }) => {
                 let [phi, rho, beta] = ["phi", "rho", "beta"].map(|what| array(what).unwrap_or(&[]));
                 let channels = shapes[i][0];
                 let of = |c: usize| {
                     let mut g = rho[c];
                     for (q, x) in from(1).iter().enumerate().filter(|(q, _)| phi[q * channels + c] != 0.0) {
                         match x {
+                            Some(0.0) => {}
+                            // What a value comes to depends on all others.
+                            Some(_) if subsample == Subsample::ScaleFree => g = f32::NAN,
                             Some(x) => g += x.abs() * phi[q * channels + c],
                             None => g = f32::NAN,
                         }
@@ -152,6 +155,7 @@ pub(crate) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
                 from(0).iter().map(|x| x.filter(|&x| x == 0.0)).collect()
             }
             Op::LayerNorm { .. } => vec![None; shapes[i][0]],
+            Op::Outputs { .. } => Vec::new(),
             Op::Add => from(0).iter().zip(from(1)).map(|(a, b)| Some((*a)? + (*b)?)).collect(),
             Op::Flatten => {
                 let [_, h, w] = shapes[node.inputs[0]];

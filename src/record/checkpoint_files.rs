@@ -41,14 +41,16 @@ impl CheckpointFile {
         self.stages.iter().any(|s| s.name == stage && s.over)
     }
 
-    /// Whether a stage is under way, perhaps with its last step done.
-    pub fn is_in_stage(&self) -> bool {
-        self.stages.iter().any(|s| !s.over)
+    /// Its stages, those that are over too.
+    pub fn stages(&self) -> impl Iterator<Item = &str> {
+        self.stages.iter().map(|s| s.name.as_str())
     }
 
-    /// Whether a stage is under way and has steps left.
-    pub fn has_steps_left(&self) -> bool {
-        self.stages.iter().any(|s| !s.over && s.has_steps_left)
+    /// Whether a stage has yet to begin or is under way. One whose steps are all done, but not its last measurement, is
+    /// `ended` or not.
+    pub fn is_ahead(&self, stage: &str, ended: bool) -> bool {
+        let found = self.stages.iter().find(|s| s.name == stage);
+        found.is_none_or(|s| !s.over && (s.has_steps_left || !ended))
     }
 }
 

@@ -126,6 +126,10 @@ settings! {
         pub split_seed: Option<u64> = None, number(at_least(0));
         /// Use only so many training images; 0 means all.
         pub limit: usize = 0, number(at_least(0); "images");
+        /// What searches must keep: classes by name, and images by their number in the data set (`#17`). Accuracy that is lost on
+        /// them, against the whole network, is taken off a trial's reward.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub protect: Vec<String> = Vec::new(), other;
         /// Random changes to training images.
         pub augment: Augment = Augment::default(), section;
     }

@@ -10,6 +10,7 @@ use event::{BadInput, Event, Stamped};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +85,7 @@ impl RunFolder {
     /// # Errors
     /// The folder cannot be made or written to.
     pub fn bare(runs: &Path, name: &str) -> Result<Self> {
-        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let time = clock_time().strftime("%Y%m%dT%H%M%SZ").to_string();
         make_folder(runs)?;
         // Runs that many machines begin in one second may draw the same name.
         let path = loop {
@@ -252,6 +253,21 @@ impl RunFolder {
             .file_name()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
     }
+}
+
+thread_local! {
+    static CLOCK: Cell<Option<jiff::Timestamp>> = const { Cell::new(None) };
+}
+
+/// For tests: what the machine's clock says to this thread from now on, as seconds since 1970.
+pub fn set_clock(secs: i64) {
+    CLOCK.set(jiff::Timestamp::from_second(secs).ok());
+}
+
+/// What the machine's clock says. Names of run folders alone go by it: it may be set back and forth at any time.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+fn clock_time() -> jiff::Timestamp {
+    CLOCK.get().unwrap_or_else(jiff::Timestamp::now)
 }
 
 fn hex(checksum: u64) -> String {

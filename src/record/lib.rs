@@ -43,6 +43,7 @@ pub mod experiment;
 pub mod folder;
 pub mod log;
 mod model_ref;
+pub mod progress;
 pub mod replay;
 pub mod searches;
 pub mod state;

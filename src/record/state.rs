@@ -2,13 +2,14 @@
 
 use crate::experiment::Experiment;
 use crate::folder::ForkOrigin;
+use crate::progress::{LAST, PlannedWork, WorkDone};
 use crate::searches::{ResidualPoint, SearchState, TrialPoint};
 use crate::status::Status;
 use data::Split;
 use event::{Ending, Event, LayerState, Outcome, Stamped};
 use model::{Cost, Density, NetSpec};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A run's number in this session.
@@ -154,10 +155,12 @@ pub struct RunState {
     pub folder: Option<PathBuf>,
     /// How it ended.
     pub ending: Option<Ending>,
-    /// Seconds since it began, at the last event.
+    /// Seconds since it began, at the last event. Never falls.
     pub elapsed_secs: f64,
     /// Events folded.
     pub events: u64,
+    /// Work of each kind that is done, and how long it took.
+    pub work: WorkDone,
 }
 
 impl RunState {
@@ -195,6 +198,7 @@ impl RunState {
             ending: None,
             elapsed_secs: 0.0,
             events: 0,
+            work: WorkDone::default(),
         }
     }
 
@@ -208,11 +212,15 @@ impl RunState {
         self.stalled = None;
         self.held_by = None;
         self.events += 1;
-        self.elapsed_secs = stamped.at;
+        let step = self.steps.last().map_or(0, |s| s.step);
+        // A log may have been mended by hand, or be of another program.
+        let secs = stamped.at.max(self.elapsed_secs) - self.elapsed_secs;
+        self.work.apply(&stamped.event, step, &self.phase, secs);
+        self.elapsed_secs += secs;
         if self.status == Status::Queued {
             self.status = Status::Running;
         }
-        let (seq, at) = (stamped.seq, stamped.at);
+        let (seq, at) = (stamped.seq, self.elapsed_secs);
         match &stamped.event {
             Event::Started {
                 spec,
@@ -225,6 +233,10 @@ impl RunState {
                 self.spec = Some(spec.clone());
                 self.dense = Some(*dense);
                 self.steps_planned = *steps;
+                self.work.densities = match spec.gates().is_empty() {
+                    true => 1,
+                    false => self.experiment.method.densities() as u64,
+                };
             }
             Event::Phase { name, .. } => self.phase.clone_from(name),
             &Event::Step { step, loss, top1, lr } => {
@@ -396,26 +408,62 @@ impl RunState {
         self.status = self.ending.as_ref().map_or(unended, |e| e.outcome.into());
     }
 
-    /// Share of the planned steps that is done, 0 to 1.
+    /// Share of the planned work that is done, 0 to 1: steps, trials, and the measuring at the end.
     pub fn progress(&self) -> f32 {
-        match (self.steps.last(), self.ending.as_ref()) {
-            (
-                _,
-                Some(Ending {
-                    outcome: Outcome::Finished,
-                    ..
-                }),
-            ) => 1.0,
-            (Some(last), _) => last.step as f32 / self.steps_planned.max(1) as f32,
-            (None, _) => 0.0,
+        if self.ending.as_ref().is_some_and(|e| e.outcome == Outcome::Finished) {
+            return 1.0;
+        }
+        let [done, left] = self.work.secs(&self.planned());
+        if done <= 0.0 {
+            0.0
+        } else {
+            (done / (done + left)) as f32
         }
     }
 
-    /// Seconds that the planned steps will still take, at the pace so far.
+    /// Seconds that the planned work will still take, at the pace so far.
     pub fn left_secs(&self) -> Option<f64> {
-        let (first, last) = (self.steps.first()?, self.steps.last()?);
-        let done = last.step.checked_sub(first.step).filter(|&d| d > 0)?;
-        Some((last.at - first.at) / done as f64 * self.steps_planned.saturating_sub(last.step) as f64)
+        self.work.is_timed().then(|| self.work.secs(&self.planned())[1])
+    }
+
+    /// Whether all planned steps and trials are done, and only the last measuring is not.
+    pub fn only_measures(&self) -> bool {
+        let is_trained = self.steps.last().is_some_and(|s| s.step >= self.steps_planned);
+        self.phase == LAST || (is_trained && self.searches.last().is_none_or(|s| s.measured >= s.start.trials))
+    }
+
+    fn planned(&self) -> PlannedWork {
+        let steps = self.steps.last().map_or(0, |s| s.step);
+        let last = self.searches.last();
+        // A search that came to its end early leaves nothing to do, and so do searches that a run ended without.
+        let now = last.map_or(0, |s| s.start.trials.saturating_sub(s.measured));
+        let to_come = self
+            .experiment
+            .method
+            .searches()
+            .saturating_sub(self.searches.len() as u64);
+        let left = now + to_come * last.map_or(0, |s| s.start.trials);
+        PlannedWork {
+            batch: self.experiment.train.batch as u64,
+            steps: [steps, self.steps_planned.saturating_sub(steps)],
+            in_trial: last.map_or(1, |s| s.start.images as u64),
+            trials: [
+                self.searches.iter().map(|s| s.measured).sum(),
+                if self.phase == LAST { 0 } else { left },
+            ],
+        }
+    }
+
+    /// Its model's file, where the run folder is now: it may have been moved since the run ended.
+    pub fn model(&self) -> Option<PathBuf> {
+        let ending = self.ending.as_ref()?;
+        let model = Path::new(ending.model.as_deref()?);
+        let Some(folder) = &self.folder else {
+            return Some(model.to_path_buf());
+        };
+        let inside = model.strip_prefix(&ending.run).ok();
+        let named = || Some(Path::new("models").join(model.file_name()?));
+        Some(folder.join(inside.map(Path::to_path_buf).or_else(named)?))
     }
 }
 
@@ -486,6 +534,81 @@ mod tests {
         run.apply(&Stamped { seq: 1, at: 1.0, event });
         run.apply(&step(1, 1));
         assert_eq!(run.stalled, None);
+    }
+
+    #[test]
+    fn the_time_left_is_at_the_pace_of_work_whatever_clocks_and_pauses_do() {
+        let experiment = Arc::new(Experiment::load("smoke", &[]).expect("preset"));
+        let mut run = RunState::new(RunId(0), experiment);
+        run.steps_planned = 20;
+        let mut seq = 0;
+        let mut say = |run: &mut RunState, at: f64, event: Event| {
+            run.apply(&Stamped { seq, at, event });
+            seq += 1;
+            let left = run.left_secs().unwrap_or(0.0);
+            assert!(
+                (0.0..1e6).contains(&left) && run.elapsed_secs >= 0.0,
+                "{left} after {at}"
+            );
+        };
+        let step = |n: u64| step(0, n).event;
+        let by = || "a test".to_owned();
+        say(&mut run, 0.0, step(0));
+        say(&mut run, 10.0, step(10));
+        assert_eq!(run.left_secs(), Some(10.0));
+        // Held over night, twice, once before a step and once before a stop.
+        say(&mut run, 10.0, Event::Paused { by: by() });
+        assert_eq!(run.left_secs(), Some(10.0));
+        say(&mut run, 36_010.0, Event::Unpaused { by: by() });
+        assert_eq!(run.left_secs(), Some(10.0));
+        say(&mut run, 36_011.0, step(11));
+        assert_eq!(run.left_secs(), Some(9.0));
+        say(&mut run, 36_012.0, Event::Paused { by: by() });
+        let mended = Vec::new();
+        say(&mut run, 72_012.0, Event::Resumed { from: 3, mended });
+        // A log whose times fall back, as no run of ours writes it.
+        for (at, n) in [(-5.0, 12), (f64::NAN, 13), (3.0, 14)] {
+            say(&mut run, at, step(n));
+        }
+        assert_eq!(run.elapsed_secs, 72_012.0);
+        assert!(run.steps.is_sorted_by(|a, b| a.at <= b.at));
+        say(&mut run, 72_013.0, step(30));
+        assert_eq!((run.progress(), run.left_secs()), (1.0, Some(0.0)));
+    }
+
+    #[test]
+    fn a_model_is_found_where_its_run_folder_is_now() {
+        let experiment = Arc::new(Experiment::load("smoke", &[]).expect("preset"));
+        let mut run = RunState::new(RunId(0), experiment);
+        let ending = |run: &str, model: &str| Ending {
+            outcome: Outcome::Finished,
+            reason: None,
+            good: None,
+            bad_input: false,
+            run: run.into(),
+            model: Some(model.into()),
+            valid_top1: None,
+            test_top1: None,
+            macs: None,
+            macs_dense: None,
+            params: None,
+            params_dense: None,
+        };
+        assert_eq!(run.model(), None);
+        for (of, model) in [
+            ("runs/a", "runs/a/models/m.safetensors"),
+            ("/cluster/runs/a", "/cluster/runs/a/models/m.safetensors"),
+            ("C:\\runs\\a", "elsewhere/m.safetensors"),
+        ] {
+            run.ending = Some(ending(of, model));
+            run.folder = None;
+            assert_eq!(run.model().as_deref(), Some(Path::new(model)));
+            run.folder = Some("/home/me/a".into());
+            assert_eq!(
+                run.model().as_deref(),
+                Some(Path::new("/home/me/a/models/m.safetensors"))
+            );
+        }
     }
 
     #[test]

@@ -48,11 +48,9 @@ impl RunSummary {
             macs: None,
             trouble: None,
         };
-        known(
-            Experiment::load(&folder.join("config.toml").to_string_lossy(), &[]).map(|e| {
-                summary.method = e.method.kind();
-            }),
-        );
+        known(Experiment::of_run(folder, &[]).map(|e| {
+            summary.method = e.method.kind();
+        }));
         known(last_events(&folder.join("events.jsonl")).map(|events| summary.see(&events)));
         known(manifest_status(folder).map(|status| summary.status = status));
         if summary.status.is_live() && !is_written(folder) {

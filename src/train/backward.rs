@@ -6,7 +6,7 @@ use crate::net::{ForwardOptions, Net, Norms, Output, tensors};
 use crate::norm_statistics::NormStatistics;
 use crate::optimizer::Gradients;
 use crate::teacher::SoftTargets;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData, activation};
 use event::Cancelled;
 use model::{Density, Weights};
@@ -59,8 +59,8 @@ impl<'a> TrainingBatch<'a> {
 pub struct BatchGradients {
     /// Cross-entropy + λ·L1, mean over images; with a teacher the loss of [`crate::teacher`] in place of cross-entropy.
     pub loss: f32,
-    /// Images classified right.
-    pub right: usize,
+    /// Images classified right; without class logits the sum of their agreement with the teacher.
+    pub right: f64,
     /// Gradient of the loss for every weight that has one.
     pub gradients: Gradients,
 }
@@ -68,7 +68,7 @@ pub struct BatchGradients {
 /// Cross-entropy + λ·L1 → gradients, at these weights.
 ///
 /// # Errors
-/// [`Cancelled`]; a loss that is not a number or diverges, with the layer.
+/// [`Cancelled`]; neither class logits nor a teacher; a loss that is not a number or diverges, with the layer.
 pub fn backward(net: &Net, weights: &Weights, batch: TrainingBatch) -> Result<BatchGradients> {
     let device = net.device().clone().autodiff();
     let [c, h, w] = net.spec.input;
@@ -77,11 +77,25 @@ pub fn backward(net: &Net, weights: &Weights, batch: TrainingBatch) -> Result<Ba
     let params: BTreeMap<_, _> = tensors(weights, net.device()).into_iter().map(tracked).collect();
     let Output { logits, l1, .. } = net.forward(&params, x, &batch.options)?;
     (batch.check)()?;
-    let right = count_right(&logits, batch.labels)?;
-    let mut loss = cross_entropy(logits.clone(), batch.labels, batch.label_smoothing);
-    if let Some(teacher) = &batch.teacher {
-        loss = teacher.loss(logits, loss);
-    }
+    let classes = net.spec.logits()?;
+    let (right, mut loss) = if classes.is_empty() {
+        let teacher = batch.teacher.as_ref();
+        let teacher = teacher.with_context(|| format!("network {} gives no class logits", net.spec.name))?;
+        let right = teacher.agreement(&logits.to_data().try_to_vec::<f32>()?);
+        (right, teacher.loss(logits, None))
+    } else {
+        let of_classes = match logits.dims()[1] == classes.len() {
+            true => logits.clone(),
+            false => logits.clone().narrow(1, classes.start, classes.len()),
+        };
+        let right = count_right(&of_classes, batch.labels)? as f64;
+        let loss = cross_entropy(of_classes, batch.labels, batch.label_smoothing);
+        let loss = match &batch.teacher {
+            Some(teacher) => teacher.loss(logits, Some(loss)),
+            None => loss,
+        };
+        (right, loss)
+    };
     if let Some(l1) = l1.filter(|_| batch.lambda > 0.0) {
         loss = loss + l1.mul_scalar(batch.lambda);
     }

@@ -3,7 +3,7 @@
 
 use crate::config::TrainConfig;
 use crate::stage_memory::{Snapshot, StageMemory};
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use data::{Augment, Dataset, Normalization, Split, Splits, batch};
 use event::{Cancelled, Emit, Event, Steer};
@@ -48,6 +48,39 @@ pub struct TrainingData<'a> {
     pub augment: Augment,
     /// What is done to pixels.
     pub normalization: Normalization,
+    /// What searches must keep.
+    pub protected: Vec<Protected>,
+}
+
+/// Images that a search must keep as right as the whole network has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protected {
+    /// Those of a class.
+    Class(u16),
+    /// One, by its number among training and validation images.
+    Image(u32),
+}
+
+impl Protected {
+    /// What `data.protect` names.
+    ///
+    /// # Errors
+    /// There is no such class or image.
+    pub fn named(name: &str, dataset: &Dataset) -> Result<Self> {
+        if let Some(number) = name.strip_prefix('#').and_then(|n| n.parse::<u32>().ok()) {
+            let n = dataset.train.len();
+            ensure!((number as usize) < n, "data.protect: no image {name}, there are {n}");
+            return Ok(Self::Image(number));
+        }
+        let class = dataset.classes.iter().position(|class| class == name);
+        let class = class.with_context(|| {
+            format!(
+                "data.protect: no class {name:?}, expected `#NUMBER` or one of {}",
+                dataset.classes.join(", ")
+            )
+        })?;
+        Ok(Self::Class(class as u16))
+    }
 }
 
 impl TrainingData<'_> {

@@ -143,6 +143,19 @@ fn evaluate(
         macs,
         n: metrics.n,
     })?;
+    let errors = metrics.errors();
+    if split == Split::Test && !errors.is_empty() {
+        let each: Vec<String> = errors
+            .iter()
+            .map(|(name, error)| format!("{name} {error:.4}"))
+            .collect();
+        let text = format!(
+            "relative error of each output against the teacher's, {} images: {}",
+            split.name(),
+            each.join(", ")
+        );
+        ctx.emit(Event::Warning { text })?;
+    }
     if split == Split::Valid && gates.is_empty() {
         let layers = metrics.layers(checkpoint.spec()).into();
         ctx.emit(Event::Layers { layers })?;

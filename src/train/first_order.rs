@@ -4,18 +4,21 @@
 use crate::backward::{TrainingBatch, backward};
 use crate::context::Ctx;
 use crate::net::Net;
+use crate::teacher::SoftTargets;
 use anyhow::Result;
 use data::Split;
 use model::{Checkpoint, Density, Weights};
 use std::sync::Arc;
 
 /// w·∂loss/∂w of every array, the loss being the mean cross-entropy of `images` training images spread over all of them,
-/// with norms over each batch, as in training. Nothing is augmented or dropped.
+/// with norms over each batch, as in training; of a network without class logits the mean square of its outputs. Nothing is augmented or dropped.
 ///
 /// # Errors
 /// [`event::Cancelled`]; a loss that is not a number.
 pub fn first_order(ctx: &Ctx, model: &Checkpoint, images: usize) -> Result<Weights> {
     let spec = Arc::new(model.spec().clone());
+    let (outputs, classes) = (spec.outputs()?, spec.classes()?);
+    let numbers = outputs.last().map_or(0, |o| o.range.end);
     let groups = [vec![Density::FULL; spec.gates().len()]];
     let net = Net::new(spec, &model.weights, &ctx.device)?;
     let mut sums: Weights = model.weights.clone();
@@ -23,7 +26,11 @@ pub fn first_order(ctx: &Ctx, model: &Checkpoint, images: usize) -> Result<Weigh
     let indices = data::spread(&ctx.data.splits.train, images);
     for chunk in indices.chunks(ctx.train.batch) {
         let (pixels, labels) = (ctx.data.pixels(Split::Train, chunk), ctx.data.labels(chunk));
-        let batch = TrainingBatch::plain(pixels, &labels, &groups, ctx.run.check);
+        let silence = vec![0.0; if classes == 0 { chunk.len() * numbers } else { 0 }];
+        let batch = TrainingBatch {
+            teacher: (classes == 0).then(|| SoftTargets::new(&silence, &outputs, 1.0, 1.0)),
+            ..TrainingBatch::plain(pixels, &labels, &groups, ctx.run.check)
+        };
         let share = chunk.len() as f32 / indices.len() as f32;
         for (name, gradient) in backward(&net, &model.weights, batch)?.gradients {
             let Some(sum) = sums.get_mut(&name) else { continue };

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use data::batch;
 use data::batch::Epoch;
 use event::{BadInput, Cancelled, Event};
+use model::spec::{Op, Subsample};
 use model::{Array, Checkpoint, Density, NetSpec, Weights, mask, weights};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -86,9 +87,12 @@ struct TrainingProgress {
     /// Whether [`saliency_bound`] holds after each step. Runs of older versions go on without.
     #[serde(default)]
     bound_saliencies: bool,
+    /// What predictors read. Runs of older versions have read means.
+    #[serde(default)]
+    subsample: Subsample,
     /// Sums since the last `step` event.
     loss: f64,
-    right: usize,
+    right: f64,
     images: usize,
 }
 
@@ -135,9 +139,10 @@ impl<'a, 'p> Training<'a, 'p> {
             weights,
             masks,
             sgd: Sgd::default(),
-            teacher: teacher_of(ctx)?,
+            teacher: teacher_of(ctx, &plan.spec)?,
             progress: TrainingProgress {
                 bound_saliencies,
+                subsample: subsample(&plan.spec),
                 ..TrainingProgress::default()
             },
             order: Vec::new(),
@@ -305,12 +310,13 @@ impl<'a, 'p> Training<'a, 'p> {
             ctx.emit(Event::Step {
                 step: ctx.done[0] + done,
                 loss: (self.progress.loss / images) as f32,
-                top1: (self.progress.right as f64 / images) as f32,
+                top1: (self.progress.right / images) as f32,
                 lr: self.lr_at(done - 1),
             })?;
             self.progress = TrainingProgress {
                 steps: done,
                 bound_saliencies: self.progress.bound_saliencies,
+                subsample: self.progress.subsample,
                 ..TrainingProgress::default()
             };
         }
@@ -371,6 +377,11 @@ impl<'a, 'p> Training<'a, 'p> {
 
     fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
         self.progress = snapshot.facts()?;
+        let (now, then) = (subsample(&self.plan.spec), self.progress.subsample);
+        ensure!(
+            now == then,
+            "this training began with predictors that read {then}: fork it with method.subsample={then} instead of {now}"
+        );
         let mut penalty = Weights::new();
         for (key, array) in snapshot.arrays {
             match key.split_once(':') {
@@ -394,11 +405,36 @@ impl<'a, 'p> Training<'a, 'p> {
     }
 }
 
+/// What the predictors of a network read.
+fn subsample(spec: &NetSpec) -> Subsample {
+    let of = |op: &Op| match op {
+        Op::Gate(form) => Some(form.subsample),
+        _ => None,
+    };
+    spec.nodes.iter().find_map(|node| of(&node.op)).unwrap_or_default()
+}
+
 /// Who teaches, if anybody does.
-fn teacher_of(ctx: &Ctx) -> Result<Option<Teacher>> {
+///
+/// # Errors
+/// [`BadInput`]: it gives other outputs than the network that learns.
+fn teacher_of(ctx: &Ctx, learner: &NetSpec) -> Result<Option<Teacher>> {
     let Some(model) = ctx.teacher.as_ref().filter(|_| ctx.train.teacher_weight > 0.0) else {
         return Ok(None);
     };
+    let sizes = |spec: &NetSpec| -> Result<Vec<String>> {
+        let each = spec.outputs()?.into_iter();
+        Ok(each.map(|o| format!("{} {:?}", o.name, o.shape)).collect())
+    };
+    let (gives, expected) = (sizes(model.spec())?, sizes(learner)?);
+    if gives != expected {
+        let text = format!(
+            "train.teacher gives {}, expected {}",
+            gives.join(", "),
+            expected.join(", ")
+        );
+        return Err(BadInput(text).into());
+    }
     Teacher::new(model, &ctx.data.normalization, (&ctx.train, ctx.threads)).map(Some)
 }
 

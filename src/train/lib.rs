@@ -36,7 +36,7 @@ mod stage_memory;
 mod teacher;
 
 pub use config::TrainConfig;
-pub use context::{Ctx, RunHooks, TrainingData};
+pub use context::{Ctx, Protected, RunHooks, TrainingData};
 pub use evaluate::{finish, validate};
 pub use first_order::first_order;
 pub use fit::{fit, tune};
@@ -45,4 +45,4 @@ pub use norm_statistics::NormStatistics;
 pub use oracle::{Oracle, OracleShare};
 pub use plan::{Penalty, TrainingPlan};
 pub use stage_memory::{NoMemory, Snapshot, StageMemory};
-pub use teacher::{OWN, SoftTargets, check_teacher, label};
+pub use teacher::{OWN, SoftTargets, ask, check_teacher, label};

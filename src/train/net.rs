@@ -14,7 +14,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use kernel::ConvShape;
 use model::checkpoint::NormStats;
 use model::mask::{Active, Density, winners};
-use model::spec::{NetSpec, Op, Shape, Shift};
+use model::spec::{GateForm, NetSpec, Op, Shape, Shift, Subsample};
 use model::steps::{ConvStep, Step, steps};
 use model::weights::Weights;
 use rand::{Rng, SeedableRng};
@@ -53,7 +53,7 @@ pub struct GateTrace {
 
 /// What a forward pass gives.
 pub struct Output {
-    /// `[images, classes]`.
+    /// `[images, classes]`, or all numbers of all outputs ([`model::NetOutput`]).
     pub logits: Tensor<2>,
     /// Σ over gates of the mean over images of ‖g‖₁: what λ multiplies.
     pub l1: Option<Tensor<1>>,
@@ -308,7 +308,7 @@ impl ForwardPass<'_> {
     }
 
     /// Equations (2)–(4): saliency from the input, winners for each image, scale π and the shift.
-    fn gate(&mut self, gate: usize, form: Shift, x: &NodeOutput) -> (Tensor<2>, Tensor<2>, Option<Arc<Active>>) {
+    fn gate(&mut self, gate: usize, form: GateForm, x: &NodeOutput) -> (Tensor<2>, Tensor<2>, Option<Arc<Active>>) {
         let [n, channels, _, _] = x.tensor.dims();
         let filters = self.net.shapes[gate][0];
         let ss = match &x.means {
@@ -322,6 +322,13 @@ impl ForwardPass<'_> {
                     x.tensor.clone()
                 };
                 magnitudes.mean_dims(&[2, 3]).reshape([n, channels])
+            }
+        };
+        let ss = match form.subsample {
+            Subsample::Mean => ss,
+            Subsample::ScaleFree => {
+                let root = ss.clone().square().mean_dim(1).sqrt().clamp_min(Subsample::LEAST);
+                ss / root
             }
         };
         let phi = self.param(gate, "phi").reshape([channels, filters]);
@@ -343,7 +350,7 @@ impl ForwardPass<'_> {
         let mask = Tensor::<2>::from_data(TensorData::new(active.as_mask(), [n, filters]), &g.device());
         let pi = g * mask.clone();
         let beta = self.param(gate, "beta").reshape([1, filters]);
-        let shift = match form {
+        let shift = match form.shift {
             Shift::Eq1 => pi.clone() * beta,
             Shift::Released => mask * beta,
         };
@@ -435,6 +442,11 @@ impl ForwardPass<'_> {
             }
             // A norm or gate that does not follow a convolution directly.
             Op::Norm { eps, affine } => NodeOutput::new(self.lone_norm(i, eps, affine, x), None),
+            Op::Outputs { .. } => {
+                let n = x.dims()[0];
+                let parts = (0..node.inputs.len()).map(|k| from(k).tensor.clone().reshape([n as i64, -1, 1, 1]));
+                NodeOutput::new(Tensor::cat(parts.collect(), 1), None)
+            }
             Op::Gate { .. } | Op::Conv { .. } | Op::Input => unreachable!("{} is part of a conv step", node.name),
         }
     }

@@ -1,4 +1,4 @@
-//! A bound on the predictors of deep gated networks, without which they run away. Knows nothing of training loops.
+//! A bound on the predictors of deep gated networks, which run away otherwise. Knows nothing of training loops.
 //!
 //! A layer's output is π(x)·norm(conv(x)). With fixed norm statistics both factors grow with the magnitude of x, so an image
 //! that is brighter than the mean by a factor s leaves a layer brighter by up to s², as soon as ss(x)·φ outweighs ρ; thirteen
@@ -6,8 +6,14 @@
 //! stored statistics give losses beyond any number, and gradients through so many products explode.
 //! The bound: each column of φ (the predictor of one filter) has at most the norm mean|ρ|/√channels. By Cauchy–Schwarz a saliency
 //! then differs from its ρ by at most mean|ρ| times the root mean square of the input's plane means, whatever the width.
-//! The equations stay; after each step φ is projected back, as by a max-norm constraint.
+//! After each step φ is projected back, as by a max-norm constraint.
+//!
+//! That root mean square is 1 for [`Subsample::ScaleFree`], which methods choose for such networks: then an image that is
+//! brighter by s leaves a layer brighter by s, and a layer's gates multiply by at most 2. With plain means the bound only
+//! raises the s from which an image runs away.
 
+#[cfg(doc)]
+use model::spec::Subsample;
 use model::spec::{NetSpec, Op};
 use model::{Array, Weights};
 

@@ -54,6 +54,14 @@ pub struct CurvesView {
     pub runs: Vec<RunCurves>,
 }
 
+impl CurvesView {
+    /// What its accuracies are called.
+    pub fn quality(&self) -> &'static str {
+        let n = self.runs.iter().filter(|r| r.is_agreement).count();
+        super::text::quality(n, self.runs.len())
+    }
+}
+
 /// One run's curves; points are `[step or seconds, value]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunCurves {
@@ -61,6 +69,8 @@ pub struct RunCurves {
     pub id: RunId,
     /// Its name.
     pub label: String,
+    /// Whether its accuracies are agreement with a teacher.
+    pub is_agreement: bool,
     /// Whether its curves have fewer points than it has said steps.
     pub is_thinned: bool,
     /// Training loss.
@@ -218,6 +228,7 @@ impl Curves {
         RunCurves {
             id: run.id,
             label: run.title(),
+            is_agreement: run.agreement,
             is_thinned: run.thinned > 0 || growing.loss.raw.is_thinned(),
             loss: growing.loss.curve(),
             top1: growing.top1.curve(),
@@ -246,6 +257,7 @@ fn every_point(run: &RunState, options: CurveOptions) -> RunCurves {
     RunCurves {
         id: run.id,
         label: run.title(),
+        is_agreement: run.agreement,
         is_thinned: run.thinned > 0,
         loss: curve(|p| p.loss),
         top1: curve(|p| p.top1),

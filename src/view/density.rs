@@ -4,11 +4,14 @@
 
 use super::text;
 use data::Split;
+use event::Dimension;
 use lab::RunStore;
 use measure::Question;
 use measure::probe::{Answer, OpenModel};
 use model::{Density, Fractions, Masks, Op, cost};
+use record::RunState;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What the density panel shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -29,6 +32,8 @@ pub struct DensityView {
     pub macs_nominal: u64,
     /// MACs per image with nothing gated away.
     pub macs_dense: u64,
+    /// Why nothing is being measured, if nothing is.
+    pub no_answer: Option<String>,
     /// Whether [`DensityView::measured`] answers what was asked.
     pub fresh: bool,
     /// Whether the model may have learned from the images it is measured on.
@@ -46,8 +51,21 @@ pub struct TargetView {
     pub reached: Option<f64>,
     /// Filters that stay, of all that could go.
     pub filters: Option<[usize; 2]>,
+    /// Groups whose sensitivity is measured, of all.
+    pub sensitivity: [usize; 2],
     /// Whether norms have scales to go by.
     pub has_norm_scales: bool,
+    /// The best vector of the newest search over this network's channels, and the run it is of.
+    pub best: Option<BestVector>,
+}
+
+/// What a search has found for the open model, by the first layer of each site.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BestVector {
+    /// `trial 17 of run 3 greedy`.
+    pub from: String,
+    /// Densities.
+    pub densities: BTreeMap<String, f32>,
 }
 
 /// What is saved and lost, against the whole model.
@@ -85,10 +103,9 @@ impl Headline {
     pub fn effect(&self) -> Option<String> {
         let points = self.points.map(|p| {
             let points = p * 100.0;
-            match points {
-                p if p.abs() < 0.05 => "no accuracy lost".to_owned(),
-                p if p < 0.0 => format!("−{:.1} points", -p),
-                p => format!("+{p:.1} points"),
+            match points.abs() < 0.05 {
+                true => "no accuracy lost".to_owned(),
+                false => text::points(p),
             }
         });
         let faster = self.faster.map(|f| match f {
@@ -131,6 +148,8 @@ pub struct DensityMeasurement {
     pub millis_dense: Option<f64>,
     /// Why MACs were saved and time was not, where that is so.
     pub no_gain: Option<String>,
+    /// Who else had the processors while it was timed, where that can be seen in the time.
+    pub busy: Option<String>,
     /// Bytes of weights read for an image: now, dense.
     pub weight_bytes: [u64; 2],
     /// Bytes of activations read and written for an image: now, dense.
@@ -195,6 +214,7 @@ pub fn density(store: &RunStore, asked: &Question) -> Option<DensityView> {
         },
         macs_dense: open.dense.macs,
         doubtful: !open.knows_split,
+        no_answer: store.no_answer.clone(),
         fresh: store.answer.as_ref().is_some_and(|a| a.question == *asked),
         target: target(store, open, asked),
         headline: headline(store, open),
@@ -213,8 +233,35 @@ fn target(store: &RunStore, open: &OpenModel, asked: &Question) -> Option<Target
         most: plan.most_times,
         reached: is_fresh.then_some(plan.times),
         filters: is_fresh.then_some([kept, all]),
+        sensitivity: plan.sensitivity,
+        best: best_vector(store, open),
         has_norm_scales: (open.header.spec.nodes.iter()).any(|n| matches!(n.op, Op::Norm { affine: true, .. })),
     })
+}
+
+/// Of the newest search that began with this network and decides about channels.
+fn best_vector(store: &RunStore, open: &OpenModel) -> Option<BestVector> {
+    let is_of = |run: &&RunState| {
+        let is_start = run.experiment.start.as_ref() == Some(&open.from);
+        is_start || run.spec.as_ref().is_some_and(|spec| **spec == open.header.spec)
+    };
+    let searches = store
+        .runs
+        .iter()
+        .rev()
+        .filter(is_of)
+        .flat_map(|run| run.searches.iter().rev().map(move |s| (run, s)));
+    let mut found = searches.filter_map(|(run, search)| {
+        let best = search.best()?;
+        let sites = search.start.sites.iter().zip(best.densities.iter());
+        let of_channels = sites.filter(|(site, _)| matches!(site.dimension, Dimension::Filter | Dimension::Gate));
+        let densities: BTreeMap<String, f32> = of_channels.map(|(site, &d)| (site.name.clone(), d)).collect();
+        (!densities.is_empty()).then(|| BestVector {
+            from: format!("trial {} of {}", best.number, run.title()),
+            densities,
+        })
+    });
+    found.next()
 }
 
 /// Against the whole model as it was measured here, else as its file says.
@@ -282,6 +329,7 @@ fn measured(answer: &Answer, dense: &cost::Cost) -> DensityMeasurement {
     let millis_dense = answer.dense_latency.as_ref().map(|l| l.median_ms);
     DensityMeasurement {
         no_gain: no_gain(answer, dense),
+        busy: answer.latency.and_then(|l| l.others?.says()),
         millis_dense,
         density: answer.question.mean(),
         n: answer.n,

@@ -70,6 +70,8 @@ pub struct FrontierSeries {
     pub kind: SeriesKind,
     /// A number for its mark: the same for runs of one method.
     pub mark: usize,
+    /// Whether its accuracies are agreement with a teacher.
+    pub is_agreement: bool,
     /// Seeds that were averaged.
     pub seeds: usize,
     /// One a density or trial.
@@ -229,8 +231,7 @@ fn thin(series: &mut FrontierSeries) {
 
 /// A run whose model is the open one would be drawn twice.
 fn is_model_of(run: &RunState, opened: Option<&Path>) -> bool {
-    let model = run.ending.as_ref().and_then(|e| e.model.as_deref());
-    opened.is_some() && model.map(Path::new) == opened
+    opened.is_some() && run.model().as_deref() == opened
 }
 
 fn point(source: PointSource, costs: Costs, against: CostAxis, top1: f64, n: usize) -> Option<FrontierPoint> {
@@ -255,6 +256,7 @@ fn series(label: String, about: &str, run: Option<RunId>, points: Vec<FrontierPo
         },
         run,
         mark: 0,
+        is_agreement: false,
         seeds: 1,
         points,
     }
@@ -364,6 +366,9 @@ pub fn way(cut: &Pruning) -> String {
     let spread = match cut.spread {
         Spread::Uniform => "one share for all",
         Spread::Threshold => "one threshold",
+        Spread::Sensitivity => "measured sensitivity",
+        Spread::Vector => "the best of a search",
+        Spread::Given => "layers set by hand",
     };
     let score = score_name(cut.score);
     let held = match cut.held.len() {
@@ -474,6 +479,7 @@ fn of_group(group: &[&RunState], against: CostAxis, mark: usize) -> FrontierSeri
         None => String::new(),
     };
     FrontierSeries {
+        is_agreement: first.agreement,
         seeds: group.len(),
         mark,
         ..series(label, &about, Some(first.id), points.collect())
@@ -501,6 +507,7 @@ fn trials(run: &RunState, against: CostAxis, mark: usize) -> Vec<FrontierSeries>
         });
         let label = format!("{}, {}", run.title(), search.start.name);
         FrontierSeries {
+            is_agreement: run.agreement,
             mark,
             ..series(label, "trials, validation images", Some(run.id), points.collect())
         }
@@ -534,7 +541,10 @@ pub fn asked(question: &Question) -> String {
             Unit::Macs => "MACs",
             Unit::Ms => "time",
         };
-        format!("{}× fewer {unit}", density::times(cut.times))
+        match cut.spread {
+            Spread::Given => "layers cut by hand".to_owned(),
+            _ => format!("{}× fewer {unit}", density::times(cut.times)),
+        }
     });
     let gates = (!question.densities.is_empty()).then(|| format!("mean density {:.2}", question.mean()));
     let words: Vec<String> = cut.into_iter().chain(gates).collect();
@@ -544,32 +554,11 @@ pub fn asked(question: &Question) -> String {
     words.join(", ")
 }
 
-/// What somebody wants of a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Requirement {
-    /// At most so much accuracy below the reference, as a share.
-    pub below: Option<f64>,
-    /// At most so much x.
-    pub most: Option<f64>,
-}
-
 impl FrontierView {
-    /// The point a wish chooses: the cheapest one that is accurate enough; without a wish for accuracy, the most accurate
-    /// one that is cheap enough. As series and point.
-    pub fn choose(&self, wish: Requirement) -> Option<(usize, usize)> {
-        let least = wish
-            .below
-            .and_then(|below| Some(self.reference.as_ref()?.0 - below - 1e-9));
-        let fits = |p: &FrontierPoint| least.is_none_or(|l| p.top1 >= l) && wish.most.is_none_or(|m| p.x <= m);
-        let all = self.series.iter().enumerate();
-        let all = all.flat_map(|(s, one)| one.points.iter().enumerate().map(move |(i, p)| (s, i, p)));
-        let fitting = all.filter(|(_, _, p)| fits(p));
-        let chosen = match (wish.below, wish.most) {
-            (None, None) => return None,
-            (Some(_), _) => fitting.min_by(|a, b| a.2.x.total_cmp(&b.2.x).then(b.2.top1.total_cmp(&a.2.top1))),
-            (None, Some(_)) => fitting.min_by(|a, b| b.2.top1.total_cmp(&a.2.top1).then(a.2.x.total_cmp(&b.2.x))),
-        };
-        chosen.map(|(s, i, _)| (s, i))
+    /// What its accuracies are called.
+    pub fn quality(&self) -> &'static str {
+        let n_agreement = self.series.iter().filter(|s| s.is_agreement).count();
+        text::quality(n_agreement, self.series.len())
     }
 
     /// A point in words: whose it is, its accuracy, its cost.

@@ -5,8 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod curves;
 pub mod density;
+pub mod flips;
 pub mod form;
 pub mod frontier;
 pub mod images;
@@ -16,18 +18,23 @@ pub mod network;
 pub mod notices;
 pub mod paired;
 pub mod parallel;
+pub mod presets;
 pub mod residuals;
 pub mod runs;
 pub mod saliency;
+pub mod scales;
 pub mod search;
 pub mod text;
 pub mod thin;
 pub mod times;
 pub mod tournament;
 pub mod volume;
+pub mod wish;
 
+pub use compare::CompareView;
 pub use curves::{Curves, CurvesView};
 pub use density::DensityView;
+pub use flips::FlipsView;
 pub use frontier::FrontierView;
 pub use layers::LayersView;
 pub use model::ModelView;

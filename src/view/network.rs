@@ -2,6 +2,7 @@
 //! Deep networks are folded to blocks. Knows nothing of pixels on a screen: it places slabs in any rectangle.
 
 use super::text;
+use event::{Dimension, Site, Steer};
 use lab::RunStore;
 use measure::Question;
 use measure::probe::OpenModel;
@@ -49,6 +50,67 @@ pub struct Slab {
     pub millis: Option<f64>,
     /// The gate that its edge moves, counted in network order; of a slab that stands for one layer.
     pub gate: Option<usize>,
+    /// The group of layers that its edge cuts, by its first layer, where no gate is moved.
+    pub group: Option<String>,
+    /// The site of a running search that its edge proposes a density for.
+    pub site: Option<usize>,
+    /// The share that is proposed for it and was not tried yet.
+    pub proposed: Option<f64>,
+}
+
+/// One image on its way through the network, beside the same image in the whole network. Both go at one slowed-down speed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlayView {
+    /// `image 3 (Dress): 0.07 ms here, 0.18 ms in the whole network`.
+    pub text: String,
+    /// When each slab begins and ends here, as shares of the time that the whole network takes.
+    pub here: Vec<[f64; 2]>,
+    /// The same in the whole network.
+    pub whole: Vec<[f64; 2]>,
+    /// By slab: whether each channel runs for this image; empty where no gate chooses.
+    pub active: Vec<Vec<bool>>,
+}
+
+/// The image that was looked at last, to be played through the open model's slabs; none before one was.
+pub fn play(store: &RunStore, view: &NetworkView) -> Option<PlayView> {
+    let (look, answer) = (store.look.as_ref()?, store.answer.as_ref()?);
+    let sum = |of: usize| view.slabs.iter().map(|s| s.macs[of]).sum::<u64>().max(1) as f64;
+    let ms = [answer.latency, answer.dense_latency].map(|l| l.map(|l| l.median_ms));
+    // Without measured times, work stands for time.
+    let ratio = match ms {
+        [Some(now), Some(dense)] => now / dense.max(1e-9),
+        _ => sum(0) / sum(1),
+    };
+    let ways = |of: usize, all: f64| -> Vec<[f64; 2]> {
+        let mut at = 0.0;
+        let part = |slab: &Slab| {
+            let from = at;
+            at += all * slab.macs[of] as f64 / sum(of);
+            [from, at]
+        };
+        view.slabs.iter().map(part).collect()
+    };
+    let title = super::images::look(store)?.title;
+    let text = match ms {
+        [Some(now), Some(dense)] => {
+            format!(
+                "{title}: {} here, {} in the whole network",
+                text::millis(now),
+                text::millis(dense)
+            )
+        }
+        _ => format!("{title}, by work: times are not measured yet"),
+    };
+    let active = view
+        .slabs
+        .iter()
+        .map(|s| s.gate.and_then(|gate| look.active.get(gate)).cloned());
+    Some(PlayView {
+        text,
+        here: ways(0, ratio.max(0.01)),
+        whole: ways(1, 1.0),
+        active: active.map(Option::unwrap_or_default).collect(),
+    })
 }
 
 /// Where a slab stands in a rectangle.
@@ -181,6 +243,12 @@ pub fn open(store: &RunStore, asked: &Question, began: &BeganAs) -> Option<Netwo
             Some(step.1.median_ms)
         };
         slab.millis = slab.layers.iter().map(ms).sum();
+        let groups = answer
+            .and_then(|a| a.plan.as_ref())
+            .map_or(&[][..], |plan| &plan.groups);
+        if let ([layer], None) = (&slab.layers[..], slab.gate) {
+            slab.group = groups.iter().find(|g| g.has(layer)).map(|g| g.name.clone());
+        }
     }
     Some(view)
 }
@@ -216,7 +284,32 @@ pub fn of_run(store: &RunStore, id: RunId) -> Option<NetworkView> {
         (Some(_), Some(point)) => format!("{}, trial {}", run.title(), point.trial.number),
         _ => run.title(),
     };
-    of_spec(title, spec, &BeganAs::new(), &known)
+    let mut view = of_spec(title, spec, &BeganAs::new(), &known)?;
+    // The sliders are the open model's.
+    view.slabs.iter_mut().for_each(|slab| slab.gate = None);
+    if let Some(search) = run
+        .searches
+        .last()
+        .filter(|s| run.is_live() && s.measured < s.start.trials)
+    {
+        let orders = store.orders.iter().rev().filter(|(of, _)| *of == id);
+        let proposed = orders.filter_map(|(_, order)| match order {
+            Steer::Propose { densities } => Some(densities),
+            _ => None,
+        });
+        let proposed = proposed.into_iter().next();
+        for slab in &mut view.slabs {
+            let [layer] = &slab.layers[..] else { continue };
+            let cuts = |site: &Site| {
+                let is_whole = matches!(site.dimension, Dimension::Filter | Dimension::Gate);
+                is_whole && (site.name == *layer || site.tied.contains(layer))
+            };
+            slab.site = search.start.sites.iter().position(cuts);
+            let next = slab.site.and_then(|site| proposed?.get(site));
+            slab.proposed = next.map(|&d| f64::from(d)).filter(|d| (d - slab.share()).abs() > 0.005);
+        }
+    }
+    Some(view)
 }
 
 /// The share of channels that each layer keeps in the newest trial of a run's last search, if the run is still there.
@@ -304,6 +397,9 @@ fn of_spec(title: String, spec: &NetSpec, began: &BeganAs, known: &dyn Fn(usize)
             macs: [macs, whole],
             millis: None,
             gate,
+            group: None,
+            site: None,
+            proposed: None,
         }
     };
     let whole: Vec<Slab> = layers.iter().map(|&l| slab(l)).collect();
@@ -414,6 +510,9 @@ fn merge<'a>(slabs: impl Iterator<Item = &'a Slab> + Clone) -> Slab {
         macs: [sum(&|s| s.macs[0]), sum(&|s| s.macs[1])],
         millis: None,
         gate: None,
+        group: None,
+        site: None,
+        proposed: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::text;
 use lab::RunStore;
-use record::{Experiment, RunId, RunState, RunSummary, Status};
+use record::{Experiment, ModelRef, RunId, RunState, RunSummary, Status};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct RunRow {
     /// Whether it works or is held.
     pub is_live: bool,
     /// Its model's path, once there is one.
-    pub model: Option<String>,
+    pub model: Option<PathBuf>,
     /// How it prunes.
     pub method: &'static str,
     /// Where it is kept, as far as that is known.
@@ -219,7 +219,6 @@ fn past(store: &RunStore, run: &RunState) -> Option<[u64; 2]> {
 
 /// One row of the list.
 pub fn row(run: &RunState) -> RunRow {
-    let ending = run.ending.as_ref();
     RunRow {
         id: run.id,
         title: run.title(),
@@ -227,7 +226,7 @@ pub fn row(run: &RunState) -> RunRow {
         progress: run.progress(),
         detail: detail(run),
         is_live: run.is_live(),
-        model: ending.and_then(|e| e.model.clone()),
+        model: run.model(),
         method: run.experiment.method.kind(),
         folder: run.folder.clone(),
         key: key(run),
@@ -260,6 +259,35 @@ fn trouble(run: &RunState) -> Option<String> {
     })
 }
 
+/// What a run does before its first step: `opening resnet18, reading cifar10`.
+fn opening(run: &RunState) -> String {
+    let e = &run.experiment;
+    let model = match &e.start {
+        Some(ModelRef::Bundled) => "opening the bundled model".to_owned(),
+        Some(file) => format!("opening {}", file.stem()),
+        None => format!("building {}", e.model.arch),
+    };
+    match run.spec {
+        None => format!("{model}, reading {}", text::tail(&e.data.source, 32)),
+        Some(_) => "preparing".to_owned(),
+    }
+}
+
+/// The trial that a run's search is at, while it searches: `round 1, trial 81 of 120`.
+fn searching(run: &RunState) -> Option<String> {
+    let search = run.searches.last().filter(|s| s.measured < s.start.trials)?;
+    let trains = run.steps.last().is_some_and(|step| step.seq > search.seq);
+    let at = || {
+        format!(
+            "{}, trial {} of {}",
+            search.start.name,
+            search.measured + 1,
+            search.start.trials
+        )
+    };
+    (!trains && run.phase != "measuring").then(at)
+}
+
 fn detail(run: &RunState) -> String {
     match (&run.ending, run.status) {
         (_, Status::Past) => format!("after {}: {}", text::clock(run.elapsed_secs), run.phase),
@@ -287,17 +315,13 @@ fn detail(run: &RunState) -> String {
         (None, Status::Interrupted) => "Interrupted. Resume continues from the last checkpoint.".into(),
         (None, Status::NotBegun) => "could not start; see the log".into(),
         (None, _) => {
-            // When all steps are done, what is measured at the end is not counted in steps.
-            let is_trained = run.progress() >= 1.0;
-            let left = run
-                .left_secs()
-                .filter(|_| !is_trained)
-                .map(|s| format!("{} left", text::clock(s)));
-            let left = left.or_else(|| is_trained.then(|| "training done, measuring".to_owned()));
-            let phase = if run.phase.is_empty() {
-                "starting".to_owned()
-            } else {
-                run.phase.clone()
+            let left = run.left_secs().map(|s| format!("{} left", text::clock(s)));
+            let phase = match (run.phase.as_str(), searching(run)) {
+                (_, Some(trial)) => trial,
+                ("measuring", _) => "measuring".to_owned(),
+                ("", _) => opening(run),
+                _ if run.only_measures() => "training done, measuring".to_owned(),
+                (phase, _) => phase.to_owned(),
             };
             let parts: Vec<String> = [Some(phase), left].into_iter().flatten().collect();
             parts.join(" · ")

@@ -5,6 +5,7 @@
 use event::LayerState;
 use lab::RunStore;
 use measure::pruning::PrunedGroup;
+use model::Density;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -38,11 +39,38 @@ pub struct SaliencyRow {
     pub saliency: Vec<f32>,
     /// Share of images in which each channel was active.
     pub active: Vec<f32>,
+    /// Share of the channels that run, or stay.
+    pub kept: f32,
+    /// Of an image's truly largest channels, the share that the gate chooses, and the share that chance would; where that was
+    /// compared.
+    pub oracle: Option<[f64; 2]>,
 }
 
 /// The saliency panel; none before the first answer about a gated model. What is not known yet of a class or an image is
 /// shown of all images.
 pub fn saliency(store: &RunStore, of: SaliencyScope) -> Option<SaliencyView> {
+    let mut view = of_scope(store, of)?;
+    if let (Some(open), Some(density)) = (&store.open, compared_at(store))
+        && let Some(shares) = store.oracle(&open.from, density)
+    {
+        for row in &mut view.rows {
+            let share = shares.iter().find(|s| s.layer == row.name);
+            row.oracle = share.map(|s| [s.oracle_share, s.chance]);
+        }
+    }
+    Some(view)
+}
+
+/// The density that gates are compared with the oracle at: what is asked, or the nearest to its mean. None without gates.
+pub fn compared_at(store: &RunStore) -> Option<Density> {
+    let question = &store.answer.as_ref()?.question;
+    let percent = (question.mean() * 100.0).round() as u32;
+    (!question.densities.is_empty())
+        .then(|| Density::percent(percent).ok())
+        .flatten()
+}
+
+fn of_scope(store: &RunStore, of: SaliencyScope) -> Option<SaliencyView> {
     let answer = store.answer.as_ref()?;
     let part = match of {
         SaliencyScope::All => None,
@@ -84,7 +112,9 @@ pub fn by_class(store: &RunStore, layer: &str) -> Option<SaliencyView> {
     let row = |(class, used): (usize, &measure::images::ClassActivity)| SaliencyRow {
         name: names.get(class).cloned().unwrap_or_else(|| class.to_string()),
         saliency: used.saliency[at].iter().map(|s| s * scale).collect(),
+        kept: mean(&used.active[at]),
         active: used.active[at].clone(),
+        oracle: None,
     };
     let rows: Vec<SaliencyRow> = answer.classes.iter().enumerate().map(row).collect();
     (!rows.is_empty()).then_some(SaliencyView {
@@ -102,6 +132,8 @@ fn of_groups(groups: &[PrunedGroup]) -> Option<SaliencyView> {
             name: group.name.clone(),
             saliency: group.scores.iter().map(|s| s * scale).collect(),
             active: group.kept.iter().map(|&k| f32::from(u8::from(k))).collect(),
+            kept: group.n_kept() as f32 / group.kept.len().max(1) as f32,
+            oracle: None,
         }
     };
     let rows: Vec<SaliencyRow> = groups.iter().map(row).collect();
@@ -121,10 +153,29 @@ fn row(layer: &LayerState) -> SaliencyRow {
         name: layer.name.clone(),
         saliency: layer.saliency.iter().map(|s| s * scale).collect(),
         active: layer.active.clone(),
+        kept: layer.kept,
+        oracle: None,
     }
 }
 
+fn mean(shares: &[f32]) -> f32 {
+    shares.iter().sum::<f32>() / shares.len().max(1) as f32
+}
+
 impl SaliencyView {
+    /// `Gates choose 71 % of an image's truly largest channels (chance: 50 %)`; none before they were compared.
+    pub fn says_oracle(&self) -> Option<String> {
+        let compared: Vec<[f64; 2]> = self.rows.iter().filter_map(|r| r.oracle).collect();
+        let mean = |of: usize| compared.iter().map(|c| c[of]).sum::<f64>() / compared.len() as f64;
+        (!compared.is_empty()).then(|| {
+            format!(
+                "Gates choose {} of an image's truly largest channels (chance: {})",
+                super::text::whole_percent(mean(0)),
+                super::text::whole_percent(mean(1))
+            )
+        })
+    }
+
     /// What is said of one channel: `conv3 channel 17: saliency 0.83, active in 62 % of images`.
     pub fn says(&self, layer: usize, channel: usize) -> Option<String> {
         let row = self.rows.get(layer)?;

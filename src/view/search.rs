@@ -5,7 +5,7 @@ use super::text;
 use event::{Dimension, SearchStart, Site, Steer, Trial, Unit, Verdict};
 use lab::RunStore;
 use record::searches::{SearchState, TrialPoint};
-use record::{RunId, RunState};
+use record::{RunId, RunState, Status};
 use search::diagnosis::{Diagnosis, Move, WINDOW};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,8 @@ pub struct SearchView {
     pub index: usize,
     /// Whether it goes on and can be steered.
     pub is_live: bool,
+    /// What its accuracies are called: agreement where images have no labels.
+    pub quality: &'static str,
     /// What the budget is counted in.
     pub unit: Unit,
     /// What must not be exceeded now.
@@ -70,6 +72,8 @@ pub struct SearchView {
     pub acceptance: Vec<[f64; 2]>,
     /// What was asked of it: the trial after which, and in words.
     pub steered: Vec<SteerNote>,
+    /// What was asked of it and waits for its next trial.
+    pub queued: Option<QueuedOrders>,
     /// The trial looked at: the chosen one, else the one the search stands on.
     pub shown: Option<TrialWords>,
     /// The best one.
@@ -87,6 +91,15 @@ pub struct SteerNote {
     pub text: String,
     /// Whether it was not followed.
     pub is_refused: bool,
+}
+
+/// What waits for the next trial of a search.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QueuedOrders {
+    /// `Queued for trial 81: conv1 held at 0.62; budget moved to 5.27 M MACs`.
+    pub text: String,
+    /// What the budget will be, if it was moved.
+    pub budget: Option<f64>,
 }
 
 /// Something worth knowing.
@@ -141,6 +154,10 @@ pub struct SiteRow {
     pub best: f32,
     /// Density it is held at.
     pub held: Option<f32>,
+    /// Density that was proposed for it, or that it shall be held at, and that the next trial will have.
+    pub proposed: Option<f32>,
+    /// Whether it will be held from the next trial on, where that was asked for.
+    pub will_hold: Option<bool>,
 }
 
 impl SiteRow {
@@ -160,6 +177,12 @@ impl SiteRow {
         }
         if let Some(held) = self.held {
             out += &format!("; held at {held:.2}");
+        }
+        match (self.will_hold, self.proposed) {
+            (Some(true), Some(at)) => out += &format!("; held at {at:.2} from the next trial on"),
+            (Some(false), _) => out += "; free from the next trial on",
+            (_, Some(at)) => out += &format!("; {at:.2} proposed for the next trial"),
+            _ => {}
         }
         out
     }
@@ -187,12 +210,21 @@ fn of_trials(
     let shown = trial(search, chosen).or_else(|| search.current());
     let best = search.best();
     let last = index + 1 == run.searches.len();
+    let is_live = run.is_live() && last && search.measured < start.trials;
+    let orders = || {
+        store
+            .orders
+            .iter()
+            .filter(|(of, _)| is_live && *of == run.id)
+            .map(|(_, o)| o)
+    };
     Some(SearchView {
         run: run.id,
         title: run.title(),
         names: run.searches.iter().map(|s| s.start.name.clone()).collect(),
         index,
-        is_live: run.is_live() && last && search.measured < start.trials,
+        is_live,
+        quality: text::quality(usize::from(run.agreement), 1),
         unit: start.unit,
         budget: search.budget(),
         whole: start.whole,
@@ -217,10 +249,64 @@ fn of_trials(
                 }
             })
             .collect(),
+        queued: queued(search, orders()),
         shown: shown.map(|t| words(t, start.unit)),
         best: best.map(|t| words(t, start.unit)),
-        sites: sites(search, shown, best),
+        sites: sites(search, shown, best, orders()),
     })
+}
+
+/// The budget of a search that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LiveBudget {
+    /// Its run.
+    pub run: RunId,
+    /// What it is counted in.
+    pub unit: Unit,
+    /// What must not be exceeded now.
+    pub most: f64,
+    /// What must not be exceeded from the next trial on, if it was moved.
+    pub queued: Option<f64>,
+    /// The same of the model the search started from.
+    pub whole: f64,
+}
+
+/// The budget of the newest search that goes on.
+pub fn live_budget(store: &RunStore) -> Option<LiveBudget> {
+    let run = store
+        .runs
+        .iter()
+        .rev()
+        .find(|r| r.is_live() && !r.searches.is_empty())?;
+    let search = run.searches.last().filter(|s| s.measured < s.start.trials)?;
+    let orders = store.orders.iter().rev().filter(|(of, _)| *of == run.id);
+    let mut moved = orders.filter_map(|(_, order)| match order {
+        Steer::Budget { most } => Some(*most),
+        _ => None,
+    });
+    Some(LiveBudget {
+        run: run.id,
+        unit: search.start.unit,
+        most: search.budget(),
+        queued: moved.next(),
+        whole: search.start.whole,
+    })
+}
+
+/// A run that will search and has not begun to, newer than whatever could be shown: what it does meanwhile, as title and words.
+pub fn opening(store: &RunStore, chosen: SearchChoice) -> Option<[String; 2]> {
+    if chosen.run.is_some() {
+        return None;
+    }
+    let run = store
+        .runs
+        .iter()
+        .rev()
+        .find(|r| r.is_live() || r.status == Status::Queued)?;
+    let searched = store.runs.iter().rfind(|r| !r.searches.is_empty());
+    let is_newer = searched.is_none_or(|other| other.id < run.id && !other.is_live());
+    let is_it = run.searches.is_empty() && run.experiment.method.searches() > 0 && is_newer;
+    is_it.then(|| [format!("{} begins", run.title()), super::runs::row(run).detail])
 }
 
 /// The chosen search, else the newest of the newest run that has one.
@@ -333,7 +419,46 @@ fn asked(start: &SearchStart, steer: &Steer) -> String {
     }
 }
 
-fn sites(search: &SearchState, shown: Option<&Trial>, best: Option<&Trial>) -> Vec<SiteRow> {
+fn queued<'a>(search: &SearchState, orders: impl Iterator<Item = &'a Steer>) -> Option<QueuedOrders> {
+    let orders: Vec<&Steer> = orders.collect();
+    let said: Vec<String> = orders.iter().map(|order| asked(&search.start, order)).collect();
+    let budget = orders.iter().rev().find_map(|order| match order {
+        Steer::Budget { most } => Some(*most),
+        _ => None,
+    });
+    (!said.is_empty()).then(|| QueuedOrders {
+        text: format!("Queued for trial {}: {}", search.measured, said.join("; ")),
+        budget,
+    })
+}
+
+fn sites<'a>(
+    search: &SearchState,
+    shown: Option<&Trial>,
+    best: Option<&Trial>,
+    orders: impl Iterator<Item = &'a Steer>,
+) -> Vec<SiteRow> {
+    let n = search.start.sites.len();
+    let (mut proposed, mut will_hold) = (vec![None; n], vec![None; n]);
+    for order in orders {
+        match order {
+            Steer::Propose { densities } => {
+                // What is proposed as it stands is not worth a ghost.
+                let stands = |i: usize| shown.and_then(|t| t.densities.get(i)).copied();
+                for (i, &d) in densities.iter().enumerate().take(n) {
+                    if will_hold[i] == Some(true) {
+                        continue;
+                    }
+                    proposed[i] = Some(d).filter(|d| stands(i).is_none_or(|at| (at - d).abs() > 1e-4));
+                }
+            }
+            Steer::Lock { site, density } if *site < n => {
+                (proposed[*site], will_hold[*site]) = (Some(*density), Some(true));
+            }
+            Steer::Unlock { site } if *site < n => will_hold[*site] = Some(false),
+            _ => {}
+        }
+    }
     let locks = search.locks();
     let all: f64 = search.start.sites.iter().map(|s| s.size).sum();
     let at = |t: Option<&Trial>, i: usize| t.and_then(|t| t.densities.get(i)).copied().unwrap_or(1.0);
@@ -347,6 +472,8 @@ fn sites(search: &SearchState, shown: Option<&Trial>, best: Option<&Trial>) -> V
         shown: at(shown, i),
         best: at(best, i),
         held: locks.get(&i).copied(),
+        proposed: proposed[i],
+        will_hold: will_hold[i],
     };
     search.start.sites.iter().enumerate().map(row).collect()
 }

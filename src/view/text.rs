@@ -45,6 +45,36 @@ pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
+/// A number in as few digits as it has, at most four after the point: `0.5`, `20`.
+pub fn short(value: f64) -> String {
+    format!("{}", (value * 1e4).round() / 1e4)
+}
+
+/// A difference of shares in points: `−0.3 points`.
+pub fn points(share: f64) -> String {
+    match share * 100.0 {
+        p if p.abs() < 0.05 => "±0.0 points".to_owned(),
+        p if p < 0.0 => format!("−{:.1} points", -p),
+        p => format!("+{p:.1} points"),
+    }
+}
+
+/// What shares of images are called: of images without labels they say how often a network agrees with its teacher.
+pub fn quality(n_agreement: usize, of: usize) -> &'static str {
+    match n_agreement {
+        0 => "accuracy",
+        n if n == of => "agreement",
+        _ => "accuracy or agreement",
+    }
+}
+
+/// With a capital letter.
+pub fn capital(words: &str) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
 /// A share as whole percent, "under 1 %" where that would be zero.
 pub fn whole_percent(share: f64) -> String {
     if share > 0.0 && share < 0.005 {

@@ -1,7 +1,7 @@
 //! Small networks of operators that the zoo does not have, a kind of network each.
 
-use model::Activation;
 use model::spec::{NetSpec, Node, Op, Pad};
+use model::{Activation, Head};
 
 struct Graph {
     spec: NetSpec,
@@ -233,7 +233,61 @@ pub(crate) fn enlarged() -> NetSpec {
     g.head(x)
 }
 
+/// A YOLO: backbone, neck with enlarged planes and joins, two heads by anchors, and one of classes.
+pub(crate) fn detector(input: [usize; 3]) -> NetSpec {
+    let mut g = Graph::new("detector", input);
+    let block = |g: &mut Graph, name: &str, x: usize, filters: usize, [kernel, stride]: [usize; 2]| {
+        let x = g.conv(name, x, filters, [kernel, stride, 1]);
+        let x = g.norm(&format!("{name}.norm"), x);
+        g.act(Activation::Silu, x)
+    };
+    let x = block(&mut g, "stem", 0, 8, [3, 2]);
+    let x = block(&mut g, "first", x, 8, [1, 1]);
+    let part = |channels: std::ops::Range<usize>| Op::Select {
+        channels: channels.collect(),
+    };
+    let left = g.push("left", part(0..4), &[x]);
+    let right = g.push("right", part(4..8), &[x]);
+    let y = block(&mut g, "inner", right, 4, [3, 1]);
+    let y = g.push("inner.sum", Op::Add, &[right, y]);
+    let x = g.push("parts", Op::Concat, &[left, right, y]);
+    let near = block(&mut g, "merged", x, 12, [1, 1]);
+    let far = block(&mut g, "down", near, 16, [3, 2]);
+    let pool = Op::MaxPool {
+        kernel: 3,
+        stride: 1,
+        pad: Pad::all(1),
+    };
+    let wide = g.push("pyramid", pool, &[far]);
+    let x = g.push("scales", Op::Concat, &[far, wide]);
+    let far = block(&mut g, "far", x, 16, [1, 1]);
+    let x = g.push("up", Op::Upsample { scale: 2 }, &[far]);
+    let x = g.push("neck", Op::Concat, &[x, near]);
+    let near = block(&mut g, "near", x, 12, [3, 1]);
+    let heads = [("p3", near), ("p4", far)].map(|(name, x)| g.conv(&format!("{name}.conv"), x, 10, [1, 1, 1]));
+    let shapes = g.spec.shapes().expect("shapes");
+    let [[_, h, w], [_, far_h, far_w]] = heads.map(|x| shapes[x]);
+    let pooled = g.push("pooled", Op::GlobalAvgPool, &[far]);
+    let flat = g.push("flat", Op::Flatten, &[pooled]);
+    let classes = g.push("classifier", Op::Linear { outputs: 5, bias: true }, &[flat]);
+    // Two anchors of five numbers each, as a list over anchors and pixels; and as the convolution gives them.
+    let boxes = Head {
+        name: "boxes".into(),
+        view: vec![2, 5, h, w],
+        order: vec![0, 2, 3, 1],
+        shape: vec![2 * h * w, 5],
+    };
+    let map = Head::plain("map", &[10, far_h, far_w]);
+    let heads_of = vec![boxes, map, Head::plain("classes", &[5])];
+    g.push(
+        "outputs",
+        Op::Outputs { heads: heads_of },
+        &[heads[0], heads[1], classes],
+    );
+    g.spec
+}
+
 /// All of them.
-pub(crate) fn all() -> [NetSpec; 4] {
-    [excited(), branched(), pooled(), enlarged()]
+pub(crate) fn all() -> [NetSpec; 5] {
+    [excited(), branched(), pooled(), enlarged(), detector([3, 16, 12])]
 }

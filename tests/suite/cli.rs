@@ -79,6 +79,33 @@ fn what_is_wrong_is_one_line_and_exit_code_2() {
     }
 }
 
+/// Shares of the processors' time that others had: said where the system counts.
+fn is_of_others(others: &serde_json::Value) -> bool {
+    let is_share = |key: &str| others[key].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share));
+    if cfg!(target_os = "linux") {
+        is_share("programs") && is_share("steal")
+    } else {
+        others.is_null() || is_share("programs")
+    }
+}
+
+#[test]
+fn bench_says_what_others_had_of_the_processors() {
+    let output = secateur(&[
+        "bench",
+        "infer",
+        "--arch",
+        "lenet5",
+        "--batch",
+        "1",
+        "--seconds",
+        "0.5",
+        "--json",
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(lines(&output).iter().all(|line| is_of_others(&line["others"])));
+}
+
 #[test]
 fn eval_prints_a_line_a_density_with_the_promised_fields() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -115,6 +142,7 @@ fn eval_prints_a_line_a_density_with_the_promised_fields() {
         for field in ["median", "p10", "p90"] {
             assert!(line["latency_ms"][field].as_f64().is_some_and(|v| v > 0.0), "{field}");
         }
+        assert!(is_of_others(&line["latency_ms"]["others"]), "{line}");
     }
     assert!(lines[1]["macs"].as_u64() < lines[0]["macs"].as_u64());
     assert!(lines[1]["active_fraction"].as_f64() <= Some(0.51));
@@ -190,6 +218,25 @@ fn lists_are_one_object_a_line() {
     for (command, least) in [("devices", 3), ("presets", 3), ("datasets", 2)] {
         assert!(lines(&secateur(&[command, "--json"])).len() >= least, "{command}");
     }
+    // Names are a column, however long they are: what is said of each begins below what is said of the others.
+    let presets = lines(&secateur(&["presets", "--json"]));
+    let names: Vec<&str> = presets.iter().filter_map(|line| line["preset"].as_str()).collect();
+    let shown = secateur(&["presets"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let begins: Vec<usize> = shown
+        .lines()
+        .zip(&names)
+        .map(|(line, name)| {
+            let said = line
+                .strip_prefix(name)
+                .unwrap_or_else(|| panic!("{line} is not of {name}"));
+            line.len() - said.trim_start().len()
+        })
+        .collect();
+    assert!(
+        begins.len() == names.len() && begins.iter().all(|at| *at == begins[0]),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -643,6 +643,30 @@ mod image_folders {
         }
     }
 
+    /// As presets/README.md says: against what libjpeg-turbo made of the same files.
+    #[test]
+    fn jpeg_differs_from_libjpeg_turbo_by_what_is_said_and_png_not_at_all() {
+        let pixels = |name: &str| {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name);
+            let bytes = fs::read(file).expect("reads");
+            let shape = ImageShape {
+                channels: 3,
+                height: 24,
+                width: 32,
+            };
+            data::picture_from_bytes(&bytes, shape, &Reading::default()).expect("decodes")
+        };
+        for (name, most) in [("chroma444", 2), ("chroma420", 6)] {
+            let (ours, theirs) = (pixels(&format!("{name}.jpg")), pixels(&format!("{name}.png")));
+            let apart = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(apart.is_some_and(|apart| apart <= most), "{name}: {apart:?}");
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/reference/{name}.png"));
+            let png = image::open(file).expect("opens").to_rgb8();
+            let in_planes = (0..3).flat_map(|c| png.pixels().map(move |pixel| pixel[c]));
+            assert!(in_planes.eq(theirs), "{name}.png");
+        }
+    }
+
     #[test]
     fn other_sizes_are_scaled_to_the_most_common_one_and_counted() {
         let folder = good();

@@ -13,7 +13,7 @@ use formats::{Agreement, Export, Exported, Import, Imported, Masked, Probe, comp
 use infer::{Options, compile};
 use model::checkpoint::Checkpoint;
 use model::mask::LayerMask;
-use model::spec::{NetSpec, Op, Shift};
+use model::spec::{GateForm, NetSpec, Op, Shift};
 use model::{Density, Fractions, cost, zoo};
 use prost::Message;
 use prune::{Cut, Scope, Sites, apply, cut};
@@ -71,7 +71,7 @@ fn every_gated_network_is_the_same_at_every_density_and_shift() {
     // rten 0.27 fails on depthwise convolutions of planes one pixel wide that gates have scaled.
     let names = zoo::KINDS.iter().filter(|n| **n != "mobilenetv2");
     for name in names.map(|n| small(n)).chain([odd()]) {
-        for form in [Shift::Eq1, Shift::Released] {
+        for form in GateForm::ALL {
             let model = model(zoo::gated(&name, form), 2);
             for p in [100, 50, 20] {
                 let done = written(&model, Some(percent(p)), &to);
@@ -198,7 +198,7 @@ fn every_operator_is_cut_exactly() {
 fn masked_filters_behind_gates_are_zeros() {
     let dir = tempfile::tempdir().expect("temp dir");
     for name in ["m.onnx", "m.safetensors"] {
-        for form in [Shift::Eq1, Shift::Released] {
+        for form in GateForm::ALL {
             for spec in [small("m-cifarnet"), methods::mobile()] {
                 let gated = without_filters(model(zoo::gated(&spec, form), 3));
                 for p in [100, 40] {
@@ -385,7 +385,7 @@ fn a_gated_network_comes_back_gated() {
         engine.run(&probe(m).pixels).logits.clone()
     };
     for name in [small("lenet5"), small("m-cifarnet"), small("resnet18"), odd()] {
-        for form in [Shift::Eq1, Shift::Released] {
+        for form in GateForm::ALL {
             let out = model(zoo::gated(&name, form), 2);
             for p in [100, 40] {
                 written(&out, Some(percent(p)), &to);
@@ -998,6 +998,25 @@ fn a_model_that_diverged_neither_goes_out_nor_comes_in() {
             ..Import::default()
         };
         import(&options).expect_err("refused");
+    }
+    // Pruned or gated: what is masked is no excuse.
+    let small = zoo::build("lenet5", [1, 16, 16], 2, 0.1).expect("builds");
+    for (spec, masked) in [(small.clone(), true), (zoo::gated(&small, Shift::Eq1), false)] {
+        let mut bad = model(spec, 3);
+        if masked {
+            bad.masks = ::model::random_masks(bad.spec(), [0.5, 0.5], 3).expect("masks");
+        }
+        for array in bad.weights.values_mut() {
+            array.data.fill(f32::NAN);
+        }
+        let to = dir.path().join("none.onnx");
+        let options = Export {
+            to: to.clone(),
+            density: None,
+            probe: Probe::default_for(&bad).expect("images"),
+        };
+        let text = format!("{:#}", export(&bad, &options).expect_err("refused"));
+        assert!(text.contains("is NaN") && !to.exists(), "{text}");
     }
     let no_number = Agreement {
         n: 1,

@@ -610,6 +610,86 @@ fn a_run_is_trained_held_and_stopped_on_the_real_engine() {
 }
 
 #[test]
+fn a_model_that_cannot_be_measured_is_not_measured_for_good() {
+    let mut store = story::store();
+    store.answer = None;
+    let mut harness = settled(still(store, egui::Theme::Light, theme::WINDOW));
+    harness.get_by_label_contains("Measuring…");
+    harness.state_mut().store.lack_answer("a worker panicked: odd".into());
+    harness.run_ok();
+    harness.get_by_label_contains("Not measured: a worker panicked: odd");
+    assert!(harness.query_by_label_contains("Measuring…").is_none());
+    harness.state_mut().store.answered(story::answer(50, 5000));
+    harness.run_ok();
+    assert!(harness.query_by_label_contains("Not measured").is_none());
+}
+
+/// A log of a million steps is opened in the drawn window, which then follows it: frames stay about as quick as without it.
+#[test]
+fn a_million_events_leave_the_window_quick() {
+    const EVENTS: u64 = 1_000_000;
+    const BURST: u64 = 5_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let experiment = Experiment::load("smoke", &[]).expect("preset");
+    // Held, so that the window follows it.
+    let written = record::folder::RunFolder::create(folder.path(), &experiment).expect("creates");
+    let mut log = disk::Log::open(&written.path.join("events.jsonl"), None).expect("opens");
+    let mut say = |from: u64, to: u64| {
+        let mut lines = String::new();
+        for seq in from..to {
+            let (at, loss, top1) = (seq as f64 * 0.01, 2.0 - (seq * 7919 % 1009) as f64 * 1e-3, seq % 100);
+            let step = format!("\"step\":{seq},\"loss\":{loss:.4},\"top1\":0.{top1:02},\"lr\":0.1");
+            lines += &format!("{{\"seq\":{seq},\"at\":{at:.2},\"event\":\"step\",{step}}}\n");
+        }
+        log.append(lines.as_bytes()).expect("writes");
+    };
+    say(0, EVENTS);
+    let (mut harness, _woken) = live(folder.path());
+    harness.state_mut().state.layouts.go(LayoutName::Watch);
+    layout::show(&mut harness.state_mut().state.layouts.tree, PanelName::Training);
+    let frame = |harness: &mut Harness<'_, Live>| {
+        let began = Instant::now();
+        // As the window does.
+        harness.state_mut().session.pump(Duration::from_millis(8));
+        harness.step();
+        began.elapsed().as_secs_f64() * 1e3
+    };
+    let events = |harness: &Harness<'_, Live>| harness.state().session.store().runs.first().map_or(0, |r| r.events);
+    let half = |mut frames: Vec<f64>| {
+        frames.sort_by(f64::total_cmp);
+        frames[frames.len() / 2]
+    };
+    let empty = half((0..20).map(|_| frame(&mut harness)).collect());
+    harness
+        .state_mut()
+        .session
+        .submit(Command::OpenRun(written.path.clone()));
+    let limit = Instant::now() + Duration::from_secs(240);
+    let mut opening = Vec::new();
+    while events(&harness) < EVENTS {
+        opening.push(frame(&mut harness));
+        assert!(Instant::now() < limit, "{} of {EVENTS} events", events(&harness));
+    }
+    let mut following = Vec::new();
+    for burst in 1..=20 {
+        let due = EVENTS + burst * BURST;
+        say(due - BURST, due);
+        while events(&harness) < due {
+            following.push(frame(&mut harness));
+            assert!(Instant::now() < limit, "{} of {due} events", events(&harness));
+        }
+    }
+    let run = &harness.state().session.store().runs[0];
+    assert_eq!((run.status, run.thinned > 0), (Status::Running, true));
+    let [opening, following] = [opening, following].map(half);
+    let says = format!("ms a frame: {empty:.1} empty, {opening:.1} opening, {following:.1} following");
+    assert!(
+        opening < 3.0 * empty + 50.0 && following < 3.0 * empty + 100.0,
+        "{says}"
+    );
+}
+
+#[test]
 fn the_whole_story_from_a_slider_to_a_model_that_is_opened_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut harness, woken) = live(folder.path());
@@ -725,14 +805,13 @@ fn channels_that_hardly_ever_fire_are_cut_with_one_click() {
     let rare: Vec<usize> = (0..answer.channels).filter(|&c| answer.active[c] < 0.3).collect();
     assert_eq!(channels["conv3"], rare);
     // What came of it: the model is opened, and FBS on it is what Train would start.
+    let job = ModelJob::Cut {
+        from: ModelRef::Bundled,
+        channels: channels.clone(),
+    };
     harness.state_mut().store.done(JobResult {
-        job: ModelJob::Cut {
-            from: ModelRef::Bundled,
-            channels: channels.clone(),
-        },
-        said: Ok("Cut".into()),
         model: Some("cut.safetensors".into()),
-        times: None,
+        ..JobResult::new(job, Ok("Cut".into()))
     });
     harness.state_mut().asked.clear();
     harness.run_ok();

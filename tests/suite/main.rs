@@ -2,10 +2,12 @@
 
 mod cli;
 mod data;
+mod detectors;
 mod figures;
 mod formats;
 mod formats_cli;
 mod gui;
+mod living;
 mod methods;
 mod penalties;
 mod resume;

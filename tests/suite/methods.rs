@@ -1144,3 +1144,30 @@ fn a_teacher_changes_what_is_learned_and_none_changes_nothing() {
     );
     assert_ne!(alone, weights(&[("train.teacher", &teacher)]));
 }
+
+#[test]
+fn what_is_protected_costs_a_trial_its_reward_and_nothing_else_changes() {
+    let told = |protect: &str| {
+        let changes = [
+            ("method.trials", "5"),
+            ("method.images", "80"),
+            ("data.protect", protect),
+        ];
+        tell("random-fashion", &changes, 2).trials()
+    };
+    let (free, kept) = (told("[]"), told("[\"Trouser\", \"#7\"]"));
+    assert!(free.iter().all(|t| t.reward == t.top1));
+    assert_eq!(free[0].top1, kept[0].top1, "what is measured is the same");
+    assert!(
+        kept.iter().all(|t| t.reward <= t.top1) && kept.iter().any(|t| t.reward < t.top1),
+        "{kept:?}"
+    );
+    let dir = tempfile::tempdir().expect("temp dir");
+    let wrong = small("random-fashion", &[("data.protect", "[\"Hat\"]")]);
+    let ending = execute(&wrong, &workspace(dir.path(), 1), &Control::default(), &mut |_| {});
+    let said = format!("{ending:?}");
+    assert!(
+        said.contains("data.protect: no class \\\"Hat\\\"") || said.contains("no class"),
+        "{said}"
+    );
+}

@@ -5,7 +5,7 @@ use data::{Augment, Normalization, Splits, batch};
 use event::Cancelled;
 use infer::{EvalMetrics, Options};
 use methods::{AdmmSchedule, AdmmState, Ranking};
-use model::spec::Shift;
+use model::spec::{GateForm, Subsample};
 use model::{Checkpoint, Density, NetSpec, Weights, zoo};
 use prune::{Scope, Score, Sites, groups, saliency};
 use std::cell::Cell;
@@ -35,6 +35,7 @@ fn with_images<T>(images: usize, work: impl FnOnce(&mut Ctx) -> T) -> T {
             splits: &splits,
             augment: Augment::default(),
             normalization: Normalization::of(&dataset.train),
+            protected: Vec::new(),
         },
         spec,
         train,
@@ -200,7 +201,11 @@ fn first_order_scores_are_how_the_loss_moves() {
 #[test]
 fn gates_on_a_deep_network_do_not_run_away() {
     with_images(640, |ctx| {
-        let spec = zoo::gated(&zoo::build("vgg16", [1, 28, 28], 10, 0.25).expect("builds"), Shift::Eq1);
+        let form = GateForm {
+            subsample: Subsample::ScaleFree,
+            ..GateForm::default()
+        };
+        let spec = zoo::gated(&zoo::build("vgg16", [1, 28, 28], 10, 0.25).expect("builds"), form);
         ctx.train = TrainConfig {
             batch: 32,
             lr: 0.1,
@@ -225,5 +230,13 @@ fn gates_on_a_deep_network_do_not_run_away() {
         let mut metrics = EvalMetrics::new(model.spec());
         metrics.add(engine.run(&pixels), &batch::labels(&ctx.data.dataset.train, images));
         assert!(metrics.loss() < 4.0, "{}", metrics.loss());
+        // Gates of plain means would raise the brightness to a power of two for each gate.
+        let mut largest = |brightness: f32| {
+            let pixels: Vec<f32> = pixels.iter().map(|v| v * brightness).collect();
+            let logits = engine.run(&pixels).logits.iter().map(|v| v.abs());
+            logits.fold(0.0, |most: f32, v| if v > most || v.is_nan() { v } else { most })
+        };
+        let (bright, brighter) = (largest(1e3), largest(1e6));
+        assert!(brighter < 1.1e3 * bright, "{bright} {brighter}");
     });
 }

@@ -289,6 +289,35 @@ fn a_fork_in_a_search_with_other_limits_or_worths_searches_anew() {
         let anew = run.searches.get(before.len()).map(names);
         assert_eq!(anew, before.last().map(names), "{key}");
     }
+    // What no stage to come goes by is refused, and an event named from where it counts; nothing is left of the try.
+    let count = || fs::read_dir(dir.path()).expect("folder").count();
+    let folders = count();
+    let cases: [(&[(&str, &str)], &str); 4] = [
+        (&[("train.lr", "0.01")], "train.lr = 0.01"),
+        (&[("method.search.trials", "9")], "method.search.trials = 9"),
+        (&[("method.admm.epochs", "1"), ("seed", "9")], "method.admm.epochs = 1"),
+        (&[("method.retrain.lr", "0.01")], "method.retrain.lr = 0.01"),
+    ];
+    for (changes, named) in cases {
+        let changes: Vec<(String, String)> = changes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let experiment = fork::changed(&whole, &changes).expect("may change");
+        let fits = fork::newest(&whole, &experiment).expect("an earlier event");
+        let late = Fork {
+            origin: whole.clone(),
+            at: last,
+            experiment,
+        };
+        let (control, mut nothing) = (Control::default(), |_: &Stamped| {});
+        let error = branch(&late, &workspace(dir.path()), &control, &mut nothing, &mut |_| {}).expect_err("refused");
+        let expected = format!("goes by {named}; expected an earlier event, such as {fits}");
+        assert!(error.to_string().contains(&expected), "{error}, expected {expected}");
+        assert!(fits < last);
+    }
+    assert_eq!(count(), folders, "a folder is left");
+    // What a stage to come goes by makes a difference.
+    let longer = forked(&whole, last, &[("method.purify.retrain.epochs", "2")], dir.path());
+    let steps = |run: &Path| seqs(run, |e| matches!(e, Event::Step { .. })).len();
+    assert!(steps(&longer) > steps(&whole));
 }
 
 #[test]
@@ -964,7 +993,7 @@ fn a_run_that_has_learned_nothing_says_so() {
     changes.push(("train.lr".into(), "1e-12".into()));
     let experiment = Experiment::load("smoke", &changes).expect("preset");
     let ending = execute(&experiment, &workspace(dir.path()), &Control::default(), &mut |_| {}).expect("runs");
-    let said = |e: &Event| matches!(e, Event::Warning { text } if text.contains("has learned nothing"));
+    let said = |e: &Event| matches!(e, Event::Warning { text } if text.contains("learned nothing"));
     assert!(work(Path::new(&ending.run)).iter().any(said), "{ending:?}");
 }
 
@@ -1110,7 +1139,97 @@ fn a_run_goes_on_when_nobody_reads_what_it_says() {
         .expect("reads");
     assert_eq!(child.wait().expect("ends").code(), Some(130));
     let stopped = record::replay::list(json.path()).expect("lists").remove(0);
-    goes_on_to_the_same_end(&stopped, &run);
+    // So does one that is resumed.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .arg("resume")
+        .arg(&stopped)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+    assert!(model(&stopped, "smoke") == model(&run, "smoke"), "the weights differ");
+}
+
+/// Whatever bytes names have, and whatever the locale is.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_of_any_bytes_are_files_under_any_locale() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9 \xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x99\x82\n");
+    let here = dir.path().join(odd);
+    fs::create_dir(&here).expect("makes");
+    let mut command = started("smoke", &here, &[]);
+    let output = command.env("LC_ALL", "C").output().expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let run = record::replay::list(&here).expect("lists").remove(0);
+    let secateur = |args: &[&std::ffi::OsStr]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
+        let output = command
+            .args(args)
+            .env("LC_ALL", "C")
+            .current_dir(&here)
+            .output()
+            .expect("runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let os = std::ffi::OsStr::new;
+    let (model, onnx) = (run.join("models/smoke.safetensors"), here.join("m.onnx"));
+    let at = |name: &str| here.join(name);
+    let (svg, png, html) = (at("c.svg"), at("c.png"), at("r.html"));
+    let plot = [os("--plot"), os("curves"), os("--to")];
+    for args in [
+        &[
+            os("figure"),
+            run.as_os_str(),
+            plot[0],
+            plot[1],
+            plot[2],
+            svg.as_os_str(),
+        ][..],
+        &[
+            os("figure"),
+            run.as_os_str(),
+            plot[0],
+            plot[1],
+            plot[2],
+            png.as_os_str(),
+        ],
+        &[os("report"), run.as_os_str(), os("--to"), html.as_os_str()],
+        &[os("export"), model.as_os_str(), os("--to"), onnx.as_os_str()],
+        &[os("inspect"), model.as_os_str()],
+        &[
+            os("eval"),
+            model.as_os_str(),
+            os("--limit"),
+            os("20"),
+            os("--density"),
+            os("1"),
+        ],
+    ] {
+        let (code, text) = secateur(args);
+        assert_eq!(code, Some(0), "{args:?}: {text}");
+    }
+    assert!([svg, png, html, onnx].iter().all(|file| file.is_file()));
+    // Its list in the window, and its model from there.
+    let summary = record::RunSummary::read(&run);
+    assert_eq!(
+        (summary.status, summary.method, summary.trouble),
+        (record::Status::Finished, "fbs", None)
+    );
+    let shown = record::replay::replay(RunId(0), &run).expect("replays");
+    assert_eq!(shown.model(), Some(model));
+    // What settings keep as text is refused in a line.
+    let (code, text) = secateur(&[os("run"), os("smoke"), os("--data"), here.as_os_str()]);
+    assert!(
+        code == Some(2) && text.lines().count() == 1 && text.contains("is not UTF-8"),
+        "{text}"
+    );
 }
 
 /// Held by a window that is gone, the run of another process goes on; while it is held, everybody sees it.

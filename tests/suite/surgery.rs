@@ -7,9 +7,9 @@ use infer::{Options, compile};
 use model::checkpoint::{Checkpoint, ModelHeader, Moments, SCHEMA};
 use model::cost::{Fractions, total};
 use model::mask::{LayerMask, kept_entries};
-use model::spec::{NetSpec, Node, Op, Pad, Shift};
+use model::spec::{GateForm, NetSpec, Node, Op, Pad, Shift, Subsample};
 use model::steps::{Step, steps};
-use model::{Activation, Density, Masks, weights, zoo};
+use model::{Activation, Density, Head, Masks, weights, zoo};
 use proptest::prelude::*;
 use prune::{Cut, Place, Scope, Sites, apply, cut, groups};
 use rand::{RngExt, SeedableRng};
@@ -201,12 +201,16 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
                     *out = get("gamma", 1.0) * x + get("beta", 0.0);
                 }
             }
-            Op::Gate { shift } => {
+            Op::Gate(form) => {
                 let plane = shape(1)[1] * shape(1)[2];
-                let means: Vec<f64> = from(1)
+                let mut means: Vec<f64> = from(1)
                     .chunks(plane)
                     .map(|p| p.iter().map(|v| v.abs()).sum::<f64>() / plane as f64)
                     .collect();
+                if form.subsample == Subsample::ScaleFree {
+                    let square = means.iter().map(|m| m * m).sum::<f64>() / means.len() as f64;
+                    means.iter_mut().for_each(|m| *m /= square.sqrt().max(1e-6));
+                }
                 for (at, out) in out.iter_mut().enumerate() {
                     let f = at / (h * w);
                     let get = |what: &str, at: usize| f64::from(array(what).expect("there")[at]);
@@ -216,7 +220,7 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
                         .map(|(q, m)| m * get("phi", q * c + f))
                         .sum::<f64>()
                         + get("rho", f);
-                    *out = match shift {
+                    *out = match form.shift {
                         Shift::Eq1 => g.max(0.0) * (from(0)[at] + get("beta", f)),
                         Shift::Released => g.max(0.0) * from(0)[at] + get("beta", f),
                     };
@@ -258,7 +262,7 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
                     *out = from(0)[at] * from(1)[at / each];
                 }
             }
-            Op::Concat => out = node.inputs.iter().flat_map(|&j| &values[j]).copied().collect(),
+            Op::Concat | Op::Outputs { .. } => out = node.inputs.iter().flat_map(|&j| &values[j]).copied().collect(),
             Op::Select { ref channels } => {
                 let plane = |c: &usize| &from(0)[c * h * w..(c + 1) * h * w];
                 out = channels.iter().flat_map(plane).copied().collect();
@@ -513,8 +517,8 @@ impl Builder {
             2 => {
                 let y = self.conv(x, filters, kernel, pad, n & !2);
                 let y = self.norm(y, false);
-                let shift = if a & 64 > 0 { Shift::Eq1 } else { Shift::Released };
-                let y = self.push(Op::Gate { shift }, &[y, x]);
+                let form = GateForm::ALL[usize::from(a >> 6) % 3];
+                let y = self.push(Op::Gate(form), &[y, x]);
                 if b & 64 > 0 { y } else { self.push(Op::Relu, &[y]) }
             }
             3 => {
@@ -697,13 +701,19 @@ fn net(blocks: &[[u8; 4]], head: [u8; 4], grouped: bool) -> NetSpec {
         }
         x = b.push(Op::Relu, &[x]);
     }
-    b.push(
+    let last = b.push(
         Op::Linear {
             outputs: 3,
             bias: head[3] & 1 > 0,
         },
         &[x],
     );
+    // Any value on the way may be an output, too, also one that goes on.
+    if head[3] & 6 == 6 {
+        let other = usize::from(head[2]) % b.spec.nodes.len();
+        let heads = vec![Head::plain("logits", &[3]), Head::plain("other", &b.shape(other))];
+        b.push(Op::Outputs { heads }, &[last, other]);
+    }
     b.spec
 }
 
@@ -891,10 +901,10 @@ fn widths_of_every_network_are_multiples_though_columns_fall_away_too() {
 }
 
 /// Cuts a network of the zoo: half of the channels of each group, a third of the columns of what is left.
-fn zoo_model(name: &str, gated: Option<Shift>) -> (Checkpoint, Checkpoint) {
+fn zoo_model(name: &str, gated: Option<GateForm>) -> (Checkpoint, Checkpoint) {
     let mut spec = zoo::build(name, [3, 32, 32], 5, 0.1).expect("builds");
-    if let Some(shift) = gated {
-        spec = zoo::gated(&spec, shift);
+    if let Some(form) = gated {
+        spec = zoo::gated(&spec, form);
     }
     let model = model(spec, 4);
     let scope = Scope::default();
@@ -918,7 +928,7 @@ fn zoo_model(name: &str, gated: Option<Shift>) -> (Checkpoint, Checkpoint) {
 #[test]
 fn every_network_is_cut_to_what_was_counted_and_runs_the_same_in_burn_and_in_the_engine() {
     for name in zoo::KINDS {
-        for gated in [None, Some(Shift::Eq1), Some(Shift::Released)] {
+        for gated in [None].into_iter().chain(GateForm::ALL.map(Some)) {
             let (masked, small) = zoo_model(name, gated);
             let x = images(masked.spec(), 2, 3);
             let want = burn(&masked, &x);

@@ -366,5 +366,6 @@ fn a_budget_that_was_moved_below_the_best_is_said_so_and_a_run_that_only_measure
     let wide = &mut store.runs[1];
     wide.steps_planned = wide.steps.last().map_or(0, |s| s.step);
     let row = view::runs::row(&store.runs[1]);
-    assert!(row.detail.ends_with("training done, measuring"), "{}", row.detail);
+    assert!(row.detail.starts_with("training done, measuring · "), "{}", row.detail);
+    assert!(row.progress < 1.0, "the measuring counts");
 }

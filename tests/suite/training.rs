@@ -1,7 +1,7 @@
 //! The training step: the skipping layer against the masked one, reference vectors, and finite differences.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use model::spec::{NetSpec, Node, Op, Pad, Shift};
+use model::spec::{GateForm, NetSpec, Node, Op, Pad, Shift};
 use model::weights::{Array, Weights};
 use model::{Density, weights, zoo};
 use proptest::prelude::*;
@@ -129,7 +129,7 @@ fn agree(spec: NetSpec, n: usize, groups: &[Vec<Density>], kind: NormStatistics,
 fn the_skipping_layer_trains_as_the_masked_one() {
     let dense = zoo::build("m-cifarnet", [3, 14, 13], 5, 0.15).expect("builds");
     agree(dense.clone(), 6, &[vec![]], NormStatistics::All, 1);
-    for shift in [Shift::Eq1, Shift::Released] {
+    for shift in GateForm::ALL {
         let gated = zoo::gated(&dense, shift);
         for kind in [NormStatistics::All, NormStatistics::Active] {
             agree(gated.clone(), 6, &[percents(&[50; 8])], kind, 2);
@@ -208,7 +208,7 @@ fn reference_layer(shift: Shift) -> (NetSpec, Weights) {
                 },
                 vec![1],
             ),
-            node("gate", Op::Gate { shift }, vec![2, 0]),
+            node("gate", Op::Gate(shift.into()), vec![2, 0]),
             node("relu", Op::Relu, vec![3]),
             node("flatten", Op::Flatten, vec![4]),
         ],

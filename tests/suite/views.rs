@@ -8,11 +8,12 @@ use lab::RunStore;
 use record::Status;
 use serde::Serialize;
 use view::curves::{CurveAxis, CurveMetric, CurveOptions, Curves};
-use view::frontier::{CostAxis, PointSource, Requirement};
+use view::frontier::{CostAxis, PointSource};
 use view::images::{ImageFilter, ImageOptions, ImageOrder};
 use view::runs::HiddenRuns;
 use view::saliency::SaliencyScope;
 use view::search::{SearchChoice, TrialValue};
+use view::wish::Requirement;
 use view::{
     density, form, frontier, images, layers, model, notices, parallel, residuals, runs, saliency, search, text, times,
     volume,
@@ -59,7 +60,12 @@ fn density_shows_what_was_measured_beside_what_is_dense() {
                   544,
                   544
                 ],
-                "has_norm_scales": false
+                "sensitivity": [
+                  0,
+                  8
+                ],
+                "has_norm_scales": false,
+                "best": null
               },
               "headline": {
                 "times": 3.9401106908039427,
@@ -69,6 +75,7 @@ fn density_shows_what_was_measured_beside_what_is_dense() {
               "wants": null,
               "macs_nominal": 8366368,
               "macs_dense": 32964416,
+              "no_answer": null,
               "fresh": true,
               "doubtful": false,
               "measured": {
@@ -88,6 +95,7 @@ fn density_shows_what_was_measured_beside_what_is_dense() {
                 ],
                 "millis_dense": null,
                 "no_gain": null,
+                "busy": null,
                 "weight_bytes": [
                   396864,
                   1438720
@@ -203,6 +211,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                   "run": null,
                   "kind": "Recorded",
                   "mark": 0,
+                  "is_agreement": false,
                   "seeds": 1,
                   "points": [
                     {
@@ -233,6 +242,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                   "run": 0,
                   "kind": "Run",
                   "mark": 1,
+                  "is_agreement": false,
                   "seeds": 1,
                   "points": [
                     {
@@ -282,6 +292,7 @@ fn the_frontier_has_the_open_model_what_is_measured_now_and_the_last_epoch_of_ea
                   "run": 1,
                   "kind": "Run",
                   "mark": 1,
+                  "is_agreement": false,
                   "seeds": 1,
                   "points": [
                     {
@@ -373,8 +384,8 @@ fn runs_are_listed_newest_first_with_what_they_do() {
                 "id": 1,
                 "title": "run 2 wide",
                 "status": "running",
-                "progress": 0.7,
-                "detail": "epoch 3 of 3 · 0:11 left",
+                "progress": 0.5,
+                "detail": "epoch 3 of 3 · 0:21 left",
                 "is_live": true,
                 "model": null,
                 "method": "fbs",
@@ -686,6 +697,7 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
                   "is_refused": false
                 }
               ],
+              "queued": null,
               "shown": {
                 "number": 64,
                 "verdict": "best",
@@ -706,7 +718,9 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
                   "tied": [],
                   "shown": 1.0,
                   "best": 1.0,
-                  "held": 1.0
+                  "held": 1.0,
+                  "proposed": null,
+                  "will_hold": null
                 },
                 {
                   "name": "conv1",
@@ -717,7 +731,9 @@ fn a_search_shows_its_trials_its_best_and_how_freely_it_accepts() {
                   "tied": [],
                   "shown": 0.668897,
                   "best": 0.668897,
-                  "held": null
+                  "held": null,
+                  "proposed": null,
+                  "will_hold": null
                 }
               ]
             }"#]],
@@ -1122,6 +1138,20 @@ fn saved_macs_without_saved_time_are_pointed_out_with_the_reason() {
     let answer = store.answer.as_mut().expect("measured");
     answer.dense_latency = answer.latency;
     expect!["MACs fell to 25 %, time only to 100 %. Memory traffic fell to 35 %. With one image at a time, small layers wait for memory and for threads to start, not for arithmetic, and every gate adds work of its own."].assert_eq(&why(&store).unwrap_or_default());
+}
+
+#[test]
+fn a_machine_that_was_busy_is_said_beside_its_times() {
+    let mut store = story::with_images();
+    let busy = |store: &RunStore| density::density(store, &uniform(50)).and_then(|d| d.measured?.busy);
+    assert_eq!(busy(&store), None);
+    let latency = store.answer.as_mut().and_then(|a| a.latency.as_mut()).expect("timed");
+    latency.others = Some(infer::OtherWork {
+        programs: 0.05,
+        steal: 0.31,
+    });
+    expect!["the machine was busy: the host took 31 % of the processors' time (steal)"]
+        .assert_eq(&busy(&store).unwrap_or_default());
 }
 
 #[test]

@@ -5,9 +5,9 @@ use lab::{Command, RunStore, Session, Workspace};
 use record::folder::{ManifestUpdate, RunFolder};
 use record::{Experiment, RunState, Status};
 use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 use train::device::DeviceName;
 
 /// A window's session that watches this folder.
@@ -52,14 +52,16 @@ fn is(status: Status) -> impl Fn(&RunStore) -> bool {
     move |store| store.runs.first().is_some_and(|run| run.status == status)
 }
 
-fn tiny() -> Experiment {
+fn tiny(epochs: &str) -> Experiment {
     let changes = [
         ("data.limit", "128"),
         ("data.valid", "64"),
         ("train.log_every", "1"),
         ("train.batch", "16"),
-        ("train.epochs", "200"),
+        ("train.epochs", epochs),
         ("model.width", "0.05"),
+        ("method.grid", "[0.5, 1.0]"),
+        ("method.calibration", "64"),
     ];
     let changes: Vec<(String, String)> = changes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
     Experiment::load("smoke", &changes).expect("preset")
@@ -119,11 +121,105 @@ fn a_window_follows_a_run_that_another_program_goes_on_with() {
     assert_eq!(session.store().notices, [""; 0]);
 }
 
+/// Sets a file's time, as a clock that jumped would have.
+fn written_in(file: &Path, year: u64) {
+    let time = UNIX_EPOCH + Duration::from_secs((year - 1970) * 31_557_600);
+    let file = std::fs::File::options().append(true).open(file).expect("is there");
+    file.set_modified(time).expect("sets");
+}
+
+/// The clock is set back and forth before each run and at each of its events: only names tell.
+#[test]
+fn a_clock_that_is_set_back_and_forth_hurts_nobody() {
+    use lab::execute::{execute, resume};
+    use record::control::Control;
+    use record::folder::set_clock;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let runs = dir.path();
+    let workspace = Workspace {
+        runs: runs.to_path_buf(),
+        device: DeviceName::Flex,
+        threads: 1,
+    };
+    let mut session = window(runs);
+    let jump = |n: u64, run: Option<&Path>| {
+        let year = [2040, 1970, 2400, 1985][n as usize % 4];
+        set_clock((year as i64 - 1970) * 31_557_600);
+        if let Some(run) = run {
+            written_in(&run.join("manifest.json"), year);
+            written_in(&run.join("events.jsonl"), 4370 - year);
+        }
+    };
+    let newest = |known: &[PathBuf]| {
+        let all = record::replay::list(runs).expect("lists");
+        all.into_iter().find(|run| !known.contains(run)).expect("a run")
+    };
+    let mut known: Vec<PathBuf> = Vec::new();
+    for began in 0..3 {
+        jump(began, None);
+        let control = Control::default();
+        let mut made = None;
+        let ending = execute(&tiny("2"), &workspace, &control, &mut |stamped| {
+            let run = made.get_or_insert_with(|| newest(&known));
+            jump(began + stamped.seq, Some(run));
+            match &stamped.event {
+                Event::Step { step: 3, .. } => control.pause("a test"),
+                Event::Paused { .. } => control.resume("a test"),
+                Event::Step { step: 7, .. } => control.stop(),
+                _ => {}
+            }
+        })
+        .expect("runs");
+        assert_eq!(ending.outcome, Outcome::Cancelled, "{ending:?}");
+        let run = newest(&known);
+        jump(began + 1, Some(&run));
+        let is = |status: Status, folder: PathBuf| {
+            move |s: &RunStore| s.folders.iter().any(|f| f.folder == folder && f.status == status)
+        };
+        until(&mut [&mut session], "it stops", is(Status::Interrupted, run.clone()));
+        session.submit(Command::OpenRun(run.clone()));
+        let follows = run.clone();
+        let has = move |status: Status| {
+            let run = follows.clone();
+            move |s: &RunStore| {
+                let of = |r: &&RunState| r.folder.as_deref() == Some(&run);
+                s.runs.iter().find(of).is_some_and(|r| r.status == status)
+            }
+        };
+        until(&mut [&mut session], "it is read", has(Status::Interrupted));
+        let ending = resume(&run, None, &workspace, &Control::default(), &mut |stamped| {
+            jump(began + stamped.seq, Some(&run));
+        })
+        .expect("goes on");
+        assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+        jump(began, Some(&run));
+        until(
+            &mut [&mut session],
+            "its end is listed",
+            is(Status::Finished, run.clone()),
+        );
+        until(&mut [&mut session], "its end is shown", has(Status::Finished));
+        let events = record::log::read_events(&run).expect("a log");
+        assert!(events.iter().map(|s| s.seq).eq(0..events.len() as u64));
+        assert!(events.iter().all(|s| s.at >= 0.0) && events.is_sorted_by(|a, b| a.at <= b.at));
+        let shown = session.store().runs.iter().find(|r| r.folder.as_ref() == Some(&run));
+        let shown = shown.expect("is shown");
+        assert!(shown.elapsed_secs < 300.0, "{} s", shown.elapsed_secs);
+        assert!(shown.left_secs().is_some_and(|left| (0.0..300.0).contains(&left)));
+        known.push(run);
+    }
+    let name = |run: &PathBuf| run.file_name().map(|n| n.to_string_lossy()[..4].to_owned());
+    let years: Vec<String> = known.iter().filter_map(name).collect();
+    assert_eq!(years, ["2040", "1970", "2400"]);
+    assert_eq!(session.store().folders.len(), 3);
+    assert_eq!(session.store().notices, [""; 0]);
+}
+
 #[test]
 fn two_windows_share_a_run() {
     let dir = tempfile::tempdir().expect("temp dir");
     let (mut first, mut second) = (window(dir.path()), window(dir.path()));
-    first.submit(Command::Start(Box::new(tiny())));
+    first.submit(Command::Start(Box::new(tiny("200"))));
     until(&mut [&mut first, &mut second], "it trains", |s| {
         s.runs.first().is_some_and(|r| !r.steps.is_empty())
     });

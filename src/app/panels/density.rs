@@ -37,9 +37,15 @@ pub(crate) fn density_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
             ui.add_space(4.0);
         }
         figures(ui, &view);
+        if let Some(why) = &view.no_answer {
+            quiet(ui, format!("Not measured: {why}"));
+        }
         ui.add_space(4.0);
         if let Some(measured) = &view.measured {
             no_gain(ui, measured);
+            if let Some(busy) = &measured.busy {
+                quiet(ui, format!("Times are doubtful, {busy}"));
+            }
             if measured.has_images() {
                 accuracy_scale(ui, measured);
             }
@@ -61,6 +67,7 @@ fn headline(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &UiState, 
     let color = if view.fresh { p.text } else { p.weak };
     let (work, effect) = match &view.headline {
         Some(said) => (said.work(), said.effect()),
+        None if view.no_answer.is_some() => ("Not measured".to_owned(), None),
         None => ("Measuring…".to_owned(), None),
     };
     ui.spacing_mut().item_spacing.y = 2.0;
@@ -133,11 +140,16 @@ fn use_it(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effe
 fn figures(ui: &mut Ui, view: &DensityView) {
     let m = view.measured.as_ref();
     let nothing = |why: &str| ("—".to_owned(), why.to_owned());
+    let waits = if view.no_answer.is_some() {
+        "not measured"
+    } else {
+        "measuring"
+    };
     let accuracy = match m {
         _ if view.wants.is_some() => nothing("needs images"),
-        Some(m) if !m.has_images() => nothing("measuring"),
+        Some(m) if !m.has_images() => nothing(waits),
         Some(m) => (text::percent(m.top1), format!("± {:.1} points", m.plus_minus() * 100.0)),
-        None => nothing("measuring"),
+        None => nothing(waits),
     };
     let macs = view.macs();
     let share = text::whole_percent(macs as f64 / view.macs_dense.max(1) as f64);
@@ -150,8 +162,8 @@ fn figures(ui: &mut Ui, view: &DensityView) {
             let dense = dense.map(|d| format!(" of {d:.2}")).unwrap_or_default();
             (text::millis(median), format!("{p10:.2}–{p90:.2}{dense}"))
         }
-        Some((None, _)) => nothing("measuring"),
-        None => nothing("measuring"),
+        Some((None, _)) => nothing(waits),
+        None => nothing(waits),
     };
     let figures = [
         ("Accuracy", "accuracy", accuracy),

@@ -1,30 +1,28 @@
 //! Accuracy against cost. Clicking a point shows its layers, dragging a wish chooses a point.
 //! Knows nothing of how points were measured.
 
+use super::frontier_axes::{CostScale, bounds, fit_ui};
+use super::frontier_marks::{NOW, end_of, labels_ui, now_ui, place_of, reach, says, series_ui};
 use crate::action::UiAction;
 use crate::effects::Effects;
 use crate::figures::menu_with_table;
 use crate::panel_name::PanelName;
-use crate::state::{LimitLine, UiState};
+use crate::state::{FrontierFit, LimitLine, UiState};
 use crate::theme::{self, Palette, palette};
 use crate::{exporting, question, widgets};
 use egui::{Color32, DragValue, Role, Ui};
-use egui_plot::{
-    Axis, Corner, HLine, HoverPosition, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,
-};
+use egui_plot::{Axis, HLine, LineStyle, MarkerShape, PlotPoint, PlotTransform, PlotUi, Points, VLine};
+use event::Steer;
 use lab::{Command, RunStore};
 use measure::Question;
 use plots::figure;
-use record::ModelRef;
-use std::path::PathBuf;
+use record::{ModelRef, RunId, RunState};
 use view::density::density;
-use view::frontier::{
-    CostAxis, FrontierPoint, FrontierSeries, FrontierView, NowPoint, PointSource, Requirement, SeriesKind, every_point,
-    frontier,
-};
+use view::frontier::{CostAxis, FrontierPoint, FrontierView, PointSource, SeriesKind, every_point, frontier};
+use view::search::LiveBudget;
 use view::text;
+use view::wish::{Requirement, budget_along, says_budget};
 
-const NOW: &str = "measured now";
 /// How near the pointer must be to a line or a point, in points of the screen.
 const NEAR: f32 = 7.0;
 
@@ -32,8 +30,13 @@ const NEAR: f32 = 7.0;
 #[derive(Default)]
 struct Interaction {
     clicked: Option<(usize, usize)>,
-    wish: Option<(LimitLine, f64)>,
+    /// Limits as they were dragged.
+    wish: Option<Requirement>,
+    /// The budget that somebody drags, and whether they let go.
+    budget: Option<(f64, bool)>,
     grabs: Option<LimitLine>,
+    /// The run of the point under the pointer.
+    pointed: Option<RunId>,
 }
 
 pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
@@ -54,11 +57,15 @@ pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
     }
     let chosen = view.choose(state.frontier.wish);
     let below = if chosen.is_some() { 46.0 } else { 20.0 };
-    let did = plot_ui(ui, &view, state, chosen, ui.available_height() - below);
-    if let Some((kind, value)) = did.wish {
-        match kind {
-            LimitLine::Loss => state.frontier.wish.below = Some(value),
-            LimitLine::Cost => state.frontier.wish.most = Some(value),
+    let budget = budget_along(store, view.against);
+    let did = plot_ui(ui, (&view, budget), state, chosen, ui.available_height() - below);
+    if let Some(wish) = did.wish {
+        state.frontier.wish = wish;
+    }
+    if let (Some((most, is_final)), Some(budget)) = (did.budget, budget) {
+        state.search.budget = (!is_final).then(|| most / budget.whole.max(f64::MIN_POSITIVE));
+        if is_final {
+            effects.submit(Command::Steer(budget.run, Steer::Budget { most }));
         }
     }
     state.frontier.line = did.grabs;
@@ -86,15 +93,12 @@ fn controls(ui: &mut Ui, store: &RunStore, view: &FrontierView, state: &mut UiSt
         ];
         let before = state.frontier.against;
         widgets::choice(ui, &mut state.frontier.against, &axes);
-        let fit = ui.small_button("Fit");
-        widgets::name_widget(&fit, Role::Button, "Fit the frontier");
-        if fit.on_hover_text("Show all points again").clicked() {
-            state.frontier.refit = true;
-        }
+        fit_ui(ui, state);
         if before != state.frontier.against {
             state.frontier.wish.most = None;
         }
         ui.add_space(6.0);
+        goal_controls(ui, store, view, state, effects);
         let wish = &mut state.frontier.wish;
         let reference = view.reference.as_ref().map_or("", |(_, from)| from.as_str());
         let mut wants = wish.below.is_some();
@@ -136,67 +140,90 @@ fn controls(ui: &mut Ui, store: &RunStore, view: &FrontierView, state: &mut UiSt
     });
 }
 
-struct CostScale {
-    each: f64,
-    axis: &'static str,
-    short: &'static str,
-}
-
-impl CostScale {
-    fn of(against: CostAxis) -> Self {
-        let unit = |each, axis, short| Self { each, axis, short };
-        match against {
-            CostAxis::Macs => unit(1e6, "million MACs per image", " M MACs"),
-            CostAxis::Params => unit(1e3, "thousand parameters", " k parameters"),
-            CostAxis::Millis => unit(1.0, "ms per image, on this machine", " ms"),
+/// Both limits as the goal of a search.
+fn goal_controls(ui: &mut Ui, store: &RunStore, view: &FrontierView, state: &mut UiState, effects: &mut Effects) {
+    let mut is_goal = state.frontier.wish.below.is_some() && state.frontier.wish.most.is_some();
+    let tick = ui.checkbox(&mut is_goal, "Goal");
+    let about = "A box on the frontier: at most this cost, at least this accuracy. Drag in the plot to draw it.";
+    if tick.on_hover_text(about).changed() {
+        state.frontier.wish = match is_goal {
+            true => Requirement::goal_of(view),
+            false => Requirement::default(),
+        };
+    }
+    if is_goal {
+        let action = UiAction::SearchForGoal;
+        let words = action.words();
+        let button = ui.add_enabled(action.is_possible(store, state), egui::Button::new("search ▸").small());
+        widgets::name_widget(&button, Role::Button, &words.label);
+        let why = action.why_not(store, state).unwrap_or_default();
+        if button
+            .on_hover_text(words.tooltip)
+            .on_disabled_hover_text(why)
+            .clicked()
+        {
+            effects.act(action);
         }
     }
 }
 
-/// Height of one line of the legend.
-const LEGEND_LINE: f32 = 19.0;
-
 fn plot_ui(
     ui: &mut Ui,
-    view: &FrontierView,
+    (view, budget): (&FrontierView, Option<LiveBudget>),
     state: &mut UiState,
     chosen: Option<(usize, usize)>,
     height: f32,
 ) -> Interaction {
     let p = palette(ui);
-    let unit = CostScale::of(view.against);
-    let legend = widgets::legend(Corner::RightBottom).background_alpha(0.9);
+    let scale = CostScale {
+        is_log: state.frontier.is_log,
+        ..CostScale::of(view.against)
+    };
     let hover = view.clone();
-    let each = unit.each;
-    let mut plot = widgets::plot("frontier", p);
-    // Where it would cover most of the plot, hovering has to do.
-    if (view.series.len() + 2) as f32 * LEGEND_LINE < height * 0.45 {
-        plot = plot.legend(legend);
-    }
+    let below = widgets::axis(p, Axis::X, scale.axis);
+    let side = format!("{}, %", view.quality());
+    let plot = widgets::plot("frontier", p);
+    let plot = match scale.is_log {
+        true => plot.x_grid_spacer(|input| widgets::log_marks(&input)),
+        false => plot.include_x(0.0),
+    };
     let plot = plot
-        .custom_x_axes(vec![widgets::axis(p, Axis::X, unit.axis)])
-        .custom_y_axes(vec![widgets::axis(p, Axis::Y, "accuracy, %")])
-        .label_formatter(move |at| says(&hover, each, at))
-        // Whoever misses a limit's line does not mean to move the plot.
-        .allow_drag(state.frontier.wish == Requirement::default())
-        .include_x(0.0)
+        .custom_x_axes(vec![match scale.is_log {
+            true => below.formatter(|mark, _| text::short(10f64.powf(mark.value))),
+            false => below,
+        }])
+        .custom_y_axes(vec![widgets::axis(p, Axis::Y, &side)])
+        .label_formatter(move |at| says(&hover, scale, at))
+        // Whoever misses a line does not mean to move the plot.
+        .allow_drag(state.frontier.wish == Requirement::default() && state.frontier.line.is_none())
         .height(height.max(80.0));
     // Axes rest while something is dragged, and follow again afterwards.
     let dragged = ui.ctx().dragged_id();
     let (was_frozen, refit) = (state.frontier.is_frozen, std::mem::take(&mut state.frontier.refit));
+    let linked = state
+        .linked
+        .now
+        .filter(|run| view.series.iter().any(|s| s.run == Some(*run)));
+    let mut labels: Vec<([f64; 2], String, Color32)> = Vec::new();
     let shown = plot.show(ui, |plot| {
         let is_dragging = dragged.is_some_and(|id| id != plot.response().id);
         state.frontier.is_frozen = is_dragging;
         if is_dragging && !was_frozen {
             state.frontier.followed = plot.auto_bounds().any();
         }
-        if is_dragging && state.frontier.followed {
+        state.frontier.is_moved |= plot.response().dragged() && state.frontier.line.is_none();
+        let near = (state.frontier.fit == FrontierFit::NearBest && !state.frontier.is_moved)
+            .then(|| view.near_best())
+            .flatten();
+        if is_dragging && (state.frontier.followed || near.is_some()) {
             plot.set_auto_bounds(false);
+        } else if let Some(near) = near {
+            plot.set_plot_bounds(bounds(near, scale));
         } else if refit || (was_frozen && !is_dragging && state.frontier.followed) {
             plot.set_auto_bounds(true);
         }
         if let Some(dense) = view.dense {
-            let line = VLine::new("dense", dense / each);
+            let line = VLine::new("dense", scale.x(dense));
             plot.vline(line.color(p.weak).width(1.0).style(LineStyle::dashed_dense()));
         }
         for series in &view.series {
@@ -207,31 +234,57 @@ fn plot_ui(
                 (SeriesKind::Cut, None) => p.good,
                 (_, None) => p.accent,
             };
-            series_ui(plot, series, each, color);
+            let is_behind = linked.is_some() && series.run != linked;
+            let color = if is_behind {
+                color.gamma_multiply(theme::FAINT)
+            } else {
+                color
+            };
+            series_ui(plot, series, scale, color);
+            if !is_behind {
+                labels.push((end_of(series, scale), series.label.clone(), color));
+            }
         }
         if let Some(now) = &view.now {
-            now_ui(plot, now, reach(view, now), each, p);
+            now_ui(plot, now, reach(view, now), scale, p);
+            labels.push(([scale.x(now.x), now.top1 * 100.0], NOW.to_owned(), p.text));
         }
-        wishes_ui(plot, view, state, each, p);
+        wishes_ui(plot, view, state, scale, p);
         let looked_at = state.frontier.pick.as_ref().and_then(|pick| find(view, pick));
         for (place, color) in [(looked_at, p.text), (chosen, p.good)] {
             if let Some(point) = place.and_then(|(s, i)| view.series[s].points.get(i)) {
-                let ring = Points::new("", vec![place_of(point, each)]).color(color);
+                let ring = Points::new("", vec![place_of(point, scale)]).color(color);
                 let ring = ring.shape(MarkerShape::Circle).filled(false).radius(9.0);
                 plot.points(ring.allow_hover(false));
             }
         }
-        did(plot, view, state, each)
+        if let Some(budget) = budget {
+            budget_ui(plot, budget, state, scale, p);
+        }
+        did(plot, (view, budget), state, scale)
     });
-    widgets::name_widget(&shown.response, Role::Image, "Frontier plot");
+    let goal = view.goal(state.frontier.wish).map(|goal| format!(", {}", goal.text));
+    let name = format!("Frontier plot{}", goal.unwrap_or_default());
+    widgets::name_widget(&shown.response, Role::Image, &name);
+    goal_ui(ui, &shown.transform, view, state, scale, p);
+    labels_ui(ui, &shown.transform, labels);
+    if let Some(run) = shown.inner.pointed {
+        state.linked.point_at(run);
+    }
     if let Some(kind) = shown.inner.grabs {
         let icon = match kind {
             LimitLine::Loss => egui::CursorIcon::ResizeVertical,
-            LimitLine::Cost => egui::CursorIcon::ResizeHorizontal,
+            LimitLine::Cost | LimitLine::Budget => egui::CursorIcon::ResizeHorizontal,
+            LimitLine::Goal => egui::CursorIcon::Crosshair,
         };
         ui.set_cursor_icon(icon);
     }
     shown.inner
+}
+
+/// Shows a run's layers, in place of the open model's, as its last epoch left them.
+pub(crate) fn look_at_run(run: RunId, at: Option<model::Density>, state: &mut UiState) {
+    state.frontier.pick = at.map(|density| PointSource::Epoch(run, density));
 }
 
 fn find(view: &FrontierView, source: &PointSource) -> Option<(usize, usize)> {
@@ -240,145 +293,121 @@ fn find(view: &FrontierView, source: &PointSource) -> Option<(usize, usize)> {
     all.find(|(_, _, p)| p.source == *source).map(|(s, i, _)| (s, i))
 }
 
-fn place_of(point: &FrontierPoint, each: f64) -> [f64; 2] {
-    [point.x / each, point.top1 * 100.0]
-}
-
-/// Points that no point of the series beats are joined; the others are faint.
-fn series_ui(plot: &mut PlotUi, series: &FrontierSeries, each: f64, color: Color32) {
-    let shape = theme::mark(series.mark);
-    let part = |beaten: bool| -> Vec<[f64; 2]> {
-        let of_part = series.points.iter().filter(|q| q.is_beaten == beaten);
-        of_part.map(|q| place_of(q, each)).collect()
-    };
-    let (front, beaten) = (part(false), part(true));
-    let faint = color.gamma_multiply(theme::FAINT);
-    plot.points(
-        Points::new(series.label.clone(), beaten)
-            .color(faint)
-            .shape(shape)
-            .radius(2.6),
-    );
-    for (q, sd) in series.points.iter().filter_map(|q| Some((q, q.spread?))) {
-        let [x, y] = place_of(q, each);
-        let bar = Line::new(series.label.clone(), vec![[x, y - sd * 100.0], [x, y + sd * 100.0]]);
-        plot.line(bar.color(color).width(1.4).allow_hover(false));
-    }
-    // Of a cut every point tells: which is beaten by a deeper cut is news.
-    let line = match series.kind {
-        SeriesKind::Cut => series.points.iter().map(|q| place_of(q, each)).collect(),
-        _ => front.clone(),
-    };
-    let style = match series.kind {
-        SeriesKind::Recorded | SeriesKind::Cut => LineStyle::dashed_dense(),
-        _ => LineStyle::Solid,
-    };
-    plot.line(
-        Line::new(series.label.clone(), line)
-            .color(color)
-            .style(style)
-            .width(theme::LINE)
-            .allow_band(false)
-            .allow_hover(false),
-    );
-    plot.points(
-        Points::new(series.label.clone(), PlotPoints::from(front))
-            .color(color)
-            .shape(shape)
-            .radius(3.8),
-    );
-}
-
-/// How far whiskers are drawn: a third of the points' spread beyond them, so that the wide interval of a first answer does not
-/// squeeze everything else. The interval itself is in the hover text.
-fn reach(view: &FrontierView, now: &NowPoint) -> [f64; 2] {
-    let all = view
-        .series
-        .iter()
-        .flat_map(|s| &s.points)
-        .map(|x| x.top1)
-        .chain([now.top1]);
-    let [low, high] = all.fold([f64::MAX, f64::MIN], |[l, h], y| [l.min(y), h.max(y)]);
-    let beyond = ((high - low) / 3.0).max(0.01);
-    [low - beyond, high + beyond]
-}
-
-fn now_ui(plot: &mut PlotUi, now: &NowPoint, reach: [f64; 2], each: f64, p: &Palette) {
-    let (x, y) = (now.x / each, now.top1 * 100.0);
-    let end = |v: f64| [x, v.clamp(reach[0], reach[1]) * 100.0];
-    let whisker = vec![end(now.interval[0]), end(now.interval[1])];
-    plot.line(
-        Line::new(NOW, PlotPoints::from(whisker))
-            .color(p.text)
-            .width(1.6)
-            .allow_hover(false),
-    );
-    plot.points(
-        Points::new(NOW, vec![[x, y]])
-            .color(p.text)
-            .shape(MarkerShape::Diamond)
-            .radius(7.5),
-    );
-}
-
 /// Where a wish's line lies, in the plot's units.
-fn wish_at(view: &FrontierView, state: &UiState, kind: LimitLine, each: f64) -> Option<f64> {
+fn wish_at(view: &FrontierView, state: &UiState, kind: LimitLine, scale: CostScale) -> Option<f64> {
     let wish = state.frontier.wish;
     match kind {
         LimitLine::Loss => Some((view.reference.as_ref()?.0 - wish.below?) * 100.0),
-        LimitLine::Cost => wish.most.map(|most| most / each),
+        LimitLine::Cost => wish.most.map(|most| scale.x(most)),
+        LimitLine::Goal | LimitLine::Budget => None,
     }
 }
 
-fn wishes_ui(plot: &mut PlotUi, view: &FrontierView, state: &UiState, each: f64, p: &Palette) {
+fn wishes_ui(plot: &mut PlotUi, view: &FrontierView, state: &UiState, scale: CostScale, p: &Palette) {
     let style = LineStyle::dashed_loose();
-    if let Some(y) = wish_at(view, state, LimitLine::Loss, each) {
+    if let Some(y) = wish_at(view, state, LimitLine::Loss, scale) {
         plot.hline(HLine::new("accurate enough", y).color(p.good).width(2.0).style(style));
     }
-    if let Some(x) = wish_at(view, state, LimitLine::Cost, each) {
+    if let Some(x) = wish_at(view, state, LimitLine::Cost, scale) {
         plot.vline(VLine::new("cheap enough", x).color(p.good).width(2.0).style(style));
     }
 }
 
-/// What the pointer did: hold a wish's line, or click a point.
-fn did(plot: &PlotUi, view: &FrontierView, state: &UiState, each: f64) -> Interaction {
+/// The budget of the search that goes on, as a line; where it was moved to and is not yet, as a ghost.
+fn budget_ui(plot: &mut PlotUi, budget: LiveBudget, state: &UiState, scale: CostScale, p: &Palette) {
+    let dragged = state.search.budget.map(|share| share * budget.whole);
+    let line = |at: f64, strength: f32| {
+        VLine::new(says_budget(&budget), scale.x(at))
+            .color(p.warn.gamma_multiply(strength))
+            .width(2.0)
+            .style(LineStyle::dotted_loose())
+    };
+    plot.vline(line(budget.most, 1.0));
+    if let Some(next) = dragged.or(budget.queued) {
+        plot.vline(line(next, 0.5));
+    }
+}
+
+/// The box of both limits, shaded, with what it asks for in its corner.
+fn goal_ui(ui: &Ui, transform: &PlotTransform, view: &FrontierView, state: &UiState, scale: CostScale, p: &Palette) {
+    let Some(goal) = view.goal(state.frontier.wish) else {
+        return;
+    };
+    let frame = *transform.frame();
+    let corner = transform.position_from_point(&PlotPoint::new(scale.x(goal.most), goal.least * 100.0));
+    let corner = frame.clamp(corner);
+    let shaded = egui::Rect::from_min_max(frame.min, corner);
+    ui.painter().rect_filled(shaded, 0.0, p.warn.gamma_multiply(0.10));
+    let words = text::cut(&goal.text, ((frame.width() - 12.0) / 5.8) as usize);
+    widgets::put(
+        ui,
+        frame.min + egui::vec2(6.0, 8.0),
+        egui::Align2::LEFT_CENTER,
+        words,
+        p.warn,
+    );
+    ui.painter().circle_filled(corner, 4.0, p.warn);
+}
+
+/// What the pointer did: hold a line or the corner of the goal, or click a point.
+fn did(
+    plot: &PlotUi,
+    (view, budget): (&FrontierView, Option<LiveBudget>),
+    state: &UiState,
+    scale: CostScale,
+) -> Interaction {
     let mut did = Interaction::default();
     let response = plot.response();
     let Some(at) = response.hover_pos().or(response.interact_pointer_pos()) else {
         return did;
     };
     let here = plot.plot_from_screen(at);
-    if response.dragged()
+    let is_let_go = response.drag_stopped();
+    if (response.dragged() || is_let_go)
         && let Some(kind) = state.frontier.line
     {
         did.grabs = Some(kind);
-        did.wish = match kind {
-            LimitLine::Loss => view
-                .reference
-                .as_ref()
-                .map(|(reference, _)| (kind, (reference - here.y / 100.0).clamp(0.0, 1.0))),
-            LimitLine::Cost => Some((kind, (here.x * each).max(0.0))),
-        };
+        let now = state.frontier.wish;
+        let below = view
+            .reference
+            .as_ref()
+            .map(|(top1, _)| (top1 - here.y / 100.0).clamp(0.0, 1.0));
+        let most = Some(scale.cost(here.x).max(0.0));
+        let held = budget.map(|b| (scale.cost(here.x).clamp(0.01 * b.whole, b.whole), is_let_go));
+        match kind {
+            LimitLine::Loss => did.wish = Some(Requirement { below, ..now }),
+            LimitLine::Cost => did.wish = Some(Requirement { most, ..now }),
+            LimitLine::Goal => did.wish = Some(Requirement { below, most }),
+            LimitLine::Budget => did.budget = held,
+        }
         return did;
     }
-    let is_near = |kind: &LimitLine| {
-        wish_at(view, state, *kind, each).is_some_and(|v| match kind {
-            LimitLine::Loss => (plot.screen_from_plot(PlotPoint::new(here.x, v)).y - at.y).abs() < NEAR,
-            LimitLine::Cost => (plot.screen_from_plot(PlotPoint::new(v, here.y)).x - at.x).abs() < NEAR,
-        })
+    let to_level = |y: f64| (plot.screen_from_plot(PlotPoint::new(here.x, y)).y - at.y).abs();
+    let to_upright = |x: f64| (plot.screen_from_plot(PlotPoint::new(x, here.y)).x - at.x).abs();
+    let level = wish_at(view, state, LimitLine::Loss, scale).map(to_level);
+    let upright = wish_at(view, state, LimitLine::Cost, scale).map(to_upright);
+    let of_budget = budget.map(|b| to_upright(scale.x(b.queued.unwrap_or(b.most))));
+    let is_near = |distance: Option<f32>| distance.is_some_and(|d| d < NEAR);
+    did.grabs = match (is_near(level), is_near(upright)) {
+        (true, true) => Some(LimitLine::Goal),
+        (true, false) => Some(LimitLine::Loss),
+        (false, true) => Some(LimitLine::Cost),
+        _ if is_near(of_budget) => Some(LimitLine::Budget),
+        // With both limits, a drag anywhere draws the box anew.
+        _ => (level.is_some() && upright.is_some()).then_some(LimitLine::Goal),
     };
-    did.grabs = [LimitLine::Loss, LimitLine::Cost].into_iter().find(is_near);
+    did.pointed = nearest(plot, view, scale, at).and_then(|(s, _)| view.series[s].run);
     if response.clicked() {
-        did.clicked = nearest(plot, view, each, at);
+        did.clicked = nearest(plot, view, scale, at);
     }
     did
 }
 
-fn nearest(plot: &PlotUi, view: &FrontierView, each: f64, at: egui::Pos2) -> Option<(usize, usize)> {
+fn nearest(plot: &PlotUi, view: &FrontierView, scale: CostScale, at: egui::Pos2) -> Option<(usize, usize)> {
     let all = view.series.iter().enumerate();
     let all = all.flat_map(|(s, one)| one.points.iter().enumerate().map(move |(i, p)| (s, i, p)));
     let distance = |q: &FrontierPoint| {
-        let [x, y] = place_of(q, each);
+        let [x, y] = place_of(q, scale);
         plot.screen_from_plot(PlotPoint::new(x, y)).distance(at)
     };
     let near = all
@@ -443,13 +472,13 @@ fn chosen_ui(
             }
         }
         let model = match &source {
-            PointSource::Epoch(run, _) => store.run(*run).and_then(|r| r.ending.as_ref()?.model.clone()),
+            PointSource::Epoch(run, _) => store.run(*run).and_then(RunState::model),
             _ => None,
         };
         if let Some(model) = model
             && ui.button("Open its model").clicked()
         {
-            effects.submit(Command::Open(ModelRef::File(PathBuf::from(model))));
+            effects.submit(Command::Open(ModelRef::File(model)));
         }
     });
 }
@@ -468,27 +497,4 @@ fn foot(ui: &mut Ui, view: &FrontierView) {
         None => "Validation images only. Test images are read once, when a run ends.".to_owned(),
     };
     widgets::quiet_line(ui, &words);
-}
-
-fn says(view: &FrontierView, each: f64, at: &HoverPosition) -> Option<String> {
-    let HoverPosition::NearDataPoint {
-        plot_name, position, ..
-    } = at
-    else {
-        return None;
-    };
-    if *plot_name == NOW {
-        let now = view.now.as_ref()?;
-        let [low, high] = now.interval.map(text::percent);
-        return Some(format!(
-            "measured now\n{}\n{} ({low} to {high})\n{}",
-            now.asked,
-            text::percent(now.top1),
-            view.against.words(now.x)
-        ));
-    }
-    let s = view.series.iter().position(|s| s.label == *plot_name)?;
-    let is_it = |q: &FrontierPoint| place_of(q, each) == [position.x, position.y];
-    let i = view.series[s].points.iter().position(is_it)?;
-    view.says(s, i)
 }

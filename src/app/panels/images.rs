@@ -2,23 +2,21 @@
 //! Knows nothing of how images are measured.
 
 use crate::action::UiAction;
+use crate::atlas::{Atlas, TEXELS, put};
 use crate::effects::Effects;
 use crate::panel_name::PanelName;
-use crate::state::{Atlas, UiState};
-use crate::theme::{self, palette};
+use crate::state::UiState;
+use crate::theme::palette;
 use crate::widgets::{self, quiet};
 use egui::{Color32, ColorImage, Rect, Role, Sense, Stroke, StrokeKind, TextureOptions, Ui, WidgetInfo, pos2, vec2};
 use lab::{Command, RunStore};
-use measure::images::{ImageRef, Thumbnail, Thumbnails};
+use measure::images::ImageRef;
 use std::sync::Arc;
 use view::images::{ImageFilter, ImageOrder, ImagesView, LookView, images, look};
 use view::saliency::SaliencyScope;
 
-/// Side of a cell on screen, and of an image in the atlas.
+/// Side of a cell on screen.
 const CELL: f32 = 44.0;
-const TEXELS: usize = 32;
-/// Images in a row of the atlas, and rows.
-const ATLAS: [usize; 2] = [24, 20];
 const CLOSE: f32 = 250.0;
 
 pub(crate) fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
@@ -26,7 +24,7 @@ pub(crate) fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
     let has_look = store.look.is_some() && room.x > CLOSE * 1.8;
     let across = ((room.x - if has_look { CLOSE } else { 0.0 }) / CELL).floor().max(1.0) as usize;
     let down = ((room.y - 34.0) / CELL).floor().max(1.0) as usize;
-    let most = (across * down).min(ATLAS[0] * ATLAS[1]);
+    let most = (across * down).min(Atlas::MOST);
     let (Some(view), Some(strip)) = (images(store, state.images.options, most), store.strip.as_ref()) else {
         let todo = if store.open.is_some() {
             "They appear once all of them are measured: let the slider rest for a moment"
@@ -36,7 +34,8 @@ pub(crate) fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
         return widgets::empty(ui, "No images yet", todo);
     };
     controls(ui, &view, most, state);
-    refresh(ui, strip, &view, state);
+    let numbers = view.cells.iter().map(|c| c.number).collect();
+    state.images.atlas.refresh(ui, "images", strip, numbers);
     ui.horizontal_top(|ui| {
         let size = vec2(across as f32 * CELL, down as f32 * CELL);
         grid(ui, &view, across, size, store, state, effects);
@@ -95,47 +94,6 @@ fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
     });
 }
 
-/// Rebuilds the atlas if other images are shown.
-fn refresh(ui: &Ui, strip: &Arc<Thumbnails>, view: &ImagesView, state: &mut UiState) {
-    let numbers: Vec<usize> = view.cells.iter().map(|c| c.number).collect();
-    let is_same = |a: &Atlas| Arc::ptr_eq(&a.of, strip) && a.numbers == numbers;
-    if state.images.atlas.as_ref().is_some_and(is_same) {
-        return;
-    }
-    let size = [ATLAS[0] * TEXELS, ATLAS[1] * TEXELS];
-    let mut image = ColorImage::filled(size, Color32::TRANSPARENT);
-    for (i, &number) in numbers.iter().enumerate() {
-        if let Some(thumb) = strip.thumbs.get(number) {
-            let at = [i % ATLAS[0] * TEXELS, i / ATLAS[0] * TEXELS];
-            put(&mut image, thumb, at);
-        }
-    }
-    let texture = match state.images.atlas.take() {
-        Some(mut old) => {
-            old.texture.set(image, TextureOptions::NEAREST);
-            old.texture
-        }
-        None => ui.ctx().load_texture("images", image, TextureOptions::NEAREST),
-    };
-    let of = strip.clone();
-    state.images.atlas = Some(Atlas { of, numbers, texture });
-}
-
-/// Draws a thumbnail into a square of the atlas, stretched over its longer side.
-fn put(image: &mut ColorImage, thumb: &Thumbnail, [x0, y0]: [usize; 2]) {
-    let [w, h] = thumb.size;
-    let longest = w.max(h).max(1);
-    let (left, top) = ((TEXELS - TEXELS * w / longest) / 2, (TEXELS - TEXELS * h / longest) / 2);
-    let width = image.width();
-    for y in 0..TEXELS * h / longest {
-        for x in 0..TEXELS * w / longest {
-            let from = (y * longest / TEXELS * w + x * longest / TEXELS) * 3;
-            let [r, g, b] = [0, 1, 2].map(|c| thumb.rgb[from + c]);
-            image.pixels[(y0 + top + y) * width + x0 + left + x] = theme::pixel(r, g, b);
-        }
-    }
-}
-
 fn grid(
     ui: &mut Ui,
     view: &ImagesView,
@@ -147,7 +105,6 @@ fn grid(
 ) {
     let p = palette(ui);
     let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
-    let Some(atlas) = &state.images.atlas else { return };
     for (i, cell) in view.cells.iter().enumerate() {
         let corner = rect.min + vec2((i % across) as f32, (i / across) as f32) * CELL;
         let place = Rect::from_min_size(corner, vec2(CELL, CELL)).shrink(2.0);
@@ -156,10 +113,7 @@ fn grid(
         }
         let response = ui.interact(place, ui.scope_id().with(("image", i)), Sense::click());
         widgets::name_widget(&response, Role::Button, &cell.text);
-        let uv = |x: usize, y: usize| pos2(x as f32 / ATLAS[0] as f32, y as f32 / ATLAS[1] as f32);
-        let (x, y) = (i % ATLAS[0], i / ATLAS[0]);
-        let part = Rect::from_min_max(uv(x, y), uv(x + 1, y + 1));
-        ui.painter().image(atlas.texture.id(), place, part, Color32::WHITE);
+        state.images.atlas.paint(ui, i, place);
         let is_looked_at = store
             .look
             .as_ref()

@@ -134,6 +134,7 @@ fn row_ui(
         value: row.asked as f32,
         filled: row.kept as f32,
         tick: row.asked as f32,
+        ghost: None,
         is_movable: row.gate.is_some(),
         fill: p.accent,
     };

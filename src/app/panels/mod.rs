@@ -1,9 +1,13 @@
 //! The panels: each paints a view and asks for effects.
 //! Knows nothing of where panels stand.
 
+mod compare;
 mod density;
 mod experiment;
+mod flips;
 mod frontier;
+mod frontier_axes;
+mod frontier_marks;
 mod images;
 mod layers;
 mod log;
@@ -29,8 +33,10 @@ use lab::RunStore;
 
 pub(crate) fn panel_ui(ui: &mut Ui, panel: PanelName, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     match panel {
+        PanelName::Compare => compare::compare_ui(ui, store, state, effects),
         PanelName::Density => density::density_ui(ui, store, state, effects),
         PanelName::Network => network::network_ui(ui, store, state, effects),
+        PanelName::Flips => flips::flips_ui(ui, store, state, effects),
         PanelName::Frontier => frontier::frontier_ui(ui, store, state, effects),
         PanelName::Layers => layers::layers_ui(ui, store, state, effects),
         PanelName::Saliency => saliency::saliency_ui(ui, store, state, effects),

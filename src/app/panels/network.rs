@@ -1,6 +1,7 @@
 //! The network as a strip of slabs, moving with whatever is dragged, tried or cut. A click chooses a layer; the edge of a gated
 //! layer's slab can be dragged. Knows nothing of how slabs are placed.
 
+use crate::action::UiAction;
 use crate::effects::Effects;
 use crate::figures::figure_menu;
 use crate::layout::LayoutName;
@@ -9,10 +10,13 @@ use crate::state::UiState;
 use crate::theme::{self, Palette, palette};
 use crate::widgets;
 use egui::{Align2, Color32, CornerRadius, Rect, Role, Sense, Shape, Stroke, StrokeKind, Ui, pos2, vec2};
-use lab::RunStore;
+use event::Steer;
+use lab::{Command, RunStore};
 use plots::figure;
+use record::RunId;
 use std::sync::Arc;
-use view::network::{self, NetworkView, Slab, SlabPlace};
+use view::network::{self, NetworkView, PlayView, Slab, SlabPlace};
+use view::search::search;
 use view::text;
 
 /// Width of the image before the first slab, and of the classes behind the last.
@@ -66,7 +70,15 @@ pub(crate) fn network_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
                 }
             }
             widgets::on_the_right(ui, |ui| {
-                figure_menu(ui, "network", state, effects, || figure::network(&view))
+                figure_menu(ui, "network", state, effects, || figure::network(&view));
+                if !is_run {
+                    let action = UiAction::PlayImage;
+                    let words = action.words();
+                    let play = ui.add_enabled(action.is_possible(store, state), egui::Button::new(words.label).small());
+                    if play.on_hover_text(words.tooltip).clicked() {
+                        effects.act(action);
+                    }
+                }
             });
         });
     }
@@ -83,14 +95,133 @@ pub(crate) fn network_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, eff
     ends_ui(ui, &view, room, slabs, p);
     links_ui(ui, &view, &places, slabs, p);
     let most = view.slabs.iter().map(|s| s.macs[1]).max().unwrap_or(1).max(1);
+    let playing = playing(ui, store, &view, is_run, state);
     for (i, (slab, place)) in view.slabs.iter().zip(&places).enumerate() {
         let room_right = places.get(i + 1).map_or(slabs.width(), |next| next.left);
         let words = room_right - place.left;
-        let moved = slab_ui(ui, slab, place, slabs, (most, words), !is_run, state);
-        if let Some((gate, percent)) = moved {
-            effects.submit(question::set_gate(store, state, gate, percent));
+        let moved = slab_ui(ui, slab, place, slabs, (most, words), state);
+        if let Some((play, at)) = &playing {
+            play_ui(ui, play, i, *at, place, slabs);
+        }
+        if let Some(moved) = moved {
+            move_edge(&moved, slab, store, run, state, effects);
         }
     }
+    if let Some((play, at)) = &playing {
+        lanes_ui(ui, play, *at, slabs, room);
+    }
+}
+
+/// An edge that is dragged.
+struct MovedEdge {
+    percent: u32,
+    /// Whether it was let go.
+    is_final: bool,
+}
+
+/// Sets a gate or a group of the open model, or proposes a density to the search that is followed, once the edge is let go.
+fn move_edge(
+    moved: &MovedEdge,
+    slab: &Slab,
+    store: &RunStore,
+    run: Option<RunId>,
+    state: &mut UiState,
+    effects: &mut Effects,
+) {
+    let percent = moved.percent;
+    if let Some(site) = slab.site {
+        let Some(view) = search(store, state.search.chosen, state.search.height) else {
+            return;
+        };
+        let mut densities: Vec<f32> = view.sites.iter().map(|s| s.proposed.unwrap_or(s.shown)).collect();
+        let (Some(run), Some(density)) = (run.filter(|run| *run == view.run), densities.get_mut(site)) else {
+            return;
+        };
+        *density = percent as f32 / 100.0;
+        state.search.proposal = (!moved.is_final).then(|| densities.clone());
+        if moved.is_final {
+            effects.submit(Command::Steer(run, Steer::Propose { densities }));
+        }
+    } else if let Some(gate) = slab.gate {
+        effects.submit(question::set_gate(store, state, gate, percent));
+    } else if let Some(group) = &slab.group {
+        effects.submit(question::set_layer(store, state, group, percent));
+    }
+}
+
+/// Seconds that an image takes through the whole network, and that its end stays in sight.
+const PLAYS: f64 = 3.5;
+const RESTS: f64 = 2.0;
+
+/// The image that is played, and how far it is, as a share of the whole network's time.
+fn playing(
+    ui: &Ui,
+    store: &RunStore,
+    view: &NetworkView,
+    is_run: bool,
+    state: &mut UiState,
+) -> Option<(PlayView, f64)> {
+    let began = state.network.played.filter(|_| !is_run)?;
+    let play = network::play(store, view)?;
+    let at = (ui.input(|i| i.time) - began) / PLAYS;
+    if at > 1.0 + RESTS / PLAYS {
+        state.network.played = None;
+        return None;
+    }
+    ui.ctx().request_repaint_after(std::time::Duration::from_millis(33));
+    Some((play, at))
+}
+
+/// What of a slab the image has passed: its channels as lines, those that run bright, those that are skipped dark; and below, how far
+/// the whole network is.
+fn play_ui(ui: &Ui, play: &PlayView, i: usize, at: f64, place: &SlabPlace, slabs: Rect) {
+    let p = palette(ui);
+    let [from, to] = play.here[i];
+    if at < from {
+        return;
+    }
+    let mid = slabs.center().y;
+    let passed = ((at - from) / (to - from).max(1e-6)).clamp(0.0, 1.0) as f32;
+    let left = slabs.left() + place.left;
+    let dense = place.widths[1];
+    let y = mid - place.half_height..=mid + place.half_height;
+    let painter = ui.painter();
+    match play.active[i].len() {
+        0 => {
+            let whole = Rect::from_x_y_ranges(left..=left + place.widths[0] * passed, y);
+            painter.rect_filled(whole, 2.0, p.warn.gamma_multiply(0.55));
+        }
+        n => {
+            let each = dense / n as f32;
+            let shown = (n as f32 * passed) as usize;
+            for (c, &runs) in play.active[i].iter().take(shown).enumerate() {
+                let x = left + each * c as f32;
+                let line = Rect::from_x_y_ranges(x..=x + each.max(0.6), y.clone());
+                painter.rect_filled(line, 0.0, if runs { p.warn } else { p.ground });
+            }
+        }
+    }
+}
+
+/// Two lanes below: how far the image is here, and how far it is in the whole network.
+fn lanes_ui(ui: &mut Ui, play: &PlayView, at: f64, slabs: Rect, room: Rect) {
+    let p = palette(ui);
+    let end = play.here.last().map_or(1.0, |way| way[1]);
+    for (k, (share, color)) in [(at / end, p.warn), (at, p.weak)].into_iter().enumerate() {
+        let top = room.bottom() - 6.0 + 3.0 * k as f32;
+        let lane = Rect::from_min_max(pos2(slabs.left(), top), pos2(slabs.right(), top + 2.0));
+        widgets::bar(ui, lane, share as f32, color, p.trough);
+    }
+    let place = Rect::from_min_size(room.min - vec2(0.0, 4.0), vec2(room.width() * 0.6, 14.0));
+    let response = ui.interact(place, ui.scope_id().with("played"), Sense::hover());
+    widgets::name_widget(&response, Role::Label, &format!("Playing {}", play.text));
+    widgets::put(
+        ui,
+        place.left_center(),
+        Align2::LEFT_CENTER,
+        format!("Playing {}", play.text),
+        p.warn,
+    );
 }
 
 /// What the open model began as is worked out once.
@@ -102,16 +233,15 @@ fn remember_began(store: &RunStore, state: &mut UiState) {
     }
 }
 
-/// Gives the gate that is dragged, and to what.
+/// Gives where its edge is dragged to.
 fn slab_ui(
     ui: &mut Ui,
     slab: &Slab,
     place: &SlabPlace,
     slabs: Rect,
     (most, words): (u64, f32),
-    is_movable: bool,
     state: &mut UiState,
-) -> Option<(usize, u32)> {
+) -> Option<MovedEdge> {
     let p = palette(ui);
     let mid = slabs.center().y;
     let left = slabs.left() + place.left;
@@ -124,8 +254,8 @@ fn slab_ui(
     let [running, dense, began] = place.widths;
     let id = ui.scope_id().with(("slab", &slab.name));
     let running = ui.ctx().animate_value_with_time(id, running, MOVES);
-    let gate = slab.gate.filter(|_| is_movable);
-    let sense = if gate.is_some() {
+    let is_movable = slab.gate.is_some() || slab.group.is_some() || slab.site.is_some();
+    let sense = if is_movable {
         Sense::click_and_drag()
     } else {
         Sense::click()
@@ -171,20 +301,44 @@ fn slab_ui(
     let near_edge = response
         .hover_pos()
         .is_some_and(|at| (at.x - filled.right()).abs() < 7.0);
-    if gate.is_some() && (near_edge || response.dragged()) {
+    if is_movable && (near_edge || response.dragged()) {
         ui.set_cursor_icon(egui::CursorIcon::ResizeHorizontal);
     }
     if response.clicked() {
         state.layer = slab.layers.first().cloned();
         response.request_focus();
     }
-    let dragged = response
-        .dragged()
-        .then(|| response.interact_pointer_pos())
-        .flatten()
-        .map(|at| ((at.x - left) / dense.max(1.0) * 100.0).round().clamp(1.0, 100.0) as u32);
+    let percent = |x: f32| ((x - left) / dense.max(1.0) * 100.0).round().clamp(1.0, 100.0) as u32;
+    let is_final = response.drag_stopped();
+    let held = (response.dragged() || is_final) && is_movable;
+    let dragged = held.then(|| response.interact_pointer_pos()).flatten();
+    let dragged = dragged.map(|at| MovedEdge {
+        percent: percent(at.x),
+        is_final,
+    });
+    // By keys: a percent at a time.
+    let stepped = (is_movable && response.has_focus()).then(|| {
+        let filter = egui::EventFilter {
+            horizontal_arrows: true,
+            ..Default::default()
+        };
+        ui.memory_mut(|m| m.set_focus_lock_filter(response.id, filter));
+        ui.input(|i| i.num_presses(egui::Key::ArrowRight) as i32 - i.num_presses(egui::Key::ArrowLeft) as i32)
+    });
+    let stepped = stepped.filter(|steps| *steps != 0).map(|steps| MovedEdge {
+        percent: ((slab.share() * 100.0).round() as i32 + steps).clamp(1, 100) as u32,
+        is_final: true,
+    });
+    // Where it is proposed to go: a ghost until a trial has it.
+    let site = slab.site.and_then(|site| state.search.proposal.as_ref()?.get(site));
+    if let Some(ghost) = site.map(|&d| f64::from(d)).or(slab.proposed) {
+        let x = left + dense * ghost as f32;
+        let line = [pos2(x, whole.top() - 3.0), pos2(x, whole.bottom() + 3.0)];
+        ui.painter()
+            .extend(Shape::dashed_line(&line, Stroke::new(2.0, p.warn), 3.0, 2.0));
+    }
     response.on_hover_text(said);
-    gate.zip(dragged)
+    dragged.or(stepped)
 }
 
 /// Name and channels below a slab, as far as there is room before the next one.

@@ -10,7 +10,6 @@ use egui::{RichText, Role, Sense, Ui, vec2};
 use lab::{Command, RunStore};
 use record::{ModelRef, RunSummary, Status};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use view::runs::{self, RunMarks, RunRow, list};
 use view::text;
 
@@ -314,6 +313,6 @@ pub(crate) fn open_button(ui: &mut Ui, row: &RunRow, effects: &mut Effects) {
         .on_hover_text("Measure this model at any density")
         .clicked()
     {
-        effects.submit(Command::Open(ModelRef::File(PathBuf::from(model))));
+        effects.submit(Command::Open(ModelRef::File(model.clone())));
     }
 }

@@ -9,7 +9,7 @@ use crate::widgets::{self, caption};
 use egui::{Align2, Color32, ColorImage, Rect, Role, Sense, TextureOptions, Ui, pos2, vec2};
 use lab::{Command, ModelJob, RunStore};
 use plots::figure;
-use view::saliency::{SaliencyRow, SaliencyScope, SaliencyView, by_class, saliency};
+use view::saliency::{SaliencyRow, SaliencyScope, SaliencyView, by_class, compared_at, saliency};
 use view::text;
 
 /// Texels of a row: divisible by the usual channel counts, and within what old graphics cards take.
@@ -17,6 +17,8 @@ const TEXELS: usize = 1920;
 /// Least and most width of layer names, and that of channel counts.
 const NAMES: [f32; 2] = [58.0, 130.0];
 const COUNTS: f32 = 42.0;
+/// Room that the scale with its words takes.
+const LEGEND: f32 = 230.0;
 
 pub(crate) fn saliency_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let classes = state
@@ -129,7 +131,33 @@ fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Eff
             let from = open.from.clone();
             effects.submit(Command::Work(ModelJob::Cut { from, channels: rare }));
         }
+        oracle_ui(ui, &all, store, effects);
     });
+}
+
+/// How well gates choose, and one click that measures it (research question 4 of FBS).
+fn oracle_ui(ui: &mut Ui, view: &SaliencyView, store: &RunStore, effects: &mut Effects) {
+    let (Some(open), Some(source)) = (&store.open, &store.images_from) else {
+        return;
+    };
+    let Some(density) = compared_at(store) else { return };
+    let is_comparing = store.working.iter().any(|j| matches!(j, ModelJob::Oracle { .. }));
+    match view.says_oracle() {
+        Some(words) => drop(widgets::quiet_line(ui, &words)),
+        None if is_comparing => drop(widgets::quiet_line(ui, "Comparing gates with what is truly largest…")),
+        None => {
+            let about = "For some validation images, compute all channels of each layer, and see which share of the largest \
+                         ones the gate chooses at this density";
+            let button = ui.add(egui::Button::new("Compare gates").small());
+            if button.on_hover_text(about).clicked() {
+                effects.submit(Command::Work(ModelJob::Oracle {
+                    from: open.from.clone(),
+                    density,
+                    source: source.clone(),
+                }));
+            }
+        }
+    }
 }
 
 /// All images, one class, or the image that was looked at.
@@ -222,7 +250,12 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
         let height = (room / n as f32).clamp(14.0, 80.0);
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height * n as f32), Sense::click());
         widgets::name_widget(&response, Role::Image, "Saliency of layers by channels");
-        let cells = Rect::from_min_max(rect.min + vec2(names, 0.0), rect.max - vec2(COUNTS, 0.0));
+        let right = if view.rows.iter().any(|r| r.oracle.is_some()) {
+            COUNTS + 32.0
+        } else {
+            COUNTS
+        };
+        let cells = Rect::from_min_max(rect.min + vec2(names, 0.0), rect.max - vec2(right, 0.0));
         for (i, row) in view.rows.iter().enumerate() {
             let top = rect.top() + height * i as f32;
             let strip = Rect::from_min_max(pos2(cells.left(), top + 1.0), pos2(cells.right(), top + height - 1.5));
@@ -240,6 +273,15 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
             widgets::put(ui, pos2(rect.left(), mid), Align2::LEFT_CENTER, name, color);
             let count = row.saliency.len().to_string();
             widgets::put(ui, pos2(rect.right(), mid), Align2::RIGHT_CENTER, count, p.weak);
+            if let Some([share, _]) = row.oracle {
+                let at = pos2(rect.right() - COUNTS + 8.0, mid);
+                widgets::put(ui, at, Align2::RIGHT_CENTER, text::whole_percent(share), p.good);
+            }
+            // Where channels are sorted, those left of the line are what the density keeps: a tide that ebbs.
+            if state.saliency.sorts {
+                let x = strip.left() + strip.width() * row.kept.clamp(0.0, 1.0);
+                ui.painter().vline(x, strip.y_range(), egui::Stroke::new(2.0, p.text));
+            }
         }
         let row_at = |at: egui::Pos2| (((at.y - rect.top()) / height) as usize).min(n - 1);
         let clicked = response
@@ -268,6 +310,10 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
 
 /// Right to left: the scale, what it means, and over how many images.
 fn legend(ui: &mut Ui, heat: HeatValue, view: &SaliencyView) {
+    // Where it would cover what stands in the row, hovering has to do.
+    if ui.available_width() < LEGEND {
+        return;
+    }
     let [low, high] = match (heat, view.n) {
         (HeatValue::Saliency, _) => ["0", "layer's largest"],
         (HeatValue::Active, Some(_)) => ["never", "always"],

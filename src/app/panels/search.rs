@@ -18,6 +18,9 @@ use view::search::{SearchView, TrialValue, search};
 use view::{runs, search, text};
 
 pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+    if let Some([title, does]) = search::opening(store, state.search.chosen) {
+        return widgets::empty(ui, &title, &does);
+    }
     let Some(view) = search(store, state.search.chosen, state.search.height) else {
         if let Some(run) = store.current() {
             let row = runs::row(run);
@@ -54,7 +57,10 @@ fn controls(ui: &mut Ui, store: &RunStore, state: &mut UiState, view: &SearchVie
         widgets::choice(
             ui,
             &mut state.search.height,
-            &[(TrialValue::Top1, "Accuracy"), (TrialValue::Reward, "Reward")],
+            &[
+                (TrialValue::Top1, &*text::capital(view.quality)),
+                (TrialValue::Reward, "Reward"),
+            ],
         );
         let heated = view.temperature.iter().any(|t| t[1] > 0.0);
         widgets::on_the_right(ui, |ui| {
@@ -98,6 +104,9 @@ fn facts(ui: &mut Ui, view: &SearchView) {
     let p = palette(ui);
     ui.scope(|ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
+        if let Some(queued) = &view.queued {
+            widgets::queued_line(ui, &queued.text);
+        }
         for fact in &view.facts {
             let color = if fact.is_warning { p.warn } else { p.weak };
             ui.add(egui::Label::new(widgets::small(&fact.text, color)).wrap());
@@ -105,7 +114,7 @@ fn facts(ui: &mut Ui, view: &SearchView) {
     });
 }
 
-fn frame<'a>(ui: &Ui, name: &'static str, side: &'static str, height: f32) -> egui_plot::Plot<'a> {
+fn frame<'a>(ui: &Ui, name: &'static str, side: &str, height: f32) -> egui_plot::Plot<'a> {
     let p = palette(ui);
     widgets::plot(name, p)
         .height(height.max(56.0))
@@ -129,9 +138,10 @@ fn whole(x: f64) -> String {
 fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32) {
     let p = palette(ui);
     let (side, scale) = match state.search.height {
-        TrialValue::Top1 => ("accuracy, %", 100.0),
-        TrialValue::Reward => ("reward", 1.0),
+        TrialValue::Top1 => (format!("{}, %", view.quality), 100.0),
+        TrialValue::Reward => ("reward".to_owned(), 1.0),
     };
+    let side = side.as_str();
     let legend = widgets::legend(Corner::RightBottom).background_alpha(0.9);
     // All trials that are planned, once a part of them can be seen among so many.
     let [measured, planned] = view.trials;
@@ -139,7 +149,7 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
     let mut plot = frame(ui, "trials", side, height)
         .legend(legend)
         .include_x(last as f64)
-        .label_formatter(move |at| match at {
+        .label_formatter(|at| match at {
             HoverPosition::NearDataPoint {
                 plot_name, position, ..
             } if !plot_name.is_empty() => Some(format!("{plot_name}\ntrial {}\n{side} {:.3}", position.x, position.y)),

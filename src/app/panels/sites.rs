@@ -9,7 +9,7 @@ use crate::widgets::{self, quiet};
 use egui::{Align2, Rect, RichText, Role, Ui, Vec2, pos2, vec2};
 use event::Steer;
 use lab::{Command, RunStore};
-use view::search::{SearchView, amount, search};
+use view::search::{SearchView, amount, opening, search};
 use view::text;
 
 /// Least width of the sites' names, width of a lock and of a number.
@@ -18,6 +18,9 @@ const LOCK: f32 = 52.0;
 const NUMBER: f32 = 46.0;
 
 pub(crate) fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+    if let Some([title, does]) = opening(store, state.search.chosen) {
+        return widgets::empty(ui, &title, &does);
+    }
     let Some(view) = search(store, state.search.chosen, state.search.height) else {
         return widgets::empty(
             ui,
@@ -31,7 +34,10 @@ pub(crate) fn sites_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effec
         (Some(shown), false) => shown.text.clone(),
         (None, _) => "no trial was accepted yet".to_owned(),
     };
-    widgets::quiet_line(ui, &said);
+    match &view.queued {
+        Some(queued) => drop(widgets::queued_line(ui, &queued.text)),
+        None => drop(widgets::quiet_line(ui, &said)),
+    }
     ui.spacing_mut().item_spacing.y = 0.0;
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         let height = (ui.available_height() / view.sites.len().max(1) as f32).clamp(22.0, 34.0);
@@ -47,13 +53,10 @@ fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, effects: &mut Eff
     ui.horizontal(|ui| {
         let label = ui.label("Budget").on_hover_text(widgets::meaning("budget"));
         let whole_percent = |share: f64| ((share * 100.0).round() / 100.0).clamp(0.01, 1.0);
-        // Rounded here: the slider would round it too, and that would count as a move.
-        let mut share = whole_percent(
-            state
-                .search
-                .budget
-                .unwrap_or(view.budget / view.whole.max(f64::MIN_POSITIVE)),
-        );
+        let next = view.queued.as_ref().and_then(|q| q.budget).unwrap_or(view.budget);
+        // Rounded here: the slider would round it too, and that would count as a move. What it makes of the last digit does not.
+        let mut share = whole_percent(state.search.budget.unwrap_or(next / view.whole.max(f64::MIN_POSITIVE)));
+        let shown = whole_percent(share);
         ui.spacing_mut().slider_width = (ui.available_width() - 210.0).max(60.0);
         let slider = egui::Slider::new(&mut share, 0.01..=1.0)
             .step_by(0.01)
@@ -71,7 +74,7 @@ fn budget(ui: &mut Ui, view: &SearchView, state: &mut UiState, effects: &mut Eff
         quiet(ui, amount(view.unit, share * view.whole));
         if moved.dragged() {
             state.search.budget = Some(share);
-        } else if moved.drag_stopped() || moved.changed() {
+        } else if moved.drag_stopped() || (moved.changed() && (share - shown).abs() > 0.005) {
             state.search.budget = None;
             let most = share * view.whole;
             effects.submit(Command::Steer(view.run, Steer::Budget { most }));
@@ -103,6 +106,7 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
         value,
         filled: if is_known { value } else { 0.0 },
         tick: row.best,
+        ghost: row.proposed.filter(|_| draft.is_none()),
         is_movable: view.is_live && row.held.is_none(),
         fill: if row.held.is_some() { p.weak } else { p.accent },
     };
@@ -118,7 +122,7 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
     );
     response.on_hover_text(words);
     if let Some(change) = share_bar(ui, bar, shown) {
-        let mut densities: Vec<f32> = view.sites.iter().map(|s| s.shown).collect();
+        let mut densities: Vec<f32> = view.sites.iter().map(|s| s.proposed.unwrap_or(s.shown)).collect();
         densities[i] = change.share;
         if change.is_final {
             state.search.proposal = None;
@@ -133,7 +137,7 @@ fn row_ui(ui: &mut Ui, view: &SearchView, i: usize, size: Vec2, state: &mut UiSt
 fn lock_ui(ui: &mut Ui, view: &SearchView, site: usize, rect: Rect, density: f32, effects: &mut Effects) {
     let row = &view.sites[site];
     let place = Rect::from_min_max(pos2(rect.right() - LOCK, rect.top()), rect.max);
-    let mut held = row.held.is_some();
+    let mut held = row.will_hold.unwrap_or(row.held.is_some());
     let tick = egui::Checkbox::new(&mut held, RichText::new("hold").font(theme::small()));
     let check = widgets::inside(ui, place, "lock").add_enabled(view.is_live, tick);
     let name = format!("Hold {}", row.label);

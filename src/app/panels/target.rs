@@ -19,7 +19,7 @@ use view::text;
 /// The most the slider goes to, however small the floors are.
 pub(crate) const MOST_TIMES: f64 = 50.0;
 
-const SPREADS: [(Spread, &str, &str); 2] = [
+const SPREADS: [(Spread, &str, &str); 4] = [
     (
         Spread::Uniform,
         "one share for all",
@@ -30,9 +30,23 @@ const SPREADS: [(Spread, &str, &str); 2] = [
         "one threshold",
         "Channels go whose score is lowest for its layer, wherever they are: layers lose different shares",
     ),
+    (
+        Spread::Sensitivity,
+        "sensitivity",
+        "Each layer is cut alone and measured; all are then cut to where each would cost the same accuracy",
+    ),
+    (
+        Spread::Vector,
+        "best of a search",
+        "As the best vector of the newest search over this network's channels, deeper or shallower",
+    ),
 ];
 
-const UNITS: [(Unit, &str); 2] = [(Unit::Macs, "fewer MACs"), (Unit::Weights, "fewer weights")];
+const UNITS: [(Unit, &str); 3] = [
+    (Unit::Macs, "fewer MACs"),
+    (Unit::Weights, "fewer weights"),
+    (Unit::Ms, "fewer ms"),
+];
 
 pub(crate) fn target_ui(ui: &mut Ui, view: &TargetView, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let now = state.slider.cut.clone();
@@ -43,7 +57,11 @@ pub(crate) fn target_ui(ui: &mut Ui, view: &TargetView, store: &RunStore, state:
         widgets::on_the_right(ui, |ui| unit_ui(ui, &mut next));
     });
     let most = view.most.clamp(1.1, MOST_TIMES);
-    let mut times = next.times.min(most);
+    // Of layers that are set by hand, what they come to.
+    let by_hand = view
+        .reached
+        .filter(|_| next.spread == Spread::Given && next.times > 1.0);
+    let mut times = by_hand.unwrap_or(next.times).clamp(1.0, most);
     let names = ["Target rate", "Target rate value"];
     let moved = slider::slider(ui, &mut times, 1.0..=most, names, |slider| {
         slider
@@ -54,10 +72,14 @@ pub(crate) fn target_ui(ui: &mut Ui, view: &TargetView, store: &RunStore, state:
     if moved {
         // Two digits after the point are more than a slider can mean.
         next.times = (times * 50.0).round() / 50.0;
+        // From there on, all of them deeper or shallower.
+        if next.spread == Spread::Given {
+            next.spread = Spread::Vector;
+        }
     }
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
-        spread_ui(ui, &mut next);
+        spread_ui(ui, view, &mut next);
         score_ui(ui, view, &mut next);
         multiple_ui(ui, &mut next);
         said(ui, view, &next);
@@ -83,17 +105,35 @@ fn unit_ui(ui: &mut Ui, cut: &mut Pruning) {
     widgets::name_widget(&shown.response, Role::ComboBox, "Target unit");
 }
 
-fn spread_ui(ui: &mut Ui, cut: &mut Pruning) {
-    let shown = SPREADS
-        .iter()
-        .find(|(s, ..)| *s == cut.spread)
-        .map_or("", |(_, name, _)| *name);
+fn spread_ui(ui: &mut Ui, view: &TargetView, cut: &mut Pruning) {
+    let is_by_hand = !cut.vector.is_empty() && view.best.as_ref().is_none_or(|best| best.densities != cut.vector);
+    let shown = match cut.spread {
+        Spread::Given | Spread::Vector if is_by_hand => "by hand",
+        spread => SPREADS
+            .iter()
+            .find(|(s, ..)| *s == spread)
+            .map_or("", |(_, name, _)| *name),
+    };
+    let before = cut.spread;
     let combo = egui::ComboBox::from_id_salt("spread").selected_text(shown).width(128.0);
     let shown = combo.show_ui(ui, |ui| {
         for (spread, name, about) in SPREADS {
-            ui.selectable_value(&mut cut.spread, spread, name).on_hover_text(about);
+            let is_possible = spread != Spread::Vector || view.best.is_some();
+            ui.add_enabled_ui(is_possible, |ui| {
+                ui.selectable_value(&mut cut.spread, spread, name)
+                    .on_hover_text(about)
+                    .on_disabled_hover_text("No search over this network's channels has measured a trial yet");
+            });
         }
     });
+    // It follows the search while that goes on.
+    match (&view.best, cut.spread) {
+        (Some(best), Spread::Vector) if before != Spread::Vector || !is_by_hand => {
+            cut.vector.clone_from(&best.densities)
+        }
+        (_, Spread::Vector | Spread::Given) => {}
+        _ => cut.vector.clear(),
+    }
     widgets::name_widget(&shown.response, Role::ComboBox, "Spread of the cut");
     shown.response.on_hover_text("How the cut is spread over layers");
 }
@@ -154,12 +194,20 @@ fn said(ui: &mut Ui, view: &TargetView, cut: &Pruning) {
         );
         quiet(ui, words);
     }
+    let [known, all] = view.sensitivity;
+    if cut.spread == Spread::Sensitivity && cut.times > 1.0 && known < all {
+        quiet(ui, format!("sensitivity of {known} of {all} layers measured"));
+    }
+    if let (Spread::Vector, Some(best)) = (cut.spread, &view.best) {
+        quiet(ui, format!("as {}", best.from));
+    }
     match cut.held.len() {
         0 => {}
         1 => drop(quiet(ui, "1 layer held")),
         n => drop(quiet(ui, format!("{n} layers held"))),
     }
-    if let Some(reached) = view.reached.filter(|reached| *reached < cut.times * 0.99) {
+    let is_short = |reached: &f64| cut.spread != Spread::Given && *reached < cut.times * 0.99;
+    if let Some(reached) = view.reached.filter(is_short) {
         let p = palette(ui);
         let why = format!("held layers and floors allow {}×", density::times(reached));
         ui.label(widgets::small(why, p.warn));

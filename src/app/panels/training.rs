@@ -8,10 +8,11 @@ use crate::state::{SidePlot, UiState};
 use crate::theme::{self, palette};
 use crate::widgets::{self, quiet};
 use egui::{Color32, DragValue, Role, Ui};
-use egui_plot::{Axis, Corner, Line, MarkerShape, PlotPoints, PlotUi, Points};
+use egui_plot::{Axis, Bar, BarChart, Corner, Line, MarkerShape, PlotPoints, PlotUi, Points};
 use lab::RunStore;
 use plots::figure;
 use view::curves::{Curve, CurveAxis, CurveMetric, CurveOptions, Curves, CurvesView, RunCurves};
+use view::scales::scales;
 use view::{runs, text};
 
 pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
@@ -30,6 +31,7 @@ pub(crate) fn training_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
         SidePlot::Accuracy => accuracy_plot(ui, &view, state, height),
         SidePlot::Rate => rate_plot(ui, &view, state, height),
         SidePlot::Gates => gates_plot(ui, &view, state, height),
+        SidePlot::Scales => scales_plot(ui, store, height),
     };
     // In a low and wide panel two plots beside each other show more than two above each other.
     if room < 300.0 && ui.available_width() > 2.0 * room {
@@ -123,9 +125,10 @@ fn options(ui: &mut Ui, store: &RunStore, view: &CurvesView, state: &mut UiState
             ui,
             &mut state.training.side,
             &[
-                (SidePlot::Accuracy, "Accuracy"),
+                (SidePlot::Accuracy, &*text::capital(view.quality())),
                 (SidePlot::Rate, "Rate"),
                 (SidePlot::Gates, "Gates"),
+                (SidePlot::Scales, "Scales"),
             ],
         );
         widgets::choice(
@@ -151,7 +154,7 @@ fn options(ui: &mut Ui, store: &RunStore, view: &CurvesView, state: &mut UiState
     });
 }
 
-fn frame<'a>(ui: &Ui, name: &'static str, what: &'static str, state: &UiState, height: f32) -> egui_plot::Plot<'a> {
+fn frame<'a>(ui: &Ui, name: &'static str, what: &str, state: &UiState, height: f32) -> egui_plot::Plot<'a> {
     let along = state.training.options.along;
     let p = palette(ui);
     let below = unit(along);
@@ -283,7 +286,7 @@ fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
 }
 
 fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let mut plot = frame(ui, "accuracy", "accuracy, %", state, height);
+    let mut plot = frame(ui, "accuracy", &format!("{}, %", view.quality()), state, height);
     // One point alone would be given an axis of any length.
     if view
         .runs
@@ -329,6 +332,31 @@ fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
 }
 
 /// How many channels are rarely, and almost always, active: these gates decide nothing.
+/// How the scales γ of norms are spread: where Network Slimming pushes them to zero, two heaps come apart.
+fn scales_plot(ui: &mut Ui, store: &RunStore, height: f32) {
+    let p = palette(ui);
+    let Some(view) = scales(store) else {
+        let todo = "A run of Network Slimming shows them after each epoch";
+        return widgets::empty(ui, "No norm scales yet", todo);
+    };
+    widgets::quiet_line(ui, &view.text);
+    let bars = |bins: &[u32]| -> Vec<Bar> {
+        let bar =
+            |(i, &n): (usize, &u32)| Bar::new((i as f64 + 0.5) * view.width, f64::from(n)).width(view.width * 0.92);
+        bins.iter().enumerate().map(bar).collect()
+    };
+    let plot = widgets::plot("scales", p)
+        .height((height - 20.0).max(60.0))
+        .custom_x_axes(vec![widgets::axis(p, Axis::X, "|γ|")])
+        .custom_y_axes(vec![widgets::axis(p, Axis::Y, "channels").min_thickness(34.0)]);
+    let shown = plot.show(ui, |plot| {
+        let first = BarChart::new("after its first epoch", bars(&view.first));
+        plot.bar_chart(first.color(p.weak.gamma_multiply(0.4)).allow_hover(false));
+        plot.bar_chart(BarChart::new("now", bars(&view.now)).color(p.accent.gamma_multiply(0.8)));
+    });
+    widgets::name_widget(&shown.response, Role::Image, &format!("Norm scales: {}", view.text));
+}
+
 fn gates_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
     let mut plot = frame(ui, "gates", "channels, %", state, height).include_y(0.0);
     if view.runs.iter().all(|r| r.gates.iter().all(|g| g.len() < 2)) {

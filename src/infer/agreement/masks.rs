@@ -6,7 +6,7 @@ use super::*;
 fn masked_networks_agree_with_burn_on_zeroed_weights() {
     for name in ["lenet5", "m-cifarnet", "resnet18"] {
         agrees_with_burn(&masked(model(small(name), 3), 4), Density::FULL);
-        for form in [Shift::Eq1, Shift::Released] {
+        for form in GateForm::ALL {
             let model = masked(model(zoo::gated(&small(name), form), 3), 4);
             agrees_with_burn(&model, percent(100));
             agrees_with_burn(&model, percent(40));
@@ -46,8 +46,7 @@ fn set_masks_equals_a_model_with_those_weights_zeroed() {
     specs.extend(["m-cifarnet", "resnet18"].map(wide));
     specs.push(mobile());
     let gated = |form| specs.iter().map(move |spec| zoo::gated(spec, form));
-    let all: Vec<NetSpec> = gated(Shift::Eq1)
-        .chain(gated(Shift::Released))
+    let all: Vec<NetSpec> = (GateForm::ALL.into_iter().flat_map(gated))
         .chain(specs.clone())
         .collect();
     for spec in all {

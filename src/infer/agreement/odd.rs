@@ -28,7 +28,7 @@ fn odd_graphs_agree_with_burn() {
             },
             &[1],
         ),
-        ("a.gate", Op::Gate { shift: Shift::Released }, &[2, 0]),
+        ("a.gate", Op::Gate(Shift::Released.into()), &[2, 0]),
         ("drop", Op::Dropout { rate: 0.5 }, &[3]),
         ("b", conv(6, 5, 1), &[4]),
         ("self", Op::Add, &[5, 4]),
@@ -95,7 +95,7 @@ fn what_the_kernels_do_not_have_is_computed_row_by_row() {
     gamma.iter_mut().for_each(|v| *v *= 8.0);
     agrees_with_burn(&plain, Density::FULL);
     agrees_with_burn(&masked(plain, 4), Density::FULL);
-    for form in [Shift::Eq1, Shift::Released] {
+    for form in GateForm::ALL {
         let gated = model(zoo::gated(&mobile(), form), 5);
         for p in [100, 50] {
             agrees_with_burn(&gated, percent(p));
@@ -151,4 +151,17 @@ fn grouped_convolutions_count_what_they_compute() {
     let batch = engine.run(&images(net.spec(), 2, 1));
     let cost = cost::dense(net.spec()).expect("cost");
     assert_eq!((batch.macs, batch.macs_conv), (2 * cost.macs, 2 * cost.macs_conv));
+}
+
+#[test]
+fn a_stride_beyond_the_image_agrees_with_burn() {
+    for (stride, size) in [(5, 6), (64, 6), (64, 70), (1000, 6)] {
+        let mut spec = mobile();
+        spec.input = [3, size, size + 1];
+        let Op::Conv { stride: first, .. } = &mut spec.nodes[1].op else {
+            panic!("a convolution")
+        };
+        *first = stride;
+        agrees_with_burn(&model(spec, 1), Density::FULL);
+    }
 }

@@ -8,7 +8,7 @@ fn wide_networks_by_winograd_agree_with_burn() {
     for name in ["m-cifarnet", "resnet18"] {
         let plain = wide(name);
         let mut models = vec![model(plain.clone(), 3)];
-        for form in [Shift::Eq1, Shift::Released] {
+        for form in GateForm::ALL {
             let gated = model(zoo::gated(&plain, form), 3);
             models.extend([gated.clone(), filter_masked(gated)]);
         }

@@ -112,6 +112,7 @@ fn plan() -> PruningPlan {
         most_times: 180.0,
         macs: dense.macs,
         params: dense.params,
+        sensitivity: [0, 8],
     }
 }
 
@@ -166,10 +167,13 @@ pub(crate) fn answer(percent: u32, n: usize) -> Answer {
             p10_ms: 0.35 + macs as f64 / 4e7,
             p90_ms: 0.5 + macs as f64 / 4e7,
             n: 100,
+            others: None,
         }),
         layers,
         dense_latency: None,
         seen: Arc::default(),
+        said: Arc::default(),
+        by_class: Arc::default(),
         classes: Arc::default(),
         plan: Some(Arc::new(plan())),
     }
@@ -204,7 +208,10 @@ pub(crate) fn complete(percent: u32) -> Answer {
             p10_ms: 1.1,
             p90_ms: 1.4,
             n: 100,
+            others: None,
         }),
+        said: (0..40).map(|i| one(i).said).collect(),
+        by_class: (0..10).map(|c| [500 - c * 4 - (100 - percent) * c / 4, 500]).collect(),
         seen: (0..40).map(one).collect(),
         classes: (0..10).map(class).collect(),
         ..whole
@@ -224,6 +231,7 @@ pub(crate) fn timed() -> JobResult {
                 p10_ms: median_ms,
                 p90_ms: median_ms,
                 n: 7,
+                others: None,
             };
             (filters * k as usize / 8, time)
         });
@@ -235,10 +243,8 @@ pub(crate) fn timed() -> JobResult {
     };
     let times: Vec<LayerLatency> = spec.convs().iter().enumerate().map(layer).collect();
     JobResult {
-        job: ModelJob::Time(ModelRef::Bundled),
-        said: Ok("Timed 8 layers".into()),
-        model: None,
         times: Some(times.into()),
+        ..JobResult::new(ModelJob::Time(ModelRef::Bundled), Ok("Timed 8 layers".into()))
     }
 }
 
@@ -256,6 +262,8 @@ pub(crate) fn strip() -> Thumbnails {
     };
     Thumbnails {
         thumbs: (0..40).map(thumb).collect(),
+        labels: (0..40).map(|i| i % 10).collect(),
+        numbers: (0..40).map(|i| 100 + i).collect(),
     }
 }
 
