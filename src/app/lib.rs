@@ -18,6 +18,7 @@ mod figures;
 mod frame_times;
 mod import;
 pub mod layout;
+mod notify;
 mod on_store_change;
 mod open;
 mod open_path;

@@ -2,6 +2,7 @@
 
 use super::dialog::{Dialog, DialogAnswer};
 use super::effects::{Effect, FileRequest, SaveContent};
+use super::notify::{self, LiveRuns};
 use super::open_path::{open_path, use_images};
 use super::saved_window::{self, WindowFile};
 use super::shell::window_ui;
@@ -43,6 +44,7 @@ pub(crate) struct App {
     patience: Arc<AtomicU64>,
     /// The file that the window's look is saved in.
     saved: Option<WindowFile>,
+    live: LiveRuns,
     is_dark: bool,
     pub(crate) stopwatch: Option<Stopwatch>,
 }
@@ -69,6 +71,7 @@ impl App {
             next_dialog: None,
             patience,
             saved: None,
+            live: LiveRuns::default(),
             is_dark: false,
             stopwatch: None,
         })
@@ -211,6 +214,10 @@ impl eframe::App for App {
     fn logic(&mut self, ctx: &egui::Context, _: &mut eframe::Frame) {
         if self.session.pump(PUMP) {
             ctx.request_repaint();
+        }
+        let ended = self.live.ended(self.session.store());
+        if !ctx.input(|i| i.focused) {
+            ended.into_iter().for_each(|said| notify::show(ctx, said));
         }
         let patience = if self.is_waiting() { EAGER_MILLIS } else { CALM_MILLIS };
         self.patience.store(patience, Ordering::Relaxed);

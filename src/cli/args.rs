@@ -1,7 +1,9 @@
 //! The program's arguments: every command, and what opens the window.
 
 use super::output::Json;
-use super::{bench, eval, export, figure, import, inspect, manual, report, run, serve, tournament};
+use super::{
+    bench, eval, export, farm_task, figure, import, inspect, manual, report, run, serve, time_worker, tournament,
+};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use train::device::DeviceName;
@@ -67,8 +69,13 @@ pub(crate) enum CliCommand {
     },
     /// List data sets
     Datasets(Json),
+    /// Print the times of a model's layers on this machine, for searches on another: a model in, a table out
+    TimeWorker(time_worker::TimeWorkerArgs),
     /// Print a script that lets a shell complete commands and options
     Completions(manual::CompletionsArgs),
     /// Write manual pages
     Man(manual::ManArgs),
+    /// One run of a farm, called by its scheduler
+    #[command(hide = true)]
+    FarmTask(farm_task::FarmTaskArgs),
 }

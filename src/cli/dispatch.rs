@@ -4,7 +4,9 @@ use super::args::{Args, CliCommand};
 use super::bench::BenchTask;
 use super::failure::{Failure, complain};
 use super::output::Json;
-use super::{bench, eval, export, figure, import, inspect, lists, manual, report, run, serve, tournament};
+use super::{
+    bench, eval, export, farm_task, figure, import, inspect, lists, manual, report, run, serve, time_worker, tournament,
+};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use lab::Workspace;
@@ -66,8 +68,10 @@ pub fn main() -> Next {
         Some(CliCommand::Presets(json)) => lists::presets(json),
         Some(CliCommand::Runs { runs, json }) => lists::runs(&runs, json),
         Some(CliCommand::Datasets(json)) => lists::datasets(json),
-        Some(CliCommand::Completions(args)) => manual::completions(&args),
-        Some(CliCommand::Man(args)) => manual::man(&args),
+        Some(CliCommand::TimeWorker(args)) => time_worker::time_worker(&args),
+        Some(CliCommand::Completions(args)) => manual::completions(&args, Args::command()),
+        Some(CliCommand::Man(args)) => manual::man(&args, Args::command()),
+        Some(CliCommand::FarmTask(args)) => farm_task::farm_task(&args),
     };
     Next::Exit(match done {
         Ok(code) => ExitCode::from(code),

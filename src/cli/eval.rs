@@ -1,6 +1,7 @@
 //! `secateur eval`: measures a model at one or many densities, by the engine or by burn.
 //! Knows nothing of training.
 
+use super::bars;
 use super::eval_burn::by_burn;
 use super::eval_csv::CsvFile;
 use super::eval_images::{BATCH, EvalImages, Evaluation, GateSetting, LatencyQuantiles, PutBatch, TIMED};
@@ -132,7 +133,14 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     } else {
         data::open
     };
-    let mut data = open(&args.data, &reading(&model.header), &mut |_| Ok(())).or_bad_input()?;
+    let opening = bars::share(args.json);
+    let mut data = open(&args.data, &reading(&model.header), &mut |progress| {
+        opening.set_message(progress.text);
+        bars::reach(&opening, progress.fraction);
+        Ok(())
+    })
+    .or_bad_input()?;
+    opening.finish_and_clear();
     let matched = match &teacher {
         Some(teacher) => {
             check_teacher(teacher, model.spec().input, &model.header.classes).or_bad_input()?;
@@ -167,8 +175,13 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     let spec = model.spec();
     let dense = cost::dense(spec).or_failed()?;
     let kept = cost::total(spec, &model.masks, &Fractions::dense(spec)).or_failed()?;
-    for density in densities {
+    let images = (densities.len() * eval.indices.len()) as u64;
+    let bar = bars::counted(args.json, images, "images");
+    for (i, density) in densities.into_iter().enumerate() {
+        let before = i * eval.indices.len();
+        bar.set_message(format!("density {density}"));
         let mut put = |rows: &[f32], gates: &[GateOutput], first: usize| {
+            bar.set_position((before + first) as u64);
             if let Some(file) = &mut active {
                 file.write_active(&density, first, gates, &eval)?;
             }
@@ -223,6 +236,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
             eval_oracle::by_gate(&eval, *density, args.json).or_failed()?;
         }
     }
+    bar.finish_and_clear();
     for file in logits.into_iter().chain(active) {
         file.finish().or_failed()?;
     }

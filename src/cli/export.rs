@@ -1,6 +1,7 @@
 //! `secateur export`: a model to a file of another program, checked by a second runtime before it gets its name.
 //! Knows nothing of formats.
 
+use super::bars;
 use super::failure::{Done, OrFail};
 use super::output::{Json, remark};
 
@@ -90,7 +91,9 @@ pub(crate) fn export(args: &ExportArgs) -> Done {
         density,
         probe,
     };
+    let bar = bars::spinner(args.json, format!("Writing {} and reading it back", args.to.display()));
     let done = write(&model, &options).or_failed()?;
+    bar.finish_and_clear();
     for note in &done.notes {
         remark(&format!("note: {note}"));
     }
@@ -134,7 +137,9 @@ fn timed(args: &ExportArgs, (before, after): (&Checkpoint, &NetSpec), timer: &Ti
     let file = file.or_failed()?;
     let old = onnx_bytes(before, Density::FULL).or_failed()?;
     let batches: Vec<usize> = args.time_batch.iter().map(|&n| n as usize).collect();
+    let bar = bars::spinner(args.json, format!("Timing {} in {}", args.to.display(), timer.name()));
     let times = time([&old, &file], after.input, timer, &batches);
+    bar.finish_and_clear();
     let times = times.with_context(|| format!("{} is written, but could not be timed", args.to.display()));
     let times = times.or_failed()?;
     for t in &times {

@@ -1,6 +1,7 @@
 //! `secateur import`: another program's weights as a model file of ours.
 //! Knows nothing of formats.
 
+use super::bars;
 use super::failure::{Done, OrFail};
 use super::output::{Json, remark};
 use anyhow::{Context, Result, ensure};
@@ -45,7 +46,9 @@ pub(crate) fn import(args: &ImportArgs) -> Done {
         input: shape(&args.input).or_bad_input()?,
         normalization: normalization(args).or_bad_input()?,
     };
+    let bar = bars::spinner(args.json, format!("Reading {}", args.file.display()));
     let done = read(&options).or_bad_input()?;
+    bar.finish_and_clear();
     for note in &done.notes {
         remark(&format!("note: {note}"));
     }

@@ -11,6 +11,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
+mod bars;
 mod bench;
 mod dispatch;
 mod eval;
@@ -20,6 +21,10 @@ mod eval_images;
 mod eval_oracle;
 mod export;
 mod failure;
+mod farm;
+mod farm_engine;
+mod farm_plan;
+mod farm_task;
 mod figure;
 mod import;
 mod inspect;
@@ -32,6 +37,7 @@ mod run;
 mod serve;
 mod shown_runs;
 mod signal;
+mod time_worker;
 mod tournament;
 
 pub use dispatch::{Next, main};

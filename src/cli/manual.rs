@@ -1,10 +1,9 @@
 //! `secateur completions` and `secateur man`: what a shell and `man` know of the commands, made from the arguments themselves.
 
-use super::args::Args;
 use super::failure::{Done, OrFail};
 use super::output::Json;
 use anyhow::Context;
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 use serde_json::json;
 use std::io::Write;
@@ -26,18 +25,20 @@ pub(crate) struct ManArgs {
     json: Json,
 }
 
-pub(crate) fn completions(args: &CompletionsArgs) -> Done {
+/// Writes a shell's script for `program`.
+pub(crate) fn completions(args: &CompletionsArgs, mut program: Command) -> Done {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Args::command(), NAME, &mut script);
+    clap_complete::generate(args.shell, &mut program, NAME, &mut script);
     // Whoever closed the pipe has read enough.
     drop(std::io::stdout().write_all(&script));
     Ok(0)
 }
 
-pub(crate) fn man(args: &ManArgs) -> Done {
+/// Writes a page for `program` and each of its commands.
+pub(crate) fn man(args: &ManArgs, program: Command) -> Done {
     let cannot = |what: &Path| format!("cannot write to {}", what.display());
     disk::make_folder(&args.to).or_failed()?;
-    clap_mangen::generate_to(Args::command(), &args.to)
+    clap_mangen::generate_to(program, &args.to)
         .with_context(|| cannot(&args.to))
         .or_failed()?;
     let file = args.to.join(format!("{NAME}.1"));

@@ -1,11 +1,16 @@
 //! What commands write: to stdout a readable line, or one JSON object a line; to stderr what people should know.
 
+use indicatif::MultiProgress;
 use serde::Serialize;
 use std::io::Write;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether a line for programs could not be written: nobody reads them any more.
 static IS_LOST: AtomicBool = AtomicBool::new(false);
+
+/// The bars at the foot of a terminal. Lines are written above them.
+pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// The flag that every command has.
 #[derive(clap::Args, Clone, Copy)]
@@ -24,7 +29,7 @@ impl Json {
             text()
         };
         // A person who closed the pipe has read enough; a program misses what it asked for.
-        if writeln!(std::io::stdout(), "{line}").is_err() && self.json {
+        if BARS.suspend(|| writeln!(std::io::stdout(), "{line}")).is_err() && self.json {
             IS_LOST.store(true, Ordering::Relaxed);
         }
     }
@@ -37,5 +42,5 @@ impl Json {
 
 /// A line for people, on stderr. Whether anybody reads it does not matter to the work.
 pub(crate) fn remark(line: &str) {
-    drop(writeln!(std::io::stderr(), "{line}"));
+    drop(BARS.suspend(|| writeln!(std::io::stderr(), "{line}")));
 }

@@ -1,7 +1,9 @@
 //! `secateur run`: any experiment, headless.
 //! Knows nothing of what methods do.
 
+use super::bars::{self, RunBar};
 use super::failure::{Done, Failure, OrFail};
+use super::farm::{FarmArgs, farm};
 use super::output::{Json, remark};
 use super::progress;
 use anyhow::{Context, Result, anyhow};
@@ -13,7 +15,7 @@ use record::control::Control;
 use record::experiment::Experiment;
 use record::replay;
 use record::sweep::{self, Shard};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use train::device::DeviceName;
 
@@ -80,8 +82,16 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     sweep: Option<PathBuf>,
     /// Only every Nth run of the sweep, starting with the Ith
-    #[arg(long, value_name = "I/N", requires = "sweep", default_value = "1/1")]
+    #[arg(
+        long,
+        value_name = "I/N",
+        requires = "sweep",
+        default_value = "1/1",
+        conflicts_with = "farm"
+    )]
     shard: Shard,
+    #[command(flatten)]
+    farm: FarmArgs,
     #[command(flatten)]
     changes: ChangeArgs,
     /// Images: fashion-mnist, or a path
@@ -103,11 +113,27 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     let experiments = experiments.or_bad_input()?;
     let workspace = args.workspace.open()?;
     let control = stoppable()?;
+    if let Some(engine) = args.farm.farm {
+        let name = args.sweep.as_deref().and_then(Path::file_stem);
+        let name = name.map_or_else(|| experiments[0].name.clone(), |n| n.to_string_lossy().into_owned());
+        return farm(
+            (engine, &args.farm),
+            &name,
+            &experiments,
+            &workspace,
+            &control,
+            args.json,
+        );
+    }
     let mut failed = Ok(0);
+    let total = (experiments.len() > 1).then(|| bars::counted(args.json, experiments.len() as u64, "runs"));
     for experiment in &experiments {
         let done = watch(args.json, &control, |control, listen| {
             execute(experiment, &workspace, control, listen)
         });
+        if let Some(total) = &total {
+            total.inc(1);
+        }
         match done {
             Ok(0) => {}
             Ok(code) => return Ok(code),
@@ -194,7 +220,9 @@ fn watch(
     work: impl FnOnce(&Control, &mut dyn FnMut(&Stamped)) -> Result<Ending>,
 ) -> Done {
     let mut quality = "top-1";
+    let mut bar = RunBar::new(json);
     let mut say = |stamped: &Stamped| {
+        bar.see(stamped);
         progress::say(json, stamped, &mut quality);
         if json.is_lost() {
             control.stop();

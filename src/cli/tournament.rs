@@ -1,15 +1,19 @@
 //! `secateur tournament`: all runs that a file asks for, resumed where they stand, then a table, tests on pairs and a figure.
 //! Knows nothing of what methods do.
 
+use super::bars::RunBar;
 use super::failure::{Done, OrFail};
+use super::farm::{FarmArgs, farm};
 use super::output::{Json, remark};
 use super::progress;
 use super::run::{ChangeArgs, WorkspaceArgs, source, stoppable};
 use disk::{make_folder, write_whole};
 use event::Cancelled;
 use lab::Workspace;
-use lab::tournament::{Turn, check, play, results};
+use lab::known::Turn;
+use lab::tournament::{check, play, prunings, results, trainings};
 use plots::{Style, figure, svg};
+use record::control::Control;
 use record::sweep::Shard;
 use record::tournament::{Entry, Tournament};
 use serde_json::json;
@@ -22,11 +26,13 @@ pub(crate) struct TournamentArgs {
     /// Name of a tournament, e.g. tournament-small, or a file
     file: PathBuf,
     /// Only every Nth trained network with all its runs, starting with the Ith
-    #[arg(long, value_name = "I/N", default_value = "1/1")]
+    #[arg(long, value_name = "I/N", default_value = "1/1", conflicts_with = "farm")]
     shard: Shard,
     /// Run nothing: show what is finished
     #[arg(long)]
     show: bool,
+    #[command(flatten)]
+    farm: FarmArgs,
     /// Images: fashion-mnist, or a path
     #[arg(long)]
     data: Option<String>,
@@ -50,16 +56,25 @@ pub(crate) fn tournament(args: &TournamentArgs) -> Done {
     let mut is_done = true;
     if !args.show {
         check(&tournament, &control).or_bad_input()?;
-        let mut listen = |stamped: &event::Stamped| {
-            progress::tell(stamped, "top-1");
-            if args.json.is_lost() {
-                control.stop();
+        is_done = if args.farm.farm.is_some() {
+            match shared_out(args, &tournament, &workspace, &control)? {
+                130 => return Ok(130),
+                code => code == 0,
             }
-        };
-        let mut each = |entry: &Entry, turn: &Turn| say(args.json, entry, turn);
-        is_done = match play(&tournament, args.shard, &workspace, &control, &mut listen, &mut each) {
-            Err(e) if e.is::<Cancelled>() => return Ok(130),
-            played => played.or_failed()?,
+        } else {
+            let mut bar = RunBar::new(args.json);
+            let mut listen = |stamped: &event::Stamped| {
+                bar.see(stamped);
+                progress::tell(stamped, "top-1");
+                if args.json.is_lost() {
+                    control.stop();
+                }
+            };
+            let mut each = |entry: &Entry, turn: &Turn| say(args.json, entry, turn);
+            match play(&tournament, args.shard, &workspace, &control, &mut listen, &mut each) {
+                Err(e) if e.is::<Cancelled>() => return Ok(130),
+                played => played.or_failed()?,
+            }
         };
     }
     let played = match results(&tournament, &workspace, &control) {
@@ -83,6 +98,28 @@ pub(crate) fn tournament(args: &TournamentArgs) -> Done {
         ));
     }
     Ok(u8::from(!is_done))
+}
+
+/// On a farm: first what trains networks, then what begins with them.
+fn shared_out(args: &TournamentArgs, tournament: &Tournament, workspace: &Workspace, control: &Control) -> Done {
+    let Some(engine) = args.farm.farm else { return Ok(0) };
+    let trainings = trainings(tournament);
+    let mut code = 0;
+    for stage in ["networks", "methods"] {
+        let experiments = match stage {
+            "networks" => trainings.clone(),
+            _ => prunings(tournament, workspace).or_failed()?,
+        };
+        if experiments.is_empty() {
+            continue;
+        }
+        let name = format!("{}-{stage}", tournament.name);
+        match farm((engine, &args.farm), &name, &experiments, workspace, control, args.json)? {
+            130 => return Ok(130),
+            of_stage => code = code.max(of_stage),
+        }
+    }
+    Ok(code)
 }
 
 /// A line when a run has ended.

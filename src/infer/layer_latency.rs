@@ -46,7 +46,7 @@ pub fn layer_latencies(
     let mut out = Vec::new();
     for node in &spec.nodes {
         let Some(&from) = node.inputs.first() else { continue };
-        let Some(filters) = width_of(&node.op) else { continue };
+        let Some(filters) = timed_width(&node.op) else { continue };
         let mut at = Vec::new();
         for width in widths(filters, options.widths) {
             check()?;
@@ -118,7 +118,7 @@ pub fn latency_surfaces(
     let mut out = Vec::new();
     for node in &spec.nodes {
         let Some(&from) = node.inputs.first() else { continue };
-        let Some(most) = width_of(&node.op) else { continue };
+        let Some(most) = timed_width(&node.op) else { continue };
         let (reads_all, taps) = match node.op {
             Op::Conv { groups, kernel, .. } => (groups == 1, kernel * kernel),
             _ => (true, 1),
@@ -162,7 +162,8 @@ fn from_one(most: usize, steps: usize) -> Vec<usize> {
     out
 }
 
-fn width_of(op: &Op) -> Option<usize> {
+/// The filters of a layer that is timed; none of one that is not.
+pub(crate) fn timed_width(op: &Op) -> Option<usize> {
     match *op {
         Op::Conv { filters, groups, .. } if groups == 1 || groups == filters => Some(filters),
         Op::Linear { outputs, .. } => Some(outputs),
@@ -245,7 +246,7 @@ mod tests {
             threads: 1,
         };
         let times = layer_latencies(&spec, options, &mut || Ok(())).expect("times");
-        let layers = spec.nodes.iter().filter(|n| width_of(&n.op).is_some());
+        let layers = spec.nodes.iter().filter(|n| timed_width(&n.op).is_some());
         assert_eq!(times.len(), layers.count());
         for layer in &times {
             assert!(layer.at.is_sorted_by(|a, b| a.0 < b.0), "{layer:?}");

@@ -9,6 +9,7 @@ pub mod execute;
 pub mod fork;
 mod gates;
 pub mod jobs;
+pub mod known;
 mod memory_check;
 mod outbox;
 pub mod session;

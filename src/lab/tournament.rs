@@ -1,22 +1,20 @@
-//! Plays a tournament, run after run. A run is known again by its settings, so that one that is there is not run twice and one
-//! that was interrupted goes on.
+//! Plays a tournament, run after run, or says what other machines can run of it.
 //! Knows nothing of how results are compared.
 
 use crate::Workspace;
-use crate::execute::{begin, resume};
-use crate::work::{on_held_out_images, open_images};
+use crate::known::{Turn, ending, finished, take};
+use crate::work::open_images;
 use anyhow::{Context, Result, bail, ensure};
 use data::Split;
 use disk::write_whole;
-use event::{Cancelled, Ending, Event, Outcome, Stamped};
+use event::{Event, Stamped};
 use infer::{Engine, EvaluatedBatch, LabeledImages, Options, argmax, evaluate};
 use measure::probe::valid_split;
 use model::{Checkpoint, random_model};
 use record::control::Control;
-use record::folder::is_written;
 use record::sweep::Shard;
 use record::tournament::{Dense, Entry, Tournament};
-use record::{Experiment, ModelRef, log, replay};
+use record::{Experiment, ModelRef, log};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -55,17 +53,6 @@ impl Played {
     pub fn test_top1(&self) -> f64 {
         self.right.iter().filter(|r| **r).count() as f64 / self.right.len().max(1) as f64
     }
-}
-
-/// How one run ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Turn {
-    /// It is finished, now or before.
-    Finished(PathBuf),
-    /// It failed, now or before: why.
-    Failed(PathBuf, String),
-    /// Another process works on it.
-    Elsewhere(PathBuf),
 }
 
 /// Checks, before anything is trained, that every method can meet its target, that trials are trained no longer than results,
@@ -140,7 +127,7 @@ fn tuning(experiment: &Experiment) -> Result<u64> {
 /// Does what is not done of a shard; `each` hears how every run ended. True if all are finished.
 ///
 /// # Errors
-/// [`Cancelled`], after saving; a run folder that cannot be made; a network that failed to train.
+/// [`event::Cancelled`], after saving; a run folder that cannot be made; a network that failed to train.
 pub fn play(
     tournament: &Tournament,
     shard: Shard,
@@ -175,6 +162,38 @@ pub fn play(
     Ok(all)
 }
 
+/// The networks that are to be trained: what can begin at once.
+pub fn trainings(tournament: &Tournament) -> Vec<Experiment> {
+    let trained = |dense: &Dense| match dense {
+        Dense::Given(..) => None,
+        Dense::Trained(entry) => Some(entry.experiment.clone()),
+    };
+    tournament
+        .heats
+        .iter()
+        .filter_map(|heat| trained(&heat.dense))
+        .collect()
+}
+
+/// What can begin now, from networks that are given or whose training has finished.
+///
+/// # Errors
+/// A run folder cannot be read.
+pub fn prunings(tournament: &Tournament, workspace: &Workspace) -> Result<Vec<Experiment>> {
+    let mut all = Vec::new();
+    for heat in &tournament.heats {
+        let start = match &heat.dense {
+            Dense::Given(_, model) => Some(model.clone()),
+            Dense::Trained(entry) => {
+                finished(&entry.experiment, &workspace.runs)?.map(|run| model_of(&run, &entry.experiment))
+            }
+        };
+        let Some(start) = start else { continue };
+        all.extend(heat.entries.iter().map(|entry| started(&entry.experiment, &start)));
+    }
+    Ok(all)
+}
+
 /// All that is finished, of all shards, dense networks first in each heat.
 ///
 /// # Errors
@@ -188,7 +207,7 @@ pub fn results(tournament: &Tournament, workspace: &Workspace, control: &Control
                 model.clone()
             }
             Dense::Trained(entry) => {
-                let Some(run) = finished(&entry.experiment, workspace)? else {
+                let Some(run) = finished(&entry.experiment, &workspace.runs)? else {
                     continue;
                 };
                 played.push(of_run(entry, &run, workspace, control)?);
@@ -196,7 +215,7 @@ pub fn results(tournament: &Tournament, workspace: &Workspace, control: &Control
             }
         };
         for entry in &heat.entries {
-            if let Some(run) = finished(&started(&entry.experiment, &start), workspace)? {
+            if let Some(run) = finished(&started(&entry.experiment, &start), &workspace.runs)? {
                 played.push(of_run(entry, &run, workspace, control)?);
             }
         }
@@ -213,65 +232,6 @@ fn started(experiment: &Experiment, start: &ModelRef) -> Experiment {
 
 fn model_of(run: &Path, experiment: &Experiment) -> ModelRef {
     ModelRef::File(run.join(format!("models/{}.safetensors", experiment.name)))
-}
-
-/// The run folder with these settings, if there is one.
-fn find(experiment: &Experiment, workspace: &Workspace) -> Result<Option<PathBuf>> {
-    let wanted = on_held_out_images(&experiment.anchored()?);
-    let named = format!("_{}_", experiment.name);
-    for run in replay::list(&workspace.runs)? {
-        let is_named = run.file_name().is_some_and(|n| n.to_string_lossy().contains(&named));
-        // One that cannot be read is no run of this tournament.
-        if is_named && Experiment::of_run(&run, &[]).is_ok_and(|e| e == wanted) {
-            return Ok(Some(std::path::absolute(run)?));
-        }
-    }
-    Ok(None)
-}
-
-/// How a run ended last, if it did.
-fn ending(run: &Path) -> Result<Option<Ending>> {
-    let mut last = None;
-    log::read(&run.join("events.jsonl"), &mut |stamped| {
-        match stamped.event {
-            Event::Ended(ending) => last = Some(ending),
-            Event::Resumed { .. } => last = None,
-            _ => {}
-        }
-        true
-    })?;
-    Ok(last)
-}
-
-fn finished(experiment: &Experiment, workspace: &Workspace) -> Result<Option<PathBuf>> {
-    let Some(run) = find(experiment, workspace)? else {
-        return Ok(None);
-    };
-    let is_over = ending(&run)?.is_some_and(|e| e.outcome == Outcome::Finished);
-    Ok(is_over.then_some(run))
-}
-
-/// Begins a run, goes on with it, or finds that it is over.
-fn take(
-    experiment: &Experiment,
-    workspace: &Workspace,
-    control: &Control,
-    listen: &mut dyn FnMut(&Stamped),
-) -> Result<Turn> {
-    let ended = match find(experiment, workspace)? {
-        Some(run) if is_written(&run) => return Ok(Turn::Elsewhere(run)),
-        Some(run) => match ending(&run)? {
-            Some(ending) if ending.outcome != Outcome::Cancelled => ending,
-            _ => resume(&run, None, workspace, control, listen)?,
-        },
-        None => begin(experiment, workspace, control, listen, &mut |_| {})?,
-    };
-    let run = std::path::absolute(&ended.run)?;
-    match ended.outcome {
-        Outcome::Finished => Ok(Turn::Finished(run)),
-        Outcome::Failed => Ok(Turn::Failed(run, ended.reason.unwrap_or_default())),
-        Outcome::Cancelled => Err(Cancelled.into()),
-    }
 }
 
 fn given(entry: &Entry, model: &ModelRef, workspace: &Workspace, control: &Control) -> Result<Played> {

@@ -5,7 +5,8 @@ use crate::{Workspace, memory_check};
 use anyhow::{Context, Result, bail};
 use data::{Dataset, Normalization, PictureSize, Progress, Split};
 use event::{BadInput, Cancelled, Ending, Event, Outcome, Stamped};
-use model::{Checkpoint, Cost, Density, Fractions, cost};
+use infer::LatencyTable;
+use model::{Checkpoint, Cost, Density, Fractions, NetSpec, cost};
 use record::checkpoints::CheckpointStore;
 use record::control::Control;
 use record::event_log::{EventLog, LogHistory};
@@ -196,6 +197,8 @@ impl RunContext<'_, '_> {
         let per_epoch = splits.train.len() / experiment.train.batch;
         let epochs = experiment.method.epochs(&experiment.train, start.is_some())
             + experiment.trim.as_ref().map_or(0, |t| u64::from(t.retrain.epochs));
+        let whole = start.as_ref().map_or(&spec, |start| start.spec());
+        let latency_table = latency_table(experiment, whole).map_err(BadInput::of)?;
         let mut ctx = Ctx {
             seed: experiment.seed,
             data: TrainingData {
@@ -211,6 +214,7 @@ impl RunContext<'_, '_> {
             teacher,
             device,
             threads: self.workspace.threads,
+            latency_table,
             recipe: experiment.to_toml()?,
             steps: epochs * per_epoch as u64,
             done: [0, 0],
@@ -388,6 +392,18 @@ fn teacher_of(experiment: &Experiment) -> Result<Option<Checkpoint>> {
     teacher
         .map(|name| load(name).with_context(|| format!("train.teacher is {name}")))
         .transpose()
+}
+
+/// The table of layers' times that the experiment names, of the network that is pruned.
+fn latency_table(experiment: &Experiment, spec: &NetSpec) -> Result<Option<LatencyTable>> {
+    let Some(file) = &experiment.latency_table else {
+        return Ok(None);
+    };
+    let table = LatencyTable::load(file).context("latency_table")?;
+    table
+        .check_fits(spec)
+        .with_context(|| format!("latency_table {}", file.display()))?;
+    Ok(Some(table))
 }
 
 /// The experiment, validated on the images that the model to start from has held out itself, unless told otherwise.

@@ -2,7 +2,7 @@
 //! Nothing is trained; the paper (arXiv 1810.05331) gives all layers the same density.
 //! Knows nothing of how gates are computed.
 
-use crate::budget::{Budget, gated_layers};
+use crate::budget::Budget;
 use crate::locks::{EarlierSearches, Lock, check_densities, check_sites, held_densities};
 use crate::pipeline::{PruningTarget, trained_model};
 use crate::search_loop::SearchLoop;
@@ -86,7 +86,7 @@ impl SearchTarget for Gates<'_> {
     fn spent(&self, densities: &[f32]) -> f64 {
         match self.budget.unit {
             Unit::Ms => {
-                let layers = gated_layers(self.model, &Self::densities(densities));
+                let layers = infer::gated_layers(self.model, &Self::densities(densities));
                 self.budget.ms(&layers.unwrap_or_default())
             }
             _ => self.cost(densities)[0] as f64,

@@ -9,7 +9,7 @@ use model::checkpoint::ModelHeader;
 use model::{NetSpec, zoo};
 use serde::{Deserialize, Serialize};
 use settings::{Setting, settings};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use train::TrainConfig;
 
 /// The version of the file format.
@@ -65,6 +65,10 @@ settings! {
         /// A trained model to start from, a file or `bundled`; without one, training begins with random weights.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub start: Option<ModelRef>, other;
+        /// Layers' times of another machine, for budgets in milliseconds: a file that `secateur time-worker` wrote there; without
+        /// one, this machine is timed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub latency_table: Option<PathBuf>, other;
         /// Seconds between two checkpoints: how much work a crash may cost.
         #[serde(default = "checkpoint_secs")]
         pub checkpoint_secs: f32, number(at_least(0); "s");
@@ -293,6 +297,9 @@ impl Experiment {
         anchored.data.anchor()?;
         if let Some(ModelRef::File(path)) = &mut anchored.start {
             *path = std::path::absolute(&*path).with_context(|| format!("start is {}", path.display()))?;
+        }
+        if let Some(table) = &mut anchored.latency_table {
+            *table = std::path::absolute(&*table).with_context(|| format!("latency_table is {}", table.display()))?;
         }
         if let Some(teacher) = &mut anchored.train.teacher
             && teacher != train::OWN

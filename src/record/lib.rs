@@ -58,5 +58,5 @@ pub use experiment::Experiment;
 pub use model_ref::ModelRef;
 pub use state::{RunId, RunState};
 pub use status::Status;
-pub use summary::RunSummary;
+pub use summary::{RunSummary, phase};
 pub use unpruned::unpruned;

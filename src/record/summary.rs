@@ -102,6 +102,15 @@ impl RunSummary {
     }
 }
 
+/// What a run does, and the share of it that is done, as the end of its log has it.
+pub fn phase(folder: &Path) -> Option<(String, f32)> {
+    let events = last_events(&folder.join("events.jsonl")).ok()?;
+    events.into_iter().find_map(|event| match event {
+        Event::Phase { name, progress } => Some((name, progress)),
+        _ => None,
+    })
+}
+
 fn manifest_status(folder: &Path) -> Result<Status> {
     let file = folder.join("manifest.json");
     let cannot = || format!("cannot read {}", file.display());

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use data::{Augment, Dataset, Normalization, Split, Splits, batch};
 use event::{Cancelled, Emit, Event, Steer};
+use infer::LatencyTable;
 use model::{Checkpoint, NetSpec};
 use std::cell::Cell;
 
@@ -28,6 +29,8 @@ pub struct Ctx<'a> {
     pub device: Device,
     /// Threads for measuring.
     pub threads: usize,
+    /// Layers' times of another machine, for budgets in milliseconds; without one, this machine's are measured.
+    pub latency_table: Option<LatencyTable>,
     /// The experiment as TOML, stored with the model.
     pub recipe: String,
     /// Training steps planned in the whole run.

@@ -406,3 +406,110 @@ fn shells_and_man_know_every_command() {
     let page = std::fs::read_to_string(to.join("secateur-export.1")).expect("page");
     assert!(page.starts_with(".ie") && page.contains("time\\-with"), "{page}");
 }
+
+#[test]
+fn a_table_that_came_over_a_pipe_is_what_a_search_counts_by() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let train = [
+        "run",
+        "dense-fashion",
+        "--json",
+        "--runs",
+        &path("runs"),
+        "--set",
+        "data.limit=300",
+        "--set",
+        "data.valid=100",
+        "--set",
+        "train.epochs=3",
+        "--set",
+        "train.batch=50",
+        "--set",
+        "model.width=0.15",
+    ];
+    let trained = lines(&secateur(&train));
+    let model = trained.last().expect("an ending")["model"]
+        .as_str()
+        .expect("a model")
+        .to_owned();
+    let over_a_pipe = Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .args(["time-worker", "--threads", "1"])
+        .stdin(std::fs::File::open(&model).expect("opens"))
+        .output()
+        .expect("starts");
+    let table = &lines(&over_a_pipe)[0];
+    assert!(table["machine"].as_str().is_some_and(|name| !name.is_empty()) && table["threads"] == 1);
+    std::fs::write(path("table.json"), &over_a_pipe.stdout).expect("writes");
+    let start = format!("start={model}");
+    let search = |table: &str, runs: &str| {
+        let table = format!("latency_table={table:?}");
+        secateur(&[
+            "run",
+            "random-fashion",
+            "--json",
+            "--runs",
+            &path(runs),
+            "--set",
+            &start,
+            "--set",
+            &table,
+            "--set",
+            "method.target={ unit = \"ms\", times = 1.3 }",
+            "--set",
+            "method.images=60",
+            "--set",
+            "method.trials=4",
+            "--set",
+            "method.retrain={ epochs = 1 }",
+            "--set",
+            "data.limit=300",
+            "--set",
+            "train.batch=50",
+        ])
+    };
+    let trials = |output: &Output| -> Vec<String> {
+        let said = lines(output);
+        let trials = said.iter().filter(|l| l["event"] == "trial");
+        trials
+            .map(|t| format!("{} {} {}", t["densities"], t["spent"], t["top1"]))
+            .collect()
+    };
+    let [first, again] = ["a", "b"].map(|runs| search(&path("table.json"), runs));
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    assert!(!trials(&first).is_empty());
+    assert_eq!(trials(&first), trials(&again), "by one table, one search");
+    let said = String::from_utf8_lossy(&first.stdout).into_owned();
+    assert!(said.contains("not timed here: the budget was"), "{said}");
+
+    // A table of twice the time: the same shares are left, counted in twice the milliseconds.
+    let mut slow = table.clone();
+    for key in ["factor", "besides"] {
+        slow[key] = (2.0 * slow[key].as_f64().expect("a number")).into();
+    }
+    std::fs::write(path("slow.json"), slow.to_string()).expect("writes");
+    let budget = |output: &Output| {
+        let said = lines(output);
+        let search = said.iter().find(|l| l["event"] == "search").expect("a search");
+        search["budget"].as_f64().expect("a budget")
+    };
+    let slow = search(&path("slow.json"), "c");
+    assert!((budget(&slow) / budget(&first) - 2.0).abs() < 1e-6);
+
+    // Of another network, and none at all.
+    let mut other = table.clone();
+    other["surfaces"][0]["name"] = "another".into();
+    std::fs::write(path("other.json"), other.to_string()).expect("writes");
+    for (table, expected) in [
+        ("other.json", "is of another network: layer"),
+        ("none.json", "cannot read"),
+    ] {
+        let output = search(&path(table), "d");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(
+            text.lines().last().is_some_and(|l| l.contains(expected)),
+            "{expected}: {text}"
+        );
+    }
+}

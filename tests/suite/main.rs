@@ -3,6 +3,7 @@
 mod cli;
 mod data;
 mod detectors;
+mod farm;
 mod figures;
 mod formats;
 mod formats_cli;

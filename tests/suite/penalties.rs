@@ -42,6 +42,7 @@ fn with_images<T>(images: usize, work: impl FnOnce(&mut Ctx) -> T) -> T {
         start: None,
         teacher: None,
         device: train::device::DeviceName::Flex.open().expect("opens"),
+        latency_table: None,
         threads: 1,
         recipe: String::new(),
         steps: 6,

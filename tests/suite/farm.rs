@@ -1,0 +1,199 @@
+//! A farm through the command line, with a stand-in for HyperQueue on PATH that runs tasks one after another.
+#![cfg(unix)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Answers as `hq --output-mode=json` does. What it was asked is in `calls`; `FAIL_PROBE` is what machines say of themselves.
+const HQ: &str = r#"#!/bin/sh
+shift
+echo "$@" >>"$FAKE/calls"
+case "$1 $2" in
+"server info") [ -z "$FAKE_DOWN" ] || { echo "No online server" >&2; exit 1; }; echo '{}' ;;
+"worker list") echo '[{"id":1,"ended":null}]' ;;
+"job cancel") touch "$FAKE/stop"; echo '{}' ;;
+"job info") sed -e "s/TASKS/$(cat "$FAKE/$3".* | paste -sd ,)/" "$FAKE/job$3" ;;
+submit*)
+    id=$(($(ls "$FAKE" | grep -c '^job') + 1))
+    name=$3
+    array=$5
+    while [ "$1" != -- ]; do shift; done
+    shift
+    echo "[{\"info\":{\"name\":\"$name\"},\"tasks\":[TASKS]}]" >"$FAKE/job$id"
+    first=${array%-*}
+    last=${array#*-}
+    for n in $(seq "$first" "$last"); do echo "{\"id\":$n,\"state\":\"waiting\"}" >"$FAKE/$id.$n"; done
+    if [ "$name" = secateur-probe ]; then
+        if [ -n "$FAIL_PROBE" ]; then
+            echo "{\"id\":1,\"state\":\"failed\",\"worker\":1,\"error\":\"Program terminated with exit code $FAIL_PROBE.\"}" >"$FAKE/$id.1"
+        else
+            echo '{"id":1,"state":"finished","worker":1}' >"$FAKE/$id.1"
+        fi
+    else
+        (for n in $(seq "$first" "$last"); do
+            echo "{\"id\":$n,\"state\":\"running\",\"worker\":1}" >"$FAKE/$id.$n"
+            HQ_TASK_ID=$n "$@" 2>"$FAKE/log"
+            echo "{\"id\":$n,\"state\":\"finished\",\"worker\":1}" >"$FAKE/$id.$n"
+        done) >/dev/null 2>&1 &
+    fi
+    echo "{\"id\":$id}"
+    ;;
+esac
+"#;
+
+const SWEEP: &str = r#"preset = "smoke"
+[set]
+seed = [0, 1]
+"data.limit" = [200]
+"data.valid" = [100]
+"train.epochs" = [1]
+"train.batch" = [50]
+"model.width" = [0.15]
+"#;
+
+struct Farm {
+    dir: tempfile::TempDir,
+}
+
+impl Farm {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let bin = dir.path().join("bin");
+        fs::create_dir_all(dir.path().join("fake")).expect("makes");
+        fs::create_dir_all(&bin).expect("makes");
+        fs::write(bin.join("hq"), HQ).expect("writes");
+        fs::set_permissions(bin.join("hq"), fs::Permissions::from_mode(0o755)).expect("sets");
+        fs::write(dir.path().join("sweep.toml"), SWEEP).expect("writes");
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn sweep(&self, more: &[&str], environment: &[(&str, &str)]) -> Output {
+        let path = std::env::var("PATH").unwrap_or_default();
+        Command::new(env!("CARGO_BIN_EXE_secateur"))
+            .args(["run", "--json", "--sweep"])
+            .args([&self.path("sweep.toml"), Path::new("--runs"), &self.path("runs")])
+            .args(more)
+            .env("PATH", format!("{}:{path}", self.path("bin").display()))
+            .env("FAKE", self.path("fake"))
+            .envs(environment.iter().copied())
+            .output()
+            .expect("starts")
+    }
+
+    fn runs(&self) -> Vec<PathBuf> {
+        record::replay::list(&self.path("runs")).expect("lists")
+    }
+
+    fn asked(&self, what: &str) -> usize {
+        let calls = fs::read_to_string(self.path("fake/calls")).unwrap_or_default();
+        calls.lines().filter(|line| line.contains(what)).count()
+    }
+}
+
+fn lines(output: &Output) -> Vec<serde_json::Value> {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(|l| serde_json::from_str(l).expect(l)).collect()
+}
+
+/// The weights of all runs, by their seeds.
+fn weights(runs: &[PathBuf]) -> Vec<(u64, Vec<u8>)> {
+    let read = |run: &PathBuf| {
+        let seed = record::Experiment::of_run(run, &[]).expect("config").seed;
+        (seed, fs::read(run.join("models/smoke.safetensors")).expect("model"))
+    };
+    let mut all: Vec<_> = runs.iter().map(read).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_farm_runs_each_run_once_to_the_weights_of_a_local_one() {
+    let farm = Farm::new();
+    let output = farm.sweep(&["--farm", "hq", "--cpus", "1"], &[]);
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{complaint}");
+    let said = lines(&output);
+    let endings: Vec<_> = said.iter().filter(|l| l["event"] == "ended").collect();
+    assert_eq!(endings.len(), 2, "{said:?}");
+    for (n, ending) in endings.iter().enumerate() {
+        assert_eq!((&ending["outcome"], &ending["task"]), (&"finished".into(), &n.into()));
+        assert!(ending["test_top1"].is_number());
+    }
+    let states = |task: usize| -> Vec<&str> {
+        let of = said.iter().filter(|l| l["farm"] == "hq" && l["task"] == task);
+        of.map(|l| l["state"].as_str().expect("state")).collect()
+    };
+    assert_eq!(states(1).last(), Some(&"finished"));
+    assert_eq!(farm.runs().len(), 2);
+    assert_eq!(farm.asked("farm-task"), 1);
+
+    // What is there is not run again, and nothing is submitted for it.
+    let output = farm.sweep(&["--farm", "hq"], &[]);
+    assert!(output.status.success());
+    assert_eq!((farm.runs().len(), farm.asked("farm-task")), (2, 1));
+
+    // What was interrupted goes on in its folder.
+    let run = farm.runs().remove(0);
+    let log = fs::read_to_string(run.join("events.jsonl")).expect("log");
+    let kept: Vec<&str> = log.lines().filter(|l| !l.contains("\"ended\"")).collect();
+    fs::write(run.join("events.jsonl"), kept.join("\n") + "\n").expect("writes");
+    let manifest = fs::read_to_string(run.join("manifest.json")).expect("manifest");
+    fs::write(
+        run.join("manifest.json"),
+        manifest.replace("\"finished\"", "\"running\""),
+    )
+    .expect("writes");
+    let output = farm.sweep(&["--farm", "hq"], &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!((farm.runs().len(), farm.asked("farm-task")), (2, 2));
+    assert_eq!(
+        farm.asked("--array 0-1 "),
+        1,
+        "only what is not finished is submitted again"
+    );
+
+    let farmed = weights(&farm.runs());
+    let local = Farm::new();
+    assert!(local.sweep(&[], &[]).status.success());
+    assert_eq!(farmed, weights(&local.runs()));
+}
+
+#[test]
+fn what_a_farm_lacks_is_said_before_anything_is_submitted() {
+    let farm = Farm::new();
+    let empty = farm.path("none");
+    let cases: [(&[(&str, &str)], &str); 5] = [
+        (&[("PATH", &empty.to_string_lossy())], "no program hq on PATH"),
+        (&[("FAKE_DOWN", "1")], "No online server; expected HyperQueue"),
+        (&[("FAIL_PROBE", "41")], "worker 1 does not see"),
+        (&[("FAIL_PROBE", "42")], "worker 1 has no program"),
+        (&[("FAIL_PROBE", "43")], "worker 1 has another version"),
+    ];
+    for (environment, expected) in cases {
+        let output = farm.sweep(&["--farm", "hq"], environment);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let last = text.lines().last().unwrap_or("");
+        assert_eq!(output.status.code(), Some(2), "{expected}: {text}");
+        assert!(
+            last.starts_with("secateur: --farm hq: ") && last.contains(expected),
+            "{expected}: {text}"
+        );
+    }
+    assert_eq!((farm.runs().len(), farm.asked("farm-task")), (0, 0));
+    let output = farm.sweep(&["--farm", "cron"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+
+    // A task that a machine is given without its folder.
+    let output = Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .args(["farm-task", "/no/such/plan", "--number", "0"])
+        .output()
+        .expect("starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expected a folder that this machine shares"));
+}
