@@ -31,9 +31,10 @@ wait_for() { # HOW MANY finished runs
         sleep 0.2
     done
 }
-# The work that was said: without times, numbers and what interruptions leave.
+# The work that was said: without times, numbers and what interruptions leave. A run that was killed before it had said anything
+# has its images open when it goes on, and does not say so: the work begins with what comes then.
 said() {
-    grep -v -e '"event":"resumed"' -e '"event":"ended"' -e '"event":"warning"' -e '"event":"note"' "$1"/events.jsonl |
+    sed -n '/"event":"started"/,$p' "$1"/events.jsonl | grep -v -e '"event":"resumed"' -e '"event":"ended"' -e '"event":"warning"' -e '"event":"note"' |
         sed -e 's/^{"seq":[0-9]*,"at":[0-9.e-]*,//'
 }
 seed() { sed -n 's/^seed = //p' "$1/config.toml"; }

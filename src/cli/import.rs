@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub(crate) struct ImportArgs {
     /// .pt, .pth or .safetensors weights, an .onnx network, or a .bpk pack
     file: PathBuf,
-    /// The network of a state dict: lenet5, m-cifarnet, vgg16, resnet18, resnet50 or mobilenetv2
+    /// The network of a state dict, by torchvision's name (vgg16_bn, resnet50, mobilenet_v3_small, …), or lenet5 or m-cifarnet
     #[arg(long)]
     arch: Option<String>,
     /// Number of classes that the file must have

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use data::Normalization;
 use model::checkpoint::{ModelHeader, SCHEMA, is_model_file};
 use model::spec::Shape;
-use model::{Checkpoint, Density, zoo};
+use model::{Checkpoint, Density, torchvision, zoo};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub struct Import {
     /// `.pt`, `.pth`, `.safetensors`, `.onnx` or `.bpk`.
     pub file: PathBuf,
-    /// Whose weights a state dict holds: one of [`zoo::NAMES`]. Another name for an ONNX net, which says its own graph.
+    /// Whose weights a state dict holds: one of [`zoo::NAMES`] or [`torchvision::NAMES`]. Another name for an ONNX net, which says its own graph.
     pub arch: Option<String>,
     /// What the class count must be.
     pub classes: Option<usize>,
@@ -100,19 +100,17 @@ fn ours(model: Checkpoint, options: &Import) -> Result<Imported> {
 }
 
 fn state_dict(options: &Import) -> Result<ForeignModel> {
-    let known = zoo::NAMES.join(", ");
+    let known = [&zoo::NAMES[..], &torchvision::NAMES].concat();
+    let text = known.join(", ");
     let arch = options.arch.as_deref();
     let arch = arch.with_context(|| {
         format!(
-            "{}: weights alone do not say their network; name it with --arch: {known}",
+            "{}: weights alone do not say their network; name it with --arch: {text}",
             options.file.display()
         )
     })?;
     let arch = zoo::our_name(arch);
-    ensure!(
-        zoo::NAMES.contains(&arch),
-        "unknown network {arch}, expected one of {known}"
-    );
+    ensure!(known.contains(&arch), "unknown network {arch}, expected one of {text}");
     let tensors = Tensors::open(&options.file)?;
     let read = torch_import::read(arch, &tensors, options.classes, options.input);
     read.with_context(|| options.file.display().to_string())

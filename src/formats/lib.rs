@@ -29,6 +29,7 @@ mod onnx_operands;
 mod onnx_ops;
 pub mod onnx_pb;
 mod onnx_proto;
+mod onnx_resize;
 mod onnx_tensor;
 mod pickle;
 mod probe;

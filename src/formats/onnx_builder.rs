@@ -37,6 +37,8 @@ pub(crate) enum Form {
     Last,
     /// `[batch, a, b, h, w]`, a·b = c.
     Split([usize; 2]),
+    /// All numbers of all images in a row.
+    Row,
     /// Reshaped or turned in a way that only outputs may be; which of the builder's views.
     View(usize),
 }
@@ -185,7 +187,7 @@ impl<'a> OnnxNetBuilder<'a> {
         let [c, h, w] = self.shapes[id];
         match form {
             Form::Planes => Head::plain("", &[c, h, w]),
-            Form::Flat => Head::plain("", &[c * h * w]),
+            Form::Flat | Form::Row => Head::plain("", &[c * h * w]),
             Form::Split([a, b]) => Head::plain("", &[a, b, h, w]),
             Form::Last => Head {
                 view: vec![c, h, w],

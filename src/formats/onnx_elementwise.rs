@@ -95,7 +95,7 @@ fn axes_after(form: Form) -> Result<usize> {
     match form {
         Form::Planes => Ok(3),
         Form::Flat | Form::Last => Ok(1),
-        Form::Split(_) | Form::View(_) => bail!("of a value that was reshaped"),
+        Form::Split(_) | Form::Row | Form::View(_) => bail!("of a value that was reshaped"),
     }
 }
 
@@ -259,6 +259,8 @@ fn affine(
     for ((v, s), t) in offset.data.iter_mut().zip(&scale).zip(&shift) {
         *v = *v * s + t;
     }
+    // What was read is no more: the next of a chain finds its layer alone.
+    net.values.remove(read);
     Ok(id)
 }
 

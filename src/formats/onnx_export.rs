@@ -423,6 +423,18 @@ impl<'a> Writer<'a> {
                 let x = self.planes(first, &as_planes)?;
                 (ops::upsample(&mut self.graph, &name, scale, &x), false)
             }
+            Op::Resize {
+                size,
+                scale,
+                coordinates,
+                interpolation,
+            } => {
+                let x = self.planes(first, &as_planes)?;
+                let [_, h, w] = self.shapes[first];
+                let scales = [(h, 0), (w, 1)].map(|(from, k)| ops::exact_scale([from, size[k]], scale[k]));
+                let how = (coordinates, interpolation);
+                (ops::resize(&mut self.graph, &name, scales, how, &x), false)
+            }
             // Written with the convolutions that read it.
             Op::Spread { .. } if self.consumers[i].iter().all(|&j| self.transposed(j).is_some()) => (x, flat),
             Op::Spread { stride } => {

@@ -3,6 +3,7 @@
 
 use super::onnx_proto::{GraphBuilder, float, int, ints, text};
 use model::Activation;
+use model::resample::{Coordinates, Interpolation};
 use model::spec::Pad;
 
 /// An activation; of any shape.
@@ -110,6 +111,46 @@ pub(crate) fn upsample(graph: &mut GraphBuilder, name: &str, scale: usize, x: &s
     graph.node("Resize", name, [x, "", &scales], copies)
 }
 
+/// The scale nearest to `scale` that leads from one length to the other, rounded down in float32 as runtimes do.
+pub(crate) fn exact_scale([from, to]: [usize; 2], scale: f32) -> f32 {
+    let leads = |scale: f32| (from as f32 * scale).floor() == to as f32;
+    let around = [scale, to as f32 / from as f32, (to as f32 / from as f32).next_up()];
+    around
+        .into_iter()
+        .find(|&s| leads(s))
+        .unwrap_or((to as f32 + 0.25) / from as f32)
+}
+
+/// Planes in another size, `[height, width]` times as large.
+pub(crate) fn resize(
+    graph: &mut GraphBuilder,
+    name: &str,
+    [tall, wide]: [f32; 2],
+    (coordinates, interpolation): (Coordinates, Interpolation),
+    x: &str,
+) -> String {
+    let scales = graph.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, tall, wide]);
+    let nearest = match interpolation {
+        Interpolation::Linear => None,
+        Interpolation::PreferFloor => Some("round_prefer_floor"),
+        Interpolation::PreferCeil => Some("round_prefer_ceil"),
+        Interpolation::Floor => Some("floor"),
+        Interpolation::Ceil => Some("ceil"),
+    };
+    let from = match coordinates {
+        Coordinates::HalfPixel => "half_pixel",
+        Coordinates::PytorchHalfPixel => "pytorch_half_pixel",
+        Coordinates::AlignCorners => "align_corners",
+        Coordinates::Asymmetric => "asymmetric",
+    };
+    let mut how = vec![
+        text("mode", if nearest.is_some() { "nearest" } else { "linear" }),
+        text("coordinate_transformation_mode", from),
+    ];
+    how.extend(nearest.map(|by| text("nearest_mode", by)));
+    graph.node("Resize", name, [x, "", &scales], how)
+}
+
 /// Zeros between pixels: a transposed convolution by one pixel.
 pub(crate) fn spread(graph: &mut GraphBuilder, name: &str, (stride, channels): (usize, usize), x: &str) -> String {
     let ones = graph.floats(&format!("{name}.ones"), &[channels, 1, 1, 1], &vec![1.0; channels]);
@@ -143,6 +184,21 @@ pub(crate) fn layer_norm(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scales_lead_to_their_sizes_in_float32() {
+        for from in 1..60 {
+            for to in 1..90 {
+                let scale = exact_scale([from, to], to as f32 / from as f32);
+                assert_eq!((from as f32 * scale).floor(), to as f32, "{from} to {to}");
+                assert!(
+                    (scale * from as f32 / to as f32 - 1.0).abs() < 1e-6,
+                    "{from} to {to}: {scale}"
+                );
+            }
+        }
+        assert_eq!(exact_scale([5, 7], 1.5), 1.5);
+    }
 
     #[test]
     fn a_shuffle_is_known_by_its_channels() {

@@ -10,6 +10,7 @@ use super::onnx_pb::NodeProto;
 use super::onnx_tensor::{Constant, Ints, constant};
 use anyhow::{Context, Result, bail, ensure};
 use model::Array;
+use model::spec::MOST_NUMBERS;
 use std::path::Path;
 
 /// Stands in shapes for the number of images, which is not known.
@@ -18,8 +19,10 @@ pub(crate) const BATCH: i64 = i64::MIN;
 const LONGEST_SHAPE: usize = 4096;
 
 /// Operators that are done here when all they read is known.
-pub(crate) const FOLDED: [&str; 13] = [
+pub(crate) const FOLDED: [&str; 15] = [
     "Constant",
+    "ConstantOfShape",
+    "Range",
     "Identity",
     "Cast",
     "Reshape",
@@ -43,7 +46,12 @@ pub(crate) fn fold(node: &NodeProto, inputs: &[&Constant], folder: Option<&Path>
         return literal(node, folder);
     }
     let first = *inputs.first().context("no input")?;
+    if inputs.iter().any(|c| matches!(c, Constant::Places(_))) {
+        return places(node, inputs);
+    }
     match node.op_type.as_str() {
+        "ConstantOfShape" => constant_of_shape(node, first, folder),
+        "Range" => range(inputs),
         "Identity" => Ok(first.clone()),
         "Cast" => {
             let to = attribute(node, "to").map_or(0, |a| a.i);
@@ -83,6 +91,106 @@ pub(crate) fn fold(node: &NodeProto, inputs: &[&Constant], folder: Option<&Path>
     }
 }
 
+/// One number everywhere: weights that are to be filled in.
+fn constant_of_shape(node: &NodeProto, shape: &Constant, folder: Option<&Path>) -> Result<Constant> {
+    let shape = shape.as_ints().context("of a shape that is not whole")?;
+    let sizes: Option<Vec<usize>> = shape.data.iter().map(|&d| usize::try_from(d).ok()).collect();
+    let sizes = sizes.with_context(|| format!("of shape {:?}", shape.data))?;
+    let n = product(sizes.iter()).filter(|&n| n <= MOST_NUMBERS as usize);
+    let n = n.with_context(|| format!("of shape {sizes:?}"))?;
+    let value = attribute(node, "value").and_then(|a| a.t.as_ref());
+    match value.map(|t| constant(t, folder)).transpose()? {
+        None => Ok(Constant::floats(sizes, vec![0.0; n])),
+        Some(Constant::Floats(one)) if one.data.len() == 1 => Ok(Constant::floats(sizes, vec![one.data[0]; n])),
+        Some(Constant::Ints(one)) if one.data.len() == 1 => Ok(Constant::ints(sizes, vec![one.data[0]; n])),
+        Some(_) => bail!("of a value that is not one number"),
+    }
+}
+
+/// Whole numbers from one to another. Up to the number of images they are [`Constant::Places`]: taken as for two images, which is
+/// enough to see where each number is taken from.
+fn range(inputs: &[&Constant]) -> Result<Constant> {
+    let one = |c: &&Constant| c.as_ints().and_then(|i| i.data.first().copied());
+    let ends: Option<Vec<i64>> = inputs.iter().map(one).collect();
+    match ends.as_deref() {
+        Some([0, BATCH, 1]) => Ok(Constant::Places(Ints {
+            shape: vec![2],
+            data: vec![0, 1],
+        })),
+        Some(&[from, to, step]) if from != BATCH && to != BATCH && step > 0 => {
+            let n = to
+                .checked_sub(from)
+                .map_or(0, |n| n.max(0) as u64)
+                .div_ceil(step as u64);
+            ensure!(n <= LONGEST_SHAPE as u64, "of {n} numbers");
+            Ok(Constant::list((0..n as i64).map(|k| from + k * step).collect()))
+        }
+        _ => bail!("of numbers that are not known"),
+    }
+}
+
+/// Most places that are followed.
+const MOST_PLACES: usize = 1 << 22;
+
+/// Arithmetic on places, as exporters compute strides with it: sums and products, each axis as long as the longer one's.
+fn places(node: &NodeProto, inputs: &[&Constant]) -> Result<Constant> {
+    let whole = |c: &&Constant| match c {
+        Constant::Places(ints) | Constant::Ints(ints) => Some(ints.clone()),
+        Constant::Floats(_) => None,
+    };
+    let operands: Option<Vec<Ints>> = inputs.iter().map(whole).collect();
+    let operands = operands.context("of numbers that are not whole")?;
+    let done = match (node.op_type.as_str(), &operands[..]) {
+        ("Identity" | "Cast", [one]) => one.clone(),
+        ("Unsqueeze" | "Squeeze" | "Reshape", [one, rest @ ..]) => Ints {
+            shape: new_shape(
+                node,
+                &one.shape,
+                rest.first().map(|r| Constant::Ints(r.clone())).as_ref(),
+            )?,
+            data: one.data.clone(),
+        },
+        (op @ ("Add" | "Mul"), [a, b]) => {
+            let rank = a.shape.len().max(b.shape.len());
+            let size = |of: &Ints, axis: usize| (axis + of.shape.len()).checked_sub(rank).map_or(1, |i| of.shape[i]);
+            let longer = |axis| match (size(a, axis), size(b, axis)) {
+                (x, y) if x == y || y == 1 => Some(x),
+                (1, y) => Some(y),
+                _ => None,
+            };
+            let shape: Option<Vec<usize>> = (0..rank).map(longer).collect();
+            let shape = shape.with_context(|| format!("of shapes {:?} and {:?}", a.shape, b.shape))?;
+            let n = product(shape.iter())
+                .filter(|&n| n <= MOST_PLACES)
+                .context("of too many numbers")?;
+            let at = |of: &Ints, k: usize| {
+                let (mut rest, mut place, mut stride) = (k, 0, 1);
+                for axis in (0..rank).rev() {
+                    let own = size(of, axis);
+                    place += rest % shape[axis] % own * stride;
+                    (rest, stride) = (rest / shape[axis], stride * own);
+                }
+                of.data.get(place).copied().filter(|&v| v != BATCH)
+            };
+            let of = |k: usize| {
+                let (x, y) = (at(a, k)?, at(b, k)?);
+                if op == "Add" {
+                    x.checked_add(y)
+                } else {
+                    x.checked_mul(y)
+                }
+            };
+            let data: Option<Vec<i64>> = (0..n).map(of).collect();
+            Ints {
+                data: data.context("of a number that is not known")?,
+                shape,
+            }
+        }
+        (op, _) => bail!("of places by {op}"),
+    };
+    Ok(Constant::Places(done))
+}
+
 /// A position that may count from the end.
 fn position(i: i64, len: usize) -> Option<usize> {
     let i = if i < 0 { i.checked_add(len as i64)? } else { i };
@@ -105,6 +213,7 @@ fn with_shape(constant: Constant, shape: Vec<usize>) -> Constant {
     match constant {
         Constant::Floats(a) => Constant::floats(shape, a.data),
         Constant::Ints(i) => Constant::ints(shape, i.data),
+        Constant::Places(i) => Constant::Places(Ints { shape, ..i }),
     }
 }
 
@@ -305,6 +414,28 @@ mod tests {
                 .shape(),
             [2]
         );
+    }
+
+    #[test]
+    fn places_are_followed_for_two_images() {
+        let places = run("Range", &[&ints(&[0]), &ints(&[BATCH]), &ints(&[1])], 0).expect("places");
+        let strided = run("Mul", &[&places, &Constant::ints(vec![], vec![3])], 0).expect("multiplies");
+        let columns = run("Unsqueeze", &[&strided, &ints(&[1])], 0).expect("widens");
+        let all = run("Add", &[&columns, &ints(&[0, 1, 2])], 0).expect("adds");
+        let want = Ints {
+            shape: vec![2, 3],
+            data: vec![0, 1, 2, 3, 4, 5],
+        };
+        assert_eq!(all, Constant::Places(want));
+        assert_eq!(
+            run("Range", &[&ints(&[2]), &ints(&[9]), &ints(&[3])], 0).expect("counts"),
+            ints(&[2, 5, 8])
+        );
+        let zeros = run("ConstantOfShape", &[&ints(&[2, 2])], 0).expect("fills");
+        assert_eq!(zeros, floats(&[2, 2], &[0.0; 4]));
+        for shape in [&[-1][..], &[1 << 40, 1 << 40], &[1 << 40]] {
+            assert!(run("ConstantOfShape", &[&ints(shape)], 0).is_err());
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl FoundGates {
         let array = |net: &mut OnnxNetBuilder, name: &str| match net.value(name)? {
             Operand::Constant(constant) => match &*constant {
                 Constant::Floats(array) => Ok(array.clone()),
-                Constant::Ints(_) => bail!("{name} is of whole numbers"),
+                Constant::Ints(_) | Constant::Places(_) => bail!("{name} is of whole numbers"),
             },
             _ => bail!("{name} is no constant"),
         };

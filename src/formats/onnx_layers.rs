@@ -351,9 +351,26 @@ pub(crate) fn mean(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand
         _ => bail!("reads a flat value, expected planes"),
     };
     let axes = super::onnx_fold::named_axes(whole(net, node, "axes", 1)?, rank)?;
+    let keeps = attribute(node, "keepdims").is_none_or(|a| a.i != 0);
+    let channels = if form == Form::Planes { 1 } else { 3 };
+    if axes.as_deref() == Some(&[channels]) && keeps {
+        // One filter that weighs all channels alike.
+        let channels = net.shapes[id][0];
+        let op = Op::Conv {
+            filters: 1,
+            kernel: 1,
+            stride: 1,
+            pad: Pad::VALID,
+            bias: false,
+            groups: 1,
+        };
+        let id = net.push(label(node), op, vec![id])?;
+        net.put_layer(id, Array::filled(&[1, channels, 1, 1], 1.0 / channels as f32), None)?;
+        return Ok(Operand::Node { id, form });
+    }
     ensure!(
         axes.as_deref() == Some(&expected),
-        "over axes {axes:?}, expected height and width"
+        "over axes {axes:?}, expected height and width, or the channels"
     );
     let is_flat = attribute(node, "keepdims").is_some_and(|a| a.i == 0);
     let id = net.push(label(node), Op::GlobalAvgPool, vec![id])?;

@@ -1,4 +1,4 @@
-//! ONNX operators that move numbers about: reshapes, transposes, joins, splits, borders, enlargements.
+//! ONNX operators that move numbers about: reshapes, transposes, joins, splits, borders.
 //! Knows nothing of layers.
 
 use super::onnx_builder::{Form, OnnxNetBuilder, Operand};
@@ -6,7 +6,7 @@ use super::onnx_fold::BATCH;
 use super::onnx_graph::{attribute, label};
 use super::onnx_operands::{data, known, text, whole};
 use super::onnx_pb::NodeProto;
-use super::onnx_tensor::Constant;
+use super::onnx_tensor::{Constant, Ints};
 use anyhow::{Context, Result, bail, ensure};
 use model::Head;
 use model::spec::{Op, Pad};
@@ -62,10 +62,14 @@ pub(crate) fn reshape(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Oper
             let form = Form::Planes;
             return Ok(Operand::Node { id, form });
         }
+        (Form::Planes | Form::Flat, &[-1]) => {
+            let form = Form::Row;
+            return Ok(Operand::Node { id, form });
+        }
         (Form::View(_), &[n, f]) if is_batch(n) && is(f, features) && net.head(id, form).order.is_empty() => {
             return flatten(net, label(node), id, Form::Planes);
         }
-        (_, &[n, ref rest @ ..]) if is_batch(n) => {
+        (_, &[n, ref rest @ ..]) if is_batch(n) && form != Form::Row => {
             let head = net.head(id, form);
             if let Some(shape) = resolved(rest, &head.shape) {
                 let view = if head.order.is_empty() {
@@ -152,13 +156,13 @@ fn channel_axis(form: Form) -> [i64; 2] {
         Form::Flat => [1, 2],
         Form::Last => [3, 4],
         Form::Split(_) => [1, 5],
-        Form::View(_) => [i64::MAX, 0],
+        Form::Row | Form::View(_) => [i64::MAX, 0],
     }
 }
 
 fn is_channels(form: Form, axis: i64) -> bool {
     let [channels, axes] = channel_axis(form);
-    !matches!(form, Form::Split(_) | Form::View(_)) && (axis == channels || axis == channels - axes)
+    !matches!(form, Form::Split(_) | Form::Row | Form::View(_)) && (axis == channels || axis == channels - axes)
 }
 
 /// Channels side by side.
@@ -233,7 +237,7 @@ pub(crate) fn slice(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operan
     for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
         let axis = if axis < 0 { axis + rank } else { axis };
         let is_all = start == 0 && step == 1;
-        if axis == channel && !matches!(form, Form::Split(_) | Form::View(_)) {
+        if axis == channel && !matches!(form, Form::Split(_) | Form::Row | Form::View(_)) {
             ensure!(step > 0, "in steps of {step}");
             let size = sizes[0];
             let place = |at: i64| if at < 0 { at.saturating_add(size) } else { at }.clamp(0, size) as usize;
@@ -263,8 +267,11 @@ pub(crate) fn slice(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operan
 pub(crate) fn gather(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
     let (id, form) = data(net, node, 0)?;
     let axis = attribute(node, "axis").map_or(0, |a| a.i);
-    ensure!(is_channels(form, axis), "along axis {axis}, expected the channels'");
     let at = known(net, node, 1)?;
+    if let (Form::Row, Some(Constant::Places(at))) = (form, at.as_deref()) {
+        return from_row(net, id, at);
+    }
+    ensure!(is_channels(form, axis), "along axis {axis}, expected the channels'");
     let Some(Constant::Ints(at)) = at.as_deref() else {
         bail!("of numbers that are not whole")
     };
@@ -277,6 +284,24 @@ pub(crate) fn gather(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Opera
     let channels: Option<Vec<usize>> = at.data.iter().map(place).collect();
     let channels = channels.with_context(|| format!("of channels {:?} of {size}", at.data))?;
     select(net, label(node), (id, form), Some(channels))
+}
+
+/// Numbers taken from a row of all images: a reshape, where each stays in its place.
+fn from_row(net: &mut OnnxNetBuilder, id: usize, at: &Ints) -> Result<Operand> {
+    let shape = net.shapes[id];
+    let all: usize = shape.iter().product();
+    let stays = at.data.len() == 2 * all && at.data.iter().copied().eq(0..2 * all as i64);
+    let form = match at.shape[..] {
+        _ if !stays => bail!("of numbers in another order than they have"),
+        [2, c, h, w] if [c, h, w] == shape => Form::Planes,
+        [2, features] if features == all && shape[1..] == [1, 1] => Form::Flat,
+        [2, ref rest @ ..] => {
+            let head = Head::plain("", rest);
+            net.view(head)
+        }
+        _ => bail!("of images taken apart"),
+    };
+    Ok(Operand::Node { id, form })
 }
 
 fn select(
@@ -324,63 +349,5 @@ pub(crate) fn pad(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand>
         return Ok(Operand::Node { id, form });
     }
     let id = net.push(label(node), Op::ZeroPad { pad }, vec![id])?;
-    Ok(Operand::Node { id, form })
-}
-
-/// Every pixel as a square of equal ones.
-pub(crate) fn resize(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
-    let (id, form) = data(net, node, 0)?;
-    ensure!(form == Form::Planes, "of a flat value, expected planes");
-    let mode = text(node, "mode");
-    ensure!(
-        matches!(mode.as_str(), "" | "nearest"),
-        "by mode {mode}, expected nearest"
-    );
-    let is_resize = node.op_type == "Resize";
-    let [_, h, w] = net.shapes[id];
-    let sizes = if is_resize { whole(net, node, "sizes", 3)? } else { None };
-    let scale = match sizes.as_deref() {
-        Some(&[.., tall, wide]) => {
-            let times = |to: i64, from: usize| {
-                let to = usize::try_from(to).ok()?;
-                to.is_multiple_of(from).then_some(to / from)
-            };
-            times(tall, h).filter(|_| times(tall, h) == times(wide, w))
-        }
-        Some(_) => None,
-        None => {
-            let at = if is_resize && node.input.len() > 2 { 2 } else { 1 };
-            let scales = match (known(net, node, at)?.as_deref(), attribute(node, "scales")) {
-                (Some(Constant::Floats(a)), _) => a.data.clone(),
-                (_, Some(a)) => a.floats.clone(),
-                _ => bail!("by a scale that is not known"),
-            };
-            match scales[..] {
-                [1.0, 1.0, tall, wide] if tall == wide && tall >= 1.0 && tall.fract() == 0.0 && tall < 1e6 => {
-                    Some(tall as usize)
-                }
-                _ => None,
-            }
-        }
-    };
-    let scale = scale.filter(|&s| s > 0);
-    let scale = scale.context("expected a whole scale, the same for height and width")?;
-    if is_resize {
-        let (from, nearest) = (text(node, "coordinate_transformation_mode"), text(node, "nearest_mode"));
-        let copies = match (from.as_str(), nearest.as_str()) {
-            ("asymmetric", "floor") => true,
-            ("asymmetric", "" | "round_prefer_floor") => scale <= 2,
-            ("" | "half_pixel" | "pytorch_half_pixel", "" | "round_prefer_floor" | "round_prefer_ceil") => true,
-            _ => scale == 1,
-        };
-        ensure!(
-            copies,
-            "of pixels taken from {from} by {nearest}, expected copies of each"
-        );
-    }
-    let id = match scale {
-        1 => id,
-        _ => net.push(label(node), Op::Upsample { scale }, vec![id])?,
-    };
     Ok(Operand::Node { id, form })
 }

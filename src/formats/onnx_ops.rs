@@ -6,9 +6,10 @@ use super::onnx_elementwise::{activation, binary, prelu};
 use super::onnx_fold::{BATCH, named_axes};
 use super::onnx_graph::{attribute, label};
 use super::onnx_layers::{conv, conv_transpose, layer_norm, linear, lrn, mean, norm, pool};
-use super::onnx_moves::{concat, flatten, gather, pad, reshape, resize, slice, split, transpose};
+use super::onnx_moves::{concat, flatten, gather, pad, reshape, slice, split, transpose};
 use super::onnx_operands::{data, known, whole};
 use super::onnx_pb::NodeProto;
+use super::onnx_resize::resize;
 use super::onnx_tensor::Constant;
 use anyhow::{Result, bail, ensure};
 use model::spec::Op;
@@ -157,6 +158,7 @@ pub(crate) fn convert(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Oper
                 Form::Flat => vec![BATCH, c],
                 Form::Last => vec![BATCH, h, w, c],
                 Form::Split([a, b]) => vec![BATCH, a as i64, b as i64, h, w],
+                Form::Row => bail!("of all images in a row"),
                 Form::View(_) => {
                     let shape = net.head(id, form).shape;
                     [BATCH].into_iter().chain(shape.into_iter().map(|n| n as i64)).collect()

@@ -13,6 +13,8 @@ use std::path::{Component, Path, PathBuf};
 pub(crate) enum Constant {
     Floats(Array),
     Ints(Ints),
+    /// Where numbers of two images are taken from, in a row of all of both.
+    Places(Ints),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,14 +41,14 @@ impl Constant {
     pub(crate) fn as_ints(&self) -> Option<&Ints> {
         match self {
             Constant::Ints(ints) => Some(ints),
-            Constant::Floats(_) => None,
+            Constant::Floats(_) | Constant::Places(_) => None,
         }
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
         match self {
             Constant::Floats(a) => &a.shape,
-            Constant::Ints(i) => &i.shape,
+            Constant::Ints(i) | Constant::Places(i) => &i.shape,
         }
     }
 }

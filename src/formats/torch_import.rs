@@ -10,7 +10,7 @@ use super::torch_spec::spec_of;
 use anyhow::{Result, ensure};
 use model::checkpoint::{Moments, NormStats};
 use model::spec::{NetSpec, Op, Shape};
-use model::{Array, Masks, Weights, weights};
+use model::{Array, Masks, Weights, torchvision, weights};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Finds every array of the architecture among the tensors.
@@ -27,6 +27,7 @@ pub(crate) fn read(
     let modules = modules(&spec, tensors);
     let mut find = Find {
         tensors,
+        is_torchvision: torchvision::NAMES.contains(&arch),
         used: BTreeSet::new(),
         wrong: Vec::new(),
     };
@@ -97,12 +98,22 @@ pub(crate) fn read(
         density: None,
         normalization: None,
         classes: None,
-        notes: vec![],
+        notes: if arch == "googlenet" {
+            vec![
+                "classifiers on the sides are left out; torchvision's own weights want pixels of mean 0.5 and deviation 0.5 \
+                 (--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5)"
+                    .into(),
+            ]
+        } else {
+            vec![]
+        },
     })
 }
 
 struct Find<'a> {
     tensors: &'a Tensors,
+    /// Linear layers of positions have no axes of one pixel there, and factors of channels are modules' own.
+    is_torchvision: bool,
     used: BTreeSet<String>,
     wrong: Vec<String>,
 }
@@ -110,14 +121,16 @@ struct Find<'a> {
 impl Find<'_> {
     /// The tensor of a module under one of some names, if it is there and of the right shape. What is wrong is noted.
     fn one(&mut self, module: &str, names: &[&str], shape: &[usize]) -> Option<String> {
-        let full = names.iter().map(|n| format!("{module}.{n}"));
+        let own = Some(module.to_owned()).filter(|_| self.is_torchvision);
+        let full = names.iter().map(|n| format!("{module}.{n}")).chain(own);
         let Some(name) = full.into_iter().find(|n| self.tensors.entries.contains_key(n)) else {
             self.wrong.push(format!("{module}.{} is missing", names[0]));
             return None;
         };
         self.used.insert(name.clone());
         let got = self.tensors.shape(&name).unwrap_or(&[]);
-        if got != shape {
+        let long = |sizes: &[usize]| sizes.iter().copied().filter(|n| *n > 1).collect::<Vec<_>>();
+        if got != shape && (!self.is_torchvision || long(got) != long(shape)) {
             self.wrong.push(format!("{name} has shape {got:?}, expected {shape:?}"));
             return None;
         }
@@ -132,7 +145,8 @@ impl Find<'_> {
             String::new()
         };
         let extra = self.tensors.entries.keys().filter(|name| !self.used.contains(*name));
-        let extra = extra.filter(|name| !name.ends_with("num_batches_tracked"));
+        let is_aside = |name: &&String| spec.name == "googlenet" && name.starts_with("aux");
+        let extra = extra.filter(|name| !name.ends_with("num_batches_tracked") && !is_aside(name));
         self.wrong
             .extend(extra.map(|name| format!("{name} is not part of {}", spec.name)));
         ensure!(self.wrong.is_empty(), "{hint}{}", self.wrong.join("; "));

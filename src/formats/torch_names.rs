@@ -6,10 +6,12 @@
 //! | VGG `convS_I`, `.norm` | `features.N`, `features.N+1`; linear layers `classifier.N` |
 //! | ResNet `stem`, `stageS.B.convI`, `.shortcut`, `classifier` | `conv1`, `layerS.B.convI`, `.downsample.0`, `fc` |
 //! | MobileNetV2 `stem`, `blockN.expand`, `.depthwise`, `.project`, `last` | `features.0.0`, `features.N.conv.0.0`, `.1.0`, `.2`, `features.18.0` |
+//! | networks of [`torchvision`] | the same |
 //! | norm `gamma`, `beta`, mean, variance | `weight`, `bias`, `running_mean`, `running_var` |
 
 use super::tensors::Tensors;
 use model::spec::{NetSpec, Op};
+use model::torchvision;
 use std::collections::BTreeMap;
 
 /// Whether it is a VGG of any depth.
@@ -24,6 +26,9 @@ pub(crate) fn is_resnet(arch: &str) -> bool {
 
 /// By node: the module that holds its tensors: the first of the known names that is present, or else torchvision's.
 pub(crate) fn modules(spec: &NetSpec, tensors: &Tensors) -> BTreeMap<String, String> {
+    if torchvision::NAMES.contains(&&*spec.name) {
+        return spec.nodes.iter().map(|n| (n.name.clone(), n.name.clone())).collect();
+    }
     let mut feature = 0;
     let mut classifiers = numbered(tensors, &["classifier."]).into_iter();
     let mut out = BTreeMap::new();

@@ -5,7 +5,7 @@ use super::tensors::Tensors;
 use super::torch_names::{is_resnet, is_vgg, modules, numbered};
 use anyhow::{Context, Result, ensure};
 use model::spec::{NetSpec, Node, Op, Shape};
-use model::zoo;
+use model::{torchvision, zoo};
 
 /// What PyTorch adds to the variance.
 const EPS: f32 = 1e-5;
@@ -34,6 +34,9 @@ fn stem_names(arch: &str) -> [&'static str; 2] {
 /// # Errors
 /// No first convolution or no last linear layer by a known name, a class count or input other than asked for.
 pub(crate) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, input: Option<Shape>) -> Result<NetSpec> {
+    if torchvision::NAMES.contains(&arch) {
+        return of_torchvision(arch, tensors, classes, input);
+    }
     let weight = |name: &str| Some(format!("{name}.weight")).filter(|n| tensors.entries.contains_key(n));
     let stem = stem_names(arch).into_iter().find_map(weight);
     let stem = stem.with_context(|| {
@@ -115,6 +118,35 @@ pub(crate) fn spec_of(arch: &str, tensors: &Tensors, classes: Option<usize>, inp
     each_width(&mut spec, tensors);
     spec.shapes()?;
     Ok(spec)
+}
+
+/// A network whose layers have torchvision's names: its first and last weights say the channels of an image and the classes.
+fn of_torchvision(arch: &str, tensors: &Tensors, classes: Option<usize>, input: Option<Shape>) -> Result<NetSpec> {
+    let usual = torchvision::build(arch, [3, 224, 224], 1000)?;
+    let mut layers = usual
+        .nodes
+        .iter()
+        .filter(|n| matches!(n.op, Op::Conv { .. } | Op::Linear { .. }));
+    let size = |axis: usize, layer: Option<&Node>| -> Result<usize> {
+        let name = layer.map_or(String::new(), |n| format!("{}.weight", n.name));
+        let size = tensors.shape(&name).and_then(|s| s.get(axis).copied());
+        size.with_context(|| format!("no tensor {name}: not a {arch}"))
+    };
+    let channels = size(1, layers.next())?;
+    let outputs = size(0, layers.next_back())?;
+    if let Some(classes) = classes {
+        ensure!(
+            outputs == classes,
+            "the last layer is for {outputs} classes, asked for {classes}"
+        );
+    }
+    let input = input.unwrap_or([channels, 224, 224]);
+    ensure!(
+        input[0] == channels,
+        "the first layer reads {channels} channels, the input has {}",
+        input[0]
+    );
+    torchvision::build(arch, input, outputs)
 }
 
 /// Gives every layer the width of its own weight: rounding, or cutting, may have made them uneven.

@@ -400,6 +400,7 @@ impl Executor {
                             plane::place(a, layout.width, [*top, *left], *stride, b, to_layout.width)
                         }
                         Operation::Upsample { scale } => plane::upsample(a, layout.width, *scale, b),
+                        Operation::Resize { rows, columns } => plane::resize(a, layout.width, [rows, columns], b),
                         Operation::Relu { most } => {
                             b.iter_mut().zip(&*a).for_each(|(b, a)| *b = plane::clamp(*a, *most))
                         }

@@ -13,6 +13,7 @@ use super::shared_layers::MOST_IMAGES;
 use anyhow::{Context, Result, ensure};
 use kernel::{ConvShape, Layout, Padding};
 use model::checkpoint::Checkpoint;
+use model::resample::taps;
 use model::spec::{NetSpec, Op, Shape};
 use model::steps::{ConvStep, Step, steps};
 
@@ -337,6 +338,19 @@ impl Planner<'_> {
                 stride,
             },
             Op::Upsample { scale } => Operation::Upsample { scale },
+            Op::Resize {
+                size,
+                scale,
+                coordinates,
+                interpolation,
+            } => {
+                let [_, h, w] = self.shapes[node.inputs[0]];
+                let axis = |from: usize, k: usize| taps([from, size[k]], scale[k], coordinates, interpolation);
+                Operation::Resize {
+                    rows: axis(h, 0),
+                    columns: axis(w, 1),
+                }
+            }
             Op::LayerNorm { eps } => Operation::LayerNorm {
                 eps,
                 gamma: self.array(i, "gamma")?,

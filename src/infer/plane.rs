@@ -2,6 +2,7 @@
 //! Knows nothing of networks or of which channels are active.
 
 use kernel::Layout;
+use model::resample::Tap;
 use model::spec::Pad;
 
 /// Copies channel `c` out to a contiguous `[h, w]`.
@@ -141,6 +142,22 @@ pub(crate) fn upsample(from: &[f32], w: usize, scale: usize, to: &mut [f32]) {
             }
         }
     }
+}
+
+/// A plane of width `w` in another size.
+pub(crate) fn resize(from: &[f32], w: usize, [rows, columns]: [&[Tap]; 2], to: &mut [f32]) {
+    for (out, row) in to.chunks_exact_mut(columns.len()).zip(rows) {
+        let [above, below] = [row.first, row.second].map(|r| &from[r * w..(r + 1) * w]);
+        for (out, column) in out.iter_mut().zip(columns) {
+            let between = |line: &[f32]| mixed(line[column.first], line[column.second], column.share);
+            *out = mixed(between(above), between(below), row.share);
+        }
+    }
+}
+
+/// a, and so much of the way to b; a share of nothing hides what is not a number.
+fn mixed(a: f32, b: f32, share: f32) -> f32 {
+    if share == 0.0 { a } else { a + share * (b - a) }
 }
 
 /// A plane of width `w` in a larger one of width `out_w`: first row and column, and distance of neighbors.

@@ -7,6 +7,7 @@ use super::linear::Linear;
 use super::plane::Window;
 use kernel::Layout;
 use model::Activation;
+use model::resample::Tap;
 
 /// One value of the network for one image.
 #[derive(Clone, Debug)]
@@ -70,6 +71,11 @@ pub(crate) enum Operation {
     Upsample {
         scale: usize,
     },
+    /// Planes of another size.
+    Resize {
+        rows: Vec<Tap>,
+        columns: Vec<Tap>,
+    },
     LayerNorm {
         eps: f32,
         gamma: Vec<f32>,
@@ -102,6 +108,7 @@ impl Operation {
             Self::Select { .. } => "select",
             Self::Place { .. } => "zero-pad",
             Self::Upsample { .. } => "upsample",
+            Self::Resize { .. } => "resize",
             Self::LayerNorm { .. } => "layer-norm",
             Self::Lrn { .. } => "lrn",
             Self::Flatten => "flatten",

@@ -6,14 +6,17 @@
 pub mod activation;
 pub mod checkpoint;
 pub mod cost;
+mod gate_form;
 mod head;
 pub mod mask;
 mod outputs;
 pub(crate) mod pad;
 mod random;
+pub mod resample;
 pub mod safetensors_file;
 pub mod spec;
 pub mod steps;
+pub mod torchvision;
 pub mod toy;
 pub mod weights;
 pub mod zoo;

@@ -2,80 +2,13 @@
 //! Knows nothing of weights, devices or pruning methods.
 
 use super::activation::Activation;
+pub use super::gate_form::{GateForm, Shift, Subsample};
 use super::head::{Head, check_heads};
 pub use super::pad::Pad;
 use super::pad::{read_pad, write_pad};
+use super::resample::{Coordinates, Interpolation};
 use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
-
-/// Where FBS puts the shift β (papers differ from code).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Shift {
-    /// π·(norm + β): equation (1) of arXiv 1810.05331.
-    #[default]
-    Eq1,
-    /// π·norm + m·β, m the 0/1 winner mask: the authors' released code.
-    Released,
-}
-
-/// What a gate's predictor reads of its input's channels: ss(x) of equation (4), or its direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Subsample {
-    /// The mean magnitude of each channel: the paper.
-    #[default]
-    Mean,
-    /// The same over its root mean square over the channels, so that a saliency does not grow with the magnitude of the input.
-    ScaleFree,
-}
-
-impl std::fmt::Display for Subsample {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Mean => "mean",
-            Self::ScaleFree => "scale-free",
-        })
-    }
-}
-
-impl Subsample {
-    /// The smallest root mean square that is divided by.
-    pub const LEAST: f32 = 1e-6;
-
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// Which of its forms an FBS gate has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GateForm {
-    /// Where the shift stands.
-    pub shift: Shift,
-    /// What the saliency is computed from.
-    #[serde(default, skip_serializing_if = "Subsample::is_default")]
-    pub subsample: Subsample,
-}
-
-impl GateForm {
-    /// Every shift and every subsample.
-    pub const ALL: [Self; 3] = [
-        Self::of(Shift::Eq1, Subsample::Mean),
-        Self::of(Shift::Released, Subsample::Mean),
-        Self::of(Shift::Eq1, Subsample::ScaleFree),
-    ];
-
-    const fn of(shift: Shift, subsample: Subsample) -> Self {
-        Self { shift, subsample }
-    }
-}
-
-impl From<Shift> for GateForm {
-    fn from(shift: Shift) -> Self {
-        Self::of(shift, Subsample::default())
-    }
-}
 
 /// One operation. Tensors are `[channels, height, width]` per image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -160,6 +93,17 @@ pub enum Op {
         /// Height and width of a square.
         scale: usize,
     },
+    /// Planes of another size, each pixel made from those around its place in the old ones.
+    Resize {
+        /// Height and width.
+        size: [usize; 2],
+        /// How many times larger the axes count as; the size may be rounded down.
+        scale: [f32; 2],
+        /// Where a pixel's place is.
+        coordinates: Coordinates,
+        /// What is made of the pixels around it.
+        interpolation: Interpolation,
+    },
     /// Zeros between pixels: a transposed convolution is this and a convolution.
     Spread {
         /// Distance of two pixels that were neighbors.
@@ -232,6 +176,7 @@ impl Op {
             Op::Select { .. } => "select",
             Op::ZeroPad { .. } => "zero-pad",
             Op::Upsample { .. } => "upsample",
+            Op::Resize { .. } => "resize",
             Op::Spread { .. } => "spread",
             Op::LayerNorm { .. } => "layer-norm",
             Op::Lrn { .. } => "lrn",
@@ -439,6 +384,7 @@ fn has_sane_sizes(op: &Op) -> bool {
             &[*kernel, *stride, pad.top, pad.bottom, pad.left, pad.right]
         }
         Op::ZeroPad { pad } => &[pad.top, pad.bottom, pad.left, pad.right],
+        Op::Resize { size, .. } => size,
         Op::Upsample { scale: n } | Op::Spread { stride: n } | Op::Lrn { size: n, .. } => &[*n],
         Op::Linear { outputs, .. } => &[*outputs],
         _ => &[],
@@ -564,6 +510,14 @@ fn output_shape(node: &Node, from: &[Shape], input: Shape) -> Result<Shape> {
             [c, h, w]
         }
         Op::Upsample { scale } => from_plane(from[0], |n| n * scale),
+        Op::Resize { size, scale, .. } => {
+            ensure!(
+                scale.iter().all(|s| s.is_finite() && *s > 0.0),
+                "node {}: scales {scale:?}, expected numbers above 0",
+                node.name
+            );
+            [from[0][0], size[0], size[1]]
+        }
         Op::Spread { stride } => from_plane(from[0], |n| ((n - 1) * stride).saturating_add(1)),
         Op::LayerNorm { eps } => {
             ensure!(

@@ -39,6 +39,8 @@ pub const KINDS: [&str; 7] = [
 pub fn our_name(name: &str) -> &str {
     match name {
         "mobilenet_v2" => "mobilenetv2",
+        "shufflenet_v2" => "shufflenet_v2_x1_0",
+        "mnasnet" => "mnasnet1_0",
         _ => name
             .strip_suffix("_bn")
             .filter(|vgg| vgg.starts_with("vgg"))

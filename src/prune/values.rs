@@ -161,9 +161,12 @@ pub(crate) fn constants(checkpoint: &Checkpoint) -> Result<Vec<Vec<Option<f32>>>
                 let [_, h, w] = shapes[node.inputs[0]];
                 from(0).iter().flat_map(|&x| std::iter::repeat_n(x, h * w)).collect()
             }
-            Op::MaxPool { .. } | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Upsample { .. } | Op::Dropout { .. } => {
-                from(0).clone()
-            }
+            Op::MaxPool { .. }
+            | Op::AvgPool { .. }
+            | Op::GlobalAvgPool
+            | Op::Upsample { .. }
+            | Op::Resize { .. }
+            | Op::Dropout { .. } => from(0).clone(),
         };
         if let Some(mask) = checkpoint.masks.get(&spec.nodes[masked_by[i]].name) {
             let dead = values.iter_mut().zip(&mask.filters).filter(|(_, kept)| !**kept);

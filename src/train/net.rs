@@ -14,6 +14,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use kernel::ConvShape;
 use model::checkpoint::NormStats;
 use model::mask::{Active, Density, winners};
+use model::resample::taps;
 use model::spec::{GateForm, NetSpec, Op, Shape, Shift, Subsample};
 use model::steps::{ConvStep, Step, steps};
 use model::weights::Weights;
@@ -399,6 +400,16 @@ impl ForwardPass<'_> {
             Op::Select { ref channels } => NodeOutput::new(planes::select(x, channels), None),
             Op::ZeroPad { pad } => NodeOutput::new(planes::zero_pad(x, pad), same),
             Op::Upsample { scale } => NodeOutput::new(planes::upsample(x, scale), same),
+            Op::Resize {
+                size,
+                scale,
+                coordinates,
+                interpolation,
+            } => {
+                let [_, _, h, w] = x.dims();
+                let axis = |from: usize, k: usize| taps([from, size[k]], scale[k], coordinates, interpolation);
+                NodeOutput::new(planes::resize(x, [&axis(h, 0), &axis(w, 1)]), same)
+            }
             Op::Spread { stride } => NodeOutput::new(planes::spread(x, stride), same),
             Op::LayerNorm { eps } => {
                 let [gamma, beta] = ["gamma", "beta"].map(|what| self.param(i, what).reshape([1, channels, 1, 1]));

@@ -4,6 +4,7 @@
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions, PadMode};
 use burn::tensor::{Int, Tensor, TensorData, activation, module};
 use model::Activation;
+use model::resample::Tap;
 use model::spec::Pad;
 
 fn padded(x: Tensor<4>, pad: Pad, value: f32) -> Tensor<4> {
@@ -80,6 +81,30 @@ pub(crate) fn upsample(x: Tensor<4>, scale: usize) -> Tensor<4> {
     let wide = x.reshape([n * c * h, w, 1]).repeat_dim(2, scale);
     let tall = wide.reshape([n * c, h, 1, w * scale]).repeat_dim(2, scale);
     tall.reshape([n, c, h * scale, w * scale])
+}
+
+/// Planes of another size, by pixels of rows and of columns.
+pub(crate) fn resize(x: Tensor<4>, [rows, columns]: [&[Tap]; 2]) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    let wide = along(x.reshape([n * c * h, w]), columns).reshape([n * c, h, columns.len()]);
+    let turned = wide.swap_dims(1, 2).reshape([n * c * columns.len(), h]);
+    let tall = along(turned, rows).reshape([n * c, columns.len(), rows.len()]);
+    tall.swap_dims(1, 2).reshape([n, c, rows.len(), columns.len()])
+}
+
+/// Every row of a matrix in another length.
+fn along(x: Tensor<2>, pixels: &[Tap]) -> Tensor<2> {
+    let from = x.dims()[1];
+    let mut shares = vec![0.0f32; from * pixels.len()];
+    for (at, tap) in pixels.iter().enumerate() {
+        shares[tap.first * pixels.len() + at] += 1.0 - tap.share;
+        shares[tap.second * pixels.len() + at] += tap.share;
+    }
+    let device = x.device();
+    x.matmul(Tensor::from_data(
+        TensorData::new(shares, [from, pixels.len()]),
+        &device,
+    ))
 }
 
 /// Zeros between pixels, `stride` − 1 of them.

@@ -1,5 +1,6 @@
 //! Small networks of operators that the zoo does not have, a kind of network each.
 
+use model::resample::{Coordinates, Interpolation};
 use model::spec::{NetSpec, Node, Op, Pad};
 use model::{Activation, Head};
 
@@ -233,6 +234,33 @@ pub(crate) fn enlarged() -> NetSpec {
     g.head(x)
 }
 
+/// What segmenters do: planes in other sizes, by copies and between pixels.
+pub(crate) fn resized() -> NetSpec {
+    let mut g = Graph::new("resized", [3, 9, 7]);
+    let wide = g.conv("stem", 0, 6, [3, 1, 1]);
+    let low = g.conv("down", wide, 8, [3, 2, 1]);
+    let low = g.push("down.relu", Op::Relu, &[low]);
+    let to = |size: [usize; 2], coordinates, interpolation| Op::Resize {
+        size,
+        scale: [size[0] as f32 / 5.0, size[1] as f32 / 4.0],
+        coordinates,
+        interpolation,
+    };
+    let ways = [
+        (Coordinates::HalfPixel, Interpolation::Linear),
+        (Coordinates::AlignCorners, Interpolation::Linear),
+        (Coordinates::Asymmetric, Interpolation::Floor),
+    ];
+    let mut parts = vec![wide];
+    for (i, (coordinates, interpolation)) in ways.into_iter().enumerate() {
+        parts.push(g.push(&format!("up{i}"), to([9, 7], coordinates, interpolation), &[low]));
+    }
+    let x = g.push("joined", Op::Concat, &parts);
+    let x = g.conv("merge", x, 6, [3, 1, 1]);
+    let x = g.act(Activation::Silu, x);
+    g.head(x)
+}
+
 /// A YOLO: backbone, neck with enlarged planes and joins, two heads by anchors, and one of classes.
 pub(crate) fn detector(input: [usize; 3]) -> NetSpec {
     let mut g = Graph::new("detector", input);
@@ -288,6 +316,13 @@ pub(crate) fn detector(input: [usize; 3]) -> NetSpec {
 }
 
 /// All of them.
-pub(crate) fn all() -> [NetSpec; 5] {
-    [excited(), branched(), pooled(), enlarged(), detector([3, 16, 12])]
+pub(crate) fn all() -> [NetSpec; 6] {
+    [
+        excited(),
+        branched(),
+        pooled(),
+        enlarged(),
+        resized(),
+        detector([3, 16, 12]),
+    ]
 }

@@ -3,7 +3,7 @@ ONNX Runtime before and after.
 
     networks.py SECATEUR HELPER OUT [NAME ...]
 
-Weights are random. Every network must come in with logits within 1e-4 (relative) of ONNX Runtime's, and go out, whole and pruned
+Weights are random, also those that are filled into the light architectures of the onnx package. Every network must come in with logits within 1e-4 (relative) of ONNX Runtime's, and go out, whole and pruned
 to half of its MACs, with the logits that Secateur says. Times are ONNX Runtime's, one thread, median.
 """
 
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import nn
@@ -71,6 +72,24 @@ class Yolo(nn.Module):
         return out[0] if len(out) == 1 else tuple(out)
 
 
+class Segmenter(nn.Module):
+    """Maps of three sizes, enlarged between pixels and joined, as semantic segmenters do; a map goes out."""
+
+    def __init__(self):
+        super().__init__()
+        conv = lambda a, b, s=1: nn.Sequential(nn.Conv2d(a, b, 3, s, 1), nn.BatchNorm2d(b), nn.ReLU())
+        self.a, self.b, self.c = conv(3, 16, 2), conv(16, 32, 2), conv(32, 32, 2)
+        self.merge, self.last = conv(80, 24), nn.Conv2d(24, 5, 1)
+
+    def forward(self, x):
+        between = nn.functional.interpolate
+        a = self.a(x)
+        b = self.b(a)
+        c = self.c(b)
+        parts = [a, between(b, size=a.shape[2:], mode="bilinear"), between(c, scale_factor=4, mode="bilinear", align_corners=True)]
+        return between(self.last(self.merge(torch.cat(parts, 1))), scale_factor=2, mode="bilinear")
+
+
 class UNet(nn.Module):
     """Transposed convolutions, joins, dilated and oblong kernels, PReLU."""
 
@@ -93,7 +112,7 @@ class UNet(nn.Module):
 
 def networks():
     """Name, how it is built, size of its images."""
-    found = {"unet": (UNet, 64), "yolo": (Yolo, 64)}
+    found = {"unet": (UNet, 64), "yolo": (Yolo, 64), "detector": (lambda: Yolo(2), 64), "segmenter": (Segmenter, 64)}
     try:
         from torchvision import models
     except ImportError:
@@ -121,8 +140,42 @@ def lively(net):
     return net.eval()
 
 
+def light(out):
+    """Real architectures that come with the onnx package, with weights filled in and without the softmax at their ends."""
+    for path in sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx")):
+        model = onnx.load(path)
+        graph, random = model.graph, np.random.default_rng(1)
+        shapes = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        readers = {name: (node.op_type, at) for node in graph.node for at, name in enumerate(node.input)}
+        kept = []
+        for node in graph.node:
+            if node.op_type != "ConstantOfShape":
+                kept.append(node)
+                continue
+            shape = [int(n) for n in shapes[node.input[0]]]
+            match readers[node.output[0]]:
+                case ("Conv" | "Gemm", 1):
+                    values = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+                case ("BatchNormalization", 1 | 4) | ("Unsqueeze", _):
+                    values = random.uniform(0.6, 1.3, shape)
+                case _:
+                    values = random.uniform(-0.1, 0.1, shape)
+            graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.float32), node.output[0]))
+        if kept[-1].op_type == "Softmax":
+            graph.output[0].name = kept.pop().input[0]
+        del graph.node[:]
+        graph.node.extend(kept)
+        filled = out / path.name
+        onnx.save(model, filled)
+        yield path.stem, filled
+
+
 def run(session, images):
-    return session.run(None, {session.get_inputs()[0].name: images})[0].reshape(len(images), -1)
+    image = session.get_inputs()[0]
+    if isinstance(image.shape[0], int) and image.shape[0] < len(images):
+        return np.concatenate([run(session, images[i : i + 1]) for i in range(len(images))])
+    outputs = session.run(None, {image.name: images})
+    return np.concatenate([output.reshape(len(images), -1) for output in outputs], 1)
 
 
 def session(path):
@@ -158,7 +211,8 @@ def main(secateur, helper, out, wanted):
 
     if len(EXPORTERS) == 1:
         print("onnxscript is not there: only what is exported by tracing")
-    for name, (build, size) in networks().items():
+    files = dict(light(out)) if not wanted or any(name.startswith("light_") for name in wanted) else {}
+    for name, (build, size) in [*networks().items(), *((name, (path, 224)) for name, path in files.items())]:
         if wanted and name not in wanted:
             continue
         pixels = np.random.default_rng(1).standard_normal((4, 3, size, size), np.float32)
@@ -168,13 +222,16 @@ def main(secateur, helper, out, wanted):
             call(helper, "logits", model, out / "pixels", out / "logits")
             return np.fromfile(out / "logits", np.float32).reshape(len(pixels), -1)
 
-        for exporter in EXPORTERS:
+        for exporter in ("file",) if name in files else EXPORTERS:
             label = f"{name} ({exporter})"
             path, model, back, cut, small = (
                 out / f"{name}{end}" for end in (".onnx", ".safetensors", ".back.onnx", ".cut.safetensors", ".small.onnx")
             )
             try:
-                export(lively(build()), path, size, exporter)
+                if exporter == "file":
+                    path = build
+                else:
+                    export(lively(build()), path, size, exporter)
                 call(secateur, "import", path, "--to", model)
                 ours = logits(model)
                 differences = [off(ours, run(session(path), pixels))]
@@ -201,9 +258,11 @@ def main(secateur, helper, out, wanted):
 
 def export(net, path, size, exporter):
     example = torch.randn(2, 3, size, size)
-    names = {"input_names": ["x"], "output_names": ["y"]}
+    outputs = net(example)
+    outputs = [f"y{i}" for i in range(len(outputs))] if isinstance(outputs, tuple) else ["y"]
+    names = {"input_names": ["x"], "output_names": outputs}
     if exporter == "trace":
-        axes = {"x": {0: "n"}, "y": {0: "n"}}
+        axes = {name: {0: "n"} for name in ["x", *outputs]}
         torch.onnx.export(net, (example,), path, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
     else:
         batch = torch.export.Dim("n")

@@ -14,7 +14,7 @@ use infer::{Options, compile};
 use model::checkpoint::Checkpoint;
 use model::mask::LayerMask;
 use model::spec::{GateForm, NetSpec, Op, Shift};
-use model::{Density, Fractions, cost, zoo};
+use model::{Density, Fractions, cost, torchvision, zoo};
 use prost::Message;
 use prune::{Cut, Scope, Sites, apply, cut};
 
@@ -122,13 +122,15 @@ fn masked_weights_are_zeros() {
 /// Masks every third channel, in all layers that give it.
 fn without_filters(mut model: Checkpoint) -> Checkpoint {
     let groups = prune::groups(model.spec()).expect("groups");
-    let free = groups.list.iter().filter(|g| g.fixed.is_none());
-    for producer in free.flat_map(|g| &g.producers) {
-        let name = model.spec().nodes[producer.node].name.clone();
-        let shape = &model.weights[&format!("{name}.weight")].shape;
-        let mut mask = LayerMask::whole(shape[0], shape[1..].iter().product());
-        mask.filters.iter_mut().step_by(3).for_each(|kept| *kept = false);
-        model.masks.insert(name, mask);
+    for group in groups.list.iter().filter(|g| g.fixed.is_none()) {
+        for producer in &group.producers {
+            let name = model.spec().nodes[producer.node].name.clone();
+            let mut mask = model.mask(&name);
+            for filter in (0..group.channels).step_by(3).filter_map(|c| producer.filter(c)) {
+                mask.filters[filter] = false;
+            }
+            model.masks.insert(name, mask);
+        }
     }
     model
 }
@@ -616,6 +618,29 @@ fn a_vgg_without_norms_and_the_names_of_others_are_known() {
         };
         let got = import(&options).unwrap_or_else(|e| panic!("{e:#}")).model;
         assert_eq!((&*got.spec().name, &got.weights), (ours, &trained.weights));
+    }
+}
+
+/// One of each kind; their sizes, and what PyTorch computes with them, are compared elsewhere.
+#[test]
+fn torchvisions_networks_come_in_by_their_own_names() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("m.safetensors");
+    for name in ["squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_small"] {
+        let spec = torchvision::build(name, [3, 64, 64], 5).expect("builds");
+        let trained = as_trained(spec.clone(), 5);
+        save_safetensors(&state_dict(&trained, str::to_owned), &file);
+        let options = Import {
+            input: Some([3, 64, 64]),
+            ..of_arch(&file, name)
+        };
+        let got = import(&options).unwrap_or_else(|e| panic!("{e:#}")).model;
+        assert_eq!((got.spec(), &got.weights), (&spec, &trained.weights));
+        let other = format!(
+            "{:#}",
+            import(&of_arch(&file, "mnasnet1_0")).expect_err("another network")
+        );
+        assert!(other.contains("no tensor layers.0.weight: not a mnasnet1_0"), "{other}");
     }
 }
 

@@ -7,6 +7,7 @@ use infer::{Options, compile};
 use model::checkpoint::{Checkpoint, ModelHeader, Moments, SCHEMA};
 use model::cost::{Fractions, total};
 use model::mask::{LayerMask, kept_entries};
+use model::resample::{Coordinates, Interpolation};
 use model::spec::{GateForm, NetSpec, Node, Op, Pad, Shift, Subsample};
 use model::steps::{Step, steps};
 use model::{Activation, Density, Head, Masks, weights, zoo};
@@ -281,6 +282,22 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
                     *out = from(0)[(f * in_h + y / scale) * in_w + x / scale];
                 }
             }
+            Op::Resize { size, scale, .. } => {
+                // Linear by half pixels alone is tried.
+                let [_, in_h, in_w] = shape(0);
+                let place = |x: usize, k: usize, n: usize| {
+                    let at = (x as f64 + 0.5) / f64::from(scale[k]) - 0.5;
+                    at.clamp(0.0, n as f64 - 1.0)
+                };
+                assert_eq!(size, [h, w]);
+                for (at, out) in out.iter_mut().enumerate() {
+                    let (f, y, x) = (at / (h * w), place(at / w % h, 0, in_h), place(at % w, 1, in_w));
+                    let weight = |p: f64, q: usize| (1.0 - (p - q as f64).abs()).max(0.0);
+                    let pixels = (0..in_h * in_w)
+                        .map(|p| weight(y, p / in_w) * weight(x, p % in_w) * from(0)[f * in_h * in_w + p]);
+                    *out = pixels.sum();
+                }
+            }
             Op::Spread { stride } => {
                 let [_, in_h, in_w] = shape(0);
                 for (at, v) in from(0).iter().enumerate() {
@@ -551,16 +568,20 @@ impl Builder {
                 let y = if a & 64 > 0 { y } else { self.norm(y, true) };
                 if b & 64 > 0 { y } else { self.push(Op::Relu, &[y]) }
             }
-            6 if self.grouped && channels % 2 == 0 => {
-                let op = Op::Conv {
-                    filters: 2 * filters,
-                    kernel: 1,
+            6 if self.grouped => {
+                let groups = if a & 64 > 0 { 4 } else { 2 };
+                let op = |filters: usize, kernel: usize| Op::Conv {
+                    filters: groups * filters,
+                    kernel,
                     stride: 1,
-                    pad: Pad::VALID,
+                    pad: Pad::all(kernel / 2),
                     bias: n & 2 > 0,
-                    groups: 2,
+                    groups,
                 };
-                self.push(op, &[x])
+                let y = self.conv(x, groups * (1 + filters % 2), 1, Pad::VALID, 2);
+                let y = if b & 64 > 0 { self.norm(y, true) } else { y };
+                let y = self.push(op(1 + filters % 3, if h.min(w) >= 3 { 3 } else { 1 }), &[y]);
+                if b & 32 > 0 { y } else { self.norm(y, true) }
             }
             7 if h.min(w) >= 3 => self.push(
                 match n % 3 {
@@ -631,10 +652,16 @@ impl Builder {
                 self.push(Op::Select { channels }, &[y])
             }
             16 if h * w < 400 => {
-                let op = if a & 64 > 0 {
-                    Op::Upsample { scale: 2 }
-                } else {
-                    Op::Spread { stride: 2 }
+                let size = [h + 1 + usize::from(n) % 3, w + usize::from(n) % 5];
+                let op = match a >> 6 {
+                    0 => Op::Upsample { scale: 2 },
+                    1 => Op::Spread { stride: 2 },
+                    _ => Op::Resize {
+                        size,
+                        scale: [size[0] as f32 / h as f32, size[1] as f32 / w as f32],
+                        coordinates: Coordinates::HalfPixel,
+                        interpolation: Interpolation::Linear,
+                    },
                 };
                 let y = self.push(op, &[x]);
                 self.conv(y, filters, 3, Pad::all(1), n)

@@ -1,5 +1,6 @@
 //! The training step: the skipping layer against the masked one, reference vectors, and finite differences.
 
+use crate::models::operators;
 use burn::tensor::{Device, Tensor, TensorData};
 use model::spec::{GateForm, NetSpec, Node, Op, Pad, Shift};
 use model::weights::{Array, Weights};
@@ -316,6 +317,62 @@ fn the_published_reference_vectors_come_out() {
         assert_eq!(grad("gate.rho"), d_rho, "{shift:?}");
         assert_eq!(grad("gate.phi"), d_phi, "{shift:?}");
         assert_eq!(grad("gate.beta"), d_beta, "{shift:?}");
+    }
+}
+
+/// Every operator that networks from elsewhere have: each array is moved a little along its gradient, and the loss must move as far
+/// as that says.
+#[test]
+fn gradients_of_every_operator_agree_with_finite_differences() {
+    for spec in operators::all() {
+        let name = spec.name.clone();
+        let weights = crate::models::model(spec.clone(), 3).weights;
+        let n = 3;
+        let size: usize = spec.input.iter().product();
+        let images: Vec<f32> = (0..n * size)
+            .map(|i| ((i * 37 + i / 5) % 101) as f32 / 50.0 - 1.0)
+            .collect();
+        let spec = Arc::new(spec);
+        let at = |weights: &Weights, sparse: bool| {
+            let mut net = Net::new(spec.clone(), weights, &Device::flex()).expect("net");
+            net.sparse = sparse;
+            gradients(&net, &images, n, &[vec![]], NormStatistics::All)
+        };
+        let loss = |weights: &Weights| -> f64 {
+            let pattern = |i: usize| f64::from(((i * 7 + 3) % 11) as f32 / 11.0 - 0.4);
+            let logits = at(weights, false).logits;
+            logits.iter().enumerate().map(|(i, v)| f64::from(*v) * pattern(i)).sum()
+        };
+        let [found, skipping] = [false, true].map(|sparse| at(&weights, sparse).by_name);
+        let norm = |g: &[f32]| g.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        let largest = found.values().map(|g| norm(g)).fold(0.0, f64::max);
+        assert!(!found.is_empty() && largest > 0.0, "{name}");
+        for (array, gradient) in &found {
+            let pairs = gradient.iter().zip(&skipping[array]);
+            let off = pairs.fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+            assert!(
+                f64::from(off) < 1e-3 * largest,
+                "{name}: {array} where layers skip: {off} of {largest}"
+            );
+            let size = norm(gradient);
+            if size < 1e-2 * largest {
+                continue;
+            }
+            // Far enough that rounding does not show, and near enough that few kinks are crossed.
+            let step = 2e-3 / size;
+            let moved = |sign: f64| {
+                let mut weights = weights.clone();
+                let data = &mut weights.get_mut(array).expect("there").data;
+                let each = data.iter_mut().zip(gradient);
+                each.for_each(|(w, g)| *w += (sign * step * f64::from(*g)) as f32);
+                loss(&weights)
+            };
+            let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step * size);
+            assert!(
+                (slope - size).abs() < 0.06 * size,
+                "{name}: {array} has a gradient of {size}, and the loss moves by {slope}"
+            );
+        }
     }
 }
 
