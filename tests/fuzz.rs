@@ -579,8 +579,8 @@ fn onnx_numbers() {
     fuzz("ONNX numbers", &seeds, any_numbers, |bytes| {
         if let Ok(done) = onnx_model(bytes, &options) {
             let cost = cost::dense(done.model.spec()).expect("counts");
-            // What was taken can be planned, and goes out again.
-            if cost.peak_bytes < 1 << 18 {
+            // What was taken can be planned, and goes out again; plans of larger networks take more than their files are worth.
+            if cost.peak_bytes < 1 << 15 {
                 infer::compile(&done.model, &infer::Options::default())
                     .map(drop)
                     .expect("plans");

@@ -3,7 +3,7 @@
 //! Knows nothing of who listens.
 
 use crate::fork::Fork;
-use crate::work::{LATEST, RunContext, ended, on_held_out_images, open_images};
+use crate::work::{LATEST, RunContext, ended, model_checksums, on_held_out_images, open_images};
 use crate::{Workspace, fork};
 use anyhow::{Result, anyhow, bail};
 use data::Dataset;
@@ -11,7 +11,7 @@ use event::{BadInput, Cancelled, Ending, Event, Good, Outcome, Stamped};
 use record::checkpoints::CheckpointStore;
 use record::control::Control;
 use record::event_log::{EventLog, LogHistory, seq_of_work_event};
-use record::folder::{ManifestUpdate, OTHER_IMAGES, RunFolder, data_checksum};
+use record::folder::{ManifestUpdate, OTHER_IMAGES, RunFolder, check_models, data_checksum};
 use record::{Experiment, Status, control_file};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -93,6 +93,10 @@ fn go_on(
     }
     let dataset = dataset.map_or_else(|| images(&experiment, control), Ok)?;
     folder.check_data(dataset.checksum)?;
+    let unchanged = "; the run is as it was";
+    model_checksums(&experiment)
+        .and_then(|checksums| check_models(run, checksums))
+        .map_err(|e| anyhow!("{e:#}{unchanged}"))?;
     if is_moved {
         folder.configure(&experiment)?;
     }

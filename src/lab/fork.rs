@@ -6,13 +6,13 @@
 //! only then do the new settings hold. Until then the folder has no `config.toml`, and nobody takes it for a run's.
 
 use crate::Workspace;
-use crate::work::catch_up;
+use crate::work::{catch_up, model_checksums};
 use anyhow::{Context, Result, ensure};
 use event::{Event, Outcome, Stamped};
 use record::checkpoints::{CheckpointFile, nearest};
 use record::control::Control;
 use record::event_log::{LogHistory, seq_of_work_event};
-use record::folder::{ForkOrigin, ManifestUpdate, RunFolder, data_checksum};
+use record::folder::{ForkOrigin, ManifestUpdate, RunFolder, check_models, data_checksum};
 use record::log::read;
 use record::{Experiment, Status};
 use std::collections::BTreeMap;
@@ -153,6 +153,10 @@ pub fn prepare(
     // The same images at another place, which their checksum shows.
     old.data.source.clone_from(&fork.experiment.data.source);
     fork.experiment = settle(&old, fork.experiment)?;
+    // Another teacher may teach from here on.
+    let [start, teacher] = model_checksums(&fork.experiment)?;
+    let same = teacher.filter(|_| old.train.teacher == fork.experiment.train.teacher);
+    check_models(&fork.origin, [start, same])?;
     let folder = RunFolder::bare(&workspace.runs, &fork.experiment.name)?;
     let path = folder.path.clone();
     match fill(folder, &fork, &old, workspace, control, listen) {
@@ -214,6 +218,7 @@ fn fill(
     });
     let update = ManifestUpdate {
         data_checksum: data_checksum(&fork.origin),
+        model_checksums: model_checksums(&fork.experiment)?,
         ..ManifestUpdate::status(Status::Interrupted)
     };
     folder.manifest(&fork.experiment, update)?;

@@ -11,7 +11,7 @@ use record::checkpoints::CheckpointStore;
 use record::control::Control;
 use record::event_log::{EventLog, LogHistory};
 use record::folder::{ForkOrigin, ManifestUpdate, RunFolder};
-use record::{Experiment, Status};
+use record::{Experiment, ModelRef, Status};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
@@ -151,16 +151,11 @@ impl RunContext<'_, '_> {
                 return Err(BadInput(format!("{text}; a run trains on all of them")).into());
             }
         }
-        if let Some(from) = &experiment.start
-            && let Some(checksum) = from.checksum().map_err(bad_input)?
-        {
-            log.check_start(checksum)?;
-            let update = ManifestUpdate {
-                start_checksum: Some(checksum),
-                ..ManifestUpdate::status(Status::Running)
-            };
-            log.manifest(control, experiment, update)?;
-        }
+        let update = ManifestUpdate {
+            model_checksums: model_checksums(experiment).map_err(bad_input)?,
+            ..ManifestUpdate::status(Status::Running)
+        };
+        log.manifest(control, experiment, update)?;
         if let Some(text) = start.as_ref().and_then(|s| overlap_warning(s, experiment)) {
             emit(Event::Warning { text })?;
         }
@@ -387,11 +382,23 @@ fn start_of(experiment: &Experiment) -> Result<Option<Checkpoint>> {
 
 /// The teacher, if it is another model than the run's own.
 fn teacher_of(experiment: &Experiment) -> Result<Option<Checkpoint>> {
+    let load = |of: ModelRef| of.load().with_context(|| format!("train.teacher is {of}"));
+    teacher_file(experiment).map(load).transpose()
+}
+
+fn teacher_file(experiment: &Experiment) -> Option<ModelRef> {
     let teacher = experiment.train.teacher.as_ref().filter(|name| *name != train::OWN);
-    let load = |name: &String| record::ModelRef::from(name.clone()).load();
-    teacher
-        .map(|name| load(name).with_context(|| format!("train.teacher is {name}")))
-        .transpose()
+    teacher.map(|name| name.clone().into())
+}
+
+/// Checksums of the model files to start from and to learn from.
+///
+/// # Errors
+/// One cannot be read.
+pub(crate) fn model_checksums(experiment: &Experiment) -> Result<[Option<u64>; 2]> {
+    let sum = |of: Option<&ModelRef>| -> Result<Option<u64>> { Ok(of.map(ModelRef::checksum).transpose()?.flatten()) };
+    let start = sum(experiment.start.as_ref()).context("the model to start from")?;
+    Ok([start, sum(teacher_file(experiment).as_ref()).context("train.teacher")?])
 }
 
 /// The table of layers' times that the experiment names, of the network that is pruned.
@@ -473,7 +480,6 @@ pub(crate) fn ended(run: &Path, outcome: Outcome, reason: Option<String>) -> End
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::ModelRef;
 
     fn beginning(changes: &[(&str, &str)]) -> Experiment {
         let all = [("start", "bundled")].iter().chain(changes);

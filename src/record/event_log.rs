@@ -304,14 +304,6 @@ impl<'a> EventLog<'a> {
         self.writer.borrow().folder.check_data(checksum)
     }
 
-    /// Compares the model to start from with the one that the run began with, by its checksum.
-    ///
-    /// # Errors
-    /// As [`RunFolder::check_start`].
-    pub fn check_start(&self, checksum: u64) -> anyhow::Result<()> {
-        self.writer.borrow().folder.check_start(checksum)
-    }
-
     /// Why writing failed, if it did.
     pub fn failure(&self) -> Option<String> {
         self.writer.borrow().failure.as_ref().map(|e| format!("{e:#}"))

@@ -22,8 +22,6 @@ pub struct RunFolder {
     pub origin: Option<ForkOrigin>,
     /// Of the images it began with, as its manifest has it.
     pub data_checksum: Option<String>,
-    /// Of the model file it began with, as its manifest has it.
-    pub start_checksum: Option<String>,
     pub(crate) events: Log,
     _lock: File,
 }
@@ -52,8 +50,8 @@ pub struct ManifestUpdate<'a> {
     pub device: &'a str,
     /// Of the images; if none, as it was.
     pub data_checksum: Option<u64>,
-    /// Of the model file to start from; if none, as it was.
-    pub start_checksum: Option<u64>,
+    /// Of the model files to start from and to learn from; if none, as they were.
+    pub model_checksums: [Option<u64>; 2],
 }
 
 impl ManifestUpdate<'_> {
@@ -63,7 +61,7 @@ impl ManifestUpdate<'_> {
             status,
             device: "",
             data_checksum: None,
-            start_checksum: None,
+            model_checksums: [None; 2],
         }
     }
 }
@@ -102,7 +100,6 @@ impl RunFolder {
             path,
             origin: None,
             data_checksum: None,
-            start_checksum: None,
             events,
             _lock: lock,
         })
@@ -155,7 +152,6 @@ impl RunFolder {
             path: path.to_path_buf(),
             origin: origin.or(logged),
             data_checksum: manifest["data_checksum"].as_str().map(str::to_owned),
-            start_checksum: manifest["start_checksum"].as_str().map(str::to_owned),
             events: Log::open(&log, Some(whole))?,
             _lock: lock,
         };
@@ -170,19 +166,6 @@ impl RunFolder {
         let before = self.data_checksum.as_deref();
         if before.is_some_and(|before| before != hex(checksum)) {
             return Err(BadInput(OTHER_IMAGES.into()).into());
-        }
-        Ok(())
-    }
-
-    /// Compares the model to start from with the one that the run began with, by its checksum.
-    ///
-    /// # Errors
-    /// [`BadInput`]: it is another.
-    pub fn check_start(&self, checksum: u64) -> Result<()> {
-        let before = self.start_checksum.as_deref();
-        if before.is_some_and(|before| before != hex(checksum)) {
-            let text = "the model to start from is not the one that the run began with: its checksum differs";
-            return Err(BadInput(text.into()).into());
         }
         Ok(())
     }
@@ -209,7 +192,8 @@ impl RunFolder {
             "seed": experiment.seed,
             "data": experiment.data.source,
             "data_checksum": checksum(update.data_checksum, "data_checksum"),
-            "start_checksum": checksum(update.start_checksum, "start_checksum"),
+            "start_checksum": checksum(update.model_checksums[0], "start_checksum"),
+            "teacher_checksum": checksum(update.model_checksums[1], "teacher_checksum"),
             "machine": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": threads(), "kernel": kernel::Kernel::best().name() },
             "device": device.unwrap_or_else(|| before["device"].clone()),
             "state": update.status,
@@ -276,8 +260,32 @@ fn hex(checksum: u64) -> String {
 
 /// The checksum of the images that a run began with, if its manifest says so.
 pub fn data_checksum(run: &Path) -> Option<u64> {
+    checksum_in(&read_manifest(&run.join("manifest.json")), "data_checksum")
+}
+
+/// The checksums of the model files that a run began with, to start from and to learn from, as far as its manifest says so.
+pub fn model_checksums(run: &Path) -> [Option<u64>; 2] {
     let manifest = read_manifest(&run.join("manifest.json"));
-    u64::from_str_radix(manifest["data_checksum"].as_str()?, 16).ok()
+    ["start_checksum", "teacher_checksum"].map(|key| checksum_in(&manifest, key))
+}
+
+/// Compares the models to start from and to learn from with those that a run began with, by their checksums.
+///
+/// # Errors
+/// [`BadInput`]: one is another.
+pub fn check_models(run: &Path, checksums: [Option<u64>; 2]) -> Result<()> {
+    let what = ["the model to start from", "the teacher (train.teacher)"];
+    for ((what, before), now) in what.into_iter().zip(model_checksums(run)).zip(checksums) {
+        if before.zip(now).is_some_and(|(before, now)| before != now) {
+            let text = format!("{what} is not the one that the run began with: its checksum differs");
+            return Err(BadInput(text).into());
+        }
+    }
+    Ok(())
+}
+
+fn checksum_in(manifest: &Value, key: &str) -> Option<u64> {
+    u64::from_str_radix(manifest[key].as_str()?, 16).ok()
 }
 
 /// Null if there is none that can be read.

@@ -610,6 +610,27 @@ fn a_run_is_trained_held_and_stopped_on_the_real_engine() {
 }
 
 #[test]
+fn times_that_were_taken_on_a_busy_machine_are_said_to_be_doubtful() {
+    let mut store = story::store();
+    let latency = store.answer.as_mut().and_then(|a| a.latency.as_mut()).expect("timed");
+    latency.others = Some(infer::OtherWork {
+        programs: 0.4,
+        steal: 0.0,
+    });
+    let mut harness = settled(still(store, egui::Theme::Light, theme::WINDOW));
+    harness.get_by_label_contains("Times are doubtful, the machine was busy: other programs had 40 %");
+    let latency = harness
+        .state_mut()
+        .store
+        .answer
+        .as_mut()
+        .and_then(|a| a.latency.as_mut());
+    latency.expect("timed").others = None;
+    harness.run_ok();
+    assert!(harness.query_by_label_contains("Times are doubtful").is_none());
+}
+
+#[test]
 fn a_model_that_cannot_be_measured_is_not_measured_for_good() {
     let mut store = story::store();
     store.answer = None;

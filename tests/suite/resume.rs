@@ -942,28 +942,63 @@ fn a_folder_that_somebody_tidied_up_goes_on() {
 }
 
 #[test]
-fn another_model_to_start_from_is_refused() {
+fn another_model_to_start_or_to_learn_from_is_refused() {
     let dir = tempfile::tempdir().expect("temp dir");
     let whole = whole("smoke", dir.path());
-    let start = dir.path().join("start.safetensors");
-    fs::copy(whole.join("models/smoke.safetensors"), &start).expect("copies");
-    let run = stopped(&[("start", &start.to_string_lossy())], dir.path(), 12);
-    let mut other = model::Checkpoint::load(&start).expect("reads");
+    let file = dir.path().join("model.safetensors");
+    fs::copy(whole.join("models/smoke.safetensors"), &file).expect("copies");
+    let good = fs::read(&file).expect("reads");
+    let mut other = model::Checkpoint::load(&file).expect("reads");
     other
         .weights
         .values_mut()
         .for_each(|a| a.data.iter_mut().for_each(|w| *w *= 0.5));
-    let before = fs::read(&start).expect("reads");
-    other.save(&start).expect("writes");
-    let go_on = || resume(&run, None, &workspace(dir.path()), &Control::default(), &mut |_| {}).expect("goes on");
-    let ending = go_on();
-    let reason = ending.reason.expect("a reason");
-    assert!(
-        ending.bad_input && reason.contains("is not the one that the run began with"),
-        "{reason}"
-    );
-    fs::write(&start, before).expect("writes");
-    assert_eq!(go_on().outcome, Outcome::Finished);
+    for (key, what) in [("start", "the model to start from"), ("train.teacher", "the teacher")] {
+        let run = stopped(&[(key, &file.to_string_lossy())], dir.path(), 14);
+        let state =
+            || ["config.toml", "manifest.json", "events.jsonl"].map(|name| fs::read(run.join(name)).expect("reads"));
+        let before = state();
+        let go_on = || resume(&run, None, &workspace(dir.path()), &Control::default(), &mut |_| {});
+        let same = Experiment::of_run(&run, &[]).expect("reads");
+        let fork = Fork {
+            origin: run.clone(),
+            at: fork::newest(&run, &same).expect("a checkpoint"),
+            experiment: same,
+        };
+        let branch = || {
+            branch(
+                &fork,
+                &workspace(dir.path()),
+                &Control::default(),
+                &mut |_| {},
+                &mut |_| {},
+            )
+        };
+        other.save(&file).expect("writes");
+        let folders = fs::read_dir(dir.path()).expect("lists").count();
+        for error in [go_on().expect_err("another"), branch().expect_err("another")] {
+            let text = format!("{error:#}");
+            assert!(
+                text.contains(what) && text.contains("is not the one that the run began with"),
+                "{text}"
+            );
+        }
+        fs::remove_file(&file).expect("removes");
+        let text = format!("{:#}", go_on().expect_err("gone"));
+        assert!(
+            text.contains("cannot read") && text.contains("the run is as it was"),
+            "{text}"
+        );
+        assert!(state() == before, "a run that cannot go on was changed");
+        fs::write(&file, &good).expect("writes");
+        assert_eq!(
+            fs::read_dir(dir.path()).expect("lists").count(),
+            folders,
+            "a folder is left"
+        );
+        assert_eq!(branch().expect("forks").outcome, Outcome::Finished);
+        assert_eq!(go_on().expect("goes on").outcome, Outcome::Finished);
+    }
 }
 
 #[test]
@@ -1230,6 +1265,24 @@ fn names_of_any_bytes_are_files_under_any_locale() {
         code == Some(2) && text.lines().count() == 1 && text.contains("is not UTF-8"),
         "{text}"
     );
+}
+
+/// Few file handles, no home, nowhere to put temporary files.
+#[cfg(unix)]
+#[test]
+fn a_run_gets_by_with_little() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let whole = started("smoke", dir.path(), &["--json"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 16; exec \"$0\" \"$@\""]);
+    let command = command
+        .arg(whole.get_program())
+        .args(whole.get_args())
+        .env_remove("HOME")
+        .env_remove("XDG_RUNTIME_DIR")
+        .env("TMPDIR", "/no/such/folder");
+    let output = command.output().expect("starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Held by a window that is gone, the run of another process goes on; while it is held, everybody sees it.
