@@ -98,6 +98,14 @@ impl Vector for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn load_apart(at: *const f32, step: usize) -> Self {
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let offsets = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(step as i32));
+            Self(_mm512_i32gather_ps::<4>(offsets, at))
+        }
+    }
+    #[inline(always)]
     unsafe fn transpose(from: &[*const f32; 16], to: *mut f32, to_pitch: usize) {
         unsafe {
             let mut a = [_mm512_setzero_ps(); 16];

@@ -7,6 +7,7 @@
 use super::columns::check_list;
 use super::conv::Epilogue;
 use super::conv_tile::{ConvResidual, ConvTask, ListedColumn};
+use super::depthwise_small::{MOST_POSITIONS, MOST_TAPS, OUTSIDE, SmallTask};
 use super::depthwise_tile::{DepthwiseTask, most_vectors};
 use super::kernel::Kernel;
 use super::pool::{Pool, SharedPointer};
@@ -30,6 +31,39 @@ pub struct DepthwisePlan {
     /// Kernel positions that meet the image somewhere.
     meets: Vec<bool>,
     sweep: Option<Sweep>,
+    small: Option<SmallPlanes>,
+}
+
+/// Planes of a few positions, whose filters are computed many at once.
+#[derive(Clone, Debug)]
+struct SmallPlanes {
+    /// By kernel position: the input position it reads for each output position.
+    sources: Vec<[u8; MOST_POSITIONS]>,
+    /// By output position: its place in a plane.
+    places: Vec<usize>,
+}
+
+impl SmallPlanes {
+    /// `None` where planes, or the kernel, are too large.
+    fn new(shape: &ConvShape, output: &Layout) -> Option<Self> {
+        let (inputs, outputs) = (shape.in_h * shape.in_w, shape.out_h() * shape.out_w());
+        if inputs.max(outputs) > MOST_POSITIONS || shape.taps() > MOST_TAPS {
+            return None;
+        }
+        let place = |q: usize| (q / shape.out_w(), q % shape.out_w());
+        let source = |tap: usize, q: usize| {
+            let (y, x) = place(q);
+            let y = (y * shape.stride + tap / shape.kernel[1]).checked_sub(shape.pad.top)?;
+            let x = (x * shape.stride + tap % shape.kernel[1]).checked_sub(shape.pad.left)?;
+            (y < shape.in_h && x < shape.in_w).then_some((y * shape.in_w + x) as u8)
+        };
+        let sources =
+            |tap: usize| std::array::from_fn(|q| if q < outputs { source(tap, q) } else { None }.unwrap_or(OUTSIDE));
+        Some(Self {
+            sources: (0..shape.taps()).map(sources).collect(),
+            places: (0..outputs).map(|q| output.offset(0, place(q).0, place(q).1)).collect(),
+        })
+    }
 }
 
 /// The operands of one run.
@@ -72,7 +106,14 @@ impl DepthwisePlan {
     /// Reads [`Layout::input`], writes `output`, adds a residual in the layout given. As many filters as channels, or a
     /// multiple.
     pub fn new(kernel: Kernel, shape: &ConvShape, output: Layout, residual: Option<Layout>) -> Self {
-        let input = Layout::input(shape);
+        shape.check();
+        let has_tiles = kernel.tiles.is_some() && residual.is_none();
+        let small = has_tiles.then(|| SmallPlanes::new(shape, &output)).flatten();
+        let input = if small.is_some() {
+            Layout::contiguous(shape.in_channels, shape.in_h, shape.in_w)
+        } else {
+            Layout::input(shape)
+        };
         let dims = (shape.filters, shape.out_h(), shape.out_w());
         for layout in [Some(&output), residual.as_ref()].into_iter().flatten() {
             assert_eq!((layout.channels, layout.height, layout.width), dims, "output layout");
@@ -89,7 +130,7 @@ impl DepthwisePlan {
         let meets = |k: usize, pad: usize, out: usize, size: usize| {
             (0..out).any(|y| (pad..pad + size).contains(&(y * shape.stride + k)))
         };
-        let sweep = kernel.tiles.map(|tiles| {
+        let sweep = kernel.tiles.filter(|_| small.is_none()).map(|tiles| {
             let positions = Positions {
                 rows: shape.out_h(),
                 width: shape.out_w(),
@@ -122,6 +163,7 @@ impl DepthwisePlan {
                 })
                 .collect(),
             sweep,
+            small,
         }
     }
 
@@ -249,6 +291,27 @@ impl DepthwisePlan {
     /// # Safety
     /// `check` has passed, and nobody else touches the planes of these filters.
     unsafe fn run_tiles(&self, tiles: &Tiles, call: &DepthwiseCall, output: *mut f32, range: Range<usize>) {
+        if let Some(small) = &self.small {
+            return self.runs(call, range, |filters, is_read| {
+                let task = SmallTask {
+                    input: call.input.as_ptr(),
+                    positions: [self.input.height * self.input.width, small.places.len()],
+                    multiplier: self.multiplier as u32,
+                    weights: call.weights,
+                    taps: self.offsets.len(),
+                    list: if is_read { &call.taps.list } else { &[] },
+                    sources: &small.sources,
+                    scale: call.epilogue.scale,
+                    shift: call.epilogue.shift,
+                    bounds: call.epilogue.bounds(),
+                    output,
+                    output_plane: self.output.channel_len,
+                    places: &small.places,
+                };
+                // SAFETY: `check` has bounded the planes; `SmallPlanes` has bounded positions and taps.
+                unsafe { (tiles.depthwise_small)(&task, filters) }
+            });
+        }
         let Some(sweep) = self.sweep.as_ref().filter(|s| s.vectors > 0) else {
             return;
         };

@@ -14,6 +14,7 @@ mod columns;
 mod conv;
 mod conv_tile;
 mod depthwise;
+mod depthwise_small;
 mod depthwise_tile;
 mod grad;
 mod grad_tile;

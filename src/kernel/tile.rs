@@ -1,6 +1,7 @@
 //! The table of tiles that an instruction set fills in. Knows nothing of what a tile computes.
 
 use super::conv_tile::ConvTile;
+use super::depthwise_small::SmallTile;
 use super::depthwise_tile::DepthwiseTable;
 use super::grad_tile::{BatchGradTile, DotTile, OuterTile, TransposeRows};
 use super::narrow_tile::NarrowTable;
@@ -26,6 +27,7 @@ pub(crate) struct Tiles {
     pub depthwise: DepthwiseTable,
     pub(crate) depthwise_rows: Option<DepthwiseTable>,
     pub(crate) depthwise_tail: Option<DepthwiseTable>,
+    pub(crate) depthwise_small: SmallTile,
     pub narrow: NarrowTable,
     /// Positions that a tile of 1, 2 and 4 panels can hold in registers.
     pub(crate) narrow_positions: [usize; 3],
@@ -116,6 +118,10 @@ macro_rules! instantiate {
             ) = super::depthwise_tile::depthwise_tile
         }
         compile_tile! { ($($feature),*) $vector;
+            depthwise_small<>(task: &super::depthwise_small::SmallTask, filters: &[u32])
+                = super::depthwise_small::small_tile
+        }
+        compile_tile! { ($($feature),*) $vector;
             narrow<P: usize, N: usize>(task: &super::narrow_tile::NarrowTask, filters: &[u32], at: [usize; 2])
                 = super::narrow_tile::narrow_tile
         }
@@ -166,6 +172,7 @@ macro_rules! instantiate {
             depthwise: by_m!(depthwise: depthwise; false, false),
             depthwise_rows: if $rows { Some(by_m!(depthwise: depthwise; true, false)) } else { None },
             depthwise_tail: $depthwise_tail,
+            depthwise_small,
             narrow: [by_m!(8: narrow, 1), by_m!(8: narrow, 2), by_m!(8: narrow, 4)],
             narrow_positions: $narrow,
             conv_tail_filters: $tail,

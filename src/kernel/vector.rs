@@ -74,6 +74,18 @@ pub(crate) trait Vector: Copy {
             Self::load(lanes.as_ptr())
         }
     }
+    /// Every `step`-th float.
+    #[inline(always)]
+    unsafe fn load_apart(at: *const f32, step: usize) -> Self {
+        let mut lanes = [0.0f32; 16];
+        // SAFETY: LANES floats `step` apart are the caller's; sixteen are the widest vector.
+        unsafe {
+            for i in 0..Self::LANES {
+                lanes[i & 15] = *at.add(i * step);
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
     /// Lane `index[i]` as lane i where bit i of the mask is set, else 0.
     #[inline(always)]
     unsafe fn spread(self, piece: &LanePiece) -> Self {

@@ -846,66 +846,158 @@ fn batches_of_small_planes_equal_the_reference() {
     }
 }
 
+/// A depthwise kernel without its input.
+#[derive(Clone, Copy, Debug)]
+struct DepthwiseShape {
+    multiplier: usize,
+    kernel: [usize; 2],
+    stride: usize,
+    pad: [usize; 4],
+}
+
+fn depthwise_shapes() -> impl Strategy<Value = DepthwiseShape> {
+    let sizes = (
+        1usize..4,
+        prop::array::uniform2(1usize..6),
+        1usize..4,
+        prop::array::uniform4(0usize..7),
+    );
+    sizes.prop_map(|(multiplier, kernel, stride, pad)| DepthwiseShape {
+        multiplier,
+        kernel,
+        stride,
+        pad,
+    })
+}
+
+/// Kinds of lists, whether there is a residual, threads, a seed.
+type DepthwiseDraws = ([u8; 3], bool, usize, u64);
+
+fn depthwise_draws() -> impl Strategy<Value = DepthwiseDraws> {
+    (prop::array::uniform3(0u8..5), any::<bool>(), 1usize..4, 0u64..1000)
+}
+
+fn depthwise_is_the_reference(
+    [channels, h, w]: [usize; 3],
+    DepthwiseShape {
+        multiplier,
+        kernel,
+        stride,
+        pad,
+    }: DepthwiseShape,
+    (kinds, with_residual, threads, seed): DepthwiseDraws,
+) -> Result<(), TestCaseError> {
+    let [top, bottom, left, right] = pad;
+    let shape = ConvShape {
+        in_channels: channels,
+        filters: channels * multiplier,
+        in_h: if h + top + bottom < kernel[0] { kernel[0] } else { h },
+        in_w: if w + left + right < kernel[1] { kernel[1] } else { w },
+        kernel,
+        stride,
+        pad: Padding {
+            top,
+            bottom,
+            left,
+            right,
+        },
+    };
+    let (n, oh, ow) = (shape.filters, shape.out_h(), shape.out_w());
+    let x = numbers(channels * shape.in_h * shape.in_w, seed);
+    let weights = numbers(n * shape.taps(), seed + 1);
+    let (scale, shift, residual) = (
+        numbers(n, seed + 3),
+        numbers(n, seed + 4),
+        numbers(n * oh * ow, seed + 5),
+    );
+    let (active, filters) = (list(channels, kinds[0], seed + 6), list(n, kinds[1], seed + 7));
+    let taps = list(shape.taps(), kinds[2], seed + 8);
+    // As a convolution of all channels whose other weights are zero.
+    let mut whole = vec![0.0; n * shape.columns()];
+    for f in 0..n {
+        let at = f * shape.columns() + f / multiplier * shape.taps();
+        whole[at..at + shape.taps()].copy_from_slice(&weights[f * shape.taps()..][..shape.taps()]);
+    }
+    let columns: Vec<u32> = active
+        .iter()
+        .flat_map(|&c| taps.iter().map(move |&t| c * shape.taps() as u32 + t))
+        .collect();
+    let mut want = forward_reference(&shape, &x, &whole, &filters, &columns);
+    for &f in &filters {
+        for i in f as usize * oh * ow..(f as usize + 1) * oh * ow {
+            let added = if with_residual { residual[i] } else { 0.0 };
+            want[i] = (scale[f as usize] * want[i] + shift[f as usize] + added).clamp(0.0, 0.75);
+        }
+    }
+    for kernel in Kernel::available() {
+        let next = ConvShape {
+            in_channels: n,
+            filters: 1,
+            in_h: oh,
+            in_w: ow,
+            kernel: [3, 3],
+            stride: 2,
+            pad: Padding::all(1),
+        };
+        for output in [Layout::contiguous(n, oh, ow), Layout::input(&next)] {
+            let plan = DepthwisePlan::new(kernel, &shape, output, with_residual.then_some(output));
+            let mut planes = packed(plan.input(), &x);
+            for c in (0..channels as u32).filter(|c| !active.contains(c)) {
+                for y in 0..shape.in_h {
+                    for x in 0..shape.in_w {
+                        planes[plan.input().offset(c as usize, y, x)] = f32::NAN;
+                    }
+                }
+            }
+            let residual = packed(&output, &residual);
+            let made = plan.taps(&taps);
+            let call = DepthwiseCall {
+                input: &planes,
+                weights: &weights,
+                taps: &made,
+                channels: &active,
+                filters: &filters,
+                epilogue: Epilogue {
+                    scale: Some(&scale),
+                    shift: Some(&shift),
+                    residual: with_residual.then_some(&residual),
+                    relu: true,
+                    at_most: Some(0.75),
+                },
+            };
+            let mut y = output.alloc();
+            let read = plan.run(&call, &mut y);
+            let reading = filters
+                .iter()
+                .filter(|&&f| active.contains(&(f / multiplier as u32)))
+                .count();
+            prop_assert_eq!(read, reading * taps.len());
+            assert_close(&unpacked(&output, &y), &want, kernel.name());
+            let mut split = output.alloc();
+            plan.run_on(&mut Pool::new(threads), &call, &mut split);
+            prop_assert_eq!(&split, &y, "bits on {} threads", threads);
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(80))]
 
     #[test]
-    fn depthwise_equals_reference(channels in 1usize..12, multiplier in 1usize..4, size in prop::array::uniform2(1usize..40),
-                                  kernel in prop::array::uniform2(1usize..6), stride in 1usize..4,
-                                  pads in prop::array::uniform4(0usize..7), kinds in prop::array::uniform3(0u8..5),
-                                  threads in 1usize..4, seed in 0u64..1000) {
-        let shape = ConvShape {
-            in_channels: channels, filters: channels * multiplier, in_h: size[0].max(kernel[0]), in_w: size[1].max(kernel[1]),
-            kernel, stride, pad: Padding { top: pads[0], bottom: pads[1], left: pads[2], right: pads[3] },
-        };
-        let (n, oh, ow) = (shape.filters, shape.out_h(), shape.out_w());
-        let x = numbers(channels * shape.in_h * shape.in_w, seed);
-        let weights = numbers(n * shape.taps(), seed + 1);
-        let (scale, shift, residual) = (numbers(n, seed + 3), numbers(n, seed + 4), numbers(n * oh * ow, seed + 5));
-        let (active, filters) = (list(channels, kinds[0], seed + 6), list(n, kinds[1], seed + 7));
-        let taps = list(shape.taps(), kinds[2], seed + 8);
-        // As a convolution of all channels whose other weights are zero.
-        let mut whole = vec![0.0; n * shape.columns()];
-        for f in 0..n {
-            let at = f * shape.columns() + f / multiplier * shape.taps();
-            whole[at..at + shape.taps()].copy_from_slice(&weights[f * shape.taps()..][..shape.taps()]);
-        }
-        let columns: Vec<u32> =
-            active.iter().flat_map(|&c| taps.iter().map(move |&t| c * shape.taps() as u32 + t)).collect();
-        let mut want = forward_reference(&shape, &x, &whole, &filters, &columns);
-        for &f in &filters {
-            for i in f as usize * oh * ow..(f as usize + 1) * oh * ow {
-                want[i] = (scale[f as usize] * want[i] + shift[f as usize] + residual[i]).clamp(0.0, 0.75);
-            }
-        }
-        for kernel in Kernel::available() {
-            let next = ConvShape { in_channels: n, filters: 1, in_h: oh, in_w: ow, kernel: [3, 3], stride: 2, pad: Padding::all(1) };
-            for output in [Layout::contiguous(n, oh, ow), Layout::input(&next)] {
-                let plan = DepthwisePlan::new(kernel, &shape, output, Some(output));
-                let mut planes = packed(plan.input(), &x);
-                for c in (0..channels as u32).filter(|c| !active.contains(c)) {
-                    for y in 0..shape.in_h {
-                        for x in 0..shape.in_w {
-                            planes[plan.input().offset(c as usize, y, x)] = f32::NAN;
-                        }
-                    }
-                }
-                let residual = packed(&output, &residual);
-                let made = plan.taps(&taps);
-                let call = DepthwiseCall {
-                    input: &planes, weights: &weights, taps: &made, channels: &active, filters: &filters,
-                    epilogue: Epilogue { scale: Some(&scale), shift: Some(&shift), residual: Some(&residual), relu: true, at_most: Some(0.75) },
-                };
-                let mut y = output.alloc();
-                let read = plan.run(&call, &mut y);
-                let reading = filters.iter().filter(|&&f| active.contains(&(f / multiplier as u32))).count();
-                prop_assert_eq!(read, reading * taps.len());
-                assert_close(&unpacked(&output, &y), &want, kernel.name());
-                let mut split = output.alloc();
-                plan.run_on(&mut Pool::new(threads), &call, &mut split);
-                prop_assert_eq!(&split, &y, "bits on {} threads", threads);
-            }
-        }
+    fn depthwise_equals_reference(channels in 1usize..12, size in prop::array::uniform2(1usize..40), shape in depthwise_shapes(),
+                                  drawn in depthwise_draws()) {
+        depthwise_is_the_reference([channels, size[0], size[1]], shape, drawn)?;
+    }
+
+    /// More channels than the widest vector has lanes.
+    #[test]
+    fn depthwise_over_planes_of_few_positions_equals_reference(
+        channels in 1usize..70, size in prop::array::uniform2(1usize..4), shape in depthwise_shapes(), drawn in depthwise_draws(),
+    ) {
+        let (mut shape, [h, w]) = (shape, size);
+        shape.pad = shape.pad.map(|n| n % 3);
+        depthwise_is_the_reference([channels, h, w], shape, drawn)?;
     }
 
     #[test]
