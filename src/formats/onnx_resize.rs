@@ -87,12 +87,8 @@ pub(crate) fn resize(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Opera
     let times = size[0] / h;
     let of_axis = |from: usize, k: usize| taps([from, size[k]], scale[k], coordinates, interpolation);
     let is_copied = |from: usize, k: usize| {
-        let pixels = of_axis(from, k);
-        let copies = pixels
-            .iter()
-            .enumerate()
-            .all(|(x, tap)| tap.share == 0.0 && tap.first == x / times);
-        size[k] == times * from && copies
+        let mut pixels = of_axis(from, k).enumerate();
+        size[k] == times * from && pixels.all(|(x, tap)| tap.share == 0.0 && tap.first == x / times)
     };
     let op = if times > 0 && is_copied(h, 0) && is_copied(w, 1) {
         Op::Upsample { scale: times }

@@ -347,8 +347,8 @@ impl Planner<'_> {
                 let [_, h, w] = self.shapes[node.inputs[0]];
                 let axis = |from: usize, k: usize| taps([from, size[k]], scale[k], coordinates, interpolation);
                 Operation::Resize {
-                    rows: axis(h, 0),
-                    columns: axis(w, 1),
+                    rows: axis(h, 0).collect(),
+                    columns: axis(w, 1).collect(),
                 }
             }
             Op::LayerNorm { eps } => Operation::LayerNorm {

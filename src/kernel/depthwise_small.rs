@@ -51,7 +51,7 @@ pub(crate) type SmallTile = unsafe fn(&SmallTask, &[u32]);
 pub(crate) unsafe fn small_tile<V: Vector>(task: &SmallTask, filters: &[u32]) {
     let mut rows = MaybeUninit::uninit();
     for filters in filters.chunks(V::LANES) {
-        let block = Block {
+        let block = FilterBlock {
             filters,
             is_whole: filters.len() == V::LANES && (filters[filters.len() - 1] - filters[0]) as usize == V::LANES - 1,
         };
@@ -90,13 +90,13 @@ pub(crate) unsafe fn small_tile<V: Vector>(task: &SmallTask, filters: &[u32]) {
 }
 
 /// As many filters as there are lanes, or fewer.
-struct Block<'a> {
+struct FilterBlock<'a> {
     filters: &'a [u32],
     /// No lane is without a filter, and filters follow each other.
     is_whole: bool,
 }
 
-impl Block<'_> {
+impl FilterBlock<'_> {
     /// A number of each filter, those of neighbors `step` apart; zeros in lanes without a filter.
     ///
     /// # Safety

@@ -154,10 +154,6 @@ impl ConvShape {
 /// Zeros kept behind the last plane, so that whole vectors may be read there.
 const SLACK: usize = 64;
 
-/// Pixels of planes, at most, that lie side by side where no zeros are needed between them: lines of single pixels would be mostly
-/// zeros, and a thousand of them more than the near cache.
-const DENSE: usize = 16;
-
 /// Where the pixels of `[channels, height, width]` live in a flat buffer.
 ///
 /// A plane is a channel's padded image, row after row at a constant pitch. Neighboring rows share
@@ -222,9 +218,8 @@ impl Layout {
 
     fn planes([channels, height, width]: [usize; 3], stride: usize, pad: Padding, pitch: usize) -> Self {
         let rows = (pad.top + height + pad.bottom).div_ceil(stride);
-        let is_dense = stride == 1 && pad == Padding::default() && pitch == width && height * width <= DENSE;
         // 16 more: a vector that starts on the last pixel meets zeros, not the next channel.
-        let phase_len = rows * pitch + pad.left + if is_dense { 0 } else { 16 };
+        let phase_len = rows * pitch + pad.left + 16;
         // An odd number of cache lines, so that channels do not fall on the same cache sets.
         let lines = (phase_len * stride * stride).div_ceil(16) | 1;
         Self {
@@ -236,7 +231,7 @@ impl Layout {
             left: pad.left,
             pitch,
             phase_len,
-            channel_len: if is_dense { phase_len } else { lines * 16 },
+            channel_len: lines * 16,
             slack: SLACK + 2 * pitch,
         }
     }

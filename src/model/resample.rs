@@ -45,16 +45,21 @@ pub struct Tap {
 }
 
 /// The pixels of an axis of `to` that is made from one of `from`, `scale` times as long.
-pub fn taps([from, to]: [usize; 2], scale: f32, coordinates: Coordinates, interpolation: Interpolation) -> Vec<Tap> {
+pub fn taps(
+    [from, to]: [usize; 2],
+    scale: f32,
+    coordinates: Coordinates,
+    interpolation: Interpolation,
+) -> impl Iterator<Item = Tap> {
     let last = from.saturating_sub(1) as f32;
-    let place = |x: usize| match coordinates {
+    let place = move |x: usize| match coordinates {
         Coordinates::PytorchHalfPixel if to <= 1 => 0.0,
         Coordinates::HalfPixel | Coordinates::PytorchHalfPixel => (x as f32 + 0.5) / scale - 0.5,
         Coordinates::AlignCorners if to <= 1 => 0.0,
         Coordinates::AlignCorners => x as f32 * last / (to - 1) as f32,
         Coordinates::Asymmetric => x as f32 / scale,
     };
-    let tap = |x: usize| {
+    let tap = move |x: usize| {
         let at = place(x);
         let at = match interpolation {
             Interpolation::Linear => at,
@@ -71,7 +76,7 @@ pub fn taps([from, to]: [usize; 2], scale: f32, coordinates: Coordinates, interp
             share: at - at.floor(),
         }
     };
-    (0..to).map(tap).collect()
+    (0..to).map(tap)
 }
 
 #[cfg(test)]
@@ -80,10 +85,7 @@ mod tests {
 
     fn resampled(x: &[f32], to: usize, scale: f32, coordinates: Coordinates, interpolation: Interpolation) -> Vec<f32> {
         let of = |t: Tap| x[t.first] * (1.0 - t.share) + x[t.second] * t.share;
-        taps([x.len(), to], scale, coordinates, interpolation)
-            .into_iter()
-            .map(of)
-            .collect()
+        taps([x.len(), to], scale, coordinates, interpolation).map(of).collect()
     }
 
     #[test]

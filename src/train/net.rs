@@ -103,9 +103,19 @@ impl Net {
     /// Weights that do not fit the spec.
     pub fn new(spec: Arc<NetSpec>, weights: &Weights, device: &Device) -> Result<Self> {
         model::weights::check(&spec, weights)?;
+        let steps = steps(&spec);
+        let alone = steps.iter().find_map(|step| match step {
+            Step::Node(i) if matches!(spec.nodes[*i].op, Op::Gate(_)) => Some(&spec.nodes[*i].name),
+            _ => None,
+        });
+        if let Some(name) = alone {
+            anyhow::bail!(
+                "node {name}: a gate that does not follow a convolution it reads the input of, or that shares it"
+            );
+        }
         let params = tensors(weights, device);
         Ok(Self {
-            steps: steps(&spec),
+            steps,
             shapes: spec.shapes()?,
             spec,
             params,
@@ -407,7 +417,9 @@ impl ForwardPass<'_> {
                 interpolation,
             } => {
                 let [_, _, h, w] = x.dims();
-                let axis = |from: usize, k: usize| taps([from, size[k]], scale[k], coordinates, interpolation);
+                let axis = |from: usize, k: usize| {
+                    taps([from, size[k]], scale[k], coordinates, interpolation).collect::<Vec<_>>()
+                };
                 NodeOutput::new(planes::resize(x, [&axis(h, 0), &axis(w, 1)]), same)
             }
             Op::Spread { stride } => NodeOutput::new(planes::spread(x, stride), same),

@@ -530,7 +530,7 @@ fn an_image_is_played_through_the_network_beside_the_whole_one() {
     let mut harness = window(store, LayoutName::Tune);
     harness.get_by_role_and_label(Role::Button, "Play an image").click();
     harness.run_ok();
-    harness.get_by_label("Playing image 3: Dress: 0.609 ms here, 1.22 ms in the whole network");
+    harness.get_by_label("Playing image 3: Dress: 0.61 ms here, 1.22 ms in the whole network");
 }
 
 #[test]

@@ -736,8 +736,11 @@ fn net(blocks: &[[u8; 4]], head: [u8; 4], grouped: bool) -> NetSpec {
         &[x],
     );
     // Any value on the way may be an output, too, also one that goes on.
-    if head[3] & 6 == 6 {
-        let other = usize::from(head[2]) % b.spec.nodes.len();
+    let other = usize::from(head[2]) % b.spec.nodes.len();
+    // What a gate multiplies is nobody else's.
+    let gates = b.spec.nodes.iter().filter(|n| matches!(n.op, Op::Gate(_)));
+    let mut gated = gates.flat_map(|gate| [gate.inputs[0], b.spec.nodes[gate.inputs[0]].inputs[0]]);
+    if head[3] & 6 == 6 && !gated.any(|i| i == other) {
         let heads = vec![Head::plain("logits", &[3]), Head::plain("other", &b.shape(other))];
         b.push(Op::Outputs { heads }, &[last, other]);
     }
