@@ -35,9 +35,12 @@ impl SharedLayers {
     /// `None` if no layer gains.
     pub(crate) fn new(program: &Program, images: usize) -> Option<Self> {
         let first = program.instructions.iter().position(|i| shared(i).is_some())?;
-        let mut slots: Vec<usize> = program.instructions[first..]
+        let tensors = program.instructions[first..]
             .iter()
-            .flat_map(|i| i.reads().chain([i.to]))
+            .flat_map(|i| i.reads().chain([i.to]));
+        // An output may have been computed before all of them.
+        let mut slots: Vec<usize> = tensors
+            .chain(program.outputs.iter().copied())
             .map(|t| program.tensors[t].slot)
             .collect();
         slots.sort_unstable();

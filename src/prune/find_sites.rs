@@ -4,7 +4,7 @@ use super::apply::zero;
 use super::groups::{ChannelRef, groups};
 use super::scope::Scope;
 use super::sites::{ChannelAxis, GateOf, Layer, Left, Sites};
-use super::values::{constants, is_inside, taps};
+use super::values::{constants, is_inside, is_scale_free, taps};
 use super::width;
 use anyhow::{Result, ensure};
 use event::{Dimension, Site, Unit};
@@ -137,7 +137,11 @@ impl Sites {
         }
         for node in spec.nodes.iter().filter(|n| matches!(n.op, Op::Gate { .. })) {
             let from = node.inputs[1];
-            for (feature, _) in values[from].iter().enumerate().filter(|(_, v)| v.is_none()) {
+            let is_read = |value: &Option<f32>| match value {
+                Some(value) => is_scale_free(&node.op) && *value != 0.0,
+                None => true,
+            };
+            for (feature, _) in values[from].iter().enumerate().filter(|(_, v)| is_read(v)) {
                 let at = groups.channels(from)[feature / groups.positions(from)];
                 self.axes[at.group].stays[at.channel] |= groups.list[at.group].fixed.is_none();
             }

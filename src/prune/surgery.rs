@@ -8,12 +8,12 @@
 
 use super::apply::zero;
 use super::groups::{Group, Groups, Place, groups};
-use super::values::{constants, is_inside, masked_weight, norm_after, taps};
+use super::values::{constants, is_inside, is_scale_free, masked_weight, norm_after, taps};
 use super::width;
 use anyhow::{Context, Result};
 use model::checkpoint::Checkpoint;
 use model::mask::LayerMask;
-use model::spec::{NetSpec, Op, Shape, Subsample};
+use model::spec::{NetSpec, Op, Shape};
 use model::{Array, Weights};
 use std::collections::BTreeMap;
 
@@ -50,11 +50,6 @@ enum Held {
     Varies,
     /// It sees a constant, but not at the border.
     Border(f32),
-}
-
-/// Whether a gate reads every channel that is not zero, whatever its weights.
-fn is_scale_free(op: &Op) -> bool {
-    matches!(op, Op::Gate(form) if form.subsample == Subsample::ScaleFree)
 }
 
 struct Surgeon<'a> {

@@ -67,6 +67,11 @@ fn masked_by(spec: &NetSpec) -> Vec<usize> {
     out
 }
 
+/// Whether a gate reads every channel that is not zero, whatever its weights.
+pub(crate) fn is_scale_free(op: &Op) -> bool {
+    matches!(op, Op::Gate(form) if form.subsample == Subsample::ScaleFree)
+}
+
 /// The constant that each feature of each node is, by node; `None` where it is not known to be one.
 /// The checkpoint has been checked.
 ///
