@@ -11,7 +11,7 @@ use super::plane::Window;
 use super::program::{Instruction, Operation, Program, Tensor, assign};
 use super::shared_layers::MOST_IMAGES;
 use anyhow::{Context, Result, ensure};
-use kernel::{ConvShape, Layout, Padding};
+use kernel::{ConvShape, DepthwisePlan, Layout, Padding};
 use model::checkpoint::Checkpoint;
 use model::resample::taps;
 use model::spec::{NetSpec, Op, Shape};
@@ -96,6 +96,9 @@ impl Planner<'_> {
     /// The layout of the first convolution that reads node `i`, through nodes that change nothing.
     fn reader(&self, i: usize) -> Option<Layout> {
         self.consumers[i].iter().find_map(|&j| match self.spec.nodes[j].op {
+            Op::Conv { groups, .. } if groups > 1 && groups == self.shapes[i][0] => {
+                Some(DepthwisePlan::layout(self.options.kernel, &self.shape(j)))
+            }
             Op::Conv { .. } => Some(Layout::input(&self.shape(j))),
             Op::Dropout { .. } => self.reader(j),
             _ => None,

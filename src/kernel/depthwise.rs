@@ -44,12 +44,17 @@ struct SmallPlanes {
 }
 
 impl SmallPlanes {
+    fn fit(shape: &ConvShape) -> bool {
+        let (inputs, outputs) = (shape.in_h * shape.in_w, shape.out_h() * shape.out_w());
+        inputs.max(outputs) <= MOST_POSITIONS && shape.taps() <= MOST_TAPS
+    }
+
     /// `None` where planes, or the kernel, are too large.
     fn new(shape: &ConvShape, output: &Layout) -> Option<Self> {
-        let (inputs, outputs) = (shape.in_h * shape.in_w, shape.out_h() * shape.out_w());
-        if inputs.max(outputs) > MOST_POSITIONS || shape.taps() > MOST_TAPS {
+        if !Self::fit(shape) {
             return None;
         }
+        let outputs = shape.out_h() * shape.out_w();
         let place = |q: usize| (q / shape.out_w(), q % shape.out_w());
         let source = |tap: usize, q: usize| {
             let (y, x) = place(q);
@@ -109,8 +114,8 @@ impl DepthwisePlan {
         shape.check();
         let has_tiles = kernel.tiles.is_some() && residual.is_none();
         let small = has_tiles.then(|| SmallPlanes::new(shape, &output)).flatten();
-        let input = if small.is_some() {
-            Layout::contiguous(shape.in_channels, shape.in_h, shape.in_w)
+        let input = if residual.is_none() {
+            Self::layout(kernel, shape)
         } else {
             Layout::input(shape)
         };
@@ -164,6 +169,16 @@ impl DepthwisePlan {
                 .collect(),
             sweep,
             small,
+        }
+    }
+
+    /// The layout that a plan without a residual reads.
+    pub fn layout(kernel: Kernel, shape: &ConvShape) -> Layout {
+        shape.check();
+        if kernel.tiles.is_some() && SmallPlanes::fit(shape) {
+            Layout::contiguous(shape.in_channels, shape.in_h, shape.in_w)
+        } else {
+            Layout::input(shape)
         }
     }
 
