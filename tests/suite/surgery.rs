@@ -343,6 +343,8 @@ fn naive(model: &Checkpoint, image: &[f32]) -> Vec<f64> {
 
 /// Share of normal numbers below x, by Simpson's rule over their density.
 fn normal(x: f64) -> f64 {
+    // Beyond, it is 0 or 1, and steps over so long a way would be too wide for the bell.
+    let x = x.clamp(-9.0, 9.0);
     let density = |t: f64| (-0.5 * t * t).exp() / std::f64::consts::TAU.sqrt();
     let n = 200;
     let step = x / f64::from(n);
