@@ -8,7 +8,7 @@ mod models;
 use data::{Split, cifar, idx};
 use event::{Event, Stamped};
 use formats::onnx_pb::{DimensionValue, ModelProto, StringStringEntryProto, TypeValue};
-use formats::{Import, import, onnx_bytes, onnx_model};
+use formats::{Export, Import, Probe, export, import, onnx_bytes, onnx_model};
 use model::spec::{NetSpec, Node, Op, Pad, Shift};
 use model::{Checkpoint, Density, cost, zoo};
 use models::operators;
@@ -19,6 +19,8 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use record::experiment::{Experiment, PRESETS};
 use record::log::read_events;
+use record::sweep::Shard;
+use record::tournament::Tournament;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -225,9 +227,67 @@ fn model_files() {
     let seeds: Vec<Vec<u8>> = little_models().iter().map(|m| m.to_bytes().expect("writes")).collect();
     fuzz("model file", &seeds, any_header, |bytes| {
         if let Ok(model) = Checkpoint::from_bytes(bytes) {
-            drop(cost::dense(model.spec()));
             drop(model.stats_at(Density::FULL));
+            // Plans of larger networks take more than their files are worth.
+            if cost::dense(model.spec()).is_ok_and(|cost| cost.peak_bytes < 1 << 15) {
+                drop(infer::compile(&model, &infer::Options::default()));
+                drop(onnx_bytes(&model, Density::FULL));
+            }
         }
+    });
+}
+
+#[test]
+fn burn_packs() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("m.bpk");
+    let pack = |model: &Checkpoint| {
+        let options = Export {
+            to: file.clone(),
+            density: None,
+            probe: Probe::default_for(model).expect("images"),
+        };
+        export(model, &options).expect("writes");
+        std::fs::read(&file).expect("reads")
+    };
+    let seeds: Vec<Vec<u8>> = little_models()[..3].iter().map(pack).collect();
+    let options = Import {
+        file: file.clone(),
+        ..Import::default()
+    };
+    let mut read = 0;
+    fuzz("burn pack", &seeds, any_head, |bytes| {
+        std::fs::write(&file, bytes).expect("writes");
+        read += u32::from(import(&options).is_ok());
+    });
+    assert!(read > 0, "no file was read at all");
+}
+
+/// Tables of another machine, sweeps and tournaments: files that people write and copy.
+#[test]
+fn tables_and_plans() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("file");
+    let spec = zoo::build("lenet5", [1, 16, 16], 2, 0.05).expect("builds");
+    let table = infer::LatencyTable::measure(&model(spec.clone(), 1), 1, &mut || Ok(())).expect("times");
+    let table = serde_json::to_vec(&table).expect("writes");
+    fuzz("latency table", &[table], any_text, |bytes| {
+        std::fs::write(&file, bytes).expect("writes");
+        if let Ok(table) = infer::LatencyTable::load(&file) {
+            drop(table.check_fits(&spec));
+            assert!(table.ms(&[("conv0", 1, 25), ("conv1", usize::MAX, usize::MAX)]) >= 0.0);
+        }
+    });
+    let sweep = b"preset = \"smoke\"\n[set]\nseed = [0, 1, 2]\n\"train.lr\" = [0.1, 0.05]\n".to_vec();
+    let shard: Shard = "1/2".parse().expect("a shard");
+    fuzz("sweep", &[sweep], any_text, |bytes| {
+        std::fs::write(&file, bytes).expect("writes");
+        drop(record::sweep::experiments(&file, shard, &[]));
+    });
+    let tournament = include_bytes!("../presets/tournament-small.toml").to_vec();
+    fuzz("tournament", &[tournament], any_text, |bytes| {
+        std::fs::write(&file, bytes).expect("writes");
+        drop(Tournament::load(&file, &[]));
     });
 }
 
@@ -300,8 +360,8 @@ fn onnx_external_data() {
     assert!(read_beside > 0, "no file was read at all");
 }
 
-/// Damages a PyTorch file as a whole, or the pickle in it, which lies near its head and is stored as it is.
-fn any_pickle(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+/// Damages a file as a whole, or bytes near its head, where a PyTorch file has its pickle and a burn pack its sizes.
+fn any_head(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     if rng.random_ratio(1, 3) {
         return any_bytes(rng, seed);
@@ -319,7 +379,7 @@ fn state_dicts() {
     let dict = state_dict(&little_models()[1], str::to_owned);
     let kinds: [(&str, Vec<u8>, Damage); 3] = [
         ("m.safetensors", safetensors_bytes(&dict), any_header),
-        ("m.pt", pt_bytes(&dict, b""), any_pickle),
+        ("m.pt", pt_bytes(&dict, b""), any_head),
         ("m.pt", pt_bytes(&dict, b""), any_zip),
     ];
     for (name, seed, damage) in kinds {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A million damaged files for each reader of foreign bytes (model files, ONNX and its numbers, state dicts and their ZIP, IDX,
-# CIFAR and its tar, experiments, event logs): no panic, and no more memory than a file is worth.
+# A million damaged files for each reader of foreign bytes (model files, ONNX and its numbers, burn packs, state dicts and their
+# ZIP, IDX, CIFAR and its tar, pictures, experiments, sweeps, tournaments, tables of times, event logs, control files): no panic,
+# and no more memory than a file is worth.
 #
 #   tests/fuzz.sh [CASES] [READER] [FROM]     e.g. tests/fuzz.sh 1000000 onnx_files 1000000: the second million
 #

@@ -8,10 +8,32 @@ program=${2:-target/release/secateur}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The work that was said: without times, numbers and what interruptions leave.
+# The work that was said: without times, numbers, what interruptions leave, and what is read before the start, which only a run
+# that begins says.
 said() {
-    grep -v -e '"event":"resumed"' -e '"event":"ended"' -e '"event":"warning"' -e '"event":"note"' "$1"/events.jsonl |
+    sed -n '/"event":"started"/,$p' "$1"/events.jsonl | grep -v -e '"event":"resumed"' -e '"event":"ended"' -e '"event":"warning"' -e '"event":"note"' |
         sed -e 's/^{"seq":[0-9]*,"at":[0-9.e-]*,//'
+}
+
+# random SEED BELOW: a number from 0 on, with two places.
+random() {
+    awk -v seed="$1$$" -v below="$2" 'BEGIN { srand(seed); printf "%.2f", below * rand() }'
+}
+
+# some_time PID FOLDER SEED: until the run has said up to 20 more events, however long that takes here, and up to 0.3 seconds
+# more; every fourth time only the latter, as it starts.
+some_time() {
+    log=$(echo "$2"/*/events.jsonl)
+    if [ $(($3 % 4)) -ne 0 ]; then
+        there=$(wc -l 2>/dev/null <"$log" || echo 0)
+        more=$(random "$3" 20)
+        while kill -0 "$1" 2>/dev/null; do
+            log=$(echo "$2"/*/events.jsonl)
+            [ "$(wc -l 2>/dev/null <"$log" || echo 0)" -gt $((there + ${more%.*})) ] && break
+            sleep 0.02
+        done
+    fi
+    sleep "$(random "$3" 0.3)"
 }
 
 check() {
@@ -28,7 +50,7 @@ check() {
         "$program" run "$preset" "$@" --runs "$folder" --json >/dev/null 2>&1 &
         while true; do
             pid=$!
-            sleep "$(awk -v seed="$runs$done$$" 'BEGIN { srand(seed); printf "%.2f", 0.3 + 2.2 * rand() }')"
+            some_time "$pid" "$folder" $((runs * 1000 + done))
             if ! kill -KILL "$pid" 2>/dev/null; then
                 wait "$pid" && break
                 echo "$preset: a run failed by itself" && exit 1
@@ -50,6 +72,8 @@ check() {
         run=$(echo "$folder"/*)
         said "$run" >"$work/got"
         cmp "$work/expected" "$work/got" || { echo "$preset: events differ" && exit 1; }
+        grep -o '^{"seq":[0-9]*' "$run/events.jsonl" | awk -F: '$2 != NR - 1 { exit 1 }' ||
+            { echo "$preset: an event is missing or there twice" && exit 1; }
         cmp "$whole/models/$preset.safetensors" "$run/models/$preset.safetensors" || { echo "$preset: weights differ" && exit 1; }
     done
     echo "$preset: killed $done times in $runs runs, events and weights equal those of the run that was not"
@@ -77,7 +101,7 @@ check_file() {
         cp "$work/old" "$file"
         "$program" "$@" --to "$file" >/dev/null 2>&1 &
         pid=$!
-        sleep "$(awk -v seed="$done$$" 'BEGIN { srand(seed); printf "%.2f", 0.5 * rand() }')"
+        sleep "$(random "$done" 0.5)"
         kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
         if cmp -s "$work/new" "$file"; then

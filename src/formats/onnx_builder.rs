@@ -69,21 +69,12 @@ const MOST_NUMBERS: usize = model::spec::MOST_NUMBERS as usize;
 
 impl<'a> OnnxNetBuilder<'a> {
     pub(crate) fn new(graph: &'a OnnxGraph, folder: Option<&'a Path>, input: Shape) -> Self {
-        let image = Node {
-            name: "image".into(),
-            op: Op::Input,
-            inputs: vec![],
-        };
         let form = if graph.channels_last { Form::Last } else { Form::Planes };
         let name = graph.metadata.get("network").cloned().unwrap_or_else(|| "onnx".into());
         Self {
             graph,
             folder,
-            spec: NetSpec {
-                name,
-                input,
-                nodes: vec![image],
-            },
+            spec: NetSpec::of_input(name, input),
             shapes: vec![input],
             weights: Weights::new(),
             stats: NormStats::new(),
@@ -159,12 +150,7 @@ impl<'a> OnnxNetBuilder<'a> {
             _ => return None,
         };
         self.shapes.push(shape);
-        self.spec.nodes.push(Node {
-            name: name.to_owned(),
-            op: Op::Input,
-            inputs: vec![],
-        });
-        let id = self.spec.nodes.len() - 1;
+        let id = self.spec.push(name, Op::Input, &[]);
         Some(Operand::Node { id, form })
     }
 

@@ -13,7 +13,7 @@ use super::shared_layers::MOST_IMAGES;
 use anyhow::{Context, Result, ensure};
 use kernel::{ConvShape, DepthwisePlan, Layout, Padding};
 use model::checkpoint::Checkpoint;
-use model::resample::taps;
+use model::resample::plane_taps;
 use model::spec::{NetSpec, Op, Shape};
 use model::steps::{ConvStep, Step, steps};
 
@@ -348,11 +348,8 @@ impl Planner<'_> {
                 interpolation,
             } => {
                 let [_, h, w] = self.shapes[node.inputs[0]];
-                let axis = |from: usize, k: usize| taps([from, size[k]], scale[k], coordinates, interpolation);
-                Operation::Resize {
-                    rows: axis(h, 0).collect(),
-                    columns: axis(w, 1).collect(),
-                }
+                let [rows, columns] = plane_taps([h, w], size, scale, coordinates, interpolation);
+                Operation::Resize { rows, columns }
             }
             Op::LayerNorm { eps } => Operation::LayerNorm {
                 eps,

@@ -55,10 +55,18 @@ pub struct Epilogue<'a> {
 impl Epilogue<'_> {
     /// Panics unless all parts are long enough for so many filters and the residual's layout.
     pub(crate) fn check(&self, filters: usize, residual: Option<&Layout>) {
+        self.check_factors(filters);
+        self.check_residual(residual);
+    }
+
+    fn check_factors(&self, filters: usize) {
         assert!(
             self.scale.is_none_or(|s| s.len() >= filters) && self.shift.is_none_or(|s| s.len() >= filters),
             "epilogue too short"
         );
+    }
+
+    pub(crate) fn check_residual(&self, residual: Option<&Layout>) {
         if let Some(data) = self.residual {
             assert!(
                 residual.is_some_and(|layout| data.len() >= layout.len()),
@@ -95,6 +103,16 @@ pub struct ConvCall<'a> {
     pub filters: &'a [u32],
     /// Applied when storing.
     pub epilogue: Epilogue<'a>,
+}
+
+impl ConvCall<'_> {
+    /// Panics unless its lists, weights, scale and shift are those of a plan: so many filters, of so many weights each.
+    pub(crate) fn check(&self, table: &TapTable, filters: usize, weight_row: usize) {
+        check_list(self.filters, filters, "filters");
+        assert!(self.columns.table == *table, "columns of another plan");
+        assert_eq!(self.weights.len(), filters * weight_row, "weights");
+        self.epilogue.check_factors(filters);
+    }
 }
 
 /// `[filters, in_channels, taps]` to `[in_channels, filters, taps]`.

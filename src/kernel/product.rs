@@ -11,7 +11,7 @@
     reason = "calls tiles with checked offsets; threads write disjoint rows"
 )]
 
-use super::columns::{Columns, TapTable, check_list};
+use super::columns::{Columns, TapTable};
 use super::conv::ConvCall;
 use super::conv_tile::{Bounds, ConvTask, ListedColumn};
 use super::kernel::Kernel;
@@ -207,7 +207,9 @@ impl ProductPlan {
         images: &mut [I],
         planes: impl for<'a> Fn(&'a mut I) -> ImagePlanes<'a>,
     ) {
-        self.check(call, scratch);
+        // Its input and residual are not read.
+        call.check(&self.table, self.shape.filters, self.weight_row());
+        scratch.check(self.scratch_lens());
         // Many images are too much to copy for each thread.
         let is_apart = self.images == 1 && pool.as_ref().is_some_and(|pool| scratch.is_apart(pool));
         for block in images.chunks_mut(self.images) {
@@ -245,23 +247,6 @@ impl ProductPlan {
                 _ => run.run(pool.as_deref_mut()),
             }
         }
-    }
-
-    fn check(&self, call: &ConvCall, scratch: &WinogradScratch) {
-        let f = self.shape.filters;
-        check_list(call.filters, f, "filters");
-        assert!(call.columns.table == self.table, "columns of another plan");
-        assert_eq!(call.weights.len(), f * self.weight_row(), "weights");
-        let [inputs, products] = self.scratch_lens();
-        assert!(
-            scratch.inputs.len() >= inputs && scratch.products.len() >= products,
-            "scratch too short"
-        );
-        let e = &call.epilogue;
-        assert!(
-            e.scale.is_none_or(|s| s.len() >= f) && e.shift.is_none_or(|s| s.len() >= f),
-            "epilogue too short"
-        );
     }
 }
 

@@ -12,7 +12,7 @@
 )]
 
 use super::aligned::Aligned;
-use super::columns::{Columns, TapTable, check_list};
+use super::columns::{Columns, TapTable};
 use super::conv::ConvCall;
 use super::conv_tile::{Bounds, ConvTask, ListedColumn};
 use super::kernel::Kernel;
@@ -92,6 +92,14 @@ impl WinogradScratch {
     /// Whether each thread of the pool has its own buffers.
     pub(crate) fn is_apart(&self, pool: &Pool) -> bool {
         pool.threads() > 1 && self.own.len() >= pool.threads()
+    }
+
+    /// Panics unless it holds so many floats.
+    pub(crate) fn check(&self, [inputs, products]: [usize; 2]) {
+        assert!(
+            self.inputs.len() >= inputs && self.products.len() >= products,
+            "scratch too short"
+        );
     }
 
     /// Holds so many floats and images from now on.
@@ -420,26 +428,11 @@ impl WinogradPlan {
     }
 
     fn check(&self, call: &ConvCall, scratch: &WinogradScratch, output: &[f32]) {
-        check_list(call.filters, self.shape.filters, "filters");
-        assert!(call.columns.table == self.table, "columns of another plan");
-        let f = self.shape.filters;
-        assert_eq!(call.weights.len(), f * self.weight_row(), "weights");
+        call.check(&self.table, self.shape.filters, self.weight_row());
+        scratch.check(self.scratch_lens());
         assert!(call.input.len() >= self.input.len(), "input too short");
         assert!(output.len() >= self.output.len(), "output too short");
-        let [inputs, products] = self.scratch_lens();
-        assert!(
-            scratch.inputs.len() >= inputs && scratch.products.len() >= products,
-            "scratch too short"
-        );
-        let e = &call.epilogue;
-        assert!(
-            e.scale.is_none_or(|s| s.len() >= f) && e.shift.is_none_or(|s| s.len() >= f),
-            "epilogue too short"
-        );
-        if let Some(data) = e.residual {
-            let planned = self.residual.map(|layout| data.len() >= layout.len());
-            assert_eq!(planned, Some(true), "residual not planned or too short");
-        }
+        call.epilogue.check_residual(self.residual.as_ref());
     }
 
     /// # Safety

@@ -79,6 +79,17 @@ pub fn taps(
     (0..to).map(tap)
 }
 
+/// The rows and columns of planes of `size` that are made from planes of `[height, width]`; see [`taps`].
+pub fn plane_taps(
+    from: [usize; 2],
+    size: [usize; 2],
+    scale: [f32; 2],
+    coordinates: Coordinates,
+    interpolation: Interpolation,
+) -> [Vec<Tap>; 2] {
+    [0, 1].map(|k| taps([from[k], size[k]], scale[k], coordinates, interpolation).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -215,6 +215,27 @@ pub struct NetSpec {
 }
 
 impl NetSpec {
+    /// A network that has nothing but its input, the node `image`.
+    pub fn of_input(name: impl Into<String>, input: Shape) -> Self {
+        let mut spec = Self {
+            name: name.into(),
+            input,
+            nodes: Vec::new(),
+        };
+        spec.push("image", Op::Input, &[]);
+        spec
+    }
+
+    /// Adds a node that reads the nodes `inputs`. Gives its index.
+    pub fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[usize]) -> usize {
+        self.nodes.push(Node {
+            name: name.into(),
+            op,
+            inputs: inputs.to_vec(),
+        });
+        self.nodes.len() - 1
+    }
+
     /// Index of a node by name.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.nodes.iter().position(|n| n.name == name)

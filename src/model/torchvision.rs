@@ -2,7 +2,7 @@
 //! Knows nothing of weights.
 
 use super::activation::Activation;
-use super::spec::{NetSpec, Node, Op, Pad, Shape};
+use super::spec::{NetSpec, Op, Pad, Shape};
 use anyhow::{Result, bail, ensure};
 
 /// All names that [`build`] knows.
@@ -62,28 +62,14 @@ type ConvSizes = [usize; 4];
 
 impl ModuleBuilder {
     fn new(name: &str, input: Shape) -> Self {
-        let image = Node {
-            name: "image".into(),
-            op: Op::Input,
-            inputs: vec![],
-        };
         Self {
-            spec: NetSpec {
-                name: name.into(),
-                input,
-                nodes: vec![image],
-            },
+            spec: NetSpec::of_input(name, input),
             eps: 1e-5,
         }
     }
 
     fn put(&mut self, name: &str, op: Op, inputs: &[usize]) -> usize {
-        self.spec.nodes.push(Node {
-            name: name.into(),
-            op,
-            inputs: inputs.to_vec(),
-        });
-        self.spec.nodes.len() - 1
+        self.spec.push(name, op, inputs)
     }
 
     /// Padded by half of its kernel.

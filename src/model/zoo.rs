@@ -148,17 +148,8 @@ struct NetBuilder {
 
 impl NetBuilder {
     fn new(name: &str, input: Shape, width: f32) -> Self {
-        let image = Node {
-            name: "image".into(),
-            op: Op::Input,
-            inputs: vec![],
-        };
         Self {
-            spec: NetSpec {
-                name: name.into(),
-                input,
-                nodes: vec![image],
-            },
+            spec: NetSpec::of_input(name, input),
             width,
         }
     }
@@ -172,16 +163,11 @@ impl NetBuilder {
     }
 
     fn push(&mut self, name: &str, op: Op) -> usize {
-        self.push_from(name, op, vec![self.last()])
+        self.push_from(name, op, &[self.last()])
     }
 
-    fn push_from(&mut self, name: &str, op: Op, inputs: Vec<usize>) -> usize {
-        self.spec.nodes.push(Node {
-            name: name.into(),
-            op,
-            inputs,
-        });
-        self.last()
+    fn push_from(&mut self, name: &str, op: Op, inputs: &[usize]) -> usize {
+        self.spec.push(name, op, inputs)
     }
 
     /// conv → norm [→ relu], `filters` before the width multiplier.
@@ -204,7 +190,7 @@ impl NetBuilder {
 
     /// op → norm [→ activation].
     fn normed(&mut self, name: &str, from: usize, op: Op, eps: f32, activation: Option<Op>) -> usize {
-        self.push_from(name, op, vec![from]);
+        self.push_from(name, op, &[from]);
         let last = self.push(&format!("{name}.norm"), Op::Norm { eps, affine: true });
         activation.map_or(last, |op| self.push(&format!("{name}.relu"), op))
     }
@@ -361,7 +347,7 @@ fn mobilenetv2(b: &mut NetBuilder) {
             y = conv(b, &format!("{name}.project"), y, [filters, 1, 1, 1], false);
             let adds = stride == 1 && channels == filters;
             x = if adds {
-                b.push_from(&format!("{name}.add"), Op::Add, vec![y, x])
+                b.push_from(&format!("{name}.add"), Op::Add, &[y, x])
             } else {
                 y
             };
@@ -474,7 +460,7 @@ fn resnet(b: &mut NetBuilder, block: Block, blocks: [usize; 4]) {
             } else {
                 b.conv(&format!("{name}.shortcut"), x, conv(out, 1, stride, false))
             };
-            b.push_from(&format!("{name}.add"), Op::Add, vec![y, identity]);
+            b.push_from(&format!("{name}.add"), Op::Add, &[y, identity]);
             x = b.push(&format!("{name}.relu"), Op::Relu);
             channels = out;
         }

@@ -224,7 +224,12 @@ impl<'a> EventLog<'a> {
         let stamped = writer.stamp(event);
         let RunFolder { events, .. } = &mut writer.folder;
         let line = line(&stamped);
-        let logged = self.with_room(control, &stamped, writer.listen, &mut || events.append(&line));
+        let mut logged = self.with_room(control, &stamped, writer.listen, &mut || events.append(&line));
+        // What a person asked is all of the work that cannot be repeated, so it is on the disk before anybody hears of it.
+        if logged.is_ok() && matches!(stamped.event, Event::Steered(_) | Event::Refused { .. }) {
+            let log = events.syncing();
+            logged = self.with_room(control, &stamped, writer.listen, &mut || log.sync());
+        }
         match logged {
             Ok(()) => {}
             Err(e) if e.is::<Cancelled>() => return Err(Cancelled),

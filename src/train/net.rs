@@ -14,7 +14,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use kernel::ConvShape;
 use model::checkpoint::NormStats;
 use model::mask::{Active, Density, winners};
-use model::resample::taps;
+use model::resample::plane_taps;
 use model::spec::{GateForm, NetSpec, Op, Shape, Shift, Subsample};
 use model::steps::{ConvStep, Step, steps};
 use model::weights::Weights;
@@ -417,10 +417,8 @@ impl ForwardPass<'_> {
                 interpolation,
             } => {
                 let [_, _, h, w] = x.dims();
-                let axis = |from: usize, k: usize| {
-                    taps([from, size[k]], scale[k], coordinates, interpolation).collect::<Vec<_>>()
-                };
-                NodeOutput::new(planes::resize(x, [&axis(h, 0), &axis(w, 1)]), same)
+                let [rows, columns] = plane_taps([h, w], size, scale, coordinates, interpolation);
+                NodeOutput::new(planes::resize(x, [&rows, &columns]), same)
             }
             Op::Spread { stride } => NodeOutput::new(planes::spread(x, stride), same),
             Op::LayerNorm { eps } => {

@@ -11,12 +11,12 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 
-/// A density in whole pepub(crate)nt.
+/// A density in whole percent.
 pub(crate) fn percent(p: u32) -> Density {
     Density::percent(p).expect("valid")
 }
 
-/// A model in which no number is one that hidpub(crate)a mistake.
+/// A model in which no number is one that hides a mistake.
 pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let shapes = spec.shapes().expect("shapes");
@@ -73,7 +73,7 @@ pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
     }
 }
 
-/// Groups, ReLU6, a lone norm, a bias without a norm, pools of every kind, apub(crate)m of flat values.
+/// Groups, ReLU6, a lone norm, a bias without a norm, pools of every kind, a sum of flat values.
 pub(crate) fn odd() -> NetSpec {
     let conv = |filters, kernel, stride, pad, groups| Op::Conv {
         filters,

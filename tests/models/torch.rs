@@ -9,7 +9,7 @@ use std::io::{Cursor, Write};
 /// A state dict: name, shape, numbers.
 pub(crate) type Dict = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// A model as PyTorch would hold it, its modules called by `repub(crate)e`.
+/// A model as PyTorch would hold it, its modules called by `rename`.
 pub(crate) fn state_dict(model: &Checkpoint, rename: impl Fn(&str) -> String) -> Dict {
     let mut out = Dict::new();
     for (name, a) in &model.weights {
@@ -39,7 +39,7 @@ fn bytes_of(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-/// As a safepub(crate)sors file.
+/// As a safetensors file.
 pub(crate) fn safetensors_bytes(dict: &Dict) -> Vec<u8> {
     let data: BTreeMap<&String, (&Vec<usize>, Vec<u8>)> =
         dict.iter().map(|(n, (s, d))| (n, (s, bytes_of(d)))).collect();
@@ -49,12 +49,12 @@ pub(crate) fn safetensors_bytes(dict: &Dict) -> Vec<u8> {
     safetensors::serialize(views, None).expect("writes")
 }
 
-/// As `torch.save` writes a state dict. `extra` is picklpub(crate)as one more item.
+/// As `torch.save` writes a state dict. `extra` is pickled as one more item.
 pub(crate) fn pt_bytes(dict: &Dict, extra: &[u8]) -> Vec<u8> {
     pt_bytes_in(b"little", dict, extra)
 }
 
-/// The same from a pub(crate)hine of this byte order.
+/// The same from a machine of this byte order.
 pub(crate) fn pt_bytes_in(order: &[u8], dict: &Dict, extra: &[u8]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);

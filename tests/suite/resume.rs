@@ -676,24 +676,25 @@ fn a_folder_has_one_writer() {
     assert!(text.contains("is being written by another process"), "{text}");
 }
 
+/// Changes that make random-fashion a run of seconds.
+fn small_search() -> Vec<(String, String)> {
+    let mut changes = small("smoke");
+    changes.retain(|(key, _)| !key.starts_with("method."));
+    let search = [
+        ("method.trials", "8"),
+        ("method.images", "60"),
+        ("method.retrain.epochs", "1"),
+    ];
+    changes.extend(search.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    changes
+}
+
 /// What was asked of a search right before it was stopped is asked again when it goes on: what it followed and what it refused.
 #[test]
 fn a_run_that_is_stopped_while_it_is_steered_goes_on_as_it_was_steered() {
     use event::Steer;
     let dir = tempfile::tempdir().expect("temp dir");
-    let experiment = Experiment::load("random-fashion", &{
-        let mut changes = small("smoke");
-        changes.retain(|(key, _)| !key.starts_with("method."));
-        for (key, value) in [
-            ("method.trials", "8"),
-            ("method.images", "60"),
-            ("method.retrain.epochs", "1"),
-        ] {
-            changes.push((key.to_owned(), value.to_owned()));
-        }
-        changes
-    })
-    .expect("preset");
+    let experiment = Experiment::load("random-fashion", &small_search()).expect("preset");
     let first = Control::default();
     let ending = execute(&experiment, &workspace(dir.path()), &first, &mut |s| match &s.event {
         Event::Trial(t) if t.number == 2 => {
@@ -835,7 +836,7 @@ fn stopped(changes: &[(&str, &str)], dir: &Path, at: usize) -> PathBuf {
     PathBuf::from(ending.run)
 }
 
-fn goes_on_to_the_same_end(run: &Path, whole: &Path) {
+fn goes_on_to_the_same_end(run: &Path, whole: &Path, preset: &str) {
     let ending = resume(run, None, &workspace(run), &Control::default(), &mut |_| {}).expect("goes on");
     assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
     // What is read before the start is said anew only by a run that begins.
@@ -846,24 +847,39 @@ fn goes_on_to_the_same_end(run: &Path, whole: &Path) {
             .collect::<Vec<_>>()
     };
     assert!(from_start(run) == from_start(whole), "the events differ");
-    assert!(model(run, "smoke") == model(whole, "smoke"), "the weights differ");
+    assert!(model(run, preset) == model(whole, preset), "the weights differ");
 }
 
 /// The power is cut after every sync, with nothing on the disk but what was synced. SECATEUR_CUTS says from how many of these
-/// moments the run is resumed to its end; at all of them it is checked that it could be.
-#[test]
-fn a_power_cut_at_any_sync_loses_nothing_that_was_named() {
+/// moments the run is resumed to its end; at all of them it is checked that it could be. `asks` hears each event and may steer
+/// the run. Gives the number of these moments in which the log ends in what was asked.
+fn nothing_is_lost_by_a_power_cut(
+    preset: &str,
+    changes: &[(String, String)],
+    few: usize,
+    asks: impl Fn(&Event, &Control),
+) -> usize {
     let dir = tempfile::tempdir().expect("temp dir");
     disk::watch_syncs(dir.path());
-    let whole = whole("smoke", dir.path());
+    let experiment = Experiment::load(preset, changes).expect("preset");
+    let control = Control::default();
+    let ending = execute(&experiment, &workspace(dir.path()), &control, &mut |s| {
+        asks(&s.event, &control)
+    })
+    .expect("runs");
+    assert_eq!(ending.outcome, Outcome::Finished, "{ending:?}");
+    let whole = PathBuf::from(ending.run);
     let cuts = disk::take_syncs();
+    let is_asked = |e: &Event| matches!(e, Event::Steered(_) | Event::Refused { .. });
+    let asked = |run: &Path| work(run).iter().filter(|e| is_asked(e)).count();
+    let expected = asked(&whole);
     let resumed = std::env::var("SECATEUR_CUTS")
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(6);
+        .unwrap_or(few);
     let every = cuts.len().div_ceil(resumed);
     let name = whole.file_name().expect("a name");
-    let mut begun = 0;
+    let (mut begun, mut acknowledged) = (0, 0);
     for (i, cut) in cuts.iter().enumerate() {
         let back = tempfile::tempdir().expect("temp dir");
         cut.restore(back.path()).expect("restores");
@@ -884,19 +900,47 @@ fn a_power_cut_at_any_sync_loses_nothing_that_was_named() {
             checkpoint(history.work_events),
             "ahead of its log after sync {i}"
         );
+        acknowledged += usize::from(events.last().is_some_and(|s| is_asked(&s.event)));
         if let Some(Event::Ended(ending)) = events.last().map(|s| &s.event) {
             assert_eq!(ending.outcome, Outcome::Finished);
             assert!(
-                model(&run, "smoke") == model(&whole, "smoke"),
+                model(&run, preset) == model(&whole, preset),
                 "the model is lost after sync {i}"
             );
-        } else if i % every == 0 {
-            goes_on_to_the_same_end(&run, &whole);
+        } else if i % every == 0 && asked(&run) == expected {
+            goes_on_to_the_same_end(&run, &whole, preset);
             let seqs: Vec<u64> = read_events(&run).expect("a log").iter().map(|s| s.seq).collect();
             assert!(seqs.iter().copied().eq(0..seqs.len() as u64), "{seqs:?}");
         }
     }
     assert!(begun > 20, "{begun} of {} moments", cuts.len());
+    acknowledged
+}
+
+#[test]
+fn a_power_cut_at_any_sync_of_a_training_loses_nothing() {
+    nothing_is_lost_by_a_power_cut("smoke", &small("smoke"), 6, |_, _| {});
+}
+
+#[test]
+fn a_power_cut_at_any_sync_of_an_autocompress_run_loses_nothing() {
+    let preset = "autocompress-fashion";
+    nothing_is_lost_by_a_power_cut(preset, &small(preset), 4, |_, _| {});
+}
+
+#[test]
+fn a_power_cut_at_any_sync_of_a_search_loses_nothing_not_even_what_was_asked_of_it() {
+    use event::Steer;
+    let acknowledged = nothing_is_lost_by_a_power_cut("random-fashion", &small_search(), 8, |event, control| {
+        if matches!(event, Event::Trial(t) if t.number == 2) {
+            control.steer(Steer::Lock { site: 0, density: 1.0 });
+            control.steer(Steer::Budget { most: 1.0 });
+        }
+    });
+    assert_eq!(
+        acknowledged, 2,
+        "an order was not on the disk when somebody heard of it"
+    );
 }
 
 #[test]
@@ -909,7 +953,7 @@ fn a_checkpoint_ahead_of_its_log_is_passed_over_and_no_event_is_lost() {
         let log = fs::read_to_string(run.join("events.jsonl")).expect("a log");
         let lines: String = log.split_inclusive('\n').take(keep).collect();
         fs::write(run.join("events.jsonl"), lines).expect("writes");
-        goes_on_to_the_same_end(&run, &whole);
+        goes_on_to_the_same_end(&run, &whole, "smoke");
         let notes = notes(&run);
         assert!(notes[0].contains("of which the log has"), "{notes:?}");
     }
@@ -932,7 +976,7 @@ fn a_folder_that_somebody_tidied_up_goes_on() {
         fs::rename(&run, &odd).expect("renames");
         run = odd;
     }
-    goes_on_to_the_same_end(&run, &whole);
+    goes_on_to_the_same_end(&run, &whole, "smoke");
     let listed = Command::new(env!("CARGO_BIN_EXE_secateur"))
         .args(["runs", "--json", "--runs"])
         .arg(dir.path())

@@ -369,3 +369,55 @@ fn files_are_short_enough_to_be_one_thing() {
     }
     complain(&wrong);
 }
+
+/// The headings of a page as links name them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let is_kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let titles = headings.map(|line| line.trim_start_matches('#').trim_start().to_lowercase());
+    titles
+        .map(|title| title.chars().filter(is_kept).collect::<String>().replace(' ', "-"))
+        .collect()
+}
+
+#[test]
+fn every_file_and_heading_that_a_page_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut wrong = Vec::new();
+    for page in ["README.md", "CONTRIBUTING.md", "presets/README.md", "CHANGELOG.md"] {
+        let text = fs::read_to_string(root.join(page)).expect("text");
+        // A line may end within a link.
+        let flat = text.replace('\n', " ");
+        let folder = root.join(page).parent().expect("a folder").to_path_buf();
+        for target in flat.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            if file.contains("://") {
+                continue;
+            }
+            let file = if file.is_empty() {
+                root.join(page)
+            } else {
+                folder.join(file)
+            };
+            let has_heading = || fs::read_to_string(&file).is_ok_and(|text| anchors(&text).contains(heading));
+            if !file.exists() || !(heading.is_empty() || has_heading()) {
+                wrong.push(format!("{page} links to {target}"));
+            }
+        }
+        let in_code = text.split('`').skip(1).step_by(2).flat_map(str::split_whitespace);
+        let is_ours = |word: &&str| {
+            let starts = ["src/", "tests/", "assets/", "presets/", "screenshots/", ".ci/"];
+            let is_a_place = |c: char| c.is_uppercase() || c == '*' || c == '…';
+            starts.iter().any(|start| word.starts_with(start)) && !word.contains(is_a_place)
+        };
+        let paths = in_code
+            .map(|word| word.trim_matches(['.', ',', ';', '"']))
+            .filter(is_ours);
+        wrong.extend(
+            paths
+                .filter(|path| !root.join(path).exists())
+                .map(|path| format!("{page} names {path}")),
+        );
+    }
+    complain(&wrong);
+}
