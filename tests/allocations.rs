@@ -63,6 +63,7 @@ fn model(spec: NetSpec, masks: Masks) -> Checkpoint {
             densities: vec![Density::FULL],
             gate_densities: Vec::new(),
             width_multiple: 1,
+            byte_inputs: Default::default(),
             channels: Default::default(),
             metrics: vec![],
             recipe: String::new(),
@@ -106,6 +107,7 @@ fn runs_allocate_nothing_after_compile() {
                     threads,
                     batch: 4,
                     winograd,
+                    precision: None,
                 },
             )
             .expect("compiles");

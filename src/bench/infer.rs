@@ -2,10 +2,10 @@
 //! Knows nothing of data sets, or of how rows are shown.
 
 use anyhow::Result;
-use infer::{LayerTime, Options, compile, latency, layer_times};
+use infer::{LayerTime, Options, RangeRule, compile, latency, layer_times, quantized};
 use kernel::Kernel;
 use model::spec::Shift;
-use model::{Density, random_masks, random_model, zoo};
+use model::{Density, Precision, random_masks, random_model, zoo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ pub struct BenchInfer {
     pub winograd: bool,
     /// Share of each convolution's columns that is kept, drawn at random.
     pub columns: f64,
+    /// What convolutions multiply.
+    pub precision: Precision,
     /// Whether layers are timed one by one, too.
     pub by_layer: bool,
 }
@@ -81,7 +83,15 @@ impl BenchInfer {
         } else {
             zoo::gated(&plain, Shift::Eq1)
         };
-        let model = random_model(spec, 1)?;
+        let mut model = random_model(spec, 1)?;
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let images: Vec<f32> = (0..self.batch * self.input.iter().product::<usize>())
+            .map(|_| rng.random_range(-1.0..1.0))
+            .collect();
+        if self.precision == Precision::Int8 {
+            let few = &images[..images.len().min(8 * self.input.iter().product::<usize>())];
+            model = quantized(&model, few, RangeRule::DEFAULT, &[])?;
+        }
         let mut engine = compile(
             &model,
             &Options {
@@ -89,16 +99,13 @@ impl BenchInfer {
                 threads: self.threads,
                 batch: self.batch,
                 winograd: self.winograd,
+                precision: Some(self.precision),
             },
         )?;
         if self.columns < 1.0 {
             engine.set_masks(&random_masks(model.spec(), [1.0, self.columns], 3)?)?;
         }
         engine.set_density(self.density);
-        let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let images: Vec<f32> = (0..self.batch * self.input.iter().product::<usize>())
-            .map(|_| rng.random_range(-1.0..1.0))
-            .collect();
         let budget = Duration::from_secs_f64(self.seconds.clamp(0.0, 3600.0));
         let time = latency(&mut engine, &images, budget);
         let layers = if self.by_layer {
@@ -114,7 +121,10 @@ impl BenchInfer {
             p10_ms: time.p10_ms,
             p90_ms: time.p90_ms,
             images_per_s,
-            kernel: engine.kernel_name().to_owned(),
+            kernel: match self.precision {
+                Precision::F32 => engine.kernel_name().to_owned(),
+                Precision::Int8 => format!("int8 {}", self.kernel.byte_name()),
+            },
             macs,
             gmacs_per_s: macs as f64 * images_per_s / 1e9,
             layers,
@@ -140,6 +150,7 @@ mod tests {
             kernel: Kernel::best(),
             winograd: true,
             columns: 1.0,
+            precision: Precision::F32,
             by_layer: true,
         };
         let row = bench.run().expect("runs");
@@ -159,6 +170,13 @@ mod tests {
             (0.45..0.55).contains(&share),
             "half of the columns is {share} of the MACs"
         );
+        let bytes = BenchInfer {
+            precision: Precision::Int8,
+            ..bench.clone()
+        };
+        let bytes = bytes.run().expect("runs");
+        assert_eq!(bytes.macs, row.macs);
+        assert!(bytes.layers.iter().any(|l| l.operation == "int8"));
         let unknown = BenchInfer {
             arch: "vgg17".into(),
             ..bench

@@ -79,6 +79,7 @@ impl BenchSearch {
             threads: self.threads,
             batch: self.batch,
             winograd: true,
+            precision: None,
         };
         let mut engine = compile(&model, &options)?;
         let mut rng = ChaCha8Rng::seed_from_u64(2);

@@ -2,7 +2,8 @@
 
 use super::output::Json;
 use super::{
-    bench, eval, export, farm_task, figure, import, inspect, manual, report, run, serve, time_worker, tournament,
+    bench, eval, export, farm_task, figure, import, inspect, manual, quantize, report, run, serve, time_worker,
+    tournament,
 };
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ pub(crate) enum CliCommand {
     ServeDevice(serve::ServeArgs),
     /// Measure the accuracy, cost and speed of a model
     Eval(eval::EvalArgs),
+    /// Make a model compute its convolutions in bytes
+    Quantize(quantize::QuantizeArgs),
     /// Show what is in a model file, layer by layer
     Inspect(inspect::InspectArgs),
     /// Draw a figure of one or several runs

@@ -13,7 +13,7 @@ use bench::{BenchInfer, BenchSearch};
 use infer::{LayerTime, OtherWork, OtherWorkSpan};
 use kernel::Kernel;
 use lab::Workspace;
-use model::Density;
+use model::{Density, Precision};
 use record::folder::threads;
 use serde::Serialize;
 use std::path::Path;
@@ -66,6 +66,9 @@ pub(crate) struct BenchArgs {
     /// infer: do not use Winograd's algorithm
     #[arg(long)]
     direct: bool,
+    /// infer: what convolutions multiply, f32 or int8
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     /// infer: share of the columns that each convolution keeps
     #[arg(long, default_value_t = 1.0)]
     columns: f64,
@@ -193,6 +196,7 @@ fn network(args: &BenchArgs, kernel: Kernel, batches: &[usize]) -> Done {
                 kernel,
                 winograd: !args.direct,
                 columns: args.columns,
+                precision: args.precision,
                 by_layer: args.by_layer,
             }
             .run()

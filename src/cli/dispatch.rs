@@ -5,7 +5,8 @@ use super::bench::BenchTask;
 use super::failure::{Failure, complain};
 use super::output::Json;
 use super::{
-    bench, eval, export, farm_task, figure, import, inspect, lists, manual, report, run, serve, time_worker, tournament,
+    bench, eval, export, farm_task, figure, import, inspect, lists, manual, quantize, report, run, serve, time_worker,
+    tournament,
 };
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -58,6 +59,7 @@ pub fn main() -> Next {
         Some(CliCommand::Tournament(args)) => tournament::tournament(&args),
         Some(CliCommand::ServeDevice(args)) => serve::serve(&args),
         Some(CliCommand::Eval(args)) => eval::eval(&args),
+        Some(CliCommand::Quantize(args)) => quantize::quantize(&args),
         Some(CliCommand::Inspect(args)) => inspect::inspect(&args),
         Some(CliCommand::Figure(args)) => figure::figure(&args),
         Some(CliCommand::Report(args)) => report::report(&args),

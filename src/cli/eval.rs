@@ -13,7 +13,7 @@ use data::{Dataset, Split};
 use infer::{Engine, EvaluatedBatch, GateOutput, LabeledImages, Latency, Options, evaluate};
 use kernel::Kernel;
 use measure::probe::{reading, valid_split};
-use model::{Checkpoint, Density, Fractions, cost};
+use model::{Checkpoint, Density, Fractions, Precision, cost};
 use record::folder::threads;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -41,6 +41,9 @@ pub(crate) struct EvalArgs {
     /// What runs the network
     #[arg(long, default_value = "kernel")]
     engine: EngineName,
+    /// What convolutions multiply, f32 or int8; the model's own if not given
+    #[arg(long)]
+    precision: Option<Precision>,
     /// Write the logits as CSV, one row per image
     #[arg(long)]
     logits: Option<PathBuf>,
@@ -97,6 +100,7 @@ struct EvalLine {
     latency_ms: LatencyQuantiles,
     images_per_s: f64,
     kernel: String,
+    precision: Precision,
     /// By output: ‖y − y'‖ / ‖y'‖ to the teacher's, mean over images.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     errors: BTreeMap<String, f64>,
@@ -119,6 +123,25 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         let text = "--active is for models with gates, on the kernel or reference engine";
         return Err(anyhow!(text)).or_bad_input();
     }
+    if args.precision == Some(Precision::Int8) {
+        let refused = if kernel.is_none() {
+            Some("burn computes in f32, expected --engine kernel or reference with --precision int8".to_owned())
+        } else if model.precision() != Precision::Int8 {
+            Some(format!(
+                "{} has no ranges of its layers' inputs: make them by secateur quantize",
+                args.model.display()
+            ))
+        } else {
+            None
+        };
+        if let Some(text) = refused {
+            return Err(anyhow!(text)).or_bad_input();
+        }
+    }
+    let precision = match kernel {
+        Some(_) => args.precision.unwrap_or(model.precision()),
+        None => Precision::F32,
+    };
     if args.oracle && !model.is_gated() {
         return Err(anyhow!("--oracle is for models with gates")).or_bad_input();
     }
@@ -192,8 +215,11 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         };
         let (m, name) = match (kernel, &density) {
             (Some(kernel), at) => (
-                by_engine(&eval, kernel, at, &mut put).or_failed()?,
-                kernel.name().to_owned(),
+                by_engine(&eval, (kernel, precision), at, &mut put).or_failed()?,
+                match precision {
+                    Precision::F32 => kernel.name().to_owned(),
+                    Precision::Int8 => format!("int8 {}", kernel.byte_name()),
+                },
             ),
             (None, GateSetting::All(one)) => (by_burn(&eval, *one, &mut put).or_failed()?, "burn-flex".to_owned()),
             (None, GateSetting::Found) => unreachable!("refused above"),
@@ -218,6 +244,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
             latency_ms: m.latency,
             images_per_s: m.images_per_s,
             kernel: name,
+            precision,
             errors: m.errors.into_iter().collect(),
         };
         let quality = if teacher.is_some() { "agreement" } else { "top-1" };
@@ -283,11 +310,17 @@ fn eval_images<'a>(args: &EvalArgs, model: &'a Checkpoint, data: &'a Dataset, sp
     })
 }
 
-fn by_engine(eval: &EvalImages, kernel: Kernel, density: &GateSetting, put: PutBatch) -> Result<Evaluation> {
+fn by_engine(
+    eval: &EvalImages,
+    (kernel, precision): (Kernel, Precision),
+    density: &GateSetting,
+    put: PutBatch,
+) -> Result<Evaluation> {
     let options = Options {
         kernel,
         threads: threads(),
         batch: BATCH,
+        precision: Some(precision),
         ..Options::default()
     };
     let mut engine = infer::compile(eval.model, &options)?;

@@ -3,7 +3,7 @@
 
 use super::failure::{Done, OrFail};
 use super::output::Json;
-use model::{Checkpoint, Fractions, Op, cost};
+use model::{Checkpoint, Fractions, Op, Precision, cost};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -46,14 +46,19 @@ pub(crate) fn inspect(args: &InspectArgs) -> Done {
             (&Op::Linear { outputs, .. }, _) => (Some(outputs), Some(input[0])),
             _ => (None, None),
         };
+        let precision = matches!(node.op, Op::Conv { .. }).then(|| match model.header.byte_inputs.get(&node.name) {
+            Some(_) => Precision::Int8,
+            None => Precision::F32,
+        });
         let fact = json!({
             "name": node.name, "kind": node.op.kind(), "in": input[0], "out": output[0], "kernel": kernel, "stride": stride, "groups": groups, "hw": [output[1], output[2]],
             "macs": layer.cost.macs, "params": layer.cost.params, "filters_kept": filters, "columns_kept": columns,
+            "precision": precision,
         });
         let size = |v: Option<usize>| v.map_or_else(|| "–".to_owned(), |v| v.to_string());
         args.json.say(&fact, || {
             format!(
-                "{:24} {:8} {:>5} → {:<5} {:>3}×{:<3} MACs {:>12} params {:>9} filters {:>5} columns {:>6}",
+                "{:24} {:8} {:>5} → {:<5} {:>3}×{:<3} MACs {:>12} params {:>9} filters {:>5} columns {:>6}{}",
                 node.name,
                 node.op.kind(),
                 input[0],
@@ -63,7 +68,12 @@ pub(crate) fn inspect(args: &InspectArgs) -> Done {
                 layer.cost.macs,
                 layer.cost.params,
                 size(filters),
-                size(columns)
+                size(columns),
+                if precision == Some(Precision::Int8) {
+                    " int8"
+                } else {
+                    ""
+                }
             )
         });
     }

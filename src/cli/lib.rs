@@ -32,6 +32,7 @@ mod lists;
 mod manual;
 mod output;
 mod progress;
+mod quantize;
 mod report;
 mod run;
 mod serve;

@@ -1,7 +1,7 @@
 //! One file out: what is masked cut out or zeroed, written beside its place, read back, compared by a second runtime, then named.
 //! Knows nothing of formats' insides.
 
-use super::{Agreement, Probe, TOLERANCE, burn_pack, onnx_bytes, second_runtime};
+use super::{Agreement, Probe, burn_pack, onnx_bytes, second_runtime};
 
 use model::mask::LayerMask;
 use model::{Checkpoint, Density, Fractions, NetSpec, cost};
@@ -156,12 +156,13 @@ pub fn export(model: &Checkpoint, options: &Export) -> Result<Exported> {
         let agreement = second_runtime::compare(model, density, onnx, &options.probe)?;
         ensure!(
             agreement.holds(),
-            "{} computes something else: logits differ by up to {} of {} on {} images ({} ties), at most {TOLERANCE} of the largest is expected; nothing was written",
+            "{} computes something else: logits differ by up to {} of {} on {} images ({} ties), at most {} of the largest is expected; nothing was written",
             options.to.display(),
             agreement.max_abs_diff,
             agreement.largest,
             agreement.n,
-            agreement.ties
+            agreement.ties,
+            agreement.tolerance
         );
         Ok(agreement)
     })?;

@@ -2,7 +2,8 @@
 
 use data::Normalization;
 use model::checkpoint::NormStats;
-use model::{Density, Masks, NetSpec, Weights};
+use model::{ByteInput, Density, Masks, NetSpec, Weights};
+use std::collections::BTreeMap;
 
 /// A network from another program's file, before what the file leaves open is filled in.
 pub(crate) struct ForeignModel {
@@ -13,6 +14,8 @@ pub(crate) struct ForeignModel {
     pub masks: Masks,
     /// What gates were written at.
     pub density: Option<Density>,
+    /// How inputs of convolutions become bytes, where the file says so.
+    pub byte_inputs: BTreeMap<String, ByteInput>,
     pub normalization: Option<Normalization>,
     /// Class names.
     pub classes: Option<Vec<String>>,

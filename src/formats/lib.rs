@@ -23,6 +23,7 @@ mod onnx_gate;
 mod onnx_gate_import;
 mod onnx_graph;
 mod onnx_import;
+mod onnx_int8;
 mod onnx_layers;
 mod onnx_moves;
 mod onnx_operands;

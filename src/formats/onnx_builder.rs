@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use data::Normalization;
 use model::checkpoint::NormStats;
 use model::spec::{NetSpec, Node, Op, Shape, shape_after};
-use model::{Array, Density, Head, Masks, Weights};
+use model::{Array, ByteInput, Density, Head, Masks, Weights};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
@@ -55,6 +55,10 @@ pub(crate) struct OnnxNetBuilder<'a> {
     pub masks: Masks,
     /// What gates were written at.
     pub density: Option<Density>,
+    /// Values of the file that have been bytes.
+    pub byte_values: BTreeMap<String, ByteInput>,
+    /// By convolution.
+    pub byte_inputs: BTreeMap<String, ByteInput>,
     pub notes: Vec<String>,
     /// What each name in the file stands for, as far as it has been read.
     pub values: BTreeMap<String, Operand>,
@@ -80,6 +84,8 @@ impl<'a> OnnxNetBuilder<'a> {
             stats: NormStats::new(),
             masks: Masks::new(),
             density: None,
+            byte_values: BTreeMap::new(),
+            byte_inputs: BTreeMap::new(),
             notes: vec![],
             values: BTreeMap::from([(graph.input.clone(), Operand::Node { id: 0, form })]),
             views: Vec::new(),
@@ -263,6 +269,7 @@ impl<'a> OnnxNetBuilder<'a> {
             stats: self.stats,
             masks: self.masks,
             density: self.density,
+            byte_inputs: self.byte_inputs,
             normalization,
             classes: self
                 .graph
@@ -296,6 +303,7 @@ impl<'a> OnnxNetBuilder<'a> {
             .retain(|name, _| name.rsplit_once('.').is_some_and(|(node, _)| kept.contains(node)));
         self.stats.retain(|name, _| kept.contains(name.as_str()));
         self.masks.retain(|name, _| kept.contains(name.as_str()));
+        self.byte_inputs.retain(|name, _| kept.contains(name.as_str()));
     }
 
     /// A bias before a norm only moves the norm's mean; our layers have none there.

@@ -8,6 +8,7 @@
 
 use super::onnx_export_ops as ops;
 use super::onnx_gate;
+use super::onnx_int8;
 use super::onnx_pb::{ModelProto, OperatorSetIdProto};
 use super::onnx_proto::{GraphBuilder, batch_of, float, int, ints, property};
 use model::checkpoint::{Checkpoint, Moments, NormStats};
@@ -243,7 +244,15 @@ impl<'a> Writer<'a> {
             unreachable!("a conv step begins with a convolution")
         };
         let mut weight = self.array(step.conv, "weight")?.clone();
+        let input = self.model.header.byte_inputs.get(&node.name).copied();
+        let input = input.filter(|_| groups == 1 && self.transposed(step.conv).is_none());
+        let mut factors = vec![1.0; filters];
         let mut shift = match step.norm {
+            Some(norm) if input.is_some() => {
+                let shift;
+                [factors, shift] = self.folded(norm)?;
+                shift
+            }
             Some(norm) => {
                 let [scale, shift] = self.folded(norm)?;
                 let columns = weight.data.len() / filters.max(1);
@@ -291,11 +300,9 @@ impl<'a> Writer<'a> {
         };
         attributes.push(ints("kernel_shape", &weight.shape[2..]));
         attributes.push(int("group", groups as i64));
-        let w = self
-            .graph
-            .floats(&format!("{name}.weight"), &weight.shape, &weight.data);
-        let b = self.graph.floats(&format!("{name}.bias"), &[filters], &shift);
-        let mut y = self.graph.node(op, &name, [&x, &w, &b], attributes);
+        let numbers = (&weight, &factors[..], &shift[..]);
+        let [read, w, b] = onnx_int8::write_operands(&mut self.graph, &name, &x, numbers, input);
+        let mut y = self.graph.node(op, &name, [&read, &w, &b], attributes);
         if let Some((gate, form)) = step.gate {
             let gate = onnx_gate::OnnxGate {
                 name: &self.spec.nodes[gate].name,

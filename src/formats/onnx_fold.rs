@@ -6,6 +6,7 @@
 //! operators, and the names of layers and the norms are lost with that.
 
 use super::onnx_graph::attribute;
+use super::onnx_int8;
 use super::onnx_pb::NodeProto;
 use super::onnx_tensor::{Constant, Ints, constant};
 use anyhow::{Context, Result, bail, ensure};
@@ -19,9 +20,10 @@ pub(crate) const BATCH: i64 = i64::MIN;
 const LONGEST_SHAPE: usize = 4096;
 
 /// Operators that are done here when all they read is known.
-pub(crate) const FOLDED: [&str; 15] = [
+pub(crate) const FOLDED: [&str; 16] = [
     "Constant",
     "ConstantOfShape",
+    "DequantizeLinear",
     "Range",
     "Identity",
     "Cast",
@@ -51,6 +53,7 @@ pub(crate) fn fold(node: &NodeProto, inputs: &[&Constant], folder: Option<&Path>
     }
     match node.op_type.as_str() {
         "ConstantOfShape" => constant_of_shape(node, first, folder),
+        "DequantizeLinear" => onnx_int8::fold(node, inputs),
         "Range" => range(inputs),
         "Identity" => Ok(first.clone()),
         "Cast" => {

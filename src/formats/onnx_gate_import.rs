@@ -245,7 +245,7 @@ impl<'a> Search<'a> {
             read = abs.input.first()?;
         }
         // Only what reads the very tensor that is convolved is a gate of ours.
-        (conv.input.first() == Some(read)).then(|| {
+        (conv.input.first().map(|x| self.before_bytes(x)) == Some(read)).then(|| {
             let gate = FoundGate {
                 read: read.clone(),
                 gated: gated.to_owned(),
@@ -258,6 +258,14 @@ impl<'a> Search<'a> {
             (gate, inner)
         })
     }
+
+    /// A value before it went through bytes, if it did.
+    fn before_bytes(&self, name: &'a String) -> &'a String {
+        let bytes = self.is(name, "DequantizeLinear").and_then(|n| n.input.first());
+        let from = bytes.and_then(|bytes| self.is(bytes, "QuantizeLinear")?.input.first());
+        from.unwrap_or(name)
+    }
+
     /// Means that are divided by their root mean square, and the names of all values inside.
     fn direction(&self, name: &str) -> Option<(&'a String, [&'a String; 5])> {
         let [means, divisor] = &self.is(name, "Div")?.input[..] else {

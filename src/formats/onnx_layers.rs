@@ -128,6 +128,14 @@ pub(crate) fn conv(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand
         groups,
     };
     let id = net.push(&layer_name(node, &[".weight"]), op, vec![id])?;
+    if let Some(&input) = node
+        .input
+        .first()
+        .and_then(|x| net.byte_values.get(x))
+        .filter(|_| groups == 1)
+    {
+        net.byte_inputs.insert(net.spec.nodes[id].name.clone(), input);
+    }
     let operand = Operand::Node { id, form: Form::Planes };
     if [height, width] == [kernel; 2] {
         net.put_layer(id, weight, bias)?;

@@ -5,6 +5,7 @@ use super::onnx_builder::{Form, OnnxNetBuilder, Operand};
 use super::onnx_elementwise::{activation, binary, prelu};
 use super::onnx_fold::{BATCH, named_axes};
 use super::onnx_graph::{attribute, label};
+use super::onnx_int8;
 use super::onnx_layers::{conv, conv_transpose, layer_norm, linear, lrn, mean, norm, pool};
 use super::onnx_moves::{concat, flatten, gather, pad, reshape, slice, split, transpose};
 use super::onnx_operands::{data, known, whole};
@@ -16,7 +17,7 @@ use model::spec::Op;
 use std::rc::Rc;
 
 /// Operators on images that have a place here.
-pub(crate) const SUPPORTED: [&str; 49] = [
+pub(crate) const SUPPORTED: [&str; 51] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -26,6 +27,7 @@ pub(crate) const SUPPORTED: [&str; 49] = [
     "Constant",
     "Conv",
     "ConvTranspose",
+    "DequantizeLinear",
     "Div",
     "Dropout",
     "Elu",
@@ -48,6 +50,7 @@ pub(crate) const SUPPORTED: [&str; 49] = [
     "Mul",
     "PRelu",
     "Pad",
+    "QuantizeLinear",
     "ReduceMean",
     "Relu",
     "Reshape",
@@ -92,6 +95,7 @@ pub(crate) fn convert(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Oper
         "Slice" => return slice(net, node),
         "Gather" => return gather(net, node),
         "Pad" => return pad(net, node),
+        "QuantizeLinear" | "DequantizeLinear" => return onnx_int8::read(net, node),
         "Resize" | "Upsample" => return resize(net, node),
         _ => {}
     }

@@ -56,6 +56,27 @@ impl GraphBuilder {
         self.constant(tensor(name, &[data.len()], DataType::Int64, raw))
     }
 
+    /// A constant of one unsigned byte.
+    pub(crate) fn unsigned_byte(&mut self, name: &str, byte: u8) -> String {
+        self.constant(tensor(name, &[], DataType::Uint8, vec![byte]))
+    }
+
+    /// A constant of signed bytes.
+    pub(crate) fn signed_bytes(&mut self, name: &str, dims: &[usize], data: &[i8]) -> String {
+        self.constant(tensor(
+            name,
+            dims,
+            DataType::Int8,
+            data.iter().map(|&v| v as u8).collect(),
+        ))
+    }
+
+    /// An int32 constant of one axis.
+    pub(crate) fn whole(&mut self, name: &str, data: &[i32]) -> String {
+        let raw = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(tensor(name, &[data.len()], DataType::Int32, raw))
+    }
+
     fn constant(&mut self, mut tensor: TensorProto) -> String {
         // Constants that nodes share are written once.
         let written = self.constants.get(&tensor.name).map(|&i| &self.proto.initializer[i]);

@@ -67,10 +67,11 @@ pub(crate) fn constant(tensor: &TensorProto, folder: Option<&Path>) -> Result<Co
         .with_context(|| format!("shape {shape:?} is too large"))?;
     let kind = DataType::try_from(tensor.data_type).unwrap_or(DataType::Undefined);
     let width = match kind {
+        DataType::Int8 | DataType::Uint8 => 1,
         DataType::Float | DataType::Int32 => 4,
         DataType::Double | DataType::Int64 => 8,
         _ => bail!(
-            "{} numbers, expected float, double, int32 or int64",
+            "{} numbers, expected float, double, int8, uint8, int32 or int64",
             format!("{kind:?}").to_lowercase()
         ),
     };
@@ -85,7 +86,7 @@ pub(crate) fn constant(tensor: &TensorProto, folder: Option<&Path>) -> Result<Co
     let typed = match kind {
         DataType::Float => tensor.float_data.len(),
         DataType::Double => tensor.double_data.len(),
-        DataType::Int32 => tensor.int32_data.len(),
+        DataType::Int8 | DataType::Uint8 | DataType::Int32 => tensor.int32_data.len(),
         _ => tensor.int64_data.len(),
     };
     let is_raw = is_external || !raw.is_empty();
@@ -104,6 +105,21 @@ pub(crate) fn constant(tensor: &TensorProto, folder: Option<&Path>) -> Result<Co
             let of_raw = || raw.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
             let doubles: Vec<f64> = if is_raw { of_raw() } else { tensor.double_data.clone() };
             Constant::floats(shape, doubles.into_iter().map(|v| v as f32).collect())
+        }
+        DataType::Int8 | DataType::Uint8 => {
+            let wide = |&byte: &u8| {
+                if kind == DataType::Int8 {
+                    i64::from(byte as i8)
+                } else {
+                    i64::from(byte)
+                }
+            };
+            let ints = if is_raw {
+                raw.iter().map(wide).collect()
+            } else {
+                tensor.int32_data.iter().map(|&v| i64::from(v)).collect()
+            };
+            Constant::ints(shape, ints)
         }
         DataType::Int32 => {
             let of_raw = || raw.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b)).collect();

@@ -7,11 +7,14 @@ use anyhow::{Context, Result, ensure};
 use infer::{Batch, Options, compile};
 use model::mask::winners;
 use model::spec::{Op, Shape};
-use model::{Checkpoint, Density, Head};
+use model::{Checkpoint, Density, Head, Precision};
 use rten::{Model, NodeId, Value, ValueView};
 
 /// Logits may differ by this share of the largest logit (at least of 1): float32 sums of some thousand terms in another order.
 pub const TOLERANCE: f32 = 1e-3;
+
+/// The same of a model of bytes: a last bit of a sum makes another byte of a number that lies between two.
+const BYTE_TOLERANCE: f32 = 5e-2;
 
 /// What a second runtime made of a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,12 +29,16 @@ pub struct Agreement {
     pub ties: usize,
     /// Largest logit of ours, or number of that output.
     pub largest: f32,
+    /// The share of it that logits may differ by.
+    pub tolerance: f32,
 }
 
 impl Agreement {
     /// Whether both computed the same but for rounding.
     pub fn holds(&self) -> bool {
-        self.largest.is_finite() && self.max_abs_diff <= TOLERANCE * self.largest.max(1.0) && self.ties * 10 <= self.n
+        self.largest.is_finite()
+            && self.max_abs_diff <= self.tolerance * self.largest.max(1.0)
+            && self.ties * 10 <= self.n
     }
 }
 
@@ -47,6 +54,10 @@ const MOST_PIXELS: usize = 1 << 24;
 /// The second runtime does not take the file, or gives something else than logits.
 pub fn compare(model: &Checkpoint, density: Density, onnx: Vec<u8>, probe: &Probe) -> Result<Agreement> {
     let spec = model.spec();
+    let tolerance = match model.precision() {
+        Precision::F32 => TOLERANCE,
+        Precision::Int8 => BYTE_TOLERANCE,
+    };
     let size: usize = spec.input.iter().product();
     let outputs = spec.outputs()?;
     let heads = match spec.nodes.last().map(|n| &n.op) {
@@ -92,13 +103,13 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: Vec<u8>, probe: &Prob
             *largest = rows.iter().flatten().fold(*largest, |m, v| m.max(v.abs()));
             for (i, (a, b)) in rows.iter().zip(theirs.chunks_exact(each)).enumerate() {
                 let off = a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max(difference(*a, *b)));
-                let bound = TOLERANCE * largest.max(1.0);
+                let bound = tolerance * largest.max(1.0);
                 agrees[i] &= if output.is_logits {
                     best(a) == best(b)
                 } else {
                     off <= bound
                 };
-                if off > bound && is_tie(density, ours, &all[outputs.len()..], i) {
+                if off > bound && is_tie(density, ours, &all[outputs.len()..], (i, tolerance / 10.0)) {
                     tied[i] = true;
                 } else {
                     *most = most.max(off);
@@ -119,6 +130,7 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: Vec<u8>, probe: &Prob
         top1_agreement: same as f64 / probe.n.max(1) as f64,
         ties,
         largest,
+        tolerance,
     })
 }
 
@@ -133,7 +145,7 @@ fn best(row: &[f32]) -> Option<usize> {
 }
 
 /// Whether image `i` first went apart at a gate that saw the same saliencies up to rounding and chose other winners.
-fn is_tie(density: Density, ours: &Batch, saliencies: &[Vec<f32>], i: usize) -> bool {
+fn is_tie(density: Density, ours: &Batch, saliencies: &[Vec<f32>], (i, near): (usize, f32)) -> bool {
     for (gate, theirs) in ours.gates.iter().zip(saliencies) {
         let channels = theirs.len() / ours.n;
         let (a, b) = (
@@ -141,7 +153,7 @@ fn is_tie(density: Density, ours: &Batch, saliencies: &[Vec<f32>], i: usize) -> 
             &theirs[i * channels..][..channels],
         );
         let size = a.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(*v));
-        if a.iter().zip(b).any(|(a, b)| difference(*a, *b) > 1e-4 * size) {
+        if a.iter().zip(b).any(|(a, b)| difference(*a, *b) > near * size) {
             return false;
         }
         let k = density.of(channels);

@@ -96,6 +96,7 @@ pub(crate) fn read(
         stats,
         masks: Masks::new(),
         density: None,
+        byte_inputs: Default::default(),
         normalization: None,
         classes: None,
         notes: if arch == "googlenet" {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use train::NormStatistics;
 use train::net::{ForwardOptions, Net, Norms, Output};
 
+mod bytes;
 mod masks;
 mod odd;
 mod winograd;
@@ -62,6 +63,7 @@ fn engine(model: &Checkpoint, threads: usize, kernel: Kernel) -> Engine {
         threads,
         batch: 8,
         winograd: true,
+        precision: None,
     };
     compile(model, &options).expect("compiles")
 }

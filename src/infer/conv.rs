@@ -10,7 +10,7 @@ use super::conv_algorithms::{ColumnLists, ConvAlgorithms};
 use super::conv_args::ConvArgs;
 use super::gate::{Gate, GateScratch};
 use super::plane;
-use kernel::{Epilogue, ImagePlanes, Layout, Pool, WinogradScratch};
+use kernel::{Epilogue, ImagePlanes, Layout, PlanScratch, Pool};
 use model::checkpoint::Moments;
 use model::spec::Shift;
 
@@ -77,7 +77,7 @@ pub(crate) struct ConvScratch {
     pub gate: GateScratch,
     winners: Vec<u32>,
     active: Vec<bool>,
-    pub winograd: WinogradScratch,
+    pub winograd: PlanScratch,
 }
 
 impl ConvScratch {
@@ -86,7 +86,7 @@ impl ConvScratch {
             gate: GateScratch::new(channels),
             winners: Vec::with_capacity(channels),
             active: vec![false; channels],
-            winograd: WinogradScratch::default(),
+            winograd: PlanScratch::default(),
         }
     }
 }
@@ -192,7 +192,7 @@ impl Conv {
         residual: Option<&[f32]>,
         to: ActiveOutput,
         state: &ConvState,
-        scratch: &mut WinogradScratch,
+        scratch: &mut PlanScratch,
         pool: Option<&mut Pool>,
     ) -> Macs {
         let ActiveOutput { data: output, active } = to;
@@ -209,7 +209,7 @@ impl Conv {
         &self,
         state: &ConvState,
         pool: Option<&mut Pool>,
-        scratch: &mut WinogradScratch,
+        scratch: &mut PlanScratch,
         images: &mut [I],
         planes: impl for<'a> Fn(&'a mut I) -> ImagePlanes<'a>,
     ) -> u64 {

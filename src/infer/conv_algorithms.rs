@@ -8,9 +8,10 @@ use super::compiled_mask::CompiledMask;
 use super::conv_args::ConvArgs;
 use super::grouped_conv::{GroupedConv, GroupedLists};
 use kernel::{
-    Columns, ConvPlan, ConvShape, Form, ImagePlanes, Kernel, Layout, NarrowPlan, Padding, Pool, ProductPlan,
-    WinogradPlan, WinogradScratch,
+    ByteCall, ByteColumns, BytePlan, ByteWeights, Columns, ConvPlan, ConvShape, Form, ImagePlanes, Kernel, Layout,
+    NarrowPlan, Padding, PlanScratch, Pool, ProductPlan, WinogradPlan,
 };
+use model::ByteInput;
 
 /// Plans and weights of one convolution.
 #[derive(Clone, Debug)]
@@ -20,10 +21,22 @@ pub(crate) struct ConvAlgorithms {
     weights: Vec<f32>,
     /// The weights without masked single ones; empty if there are none, or if those are zero already.
     masked: Vec<f32>,
+    /// In place of floats.
+    bytes: Option<Bytes>,
     /// Whether what is masked of the channels that are read is zero. Winograd's tiles mix the columns of a channel and the
     /// weights of a filter, so they can leave out nothing else.
     reads_whole: bool,
     taps: usize,
+}
+
+/// A convolution of bytes.
+#[derive(Clone, Debug)]
+struct Bytes {
+    plan: BytePlan,
+    weights: ByteWeights,
+    input: ByteInput,
+    /// Whether weights of columns or single ones are left out.
+    is_masked: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +71,7 @@ enum Way {
     Narrow,
     Winograd,
     Product,
+    Bytes,
 }
 
 /// The columns of one image, for the form it takes. Made anew only when its channels change.
@@ -66,6 +80,7 @@ pub(crate) struct ColumnLists {
     direct: Option<Columns>,
     winograd: Option<Columns>,
     product: Option<Columns>,
+    bytes: Option<ByteColumns>,
     grouped: Option<GroupedLists>,
     way: Way,
     together: bool,
@@ -117,6 +132,38 @@ impl ConvAlgorithms {
             })),
             weights,
             masked: Vec::new(),
+            bytes: None,
+            reads_whole: true,
+            taps: shape.taps(),
+        }
+    }
+
+    /// Of bytes. Floats where sums would not fit.
+    pub(crate) fn of_bytes(
+        kernel: Kernel,
+        (shape, input): (&ConvShape, ByteInput),
+        weights: Vec<f32>,
+        output: Layout,
+        residual: Option<Layout>,
+    ) -> Self {
+        let bytes = BytePlan::new(kernel, shape, output, residual).map(|plan| Bytes {
+            weights: plan.pack(&weights),
+            plan,
+            input,
+            is_masked: false,
+        });
+        let direct = ConvPlan::forward(kernel, shape, output, residual);
+        Self {
+            implementation: Implementation::Kernel(Box::new(Plans {
+                none: direct.columns(),
+                direct,
+                winograd: None,
+                product: None,
+                narrow: None,
+            })),
+            weights,
+            masked: Vec::new(),
+            bytes,
             reads_whole: true,
             taps: shape.taps(),
         }
@@ -136,6 +183,7 @@ impl ConvAlgorithms {
             implementation: Implementation::Grouped(Box::new(conv)),
             weights,
             masked: Vec::new(),
+            bytes: None,
             reads_whole: true,
         }
     }
@@ -168,9 +216,20 @@ impl ConvAlgorithms {
         }
     }
 
+    /// Whether every filter reads all channels.
+    pub(crate) fn has_one_group(&self) -> bool {
+        matches!(self.implementation, Implementation::Kernel(_))
+    }
+
+    /// Whether it multiplies bytes.
+    pub(crate) fn is_bytes(&self) -> bool {
+        self.bytes.is_some()
+    }
+
     /// How it is computed when all channels are active.
     pub(crate) fn name(&self) -> &'static str {
         match &self.implementation {
+            _ if self.bytes.is_some() => "int8",
             Implementation::Kernel(_) if self.is_by_tiles() => "winograd",
             Implementation::Kernel(plans) if plans.product.is_some() => "product",
             Implementation::Kernel(plans) if plans.narrow.is_some() => "narrow",
@@ -217,6 +276,22 @@ impl ConvAlgorithms {
             plan.pack_into(weights, panels);
         }
         let columns = self.weights.len() / self.output().channels.max(1);
+        let is_cut = !self.masked.is_empty() || mask.splits_channels();
+        if let Some(Bytes {
+            plan,
+            weights: bytes,
+            is_masked,
+            ..
+        }) = &mut self.bytes
+            && (is_cut || *is_masked)
+        {
+            *is_masked = is_cut;
+            // All columns of a channel are read, so those that are masked are zero.
+            let lives =
+                |i: usize| mask.column(i % columns.max(1)) || !mask.channel((i % columns.max(1) / self.taps) as u32);
+            let living = weights.iter().enumerate().map(|(i, &w)| if lives(i) { w } else { 0.0 });
+            *bytes = plan.pack(&living.collect::<Vec<_>>());
+        }
         let masked = |column: usize| mask.channel((column / self.taps) as u32) && !mask.column(column);
         let rows = || self.weights.chunks_exact(columns.max(1)).enumerate();
         let is_zero = |row: &[f32]| row.iter().enumerate().all(|(i, &w)| w == 0.0 || !masked(i));
@@ -238,6 +313,7 @@ impl ConvAlgorithms {
             },
             winograd: self.winograd().map(|(plan, _)| plan.columns()),
             product: self.product().map(|p| p.plan.columns()),
+            bytes: self.bytes.as_ref().map(|b| b.plan.columns()),
             way: Way::Direct,
             together: false,
             made_for: Vec::with_capacity(channels),
@@ -249,17 +325,20 @@ impl ConvAlgorithms {
     }
 
     /// Makes `scratch` large enough for its calls.
-    pub(crate) fn make_room(&self, scratch: &mut WinogradScratch) {
+    pub(crate) fn make_room(&self, scratch: &mut PlanScratch) {
         if let Some((plan, _)) = self.winograd() {
             plan.make_room(scratch);
         }
         if let Some(product) = self.product().filter(|p| !p.is_shared) {
             product.plan.make_room(scratch);
         }
+        if let Some(bytes) = &self.bytes {
+            bytes.plan.make_room(scratch);
+        }
     }
 
     /// Makes `scratch` large enough for [`Self::run_shared`].
-    pub(crate) fn make_shared_room(&self, scratch: &mut WinogradScratch) {
+    pub(crate) fn make_shared_room(&self, scratch: &mut PlanScratch) {
         if let Some(product) = self.product() {
             product.plan.make_room(scratch);
         }
@@ -292,6 +371,12 @@ impl ConvAlgorithms {
         } else {
             read * self.taps
         };
+        if let (Some(Bytes { plan, .. }), Some(columns)) = (&self.bytes, &mut lists.bytes) {
+            lists.way = Way::Bytes;
+            lists.listed.extend(living());
+            plan.set_channels(&lists.listed, columns);
+            return;
+        }
         let narrow = self.narrow().map_or(1.0, |(plan, _)| plan.cost(filters)).min(1.0);
         // As many columns as the direct form reads in the time that the faster of both others takes.
         let columns = ((lists.columns + 8) as f64 * narrow).ceil() as usize;
@@ -313,7 +398,7 @@ impl ConvAlgorithms {
         let takes_channels = match lists.way {
             Way::Winograd => true,
             Way::Product => self.product().is_some_and(|p| p.weights.is_some()),
-            Way::Narrow | Way::Direct => false,
+            Way::Narrow | Way::Direct | Way::Bytes => false,
         };
         if mask.splits_channels() && !takes_channels {
             lists.listed.extend(living().flat_map(|c| mask.columns_of(c)));
@@ -330,11 +415,24 @@ impl ConvAlgorithms {
         &self,
         run: ConvArgs,
         lists: &ColumnLists,
-        scratch: &mut WinogradScratch,
+        scratch: &mut PlanScratch,
         pool: Option<&mut Pool>,
         output: &mut [f32],
     ) -> u64 {
         let filters = run.filters.len();
+        if let (Some(bytes), Some(columns)) = (&self.bytes, &lists.bytes) {
+            let call = ByteCall {
+                input: run.input,
+                step: bytes.input.step,
+                zero: bytes.input.zero,
+                weights: &bytes.weights,
+                columns,
+                filters: run.filters,
+                epilogue: run.epilogue,
+            };
+            bytes.plan.run(pool, &call, scratch, output);
+            return (filters * lists.columns) as u64;
+        }
         if lists.way == Way::Product {
             let mut image = [ImagePlanes {
                 input: run.input,
@@ -385,7 +483,7 @@ impl ConvAlgorithms {
         run: ConvArgs,
         lists: &ColumnLists,
         pool: Option<&mut Pool>,
-        scratch: &mut WinogradScratch,
+        scratch: &mut PlanScratch,
         images: &mut [I],
         planes: impl for<'a> Fn(&'a mut I) -> ImagePlanes<'a>,
     ) -> u64 {

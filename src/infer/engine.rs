@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use kernel::{Kernel, Pool};
 use model::checkpoint::{Checkpoint, NormStats};
 use model::spec::NetSpec;
-use model::{Density, Masks, Weights};
+use model::{Density, Masks, Precision, Weights};
 use std::sync::{Barrier, Mutex, PoisonError};
 
 /// A network ready to run.
@@ -275,5 +275,21 @@ impl Engine {
     /// The kernel that runs.
     pub fn kernel_name(&self) -> &'static str {
         self.kernel.name()
+    }
+
+    /// What its convolutions multiply.
+    pub fn precision(&self) -> Precision {
+        if self.program.convs().any(|conv| conv.algorithms.is_bytes()) {
+            Precision::Int8
+        } else {
+            Precision::F32
+        }
+    }
+
+    /// The names of the convolutions that multiply floats all the same.
+    pub fn float_layers(&self) -> Vec<&str> {
+        let nodes = &self.model.spec().nodes;
+        let floats = self.program.convs().filter(|conv| !conv.algorithms.is_bytes());
+        floats.map(|conv| &nodes[conv.node].name[..]).collect()
     }
 }

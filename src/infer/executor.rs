@@ -4,7 +4,7 @@
 use super::conv::{ActiveInput, ActiveOutput, Conv, ConvScratch, ConvState, Macs};
 use super::plane;
 use super::program::{Instruction, Operation, Program, Tensor};
-use kernel::{Layout, Pool, WinogradScratch};
+use kernel::{Layout, PlanScratch, Pool};
 use std::sync::Mutex;
 
 /// All that one image needs while it runs.
@@ -81,7 +81,7 @@ impl Executor {
 
     /// Gives each of so many threads the memory to share one image.
     pub(crate) fn split_over(&mut self, program: &Program, threads: usize) {
-        self.scratch.winograd = WinogradScratch::for_threads(threads);
+        self.scratch.winograd = PlanScratch::for_threads(threads);
         for conv in program.convs() {
             conv.algorithms.make_room(&mut self.scratch.winograd);
         }

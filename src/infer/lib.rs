@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod byte_ranges;
 mod calibrate;
 mod compiled_mask;
 mod conv;
@@ -54,6 +55,7 @@ mod thread_choice;
 mod agreement;
 
 pub use batch::{Batch, ConvWork, GateOutput};
+pub use byte_ranges::{RangeRule, quantized};
 pub use engine::{Engine, compile};
 pub use evaluate::{EvaluatedBatch, LabeledImages, evaluate};
 pub use gate::ActiveSets;

@@ -1,6 +1,7 @@
 //! How a network is compiled.
 
 use kernel::Kernel;
+use model::Precision;
 
 /// How to compile.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +14,8 @@ pub struct Options {
     pub batch: usize,
     /// Whether 3×3 convolutions may be computed by Winograd's algorithm where that should be faster.
     pub winograd: bool,
+    /// What convolutions multiply; the model's own if nothing is said.
+    pub precision: Option<Precision>,
 }
 
 impl Default for Options {
@@ -22,6 +25,7 @@ impl Default for Options {
             threads: 1,
             batch: 64,
             winograd: true,
+            precision: None,
         }
     }
 }

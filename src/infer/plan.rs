@@ -12,6 +12,7 @@ use super::program::{Instruction, Operation, Program, Tensor, assign};
 use super::shared_layers::MOST_IMAGES;
 use anyhow::{Context, Result, ensure};
 use kernel::{ConvShape, DepthwisePlan, Layout, Padding};
+use model::Precision;
 use model::checkpoint::Checkpoint;
 use model::resample::plane_taps;
 use model::spec::{NetSpec, Op, Shape};
@@ -20,6 +21,11 @@ use model::steps::{ConvStep, Step, steps};
 /// Compiles a checkpoint that has been checked. Norms are not folded and masks not set yet.
 pub(crate) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Program> {
     let spec = checkpoint.spec();
+    ensure!(
+        options.precision != Some(Precision::Int8) || checkpoint.precision() == Precision::Int8,
+        "{} has no ranges of its layers' inputs, which int8 needs: quantize it first",
+        spec.name
+    );
     let shapes = spec.shapes()?;
     let mut planner = Planner {
         checkpoint,
@@ -230,7 +236,13 @@ impl Planner<'_> {
         let output = self.tensor(end);
         let weight = self.array(step.conv, "weight")?;
         let (layout, added) = (self.tensors[output].layout, residual.map(|r| r.1));
-        let algorithms = if groups == 1 {
+        let byte_input = match self.options.precision.unwrap_or(self.checkpoint.precision()) {
+            Precision::Int8 => self.checkpoint.header.byte_inputs.get(&node.name),
+            Precision::F32 => None,
+        };
+        let algorithms = if let Some(&input) = byte_input.filter(|_| groups == 1) {
+            ConvAlgorithms::of_bytes(self.options.kernel, (&shape, input), weight, layout, added)
+        } else if groups == 1 {
             let options = (self.options.kernel, self.options.winograd, self.shared_images());
             ConvAlgorithms::new(options, &shape, weight, layout, added)
         } else {

@@ -7,7 +7,7 @@
 use super::conv::{ActiveInput, Conv};
 use super::executor::{Executor, ImageOutput};
 use super::program::{Instruction, Operation, Program};
-use kernel::{ImagePlanes, Pool, WinogradScratch};
+use kernel::{ImagePlanes, PlanScratch, Pool};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most images side by side.
@@ -20,7 +20,7 @@ pub(crate) struct SharedLayers {
     /// The buffers that instructions from there use.
     slots: Vec<usize>,
     images: Vec<Mutex<ImageTensors>>,
-    scratch: WinogradScratch,
+    scratch: PlanScratch,
 }
 
 /// An image's own in place of an executor's.
@@ -45,7 +45,7 @@ impl SharedLayers {
             .collect();
         slots.sort_unstable();
         slots.dedup();
-        let mut scratch = WinogradScratch::default();
+        let mut scratch = PlanScratch::default();
         for conv in program.instructions.iter().filter_map(shared) {
             conv.algorithms.make_shared_room(&mut scratch);
         }

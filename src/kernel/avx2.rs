@@ -185,7 +185,7 @@ unsafe fn lane_mask(bits: u16) -> __m256 {
 }
 
 instantiate!(
-    Avx2, [target_feature(enable = "avx2,fma")], rows: true, conv_tail: None, outer_half: None,
+    Avx2, [target_feature(enable = "avx2,fma")], conv2, rows: true, conv_tail: None, outer_half: None,
     depthwise_tail: None, narrow_positions: [8, 6, 3],
     conv_filters: [8, 6, 0, 0, 0, 0], conv_tail_filters: [0; 6], dot_max: (3, 3), outer_max: (6, 2),
     batch_grad: (4, 2), winograd_costs: [20, 30]

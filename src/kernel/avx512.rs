@@ -10,7 +10,7 @@ use super::tile::{Tiles, by_m, compile_tile, instantiate};
 use super::vector::{LanePiece, Vector};
 
 #[derive(Clone, Copy)]
-struct Avx512(__m512);
+pub(crate) struct Avx512(pub __m512);
 
 // SAFETY (all blocks below): `TILES` is reachable only through a `Kernel`, which exists only where
 // the processor has AVX-512F and VL; only the floats that the trait names are touched.
@@ -149,7 +149,7 @@ compile_tile! { (target_feature(enable = "avx512f,avx512vl")) Avx2;
 }
 
 instantiate!(
-    Avx512, [target_feature(enable = "avx512f,avx512vl")], rows: true,
+    Avx512, [target_feature(enable = "avx512f,avx512vl")], conv, rows: true,
     conv_tail: Some(by_m!(conv: false, true)),
     outer_half: Some([by_m!(8: outer_half, 1), by_m!(8: outer_half, 2), by_m!(8: outer_half, 3)]),
     depthwise_tail: Some(by_m!(depthwise: depthwise; false, true)), narrow_positions: [8, 8, 6],

@@ -308,11 +308,11 @@ impl BatchConv<'_> {
                 lanes: self.lanes,
                 residual: None,
             };
-            let most = self.tiles.conv_filters[vectors - 1];
+            let most = self.tiles.conv.filters[vectors - 1];
             for rows in all[chunk * TASK_FILTERS..rows.min((chunk + 1) * TASK_FILTERS)].chunks(most) {
                 // SAFETY: offsets are checked above, weights and output where the lists were made; tasks write to different
                 // positions, images or rows.
-                unsafe { self.tiles.conv[vectors - 1][rows.len() - 1](&conv, rows, first) }
+                unsafe { self.tiles.conv.flat[vectors - 1][rows.len() - 1](&conv, rows, first) }
             }
         });
     }

@@ -2,6 +2,7 @@
 //! Knows nothing of who chose them.
 
 use super::conv_tile::ListedColumn;
+use super::shape::Layout;
 
 /// Where each kernel position of channel 0 starts, and in which sweep it takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,17 @@ pub(crate) struct TapTable {
 pub struct Columns {
     pub(crate) table: TapTable,
     pub(crate) lists: Vec<Vec<ListedColumn>>,
+}
+
+impl TapTable {
+    pub(crate) fn new(input: &Layout, sweeps: usize, taps: Vec<(u32, u32)>) -> Self {
+        Self {
+            channels: input.channels,
+            channel_len: input.channel_len,
+            sweeps,
+            taps,
+        }
+    }
 }
 
 impl Columns {

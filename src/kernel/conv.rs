@@ -12,7 +12,7 @@ use super::pool::{Pool, SharedPointer};
 use super::reference;
 use super::shape::{ConvShape, Layout};
 use super::sweep::{Grid, Positions, Sweep};
-use super::tile::Tiles;
+use super::tile::ConvTiles;
 
 /// A convolution, or the input gradient of one, ready to run.
 ///
@@ -21,6 +21,8 @@ use super::tile::Tiles;
 #[derive(Clone, Debug)]
 pub struct ConvPlan {
     pub(crate) kernel: Kernel,
+    /// `None` is the reference.
+    tiles: Option<&'static ConvTiles>,
     shape: ConvShape,
     direction: Direction,
     input: Layout,
@@ -137,7 +139,16 @@ impl ConvPlan {
         let taps = (0..kh * kw)
             .map(|t| (0, input.padded_offset(t / kw, t % kw) as u32))
             .collect();
-        let mut plan = Self::new(kernel, shape, Direction::Forward, input, output, residual, taps);
+        let tiles = kernel.tiles.map(|tiles| &tiles.conv);
+        let table = TapTable::new(&input, 1, taps);
+        let mut plan = Self::new(
+            (kernel, tiles),
+            shape,
+            Direction::Forward,
+            input,
+            (output, residual),
+            table,
+        );
         plan.add_sweep(shape.out_h(), shape.out_w(), 1, [0, 0]);
         plan.check_reads();
         plan
@@ -167,7 +178,16 @@ impl ConvPlan {
                 ((a * s + b) as u32, input.padded_offset(y, x) as u32)
             })
             .collect();
-        let mut plan = Self::new(kernel, shape, Direction::InputGrad, input, output, None, taps);
+        let tiles = kernel.tiles.map(|tiles| &tiles.conv);
+        let table = TapTable::new(&input, s * s + 1, taps);
+        let mut plan = Self::new(
+            (kernel, tiles),
+            shape,
+            Direction::InputGrad,
+            input,
+            (output, None),
+            table,
+        );
         for phase in 0..s * s {
             let [a, b] = [phase / s, phase % s];
             plan.add_sweep(
@@ -182,14 +202,37 @@ impl ConvPlan {
         plan
     }
 
-    fn new(
+    /// y = conv(x) of bytes, four in the place of a float: reads `input`, whose lanes have the places `taps` says, and writes
+    /// the positions of `shape`'s output. The reference has no such thing.
+    pub(crate) fn bytes(
         kernel: Kernel,
+        shape: &ConvShape,
+        input: Layout,
+        (output, residual): (Layout, Option<Layout>),
+        taps: Vec<(u32, u32)>,
+    ) -> Option<Self> {
+        let tiles = kernel.byte_tiles()?;
+        let table = TapTable::new(&input, 1, taps);
+        let mut plan = Self::new(
+            (kernel, Some(tiles)),
+            shape,
+            Direction::Forward,
+            input,
+            (output, residual),
+            table,
+        );
+        plan.add_sweep(shape.out_h(), shape.out_w(), 1, [0, 0]);
+        plan.check_reads();
+        Some(plan)
+    }
+
+    fn new(
+        (kernel, tiles): (Kernel, Option<&'static ConvTiles>),
         shape: &ConvShape,
         direction: Direction,
         input: Layout,
-        output: Layout,
-        residual: Option<Layout>,
-        taps: Vec<(u32, u32)>,
+        (output, residual): (Layout, Option<Layout>),
+        table: TapTable,
     ) -> Self {
         if let Some(r) = residual {
             let dims = (output.channels, output.height, output.width);
@@ -199,18 +242,9 @@ impl ConvPlan {
             input.len().max(output.len()) < u32::MAX as usize,
             "planes too large for offsets"
         );
-        let sweeps = match direction {
-            Direction::Forward => 1,
-            Direction::InputGrad => shape.stride * shape.stride + 1,
-        };
-        let table = TapTable {
-            channels: input.channels,
-            channel_len: input.channel_len,
-            sweeps,
-            taps,
-        };
         Self {
             kernel,
+            tiles,
             shape: *shape,
             direction,
             input,
@@ -222,7 +256,7 @@ impl ConvPlan {
     }
 
     fn add_sweep(&mut self, rows: usize, width: usize, stride: usize, phase: [usize; 2]) {
-        let Some(tiles) = self.kernel.tiles else {
+        let Some(tiles) = self.tiles else {
             return;
         };
         let positions = Positions {
@@ -273,7 +307,7 @@ impl ConvPlan {
     /// Computes the listed filters into `output`.
     pub fn run(&self, call: &ConvCall, output: &mut [f32]) {
         self.check(call, output);
-        match self.kernel.tiles {
+        match self.tiles {
             // SAFETY: `check` has passed; `output` is borrowed alone.
             Some(tiles) => unsafe { self.run_tiles(tiles, call, output.as_mut_ptr(), &self.grids(call), (0, 1)) },
             None => self.run_reference(call, output),
@@ -283,7 +317,7 @@ impl ConvPlan {
     /// The same with the tiles split over the pool's threads; the same bits. The reference has no tiles and stays on one.
     pub fn run_on(&self, pool: &mut Pool, call: &ConvCall, output: &mut [f32]) {
         self.check(call, output);
-        let Some(tiles) = self.kernel.tiles else {
+        let Some(tiles) = self.tiles else {
             return self.run_reference(call, output);
         };
         let at = SharedPointer(output.as_mut_ptr());
@@ -367,7 +401,7 @@ impl ConvPlan {
     /// `check` has passed, and nobody else touches what these tiles write.
     unsafe fn run_tiles(
         &self,
-        tiles: &Tiles,
+        tiles: &ConvTiles,
         call: &ConvCall,
         output: *mut f32,
         grids: &[Grid; MOST_SWEEPS],

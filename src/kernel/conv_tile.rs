@@ -5,7 +5,7 @@
 //! acc[M][N] = 0
 //! for (offset, weight) in columns:
 //!     x[n] = input[offset + position n ..]          unaligned
-//!     acc[m][n] += x[n] * weights[filter m][weight]  broadcast
+//!     acc[m][n] += x[n] * weights[filter m][weight]  broadcast; of bytes, four products
 //! store clamp(scale * acc + shift + residual)
 //! ```
 //!
@@ -20,6 +20,7 @@
 use std::mem::MaybeUninit;
 
 use super::lanes::LaneMap;
+use super::products::Products;
 use super::vector::Vector;
 
 /// One entry of an active list: where its input starts and which weight of the row it takes.
@@ -97,7 +98,7 @@ pub(crate) type ConvTile = unsafe fn(&ConvTask, &[u32], usize);
 /// `filters` has `M` entries; all offsets of the task, from vector `first` to `first + N` (and the
 /// first half of the next, with `TAIL`), are in bounds.
 #[inline(always)]
-pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const ROWS: bool, const TAIL: bool>(
+pub(crate) unsafe fn conv_tile<V: Products, const M: usize, const N: usize, const ROWS: bool, const TAIL: bool>(
     task: &ConvTask,
     filters: &[u32],
     first: usize,
@@ -105,8 +106,8 @@ pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const 
     // SAFETY: a load is at a listed column's offset from one of the vectors or in a filter's row of weights, and a store
     // touches lanes that have a place: the contract puts all of them in bounds. Spills are written whole before they are read.
     unsafe {
-        let mut acc = [[V::splat(0.0); N]; M];
-        let mut tail = [V::Half::splat(0.0); M];
+        let mut acc = [[V::zero(); N]; M];
+        let mut tail = [V::Half::zero(); M];
         let mut rows = [task.weights; M];
         for m in 0..M {
             rows[m] = task.weights.add(filters[m] as usize * task.weight_row);
@@ -123,7 +124,7 @@ pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const 
                 }
             }
             let at = input.add(column.offset as usize);
-            let mut x = [V::splat(0.0); N];
+            let mut x = [V::zero(); N];
             for n in 0..N {
                 x[n] = if ROWS {
                     V::load_rows(at.add(n * task.step), task.pitch)
@@ -134,20 +135,28 @@ pub(crate) unsafe fn conv_tile<V: Vector, const M: usize, const N: usize, const 
             let x_tail = if TAIL {
                 V::Half::load(at.add(N * V::LANES))
             } else {
-                V::Half::splat(0.0)
+                V::Half::zero()
             };
             for m in 0..M {
-                let w = V::splat(*rows[m].add(column.weight as usize));
+                let w = V::broadcast(rows[m].add(column.weight as usize));
                 for n in 0..N {
-                    acc[m][n] = x[n].fma(w, acc[m][n]);
+                    acc[m][n] = x[n].add_products(w, acc[m][n]);
                 }
                 if TAIL {
-                    tail[m] = x_tail.fma(w.low(), tail[m]);
+                    tail[m] = x_tail.add_products(w.low(), tail[m]);
                 }
             }
         }
 
-        finish::<V, M, N, TAIL>(task, filters, first, acc, tail);
+        let mut sums = [[V::Sum::splat(0.0); N]; M];
+        let mut tail_sums = [<V::Sum as Vector>::Half::splat(0.0); M];
+        for m in 0..M {
+            for n in 0..N {
+                sums[m][n] = acc[m][n].sums();
+            }
+            tail_sums[m] = tail[m].sums();
+        }
+        finish::<V::Sum, M, N, TAIL>(task, filters, first, sums, tail_sums);
     }
 }
 

@@ -143,7 +143,7 @@ impl DepthwisePlan {
                 stride: 1,
                 phase: [0, 0],
             };
-            Sweep::new(tiles, &positions, &output, residual.as_ref())
+            Sweep::new(&tiles.conv, &positions, &output, residual.as_ref())
         });
         let offsets: Vec<u32> = (0..kh * kw)
             .map(|t| input.padded_offset(t / kw, t % kw) as u32)

@@ -7,7 +7,7 @@ use super::tile::{Tiles, by_m, compile_tile, instantiate};
 use super::vector::Vector;
 
 #[derive(Clone, Copy)]
-struct Portable([f32; 8]);
+pub(crate) struct Portable(pub [f32; 8]);
 
 impl Vector for Portable {
     const LANES: usize = 8;
@@ -72,7 +72,7 @@ impl Vector for Portable {
 }
 
 instantiate!(
-    Portable, [], rows: true, conv_tail: None, outer_half: None,
+    Portable, [], conv2, rows: true, conv_tail: None, outer_half: None,
     depthwise_tail: None, narrow_positions: [6, 2, 1],
     conv_filters: [4, 2, 0, 0, 0, 0], conv_tail_filters: [0; 6], dot_max: (2, 2), outer_max: (4, 1),
     batch_grad: (4, 1), winograd_costs: [20, 30]

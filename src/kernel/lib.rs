@@ -10,6 +10,8 @@
 
 mod aligned;
 mod batch;
+mod bytes;
+mod bytes_generic;
 mod columns;
 mod conv;
 mod conv_tile;
@@ -28,7 +30,9 @@ mod pool;
 mod product;
 mod product_form;
 mod product_size;
+mod products;
 pub mod reference;
+mod scratch;
 mod shape;
 mod sweep;
 mod tile;
@@ -42,21 +46,27 @@ mod winograd_weights;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod bytes_neon;
+#[cfg(target_arch = "x86_64")]
+mod bytes_x86;
 mod generic;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
 pub use batch::BatchPlan;
+pub use bytes::{ByteCall, ByteColumns, BytePlan, ByteWeights, LARGEST_BYTE, signed_bytes};
 pub use columns::Columns;
 pub use conv::{ConvCall, ConvPlan, Epilogue, transpose_weights};
 pub use depthwise::{DepthwiseCall, DepthwisePlan, DepthwiseTaps};
 pub use grad::{GradScratch, WeightGradCall, WeightGradPlan};
 pub use kernel::Kernel;
 pub use narrow::NarrowPlan;
-pub use plane_passes::{Affine, AffineGrad};
+pub use plane_passes::{Affine, AffineGrad, ByteMap};
 pub use pool::Pool;
 pub use product::ProductPlan;
 pub use product_form::{Form, ImagePlanes};
+pub use scratch::PlanScratch;
 pub use shape::{ConvShape, Layout, Padding};
-pub use winograd::{WinogradPlan, WinogradScratch};
+pub use winograd::WinogradPlan;
 pub use winograd_weights::WeightOrder;

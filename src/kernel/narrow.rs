@@ -37,7 +37,7 @@ impl NarrowPlan {
         let tiles = direct.kernel.tiles?;
         let (input, output) = (direct.input(), direct.output());
         let n = output.height * output.width;
-        let (halves, _) = cover(tiles, output.height, output.width, input.pitch);
+        let (halves, _) = cover(&tiles.conv, output.height, output.width, input.pitch);
         // A tile of one vector less than this has fewer lanes to waste.
         if !(1..=Self::MOST).contains(&n) || n * 2 >= halves * tiles.lanes {
             return None;

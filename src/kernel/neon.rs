@@ -8,7 +8,7 @@ use super::tile::{Tiles, by_m, compile_tile, instantiate};
 use super::vector::Vector;
 
 #[derive(Clone, Copy)]
-struct Neon(float32x4_t);
+pub(crate) struct Neon(pub float32x4_t);
 
 // SAFETY (all blocks below): NEON is part of every aarch64 target this is compiled for; only the floats
 // that the trait names are touched.
@@ -68,7 +68,7 @@ impl Vector for Neon {
 }
 
 instantiate!(
-    Neon, [target_feature(enable = "neon")], rows: false, conv_tail: None, outer_half: None,
+    Neon, [target_feature(enable = "neon")], conv, rows: false, conv_tail: None, outer_half: None,
     depthwise_tail: None, narrow_positions: [8, 8, 6],
     conv_filters: [8, 8, 8, 6, 5, 4], conv_tail_filters: [0; 6], dot_max: (3, 8), outer_max: (8, 3),
     batch_grad: (6, 4), winograd_costs: [20, 30]

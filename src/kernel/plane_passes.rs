@@ -156,6 +156,82 @@ pub(crate) fn add_rows(x: &[(u32, f32)], rows: &[f32], y: &mut [f32]) {
     }
 }
 
+/// How numbers become bytes: q = round(x · inverse) + zero, but at least 0 and at most 255.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteMap {
+    /// One over the step between bytes; 0 makes every number `zero`.
+    pub inverse: f32,
+    /// The byte of zero.
+    pub zero: f32,
+}
+
+impl ByteMap {
+    /// What leaves a byte empty.
+    pub(crate) const NOTHING: Self = Self {
+        inverse: 0.0,
+        zero: 0.0,
+    };
+
+    /// Ties go to the even one: the addend leaves no room for halves.
+    #[inline(always)]
+    pub(crate) fn at(self, x: f32) -> u32 {
+        const NO_HALVES: f32 = 12_582_912.0;
+        let q = x * self.inverse + self.zero;
+        // Not a number is 0; who asks is told so in another way.
+        let q = if q > 0.0 { q } else { 0.0 };
+        let q = if q < 255.0 { q } else { 255.0 };
+        (q + NO_HALVES).to_bits() & 0xff
+    }
+}
+
+/// Four planes as the bytes of one, from the lowest; tells whether all were numbers.
+#[inline(always)]
+pub(crate) fn to_bytes(from: [&[f32]; 4], maps: [ByteMap; 4], to: &mut [f32]) -> bool {
+    let n = to.len();
+    let [a, b, c, d] = from.map(|plane| &plane[..n]);
+    let mut strange = 0u32;
+    for i in 0..n {
+        let bytes = maps[0].at(a[i]) | maps[1].at(b[i]) << 8 | maps[2].at(c[i]) << 16 | maps[3].at(d[i]) << 24;
+        strange |=
+            u32::from(a[i].is_nan()) | u32::from(b[i].is_nan()) | u32::from(c[i].is_nan()) | u32::from(d[i].is_nan());
+        to[i] = f32::from_bits(bytes);
+    }
+    strange == 0
+}
+
+/// One plane as the lowest bytes of another; tells whether all were numbers.
+#[inline(always)]
+pub(crate) fn to_low_bytes(from: &[f32], map: ByteMap, to: &mut [f32]) -> bool {
+    let mut strange = 0u32;
+    for (to, &v) in to.iter_mut().zip(from) {
+        strange |= u32::from(v.is_nan());
+        *to = f32::from_bits(map.at(v));
+    }
+    strange == 0
+}
+
+/// Low bytes that lie `rows` further on become the second, third and fourth of the first `len`.
+#[inline(always)]
+pub(crate) fn join_bytes(plane: &mut [f32], rows: &[usize], len: usize) {
+    const BLOCK: usize = 64;
+    for start in (0..len).step_by(BLOCK) {
+        // Rows lie behind: what is read here is not yet joined.
+        let n = BLOCK.min(len - start);
+        let mut block = [0u32; BLOCK];
+        for (to, v) in block.iter_mut().zip(&plane[start..start + n]) {
+            *to = v.to_bits();
+        }
+        for (k, row) in rows.iter().enumerate() {
+            for (to, v) in block.iter_mut().zip(&plane[start + row..start + row + n]) {
+                *to |= v.to_bits() << (8 * (k + 1));
+            }
+        }
+        for (to, bits) in plane[start..start + n].iter_mut().zip(block) {
+            *to = f32::from_bits(bits);
+        }
+    }
+}
+
 /// Bit by bit from the highest: the largest limit that at least `k` keys reach.
 #[inline(always)]
 pub(crate) fn kth_largest(keys: &[u32], k: usize) -> u32 {
@@ -195,6 +271,13 @@ macro_rules! each_pass {
             /// `y += Σ x · row` over (row, x) pairs, rows of `y`'s length in `rows`. Terms are added in the order of the list,
             /// four at a time.
             add_rows(x: &[(u32, f32)], rows: &[f32], y: &mut [f32]) -> ();
+            /// Makes four planes the bytes of `to`, from the lowest, each at least as long: bytes in the place of a float. Tells
+            /// whether all were numbers.
+            to_bytes(from: [&[f32]; 4], maps: [$crate::ByteMap; 4], to: &mut [f32]) -> bool;
+            /// The same of a single plane, the other bytes empty.
+            to_low_bytes(from: &[f32], map: $crate::ByteMap, to: &mut [f32]) -> bool;
+            /// Makes low bytes `rows` behind the first `len` their second, third and fourth ones.
+            join_bytes(plane: &mut [f32], rows: &[usize], len: usize) -> ();
             /// A limit that exactly `k` keys reach, or the k-th largest key if others equal it. `k` is at least 1 and at
             /// most the number of keys, which are below 2³¹.
             kth_largest(keys: &[u32], k: usize) -> u32;

@@ -19,9 +19,9 @@ use super::lanes::LaneMap;
 use super::pool::{Pool, SharedPointer};
 use super::product_form::{Form, ImageAddress, ImagePlanes};
 use super::product_size;
+use super::scratch::{OwnBuffers, PlanScratch};
 use super::shape::{ConvShape, Layout};
 use super::tile::Tiles;
-use super::winograd::{OwnBuffers, WinogradScratch};
 use super::winograd_tile::{InputTask, OutputTask, WinogradResidual};
 use super::winograd_weights::{self, WeightOrder};
 
@@ -159,7 +159,7 @@ impl ProductPlan {
     }
 
     /// Makes another plan's scratch large enough for this one too.
-    pub fn make_room(&self, scratch: &mut WinogradScratch) {
+    pub fn make_room(&self, scratch: &mut PlanScratch) {
         scratch.make_room(self.scratch_lens(), self.images);
     }
 
@@ -203,7 +203,7 @@ impl ProductPlan {
         &self,
         mut pool: Option<&mut Pool>,
         call: &ConvCall,
-        scratch: &mut WinogradScratch,
+        scratch: &mut PlanScratch,
         images: &mut [I],
         planes: impl for<'a> Fn(&'a mut I) -> ImagePlanes<'a>,
     ) {
@@ -228,11 +228,12 @@ impl ProductPlan {
                     output: image.output.as_mut_ptr(),
                 });
             }
-            let WinogradScratch {
+            let PlanScratch {
                 inputs,
                 products,
                 images,
                 own,
+                ..
             } = &mut *scratch;
             let run = ProductBlock {
                 plan: self,
@@ -319,7 +320,7 @@ impl ProductBlock<'_> {
     fn grid(&self) -> (usize, usize) {
         let tiles = self.plan.tiles;
         let n_parts = self.vectors.div_ceil(product_size::widest(tiles));
-        let most = tiles.conv_filters[self.vectors.div_ceil(n_parts) - 1];
+        let most = tiles.conv.filters[self.vectors.div_ceil(n_parts) - 1];
         (n_parts, self.call.filters.len().div_ceil(most))
     }
 
@@ -462,7 +463,7 @@ impl ProductBlock<'_> {
                 for part in 0..n_parts {
                     let [from, to] = [part, part + 1].map(|i| self.vectors * i / n_parts);
                     // SAFETY: a row holds all vectors; the tile has these filters in registers.
-                    unsafe { plan.tiles.conv[to - from - 1][filters.len() - 1](&task, filters, from) }
+                    unsafe { plan.tiles.conv.flat[to - from - 1][filters.len() - 1](&task, filters, from) }
                 }
             }
         }

@@ -28,7 +28,7 @@ pub(crate) fn fits(shape: &ConvShape, form: Form) -> bool {
 /// Vectors of positions in registers that need the fewest loads for their multiply-adds.
 pub(crate) fn widest(tiles: &Tiles) -> usize {
     // m n / (m + n), without fractions.
-    let worth = |n: usize| tiles.conv_filters[n - 1] * n * 1000 / (tiles.conv_filters[n - 1] + n);
+    let worth = |n: usize| tiles.conv.filters[n - 1] * n * 1000 / (tiles.conv.filters[n - 1] + n);
     (1..=4).max_by_key(|&n| worth(n)).unwrap_or(1)
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn best(tiles: &Tiles, shape: &ConvShape, images: usize) -> Option<(F
 /// What one image costs by the plan that it takes alone.
 fn alone(tiles: &Tiles, shape: &ConvShape) -> usize {
     let [c, f] = [shape.in_channels, shape.filters];
-    let (halves, _) = cover(tiles, shape.out_h(), shape.out_w(), Layout::input(shape).pitch);
+    let (halves, _) = cover(&tiles.conv, shape.out_h(), shape.out_w(), Layout::input(shape).pitch);
     match winograd_size::best(tiles, shape, [c, f]) {
         Some(n) => winograd_size::cost(tiles, shape, n, [c, f]),
         None => shape.columns() * f * halves / 2,

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::conv_tile::ConvTask;
 use super::lanes::LaneMap;
 use super::shape::Layout;
-use super::tile::Tiles;
+use super::tile::ConvTiles;
 
 /// A forward convolution has one sweep, an input gradient one per output phase.
 #[derive(Clone, Debug)]
@@ -35,17 +35,17 @@ pub(crate) struct Positions {
 }
 
 /// Half vectors that cover all positions, and whether they are made of rows of eight.
-pub(crate) fn cover(tiles: &Tiles, rows: usize, width: usize, pitch: usize) -> (usize, bool) {
+pub(crate) fn cover(tiles: &ConvTiles, rows: usize, width: usize, pitch: usize) -> (usize, bool) {
     if rows * width == 0 {
         return (0, false);
     }
     let (lanes, run) = (tiles.lanes, (rows - 1) * pitch + width);
-    let flat = match tiles.conv_tail {
+    let flat = match tiles.tail {
         Some(_) if run > lanes => run.div_ceil(lanes / 2),
         _ => run.div_ceil(lanes) * 2,
     };
     let by_rows = rows.div_ceil((lanes / 8).max(1)) * 2;
-    if tiles.conv_rows.is_some() && width <= 8 && by_rows < flat {
+    if tiles.rows.is_some() && width <= 8 && by_rows < flat {
         (by_rows, true)
     } else {
         (flat, false)
@@ -53,7 +53,7 @@ pub(crate) fn cover(tiles: &Tiles, rows: usize, width: usize, pitch: usize) -> (
 }
 
 impl Sweep {
-    pub(crate) fn new(tiles: &Tiles, positions: &Positions, output: &Layout, residual: Option<&Layout>) -> Self {
+    pub(crate) fn new(tiles: &ConvTiles, positions: &Positions, output: &Layout, residual: Option<&Layout>) -> Self {
         let &Positions {
             rows,
             width,
@@ -90,7 +90,7 @@ impl Sweep {
     }
 
     /// Decides once how to cut for up to so many filters, if about this many columns are active.
-    pub(crate) fn plan_grids(&mut self, tiles: &Tiles, filters: usize, columns: usize) {
+    pub(crate) fn plan_grids(&mut self, tiles: &ConvTiles, filters: usize, columns: usize) {
         self.parts = (0..=filters)
             .map(|filters| self.best_grid(tiles, filters, columns).n_parts as u32)
             .collect();
@@ -114,14 +114,14 @@ impl Sweep {
         }
     }
 
-    fn best_grid(&self, tiles: &Tiles, filters: usize, columns: usize) -> Grid {
+    fn best_grid(&self, tiles: &ConvTiles, filters: usize, columns: usize) -> Grid {
         let mut best = (usize::MAX, Grid::default());
         if filters == 0 || self.vectors == 0 {
             return best.1;
         }
-        for most in (1..=6).filter(|n| tiles.conv_filters[n - 1] > 0) {
+        for most in (1..=6).filter(|n| tiles.filters[n - 1] > 0) {
             let n_parts = self.vectors.div_ceil(most);
-            if self.tail && tiles.conv_tail_filters[self.vectors / n_parts - 1] == 0 {
+            if self.tail && tiles.tail_filters[self.vectors / n_parts - 1] == 0 {
                 continue;
             }
             let grid = Grid {
@@ -148,16 +148,23 @@ impl Sweep {
     ///
     /// # Safety
     /// All offsets of the task are in bounds for all vectors of the sweep and all filters.
-    pub(crate) unsafe fn run(&self, tiles: &Tiles, grid: &Grid, range: Range<usize>, task: &ConvTask, filters: &[u32]) {
+    pub(crate) unsafe fn run(
+        &self,
+        tiles: &ConvTiles,
+        grid: &Grid,
+        range: Range<usize>,
+        task: &ConvTask,
+        filters: &[u32],
+    ) {
         let mut tile = 0;
         for part in 0..grid.n_parts {
             let (vectors, tail) = grid.part(part);
             let m_parts = grid.m_parts(tiles, part);
             let in_part = range.start.max(tile)..range.end.min(tile + m_parts);
-            let table = match (&tiles.conv_rows, &tiles.conv_tail) {
+            let table = match (&tiles.rows, &tiles.tail) {
                 (Some(rows), _) if self.by_rows => rows,
                 (_, Some(with_tail)) if tail => with_tail,
-                _ => &tiles.conv,
+                _ => &tiles.flat,
             };
             for m in in_part {
                 let [from, to] = [m - tile, m - tile + 1].map(|i| filters.len() * i / m_parts);
@@ -179,7 +186,7 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    pub(crate) fn tiles(&self, tiles: &Tiles) -> usize {
+    pub(crate) fn tiles(&self, tiles: &ConvTiles) -> usize {
         (0..self.n_parts).map(|part| self.m_parts(tiles, part)).sum()
     }
 
@@ -191,17 +198,13 @@ impl Grid {
         (start..end, self.tail && part + 1 == self.n_parts)
     }
 
-    fn m_parts(&self, tiles: &Tiles, part: usize) -> usize {
+    fn m_parts(&self, tiles: &ConvTiles, part: usize) -> usize {
         let (vectors, tail) = self.part(part);
-        let most = if tail {
-            tiles.conv_tail_filters
-        } else {
-            tiles.conv_filters
-        };
+        let most = if tail { tiles.tail_filters } else { tiles.filters };
         self.filters.div_ceil(most[vectors.len() - 1])
     }
 
-    fn part_cost(&self, tiles: &Tiles, part: usize, columns: usize) -> usize {
+    fn part_cost(&self, tiles: &ConvTiles, part: usize, columns: usize) -> usize {
         let (vectors, tail) = self.part(part);
         let (n, half) = (vectors.len(), usize::from(tail));
         let m_parts = self.m_parts(tiles, part);

@@ -11,19 +11,26 @@ use super::winograd_weights::WeightsTransform;
 /// By `[n - 1][m - 1]`.
 pub(crate) type ConvTable = [[ConvTile; 8]; 6];
 
+/// The tiles that compute convolutions, of floats or of bytes.
+#[derive(Debug)]
+pub(crate) struct ConvTiles {
+    pub(crate) lanes: usize,
+    pub(crate) flat: ConvTable,
+    /// With vectors made of rows of eight; `None` where vectors are shorter than that.
+    pub(crate) rows: Option<ConvTable>,
+    /// With half a vector more; `None` where halves are no cheaper.
+    pub(crate) tail: Option<ConvTable>,
+    /// Filters a tile of n vectors can hold in registers, by n - 1; 0 where n does not fit.
+    pub(crate) filters: [usize; 6],
+    /// The same with half a vector more.
+    pub(crate) tail_filters: [usize; 6],
+}
+
 /// The tiles of one instruction set.
 #[derive(Debug)]
 pub(crate) struct Tiles {
     pub(crate) lanes: usize,
-    pub conv: ConvTable,
-    /// With vectors made of rows of eight; `None` where vectors are shorter than that.
-    pub(crate) conv_rows: Option<ConvTable>,
-    /// With half a vector more; `None` where halves are no cheaper.
-    pub(crate) conv_tail: Option<ConvTable>,
-    /// Filters a tile of n vectors can hold in registers, by n - 1; 0 where n does not fit.
-    pub(crate) conv_filters: [usize; 6],
-    /// The same with half a vector more.
-    pub(crate) conv_tail_filters: [usize; 6],
+    pub conv: ConvTiles,
     pub depthwise: DepthwiseTable,
     pub(crate) depthwise_rows: Option<DepthwiseTable>,
     pub(crate) depthwise_tail: Option<DepthwiseTable>,
@@ -77,6 +84,13 @@ macro_rules! by_m {
             $f::<4, $rows, $tail>, $f::<5, $rows, $tail>, $f::<6, $rows, $tail>,
         ]
     };
+    // Where registers hold no more than two vectors of positions.
+    (conv2: $rows:literal, $tail:literal) => {
+        [
+            by_m!(8: conv, 1; $rows, $tail), by_m!(8: conv, 2; $rows, $tail), by_m!(8: conv, 2; $rows, $tail),
+            by_m!(8: conv, 2; $rows, $tail), by_m!(8: conv, 2; $rows, $tail), by_m!(8: conv, 2; $rows, $tail),
+        ]
+    };
     (conv: $rows:literal, $tail:literal) => {
         [
             by_m!(8: conv, 1; $rows, $tail), by_m!(8: conv, 2; $rows, $tail), by_m!(8: conv, 3; $rows, $tail),
@@ -99,10 +113,32 @@ macro_rules! compile_tile {
     };
 }
 
+/// The convolutions of bytes by an instruction set.
+macro_rules! instantiate_bytes {
+    (
+        $name:ident: $vector:ty, [$($feature:meta),*], $conv:ident, rows: $rows:expr, tail: $tail:expr,
+        filters: $filters:expr, tail_filters: $tail_filters:expr
+    ) => {
+        compile_tile! { ($($feature),*) $vector;
+            conv<M: usize, N: usize, ROWS: bool, TAIL: bool>(task: &super::conv_tile::ConvTask, filters: &[u32], first: usize)
+                = super::conv_tile::conv_tile
+        }
+
+        pub(crate) static $name: $crate::tile::ConvTiles = $crate::tile::ConvTiles {
+            lanes: <$vector as $crate::products::Products>::LANES,
+            flat: by_m!($conv: false, false),
+            rows: if $rows { Some(by_m!($conv: true, false)) } else { None },
+            tail: $tail,
+            filters: $filters,
+            tail_filters: $tail_filters,
+        };
+    };
+}
+
 /// The functions of an instruction set and the table of them.
 macro_rules! instantiate {
     (
-        $vector:ty, [$($feature:meta),*], rows: $rows:expr,
+        $vector:ty, [$($feature:meta),*], $conv_table:ident, rows: $rows:expr,
         conv_tail: $conv_tail:expr, outer_half: $outer_half:expr,
         depthwise_tail: $depthwise_tail:expr, narrow_positions: $narrow:expr,
         conv_filters: $conv:expr, conv_tail_filters: $tail:expr, dot_max: $dot:expr, outer_max: $outer:expr,
@@ -165,17 +201,20 @@ macro_rules! instantiate {
 
         pub(crate) static TILES: Tiles = Tiles {
             lanes: <$vector as Vector>::LANES,
-            conv: by_m!(conv: false, false),
-            conv_rows: if $rows { Some(by_m!(conv: true, false)) } else { None },
-            conv_tail: $conv_tail,
-            conv_filters: $conv,
+            conv: $crate::tile::ConvTiles {
+                lanes: <$vector as Vector>::LANES,
+                flat: by_m!($conv_table: false, false),
+                rows: if $rows { Some(by_m!($conv_table: true, false)) } else { None },
+                tail: $conv_tail,
+                filters: $conv,
+                tail_filters: $tail,
+            },
             depthwise: by_m!(depthwise: depthwise; false, false),
             depthwise_rows: if $rows { Some(by_m!(depthwise: depthwise; true, false)) } else { None },
             depthwise_tail: $depthwise_tail,
             depthwise_small,
             narrow: [by_m!(8: narrow, 1), by_m!(8: narrow, 2), by_m!(8: narrow, 4)],
             narrow_positions: $narrow,
-            conv_tail_filters: $tail,
             dot: [
                 by_m!(3: dot, 1), by_m!(3: dot, 2), by_m!(3: dot, 3), by_m!(3: dot, 4), by_m!(3: dot, 5),
                 by_m!(3: dot, 6), by_m!(3: dot, 7), by_m!(3: dot, 8), by_m!(3: dot, 9),
@@ -196,4 +235,4 @@ macro_rules! instantiate {
         };
     };
 }
-pub(crate) use {by_m, compile_tile, instantiate};
+pub(crate) use {by_m, compile_tile, instantiate, instantiate_bytes};

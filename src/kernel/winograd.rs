@@ -18,7 +18,7 @@ use super::conv_tile::{Bounds, ConvTask, ListedColumn};
 use super::kernel::Kernel;
 use super::lanes::LaneMap;
 use super::pool::{Pool, SharedPointer};
-use super::product_form::ImageAddress;
+use super::scratch::PlanScratch;
 use super::shape::{ConvShape, Layout};
 use super::sweep::{Positions, Sweep};
 use super::tile::Tiles;
@@ -57,70 +57,6 @@ struct Block {
     identity: LaneMap,
     output: Vec<LaneMap>,
     residual: Vec<LaneMap>,
-}
-
-/// Transformed inputs and products of one block. Plans that run one after the other may share it.
-#[derive(Clone, Debug, Default)]
-pub struct WinogradScratch {
-    pub(crate) inputs: Aligned,
-    pub(crate) products: Aligned,
-    /// Images that are multiplied together.
-    pub(crate) images: Vec<ImageAddress>,
-    /// By thread, where each has its own.
-    pub(crate) own: Vec<OwnBuffers>,
-}
-
-/// Buffers that no other thread touches, and which block's inputs they hold.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct OwnBuffers {
-    pub inputs: Aligned,
-    pub products: Aligned,
-    pub held: Option<usize>,
-}
-
-impl WinogradScratch {
-    /// With buffers for each of a few threads, so that none waits for lines that another has written: each transforms the inputs
-    /// that it multiplies. More threads would repeat too much and share what they transform.
-    pub fn for_threads(threads: usize) -> Self {
-        let own = if threads <= MOST_APART { threads } else { 0 };
-        Self {
-            own: vec![OwnBuffers::default(); own],
-            ..Self::default()
-        }
-    }
-
-    /// Whether each thread of the pool has its own buffers.
-    pub(crate) fn is_apart(&self, pool: &Pool) -> bool {
-        pool.threads() > 1 && self.own.len() >= pool.threads()
-    }
-
-    /// Panics unless it holds so many floats.
-    pub(crate) fn check(&self, [inputs, products]: [usize; 2]) {
-        assert!(
-            self.inputs.len() >= inputs && self.products.len() >= products,
-            "scratch too short"
-        );
-    }
-
-    /// Holds so many floats and images from now on.
-    pub(crate) fn make_room(&mut self, [inputs, products]: [usize; 2], images: usize) {
-        if self.inputs.len() < inputs {
-            self.inputs = Aligned::zeros(inputs);
-        }
-        if self.products.len() < products {
-            self.products = Aligned::zeros(products);
-        }
-        for own in &mut self.own {
-            if own.inputs.len() < self.inputs.len() {
-                own.inputs = Aligned::zeros(self.inputs.len());
-            }
-            if own.products.len() < self.products.len() {
-                own.products = Aligned::zeros(self.products.len());
-            }
-        }
-        self.images.clear();
-        self.images.reserve(images);
-    }
 }
 
 impl WinogradPlan {
@@ -286,14 +222,14 @@ impl WinogradPlan {
     }
 
     /// Memory for one call at a time.
-    pub fn scratch(&self) -> WinogradScratch {
-        let mut scratch = WinogradScratch::default();
+    pub fn scratch(&self) -> PlanScratch {
+        let mut scratch = PlanScratch::default();
         self.make_room(&mut scratch);
         scratch
     }
 
     /// Makes another plan's scratch large enough for this one too.
-    pub fn make_room(&self, scratch: &mut WinogradScratch) {
+    pub fn make_room(&self, scratch: &mut PlanScratch) {
         scratch.make_room(self.scratch_lens(), 0);
     }
 
@@ -344,12 +280,12 @@ impl WinogradPlan {
     }
 
     /// Computes the listed filters into `output`. The call's weights are [`Self::transform`]'s.
-    pub fn run(&self, call: &ConvCall, scratch: &mut WinogradScratch, output: &mut [f32]) {
+    pub fn run(&self, call: &ConvCall, scratch: &mut PlanScratch, output: &mut [f32]) {
         self.run_parts(call, scratch, output, |parts, work| (0..parts).for_each(work));
     }
 
     /// The same on all threads of the pool; the same bits.
-    pub fn run_on(&self, pool: &mut Pool, call: &ConvCall, scratch: &mut WinogradScratch, output: &mut [f32]) {
+    pub fn run_on(&self, pool: &mut Pool, call: &ConvCall, scratch: &mut PlanScratch, output: &mut [f32]) {
         if scratch.is_apart(pool) {
             return self.run_apart(pool, call, scratch, output);
         }
@@ -359,7 +295,7 @@ impl WinogradPlan {
     }
 
     /// On threads with their own buffers: blocks, and a block's filters where those are too few.
-    fn run_apart(&self, pool: &mut Pool, call: &ConvCall, scratch: &mut WinogradScratch, output: &mut [f32]) {
+    fn run_apart(&self, pool: &mut Pool, call: &ConvCall, scratch: &mut PlanScratch, output: &mut [f32]) {
         self.check(call, scratch, output);
         scratch.own.iter_mut().for_each(|own| own.held = None);
         let output = SharedPointer(output.as_mut_ptr());
@@ -373,7 +309,7 @@ impl WinogradPlan {
             let groups = call
                 .filters
                 .len()
-                .div_ceil(self.tiles.conv_filters[block.vectors - 1].max(1));
+                .div_ceil(self.tiles.conv.filters[block.vectors - 1].max(1));
             let [from, to] = [part % each, part % each + 1].map(|i| groups * i / each);
             if from == to {
                 return;
@@ -399,7 +335,7 @@ impl WinogradPlan {
     fn run_parts(
         &self,
         call: &ConvCall,
-        scratch: &mut WinogradScratch,
+        scratch: &mut PlanScratch,
         output: &mut [f32],
         mut run: impl FnMut(usize, &(dyn Fn(usize) + Sync)),
     ) {
@@ -417,7 +353,7 @@ impl WinogradPlan {
                 // SAFETY: checked; a channel's row of `inputs` is written by one part alone.
                 unsafe { self.transform_input(call, block, channels, &buffers) }
             });
-            let most = self.tiles.conv_filters[block.vectors - 1].max(1);
+            let most = self.tiles.conv.filters[block.vectors - 1].max(1);
             let parts = call.filters.len().div_ceil(most);
             run(parts, &|part| {
                 let [from, to] = [part, part + 1].map(|i| call.filters.len() * i / parts);
@@ -427,7 +363,7 @@ impl WinogradPlan {
         }
     }
 
-    fn check(&self, call: &ConvCall, scratch: &WinogradScratch, output: &[f32]) {
+    fn check(&self, call: &ConvCall, scratch: &PlanScratch, output: &[f32]) {
         call.check(&self.table, self.shape.filters, self.weight_row());
         scratch.check(self.scratch_lens());
         assert!(call.input.len() >= self.input.len(), "input too short");
@@ -497,7 +433,7 @@ impl WinogradPlan {
                 residual: None,
             };
             // SAFETY: a row holds the vectors of any block.
-            unsafe { self.tiles.conv[block.vectors - 1][filters.len() - 1](&task, filters, 0) }
+            unsafe { self.tiles.conv.flat[block.vectors - 1][filters.len() - 1](&task, filters, 0) }
         }
         let task = OutputTask {
             input: buffers.products.get(),
@@ -551,7 +487,7 @@ impl Block {
             first: input.0,
             rows: input.1,
             vectors,
-            sweep: Sweep::new(tiles, &positions, &Layout::contiguous(1, rows, columns), None),
+            sweep: Sweep::new(&tiles.conv, &positions, &Layout::contiguous(1, rows, columns), None),
             identity: LaneMap::new(vectors, tiles.lanes, Vec::new(), |v, l| Some(v * tiles.lanes + l)),
             output: maps(output),
             residual: residual.map(maps).unwrap_or_default(),
@@ -564,9 +500,6 @@ const PHASES: usize = 2048;
 
 #[repr(align(64))]
 struct Phases([f32; PHASES]);
-
-/// Most threads that transform their inputs themselves.
-const MOST_APART: usize = 4;
 
 /// Enough to be worth handing to a thread.
 const CHANNELS_EACH: usize = 8;

@@ -20,7 +20,7 @@ pub(crate) fn best(tiles: &Tiles, shape: &ConvShape, active: [usize; 2]) -> Opti
 /// Whether tiles of this size should be faster than the direct convolution of so many columns.
 pub(crate) fn pays(tiles: &Tiles, shape: &ConvShape, size: usize, active: [usize; 2], columns: usize) -> bool {
     let (rows, width) = (shape.out_h(), shape.out_w());
-    let (halves, _) = cover(tiles, rows, width, Layout::input(shape).pitch);
+    let (halves, _) = cover(&tiles.conv, rows, width, Layout::input(shape).pitch);
     let direct = (columns + 8) * active[1] * halves;
     // A multiply-add costs more here: its operands come from farther away.
     cost(tiles, shape, size, active) * 2 * 7 < direct * 5
@@ -41,5 +41,5 @@ pub(crate) fn fits(tiles: &Tiles, shape: &ConvShape, size: usize) -> bool {
 
 /// Vectors of tiles in a block: as many as leave room for a few filters in registers.
 pub(crate) fn most_vectors(tiles: &Tiles) -> usize {
-    (1..=3).filter(|n| tiles.conv_filters[n - 1] >= 2).max().unwrap_or(1)
+    (1..=3).filter(|n| tiles.conv.filters[n - 1] >= 2).max().unwrap_or(1)
 }

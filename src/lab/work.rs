@@ -191,7 +191,8 @@ impl RunContext<'_, '_> {
         let protected = protected.collect::<Result<Vec<_>>>().map_err(bad_input)?;
         let per_epoch = splits.train.len() / experiment.train.batch;
         let epochs = experiment.method.epochs(&experiment.train, start.is_some())
-            + experiment.trim.as_ref().map_or(0, |t| u64::from(t.retrain.epochs));
+            + experiment.trim.as_ref().map_or(0, |t| u64::from(t.retrain.epochs))
+            + experiment.quantize.as_ref().map_or(0, |q| u64::from(q.retrain.epochs));
         let whole = start.as_ref().map_or(&spec, |start| start.spec());
         let latency_table = latency_table(experiment, whole).map_err(BadInput::of)?;
         let mut ctx = Ctx {
@@ -262,6 +263,9 @@ impl RunContext<'_, '_> {
         let mut checkpoint = experiment.method.run(&mut ctx)?;
         if let Some((trim, whole)) = trim {
             checkpoint = trim.trim(&mut ctx, &experiment.method, [&whole, &checkpoint])?;
+        }
+        if let Some(quantize) = &experiment.quantize {
+            checkpoint = quantize.quantize(&mut ctx, &checkpoint)?;
         }
         let checkpoint = finish(&mut ctx, checkpoint)?;
         let file = format!("models/{}.safetensors", experiment.name);

@@ -14,7 +14,7 @@ use crossbeam_channel::Sender;
 use data::{Amount, Dataset, ImageShape, Images, PictureSize, Reading, Splits};
 use infer::{Engine, EvalMetrics, EvaluatedBatch, Latency, Options, argmax, evaluate};
 use model::checkpoint::ModelHeader;
-use model::{Checkpoint, Density, Fractions, cost};
+use model::{Checkpoint, Density, Fractions, Precision, cost};
 use record::folder::threads;
 use record::{Experiment, ModelRef};
 use std::ops::ControlFlow;
@@ -124,6 +124,11 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
     let name = match &from {
         ModelRef::Bundled => "bundled model".to_owned(),
         file => file.stem(),
+    };
+    // All that is measured of it is measured in bytes.
+    let name = match checkpoint.precision() {
+        Precision::F32 => name,
+        Precision::Int8 => format!("{name} (int8)"),
     };
     let masks = Arc::new(checkpoint.masks.clone());
     let dense = cost::total(checkpoint.spec(), &masks, &Fractions::dense(checkpoint.spec()))?;

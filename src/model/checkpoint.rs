@@ -4,6 +4,7 @@
 //! `stats@PERCENT.NODE.mean|var`, `mask.NODE.filters|columns|elements` (0/1 bytes).
 
 use super::mask::{Density, LayerMask, Masks};
+use super::precision::{ByteInput, Precision};
 use super::safetensors_file::{self, TensorMap, float_tensor, floats};
 use super::spec::{NetSpec, Op};
 use super::weights;
@@ -88,6 +89,9 @@ pub struct ModelHeader {
     /// layer that gives them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub channels: BTreeMap<String, Vec<u32>>,
+    /// How the inputs of convolutions become bytes, by the convolution's name, where they do; empty for a model of floats alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub byte_inputs: BTreeMap<String, ByteInput>,
     /// What was measured when it was made.
     pub metrics: Vec<Metric>,
     /// The experiment that made it, as TOML.
@@ -138,6 +142,15 @@ impl Checkpoint {
         let [filters, columns] = self.weight(layer).matrix();
         let whole = || LayerMask::whole(filters, columns);
         self.masks.get(layer).cloned().unwrap_or_else(whole)
+    }
+
+    /// In what its convolutions are computed, unless something else is asked for.
+    pub fn precision(&self) -> Precision {
+        if self.header.byte_inputs.is_empty() {
+            Precision::F32
+        } else {
+            Precision::Int8
+        }
     }
 
     /// Whether density means anything for this model.
@@ -196,6 +209,18 @@ impl Checkpoint {
             found == 0 || found == gates,
             "densities were found for {found} gates, expected {gates}"
         );
+        for (name, input) in &self.header.byte_inputs {
+            let is_conv = spec
+                .nodes
+                .iter()
+                .any(|n| n.name == *name && matches!(n.op, Op::Conv { .. }));
+            ensure!(is_conv, "{name} has a step between bytes, and is no convolution");
+            ensure!(
+                input.step.is_finite() && input.step > 0.0,
+                "the step between bytes of {name} is {}, expected a positive number",
+                input.step
+            );
+        }
         for (name, mask) in &self.masks {
             let Some(weight) = self.weights.get(&format!("{name}.weight")) else {
                 bail!("a mask for {name}, which has no weight")
@@ -438,6 +463,7 @@ mod tests {
                 densities: vec![half, full],
                 gate_densities: Vec::new(),
                 width_multiple: 1,
+                byte_inputs: Default::default(),
                 channels: BTreeMap::new(),
                 metrics: vec![Metric {
                     gates: Vec::new(),

@@ -37,6 +37,7 @@ pub fn random_model(spec: NetSpec, seed: u64) -> Result<Checkpoint> {
         densities: vec![Density::FULL],
         gate_densities: Vec::new(),
         width_multiple: 1,
+        byte_inputs: Default::default(),
         channels: Default::default(),
         metrics: vec![],
         recipe: String::new(),

@@ -4,7 +4,7 @@
 use crate::ModelRef;
 use anyhow::{Context, Result, bail, ensure};
 use data::{Amount, Augment, Background, Fit, PictureSize, Reading};
-use methods::{Method, TrimConfig};
+use methods::{Method, QuantizeConfig, TrimConfig};
 use model::checkpoint::ModelHeader;
 use model::{NetSpec, zoo};
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,9 @@ settings! {
         /// After the method: its result is brought to an exact cost and trained, for comparisons.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub trim: Option<TrimConfig>, other;
+        /// At the end: convolutions in bytes, and training that knows of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub quantize: Option<QuantizeConfig>, other;
     }
     check format_and_name;
 }
@@ -98,6 +101,7 @@ fn format_and_name(experiment: &Experiment, _at: &str) -> Result<()> {
         "name is {name:?}, expected letters, digits, - and _"
     );
     experiment.method.check("method")?;
+    experiment.quantize.as_ref().map_or(Ok(()), |q| q.check("quantize"))?;
     let Some(trim) = &experiment.trim else { return Ok(()) };
     trim.check("trim")?;
     ensure!(
@@ -359,6 +363,10 @@ impl Experiment {
             }
             Some(("trim", rest)) => {
                 let keys = TrimConfig::SETTINGS;
+                Some((settings::find(keys, rest)?, settings::help(keys, rest)))
+            }
+            Some(("quantize", rest)) => {
+                let keys = QuantizeConfig::SETTINGS;
                 Some((settings::find(keys, rest)?, settings::help(keys, rest)))
             }
             _ => settings::find(Self::SETTINGS, key).map(|s| (s, s.help().to_owned())),

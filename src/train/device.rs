@@ -63,7 +63,10 @@ impl DeviceName {
     pub fn probe(&self) -> DeviceStatus {
         let without = |feature: &str| Err(format!("not built in; build with --features {feature}"));
         let found = match self {
-            Self::Flex => Ok(format!("CPU, {} kernels", kernel::Kernel::best().name())),
+            Self::Flex => {
+                let best = kernel::Kernel::best();
+                Ok(format!("CPU, {} kernels (int8: {})", best.name(), best.byte_name()))
+            }
             Self::Ndarray if cfg!(feature = "ndarray") => Ok("CPU, dense and masked; much slower than flex".to_owned()),
             Self::Ndarray => without("ndarray"),
             #[cfg(feature = "gpu")]

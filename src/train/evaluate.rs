@@ -100,6 +100,7 @@ pub(crate) fn checkpoint_of(
         densities,
         gate_densities: Vec::new(),
         width_multiple: plan.width_multiple,
+        byte_inputs: plan.byte_inputs.clone(),
         channels: plan.channels.clone(),
         metrics: Vec::new(),
         recipe: ctx.recipe.clone(),

@@ -131,8 +131,10 @@ impl<'a, 'p> Training<'a, 'p> {
             pruned.for_each(|(w, _)| *w = 0.0);
         }
         let steps_per_epoch = (n / batch) as u64;
+        let mut net = Net::new(Arc::new(plan.spec.clone()), &weights, &ctx.device)?;
+        net.set_bytes(&plan.byte_inputs);
         Ok(Self {
-            net: Net::new(Arc::new(plan.spec.clone()), &weights, &ctx.device)?,
+            net,
             stage,
             plan,
             penalty,

@@ -12,6 +12,7 @@ mod context;
 mod conv_step;
 pub mod device;
 mod evaluate;
+mod fake_bytes;
 mod finite;
 mod first_order;
 mod fit;

@@ -6,12 +6,13 @@
 use crate::conv_step::{ConvStepArgs, Statistics};
 use crate::norm_statistics::{BatchMoments, NormStatistics};
 use crate::sparse_conv::{PlaneMeans, SparseArgs};
-use crate::{conv_step, planes, sparse_conv};
+use crate::{conv_step, fake_bytes, planes, sparse_conv};
 use anyhow::{Result, ensure};
 use burn::backend::DispatchDevice;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use kernel::ConvShape;
+use model::ByteInput;
 use model::checkpoint::NormStats;
 use model::mask::{Active, Density, winners};
 use model::resample::plane_taps;
@@ -70,6 +71,8 @@ pub struct Net {
     pub spec: Arc<NetSpec>,
     /// Parameters by name, flat, without gradient.
     pub params: BTreeMap<String, Tensor<1>>,
+    /// Inputs of convolutions that are rounded to bytes, and their weights with them, by node.
+    bytes: BTreeMap<usize, ByteInput>,
     steps: Vec<Step>,
     shapes: Vec<Shape>,
     device: Device,
@@ -118,10 +121,17 @@ impl Net {
             steps,
             shapes: spec.shapes()?,
             spec,
+            bytes: BTreeMap::new(),
             params,
             device: device.clone(),
             sparse: matches!(device.as_dispatch(), DispatchDevice::Flex(_)),
         })
+    }
+
+    /// Rounds the inputs and weights of these convolutions to bytes from now on.
+    pub fn set_bytes(&mut self, inputs: &BTreeMap<String, ByteInput>) {
+        let found = |(name, &input): (&String, &ByteInput)| Some((self.spec.find(name)?, input));
+        self.bytes = inputs.iter().filter_map(found).collect();
     }
 
     /// Takes over other weights of the same shapes.
@@ -253,8 +263,12 @@ impl ForwardPass<'_> {
         let weight = self
             .param(step.conv, "weight")
             .reshape([filters, channels / groups, kernel, kernel]);
+        let (data, weight) = match self.net.bytes.get(&step.conv) {
+            Some(&input) => (fake_bytes::input(x.tensor.clone(), input), fake_bytes::weight(weight)),
+            None => (x.tensor.clone(), weight),
+        };
         let Some(norm) = step.norm else {
-            let mut y = conv_step::convolve(x.tensor.clone(), weight, unpadded(stride, groups), pad);
+            let mut y = conv_step::convolve(data, weight, unpadded(stride, groups), pad);
             if bias {
                 y = y + self.param(step.conv, "bias").reshape([1, filters, 1, 1]);
             }
@@ -294,7 +308,7 @@ impl ForwardPass<'_> {
                     active_in: x.active.clone(),
                     active_out: active.clone(),
                 };
-                let (tensor, moments, means) = sparse_conv::run(x.tensor.clone(), weight, scale, shift, args);
+                let (tensor, moments, means) = sparse_conv::run(data, weight, scale, shift, args);
                 (tensor, Some(moments), means)
             }
             _ => {
@@ -310,7 +324,7 @@ impl ForwardPass<'_> {
                     active_out: active.clone(),
                     statistics: self.statistics(name, kind),
                 };
-                let (tensor, moments) = conv_step::run(x.tensor.clone(), weight, scale, shift, &args);
+                let (tensor, moments) = conv_step::run(data, weight, scale, shift, &args);
                 (tensor, moments, None)
             }
         };

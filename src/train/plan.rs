@@ -7,7 +7,7 @@ use crate::optimizer::Gradients;
 use anyhow::Result;
 use event::Event;
 use model::mask::Masks;
-use model::{Checkpoint, Density, NetSpec, Weights};
+use model::{ByteInput, Checkpoint, Density, NetSpec, Weights};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -34,6 +34,8 @@ pub struct TrainingPlan<'a> {
     pub grid: Vec<Density>,
     /// Training images that statistics are measured on.
     pub calibration: usize,
+    /// Inputs of convolutions that are rounded to bytes while it trains, kept with the model.
+    pub byte_inputs: BTreeMap<String, ByteInput>,
     /// What widths that are cut are multiples of, kept with the model.
     pub width_multiple: usize,
 }
@@ -52,6 +54,7 @@ impl TrainingPlan<'_> {
             densities: &|_, _| vec![Density::FULL],
             grid: vec![Density::FULL],
             calibration: 2048,
+            byte_inputs: BTreeMap::new(),
             width_multiple: 1,
         }
     }

@@ -65,6 +65,7 @@ pub(crate) fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             densities,
             gate_densities: Vec::new(),
             width_multiple: 1,
+            byte_inputs: Default::default(),
             channels: Default::default(),
             metrics: vec![],
             recipe: String::new(),

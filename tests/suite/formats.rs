@@ -1,5 +1,6 @@
 //! Models out to other programs and in again: what is written computes the same in a second runtime, what is read computes what was written.
 
+mod int8;
 mod methods;
 
 use crate::models::operators;
@@ -1049,6 +1050,7 @@ fn a_model_that_diverged_neither_goes_out_nor_comes_in() {
         top1_agreement: 1.0,
         ties: 0,
         largest: f32::INFINITY,
+        tolerance: 1e-3,
     };
     assert!(!no_number.holds());
 }

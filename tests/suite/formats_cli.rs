@@ -214,3 +214,96 @@ fn an_export_is_timed_beside_what_it_was_and_said_to_be_slower_with_the_reason()
         assert!(String::from_utf8_lossy(&output.stderr).contains("is written, but could not be timed"));
     }
 }
+
+#[test]
+fn the_bundled_model_in_bytes_is_as_right_as_in_floats() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let (bytes, onnx) = (at("int8.safetensors"), at("int8.onnx"));
+    let out = secateur(&["quantize", &bundled(), "--out", &bytes, "--images", "64", "--json"]);
+    assert!(last(&out)["step"].as_f64().is_some_and(|step| step > 0.0));
+    let limit = "2000";
+    for density in ["1", "0.5", "0.2"] {
+        let eval = |precision: &[&str]| {
+            let mut args = vec!["eval", &bytes, "--density", density, "--limit", limit, "--json"];
+            args.extend(precision);
+            last(&secateur(&args))
+        };
+        let [own, floats] = [eval(&[]), eval(&["--precision", "f32"])];
+        assert_eq!([&own["precision"], &floats["precision"]], ["int8", "f32"]);
+        let [a, b] = [&own, &floats].map(|line| line["top1"].as_f64().expect("a share"));
+        assert!((a - b).abs() <= 0.005, "density {density}: {a} instead of {b}");
+    }
+    for range in ["entropy", "min-max"] {
+        let other = at(&format!("{range}.safetensors"));
+        let args = [
+            "quantize",
+            &bundled(),
+            "--out",
+            &other,
+            "--images",
+            "64",
+            "--range",
+            range,
+            "--json",
+        ];
+        last(&secateur(&args));
+        let lines = [&other, &bundled()].map(|model| {
+            last(&secateur(&[
+                "eval",
+                model,
+                "--density",
+                "1",
+                "--limit",
+                limit,
+                "--json",
+            ]))
+        });
+        let [a, b] = lines.each_ref().map(|line| line["top1"].as_f64().expect("a share"));
+        assert!((a - b).abs() <= 0.01, "{range}: {a} instead of {b}");
+    }
+    let fact = last(&secateur(&[
+        "export",
+        &bytes,
+        "--to",
+        &onnx,
+        "--density",
+        "0.5",
+        "--json",
+    ]));
+    assert!(
+        fact["top1_agreement"].as_f64().is_some_and(|share| share > 0.95),
+        "{fact}"
+    );
+    let refused = |args: &[&str], text: &str| {
+        let out = secateur(args);
+        let error = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{error}");
+        assert!(error.contains(text), "{error}");
+    };
+    refused(
+        &["eval", &bundled(), "--precision", "int8"],
+        "make them by secateur quantize",
+    );
+    refused(
+        &["eval", &bytes, "--engine", "burn", "--precision", "int8"],
+        "burn computes in f32",
+    );
+    refused(
+        &["quantize", &bundled(), "--out", &onnx, "--range", "percentile:20"],
+        "50 < P <= 100",
+    );
+    refused(
+        &[
+            "quantize",
+            &bundled(),
+            "--out",
+            &onnx,
+            "--keep",
+            "nobody",
+            "--images",
+            "8",
+        ],
+        "no convolution that could be int8",
+    );
+}

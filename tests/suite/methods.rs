@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use data::{Split, batch};
 use event::{Dimension, Event, Outcome, Site, Steer, Trial, Unit, Verdict};
 use infer::Options;
-use model::{Checkpoint, Density, Fractions, cost, zoo};
+use model::{Checkpoint, Density, Fractions, Precision, cost, zoo};
 use train::net::{ForwardOptions, Net, Norms};
 
 use lab::Workspace;
@@ -116,6 +116,66 @@ fn baselines_meet_their_budget_with_the_densities_they_found() {
             seen.len()
         );
         infer::compile(&told.model, &Options::default()).expect("runs on the engine");
+    }
+}
+
+#[test]
+fn any_method_can_end_in_bytes() {
+    let narrow = [("method.width_multiple", "1"), ("quantize.images", "64")];
+    for (preset, epochs, steps) in [
+        ("uniform-fashion", "0", 0),
+        ("uniform-fashion", "1", 4),
+        ("smoke", "1", 4),
+    ] {
+        let changes = [
+            &narrow[usize::from(preset == "smoke")..],
+            &[("quantize.retrain.epochs", epochs)],
+        ]
+        .concat();
+        let told = match preset {
+            "smoke" => tell_as_it_is(preset, &changes, 1),
+            _ => tell(preset, &changes, 1),
+        };
+        let model = &told.model;
+        assert_eq!(model.precision(), Precision::Int8);
+        assert_eq!(model.header.byte_inputs.len(), model.spec().convs().len());
+        let phases = told.events.iter().filter_map(|e| match e {
+            Event::Phase { name, .. } => Some(&name[..]),
+            _ => None,
+        });
+        let phases: Vec<&str> = phases.collect();
+        let at = |name: &str| phases.iter().position(|p| p.starts_with(name));
+        assert!(
+            at("measuring ranges").is_some() && (at("training in bytes").is_some() == (steps > 0)),
+            "{phases:?}"
+        );
+        // What the run says it is worth was measured in bytes.
+        let dataset = data::open("fashion-mnist", &Default::default(), &mut |_| Ok(())).expect("bundled");
+        let mut engine = infer::compile(model, &Options::default()).expect("compiles");
+        assert_eq!(engine.precision(), Precision::Int8);
+        let density = *model.header.densities.last().expect("some");
+        engine.set_density(density);
+        let metric = model
+            .header
+            .metrics
+            .iter()
+            .find(|m| m.density == density && m.split == Split::Test);
+        let indices: Vec<u32> = (0..dataset.test.len() as u32).collect();
+        let mut right = 0;
+        for few in indices.chunks(64).take(metric.expect("measured").n.div_ceil(64)) {
+            let mut pixels = Vec::new();
+            batch::fill(&dataset.test, few, None, &model.header.normalization, &mut pixels);
+            let batch = engine.run(&pixels);
+            let rows = batch.logits.chunks_exact(10).zip(few);
+            right += rows
+                .filter(|(row, i)| infer::argmax(row) == Some(usize::from(dataset.test.labels[**i as usize])))
+                .count();
+        }
+        let n = metric.expect("measured").n;
+        assert!(
+            (metric.expect("measured").top1 - right as f32 / n as f32).abs() < 1e-6,
+            "{right} of {n}"
+        );
     }
 }
 

@@ -27,6 +27,7 @@ fn small(preset: &str) -> Vec<(String, String)> {
     if preset == "smoke" {
         changes.push(("method.grid", "[0.5, 1.0]"));
         changes.push(("method.calibration", "100"));
+        changes.push(("quantize", "{ images = 32, retrain = { epochs = 1 } }"));
     } else if preset == "uniform-fashion" {
         changes.push((
             "method",

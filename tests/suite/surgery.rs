@@ -80,6 +80,7 @@ fn model(spec: NetSpec, seed: u64) -> Checkpoint {
             densities: vec![percent(50), percent(100)],
             gate_densities: Vec::new(),
             width_multiple: 1,
+            byte_inputs: Default::default(),
             channels: Default::default(),
             metrics: vec![],
             recipe: String::new(),

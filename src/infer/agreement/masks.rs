@@ -15,7 +15,7 @@ fn masked_networks_agree_with_burn_on_zeroed_weights() {
 }
 
 /// Trial masks of every kind for every convolution but the first and every linear layer but the last.
-fn trial_masks(model: &Checkpoint, seed: u64, with_elements: bool) -> Masks {
+pub(super) fn trial_masks(model: &Checkpoint, seed: u64, with_elements: bool) -> Masks {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let spec = model.spec();
     let mut masks = Masks::new();

@@ -2,10 +2,13 @@
 
 use kernel::{
     BatchPlan, ConvCall, ConvPlan, ConvShape, DepthwiseCall, DepthwisePlan, Epilogue, Form, ImagePlanes, Kernel,
-    Layout, NarrowPlan, Padding, Pool, ProductPlan, WeightGradCall, WeightGradPlan, WeightOrder, WinogradPlan,
-    WinogradScratch, reference, transpose_weights,
+    Layout, NarrowPlan, Padding, PlanScratch, Pool, ProductPlan, WeightGradCall, WeightGradPlan, WeightOrder,
+    WinogradPlan, reference, transpose_weights,
 };
 use proptest::prelude::*;
+
+#[path = "kernel/bytes.rs"]
+mod bytes;
 
 /// Numbers in [-1, 1) that depend on nothing but the seed.
 fn numbers(n: usize, seed: u64) -> Vec<f32> {
@@ -198,7 +201,7 @@ proptest! {
             columns.set_channels(&channels);
             let mut first: Option<Vec<Vec<f32>>> = None;
             for (threads, apart) in [(1, 0), (3, 0), (3, 3)] {
-                let mut scratch = WinogradScratch::for_threads(apart);
+                let mut scratch = PlanScratch::for_threads(apart);
                 plan.make_room(&mut scratch);
                 let mut all: Vec<_> = images.iter().map(|(x, residual)| (x, residual, output.alloc())).collect();
                 let weights = transformed.as_deref().unwrap_or(&w);
@@ -267,7 +270,7 @@ proptest! {
                 }
                 plan.run_on(&mut Pool::new(2), &call, &mut scratch, &mut y2);
                 prop_assert!(y == y2, "{kernel:?}: threads change bits");
-                let mut apart = WinogradScratch::for_threads(3);
+                let mut apart = PlanScratch::for_threads(3);
                 plan.make_room(&mut apart);
                 let mut y3 = output.alloc();
                 plan.run_on(&mut Pool::new(3), &call, &mut apart, &mut y3);

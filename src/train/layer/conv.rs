@@ -2,7 +2,7 @@
 //! image by image. Knows nothing of norms or batches.
 
 use kernel::{
-    Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, Pool, WeightOrder, WinogradPlan, WinogradScratch,
+    Columns, ConvCall, ConvPlan, ConvShape, Epilogue, Kernel, Layout, PlanScratch, Pool, WeightOrder, WinogradPlan,
     transpose_weights,
 };
 
@@ -19,7 +19,7 @@ pub(crate) struct LayerConv {
 /// Active columns and scratch memory of one part of the batch.
 pub(crate) struct LayerConvScratch {
     direct: Columns,
-    winograd: Option<(Columns, WinogradScratch)>,
+    winograd: Option<(Columns, PlanScratch)>,
 }
 
 impl LayerConv {

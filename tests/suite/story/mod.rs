@@ -77,6 +77,7 @@ pub(crate) fn open_model() -> OpenModel {
         densities: grid,
         gate_densities: Vec::new(),
         width_multiple: 1,
+        byte_inputs: Default::default(),
         channels: Default::default(),
         metrics,
         recipe: String::new(),
