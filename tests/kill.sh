@@ -15,9 +15,9 @@ said() {
         sed -e 's/^{"seq":[0-9]*,"at":[0-9.e-]*,//'
 }
 
-# random SEED BELOW: a number from 0 on, with two places.
+# random SEED BELOW: a number from 0 on.
 random() {
-    awk -v seed="$1$$" -v below="$2" 'BEGIN { srand(seed); printf "%.2f", below * rand() }'
+    awk -v seed="$1$$" -v below="$2" 'BEGIN { srand(seed); printf "%.4f", below * rand() }'
 }
 
 # some_time PID FOLDER SEED: until the run has said up to 20 more events, however long that takes here, and up to 0.3 seconds
@@ -91,7 +91,9 @@ check_file() {
     file=$1
     shift
     mkdir "$(dirname "$file")"
+    began=$(date +%s.%N)
     "$program" "$@" --to "$file" >/dev/null 2>&1
+    takes=$(echo "$began $(date +%s.%N)" | awk '{ print $2 - $1 }')
     cp "$file" "$work/new"
     echo "what was there before" >"$work/old"
     whole=0
@@ -101,7 +103,7 @@ check_file() {
         cp "$work/old" "$file"
         "$program" "$@" --to "$file" >/dev/null 2>&1 &
         pid=$!
-        sleep "$(random "$done" 0.5)"
+        sleep "$(random "$done" "$takes")"
         kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
         if cmp -s "$work/new" "$file"; then

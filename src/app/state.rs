@@ -76,7 +76,7 @@ pub struct UiState {
     pub overlay: Option<Overlay>,
     /// Notices being shown.
     pub toasts: Toasts,
-    /// What of the store was reacted to.
+    /// What of the store has been acted on.
     pub seen: Seen,
 }
 
@@ -440,7 +440,7 @@ impl PathEntry {
     }
 }
 
-/// What of the store the window reacted to.
+/// What of the store the window has acted on.
 #[derive(Default)]
 pub struct Seen {
     /// The model that the slider was last set for.

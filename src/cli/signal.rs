@@ -159,7 +159,7 @@ fn lines<'a>(run: &Path, folder: &'a str) -> Result<Vec<SignalLine<'a>>> {
     let quick = series.iter().map(|(name, _, trials)| {
         let steps = name.strip_prefix("after ").and_then(|n| n.strip_suffix(" steps"));
         let steps = steps.and_then(|n| n.parse().ok());
-        let steps = steps.with_context(|| format!("{folder}: search {name} is no quick score"))?;
+        let steps = steps.with_context(|| format!("{folder}: search {name} holds no quick score"))?;
         ensure!(trials.len() == retrained.len(), "{folder}: {name} has other candidates");
         let correlation = RankCorrelation::new(&top1(trials), &top1(&retrained), experiment.seed);
         Ok(SignalLine {

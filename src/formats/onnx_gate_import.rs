@@ -74,7 +74,7 @@ impl FoundGates {
         };
         let id_of = |net: &mut OnnxNetBuilder, name: &str| match net.value(name)? {
             Operand::Node { id, form: Form::Planes } => Ok(id),
-            _ => bail!("{name} is no value of planes"),
+            _ => bail!("{name} is not a value of planes"),
         };
         let (read, conv) = (id_of(net, &found.read)?, id_of(net, &found.gated)?);
         let channels = net.shapes[conv][0];
@@ -83,7 +83,7 @@ impl FoundGates {
                 Constant::Floats(array) => Ok(array.clone()),
                 Constant::Ints(_) | Constant::Places(_) => bail!("{name} is of whole numbers"),
             },
-            _ => bail!("{name} is no constant"),
+            _ => bail!("{name} is not a constant"),
         };
         let density = density(net)?;
         let winners = match &found.winners {
@@ -92,9 +92,9 @@ impl FoundGates {
                 Operand::Constant(constant) => {
                     let k = constant.as_ints().and_then(|k| k.data.first().copied());
                     k.and_then(|k| usize::try_from(k).ok())
-                        .with_context(|| format!("{name} is no number of winners"))?
+                        .with_context(|| format!("{name} is not a number of winners"))?
                 }
-                _ => bail!("{name} is no constant"),
+                _ => bail!("{name} is not a constant"),
             },
         };
         ensure!(
@@ -120,7 +120,7 @@ impl FoundGates {
         };
         let conv_name = net.spec.nodes[conv].name.clone();
         let Op::Conv { bias, .. } = &mut net.spec.nodes[conv].op else {
-            bail!("{conv_name} is no convolution")
+            bail!("{conv_name} is not a convolution")
         };
         *bias = false;
         let shift = net.weights.remove(&format!("{conv_name}.bias"));

@@ -161,7 +161,7 @@ fn calls(from: &mut impl BufRead, called: &mut BTreeSet<String>) -> Result<()> {
             0x82..=0x84 => bail!("a pickle with an extension call, which is not run"),
             b'(' | b')' | b'0'..=b'2' | b'N' | b'Q' | b'R' | b']' | b'a' | b'b' | b'd' | b'e' | b'l' | b'o' => None,
             b's'..=b'u' | b'}' | 0x81 | 0x85..=0x89 | 0x8f..=0x92 | 0x97 | 0x98 => None,
-            _ => bail!("not a pickle: byte 0x{op:02x} is no instruction"),
+            _ => bail!("not a pickle: byte 0x{op:02x} is not an instruction"),
         };
         recent = [recent[1].take(), text];
     }

@@ -134,7 +134,7 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: Vec<u8>, probe: &Prob
     })
 }
 
-/// |a − b|, infinite if either is no finite number: then nothing can be compared.
+/// |a − b|, infinite if either is not finite: then nothing can be compared.
 fn difference(a: f32, b: f32) -> f32 {
     let d = (a - b).abs();
     if d.is_nan() { f32::INFINITY } else { d }

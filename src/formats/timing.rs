@@ -168,7 +168,7 @@ fn told(command: &str, file: &Path, batch: usize) -> Result<String> {
 /// Reads what a timing command prints: a number a line, or JSON.
 ///
 /// # Errors
-/// Something else, no number, or one that is no time.
+/// Something else, not a number, or a number that is not a time.
 fn milliseconds(text: &str) -> Result<Vec<f64>> {
     let mut runs = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {

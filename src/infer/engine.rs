@@ -150,7 +150,7 @@ impl Engine {
         for (name, mask) in masks {
             let Some((_, compiled)) = layers().find(|l| nodes[l.0].name == *name) else {
                 bail!(
-                    "a mask for {name}, which is no convolution or linear layer of {}",
+                    "a mask for {name}, but {} has no such convolution or linear layer",
                     self.spec().name
                 );
             };

@@ -67,7 +67,7 @@ impl Gate {
         g.copy_from_slice(&self.rho);
         self.kernel.add_rows(&scratch.means, &self.phi.data, g);
         for v in g {
-            // Not `max`: a number that is none must stay visible.
+            // Not `max`: NaN must stay visible.
             if *v < 0.0 {
                 *v = 0.0;
             }

@@ -97,7 +97,7 @@ impl LatencyTable {
         let opened = std::fs::File::open(file).with_context(at)?;
         opened.take(MOST_BYTES).read_to_string(&mut text).with_context(at)?;
         let table: Self =
-            serde_json::from_str(&text).with_context(|| format!("{} is no table of layers' times", file.display()))?;
+            serde_json::from_str(&text).with_context(|| format!("{} is not a table of layer times", file.display()))?;
         table.check().with_context(|| format!("table {}", file.display()))?;
         Ok(table)
     }
@@ -107,7 +107,7 @@ impl LatencyTable {
         let is_time = |ms: f64| ms.is_finite() && ms >= 0.0;
         ensure!(
             is_time(self.factor) && is_time(self.overhead),
-            "factor or besides is no time"
+            "factor or besides is not a time"
         );
         let is_rising = |n: &[usize]| !n.is_empty() && n[0] > 0 && n.windows(2).all(|w| w[0] < w[1]);
         for s in &self.surfaces {
@@ -309,8 +309,8 @@ mod tests {
         let damages = [
             (text.replace("\"schema\":1", "\"schema\":9"), "schema is 9, expected 1"),
             (text.replace("\"ms\":[", "\"ms\":[1.0,"), "times, expected one for each"),
-            (text.replace("\"factor\":", "\"factor\":-"), "is no time"),
-            ("{}".to_owned(), "is no table of layers' times"),
+            (text.replace("\"factor\":", "\"factor\":-"), "is not a time"),
+            ("{}".to_owned(), "is not a table of layer times"),
         ];
         for (damaged, expected) in damages {
             std::fs::write(&file, damaged).expect("writes");

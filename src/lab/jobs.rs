@@ -243,7 +243,7 @@ fn cut(from: &ModelRef, channels: &BTreeMap<String, Vec<usize>>, runs: &Path) ->
     let mut masks = Masks::new();
     for (layer, gone) in channels {
         let weight = model.weights.get(&format!("{layer}.weight"));
-        let weight = weight.with_context(|| format!("{layer} is no layer of this model"))?;
+        let weight = weight.with_context(|| format!("this model has no layer {layer}"))?;
         let [filters, columns] = weight.matrix();
         let mut mask = LayerMask::whole(filters, columns);
         for &c in gone {

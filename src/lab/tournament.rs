@@ -302,8 +302,7 @@ fn predictions(entry: &Entry, run: &Path, workspace: &Workspace, control: &Contr
         Some(columns.next()? == columns.next()?)
     };
     let right: Option<Vec<bool>> = text.lines().skip(1).map(right).collect();
-    let right =
-        right.with_context(|| format!("{} has a line that is none of image,label,predicted", file.display()))?;
+    let right = right.with_context(|| format!("{} has a line that is not `image,label,predicted`", file.display()))?;
     ensure!(!right.is_empty(), "{} has no images", file.display());
     Ok(right)
 }

@@ -17,6 +17,9 @@ pub(crate) fn range(axis: &ChartAxis, values: impl Iterator<Item = [f64; 2]>, ma
     if low > high {
         return [0.0, 1.0];
     }
+    let [least, most] = axis.within.unwrap_or([f64::MIN, f64::MAX]);
+    // What is measured beyond is seen.
+    let [least, most] = [least.min(low), most.max(high)];
     if high - low < 1e-12 * high.abs().max(1.0) {
         (low, high) = (low - 0.5, high + 0.5);
     }
@@ -27,8 +30,7 @@ pub(crate) fn range(axis: &ChartAxis, values: impl Iterator<Item = [f64; 2]>, ma
     } else {
         low - pad
     };
-    let [least, most] = axis.within.unwrap_or([f64::MIN, f64::MAX]);
-    [low_end.max(least.min(low)), (high + pad).min(most.max(high))]
+    [low_end.max(least), (high + pad).min(most)]
 }
 
 /// At most so many marks at 1, 2 or 5 times a power of ten, with their numbers.
@@ -107,6 +109,10 @@ mod tests {
         assert_eq!(of(20.0, 100.0), [16.0, 100.0]);
         assert_eq!(of(0.0, 100.0), [0.0, 100.0]);
         assert_eq!(of(40.0, 60.0), [39.0, 61.0]);
+        // One value has an axis, too.
+        assert_eq!(of(100.0, 100.0), [99.45, 100.0]);
+        assert_eq!(of(0.0, 0.0), [0.0, 0.55]);
+        assert_eq!(of(50.0, 50.0), [49.45, 50.55]);
         // What is measured beyond is seen.
         assert_eq!(of(40.0, 101.0)[1], 101.0);
     }

@@ -16,7 +16,7 @@ pub fn apply(checkpoint: &Checkpoint, masks: &Masks) -> Result<Checkpoint> {
     let spec = checkpoint.spec();
     for (name, mask) in masks {
         let weight = checkpoint.weights.get(&format!("{name}.weight"));
-        let weight = weight.with_context(|| format!("a mask for {name}, which is no layer of {}", spec.name))?;
+        let weight = weight.with_context(|| format!("a mask for {name}, but {} has no such layer", spec.name))?;
         mask.check(name, weight.matrix())?;
     }
     let mut out = checkpoint.clone();
@@ -115,8 +115,8 @@ mod tests {
         let mut starved = without(&model, "a", &[1]);
         starved.insert("b".into(), columns);
         let cases = [
-            (named("c", of(1, 1)), "a mask for c, which is no layer of chain"),
-            (named("flat", of(1, 1)), "a mask for flat, which is no layer of chain"),
+            (named("c", of(1, 1)), "a mask for c, but chain has no such layer"),
+            (named("flat", of(1, 1)), "a mask for flat, but chain has no such layer"),
             (named("b", of(2, 9)), "the mask of b is 2×9, expected 2×27"),
             (without(&model, "a", &[0, 1, 2]), "the masks leave nothing of a"),
             (starved, "the masks leave nothing of b: all it reads is cut"),

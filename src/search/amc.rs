@@ -169,13 +169,13 @@ impl Amc {
     /// A search that has not begun, over sites with these features (in any units; in the order in which they are walked).
     ///
     /// # Errors
-    /// As [`AmcAgentConfig::check`], or if there is no site or a feature is no number.
+    /// As [`AmcAgentConfig::check`], or if there is no site or a feature is not a number.
     pub fn new(config: AmcAgentConfig, features: &[Features], seed: u64) -> Result<Self> {
         config.check("search")?;
         ensure!(!features.is_empty(), "no site to search over");
         ensure!(
             features.iter().flatten().all(|f| f.is_finite()),
-            "a site's feature is no number"
+            "a site's feature is not a number"
         );
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let n_seen = Observation::default().len();

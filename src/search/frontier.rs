@@ -34,7 +34,7 @@ impl Frontier {
         &self.points
     }
 
-    /// Whether some point is no dearer and no worse. What is no number is beaten by everything.
+    /// Whether some point is no dearer and no worse. NaN is beaten by everything.
     pub fn beats(&self, cost: f64, top1: f32) -> bool {
         if !cost.is_finite() || !top1.is_finite() {
             return true;

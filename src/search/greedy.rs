@@ -16,7 +16,7 @@ const MOST_LEVELS: u64 = 16;
 /// Cuts from a density of 1 to the floor, if there are as many choices.
 const CUTS: f32 = 32.0;
 
-/// Loss noted for what is no number.
+/// Loss noted for NaN.
 const WORST: f32 = 1e3;
 
 /// What a vector out for measurement is for.

@@ -51,7 +51,7 @@ impl Steering {
             Steer::Propose { densities } => densities.iter().all(|d| d.is_finite()),
             Steer::Unlock { .. } | Steer::Reheat => true,
         };
-        ensure!(is_finite, "cannot follow a number that is none");
+        ensure!(is_finite, "expected a finite number");
         match steer {
             Steer::Budget { most } => next.budget = Some(*most),
             Steer::Lock { site, density } => {

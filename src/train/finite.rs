@@ -8,7 +8,7 @@ use model::{Checkpoint, Weights};
 /// A weight that is infinite or not a number: the layer is named.
 pub(crate) fn check(weights: &Weights) -> Result<()> {
     match infinite(weights) {
-        Some(_) => Err(diverged("a weight is no finite number", weights)),
+        Some(_) => Err(diverged("a weight is not finite", weights)),
         None => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! How long each layer of the open model takes at each width, as measured on this machine: staircases.
+//! How long each layer of the open model takes at each width, as measured on this machine.
 //! Knows nothing of plots.
 
 use super::text;

@@ -1,4 +1,4 @@
-//! Measured latency of each layer at each width, one staircase per layer.
+//! Measured latency of each layer at each width, a line of steps for each layer.
 //! Knows nothing of how layers are timed.
 
 use crate::action::UiAction;

@@ -96,7 +96,7 @@ fn masks_of_other_networks_are_refused_and_change_nothing() {
     let mask = LayerMask::whole(3, 4);
     assert_eq!(
         refused(&mut engine, "conv9", mask.clone()),
-        "a mask for conv9, which is no convolution or linear layer of m-cifarnet"
+        "a mask for conv9, but m-cifarnet has no such convolution or linear layer"
     );
     assert!(refused(&mut engine, "conv1", mask).starts_with("the mask of conv1 is 3×4, expected "));
     assert!(engine.run(&x) == &before);

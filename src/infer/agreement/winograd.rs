@@ -81,7 +81,7 @@ fn few_channels_and_what_is_masked_in_part_are_computed_directly_unless_it_is_ze
     mask.columns[..9].fill(false);
     assert!(
         is_winograd(conv, &all, filters, &mask),
-        "a whole channel is no obstacle"
+        "a whole channel changes nothing"
     );
     mask.columns[12] = false;
     assert!(!is_winograd(conv, &all, filters, &mask), "one column of a channel");

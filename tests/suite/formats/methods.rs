@@ -1,4 +1,4 @@
-//! A network that came from another program as ONNX, with depthwise and grouped convolutions and ReLU6, obeys every method and
+//! A network that came from another program as ONNX, with depthwise and grouped convolutions and ReLU6, goes through every method and
 //! goes out again.
 
 use crate::models::{model, percent};
@@ -176,7 +176,7 @@ fn groups(model: &Checkpoint) -> Vec<usize> {
 }
 
 #[test]
-fn an_imported_network_obeys_every_method_and_goes_out_again() {
+fn every_method_works_on_an_imported_network_which_goes_out_again() {
     let dir = tempfile::tempdir().expect("temp dir");
     let dir = dir.path();
     let raw = stranger(dir, true);
