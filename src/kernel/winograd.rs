@@ -11,7 +11,6 @@
     reason = "calls tiles with checked offsets; threads write disjoint rows"
 )]
 
-use super::aligned::Aligned;
 use super::columns::{Columns, TapTable};
 use super::conv::ConvCall;
 use super::conv_tile::{Bounds, ConvTask, ListedColumn};
