@@ -509,6 +509,7 @@ fn live(runs: &Path) -> (Harness<'static, Live>, crossbeam_channel::Receiver<()>
         runs: runs.to_path_buf(),
         device: DeviceName::Flex,
         threads: 2,
+        farm: None,
     };
     let mut session = Session::new(workspace, wake).expect("threads");
     session.submit(Command::Open(ModelRef::Bundled));

@@ -16,6 +16,7 @@ fn window(runs: &Path) -> Session {
         runs: runs.to_path_buf(),
         device: DeviceName::Flex,
         threads: 1,
+        farm: None,
     };
     let mut session = Session::new(workspace, Arc::new(|| {})).expect("threads");
     session.watch();
@@ -140,6 +141,7 @@ fn a_clock_that_is_set_back_and_forth_hurts_nobody() {
         runs: runs.to_path_buf(),
         device: DeviceName::Flex,
         threads: 1,
+        farm: None,
     };
     let mut session = window(runs);
     let jump = |n: u64, run: Option<&Path>| {
