@@ -6,13 +6,15 @@ use super::failure::{Done, OrFail};
 use super::farm_engine::{FarmEngine, FarmOrder, FarmTask, Place};
 use super::farm_plan::{FarmJob, FarmPlan};
 use super::output::{Json, remark};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use event::{BadInput, Event, Outcome};
 use lab::{Workspace, known};
 use record::control::Control;
+use record::farm_status::{self, FarmStatus, FarmTaskStatus, TaskState};
 use record::{Experiment, RunSummary, Status, replay};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,41 +36,35 @@ pub(crate) struct FarmArgs {
     pub(crate) cpus: Option<u16>,
 }
 
-/// A task of a farm, as far as it is known.
-#[derive(Clone, Debug, Default)]
+/// A task of a farm.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Farmed {
-    /// waiting, running, finished, failed, or lost: its task is over without a result.
-    pub(crate) state: &'static str,
-    /// Its run folder, if it is a run that has begun.
-    run: Option<PathBuf>,
-    phase: String,
-    progress: f32,
-    pub(crate) worker: Option<String>,
-    pub(crate) error: Option<String>,
+    /// As far as it is known.
+    pub(crate) seen: FarmTaskStatus,
     /// How often its task was found to be over, without a result.
     missed: u32,
 }
 
 impl Farmed {
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.state, "finished" | "failed" | "lost")
+        self.seen.state.is_over()
     }
 
     /// Its state by what its scheduler, if it was asked, and what its files say.
     fn step(&mut self, was_asked: bool, place: Option<Place>, status: Option<Status>) {
-        self.state = match (place, status) {
-            (_, Some(Status::Finished)) => "finished",
+        self.seen.state = match (place, status) {
+            (_, Some(Status::Finished)) => TaskState::Finished,
             // Its task may be about to say so.
-            (Some(Place::Over) | None, Some(Status::Failed)) => "failed",
-            (Some(Place::Running), _) => "running",
-            (Some(Place::Waiting), _) => "waiting",
+            (Some(Place::Over) | None, Some(Status::Failed)) => TaskState::Failed,
+            (Some(Place::Running), _) => TaskState::Running,
+            (Some(Place::Waiting), _) => TaskState::Waiting,
             // Nobody works on it: not yet, or not any more.
-            (None, _) if !was_asked => "waiting",
+            (None, _) if !was_asked => TaskState::Waiting,
             (Some(Place::Over) | None, _) if self.missed < MOMENTS => {
                 self.missed += 1;
-                self.state
+                self.seen.state
             }
-            (Some(Place::Over) | None, _) => "lost",
+            (Some(Place::Over) | None, _) => TaskState::Lost,
         };
     }
 }
@@ -85,7 +81,7 @@ pub(crate) fn farm(
     engine.check().or_bad_input()?;
     let plan = FarmPlan::new(name, experiments, workspace).or_bad_input()?;
     plan.write().or_failed()?;
-    let mut farm = Follow::new(plan, (engine, json));
+    let mut farm = Follow::new(plan, (engine, json)).or_bad_input()?;
     farm.look(None).or_failed()?;
     let pending = farm.pending();
     if !pending.is_empty() {
@@ -153,18 +149,48 @@ pub(crate) struct Follow {
     folders: BTreeSet<PathBuf>,
     /// Whether the scheduler gave no answer when it was asked last.
     is_silent: bool,
+    /// Nobody else follows it.
+    _lock: File,
 }
 
 impl Follow {
-    pub(crate) fn new(plan: FarmPlan, (engine, json): (FarmEngine, Json)) -> Self {
-        Self {
+    /// Follows a plan whose files are written.
+    ///
+    /// # Errors
+    /// Another process follows it.
+    pub(crate) fn new(plan: FarmPlan, (engine, json): (FarmEngine, Json)) -> Result<Self> {
+        let lock = farm_status::follow(&plan.folder)?;
+        let is_followed = || format!("another process follows farm {}", plan.name());
+        Ok(Self {
+            _lock: lock.with_context(is_followed)?,
             runs: vec![Farmed::default(); plan.n_tasks()],
             plan,
             engine,
             json,
             folders: BTreeSet::new(),
             is_silent: false,
-        }
+        })
+    }
+
+    /// Whether a window asked to stop it.
+    pub(crate) fn is_to_stop(&self) -> bool {
+        farm_status::is_to_stop(&self.plan.folder)
+    }
+
+    /// Writes where all tasks are, for windows.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub(crate) fn tell(&self, job: &str) -> Result<()> {
+        let status = FarmStatus {
+            engine: self.engine.name().to_owned(),
+            job: job.to_owned(),
+            word: self.word().to_owned(),
+            tasks: self.runs.iter().map(|run| run.seen.clone()).collect(),
+            folder: self.plan.folder.clone(),
+            is_followed: true,
+        };
+        status.write()
     }
 
     /// The tasks that are not over, by their numbers.
@@ -201,14 +227,14 @@ impl Follow {
         let bar = bars::share(self.json);
         loop {
             self.ask(job).or_failed()?;
-            let is = |state: &str| self.runs.iter().filter(|run| run.state == state).count();
+            let is = |state| self.runs.iter().filter(|run| run.seen.state == state).count();
             let n = self.runs.len();
             bar.set_message(format!(
                 "{} of {n} runs finished, {} at work",
-                is("finished"),
-                is("running")
+                is(TaskState::Finished),
+                is(TaskState::Running)
             ));
-            let share = |run: &Farmed| if run.is_over() { 1.0 } else { run.progress };
+            let share = |run: &Farmed| if run.is_over() { 1.0 } else { run.seen.progress };
             bars::reach(&bar, self.runs.iter().map(share).sum::<f32>() / n as f32);
             if self.runs.iter().all(Farmed::is_over) {
                 bar.finish_and_clear();
@@ -216,7 +242,7 @@ impl Follow {
             }
             let mut waited = Duration::ZERO;
             while waited < ASK {
-                if control.check().is_err() || self.json.is_lost() {
+                if control.check().is_err() || self.json.is_lost() || self.is_to_stop() {
                     bar.finish_and_clear();
                     self.stop(job).or_failed()?;
                     remark("stopped; the same command goes on with the runs");
@@ -243,16 +269,34 @@ impl Follow {
             // A job that its scheduler has forgotten is over.
             self.look(Some(&tasks.unwrap_or_default()))?;
             self.say(job, &before);
+            if self.runs != before {
+                self.tell(job)?;
+            }
         }
         Ok(())
+    }
+
+    /// Takes over what the files say, without asking.
+    ///
+    /// # Errors
+    /// Run folders cannot be listed; the folder cannot be written to.
+    pub(crate) fn settle(&mut self, job: &str) -> Result<()> {
+        let before = self.runs.clone();
+        self.look(None)?;
+        self.say(job, &before);
+        self.tell(job)
     }
 
     /// Stops all tasks.
     ///
     /// # Errors
-    /// The scheduler does not answer.
-    pub(crate) fn stop(&self, job: &str) -> Result<()> {
-        self.engine.stop(job)
+    /// The scheduler does not answer; the folder cannot be written to.
+    pub(crate) fn stop(&mut self, job: &str) -> Result<()> {
+        self.engine.stop(job)?;
+        for run in self.runs.iter_mut().filter(|run| !run.is_over()) {
+            run.seen.state = TaskState::Waiting;
+        }
+        self.tell(job)
     }
 
     /// Takes over what the scheduler says of tasks, and what the run folders or results say.
@@ -267,8 +311,8 @@ impl Follow {
         for (n, run) in self.runs.iter_mut().enumerate().filter(|(_, run)| !run.is_over()) {
             let task = tasks.and_then(|tasks| tasks.get(&n));
             if let Some(task) = task {
-                run.worker.clone_from(&task.worker);
-                run.error.clone_from(&task.error);
+                run.seen.worker.clone_from(&task.worker);
+                run.seen.error.clone_from(&task.error);
             }
             let status = match &self.plan.trials {
                 Some(trials) => {
@@ -276,15 +320,15 @@ impl Follow {
                         .of_task(n, n_tasks)
                         .map(|i| trials.result_file(&trials.vectors[i]));
                     let (done, all) = files.fold((0, 0), |(done, all), f| (done + usize::from(f.is_file()), all + 1));
-                    run.phase = format!("{done} of {all} trials");
-                    run.progress = done as f32 / all.max(1) as f32;
+                    run.seen.phase = format!("{done} of {all} trials");
+                    run.seen.progress = done as f32 / all.max(1) as f32;
                     (done == all).then_some(Status::Finished)
                 }
                 None => {
-                    if let Some((phase, progress)) = run.run.as_deref().and_then(record::phase) {
-                        (run.phase, run.progress) = (phase, progress);
+                    if let Some((phase, progress)) = run.seen.run.as_deref().and_then(record::phase) {
+                        (run.seen.phase, run.seen.progress) = (phase, progress);
                     }
-                    run.run.as_ref().map(|folder| RunSummary::read(folder).status)
+                    run.seen.run.as_ref().map(|folder| RunSummary::read(folder).status)
                 }
             };
             run.step(tasks.is_some(), task.map(|task| task.place), status);
@@ -304,7 +348,7 @@ impl Follow {
                     .iter()
                     .enumerate()
                     .filter(|(_, e)| **e == experiment);
-                same.for_each(|(n, _)| self.runs[n].run = Some(folder.clone()));
+                same.for_each(|(n, _)| self.runs[n].seen.run = Some(folder.clone()));
             }
         }
         Ok(())
@@ -312,7 +356,8 @@ impl Follow {
 
     /// What has changed.
     fn say(&self, job: &str, before: &[Farmed]) {
-        for (n, (run, was)) in self.runs.iter().zip(before).enumerate() {
+        let seen = self.runs.iter().zip(before).map(|(run, was)| (&run.seen, &was.seen));
+        for (n, (run, was)) in seen.enumerate() {
             let moved = run.state != was.state || run.worker != was.worker;
             let is_news = moved || (self.json.json && run.progress != was.progress);
             if !is_news {
@@ -320,7 +365,7 @@ impl Follow {
             }
             if self.json.json {
                 let fact = json!({
-                    "farm": self.engine.name(), "job": job, "task": n, "state": run.state, "run": run.run, "phase": run.phase,
+                    "farm": self.engine.name(), "job": job, "task": n, "state": run.state.word(), "run": run.run, "phase": run.phase,
                     "progress": run.progress, "worker": run.worker,
                 });
                 self.json.say(&fact, String::new);
@@ -328,7 +373,7 @@ impl Follow {
                 let folder = run.run.as_ref().and_then(|run| run.file_name());
                 let folder = folder.map_or(String::new(), |name| format!(", {}", name.to_string_lossy()));
                 let worker = run.worker.as_ref().map_or(String::new(), |w| format!(" on worker {w}"));
-                remark(&format!("{} {n}: {}{worker}{folder}", self.word(), run.state));
+                remark(&format!("{} {n}: {}{worker}{folder}", self.word(), run.state.word()));
             }
         }
     }
@@ -336,7 +381,7 @@ impl Follow {
     /// A line for each run, and the exit code.
     fn conclude(&self) -> Done {
         let mut all = true;
-        for (n, run) in self.runs.iter().enumerate() {
+        for (n, run) in self.runs.iter().map(|run| &run.seen).enumerate() {
             let ending = run.run.as_deref().map(known::ending).transpose().or_failed()?.flatten();
             let finished = ending.filter(|e| e.outcome == Outcome::Finished);
             all &= finished.is_some();
@@ -357,7 +402,7 @@ impl Follow {
                     let folder = self.plan.folder.display();
                     remark(&format!(
                         "secateur: run {n} {}: {why}; its log is {folder}/{n}.*log; the same command goes on with what was interrupted",
-                        run.state
+                        run.state.word()
                     ));
                 }
             }

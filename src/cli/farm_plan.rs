@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use disk::{make_folder, write_whole};
 use lab::{Workspace, known};
+use record::farm_status::FARMS;
 use record::{Experiment, ModelRef};
 use serde::{Deserialize, Serialize};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,8 +12,6 @@ use std::path::{Path, PathBuf};
 use train::device::DeviceName;
 use train::{Judged, TrialBatch};
 
-/// The folder of plans, beside the runs.
-const FOLDER: &str = "farms";
 const PLAN: &str = "plan.json";
 const JOB: &str = "job.json";
 const VECTORS: &str = "vectors.json";
@@ -112,7 +111,7 @@ impl FarmPlan {
         let texts: Vec<String> = experiments.iter().map(Experiment::to_toml).collect::<Result<_>>()?;
         let runs = std::path::absolute(&workspace.runs)?;
         Ok(Self {
-            folder: runs.join(FOLDER).join(format!("{name}-{:016x}", hash_of(&texts))),
+            folder: runs.join(FARMS).join(format!("{name}-{:016x}", hash_of(&texts))),
             workspace: Workspace {
                 runs,
                 ..workspace.clone()
@@ -136,7 +135,7 @@ impl FarmPlan {
             .map(|v| v.iter().map(|d| d.to_bits()).collect())
             .collect();
         let runs = std::path::absolute(&workspace.runs)?;
-        let farms = runs.join(FOLDER);
+        let farms = runs.join(FARMS);
         let folder = farms.join(format!("{}-trials-{:016x}", experiment.name, hash_of(&(of, bits))));
         let results = farms.join(format!("{}-results-{of:016x}", experiment.name));
         make_folder(&folder)?;

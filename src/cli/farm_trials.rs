@@ -65,7 +65,7 @@ impl TrialFarm for Leader {
     fn share(&self, batch: &TrialBatch, _measure: MeasureTrial) -> Result<Box<dyn SharedTrials>> {
         let plan = FarmPlan::of_trials(&self.experiment, &self.workspace, batch)?;
         plan.write()?;
-        let mut follow = Follow::new(plan, (self.farm.0, self.json));
+        let mut follow = Follow::new(plan, (self.farm.0, self.json))?;
         follow.look(None)?;
         let pending = follow.pending();
         let job = match follow.still_at_work() {
@@ -112,12 +112,15 @@ impl SharedTrials for Awaited {
                 return Ok(Some(judged));
             }
             check()?;
+            if self.follow.is_to_stop() {
+                return Err(Cancelled.into());
+            }
             let Some(job) = self.job.as_ref().filter(|_| !is_over) else {
-                let of = &self.follow.runs[task];
+                let of = &self.follow.runs[task].seen;
                 let why = of.error.as_deref().unwrap_or("it has no result");
+                let state = of.state.word();
                 remark(&format!(
-                    "note: task {task} {}: {why}; trial {n} of the farm is measured here",
-                    of.state
+                    "note: task {task} {state}: {why}; trial {n} of the farm is measured here"
                 ));
                 return Ok(None);
             };
@@ -132,16 +135,16 @@ impl SharedTrials for Awaited {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        let is_done = self
-            .follow
-            .plan
-            .trials
-            .as_ref()
-            .is_none_or(|trials| self.next >= trials.vectors.len());
-        if let (Some(job), false) = (&self.job, is_done)
-            && let Err(e) = self.follow.stop(job)
-        {
-            remark(&format!("note: job {job} was not stopped: {e:#}"));
+        let Some(job) = self.job.clone() else { return };
+        let trials = self.follow.plan.trials.as_ref();
+        let is_done = trials.is_none_or(|trials| self.next >= trials.vectors.len());
+        let told = if is_done {
+            self.follow.settle(&job)
+        } else {
+            self.follow.stop(&job)
+        };
+        if let Err(e) = told {
+            remark(&format!("note: job {job}: {e:#}"));
         }
     }
 }

@@ -135,6 +135,9 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     }
     let mut failed = Ok(0);
     let total = (experiments.len() > 1).then(|| bars::counted(args.json, experiments.len() as u64, "runs"));
+    if let Some(total) = &total {
+        total.set_message("sweep");
+    }
     for experiment in &experiments {
         let done = watch(args.json, &control, |control, listen| {
             execute(experiment, &workspace, control, listen)
