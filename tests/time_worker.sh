@@ -25,9 +25,10 @@ kernel() { sed 's/.*"kernel":"\([^"]*\)".*/\1/' "$1"; }
 [ "$(kernel "$work/device.json")" = neon ] || { echo "the device ran $(kernel "$work/device.json"), expected neon" && exit 1; }
 echo "a static program of $(stat -c %s "$worker") bytes times layers by $(kernel "$work/device.json"); here it is $(kernel "$work/here.json")"
 
-search() { # TABLE RUNS: the trials
-    "$program" run densities-fashion --set start=bundled --json --runs "$work/$2" ${1:+--set "latency_table=$1"} --set 'method.target={unit="ms",times=1.5}' \
-        --set method.search.trials=10 --set method.images=100 2>"$work/log" >"$work/said" || { tail -1 "$work/log"; return 2; }
+search() { # TABLE RUNS: the trials; without a table this machine is timed
+    "$program" run densities-fashion --set start=bundled --set data.valid=500 --json --runs "$work/runs-$2" ${1:+--set "latency_table=$1"} \
+        --set 'method.target={unit="ms",times=1.5}' --set method.search.trials=10 --set method.images=100 2>"$work/log" >"$work/said" ||
+        { tail -1 "$work/log" >&2 && return 2; }
     grep '"event":"trial"' "$work/said" | sed 's/^{"seq":[0-9]*,"at":[0-9.e-]*,//'
 }
 search "$work/device.json" first >"$work/first"
@@ -42,7 +43,7 @@ echo "$(wc -l <"$work/first") trials, the same for the same table, others for th
 search "" own >"$work/own"
 python3 - "$work" <<'PY'
 import glob, json, struct, sys
-for file in sorted(glob.glob(sys.argv[1] + "/own/*/checkpoints/*.safetensors")):
+for file in sorted(glob.glob(sys.argv[1] + "/runs-own/*/checkpoints/*.safetensors")):
     head = open(file, "rb").read()
     meta = json.loads(head[8:8 + struct.unpack("<Q", head[:8])[0]])["__metadata__"]
     for line in json.loads(meta["secateur-run"])["lines"]:
@@ -54,6 +55,6 @@ cmp "$work/own" "$work/piped"
 echo "a run's own table, given as a file, gives the same $(wc -l <"$work/own") trials"
 
 sed 's/"name":"[^"]*"/"name":"other"/' "$work/device.json" >"$work/other.json"
-if search "$work/other.json" other >"$work/refused"; then echo "a table of another network is taken" && exit 1; fi
+if search "$work/other.json" other 2>"$work/refused"; then echo "a table of another network is taken" && exit 1; fi
 grep -q 'is of another network' "$work/refused" || { echo "refused for another reason: $(cat "$work/refused")" && exit 1; }
 echo "a table of another network is refused: $(cat "$work/refused")"

@@ -14,7 +14,7 @@ echo "$@" >>"$FAKE/calls"
 case "$1 $2" in
 "server info") [ -z "$FAKE_DOWN" ] || { echo "No online server" >&2; exit 1; }; echo '{}' ;;
 "worker list") echo '[{"id":1,"ended":null}]' ;;
-"job cancel") touch "$FAKE/stop"; echo '{}' ;;
+"job cancel") touch "$FAKE/stop"; kill $(cat "$FAKE/pids"); echo '{}' ;;
 "job info") sed -e "s/TASKS/$(cat "$FAKE/$3".* | paste -sd ,)/" "$FAKE/job$3" ;;
 submit*)
     id=$(($(ls "$FAKE" | grep -c '^job') + 1))
@@ -39,6 +39,7 @@ submit*)
                 [ "$n" = "$FAIL_TASK" ] || HQ_TASK_ID=$n "$@" 2>"$FAKE/log$n"
                 echo "{\"id\":$n,\"state\":\"finished\",\"worker\":$w}" >"$FAKE/$id.$n"
             done) >/dev/null 2>&1 &
+            echo $! >>"$FAKE/pids"
         done
     fi
     echo "{\"id\":$id}"
@@ -146,6 +147,10 @@ fn a_farm_runs_each_run_once_to_the_weights_of_a_local_one() {
     assert!(output.status.success());
     assert_eq!((farm.runs().len(), farm.asked("farm-task")), (2, 1));
 
+    // Windows know how it went.
+    let farms = record::farm_status::FarmStatus::list(&farm.path("runs"));
+    assert_eq!(farms, [], "a farm that is over is none");
+
     // What was interrupted goes on in its folder.
     let run = farm.runs().remove(0);
     let log = fs::read_to_string(run.join("events.jsonl")).expect("log");
@@ -170,6 +175,31 @@ fn a_farm_runs_each_run_once_to_the_weights_of_a_local_one() {
     let local = Farm::new();
     assert!(local.sweep(&[], &[]).status.success());
     assert_eq!(farmed, weights(&local.runs()));
+}
+
+#[test]
+fn a_window_stops_a_farm() {
+    let farm = Farm::new();
+    let runs = farm.path("runs");
+    let asks = std::thread::Builder::new().spawn(move || {
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while std::time::Instant::now() < limit {
+            let farms = record::farm_status::FarmStatus::list(&runs);
+            if let Some(farm) = farms.first().filter(|farm| farm.is_followed) {
+                return record::farm_status::ask_to_stop(&farm.folder).expect("writes");
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+    });
+    let output = farm.sweep(&["--farm", "hq"], &[]);
+    asks.expect("spawns").join().expect("asks");
+    assert_eq!(
+        output.status.code(),
+        Some(130),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(farm.asked("job cancel"), 1);
 }
 
 #[test]
