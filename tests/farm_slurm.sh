@@ -28,11 +28,11 @@ SelectTypeParameters=CR_CPU
 SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
+SlurmdTimeout=10
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES State=UP
 EOF
-# What the node runs for these jobs: their steps, and the programs below them.
-steps() { pgrep -f "slurmstepd: \\[($1)_?[0-9]*\\." || true; }
+node() { sinfo --noheader --format=%T 2>/dev/null; }
 trap 'kill -KILL $(cat "$work"/*.pid 2>/dev/null) 2>/dev/null; clean_up' EXIT
 if ! munge -n >/dev/null 2>&1; then
     mkdir -p /run/munge
@@ -52,19 +52,24 @@ job=$(sed -n 's/.*"job":"\([0-9]*\)".*/\1/p' "$work/said" | head -1)
 scontrol requeue "${job}_0"
 echo "run 0 is put back into the queue"
 wait_for $((n / 6))
-# As a machine that loses its power: its daemon and all that it started.
+# As a machine that loses its power: its daemon and all that it started. SLURM finds out after a while, and puts its jobs back.
 ids=$(squeue --noheader --states=RUNNING --format=%A | paste -sd '|')
-below=$(for step in $(steps "$ids"); do echo "$step" && pgrep -P "$step" || true; done)
+below=$(for step in $(pgrep -f "^slurmstepd: \\[($ids)\\."); do echo "$step" && pgrep -P "$step" || true; done)
 # shellcheck disable=SC2086
 kill -KILL "$(cat "$work/slurmd.pid")" $below
 echo "the node is killed after $(finished) runs, with $(echo "$below" | wc -w) processes"
-sleep 2
+until node | grep -q down; do sleep 0.5; done
 slurmd
 wait_for $((n / 2))
 kill -KILL "$(cat "$work/slurmctld.pid")"
 echo "the controller is killed after $(finished) runs"
 sleep 2
 slurmctld
+until node | grep -q .; do sleep 0.3; done
+sleep 5
+# What it had started and not yet written down it starts twice, sees that, and waits for its administrator.
+scontrol update "nodename=$host" state=resume 2>/dev/null || true
+scontrol release "$job" 2>/dev/null || true
 all_ended_once --farm slurm --cpus 1
 equal_to_local
 stopped_by_following --farm slurm
