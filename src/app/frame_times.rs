@@ -50,6 +50,7 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
             runs: std::env::temp_dir(),
             device: DeviceName::default(),
             threads: record::folder::threads(),
+            farm: None,
         };
         let mut app = App::new(ctx, &OpenOptions { what: None, workspace })?;
         app.state.layouts.go(LayoutName::Watch);

@@ -42,6 +42,15 @@ impl LiveRuns {
     }
 }
 
+/// Whether somebody may look at the window. All other input is that of the last frame that was shown: of a window that was
+/// minimized it still says that it has the focus.
+pub(crate) fn is_looked_at(ctx: &egui::Context) -> bool {
+    ctx.input(|input| {
+        let window = input.viewport();
+        window.visible() != Some(false) && window.focused.unwrap_or(input.focused)
+    })
+}
+
 /// Shows it, and marks the window in the task bar. A desktop without notifications says nothing.
 pub(crate) fn show(ctx: &egui::Context, [heading, text]: [String; 2]) {
     let attention = egui::UserAttentionType::Informational;
@@ -63,6 +72,25 @@ mod tests {
     use event::{Event, Stamped};
     use record::{Experiment, RunState};
     use std::sync::Arc;
+
+    #[test]
+    fn a_window_that_is_minimized_is_not_looked_at_though_its_last_frame_had_the_focus() {
+        let ctx = egui::Context::default();
+        let looked_at = |minimized: bool, focused: bool| {
+            let mut input = egui::RawInput {
+                focused: true,
+                ..egui::RawInput::default()
+            };
+            let window = input.viewports.entry(egui::ViewportId::ROOT).or_default();
+            (window.minimized, window.focused) = (Some(minimized), Some(focused));
+            let mut seen = false;
+            drop(ctx.run_ui(input, |ui| seen = is_looked_at(ui.ctx())));
+            seen
+        };
+        assert!(looked_at(false, true));
+        assert!(!looked_at(true, true));
+        assert!(!looked_at(false, false));
+    }
 
     #[test]
     fn the_end_of_a_long_run_that_was_at_work_is_said_once() {

@@ -216,7 +216,7 @@ impl eframe::App for App {
             ctx.request_repaint();
         }
         let ended = self.live.ended(self.session.store());
-        if !ctx.input(|i| i.focused) {
+        if !notify::is_looked_at(ctx) {
             ended.into_iter().for_each(|said| notify::show(ctx, said));
         }
         let patience = if self.is_waiting() { EAGER_MILLIS } else { CALM_MILLIS };

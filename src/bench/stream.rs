@@ -90,6 +90,7 @@ pub fn bench_stream(dir: &Path, events: u64, rate: u32, seconds: f64) -> Result<
         runs: dir.to_path_buf(),
         device: DeviceName::Flex,
         threads: 1,
+        farm: None,
     };
     let mut session = Session::new(workspace, Arc::new(|| {}))?;
     session.submit(Command::OpenRun(run));

@@ -3,7 +3,8 @@
 
 use super::output::{BARS, Json};
 use event::{Event, Stamped};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use std::fmt::Write;
 use std::time::Duration;
 
 const REDRAW: Duration = Duration::from_millis(200);
@@ -12,16 +13,14 @@ const PARTS: f32 = 1000.0;
 
 /// A bar over `n` of something, e.g. images: rate and time left follow.
 pub(crate) fn counted(json: Json, n: u64, unit: &str) -> ProgressBar {
-    let style = format!(
-        "{{msg}} {{wide_bar:.cyan/black}} {{human_pos}} of {{human_len}} {unit}, {{per_sec:.dim}}, {{eta}} left"
-    );
+    let style = format!("{{msg}} {{wide_bar:.cyan/black}} {{human_pos}} of {{human_len}} {unit}{{rate}}{{left}}");
     shown(json, ProgressBar::new(n), &style)
 }
 
 /// A bar over a share of something.
 pub(crate) fn share(json: Json) -> ProgressBar {
     let bar = ProgressBar::new(PARTS as u64);
-    shown(json, bar, "{msg} {wide_bar:.cyan/black} {percent} %, {eta} left")
+    shown(json, bar, "{msg} {wide_bar:.cyan/black} {percent} %{left}")
 }
 
 /// A sign of life for work whose length is not known.
@@ -42,10 +41,33 @@ fn shown(json: Json, bar: ProgressBar, style: &str) -> ProgressBar {
     }
     let bar = BARS.add(bar);
     if let Ok(style) = ProgressStyle::with_template(style) {
+        let style = style.with_key("rate", |state: &ProgressState, to: &mut dyn Write| {
+            let _ = to.write_str(&rate(state.per_sec()));
+        });
+        let style = style.with_key("left", |state: &ProgressState, to: &mut dyn Write| {
+            let _ = to.write_str(&left(state.pos(), state.eta()));
+        });
         bar.set_style(style.progress_chars("━━─"));
     }
     bar.enable_steady_tick(REDRAW);
     bar
+}
+
+/// How many a second; nothing before there is one.
+fn rate(per_sec: f64) -> String {
+    match per_sec {
+        rate if rate >= 10.0 => format!(", {rate:.0}/s"),
+        rate if rate > 0.0 => format!(", {rate:.1}/s"),
+        _ => String::new(),
+    }
+}
+
+/// The time left; nothing before it can be told.
+fn left(position: u64, eta: Duration) -> String {
+    if position == 0 {
+        return String::new();
+    }
+    format!(", {} left", HumanDuration(eta))
 }
 
 /// The bar of a run, moved by its events.
@@ -96,6 +118,16 @@ impl RunBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_and_times_are_said_once_they_are_known() {
+        assert_eq!(
+            (rate(0.0), rate(2.34), rate(708.2)),
+            (String::new(), ", 2.3/s".into(), ", 708/s".into())
+        );
+        assert_eq!(left(0, Duration::ZERO), "");
+        assert_eq!(left(5, Duration::from_secs(72)), ", 72 seconds left");
+    }
 
     #[test]
     fn a_run_moves_its_bar_and_beside_json_there_is_none() {

@@ -251,6 +251,7 @@ fn answer(args: &BenchArgs) -> Done {
             runs: runs.to_path_buf(),
             device: DeviceName::default(),
             threads: threads(),
+            farm: None,
         };
         bench_answer(workspace, 40, 10)
     });

@@ -96,6 +96,7 @@ fn window(args: Args) -> Next {
         runs: args.runs,
         device: args.device,
         threads: record::folder::threads(),
+        farm: None,
     };
     Next::Window(args.path, workspace)
 }

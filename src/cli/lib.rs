@@ -25,6 +25,7 @@ mod farm;
 mod farm_engine;
 mod farm_plan;
 mod farm_task;
+mod farm_trials;
 mod figure;
 mod import;
 mod inspect;

@@ -13,7 +13,7 @@ static IS_LOST: AtomicBool = AtomicBool::new(false);
 pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// The flag that every command has.
-#[derive(clap::Args, Clone, Copy)]
+#[derive(clap::Args, Clone, Copy, Debug)]
 pub struct Json {
     /// Print one JSON object per line, and nothing else, on stdout
     #[arg(long)]

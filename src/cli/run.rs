@@ -4,13 +4,15 @@
 use super::bars::{self, RunBar};
 use super::failure::{Done, Failure, OrFail};
 use super::farm::{FarmArgs, farm};
+use super::farm_trials::with_farmed_trials;
 use super::output::{Json, remark};
 use super::progress;
-use anyhow::{Context, Result, anyhow};
-use event::{Cancelled, Ending, Outcome, Stamped};
+use anyhow::{Context, Result, anyhow, bail};
+use event::{Cancelled, Ending, Event, Outcome, Stamped};
 use lab::execute::execute;
 use lab::fork::Fork;
-use lab::{Workspace, execute, fork};
+use lab::known::{Turn, take};
+use lab::{Workspace, execute, fork, known};
 use record::control::Control;
 use record::experiment::Experiment;
 use record::replay;
@@ -38,6 +40,7 @@ impl WorkspaceArgs {
             runs: self.runs.clone(),
             device: self.device.clone(),
             threads: record::folder::threads(),
+            farm: None,
         })
     }
 }
@@ -115,7 +118,12 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     let control = stoppable()?;
     if let Some(engine) = args.farm.farm {
         let name = args.sweep.as_deref().and_then(Path::file_stem);
-        let name = name.map_or_else(|| experiments[0].name.clone(), |n| n.to_string_lossy().into_owned());
+        let Some(name) = name.map(|name| name.to_string_lossy()) else {
+            let farmed = with_farmed_trials((engine, &args.farm), &experiments[0], &workspace, args.json)?;
+            return watch(args.json, &control, |control, listen| {
+                go_on_or_begin(&experiments[0], &farmed, control, listen)
+            });
+        };
         return farm(
             (engine, &args.farm),
             &name,
@@ -127,6 +135,9 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     }
     let mut failed = Ok(0);
     let total = (experiments.len() > 1).then(|| bars::counted(args.json, experiments.len() as u64, "runs"));
+    if let Some(total) = &total {
+        total.set_message("sweep");
+    }
     for experiment in &experiments {
         let done = watch(args.json, &control, |control, listen| {
             execute(experiment, &workspace, control, listen)
@@ -146,6 +157,32 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         }
     }
     failed
+}
+
+/// A run that is known by its settings: the same command goes on with it.
+fn go_on_or_begin(
+    experiment: &Experiment,
+    workspace: &Workspace,
+    control: &Control,
+    listen: &mut dyn FnMut(&Stamped),
+) -> Result<Ending> {
+    let mut is_said = false;
+    let mut see = |stamped: &Stamped| {
+        is_said |= matches!(stamped.event, Event::Ended(_));
+        listen(stamped);
+    };
+    let run = match take(experiment, workspace, control, &mut see)? {
+        Turn::Finished(run) | Turn::Failed(run, _) => run,
+        Turn::Elsewhere(run) => bail!("another process works on {}", run.display()),
+    };
+    let last = known::last(&run)?.with_context(|| format!("{} has no end", run.display()))?;
+    if !is_said {
+        listen(&last);
+    }
+    match last.event {
+        Event::Ended(ending) => Ok(ending),
+        _ => bail!("{} has no end", run.display()),
+    }
 }
 
 #[derive(clap::Args)]

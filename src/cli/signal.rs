@@ -62,6 +62,7 @@ pub(crate) fn signal(args: &SignalArgs, json: Json) -> Done {
         runs: args.runs.clone(),
         device: DeviceName::default(),
         threads: record::folder::threads(),
+        farm: None,
     };
     let control = stoppable()?;
     let mut listen = |stamped: &event::Stamped| progress::tell(stamped, "top-1");

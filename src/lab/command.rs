@@ -23,6 +23,8 @@ pub enum Command {
     Resume(RunId),
     /// End a run.
     Stop(RunId),
+    /// End all runs of a farm, by its folder.
+    StopFarm(PathBuf),
     /// Ask something of a run's search.
     Steer(RunId, Steer),
     /// Show a run folder among the runs.

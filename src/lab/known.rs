@@ -47,21 +47,32 @@ pub fn find(experiment: &Experiment, runs: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// How a run ended last, if it did.
+/// The event with which a run ended last, if it did.
 ///
 /// # Errors
 /// Its log cannot be read.
-pub fn ending(run: &Path) -> Result<Option<Ending>> {
+pub fn last(run: &Path) -> Result<Option<Stamped>> {
     let mut last = None;
     log::read(&run.join("events.jsonl"), &mut |stamped| {
         match stamped.event {
-            Event::Ended(ending) => last = Some(ending),
+            Event::Ended(_) => last = Some(stamped),
             Event::Resumed { .. } => last = None,
             _ => {}
         }
         true
     })?;
     Ok(last)
+}
+
+/// How a run ended last, if it did.
+///
+/// # Errors
+/// Its log cannot be read.
+pub fn ending(run: &Path) -> Result<Option<Ending>> {
+    Ok(last(run)?.and_then(|stamped| match stamped.event {
+        Event::Ended(ending) => Some(ending),
+        _ => None,
+    }))
 }
 
 /// The finished run with these settings, if there is one.

@@ -2,9 +2,10 @@
 //! Knows nothing of what becomes of it.
 
 use crate::jobs::JobResult;
+use crate::watch::Found;
 use crossbeam_channel::Sender;
 use event::Stamped;
-use record::{RunId, RunState, RunSummary};
+use record::{RunId, RunState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,8 +28,8 @@ pub(crate) enum Message {
     Unreadable(PathBuf, String),
     /// Something outside runs did not work.
     Failed(String),
-    /// The run folders that there are now.
-    Found(Vec<RunSummary>),
+    /// The run folders, or farms, that there are now.
+    Found(Found),
     Done(Box<JobResult>),
     /// The run could not even begin, or its thread is gone.
     Broken(RunId, String),

@@ -7,7 +7,7 @@ use crate::fork::Fork;
 use crate::jobs::{JobResult, ModelJob};
 use crate::outbox::{Message, Outbox, Wake};
 use crate::store::RunStore;
-use crate::watch::{Elsewhere, watch};
+use crate::watch::{Elsewhere, Found, watch};
 use crate::{Workspace, jobs};
 use crossbeam_channel::{Receiver, bounded};
 use event::{Event, Stamped, Steer};
@@ -16,6 +16,7 @@ use measure::{Requests, probe};
 use record::control::Control;
 use record::control_file::{ControlRequest, Held};
 use record::experiment::Experiment;
+use record::farm_status::ask_to_stop;
 use record::folder::is_written;
 use record::replay::{replay, replay_to_end};
 use record::tail::tail;
@@ -135,6 +136,11 @@ impl Session {
                 self.control(id, Status::Running, &resume, &ControlRequest::Resume);
             }
             Command::Stop(id) => self.stop(id),
+            Command::StopFarm(folder) => {
+                if let Err(e) = ask_to_stop(&folder) {
+                    self.store.notice(format!("the farm was not stopped: {e:#}"));
+                }
+            }
             Command::Steer(id, steer) => self.steer(id, steer),
             Command::ResumeRun(folder) => self.resume(whole(folder)),
             Command::OpenRun(folder) => self.open_run(whole(folder)),
@@ -212,7 +218,8 @@ impl Session {
                     self.store.notice(text);
                 }
                 Message::Failed(text) => self.store.notice(text),
-                Message::Found(folders) => self.found(folders),
+                Message::Found(Found::Runs(folders)) => self.found(folders),
+                Message::Found(Found::Farms(farms)) => self.store.farms = farms,
                 Message::Done(done) => self.store.done(*done),
                 Message::Broken(id, text) => {
                     self.end_early(id);

@@ -7,6 +7,7 @@ use measure::Question;
 use measure::images::{ImageDetail, Thumbnails};
 use measure::probe::{Answer, OpenModel};
 use model::Density;
+use record::farm_status::FarmStatus;
 use record::{Experiment, ModelRef, RunId, RunState, RunSummary, Status};
 use serde::Serialize;
 use std::sync::Arc;
@@ -41,6 +42,9 @@ pub struct RunStore {
     /// All run folders that are known, newest first, whether they are open in this session or not.
     #[serde(skip)]
     pub folders: Arc<[RunSummary]>,
+    /// Farms that work on runs beside them.
+    #[serde(skip)]
+    pub farms: Vec<FarmStatus>,
     /// The model that questions are about.
     pub open: Option<Arc<OpenModel>>,
     /// The newest answer about it.

@@ -1,7 +1,8 @@
-//! Which run folders there are and where they stand, looked at again and again: what other programs do to them is seen.
+//! Which run folders and farms there are and where they stand, looked at again and again: what other programs do to them is seen.
 //! Knows nothing of sessions. Reads only; a folder is read anew when its manifest has changed or somebody writes to it.
 
 use record::RunSummary;
+use record::farm_status::FarmStatus;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, Weak};
@@ -19,10 +20,19 @@ const SAY: Duration = Duration::from_millis(200);
 /// Run folders that are watched wherever they lie.
 pub(crate) type Elsewhere = Mutex<BTreeSet<PathBuf>>;
 
-/// Says what run folders there are under `runs` and in `elsewhere`, newest first, at once and whenever that changes: until `say`
+/// What was found.
+pub(crate) enum Found {
+    /// All run folders, newest first.
+    Runs(Vec<RunSummary>),
+    /// All farms that are at work.
+    Farms(Vec<FarmStatus>),
+}
+
+/// Says what run folders there are under `runs` and in `elsewhere`, and which farms, at once and whenever that changes: until `say`
 /// gives false or `elsewhere` is gone.
-pub(crate) fn watch(runs: &Path, elsewhere: &Weak<Elsewhere>, say: &mut dyn FnMut(Vec<RunSummary>) -> bool) {
+pub(crate) fn watch(runs: &Path, elsewhere: &Weak<Elsewhere>, say: &mut dyn FnMut(Found) -> bool) {
     let mut known = Known::default();
+    let mut farms = Vec::new();
     while let Some(others) = elsewhere.upgrade() {
         let began = Instant::now();
         let mut folders = folders(runs);
@@ -31,14 +41,19 @@ pub(crate) fn watch(runs: &Path, elsewhere: &Weak<Elsewhere>, say: &mut dyn FnMu
         let (mut listens, mut said) = (true, Instant::now());
         let changed = known.look(folders, &mut |known| {
             if said.elapsed() > SAY {
-                listens = say(known.all());
+                listens = say(Found::Runs(known.all()));
                 said = Instant::now();
             }
             listens && elsewhere.strong_count() > 0
         });
-        if !listens || (changed && !say(known.all())) {
+        if !listens || (changed && !say(Found::Runs(known.all()))) {
             return;
         }
+        let now = FarmStatus::list(runs);
+        if now != farms && !say(Found::Farms(now.clone())) {
+            return;
+        }
+        farms = now;
         park_timeout(EVERY.max(began.elapsed() * SHARE).min(SELDOM));
     }
 }

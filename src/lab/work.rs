@@ -220,6 +220,7 @@ impl RunContext<'_, '_> {
                 keep: &keep,
                 steer: &|| log.steers(control),
                 memory: self.checkpoints,
+                farm: self.workspace.farm.as_deref(),
                 emit,
             },
         };

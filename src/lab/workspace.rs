@@ -1,6 +1,8 @@
 //! Where and with what runs work: what an experiment does not say.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use train::TrialFarm;
 use train::device::DeviceName;
 
 /// What a run needs besides its experiment.
@@ -12,4 +14,6 @@ pub struct Workspace {
     pub device: DeviceName,
     /// Threads for measuring.
     pub threads: usize,
+    /// Who else measures trials.
+    pub farm: Option<Arc<dyn TrialFarm>>,
 }

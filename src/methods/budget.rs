@@ -32,6 +32,11 @@ impl Budget {
         Ok(Self { unit, latency })
     }
 
+    /// The times of layers, if it counts by them.
+    pub(crate) fn times(&self) -> Option<&LatencyTable> {
+        (self.unit == Unit::Ms).then_some(&self.latency)
+    }
+
     /// In weights or MACs, for tests.
     #[cfg(test)]
     pub(crate) fn counting(unit: Unit) -> Self {

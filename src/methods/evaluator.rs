@@ -6,7 +6,7 @@ use anyhow::Result;
 use data::{Answers, Split};
 use infer::{Engine, LabeledImages, Options, argmax, evaluate};
 use std::ops::ControlFlow;
-use train::{Ctx, Protected};
+use train::{Ctx, Judged, Protected};
 
 /// Images a run of the engine takes.
 const BATCH: usize = 64;
@@ -22,15 +22,6 @@ pub(crate) struct Evaluator {
     n: usize,
     /// Places of images that belong together, and the share of them that the whole network has right.
     protected: Vec<(Vec<usize>, f32)>,
-}
-
-/// What was measured of a candidate.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Judged {
-    /// Share of the images classified right.
-    pub top1: f32,
-    /// Shares lost on what is protected, against the whole network, summed.
-    pub lost: f32,
 }
 
 impl Evaluator {

@@ -13,6 +13,7 @@ mod budget;
 mod dense;
 mod densities;
 mod evaluator;
+mod farmed_trials;
 mod fbs;
 mod group_norm;
 mod halp;

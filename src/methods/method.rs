@@ -144,6 +144,25 @@ impl Method {
         }
     }
 
+    /// Why its trials cannot be measured at the same time, as a sentence about it; none if they can.
+    pub fn why_sequential(&self) -> Option<&'static str> {
+        Some(match self {
+            Method::Random(_) | Method::Greedy(_) => return None,
+            Method::Densities(_) | Method::AutoCompress(_) => {
+                "anneals: each vector is a step from the one before, and what that earned decides from where"
+            }
+            Method::Amc(_) => "has an agent that learns from each trial before the next",
+            Method::Uniform(_) => "has one trial",
+            Method::Signal(_) => "trains its candidates in full, each from the same state",
+            Method::Dense
+            | Method::Fbs(_)
+            | Method::Slimming(_)
+            | Method::GroupNorm(_)
+            | Method::Halp(_)
+            | Method::Admm(_) => "has no trials",
+        })
+    }
+
     /// How many densities its models are made for, where gates choose: those that the end of a run measures at. Of a search over
     /// the gates of a given model, as many as FBS makes models for if nothing else is said.
     pub fn densities(&self) -> usize {

@@ -2,7 +2,8 @@
 //! validation images without retraining, tell the search.
 //! Knows nothing of how proposals are made, nor of what becomes of the best.
 
-use crate::evaluator::{Evaluator, Judged};
+use crate::evaluator::Evaluator;
+use crate::farmed_trials::FarmedTrials;
 use crate::locks;
 use crate::locks::ManualLock;
 use crate::search_target::SearchTarget;
@@ -11,7 +12,7 @@ use event::{BadInput, Cancelled, Dimension, Event, SearchStart, Site, Steer, Tri
 use search::{Searcher, Space};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use train::{Ctx, Protected, Snapshot};
+use train::{Ctx, Judged, Protected, Snapshot};
 
 /// One search and its settings; [`SearchLoop::run`] runs it.
 pub(crate) struct SearchLoop<'a> {
@@ -217,12 +218,17 @@ pub(crate) fn unpruned_top1(ctx: &Ctx, target: &dyn SearchTarget, images: usize)
 struct TrialRunner<'a> {
     search: &'a SearchLoop<'a>,
     evaluator: Evaluator,
+    farmed: FarmedTrials,
 }
 
 impl<'a> TrialRunner<'a> {
     fn new(ctx: &Ctx, search: &'a SearchLoop<'a>) -> Result<Self> {
         let evaluator = Evaluator::new(ctx, search.target, search.images)?;
-        Ok(Self { search, evaluator })
+        Ok(Self {
+            search,
+            evaluator,
+            farmed: FarmedTrials::default(),
+        })
     }
 
     fn start(&self, searcher: &impl Searcher) -> SearchStart {
@@ -242,7 +248,7 @@ impl<'a> TrialRunner<'a> {
     }
 
     /// One proposal, measured and emitted. False when the search is over.
-    fn trial(&mut self, ctx: &mut Ctx, searcher: &mut impl Searcher, number: u64) -> Result<bool> {
+    fn trial(&mut self, ctx: &mut Ctx, searcher: &mut (impl Searcher + Clone), number: u64) -> Result<bool> {
         let (search, target) = (self.search, self.search.target);
         let spent_by = |densities: &[f32]| target.spent(densities);
         let space = search.space(&spent_by);
@@ -262,7 +268,12 @@ impl<'a> TrialRunner<'a> {
         let Some(densities) = searcher.propose(&space).map_err(BadInput::of)? else {
             return Ok(false);
         };
-        let Judged { top1, lost } = self.evaluator.judge(ctx, target, &densities)?;
+        let (farmed, evaluator) = (&mut self.farmed, &mut self.evaluator);
+        let farmed = farmed.judged((ctx, target), evaluator, (&*searcher, &space), &densities)?;
+        let Judged { top1, lost } = match farmed {
+            Some(judged) => judged,
+            None => evaluator.judge(ctx, target, &densities)?,
+        };
         let [macs, params] = target.cost(&densities);
         let spent = spent_by(&densities);
         let reward = (search.reward)(top1, spent) - lost;

@@ -6,7 +6,7 @@ use crate::pipeline::{self, TrainingStage};
 use anyhow::Result;
 use data::Split;
 use event::Site;
-use infer::{Engine, Options};
+use infer::{Engine, LatencyTable, Options};
 use model::{Checkpoint, Density};
 use prune::Sites;
 use train::{Ctx, TrainConfig, TrainingPlan};
@@ -27,6 +27,11 @@ pub(crate) trait SearchTarget {
 
     /// MACs per image and parameters.
     fn cost(&self, densities: &[f32]) -> [u64; 2];
+
+    /// The times of layers that milliseconds are counted by.
+    fn times(&self) -> Option<&LatencyTable> {
+        None
+    }
 
     /// Makes a compiled model run at these densities.
     ///
@@ -116,6 +121,10 @@ impl SearchTarget for Structures<'_> {
     fn cost(&self, densities: &[f32]) -> [u64; 2] {
         let cost = self.sites.cost(densities);
         [cost.macs, cost.params]
+    }
+
+    fn times(&self) -> Option<&LatencyTable> {
+        self.budget.times()
     }
 
     fn apply(&self, engine: &mut Engine, densities: &[f32]) -> Result<()> {

@@ -40,6 +40,7 @@ pub mod control;
 pub mod control_file;
 pub mod event_log;
 pub mod experiment;
+pub mod farm_status;
 pub mod folder;
 pub mod log;
 mod model_ref;

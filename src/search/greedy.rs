@@ -168,6 +168,10 @@ impl Strategy for Greedy {
         Ok(Some((TrialPurpose::Answer, self.answer(space, densities)?)))
     }
 
+    fn is_unconditional(&self, (purpose, _): &PurposedTrial) -> bool {
+        *purpose != TrialPurpose::Answer
+    }
+
     fn learn(&mut self, (purpose, densities): PurposedTrial, reward: f32) -> Verdict {
         match purpose {
             TrialPurpose::Whole => self.whole = Some(if reward.is_finite() { reward } else { 0.0 }),

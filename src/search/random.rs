@@ -85,6 +85,10 @@ impl Strategy for Random {
         space.fit_widths(&widths, false).map(Some)
     }
 
+    fn is_unconditional(&self, _densities: &Vec<f32>) -> bool {
+        true
+    }
+
     fn learn(&mut self, densities: Vec<f32>, reward: f32) -> Verdict {
         self.proposals.keep(&densities, reward)
     }

@@ -17,6 +17,9 @@ pub trait Searcher {
     /// If the space's budget cannot be met.
     fn propose(&mut self, space: &Space) -> Result<Option<Vec<f32>>>;
 
+    /// Whether the vector that is proposed would be the same whatever the ones before it had earned.
+    fn is_independent(&self) -> bool;
+
     /// Says what a proposed vector earned; no number counts as the worst.
     fn settle(&mut self, densities: &[f32], reward: f32) -> Verdict;
 

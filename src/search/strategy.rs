@@ -86,6 +86,11 @@ pub(crate) trait Strategy {
     /// Learns what a proposal earned. Its trial is counted afterwards.
     fn learn(&mut self, proposal: Self::Proposal, reward: f32) -> Verdict;
 
+    /// Whether this would have been chosen whatever was learned before.
+    fn is_unconditional(&self, _proposal: &Self::Proposal) -> bool {
+        false
+    }
+
     fn reheat(&mut self) {}
 
     /// Drops what the limits of `space`, as it is steered now, no longer allow.
@@ -119,6 +124,11 @@ impl<S: Strategy> Searcher for S {
             self.proposals_mut().pending = self.choose(&space)?;
         }
         Ok(self.proposals().pending.as_ref().map(|p| p.densities().to_vec()))
+    }
+
+    fn is_independent(&self) -> bool {
+        let pending = self.proposals().pending.as_ref();
+        pending.is_some_and(|proposal| self.is_unconditional(proposal))
     }
 
     fn settle(&mut self, densities: &[f32], reward: f32) -> Verdict {

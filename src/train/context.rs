@@ -3,6 +3,7 @@
 
 use crate::config::TrainConfig;
 use crate::stage_memory::{Snapshot, StageMemory};
+use crate::trial_farm::TrialFarm;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use data::{Augment, Dataset, Normalization, Split, Splits, batch};
@@ -119,6 +120,8 @@ pub struct RunHooks<'a> {
     pub steer: &'a dyn Fn() -> Vec<Steer>,
     /// What the run remembers of its stages.
     pub memory: &'a dyn StageMemory,
+    /// Who else measures trials, if anybody does.
+    pub farm: Option<&'a dyn TrialFarm>,
     /// Emits an event; an error means: stop now.
     pub emit: Emit<'a>,
 }

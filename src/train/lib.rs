@@ -35,6 +35,7 @@ pub mod serve;
 pub mod sparse_conv;
 mod stage_memory;
 mod teacher;
+mod trial_farm;
 
 pub use config::TrainConfig;
 pub use context::{Ctx, Protected, RunHooks, TrainingData};
@@ -47,3 +48,4 @@ pub use oracle::{Oracle, OracleShare};
 pub use plan::{Penalty, TrainingPlan};
 pub use stage_memory::{NoMemory, Snapshot, StageMemory};
 pub use teacher::{OWN, SoftTargets, ask, check_teacher, label};
+pub use trial_farm::{Judged, MeasureTrial, SharedTrials, TrialBatch, TrialFarm};

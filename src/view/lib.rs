@@ -8,6 +8,7 @@
 pub mod compare;
 pub mod curves;
 pub mod density;
+pub mod farms;
 pub mod flips;
 pub mod form;
 pub mod frontier;
@@ -34,6 +35,7 @@ pub mod wish;
 pub use compare::CompareView;
 pub use curves::{Curves, CurvesView};
 pub use density::DensityView;
+pub use farms::FarmView;
 pub use flips::FlipsView;
 pub use frontier::FrontierView;
 pub use layers::LayersView;

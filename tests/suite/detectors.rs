@@ -64,6 +64,7 @@ fn workspace(runs: &Path) -> Workspace {
         runs: runs.to_path_buf(),
         device: DeviceName::Flex,
         threads: 2,
+        farm: None,
     }
 }
 

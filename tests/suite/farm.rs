@@ -1,4 +1,4 @@
-//! A farm through the command line, with a stand-in for HyperQueue on PATH that runs tasks one after another.
+//! A farm through the command line, with a stand-in for HyperQueue on PATH: so many workers, each with its tasks one after another.
 #![cfg(unix)]
 
 use std::fs;
@@ -6,14 +6,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Answers as `hq --output-mode=json` does. What it was asked is in `calls`; `FAIL_PROBE` is what machines say of themselves.
+/// Answers as `hq --output-mode=json` does. What it was asked is in `calls`; `FAIL_PROBE` is what machines say of themselves,
+/// `FAIL_TASK` one that ends without a result, `WORKERS` how many there are.
 const HQ: &str = r#"#!/bin/sh
 shift
 echo "$@" >>"$FAKE/calls"
 case "$1 $2" in
 "server info") [ -z "$FAKE_DOWN" ] || { echo "No online server" >&2; exit 1; }; echo '{}' ;;
 "worker list") echo '[{"id":1,"ended":null}]' ;;
-"job cancel") touch "$FAKE/stop"; echo '{}' ;;
+"job cancel") touch "$FAKE/stop"; kill $(cat "$FAKE/pids"); echo '{}' ;;
 "job info") sed -e "s/TASKS/$(cat "$FAKE/$3".* | paste -sd ,)/" "$FAKE/job$3" ;;
 submit*)
     id=$(($(ls "$FAKE" | grep -c '^job') + 1))
@@ -32,11 +33,14 @@ submit*)
             echo '{"id":1,"state":"finished","worker":1}' >"$FAKE/$id.1"
         fi
     else
-        (for n in $(seq "$first" "$last"); do
-            echo "{\"id\":$n,\"state\":\"running\",\"worker\":1}" >"$FAKE/$id.$n"
-            HQ_TASK_ID=$n "$@" 2>"$FAKE/log"
-            echo "{\"id\":$n,\"state\":\"finished\",\"worker\":1}" >"$FAKE/$id.$n"
-        done) >/dev/null 2>&1 &
+        for w in $(seq "${WORKERS:-1}"); do
+            (for n in $(seq $((first + w - 1)) "${WORKERS:-1}" "$last"); do
+                echo "{\"id\":$n,\"state\":\"running\",\"worker\":$w}" >"$FAKE/$id.$n"
+                [ "$n" = "$FAIL_TASK" ] || HQ_TASK_ID=$n "$@" 2>"$FAKE/log$n"
+                echo "{\"id\":$n,\"state\":\"finished\",\"worker\":$w}" >"$FAKE/$id.$n"
+            done) >/dev/null 2>&1 &
+            echo $! >>"$FAKE/pids"
+        done
     fi
     echo "{\"id\":$id}"
     ;;
@@ -74,11 +78,16 @@ impl Farm {
     }
 
     fn sweep(&self, more: &[&str], environment: &[(&str, &str)]) -> Output {
+        let file = self.path("sweep.toml");
+        self.run(&[&["--sweep", &file.to_string_lossy()], more].concat(), environment)
+    }
+
+    fn run(&self, args: &[&str], environment: &[(&str, &str)]) -> Output {
         let path = std::env::var("PATH").unwrap_or_default();
         Command::new(env!("CARGO_BIN_EXE_secateur"))
-            .args(["run", "--json", "--sweep"])
-            .args([&self.path("sweep.toml"), Path::new("--runs"), &self.path("runs")])
-            .args(more)
+            .args(["run", "--json", "--runs"])
+            .arg(self.path("runs"))
+            .args(args)
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
             .env("FAKE", self.path("fake"))
             .envs(environment.iter().copied())
@@ -138,6 +147,10 @@ fn a_farm_runs_each_run_once_to_the_weights_of_a_local_one() {
     assert!(output.status.success());
     assert_eq!((farm.runs().len(), farm.asked("farm-task")), (2, 1));
 
+    // Windows know how it went.
+    let farms = record::farm_status::FarmStatus::list(&farm.path("runs"));
+    assert_eq!(farms, [], "a farm that is over is none");
+
     // What was interrupted goes on in its folder.
     let run = farm.runs().remove(0);
     let log = fs::read_to_string(run.join("events.jsonl")).expect("log");
@@ -162,6 +175,31 @@ fn a_farm_runs_each_run_once_to_the_weights_of_a_local_one() {
     let local = Farm::new();
     assert!(local.sweep(&[], &[]).status.success());
     assert_eq!(farmed, weights(&local.runs()));
+}
+
+#[test]
+fn a_window_stops_a_farm() {
+    let farm = Farm::new();
+    let runs = farm.path("runs");
+    let asks = std::thread::Builder::new().spawn(move || {
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while std::time::Instant::now() < limit {
+            let farms = record::farm_status::FarmStatus::list(&runs);
+            if let Some(farm) = farms.first().filter(|farm| farm.is_followed) {
+                return record::farm_status::ask_to_stop(&farm.folder).expect("writes");
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+    });
+    let output = farm.sweep(&["--farm", "hq"], &[]);
+    asks.expect("spawns").join().expect("asks");
+    assert_eq!(
+        output.status.code(),
+        Some(130),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(farm.asked("job cancel"), 1);
 }
 
 #[test]
@@ -196,4 +234,98 @@ fn what_a_farm_lacks_is_said_before_anything_is_submitted() {
         .expect("starts");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("expected a folder that this machine shares"));
+}
+
+/// A search of five trials, each after a step of training, on a network that it trains first.
+const SEARCH: &[&str] = &[
+    "random-fashion",
+    "--set=data.limit=300",
+    "--set=data.valid=100",
+    "--set=train.epochs=2",
+    "--set=train.batch=50",
+    "--set=model.width=0.12",
+    "--set=method.trials=5",
+    "--set=method.tuning=1",
+    "--set=method.images=60",
+    "--set=method.retrain.epochs=1",
+];
+
+/// All that a run said, without times and places.
+fn work(run: &Path) -> Vec<event::Event> {
+    let events = record::log::read_events(run).expect("log").into_iter().map(|s| s.event);
+    events.filter(|e| !matches!(e, event::Event::Ended(_))).collect()
+}
+
+#[test]
+fn a_search_on_any_number_of_workers_has_the_trials_of_a_local_one() {
+    let local = Farm::new();
+    assert!(local.run(SEARCH, &[]).status.success());
+    let expected = work(&local.runs()[0]);
+    let trials = expected.iter().filter(|e| matches!(e, event::Event::Trial(_))).count();
+    assert_eq!(trials, 5);
+    let farmed = [SEARCH, &["--farm", "hq"]].concat();
+    for workers in ["1", "3"] {
+        let farm = Farm::new();
+        let output = farm.run(&farmed, &[("WORKERS", workers)]);
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{complaint}");
+        assert_eq!(farm.runs().len(), 1);
+        assert_eq!(work(&farm.runs()[0]), expected, "{workers} workers");
+        let said = lines(&output);
+        let finished = said.iter().filter(|l| l["farm"] == "hq" && l["state"] == "finished");
+        assert_eq!(finished.count(), 5, "{said:?}");
+        assert_eq!((farm.asked("farm-task"), farm.asked("job cancel")), (1, 0));
+        assert!(!complaint.contains("measured here"), "{complaint}");
+
+        // The same command finds that it is over.
+        let output = farm.run(&farmed, &[]);
+        assert!(output.status.success());
+        assert_eq!(lines(&output).last().expect("a line")["event"], "ended");
+        assert_eq!((farm.runs().len(), farm.asked("farm-task")), (1, 1));
+    }
+}
+
+#[test]
+fn trials_that_a_farm_does_not_measure_are_measured_here() {
+    let greedy = ["--set=method.tuning=0", "--set=method.trials=10"];
+    let small = [&SEARCH[1..], &greedy].concat();
+    let small = [&["greedy-fashion"], &small[..]].concat();
+    let local = Farm::new();
+    let output = local.run(&small, &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let farm = Farm::new();
+    let output = farm.run(
+        &[&small[..], &["--farm", "hq"]].concat(),
+        &[("FAIL_TASK", "2"), ("WORKERS", "2")],
+    );
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{complaint}");
+    assert!(
+        complaint.contains("note: task 2 lost: it has no result; trial 2"),
+        "{complaint}"
+    );
+    assert_eq!(work(&farm.runs()[0]), work(&local.runs()[0]));
+}
+
+#[test]
+fn a_search_whose_trials_depend_on_each_other_says_why_it_is_not_farmed() {
+    let farm = Farm::new();
+    let cases = [
+        ("densities-fashion", "method densities anneals: each vector is a step"),
+        ("autocompress-fashion", "method autocompress anneals"),
+        ("amc-fashion", "method amc has an agent that learns"),
+        ("uniform-fashion", "method uniform has one trial"),
+        ("smoke", "method fbs has no trials"),
+    ];
+    for (preset, expected) in cases {
+        let output = farm.run(&[preset, "--farm", "hq"], &[]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.lines().count() == 1 && text.contains(expected), "{preset}: {text}");
+    }
+    let unseen = farm.run(&["random-fashion", "--farm", "hq"], &[("FAIL_PROBE", "41")]);
+    let text = String::from_utf8_lossy(&unseen.stderr).into_owned();
+    assert_eq!(unseen.status.code(), Some(2), "{text}");
+    assert!(text.contains("does not see"), "{text}");
+    assert_eq!((farm.runs().len(), farm.asked("farm-task")), (0, 0));
 }

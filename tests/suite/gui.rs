@@ -427,6 +427,40 @@ fn the_run_that_works_can_be_paused_and_stopped_and_a_finished_ones_model_opened
 }
 
 #[test]
+fn a_farm_shows_its_tasks_and_is_stopped_as_a_whole() {
+    let mut store = story::store();
+    let task = |state, phase: &str| record::farm_status::FarmTaskStatus {
+        state,
+        phase: phase.into(),
+        progress: 0.25,
+        ..Default::default()
+    };
+    store.farms = vec![record::farm_status::FarmStatus {
+        engine: "hq".into(),
+        job: "7".into(),
+        word: "run".into(),
+        tasks: vec![
+            task(record::farm_status::TaskState::Running, "epoch 1 of 2"),
+            task(record::farm_status::TaskState::Waiting, ""),
+        ],
+        folder: "runs/farms/seeds-1".into(),
+        is_followed: true,
+    }];
+    let mut harness = settled(still(store, egui::Theme::Light, theme::WINDOW));
+    harness.state_mut().asked.clear();
+    harness.get_by_label("Runs").click();
+    harness.run_ok();
+    harness.get_by_label("0 of 2 runs finished, 1 at work, 1 waiting; job 7 of hq");
+    harness.get_by_label("Tasks").click();
+    harness.run_ok();
+    harness.run_ok();
+    harness.get_by_label("epoch 1 of 2 · 25 %");
+    harness.get_by_label("Stop farm seeds-1").click();
+    harness.run_ok();
+    assert_eq!(harness.state().asked, [Command::StopFarm("runs/farms/seeds-1".into())]);
+}
+
+#[test]
 fn every_action_stands_in_the_menu() {
     let mut harness = settled(still(story::store(), egui::Theme::Dark, theme::WINDOW));
     harness.get_by_label("Menu").click();
@@ -509,6 +543,7 @@ fn live(runs: &Path) -> (Harness<'static, Live>, crossbeam_channel::Receiver<()>
         runs: runs.to_path_buf(),
         device: DeviceName::Flex,
         threads: 2,
+        farm: None,
     };
     let mut session = Session::new(workspace, wake).expect("threads");
     session.submit(Command::Open(ModelRef::Bundled));

@@ -34,6 +34,7 @@ fn workspace(runs: &Path, threads: usize) -> Workspace {
         runs: runs.to_path_buf(),
         device: DeviceName::Flex,
         threads,
+        farm: None,
     }
 }
 

@@ -53,6 +53,7 @@ fn with_images<T>(images: usize, work: impl FnOnce(&mut Ctx) -> T) -> T {
             keep: &|_| Ok(String::new()),
             steer: &Vec::new,
             memory: &NoMemory,
+            farm: None,
             emit: &mut |_| Ok(()),
         },
     };

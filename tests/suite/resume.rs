@@ -54,6 +54,7 @@ fn workspace(dir: &Path) -> Workspace {
         runs: dir.to_path_buf(),
         device: DeviceName::Flex,
         threads: 2,
+        farm: None,
     }
 }
 

@@ -219,6 +219,7 @@ fn without_images_a_cut_has_its_cost_and_time_and_with_them_its_accuracy_and_the
         runs: dir.path().join("runs"),
         device: DeviceName::Flex,
         threads: 1,
+        farm: None,
     };
     let mut session = Session::new(workspace, Arc::new(|| {})).expect("threads");
     session.submit(Command::Open(ModelRef::File(path)));
@@ -283,6 +284,7 @@ fn a_newer_target_is_answered_before_the_older_one_is_measured_to_its_end() {
         runs: dir.path().join("runs"),
         device: DeviceName::Flex,
         threads: 1,
+        farm: None,
     };
     let mut session = Session::new(workspace, Arc::new(|| {})).expect("threads");
     session.submit(Command::Open(ModelRef::Bundled));

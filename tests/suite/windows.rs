@@ -2,6 +2,7 @@
 
 use event::{Event, Outcome, Stamped};
 use lab::{Command, RunStore, Session, Workspace};
+use record::farm_status::{FARMS, FarmStatus, FarmTaskStatus, TaskState, follow, is_to_stop};
 use record::folder::{ManifestUpdate, RunFolder};
 use record::{Experiment, RunState, Status};
 use std::cell::Cell;
@@ -16,6 +17,7 @@ fn window(runs: &Path) -> Session {
         runs: runs.to_path_buf(),
         device: DeviceName::Flex,
         threads: 1,
+        farm: None,
     };
     let mut session = Session::new(workspace, Arc::new(|| {})).expect("threads");
     session.watch();
@@ -140,6 +142,7 @@ fn a_clock_that_is_set_back_and_forth_hurts_nobody() {
         runs: runs.to_path_buf(),
         device: DeviceName::Flex,
         threads: 1,
+        farm: None,
     };
     let mut session = window(runs);
     let jump = |n: u64, run: Option<&Path>| {
@@ -300,4 +303,35 @@ fn two_windows_share_a_run() {
         first.store().runs[0].ending.as_ref().map(|e| e.outcome),
         Some(Outcome::Cancelled)
     );
+}
+
+#[test]
+fn a_farm_of_another_program_is_seen_and_stopped() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let folder = dir.path().join(FARMS).join("seeds-1");
+    std::fs::create_dir_all(&folder).expect("makes");
+    let held = follow(&folder).expect("opens");
+    let task = |state| FarmTaskStatus {
+        state,
+        ..FarmTaskStatus::default()
+    };
+    let farm = FarmStatus {
+        engine: "hq".into(),
+        job: "1".into(),
+        word: "run".into(),
+        tasks: vec![task(TaskState::Running), task(TaskState::Waiting)],
+        folder: folder.clone(),
+        is_followed: true,
+    };
+    farm.write().expect("writes");
+    let mut session = window(dir.path());
+    until(&mut [&mut session], "the farm is seen", |store| {
+        store.farms.len() == 1 && store.farms[0].is_followed
+    });
+    session.submit(Command::StopFarm(folder.clone()));
+    assert!(is_to_stop(&folder));
+    drop(held);
+    until(&mut [&mut session], "nobody follows it", |store| {
+        store.farms.iter().all(|farm| !farm.is_followed)
+    });
 }

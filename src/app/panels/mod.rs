@@ -4,6 +4,7 @@
 mod compare;
 mod density;
 mod experiment;
+mod farms;
 mod flips;
 mod frontier;
 mod frontier_axes;

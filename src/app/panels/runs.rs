@@ -1,6 +1,7 @@
 //! Runs of this session and earlier ones: find, star, hide, annotate, open, resume, fork and delete them.
 //! Knows nothing of curves.
 
+use super::farms::farms_ui;
 use crate::draft::{self, FORK};
 use crate::effects::{Effect, Effects};
 use crate::state::{Draft, Overlay, UiState};
@@ -15,7 +16,7 @@ use view::text;
 
 pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let view = list(store, &state.runs.filter());
-    if view.is_empty {
+    if view.is_empty && store.farms.is_empty() {
         return widgets::empty(
             ui,
             "No runs yet",
@@ -27,6 +28,7 @@ pub(crate) fn runs_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effect
         quiet(ui, count);
     }
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        farms_ui(ui, store, effects);
         for row in &view.rows {
             ui.push_id(row.id.0, |ui| row_ui(ui, row, store, state, effects));
             ui.separator();

@@ -139,6 +139,7 @@ fn run(preset: &str, start: &Path, changes: &[(&str, &str)], dir: &Path) -> Chec
         runs: dir.to_path_buf(),
         device: DeviceName::Flex,
         threads: 2,
+        farm: None,
     };
     let ending = execute(&experiment, &workspace, &Control::default(), &mut |_| {}).expect("runs");
     assert_eq!(ending.outcome, Outcome::Finished, "{preset}: {ending:?}");
@@ -296,6 +297,7 @@ fn a_model_for_other_images_is_refused_by_every_method_that_trains() {
         runs: dir.path().to_path_buf(),
         device: DeviceName::Flex,
         threads: 1,
+        farm: None,
     };
     for preset in ["dense-fashion", "smoke", "uniform-fashion"] {
         let all = [
