@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! networks logits MODEL PIXELS LOGITS    pixels and logits as raw float32, images [c, h, w] one after the other
-//! networks halve MODEL TO
+//! networks halve MODEL TO MULTIPLE       widths are multiples of so many
 //! ```
 
 use anyhow::{Context, Result, bail};
@@ -17,8 +17,8 @@ fn main() -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["logits", model, pixels, to] => logits(&Checkpoint::load(Path::new(model))?, pixels, to),
-        ["halve", model, to] => halve(&Checkpoint::load(Path::new(model))?, Path::new(to)),
-        _ => bail!("logits MODEL PIXELS LOGITS, or halve MODEL TO"),
+        ["halve", model, to, multiple] => halve(&Checkpoint::load(Path::new(model))?, Path::new(to), multiple.parse()?),
+        _ => bail!("logits MODEL PIXELS LOGITS, or halve MODEL TO MULTIPLE"),
     }
 }
 
@@ -34,10 +34,10 @@ fn logits(model: &Checkpoint, pixels: &str, to: &str) -> Result<()> {
     Ok(std::fs::write(to, out)?)
 }
 
-/// The same share of filters everywhere, the largest for which at most half of the MACs are left, in multiples of eight.
-fn halve(model: &Checkpoint, to: &Path) -> Result<()> {
+/// The same share of filters everywhere, the largest for which at most half of the MACs are left.
+fn halve(model: &Checkpoint, to: &Path, multiple: usize) -> Result<()> {
     let mut model = model.clone();
-    model.header.width_multiple = 8;
+    model.header.width_multiple = multiple;
     let model = &model;
     let scope = Scope::new(&[Dimension::Filter], 0.05, Unit::Macs).by(Score::L1);
     let sites = Sites::new(model, &scope)?;
