@@ -335,7 +335,7 @@ impl Ties {
                 list.push(Group {
                     name: String::new(),
                     channels: 0,
-                    each: times_each(&begun_by[c]),
+                    each: 1,
                     least: 1,
                     nodes: Vec::new(),
                     producers: Vec::new(),
@@ -384,6 +384,9 @@ impl Ties {
                 groups.list[group].fixed.get_or_insert_with(|| why.clone());
             }
         }
+        for group in &mut groups.list {
+            group.each = times_each(&group.producers);
+        }
         for &(node, least) in &self.least {
             for group in groups.of_node(node) {
                 let group = &mut groups.list[group];
@@ -399,16 +402,16 @@ impl Ties {
     }
 }
 
-/// The largest number of which how often each node is named is a multiple.
-fn times_each(nodes: &[usize]) -> usize {
+/// The largest number of which the number of each layer's places is a multiple.
+fn times_each(producers: &[Place]) -> usize {
     let divisor = |mut a: usize, mut b: usize| {
         while b > 0 {
             (a, b) = (b, a % b);
         }
         a
     };
-    nodes
-        .chunk_by(|a, b| a == b)
+    producers
+        .chunk_by(|a, b| a.node == b.node)
         .fold(0, |all, same| divisor(same.len(), all))
         .max(1)
 }

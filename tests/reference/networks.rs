@@ -1,4 +1,4 @@
-//! What tests/networks_agree.sh asks of the library: the logits of a model, and the model at half of its MACs without training.
+//! What tests/networks_agree.sh asks of the library: the logits of a model (all outputs, as other programs see them), and the model at half of its MACs without training.
 //!
 //! ```text
 //! networks logits MODEL PIXELS LOGITS    pixels and logits as raw float32, images [c, h, w] one after the other
@@ -8,7 +8,8 @@
 use anyhow::{Context, Result, bail};
 use event::{Dimension, Unit};
 use infer::{Options, compile};
-use model::Checkpoint;
+use model::spec::Op;
+use model::{Checkpoint, Head};
 use prune::{Scope, Score, Sites, apply, cut};
 use std::path::Path;
 
@@ -27,9 +28,18 @@ fn logits(model: &Checkpoint, pixels: &str, to: &str) -> Result<()> {
     let numbers: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
     let mut engine = compile(model, &Options::default())?;
     let image = model.spec().input.iter().product();
+    let outputs = model.spec().outputs()?;
+    let heads = match model.spec().nodes.last().map(|n| &n.op) {
+        Some(Op::Outputs { heads }) => heads.clone(),
+        _ => outputs.iter().map(|o| Head::plain(&o.name, &o.shape)).collect(),
+    };
     let mut out = Vec::new();
     for image in numbers.chunks_exact(image) {
-        out.extend(engine.run(image).logits.iter().flat_map(|v| v.to_le_bytes()));
+        let all = &engine.run(image).logits;
+        for (output, parts) in outputs.iter().zip(heads.chunk_by(|_, next| next.joins.is_some())) {
+            let arranged = Head::joined(parts, &all[output.range.clone()]);
+            out.extend(arranged.iter().flat_map(|v| v.to_le_bytes()));
+        }
     }
     Ok(std::fs::write(to, out)?)
 }
