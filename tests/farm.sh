@@ -73,7 +73,7 @@ budget = { trials = 4, epochs = 1, retrain = { epochs = 1, lr = 0.05 } }
 methods = { uniform = { kind = "uniform" }, eagleeye = { kind = "random", trials = 4 } }
 EOF
 tournament() { # RUNS ARGUMENT…: the table
-    local runs=$work/$1
+    local runs=$work/runs-$1
     shift
     "$program" tournament "$work/tournament.toml" --runs "$runs" "$@" --json >"$work/said" 2>"$work/log" ||
         fail "a tournament failed: $(tail -3 "$work/log")"

@@ -104,7 +104,7 @@ impl UiAction {
             ),
             Self::SearchFromHere => (
                 "Search from here",
-                "Search one density per gate by simulated annealing, at the current cost, starting from the slider's densities",
+                "Search one density per gate by simulated annealing, at the current cost, starting from the slider's densities. Without gates: what each layer keeps at the target, by random densities with norms measured anew; nothing is trained",
             ),
             Self::PruneToHere => (
                 "Prune to here",

@@ -2,7 +2,7 @@
 //! model. Knows nothing of widgets.
 
 use super::state::{Draft, UiState};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use event::Unit;
 use lab::{Command, RunStore};
 use measure::Pruning;
@@ -11,10 +11,12 @@ use measure::pruning::{FLOOR, ScoreName};
 use methods::{Method, PruningTarget};
 use record::{Experiment, ModelRef, RunState};
 use std::path::Path;
+use view::density::is_agreement;
 use view::frontier::CostAxis;
 
-/// The preset that searches gate densities, and the one that trains gates.
+/// The presets that search densities of gates and what layers keep, and the one that trains gates.
 const SEARCH: &str = "densities-fashion";
+const CUTS: &str = "random-fashion";
 const GATES: &str = "fbs-fashion";
 
 /// What can prune to a target: a preset, its method in words, and how it goes about it.
@@ -66,6 +68,9 @@ fn on_its_images(
     if let Some(source) = &store.images_from {
         draft.data.source.clone_from(source);
     }
+    if is_agreement(store) {
+        draft.train.teacher = Some("self".into());
+    }
     draft.data.protect = state.flips.protected.iter().cloned().collect();
     Ok(draft)
 }
@@ -76,17 +81,16 @@ fn on_its_images(
 /// # Errors
 /// No model is open, or nothing is to be cut.
 pub(crate) fn prune_to_here(store: &RunStore, state: &UiState) -> Result<Experiment> {
-    let cut = state.slider.asked.cut.as_ref();
-    prune_to(
-        store,
-        state,
-        cut.context("the target is the whole network: move its slider first")?,
-    )
+    prune_to(PRUNERS[state.pruner].0, (store, state), asked_cut(state)?)
 }
 
-fn prune_to(store: &RunStore, state: &UiState, cut: &Pruning) -> Result<Experiment> {
+fn asked_cut(state: &UiState) -> Result<&Pruning> {
+    let cut = state.slider.asked.cut.as_ref();
+    cut.context("the target is the whole network: move its slider first")
+}
+
+fn prune_to(preset: &str, (store, state): (&RunStore, &UiState), cut: &Pruning) -> Result<Experiment> {
     let open = store.open.as_ref().context("no model is open")?;
-    let (preset, ..) = PRUNERS[state.pruner];
     let unit = match cut.unit {
         Unit::Weights => "weights",
         Unit::Macs => "macs",
@@ -146,17 +150,22 @@ pub(crate) fn search_for_goal(store: &RunStore, state: &UiState) -> Result<Exper
         times,
         ..state.slider.cut.clone()
     };
-    prune_to(store, state, &cut)
+    prune_to(PRUNERS[state.pruner].0, (store, state), &cut)
 }
 
-/// A search over the open model's gates that begins with the densities on the slider, at what they cost.
+/// A search over the open model's gates that begins with the densities on the slider, at what they cost. Without gates it is over
+/// what layers keep at the target that its slider stands at, and nothing is trained.
 ///
 /// # Errors
-/// No model is open, or it has no gates.
+/// No model is open, or it has no gates and its target is the whole network.
 pub(crate) fn search_from_here(store: &RunStore, state: &UiState) -> Result<Experiment> {
     let open = store.open.as_ref().context("no model is open")?;
     if open.header.spec.gates().is_empty() {
-        bail!("the open model has no gates: choose a preset that searches weights instead");
+        let mut search = prune_to(CUTS, (store, state), asked_cut(state)?)?;
+        if let Method::Random(config) = &mut search.method {
+            config.retrain.epochs = 0;
+        }
+        return Ok(search);
     }
     let view = view::density::density(store, &state.slider.asked).context("no model is open")?;
     search_gates(

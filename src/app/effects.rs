@@ -35,6 +35,17 @@ pub enum FileRequest {
     Save(Saving),
 }
 
+impl FileRequest {
+    /// What is said when no file was chosen.
+    pub(crate) fn left(&self) -> &'static str {
+        match self {
+            Self::Open => "No file was chosen: nothing was opened",
+            Self::Images => "No folder was chosen: images stay as they are",
+            Self::Save(_) => "No file was chosen: nothing was saved",
+        }
+    }
+}
+
 /// Something to be saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saving {

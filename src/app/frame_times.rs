@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use bench::answer::Memory;
 use event::{Dimension, Event, SearchStart, Site, Stamped, Trial, Unit, Verdict};
 use lab::Workspace;
-use model::{NetSpec, cost, zoo};
+use model::{NetSpec, cost};
 use record::Experiment;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,11 +29,28 @@ const STEPS_A_TRIAL: u64 = 100;
 const IDLE: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Opens the window on a million points, lets workers report for `seconds`, and times each frame; then watches it idle.
+/// What the window draws while its frames are timed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrameLoad {
+    /// The network whose search is followed, by its name in the zoo.
+    pub arch: String,
+    /// Its input: channels, height, width.
+    pub input: [usize; 3],
+    /// Its width.
+    pub width: f32,
+    /// How long workers report.
+    pub seconds: f64,
+    /// How much they report.
+    pub events_per_second: f64,
+}
+
+/// Opens the window on a million points, lets workers report, and times each frame; then watches it idle.
 ///
 /// # Errors
-/// As [`super::open()`]; a thread cannot be spawned.
-pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
+/// As [`super::open()`]; a thread cannot be spawned; an unknown network.
+pub fn bench_frame(load: &FrameLoad) -> Result<FrameTimes> {
+    let (seconds, events_per_second) = (load.seconds, load.events_per_second);
+    let spec = bench::network(&load.arch, load.input, 10, load.width)?;
     ensure!(
         seconds > 0.0 && seconds <= 86_400.0,
         "{seconds} seconds, expected more than 0 and at most a day"
@@ -62,27 +79,34 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
             emit: [Box::new(training), Box::new(search)],
             seq: [0; 2],
             best: 0.0,
+            n_sites: 0,
             began: Instant::now(),
             closed: is_closed,
         };
         app.stopwatch = Some(watch.clone());
         let ctx = ctx.clone();
         let worker = std::thread::Builder::new().name("frame load".into());
-        worker.spawn(move || drop(load_and_time(load, seconds, events_per_second, &watch, &ctx)))?;
+        worker.spawn(move || drop(load_and_time(load, &spec, seconds, events_per_second, &watch, &ctx)))?;
         Ok(app)
     });
     closed.store(true, Ordering::Relaxed);
     outcome?;
-    let mut timing = stopwatch.timing();
-    timing.each.sort_by(f64::total_cmp);
-    let each = &timing.each;
-    let at = |share: f64| {
-        let frame = (each.len() as f64 * share) as usize;
-        each.get(frame.min(each.len().saturating_sub(1))).copied()
+    let timing = stopwatch.timing();
+    let [each, painted] = [&timing.each, &timing.painted].map(|times| {
+        let mut times = times.clone();
+        times.sort_by(f64::total_cmp);
+        times
+    });
+    let at = |times: &[f64], share: f64| {
+        let frame = (times.len() as f64 * share) as usize;
+        let found = times.get(frame.min(times.len().saturating_sub(1))).copied();
+        found.context("no frame was drawn")
     };
     Ok(FrameTimes {
-        p50_ms: at(0.5).context("no frame was drawn")?,
-        p99_ms: at(0.99).context("no frame was drawn")?,
+        p50_ms: at(&each, 0.5)?,
+        p99_ms: at(&each, 0.99)?,
+        painted_p50_ms: at(&painted, 0.5)?,
+        painted_p99_ms: at(&painted, 0.99)?,
         frames: each.len(),
         ..timing.times
     })
@@ -91,14 +115,14 @@ pub fn bench_frame(seconds: f64, events_per_second: f64) -> Result<FrameTimes> {
 /// What is timed, in order.
 fn load_and_time(
     mut load: Load,
+    spec: &NetSpec,
     seconds: f64,
     per_second: f64,
     stopwatch: &Stopwatch,
     wake: &egui::Context,
 ) -> Result<()> {
-    let spec = zoo::build("m-cifarnet", [1, 28, 28], 10, 0.25)?;
     let planned = LOADED + (seconds * per_second) as u64;
-    load.begin(&spec, planned)?;
+    load.begin(spec, planned)?;
     for step in 1..=LOADED {
         load.step(step, planned);
     }
@@ -124,6 +148,7 @@ struct Load {
     emit: [Box<dyn FnMut(Stamped) + Send>; 2],
     seq: [u64; 2],
     best: f32,
+    n_sites: usize,
     began: Instant,
     closed: Arc<AtomicBool>,
 }
@@ -160,6 +185,7 @@ impl Load {
             step: 1,
             tied: Vec::new(),
         };
+        self.n_sites = spec.convs().len();
         let search = SearchStart {
             held: Vec::new(),
             name: "round 1".into(),
@@ -187,7 +213,9 @@ impl Load {
     }
 
     fn trial(&mut self, number: u64) {
-        let densities: Vec<f32> = (0..8).map(|i| 0.5 + 0.4 * wobble(number * 8 + i)).collect();
+        let densities: Vec<f32> = (0..self.n_sites as u64)
+            .map(|i| 0.5 + 0.4 * wobble(number * 8 + i))
+            .collect();
         let top1 = 0.9 + 0.05 * wobble(number);
         let verdict = match number % 7 {
             _ if top1 > self.best => Verdict::Best,

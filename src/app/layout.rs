@@ -52,7 +52,7 @@ impl LayoutName {
         let root = match self {
             Self::Tune => {
                 let left = [b.tabs(&[Density]), b.tabs(&[Layers])];
-                let left = b.split(LinearDir::Vertical, left, 0.65);
+                let left = b.split(LinearDir::Vertical, left, 0.67);
                 let top = [b.tabs(&[Frontier]), b.tabs(&[Training, Experiment, Runs, Log])];
                 let top = b.split(LinearDir::Horizontal, top, 0.5);
                 let bottom = [b.tabs(&[Saliency, Images]), b.tabs(&[Flips])];

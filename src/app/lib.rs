@@ -18,6 +18,7 @@ mod figures;
 mod frame_times;
 mod import;
 pub mod layout;
+mod line_labels;
 mod notify;
 mod on_store_change;
 mod open;
@@ -43,7 +44,7 @@ mod window;
 
 pub use action::{UiAction, Words};
 pub use effects::{Effect, FileRequest, SaveContent, Saving};
-pub use frame_times::bench_frame;
+pub use frame_times::{FrameLoad, bench_frame};
 pub use open::open;
 pub use open_path::open_path;
 pub use panel_name::PanelName;

@@ -116,6 +116,9 @@ fn help_ui(ui: &mut Ui, state: &mut UiState) {
         let scroll = egui::ScrollArea::vertical().max_height(most - 60.0);
         // As high as the window allows, however small a modal begins.
         scroll.min_scrolled_height(most - 60.0).show(ui, |ui| {
+            // Lines of text, not of buttons.
+            ui.spacing_mut().interact_size.y = 16.0;
+            ui.spacing_mut().item_spacing.y = 2.0;
             for action in UiAction::all() {
                 let words = action.words();
                 let keys = action.keys().map(|k| ui.ctx().format_shortcut(&k));

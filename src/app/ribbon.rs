@@ -86,8 +86,8 @@ fn told(store: &RunStore, state: &UiState) -> Told {
             Some(effect) => format!("{}: {effect}.", h.work()),
             None => format!("{}.", h.work()),
         });
-        let search = (is_gated).then_some(("Search each layer's density", UiAction::SearchFromHere));
         let images = store.images_from.is_some();
+        let search = (is_gated || images).then_some(("Search each layer's density", UiAction::SearchFromHere));
         let errs = images.then_some(("See what errs first", UiAction::Show(PanelName::Images)));
         let mut next: Vec<(&str, UiAction)> = errs.into_iter().chain(search).collect();
         next.push(("Prune to here", UiAction::PruneToHere));
@@ -102,11 +102,7 @@ fn told(store: &RunStore, state: &UiState) -> Told {
     let what = if open.header.data == "fashion-mnist" && open.header.spec.input == [1, 28, 28] {
         "This network sorts clothes.".to_owned()
     } else {
-        format!(
-            "{} tells {} classes apart.",
-            open.header.spec.name,
-            open.header.classes.len()
-        )
+        format!("{} tells {} classes apart.", open.name, open.header.classes.len())
     };
     let (bold, rest) = if is_gated {
         ("Drag the density left: it computes less.", "When does it begin to err?")

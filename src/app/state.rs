@@ -182,6 +182,8 @@ pub(crate) enum SidePlot {
 pub(crate) struct TrainingUi {
     pub(crate) options: CurveOptions,
     pub(crate) side: SidePlot,
+    /// Whether loss and rate lie along a logarithmic axis.
+    pub(crate) is_log: bool,
     pub(crate) curves: Curves,
 }
 
@@ -495,6 +497,7 @@ impl UiState {
                     ..CurveOptions::default()
                 },
                 side: SidePlot::default(),
+                is_log: false,
                 curves: Curves::default(),
             },
             model: ModelUi {

@@ -5,13 +5,18 @@ use serde::Serialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Times of `App::ui`.
+/// Times of `App::ui`; of whole frames where said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct FrameTimes {
     /// Median.
     pub p50_ms: f64,
     /// 99th percentile.
     pub p99_ms: f64,
+    /// Median of whole frames: also what turns shapes into triangles and paints them, which without a graphics card is done by
+    /// the processor.
+    pub painted_p50_ms: f64,
+    /// 99th percentile of whole frames.
+    pub painted_p99_ms: f64,
     /// Frames drawn while events arrived.
     pub frames: usize,
     /// Events that had arrived in the store at the end.
@@ -42,6 +47,8 @@ pub(crate) struct Timing {
     pub(crate) stage: Stage,
     /// Milliseconds of each frame under load.
     pub(crate) each: Vec<f64>,
+    /// The same of whole frames.
+    pub(crate) painted: Vec<f64>,
     pub(crate) times: FrameTimes,
 }
 
@@ -67,7 +74,13 @@ impl Stopwatch {
         self.timing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn start(&mut self) {
+    /// A frame begins; the one before took so many seconds as a whole.
+    pub(crate) fn start(&mut self, before: Option<f32>) {
+        let mut timing = self.timing();
+        if timing.stage == Stage::UnderLoad {
+            timing.painted.extend(before.map(|secs| f64::from(secs) * 1e3));
+        }
+        drop(timing);
         self.began = Instant::now();
     }
 

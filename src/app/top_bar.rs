@@ -118,8 +118,11 @@ fn progress(ui: &mut Ui, row: &runs::RunRow, waiting: usize) {
         share,
         p.weak,
     );
-    let text = widgets::small(&words, p.text);
     let place = Rect::from_min_max(rect.min + vec2(0.0, 3.0), egui::pos2(number.left() - 8.0, rect.max.y));
+    // How far it is matters more than the whole of its name.
+    let rest = words.strip_prefix(&row.title).unwrap_or(&words);
+    let room = place.width() - widgets::widest(ui, std::iter::once(rest));
+    let text = widgets::small(widgets::fitting(ui, &row.title, room) + rest, p.text);
     let left = Layout::left_to_right(Align::Min);
     let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(place).layout(left));
     inner.add(egui::Label::new(text).truncate().selectable(false));

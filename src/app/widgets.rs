@@ -6,7 +6,7 @@ use egui::{
     Align, Align2, Color32, CornerRadius, Frame, Layout, Margin, Rangef, Rect, Response, RichText, Role, Sense, Ui,
     UiBuilder, Vec2, WidgetInfo, pos2, vec2,
 };
-use egui_plot::{Axis, AxisHints, ColorConflictHandling, Corner, GridInput, GridMark, Legend, Plot};
+use egui_plot::{Axis, AxisHints, GridInput, GridMark, Plot};
 
 /// What a term means, shown on hover.
 pub(crate) fn meaning(term: &str) -> &'static str {
@@ -85,10 +85,20 @@ pub(crate) fn meaning(term: &str) -> &'static str {
 pub(crate) fn caption(ui: &mut Ui, text: &str, term: &str) -> Response {
     let weak = palette(ui).weak;
     let label = ui.label(small(text, weak));
-    match meaning(term) {
-        "" => label,
-        words => label.on_hover_text(words),
+    explain(label, meaning(term))
+}
+
+/// What hovering explains, above: what is explained stands below or beside.
+pub(crate) fn explain(response: Response, words: &str) -> Response {
+    if !words.is_empty() {
+        let mut tooltip = egui::Tooltip::for_enabled(&response);
+        tooltip.popup = tooltip.popup.align(egui::RectAlign::TOP_START);
+        tooltip.show(|ui| {
+            ui.set_max_width(ui.spacing().tooltip_width);
+            ui.label(words);
+        });
     }
+    response
 }
 
 pub(crate) fn small(text: impl Into<String>, color: Color32) -> RichText {
@@ -114,6 +124,14 @@ pub(crate) fn name_widget(response: &Response, role: Role, name: &str) {
 /// Lays out what is left of a row, from its right end.
 pub(crate) fn on_the_right<R>(ui: &mut Ui, content: impl FnOnce(&mut Ui) -> R) -> R {
     ui.with_layout(Layout::right_to_left(Align::Center), content).inner
+}
+
+/// In a narrow panel buttons of a row stand closer, so that they stay in one.
+pub(crate) fn narrow(ui: &mut Ui) {
+    if ui.available_width() < 360.0 {
+        ui.spacing_mut().item_spacing.x = 4.0;
+        ui.spacing_mut().button_padding.x = 5.0;
+    }
 }
 
 /// A panel within a rectangle, its content in the middle of its height.
@@ -162,6 +180,34 @@ pub(crate) fn widest<'a>(ui: &Ui, words: impl Iterator<Item = &'a str>) -> f32 {
             .x
     };
     words.map(width).fold(0.0, f32::max)
+}
+
+/// As much of small words as a width has room for.
+pub(crate) fn fitting(ui: &Ui, words: &str, width: f32) -> String {
+    fitted(ui, words, width, view::text::cut)
+}
+
+/// As much of a layer's name: its end, since names of layers differ there.
+pub(crate) fn fitting_tail(ui: &Ui, name: &str, width: f32) -> String {
+    fitted(ui, name, width, view::text::tail)
+}
+
+fn fitted(ui: &Ui, words: &str, width: f32, cut: fn(&str, usize) -> String) -> String {
+    let mut letters = words.chars().count().min((width / 2.0).max(0.0) as usize);
+    while letters > 1 {
+        let cut = cut(words, letters);
+        if widest(ui, std::iter::once(cut.as_str())) <= width {
+            return cut;
+        }
+        letters -= 1;
+    }
+    String::new()
+}
+
+/// The first of these small words that a width has room for, else the last.
+pub(crate) fn first_fitting<'a>(ui: &Ui, words: &[&'a str], width: f32) -> &'a str {
+    let fits = |words: &&&str| widest(ui, std::iter::once(**words)) <= width;
+    words.iter().find(fits).or(words.last()).copied().unwrap_or_default()
 }
 
 /// Small, quiet text that never takes a second line; hovering shows what was cut off.
@@ -327,15 +373,6 @@ pub(crate) fn swatch(ui: &mut Ui, color: Color32, is_chosen: bool) -> Response {
         ui.painter().circle_stroke(rect.center(), 8.0, stroke);
     }
     response
-}
-
-pub(crate) fn legend(corner: Corner) -> Legend {
-    Legend::default()
-        .position(corner)
-        .follow_insertion_order(true)
-        // A series' faint part is drawn first: the full color comes last.
-        .color_conflict_handling(ColorConflictHandling::PickLast)
-        .text_style(egui::TextStyle::Small)
 }
 
 /// The style that all plots share.

@@ -160,7 +160,8 @@ impl App {
             (DialogAnswer::NoDialog, request) => {
                 self.state.overlay = Some(Overlay::Path(PathEntry::instead_of_a_dialog(request)));
             }
-            (DialogAnswer::Cancelled, _) => {}
+            // A dialog that could not open on a busy machine cannot be told from one that somebody closed: neither is silent.
+            (DialogAnswer::Cancelled, request) => self.state.toasts.tell(request.left()),
         }
     }
 
@@ -228,9 +229,9 @@ impl eframe::App for App {
         }
     }
 
-    fn ui(&mut self, ui: &mut egui::Ui, _: &mut eframe::Frame) {
+    fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
         if let Some(stopwatch) = &mut self.stopwatch {
-            stopwatch.start();
+            stopwatch.start(frame.info().cpu_usage);
         }
         self.is_dark = ui.visuals().dark_mode;
         for effect in window_ui(ui, self.session.store(), &mut self.state) {

@@ -6,12 +6,15 @@ use lab::Workspace;
 use lab::command::Command;
 use lab::session::Session;
 use lab::store::RunStore;
-use measure::probe::uniform;
-use model::Density;
+use measure::probe::{Answer, uniform};
+use measure::{Pruning, Question};
+use model::spec::Shift;
+use model::{Density, random_model, zoo};
 use record::ModelRef;
 use record::experiment::Experiment;
 use record::state::{RunId, RunState};
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,12 +35,17 @@ pub struct Spread {
 /// How soon questions and stops take effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct AnswerTimes {
-    /// From a new session, through opening the bundled model, to its accuracy over every validation image.
+    /// From a new session, through opening the bundled model, to its accuracy over every validation image; of another network over
+    /// the first ones.
     pub open_ms: f64,
     /// From a drag to the first answer to it, in the middle of refining the one before.
     pub first: Spread,
     /// The same while a network trains beside.
     pub first_in_training: Spread,
+    /// From a drag of the target rate to the first answer to it.
+    pub target: Spread,
+    /// The same while a network trains beside.
+    pub target_in_training: Spread,
     /// From a stop in the middle of a training step to the last line of its log.
     pub stop: Spread,
 }
@@ -67,48 +75,76 @@ impl Memory {
     }
 }
 
-/// Drags the density `drags` times over the bundled model, alone and beside a training, and stops `stops` trainings.
+/// Drags the density and the target `drags` times each over the bundled model, or over a network of the zoo with gates and random
+/// weights, by its name and width; alone and beside a training; and stops `stops` trainings.
 ///
 /// # Errors
-/// The bundled model cannot be opened, or an answer does not come within a minute.
-pub fn bench_answer(workspace: Workspace, drags: usize, stops: usize) -> Result<AnswerTimes> {
+/// The model cannot be opened, or an answer does not come within a minute.
+pub fn bench_answer(
+    workspace: Workspace,
+    network: Option<(&str, f32)>,
+    drags: usize,
+    stops: usize,
+) -> Result<AnswerTimes> {
     ensure!(
         (1..=1000).contains(&drags) && (1..=100).contains(&stops),
         "expected 1 to 1000 drags and 1 to 100 stops"
     );
+    let model = match network {
+        Some((arch, width)) => ModelRef::File(gated(&workspace.runs, arch, width)?),
+        None => ModelRef::Bundled,
+    };
     let began = Instant::now();
     let mut session = Session::new(workspace, Arc::new(|| ()))?;
-    session.submit(Command::Open(ModelRef::Bundled));
+    session.submit(Command::Open(model));
     let gates = wait(&mut session, "the model opens", |s| {
         s.open.as_ref().map(|open| open.header.spec.gates().len())
     })?;
     let density = |i: usize| Density::percent(20 + (i * 37 % 81) as u32);
     session.submit(Command::Ask(uniform(gates, density(0)?)));
-    wait(&mut session, "every image is measured", |s| {
-        s.answer.as_ref().filter(|a| a.n == a.of).map(drop)
+    // Of a large network all images take minutes.
+    let is_enough = |a: &&Answer| a.n > 0 && (a.n == a.of || network.is_some());
+    wait(&mut session, "images are measured", |s| {
+        s.answer.as_ref().filter(is_enough).map(drop)
     })?;
     let open_ms = millis(began);
-    let drag = |session: &mut Session, i: usize| -> Result<f64> {
-        let question = uniform(gates, density(i)?);
+    let drag = |session: &mut Session, i: usize, is_target: bool| -> Result<f64> {
+        let question = match is_target {
+            false => uniform(gates, density(i)?),
+            true => Question {
+                cut: Some(Pruning {
+                    times: 1.5 + (i * 37 % 65) as f64 / 10.0,
+                    ..Pruning::default()
+                }),
+                ..uniform(gates, Density::FULL)
+            },
+        };
         let asked = Instant::now();
         session.submit(Command::Ask(question.clone()));
         wait(session, "a question is answered", |s| {
-            s.answer.as_ref().filter(|a| a.question == question).map(drop)
+            // Accuracy, not only what can be counted beforehand.
+            s.answer
+                .as_ref()
+                .filter(|a| a.question == question && a.n > 0)
+                .map(drop)
         })?;
         let took = millis(asked);
         // The next drag comes at another moment of the refining.
         std::thread::sleep(Duration::from_millis((i * 13 % 90) as u64));
         Ok(took)
     };
-    let first: Vec<f64> = (1..=drags).map(|i| drag(&mut session, i)).collect::<Result<_>>()?;
-    let (mut beside, mut stopped) = (Vec::new(), Vec::new());
+    let mut all = |is_target| -> Result<Vec<f64>> { (1..=drags).map(|i| drag(&mut session, i, is_target)).collect() };
+    let [first, target] = [all(false)?, all(true)?];
+    let (mut beside, mut target_beside, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..stops {
         session.submit(Command::Start(Box::new(Experiment::load("fbs-fashion", &[])?)));
         let id = RunId(session.store().runs.len() as u32 - 1);
         let steps = |s: &RunStore, n: usize| s.run(id).filter(|r| r.steps.len() >= n).map(drop);
         wait(&mut session, "training begins", |s| steps(s, 1))?;
         for j in 0..drags.div_ceil(stops) {
-            beside.push(drag(&mut session, drags + i * drags + j)?);
+            let i = drags + i * drags + j;
+            beside.push(drag(&mut session, i, false)?);
+            target_beside.push(drag(&mut session, i, true)?);
         }
         std::thread::sleep(Duration::from_millis((i * 29 % 200) as u64));
         let asked = Instant::now();
@@ -127,8 +163,20 @@ pub fn bench_answer(workspace: Workspace, drags: usize, stops: usize) -> Result<
         open_ms,
         first: spread(first),
         first_in_training: spread(beside),
+        target: spread(target),
+        target_in_training: spread(target_beside),
         stop: spread(stopped),
     })
+}
+
+/// A file with a gated network of random weights that sorts the bundled images.
+fn gated(folder: &Path, arch: &str, width: f32) -> Result<PathBuf> {
+    let plain = zoo::build(arch, [1, 28, 28], 10, width)?;
+    let mut model = random_model(zoo::gated(&plain, Shift::Eq1), 1)?;
+    model.header.data = "fashion-mnist".into();
+    let file = folder.join(format!("{arch}.safetensors"));
+    model.save(&file)?;
+    Ok(file)
 }
 
 fn millis(since: Instant) -> f64 {

@@ -14,9 +14,6 @@ use std::time::Duration;
 /// Number of classes, that of CIFAR-10.
 const CLASSES: usize = 10;
 
-/// From this size on a ResNet begins as those for ImageNet do.
-const LARGE: usize = 128;
-
 /// What to time.
 #[derive(Clone, Debug)]
 pub struct BenchInfer {
@@ -74,10 +71,7 @@ impl BenchInfer {
     /// # Errors
     /// An unknown network or one that cannot be built at this width.
     pub fn run(&self) -> Result<BenchRow> {
-        let mut plain = zoo::build(&self.arch, self.input, CLASSES, self.width)?;
-        if self.arch.starts_with("resnet") && self.input[1].min(self.input[2]) >= LARGE {
-            zoo::imagenet_stem(&mut plain);
-        }
+        let plain = crate::network::network(&self.arch, self.input, CLASSES, self.width)?;
         let spec = if self.density == Density::FULL {
             plain
         } else {

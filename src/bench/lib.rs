@@ -4,9 +4,11 @@
 
 pub mod answer;
 pub mod infer;
+mod network;
 pub mod search;
 pub mod stream;
 pub mod train;
 
 pub use infer::{BenchInfer, BenchRow};
+pub use network::network;
 pub use search::{BenchSearch, SearchRow};

@@ -20,17 +20,20 @@ use std::path::Path;
 use train::NormStatistics;
 use train::device::DeviceName;
 
+/// The network of the bundled model, which `answer` opens unless another network or width is asked for.
+const BUNDLED: &str = "m-cifarnet";
+
 #[derive(clap::Args)]
 pub(crate) struct BenchArgs {
     /// What is timed
     pub task: BenchTask,
     /// The network
-    #[arg(long, default_value = "m-cifarnet")]
+    #[arg(long, default_value = BUNDLED)]
     arch: String,
     /// Width of the network; if not given, 1, or 0.5 for search
     #[arg(long)]
     width: Option<f32>,
-    /// infer and train: channels, height and width of the images
+    /// infer, train and frame: channels, height and width of the images
     #[arg(long, value_delimiter = ',', default_value = "3,32,32")]
     input: Vec<usize>,
     /// infer: also time every layer of one image; train: of a step
@@ -130,6 +133,34 @@ impl<R> BenchLine<R> {
     fn busy(&self) -> String {
         let seen = self.others.as_ref().and_then(OtherWork::says);
         seen.map_or_else(String::new, |text| format!("; {text}"))
+    }
+}
+
+/// What the window draws while its frames are timed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrameArgs {
+    /// A network of the zoo.
+    pub arch: String,
+    /// Channels, height and width of its images.
+    pub input: [usize; 3],
+    /// Its width.
+    pub width: f32,
+    /// How long events arrive.
+    pub seconds: f64,
+    /// How many of them.
+    pub events_per_second: u32,
+}
+
+impl BenchArgs {
+    /// What `frame` draws.
+    pub(crate) fn frame(&self) -> Result<FrameArgs> {
+        Ok(FrameArgs {
+            arch: self.arch.clone(),
+            input: self.input[..].try_into().context("--input: expected C,H,W")?,
+            width: self.width.unwrap_or(1.0),
+            seconds: self.seconds,
+            events_per_second: self.events_per_second,
+        })
     }
 }
 
@@ -253,16 +284,20 @@ fn answer(args: &BenchArgs) -> Done {
             threads: threads(),
             farm: None,
         };
-        bench_answer(workspace, 40, 10)
+        let network =
+            (args.arch != BUNDLED || args.width.is_some()).then(|| (args.arch.as_str(), args.width.unwrap_or(1.0)));
+        bench_answer(workspace, network, 40, 10)
     });
     let times = times.or_failed()?;
     args.json.say(&times, || {
         let say = |s: &Spread| format!("{:.1} ms (worst of {}: {:.1})", s.median_ms, s.n, s.worst_ms);
         format!(
-            "opened and measured in {:.0} ms; first answer to a drag {}, during training {}; stop {}",
+            "opened and measured in {:.0} ms; first answer to a drag of the density {}, during training {}; of the target {}, during training {}; stop {}",
             times.open_ms,
             say(&times.first),
             say(&times.first_in_training),
+            say(&times.target),
+            say(&times.target_in_training),
             say(&times.stop)
         )
     });

@@ -1,7 +1,7 @@
 //! Reads the arguments and calls the command that they name.
 
 use super::args::{Args, CliCommand};
-use super::bench::BenchTask;
+use super::bench::{BenchTask, FrameArgs};
 use super::failure::{Failure, complain};
 use super::output::Json;
 use super::{
@@ -21,8 +21,8 @@ pub enum Next {
     Exit(ExitCode),
     /// Open the window.
     Window(Option<PathBuf>, Workspace),
-    /// Time the window's frames for so many seconds while so many events a second arrive.
-    BenchFrame(f64, u32, Json),
+    /// Time the window's frames.
+    BenchFrame(FrameArgs, Json),
 }
 
 /// Reads the arguments and does what they say, unless they ask for the window.
@@ -51,7 +51,10 @@ pub fn main() -> Next {
     let done = match args.command {
         None => return window(args),
         Some(CliCommand::Bench(args)) if args.task == BenchTask::Frame => {
-            return Next::BenchFrame(args.seconds, args.events_per_second, args.json);
+            return match args.frame() {
+                Ok(frame) => Next::BenchFrame(frame, args.json),
+                Err(e) => Next::Exit(complain(2, &format!("{e:#}"))),
+            };
         }
         Some(CliCommand::Run(args)) => run::run(&args),
         Some(CliCommand::Resume(args)) => run::resume(&args),

@@ -42,6 +42,7 @@ mod signal;
 mod time_worker;
 mod tournament;
 
+pub use bench::FrameArgs;
 pub use dispatch::{Next, main};
 pub use failure::complain;
 pub use output::Json;

@@ -151,4 +151,9 @@ pub enum Steer {
         #[serde(deserialize_with = "float::list")]
         densities: Vec<f32>,
     },
+    /// Keep these images as right as the whole network has them, in place of what was to be kept so far.
+    Protect {
+        /// As in `data.protect`: names of classes, and `#NUMBER` for an image.
+        names: Vec<String>,
+    },
 }

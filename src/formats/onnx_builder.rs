@@ -41,6 +41,16 @@ pub(crate) enum Form {
     Row,
     /// Reshaped or turned in a way that only outputs may be; which of the builder's views.
     View(usize),
+    /// Such values side by side, as only outputs may be; which of the builder's joins.
+    Joined(usize),
+}
+
+/// Values that stand side by side in an output, along an axis (the batch's not counted).
+#[derive(Clone, PartialEq)]
+pub(crate) struct Join {
+    pub axis: usize,
+    /// Nodes and their forms.
+    pub parts: Vec<(usize, Form)>,
 }
 
 /// A network that grows node by node.
@@ -63,6 +73,7 @@ pub(crate) struct OnnxNetBuilder<'a> {
     /// What each name in the file stands for, as far as it has been read.
     pub values: BTreeMap<String, Operand>,
     views: Vec<Head>,
+    joins: Vec<Join>,
     names: BTreeSet<String>,
     /// Numbers that may still be held.
     room: usize,
@@ -89,6 +100,7 @@ impl<'a> OnnxNetBuilder<'a> {
             notes: vec![],
             values: BTreeMap::from([(graph.input.clone(), Operand::Node { id: 0, form })]),
             views: Vec::new(),
+            joins: Vec::new(),
             names: BTreeSet::from(["image".to_owned()]),
             room: MOST_NUMBERS,
         }
@@ -174,7 +186,32 @@ impl<'a> OnnxNetBuilder<'a> {
         Ok(())
     }
 
-    /// How an output of this form comes out of the file.
+    /// The values that a value of this form consists of, and the axis along which they are joined.
+    pub(crate) fn parts(&self, id: usize, form: Form) -> Join {
+        match form {
+            Form::Joined(join) => self.joins[join].clone(),
+            _ => Join {
+                axis: 0,
+                parts: vec![(id, form)],
+            },
+        }
+    }
+
+    /// A value of these parts.
+    pub(crate) fn join(&mut self, join: Join) -> Operand {
+        match join.parts[..] {
+            [(id, form)] => Operand::Node { id, form },
+            _ => {
+                self.joins.push(join.clone());
+                Operand::Node {
+                    id: join.parts.first().map_or(0, |part| part.0),
+                    form: Form::Joined(self.joins.len() - 1),
+                }
+            }
+        }
+    }
+
+    /// How an output of this form comes out of the file; of joined values, as a whole.
     pub(crate) fn head(&self, id: usize, form: Form) -> Head {
         let [c, h, w] = self.shapes[id];
         match form {
@@ -187,6 +224,13 @@ impl<'a> OnnxNetBuilder<'a> {
                 ..Head::plain("", &[h, w, c])
             },
             Form::View(view) => self.views[view].clone(),
+            Form::Joined(join) => {
+                let Join { axis, parts } = &self.joins[join];
+                let heads: Vec<Head> = parts.iter().map(|&(id, form)| self.head(id, form)).collect();
+                let mut shape = heads[0].shape.clone();
+                shape[*axis] = heads.iter().map(|head| head.shape[*axis]).sum();
+                Head::plain("", &shape)
+            }
         }
     }
 
@@ -216,7 +260,9 @@ impl<'a> OnnxNetBuilder<'a> {
         let mut found = Vec::new();
         for (i, name) in self.graph.outputs.iter().enumerate() {
             let why = match self.values.get(name) {
-                Some(&Operand::Node { id, form }) if !self.needs_stand_in(id) => {
+                Some(&Operand::Node { id, form })
+                    if (self.parts(id, form).parts.iter()).all(|&(id, _)| !self.needs_stand_in(id)) =>
+                {
                     found.push((name.clone(), id, form));
                     continue;
                 }
@@ -245,19 +291,24 @@ impl<'a> OnnxNetBuilder<'a> {
         let id = match outputs[..] {
             [(_, id, form)] if is_vector(id, form) => id,
             _ => {
-                let mut heads: Vec<Head> = Vec::new();
+                let (mut heads, mut from): (Vec<Head>, Vec<usize>) = Default::default();
                 for (name, id, form) in &outputs {
                     let mut name = name.clone();
                     // Our files call the image so.
                     while name == "image" || heads.iter().any(|other| other.name == name) {
                         name.push('_');
                     }
-                    heads.push(Head {
-                        name,
-                        ..self.head(*id, *form)
-                    });
+                    let Join { axis, parts } = self.parts(*id, *form);
+                    for (k, (id, form)) in parts.into_iter().enumerate() {
+                        heads.push(Head {
+                            name: name.clone(),
+                            joins: (k > 0).then_some(axis),
+                            ..self.head(id, form)
+                        });
+                        from.push(id);
+                    }
                 }
-                self.push("outputs", Op::Outputs { heads }, outputs.iter().map(|o| o.1).collect())?
+                self.push("outputs", Op::Outputs { heads }, from)?
             }
         };
         self.keep_only_what_leads_to(id);

@@ -95,7 +95,7 @@ fn axes_after(form: Form) -> Result<usize> {
     match form {
         Form::Planes => Ok(3),
         Form::Flat | Form::Last => Ok(1),
-        Form::Split(_) | Form::Row | Form::View(_) => bail!("of a value that was reshaped"),
+        Form::Split(_) | Form::Row | Form::View(_) | Form::Joined(_) => bail!("of a value that was reshaped"),
     }
 }
 

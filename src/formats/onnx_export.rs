@@ -79,8 +79,9 @@ fn to_proto(model: &Checkpoint, density: Density) -> Result<ModelProto> {
     }
     let last = spec.nodes.len() - 1;
     if let Op::Outputs { heads } = &spec.nodes[last].op {
-        for (head, &from) in heads.iter().zip(&spec.nodes[last].inputs) {
-            writer.head(head, from)?;
+        let each: Vec<(&Head, &usize)> = heads.iter().zip(&spec.nodes[last].inputs).collect();
+        for parts in each.chunk_by(|_, (next, _)| next.joins.is_some()) {
+            writer.output(parts)?;
         }
     } else {
         let logits = writer.flat(last, "logits.flat")?;
@@ -162,36 +163,29 @@ impl<'a> Writer<'a> {
     }
 
     /// One of several outputs, as other programs see it.
-    fn head(&mut self, head: &Head, from: usize) -> Result<()> {
-        let name = &head.name;
-        let of = |what: &str| format!("{name}.{what}");
-        let [c, h, w] = self.shapes[from];
-        let shaped = |graph: &mut GraphBuilder, what: &str, x: &str, sizes: &[usize]| {
-            let all: Vec<i64> = [0].into_iter().chain(sizes.iter().map(|&n| n as i64)).collect();
-            let shape = graph.ints(&of(&format!("{what}.shape")), &all);
-            graph.node("Reshape", &of(what), [x, &shape], vec![])
-        };
-        let is_flat = head.view.len() == 1;
-        let mut x = if is_flat {
-            self.flat(from, &of("flat"))?
-        } else {
-            self.planes(from, &of("planes"))?
-        };
-        if !is_flat && head.view != [c, h, w] {
-            x = shaped(&mut self.graph, "view", &x, &head.view);
+    fn output(&mut self, parts: &[(&Head, &usize)]) -> Result<()> {
+        let name = &parts[0].0.name;
+        let mut values = Vec::new();
+        for (k, (head, from)) in parts.iter().enumerate() {
+            let own = if parts.len() > 1 {
+                format!("{name}.{k}")
+            } else {
+                name.clone()
+            };
+            let x = match head.view.len() {
+                1 => self.flat(**from, &format!("{own}.flat"))?,
+                _ => self.planes(**from, &format!("{own}.planes"))?,
+            };
+            let shape = self.shapes[**from];
+            values.push(super::onnx_export_ops::head(&mut self.graph, &own, head, shape, x));
         }
-        let mut sizes = head.view.clone();
-        if !head.order.is_empty() {
-            let axes: Vec<usize> = [0].into_iter().chain(head.order.iter().map(|axis| axis + 1)).collect();
-            x = self
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        match parts[parts.len() - 1].0.joins {
+            Some(axis) => self
                 .graph
-                .node("Transpose", &of("turned"), [&x], vec![ints("perm", &axes)]);
-            sizes = head.order.iter().map(|&axis| head.view[axis]).collect();
+                .end_with("Concat", name, &values, vec![int("axis", axis as i64 + 1)]),
+            None => self.graph.end("Identity", name, &values),
         }
-        if sizes != head.shape {
-            x = shaped(&mut self.graph, "reshaped", &x, &head.shape);
-        }
-        self.graph.end("Identity", name, &[&x]);
         Ok(())
     }
 

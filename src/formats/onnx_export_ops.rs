@@ -2,9 +2,9 @@
 //! Knows nothing of networks: values come and go by name, as `[batch, c, h, w]` unless said otherwise.
 
 use super::onnx_proto::{GraphBuilder, float, int, ints, text};
-use model::Activation;
 use model::resample::{Coordinates, Interpolation};
-use model::spec::Pad;
+use model::spec::{Pad, Shape};
+use model::{Activation, Head};
 
 /// An activation; of any shape.
 pub(crate) fn activation(graph: &mut GraphBuilder, name: &str, function: Activation, x: &str) -> String {
@@ -179,6 +179,29 @@ pub(crate) fn layer_norm(
     let last = graph.node("Transpose", &of("last"), [x], vec![ints("perm", &[0, 2, 3, 1])]);
     let done = graph.node("LayerNormalization", &of("norm"), [&last, &gamma, &beta], attributes);
     graph.node("Transpose", name, [&done], vec![ints("perm", &[0, 3, 1, 2])])
+}
+
+/// A value of this shape, flat if its view is, as other programs see it.
+pub(crate) fn head(graph: &mut GraphBuilder, name: &str, head: &Head, [c, h, w]: Shape, mut x: String) -> String {
+    let of = |what: &str| format!("{name}.{what}");
+    let shaped = |graph: &mut GraphBuilder, what: &str, x: &str, sizes: &[usize]| {
+        let all: Vec<i64> = [0].into_iter().chain(sizes.iter().map(|&n| n as i64)).collect();
+        let shape = graph.ints(&of(&format!("{what}.shape")), &all);
+        graph.node("Reshape", &of(what), [x, &shape], vec![])
+    };
+    if head.view.len() > 1 && head.view != [c, h, w] {
+        x = shaped(graph, "view", &x, &head.view);
+    }
+    let mut sizes = head.view.clone();
+    if !head.order.is_empty() {
+        let axes: Vec<usize> = [0].into_iter().chain(head.order.iter().map(|axis| axis + 1)).collect();
+        x = graph.node("Transpose", &of("turned"), [&x], vec![ints("perm", &axes)]);
+        sizes = head.order.iter().map(|&axis| head.view[axis]).collect();
+    }
+    if sizes != head.shape {
+        x = shaped(graph, "reshaped", &x, &head.shape);
+    }
+    x
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! ONNX operators that move numbers about: reshapes, transposes, joins, splits, borders.
 //! Knows nothing of layers.
 
-use super::onnx_builder::{Form, OnnxNetBuilder, Operand};
+use super::onnx_builder::{Form, Join, OnnxNetBuilder, Operand};
 use super::onnx_fold::BATCH;
 use super::onnx_graph::{attribute, label};
 use super::onnx_operands::{data, known, text, whole};
@@ -69,7 +69,7 @@ pub(crate) fn reshape(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Oper
         (Form::View(_), &[n, f]) if is_batch(n) && is(f, features) && net.head(id, form).order.is_empty() => {
             return flatten(net, label(node), id, Form::Planes);
         }
-        (_, &[n, ref rest @ ..]) if is_batch(n) && form != Form::Row => {
+        (_, &[n, ref rest @ ..]) if is_batch(n) && !matches!(form, Form::Row | Form::Joined(_)) => {
             let head = net.head(id, form);
             if let Some(shape) = resolved(rest, &head.shape) {
                 let view = if head.order.is_empty() {
@@ -119,18 +119,33 @@ fn parts(channels: usize, a: i64, b: i64) -> Option<[usize; 2]> {
     (a.checked_mul(b) == Some(channels)).then_some([a, b])
 }
 
-/// Channels last and back, or a shuffle between two reshapes.
+/// Channels last and back, or a shuffle between two reshapes; outputs in any order.
 pub(crate) fn transpose(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
     let (id, form) = data(net, node, 0)?;
     let order = attribute(node, "perm").map_or(&[][..], |a| &a.ints);
+    let Form::Joined(_) = form else {
+        let (id, form) = turned(net, label(node), (id, form), order)?;
+        return Ok(Operand::Node { id, form });
+    };
+    let Join { axis, mut parts } = net.parts(id, form);
+    for part in &mut parts {
+        *part = turned(net, label(node), *part, order)?;
+    }
+    let axis = order.iter().position(|&from| from == axis as i64 + 1);
+    let axis = axis
+        .and_then(|at| at.checked_sub(1))
+        .context("of joined outputs, the batch too")?;
+    Ok(net.join(Join { axis, parts }))
+}
+
+fn turned(net: &mut OnnxNetBuilder, name: &str, (id, form): (usize, Form), order: &[i64]) -> Result<(usize, Form)> {
     let form = match (form, order) {
         (Form::Planes, [0, 2, 3, 1]) => Form::Last,
         (Form::Last, [0, 3, 1, 2]) => Form::Planes,
         (Form::Split([a, b]), [0, 2, 1, 3, 4]) => {
             let channels = (0..a * b).map(|k| k % a * b + k / a).collect();
-            let id = net.push(label(node), Op::Select { channels }, vec![id])?;
-            let form = Form::Split([b, a]);
-            return Ok(Operand::Node { id, form });
+            let id = net.push(name, Op::Select { channels }, vec![id])?;
+            return Ok((id, Form::Split([b, a])));
         }
         _ => {
             let head = net.head(id, form);
@@ -139,14 +154,16 @@ pub(crate) fn transpose(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Op
                 Some([0, rest @ ..]) if rest.len() == head.shape.len() && head.order.is_empty() => rest,
                 _ => bail!("of axes {order:?}, expected channels last, back, or a shuffle of channels"),
             };
-            let inside = turned.iter().all(|&axis| (1..=head.shape.len()).contains(&axis));
-            ensure!(inside, "of axes {order:?}, expected each once");
+            let mut each = turned.to_vec();
+            each.sort_unstable();
+            let is_each = each.into_iter().eq(1..=head.shape.len());
+            ensure!(is_each, "of axes {order:?}, expected each once");
             let order: Vec<usize> = turned.iter().map(|axis| axis - 1).collect();
             let shape = order.iter().map(|&axis| head.shape[axis]).collect();
             net.view(Head { order, shape, ..head })
         }
     };
-    Ok(Operand::Node { id, form })
+    Ok((id, form))
 }
 
 /// The axis that channels stand on, and how many axes there are.
@@ -156,19 +173,22 @@ fn channel_axis(form: Form) -> [i64; 2] {
         Form::Flat => [1, 2],
         Form::Last => [3, 4],
         Form::Split(_) => [1, 5],
-        Form::Row | Form::View(_) => [i64::MAX, 0],
+        Form::Row | Form::View(_) | Form::Joined(_) => [i64::MAX, 0],
     }
 }
 
 fn is_channels(form: Form, axis: i64) -> bool {
     let [channels, axes] = channel_axis(form);
-    !matches!(form, Form::Split(_) | Form::Row | Form::View(_)) && (axis == channels || axis == channels - axes)
+    matches!(form, Form::Planes | Form::Flat | Form::Last) && (axis == channels || axis == channels - axes)
 }
 
-/// Channels side by side.
+/// Channels side by side, or what was reshaped for an output along any axis.
 pub(crate) fn concat(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
     let (_, form) = data(net, node, 0)?;
     let axis = attribute(node, "axis").map_or(1, |a| a.i);
+    if let Form::Split(_) | Form::View(_) | Form::Joined(_) = form {
+        return join(net, node, axis);
+    }
     ensure!(is_channels(form, axis), "along axis {axis}, expected the channels'");
     let mut parts = Vec::new();
     for at in 0..node.input.len() {
@@ -181,6 +201,37 @@ pub(crate) fn concat(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Opera
         _ => net.push(label(node), Op::Concat, parts)?,
     };
     Ok(Operand::Node { id, form })
+}
+
+/// Outputs side by side.
+fn join(net: &mut OnnxNetBuilder, node: &NodeProto, axis: i64) -> Result<Operand> {
+    let (mut parts, mut first) = (Vec::new(), None::<Vec<usize>>);
+    let mut along = 0;
+    for at in 0..node.input.len() {
+        let (id, form) = data(net, node, at)?;
+        let shape = net.head(id, form).shape;
+        let rank = shape.len() as i64 + 1;
+        let first = first.get_or_insert_with(|| shape.clone());
+        let place = if axis < 0 { axis + rank } else { axis };
+        ensure!(
+            (1..rank).contains(&place),
+            "along axis {axis}, expected 1 to {}",
+            rank - 1
+        );
+        along = place as usize - 1;
+        let beside = first.len() == shape.len() && (0..shape.len()).all(|k| k == along || first[k] == shape[k]);
+        ensure!(
+            beside,
+            "of sizes {first:?} and {shape:?}, expected the same but along axis {axis}"
+        );
+        match net.parts(id, form) {
+            Join { axis, parts } if parts.len() > 1 && axis != along => {
+                bail!("of what was joined along axis {}, expected the same axis", axis + 1)
+            }
+            join => parts.extend(join.parts),
+        }
+    }
+    Ok(net.join(Join { axis: along, parts }))
 }
 
 /// Channels in runs; enters every output that is read, and gives the first.
@@ -237,7 +288,7 @@ pub(crate) fn slice(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operan
     for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
         let axis = if axis < 0 { axis + rank } else { axis };
         let is_all = start == 0 && step == 1;
-        if axis == channel && !matches!(form, Form::Split(_) | Form::Row | Form::View(_)) {
+        if axis == channel && matches!(form, Form::Planes | Form::Flat | Form::Last) {
             ensure!(step > 0, "in steps of {step}");
             let size = sizes[0];
             let place = |at: i64| if at < 0 { at.saturating_add(size) } else { at }.clamp(0, size) as usize;

@@ -1,7 +1,7 @@
 //! Single ONNX operators as nodes of ours: which there are, and who reads each.
 //! Knows nothing of files.
 
-use super::onnx_builder::{Form, OnnxNetBuilder, Operand};
+use super::onnx_builder::{Form, Join, OnnxNetBuilder, Operand};
 use super::onnx_elementwise::{activation, binary, prelu};
 use super::onnx_fold::{BATCH, named_axes};
 use super::onnx_graph::{attribute, label};
@@ -77,6 +77,9 @@ pub(crate) const SUPPORTED: [&str; 51] = [
 /// Why it cannot be expressed.
 pub(crate) fn convert(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Operand> {
     let name = label(node);
+    if let Some(operand) = of_joined(net, node)? {
+        return Ok(operand);
+    }
     match node.op_type.as_str() {
         "Add" | "Sub" | "Mul" | "Div" => return binary(net, node),
         "Concat" => return concat(net, node),
@@ -163,7 +166,7 @@ pub(crate) fn convert(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Oper
                 Form::Last => vec![BATCH, h, w, c],
                 Form::Split([a, b]) => vec![BATCH, a as i64, b as i64, h, w],
                 Form::Row => bail!("of all images in a row"),
-                Form::View(_) => {
+                Form::View(_) | Form::Joined(_) => {
                     let shape = net.head(id, form).shape;
                     [BATCH].into_iter().chain(shape.into_iter().map(|n| n as i64)).collect()
                 }
@@ -186,4 +189,37 @@ pub(crate) fn convert(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Oper
         }
         _ => bail!("of the image, not supported"),
     }
+}
+
+/// What becomes of joined values, which go to outputs: what works on each number does so on each part. None if the node reads none, or
+/// leaves them as they are.
+///
+/// # Errors
+/// Other operators.
+fn of_joined(net: &mut OnnxNetBuilder, node: &NodeProto) -> Result<Option<Operand>> {
+    let mut joined = None;
+    for name in node.input.iter().filter(|name| !name.is_empty()) {
+        if let Operand::Node {
+            id,
+            form: form @ Form::Joined(_),
+        } = net.value(name)?
+        {
+            joined = Some((id, form));
+        }
+    }
+    let Some((id, form)) = joined else { return Ok(None) };
+    if matches!(
+        node.op_type.as_str(),
+        "Concat" | "Transpose" | "Shape" | "Identity" | "Cast" | "Softmax" | "LogSoftmax"
+    ) {
+        return Ok(None);
+    }
+    let Some(op) = activation(net, node)? else {
+        bail!("of joined outputs, which can only be turned, joined again, or given a function of each number")
+    };
+    let Join { axis, mut parts } = net.parts(id, form);
+    for (id, _) in &mut parts {
+        *id = net.push(label(node), op.clone(), vec![*id])?;
+    }
+    Ok(Some(net.join(Join { axis, parts })))
 }

@@ -129,7 +129,12 @@ impl GraphBuilder {
 
     /// The node that gives an output of the graph.
     pub(crate) fn end(&mut self, op: &str, output: &str, inputs: &[&str]) {
-        self.push(op, inputs, &[output.to_owned()], vec![]);
+        self.end_with(op, output, inputs, vec![]);
+    }
+
+    /// As [`GraphBuilder::end`], with attributes.
+    pub(crate) fn end_with(&mut self, op: &str, output: &str, inputs: &[&str], attributes: Vec<AttributeProto>) {
+        self.push(op, inputs, &[output.to_owned()], attributes);
     }
 
     /// Nodes have no names of their own, only what they give has: some runtimes look both up in one table.

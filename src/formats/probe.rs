@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use data::{Dataset, ImageShape, Images, batch, bundled};
-use model::Checkpoint;
+use model::{Checkpoint, cost};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -13,9 +13,18 @@ const IMAGES: usize = 64;
 /// Most pixels: of large images, fewer are tried.
 const MOST_PIXELS: usize = 1 << 26;
 
-/// How many images of so many pixels each are tried.
-fn images_of(size: usize) -> usize {
-    (MOST_PIXELS / size.max(1)).clamp(1, IMAGES)
+/// Most multiplications: of networks that take seconds an image, fewer are tried,
+const MOST_MACS: u64 = 24_000_000_000;
+
+/// but so many.
+const FEWEST: u64 = 4;
+
+/// How many images a model is tried on.
+fn images_of(model: &Checkpoint) -> usize {
+    let macs = cost::dense(model.spec()).map_or(1, |cost| cost.macs.max(1));
+    let size: usize = model.spec().input.iter().product();
+    let affordable = (MOST_MACS / macs).clamp(FEWEST, IMAGES as u64) as usize;
+    (MOST_PIXELS / size.max(1)).clamp(1, affordable)
 }
 
 /// Normalized images for one model.
@@ -58,7 +67,7 @@ impl Probe {
         let size = model.spec().input.iter().product::<usize>();
         // Sums of uniform numbers: near enough to the normal images a model sees.
         let mut draw = || (0..3).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>();
-        let n = images_of(size);
+        let n = images_of(model);
         Ok(Self {
             source: "noise".into(),
             pixels: (0..n * size).map(|_| draw()).collect(),
@@ -67,7 +76,7 @@ impl Probe {
     }
 
     fn first(model: &Checkpoint, name: &str, images: &Images) -> Self {
-        let n = images.len().min(images_of(model.spec().input.iter().product()));
+        let n = images.len().min(images_of(model));
         let indices: Vec<u32> = (0..n as u32).collect();
         let mut pixels = Vec::new();
         batch::fill(images, &indices, None, &model.header.normalization, &mut pixels);

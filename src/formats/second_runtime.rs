@@ -64,6 +64,8 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: Vec<u8>, probe: &Prob
         Some(Op::Outputs { heads }) => heads.clone(),
         _ => outputs.iter().map(|o| Head::plain(&o.name, &o.shape)).collect(),
     };
+    let parts = heads.chunk_by(|_, next| next.joins.is_some());
+    let parts: Vec<&[Head]> = parts.collect();
     let numbers = outputs.last().map_or(0, |o| o.range.end);
     let at_once = (MOST_PIXELS / size).clamp(1, BATCH);
     let options = Options {
@@ -93,12 +95,12 @@ pub fn compare(model: &Checkpoint, density: Density, onnx: Vec<u8>, probe: &Prob
         }
         let mut tied = vec![false; ours.n];
         let mut agrees = vec![true; ours.n];
-        for (((output, head), theirs), [most, largest]) in outputs.iter().zip(&heads).zip(&all).zip(&mut offs) {
+        for (((output, parts), theirs), [most, largest]) in outputs.iter().zip(&parts).zip(&all).zip(&mut offs) {
             let each = output.range.len();
             let rows = ours
                 .logits
                 .chunks_exact(numbers)
-                .map(|row| head.arranged(&row[output.range.clone()]));
+                .map(|row| Head::joined(parts, &row[output.range.clone()]));
             let rows: Vec<Vec<f32>> = rows.collect();
             *largest = rows.iter().flatten().fold(*largest, |m, v| m.max(v.abs()));
             for (i, (a, b)) in rows.iter().zip(theirs.chunks_exact(each)).enumerate() {

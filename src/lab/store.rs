@@ -221,10 +221,9 @@ impl RunStore {
             if self.measured.len() == Self::MEASURED {
                 self.measured.remove(0);
             }
-            // What is known image by image is of the newest answer alone.
+            // Of older answers no more is known image by image than what was said, to compare others with.
             let answer = Answer {
                 seen: Arc::default(),
-                said: Arc::default(),
                 classes: Arc::default(),
                 ..answer
             };

@@ -82,18 +82,21 @@ pub struct Thumbnail {
 pub struct Thumbnails {
     /// One an image.
     pub thumbs: Vec<Thumbnail>,
-    /// The class of each.
+    /// The class of each; where nobody has said it, the one that the whole network names.
     pub labels: Vec<u16>,
+    /// Whether somebody has said what they are.
+    pub is_labeled: bool,
     /// The number of each in the data set, whatever of it is for validation.
     pub numbers: Vec<u32>,
 }
 
 impl Thumbnails {
     /// Of the images at `indices`.
-    pub fn of(images: &Images, indices: &[u32]) -> Self {
+    pub fn of(images: &Images, indices: &[u32], is_labeled: bool) -> Self {
         Self {
             thumbs: indices.iter().map(|&i| thumb(images, images.image(i))).collect(),
             labels: indices.iter().map(|&i| images.labels[i as usize]).collect(),
+            is_labeled,
             numbers: indices.to_vec(),
         }
     }

@@ -11,6 +11,7 @@ pub mod probe;
 pub mod pruning;
 mod question;
 mod requests;
+mod sources;
 mod subject;
 
 pub use pruning::Pruning;

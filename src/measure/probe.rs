@@ -7,13 +7,14 @@ pub use crate::answer::{Answer, OpenModel, Response};
 use crate::images::{self, ClassSums, Prediction, Thumbnails};
 use crate::pruning::{Planned, Planner, Spread};
 use crate::requests::Request;
+use crate::sources::{fitting, is_unsaid};
+pub use crate::sources::{reading, valid_split};
 use crate::subject::{CALIBRATION, Client, Subject, between_batches, look};
 use crate::{Pruning, Question, Requests};
 use anyhow::{Result, ensure};
 use crossbeam_channel::Sender;
-use data::{Amount, Dataset, ImageShape, Images, PictureSize, Reading, Splits};
+use data::{Dataset, ImageShape, Images};
 use infer::{Engine, EvalMetrics, EvaluatedBatch, Latency, Options, argmax, evaluate};
-use model::checkpoint::ModelHeader;
 use model::{Checkpoint, Density, Fractions, Precision, cost};
 use record::folder::threads;
 use record::{Experiment, ModelRef};
@@ -41,25 +42,6 @@ const CURVE_IMAGES: usize = 512;
 /// The targets of that curve.
 const CURVE: [f64; 10] = [1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0];
 
-/// The splits a model was made with. Of one that does not say, a twelfth of the training images is for validation, though it may
-/// have learned from them; test images are no answer, since whoever measures often, chooses by what is measured.
-pub fn valid_split(header: &ModelHeader, dataset: &Dataset) -> Splits {
-    let n = dataset.train.len();
-    match Experiment::of_model(header) {
-        Some(e) if !e.data.valid.is_none() => data::split(dataset, e.split_seed(), e.data.valid.at_most_half(n)),
-        _ => data::split(dataset, 0, Amount::Count(n / 12)),
-    }
-}
-
-/// How pictures become images that a model takes: of its own size, otherwise as those that it was made with.
-pub fn reading(header: &ModelHeader) -> Reading {
-    let [_, height, width] = header.spec.input;
-    Reading {
-        size: PictureSize::Of(height, width),
-        ..Experiment::of_model(header).map_or_else(Reading::default, |made| made.data.reading())
-    }
-}
-
 /// Some images, measured.
 struct Measured {
     metrics: EvalMetrics,
@@ -72,6 +54,8 @@ struct ProbeState {
     model: Checkpoint,
     planner: Planner,
     subject: Subject,
+    /// Whether somebody has said what the images are.
+    is_labeled: bool,
     /// The class of each image with every channel running, as far as that was measured, and how long one takes.
     dense: Vec<u16>,
     dense_latency: Option<Latency>,
@@ -182,6 +166,7 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
             cut: None,
         },
         model: checkpoint,
+        is_labeled: true,
         dense: Vec::new(),
         dense_latency: None,
         curve: None,
@@ -192,36 +177,18 @@ fn open(from: ModelRef, state: &mut Option<ProbeState>, client: &Client) -> Resu
     Ok(())
 }
 
-/// The images of a source that fit a model: of its size, and of its classes.
-fn fitting(source: &str, header: &ModelHeader, reading: &Reading) -> Result<Dataset> {
-    ensure!(
-        !header.classes.is_empty(),
-        "{} gives no class logits, so images say nothing of its accuracy; `secateur eval --teacher` compares its outputs",
-        header.spec.name
-    );
-    let mut dataset = data::open(source, reading, &mut |_| Ok(()))?;
-    let shape = dataset.train.shape;
-    let [c, h, w] = header.spec.input;
-    ensure!(
-        [shape.channels, shape.height, shape.width] == [c, h, w],
-        "{source}: images are {shape}, the model expects {c}×{h}×{w}"
-    );
-    dataset.match_classes(&header.classes)?;
-    Ok(dataset)
-}
-
-/// Whether nobody has named images for a model: what an import names is its file.
-fn is_unsaid(source: &str, header: &ModelHeader) -> bool {
-    let is_there = std::path::Path::new(source).exists();
-    header.method == "imported" && source == header.data && !is_there
-}
-
 /// Answers, better and better, until all images were measured or a newer request waits.
 fn answer(state: &mut ProbeState, question: Question, client: &Client) -> Result<()> {
     state.set(question, None)?;
+    let is_first = state.dense_latency.is_none();
     let ProbeState { engine, subject, .. } = state;
     let subject = &*subject;
     subject.stand(engine, 0)?;
+    if is_first {
+        // What needs no image, and no time on a large network, is there at once.
+        let counted = subject.summary(engine.spec(), &EvalMetrics::new(engine.spec()), None)?;
+        client.send(Response::Answered(counted));
+    }
     let mut latency = subject.time(engine, LATENCY[0]);
     let (mut classes, mut seen) = (ClassSums::default(), Vec::new());
     let mut due = Instant::now() + FIRST;
@@ -343,29 +310,44 @@ impl ProbeState {
 
     /// Reads the model's images from a source.
     fn take_images(&mut self, source: &str, client: &Client) {
-        let Self {
-            subject, model, dense, ..
-        } = self;
-        match fitting(source, &model.header, &subject.reading) {
-            Ok(dataset) => {
-                // Tuning by hand is tuning: it sees validation images, never test images.
-                let splits = valid_split(&model.header, &dataset);
-                // The first answers rest on the first images.
-                subject.indices = data::mixed(&splits.valid);
-                subject.calibration = data::spread(&splits.train, CALIBRATION);
-                subject.images = dataset.train;
-                dense.clear();
-                self.curve = None;
-                self.stairs.clear();
-                let strip = Arc::new(Thumbnails::of(&subject.images, &subject.indices));
+        let header = &self.model.header;
+        let taken = fitting(source, header, &self.subject.reading).and_then(|dataset| self.stand_on(dataset, client));
+        match taken {
+            Ok(()) => {
+                let Subject { images, indices, .. } = &self.subject;
+                let strip = Arc::new(Thumbnails::of(images, indices, self.is_labeled));
                 client.send(Response::Images(strip, source.to_owned()));
             }
-            Err(_) if is_unsaid(source, &model.header) => {
+            Err(_) if is_unsaid(source, &self.model.header) => {
                 let why = "The file does not say which images the model was trained on.";
                 client.send(Response::NoImages(why.into()));
             }
             Err(e) => client.send(Response::NoImages(format!("{e:#}"))),
         }
+    }
+
+    /// Measures on these images from now on. Where they have no classes, all of them serve, with those that the whole network
+    /// names, so that what is measured is agreement with it; as many as it names in a moment.
+    fn stand_on(&mut self, dataset: Dataset, client: &Client) -> Result<()> {
+        let Self { subject, model, .. } = self;
+        // Tuning by hand is tuning: it sees validation images, never test images.
+        let splits = valid_split(&model.header, &dataset);
+        // The first answers rest on the first images.
+        subject.indices = data::mixed(&splits.valid);
+        subject.calibration = data::spread(&splits.train, CALIBRATION);
+        self.is_labeled = dataset.is_labeled;
+        if !dataset.is_labeled {
+            let all: Vec<u32> = (0..dataset.train.len() as u32).collect();
+            subject.calibration = data::spread(&all, CALIBRATION);
+            subject.indices = data::mixed(&all);
+        }
+        subject.images = dataset.train;
+        self.dense.clear();
+        (self.curve, self.stairs) = (None, Vec::new());
+        if self.is_labeled || self.subject.indices.is_empty() {
+            return Ok(());
+        }
+        self.subject.name_by_whole(&mut self.engine, client)
     }
 
     fn answer(&self, measured: &Measured, latency: Latency) -> Result<Answer> {

@@ -101,6 +101,12 @@ impl Requests {
         }
     }
 
+    /// Whether the model or its images are no longer wanted.
+    pub(crate) fn has_other_images(&self) -> bool {
+        let waiting = self.lock();
+        waiting.is_closed || waiting.model.is_some() || waiting.images.is_some()
+    }
+
     /// Whether an answer under way is no longer wanted.
     pub(crate) fn has_newer(&self) -> bool {
         self.lock().has_newer()

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crossbeam_channel::Sender;
 use data::{Images, Reading, batch};
 use event::LayerState;
-use infer::{Engine, EvalMetrics, LabeledImages, Latency};
+use infer::{Engine, EvalMetrics, LabeledImages, Latency, evaluate};
 use model::spec::NetSpec;
 use model::{Density, Fractions, Masks, Op, cost};
 use std::collections::BTreeMap;
@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 const TIMED: usize = 8;
 /// Training images that norms are measured on before a cut is measured for good, as searches do before a trial.
 pub(crate) const CALIBRATION: usize = 64;
+
+/// Time in which pictures without classes get those that the whole network names, and how many get one at least.
+const NAMING: Duration = Duration::from_secs(2);
+const LEAST_NAMED: usize = 32;
 
 /// The probe's connection to whoever asks.
 pub(crate) struct Client<'a> {
@@ -87,6 +91,32 @@ impl Subject {
             indices: &self.indices[first..last],
             normalization: &self.normalization,
         }
+    }
+
+    /// Gives images without classes those that the whole network names; as many as it names in a moment.
+    pub(crate) fn name_by_whole(&mut self, engine: &mut Engine, client: &Client) -> Result<()> {
+        self.stand_dense(engine)?;
+        let one = self.one_image(engine).as_secs_f64();
+        let most = ((NAMING.as_secs_f64() / one) as usize).max(LEAST_NAMED);
+        self.indices.truncate(most);
+        // Whoever opens another model does not wait for this one's names.
+        let mut check = |_: &mut Engine| {
+            Ok(match client.requests.has_other_images() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        };
+        let mut seen = Vec::new();
+        let all = self.images_in(0, self.indices.len());
+        evaluate(engine, all, &mut check, &mut |done| {
+            images::seen(done.batch, done.labels, done.spec, &self.masks, &mut seen);
+            Ok(())
+        })?;
+        self.indices.truncate(seen.len());
+        for (&image, one) in self.indices.iter().zip(&seen) {
+            self.images.labels[image as usize] = one.said;
+        }
+        Ok(())
     }
 
     /// Time that one image takes, roughly.

@@ -327,8 +327,8 @@ settings! {
         pub dimensions: Vec<Dimension> = vec![Dimension::Filter, Dimension::Column], other;
         /// Least share of a layer that stays.
         pub floor: f32 = 0.05, number(above(0), at_most(1));
-        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on; layers of fewer
-        /// channels are cut to any width, and 1 leaves all widths free.
+        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on (16 where files run
+        /// with AVX-512); layers of fewer channels are cut to any width, and 1 leaves all widths free.
         pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// Layers that are left alone, e.g. `[{ layer = "conv1" }]`; with `dimension` in that way only, with `density` pruned to
         /// that share once.

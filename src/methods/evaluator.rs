@@ -18,10 +18,13 @@ pub(crate) struct Evaluator {
     pixels: Vec<f32>,
     labels: Vec<u16>,
     answers: Option<Answers>,
+    /// The images, by their number in the data set.
+    indices: Vec<u32>,
     /// Images that a trial's accuracy is of; those behind them are only protected.
     n: usize,
-    /// Places of images that belong together, and the share of them that the whole network has right.
-    protected: Vec<(Vec<usize>, f32)>,
+    protects: Vec<Protected>,
+    /// Of each of `protects`, the places of its images, and the share of them that the whole network has right.
+    places: Vec<(Vec<usize>, f32)>,
 }
 
 impl Evaluator {
@@ -35,38 +38,62 @@ impl Evaluator {
             batch: BATCH,
             ..Options::default()
         };
-        let stored = ctx.data.dataset.images(Split::Valid);
-        let mut indices = data::spread(ctx.data.splits.indices(Split::Valid), images.max(1));
-        let n = indices.len();
-        let mut protected = Vec::new();
-        for one in &ctx.data.protected {
-            let places: Vec<usize> = match *one {
-                Protected::Class(class) => (0..n)
-                    .filter(|&i| stored.labels[indices[i] as usize] == class)
-                    .collect(),
-                Protected::Image(index) => {
-                    indices.push(index);
-                    vec![indices.len() - 1]
-                }
-            };
-            protected.push((places, 0.0));
-        }
+        let indices = data::spread(ctx.data.splits.indices(Split::Valid), images.max(1));
         let mut evaluator = Self {
             engine: infer::compile(target.model(), &options)?,
             options,
-            pixels: ctx.data.pixels(Split::Valid, &indices),
-            labels: indices.iter().map(|&i| stored.labels[i as usize]).collect(),
-            answers: stored.answers.as_ref().map(|answers| answers.at(&indices)),
-            n,
-            protected,
+            pixels: Vec::new(),
+            labels: Vec::new(),
+            answers: None,
+            n: indices.len(),
+            indices,
+            protects: Vec::new(),
+            places: Vec::new(),
         };
-        if !evaluator.protected.is_empty() {
-            let (_, right) = evaluator.measure(ctx, target, &vec![1.0; target.sites().len()])?;
-            for (places, whole) in &mut evaluator.protected {
+        evaluator.read(ctx);
+        evaluator.protect(ctx, target, &ctx.data.protected)?;
+        Ok(evaluator)
+    }
+
+    /// From now on, keeps these images as right as the whole network has them, and no others.
+    ///
+    /// # Errors
+    /// [`event::Cancelled`]; the engine cannot run the model.
+    pub(crate) fn protect(&mut self, ctx: &Ctx, target: &dyn SearchTarget, wanted: &[Protected]) -> Result<()> {
+        if self.protects == wanted {
+            return Ok(());
+        }
+        self.protects = wanted.to_vec();
+        self.indices.truncate(self.n);
+        let stored = ctx.data.dataset.images(Split::Valid);
+        let places: Vec<Vec<usize>> = wanted
+            .iter()
+            .map(|one| match *one {
+                Protected::Class(class) => (0..self.n)
+                    .filter(|&i| stored.labels[self.indices[i] as usize] == class)
+                    .collect(),
+                Protected::Image(index) => {
+                    self.indices.push(index);
+                    vec![self.indices.len() - 1]
+                }
+            })
+            .collect();
+        self.read(ctx);
+        self.places = places.into_iter().map(|places| (places, 0.0)).collect();
+        if !self.places.is_empty() {
+            let (_, right) = self.measure(ctx, target, &vec![1.0; target.sites().len()])?;
+            for (places, whole) in &mut self.places {
                 *whole = share(&right, places);
             }
         }
-        Ok(evaluator)
+        Ok(())
+    }
+
+    fn read(&mut self, ctx: &Ctx) {
+        let stored = ctx.data.dataset.images(Split::Valid);
+        self.pixels = ctx.data.pixels(Split::Valid, &self.indices);
+        self.labels = self.indices.iter().map(|&i| stored.labels[i as usize]).collect();
+        self.answers = stored.answers.as_ref().map(|answers| answers.at(&self.indices));
     }
 
     /// Images of a trial.
@@ -88,14 +115,14 @@ impl Evaluator {
     /// [`event::Cancelled`]; densities that do not fit the target.
     pub(crate) fn judge(&mut self, ctx: &Ctx, target: &dyn SearchTarget, densities: &[f32]) -> Result<Judged> {
         let (top1, right) = self.measure(ctx, target, densities)?;
-        if self.protected.is_empty() {
+        if self.places.is_empty() {
             return Ok(Judged { top1, lost: 0.0 });
         }
         let n_right = right[..self.n].iter().filter(|&&r| r).count();
         let lost = |(places, whole): &(Vec<usize>, f32)| (whole - share(&right, places)).max(0.0);
         Ok(Judged {
             top1: (n_right as f64 / self.n.max(1) as f64) as f32,
-            lost: self.protected.iter().map(lost).sum(),
+            lost: self.places.iter().map(lost).sum(),
         })
     }
 
@@ -119,7 +146,7 @@ impl Evaluator {
         };
         let mut right = Vec::with_capacity(self.labels.len());
         let mut check = |_: &mut Engine| Ok(ControlFlow::Continue(ctx.check()?));
-        let is_watched = !self.protected.is_empty();
+        let is_watched = !self.places.is_empty();
         let metrics = evaluate(engine, images, &mut check, &mut |done| {
             if !is_watched {
                 return Ok(());

@@ -31,8 +31,8 @@ settings! {
         pub target: PruningTarget = PruningTarget::default(), section;
         /// Least share of a layer that stays. The paper has none; then a layer whose norms are all small becomes a bottleneck.
         pub floor: f32 = 0.05, number(within(0, 1));
-        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on; layers of fewer
-        /// channels are cut to any width, and 1 leaves all widths free.
+        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on (16 where files run
+        /// with AVX-512); layers of fewer channels are cut to any width, and 1 leaves all widths free.
         pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// α: the lightest channel of a group is pushed 2^α times as hard as the heaviest.
         pub alpha: f32 = 4.0, number(within(0, 16));

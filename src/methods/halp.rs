@@ -36,8 +36,8 @@ settings! {
         pub target: PruningTarget = PruningTarget { unit: Unit::Ms, times: 2.0 }, section;
         /// Least share of a layer that stays in one pass.
         pub floor: f32 = 0.05, number(above(0), at_most(1));
-        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on; layers of fewer
-        /// channels are cut to any width, and 1 leaves all widths free.
+        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on (16 where files run
+        /// with AVX-512); layers of fewer channels are cut to any width, and 1 leaves all widths free.
         pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// How often filters are scored and cut; each pass takes its equal share, as a factor.
         pub passes: u32 = 3, number(within(1, 64); "passes");

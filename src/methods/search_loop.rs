@@ -118,9 +118,20 @@ impl SearchLoop<'_> {
             }
             let best = searcher.best().map(|(densities, reward)| (densities.to_vec(), reward));
             let manual_locks = locks::manual_locks(self.target.sites(), &searcher.steering().locks);
-            Snapshot::of_facts(&(best, manual_locks))
+            match &searcher.steering().protect {
+                Some(names) => Snapshot::of_facts(&(best, manual_locks, names)),
+                None => Snapshot::of_facts(&(best, manual_locks)),
+            }
         })?;
-        let (best, manual_locks): (Option<(Vec<f32>, f32)>, _) = snapshot.facts()?;
+        type Found = Option<(Vec<f32>, f32)>;
+        let (best, manual_locks) = match snapshot.facts::<(Found, Vec<ManualLock>, Vec<String>)>() {
+            Ok((best, locks, names)) => {
+                // What was asked of this search is asked of those after it.
+                ctx.data.protected = protected(ctx, &names)?;
+                (best, locks)
+            }
+            Err(_) => snapshot.facts::<(Found, Vec<ManualLock>)>()?,
+        };
         let (densities, reward) = best.with_context(|| format!("search {}: no trial could be measured", self.name))?;
         Ok(SearchResult {
             densities,
@@ -156,6 +167,12 @@ impl SearchLoop<'_> {
         let any = self.held.iter().any(Option::is_some);
         if any { self.held.clone() } else { Vec::new() }
     }
+}
+
+/// What these names are of among the images of the run.
+fn protected(ctx: &Ctx, names: &[String]) -> Result<Vec<Protected>> {
+    let dataset = ctx.data.dataset;
+    names.iter().map(|name| Protected::named(name, dataset)).collect()
 }
 
 fn refused(steer: Steer) -> Event {
@@ -257,13 +274,20 @@ impl<'a> TrialRunner<'a> {
                 ctx.emit(refused(steer))?;
                 continue;
             }
-            ctx.emit(match searcher.steer(&space, &steer) {
+            let names = match &steer {
+                Steer::Protect { names } => protected(ctx, names).map(drop),
+                _ => Ok(()),
+            };
+            ctx.emit(match names.and_then(|()| searcher.steer(&space, &steer)) {
                 Ok(()) => Event::Steered(steer),
                 Err(e) => Event::Refused {
                     steer,
                     why: format!("{e:#}"),
                 },
             })?;
+        }
+        if let Some(names) = &searcher.steering().protect {
+            self.evaluator.protect(ctx, target, &protected(ctx, names)?)?;
         }
         let Some(densities) = searcher.propose(&space).map_err(BadInput::of)? else {
             return Ok(false);

@@ -31,8 +31,8 @@ settings! {
         pub target: PruningTarget = PruningTarget { times: 16.0, ..PruningTarget::default() }, section;
         /// Least share of a layer that stays.
         pub floor: f32 = 0.02, number(above(0), at_most(1));
-        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on; layers of fewer
-        /// channels are cut to any width, and 1 leaves all widths free.
+        /// Channels are cut so that what is left is a multiple of this, or all, as vector code runs fastest on (16 where files run
+        /// with AVX-512); layers of fewer channels are cut to any width, and 1 leaves all widths free.
         pub width_multiple: usize = 8, number(within(1, 1024); "channels");
         /// Which filters a candidate loses first, those of the lowest score: Σ|w|, ‖w‖₂, |γ|, |Σ w·∂loss/∂w|, the distance to the
         /// others, all that goes with it, or by chance.

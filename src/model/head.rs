@@ -17,6 +17,9 @@ pub struct Head {
     pub order: Vec<usize>,
     /// Sizes as they come out, without the batch.
     pub shape: Vec<usize>,
+    /// Of a part that follows the one before it in one output: the axis along which, the batch's not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<usize>,
 }
 
 /// Most axes of an output.
@@ -30,11 +33,39 @@ impl Head {
             view: shape.to_vec(),
             order: Vec::new(),
             shape: shape.to_vec(),
+            joins: None,
         }
     }
 
+    /// One image's numbers of an output as they come out; those of its parts are given one after the other.
+    pub fn joined(parts: &[Head], numbers: &[f32]) -> Vec<f32> {
+        let axis = parts.iter().find_map(|part| part.joins).unwrap_or(0);
+        let mut rest = numbers;
+        let parts: Vec<(Vec<f32>, usize)> = parts
+            .iter()
+            .map(|part| {
+                let (own, after) = rest.split_at(part.shape.iter().product());
+                rest = after;
+                (part.arranged(own), part.shape[axis..].iter().product())
+            })
+            .collect();
+        let runs = parts.first().map_or(0, |(own, run)| own.len() / run);
+        let run = |k: usize| parts.iter().flat_map(move |(own, run)| &own[k * run..][..*run]);
+        (0..runs).flat_map(run).copied().collect()
+    }
+
+    /// Whether it continues what comes before it.
+    fn follows(&self, before: &Head) -> bool {
+        let beside = |(axis, (a, b)): (usize, (&usize, &usize))| a == b || self.joins == Some(axis);
+        self.name == before.name
+            && self.shape.len() == before.shape.len()
+            && self.joins.is_some_and(|axis| axis < self.shape.len())
+            && before.joins.is_none_or(|axis| self.joins == Some(axis))
+            && self.shape.iter().zip(&before.shape).enumerate().all(beside)
+    }
+
     /// One image's numbers as they come out.
-    pub fn arranged(&self, numbers: &[f32]) -> Vec<f32> {
+    fn arranged(&self, numbers: &[f32]) -> Vec<f32> {
         if self.order.is_empty() {
             return numbers.to_vec();
         }
@@ -81,7 +112,8 @@ impl Head {
 /// Checks the heads of values of these shapes; gives how many numbers they are.
 ///
 /// # Errors
-/// As many heads as inputs are expected, each with a name of its own and sizes that fit.
+/// As many heads as inputs are expected, each with sizes that fit and a name of its own, or that of the one before it, to which it
+/// is joined.
 pub(crate) fn check_heads(heads: &[Head], from: &[[usize; 3]]) -> Result<usize> {
     ensure!(
         !heads.is_empty() && heads.len() == from.len(),
@@ -90,13 +122,22 @@ pub(crate) fn check_heads(heads: &[Head], from: &[[usize; 3]]) -> Result<usize> 
         from.len()
     );
     let mut names = BTreeSet::new();
-    for (head, shape) in heads.iter().zip(from) {
+    for (i, (head, shape)) in heads.iter().zip(from).enumerate() {
+        head.check(*shape)?;
+        if let Some(axis) = head.joins {
+            ensure!(
+                i > 0 && head.follows(&heads[i - 1]),
+                "output {} has a part of sizes {:?} along axis {axis}, which does not fit what comes before it",
+                head.name,
+                head.shape
+            );
+            continue;
+        }
         ensure!(
             !head.name.is_empty() && names.insert(&head.name),
             "two outputs are called {:?}",
             head.name
         );
-        head.check(*shape)?;
     }
     Ok(from.iter().map(|s| s.iter().product::<usize>()).sum())
 }
@@ -113,9 +154,49 @@ mod tests {
             view: vec![2, 3, 1, 2],
             order: vec![0, 2, 3, 1],
             shape: vec![4, 3],
+            joins: None,
         };
         let numbers: Vec<f32> = (0..12u8).map(f32::from).collect();
         let want = [0.0, 2.0, 4.0, 1.0, 3.0, 5.0, 6.0, 8.0, 10.0, 7.0, 9.0, 11.0];
         assert_eq!(head.arranged(&numbers), want);
+        let more = Head {
+            joins: Some(0),
+            ..Head::plain("boxes", &[1, 3])
+        };
+        let all: Vec<f32> = (0..15u8).map(f32::from).collect();
+        assert!(more.follows(&head));
+        assert_eq!(
+            Head::joined(&[head, more], &all),
+            [&want[..], &[12.0, 13.0, 14.0]].concat()
+        );
+    }
+
+    #[test]
+    fn parts_come_out_side_by_side() {
+        let part = |shape: &[usize], joins| Head {
+            joins,
+            ..Head::plain("scores", shape)
+        };
+        let parts = [part(&[2, 2], None), part(&[2, 1], Some(1)), part(&[2, 3], Some(1))];
+        let numbers: Vec<f32> = (0..12u8).map(f32::from).collect();
+        let want = [0.0, 1.0, 4.0, 6.0, 7.0, 8.0, 2.0, 3.0, 5.0, 9.0, 10.0, 11.0];
+        assert_eq!(Head::joined(&parts, &numbers), want);
+        assert!(check_heads(&parts, &[[4, 1, 1], [2, 1, 1], [1, 2, 3]]).is_ok());
+        for (wrong, expected) in [
+            (part(&[2, 2], Some(2)), "along axis 2, which does not fit"),
+            (
+                part(&[3, 2], Some(1)),
+                "of sizes [3, 2] along axis 1, which does not fit",
+            ),
+            (part(&[2, 2, 1], Some(1)), "does not fit what comes before it"),
+        ] {
+            let from = [[4, 1, 1], [wrong.shape.iter().product(), 1, 1]];
+            let refused = check_heads(&[parts[0].clone(), wrong], &from).expect_err(expected);
+            assert!(refused.to_string().contains(expected), "{refused}");
+        }
+        assert!(
+            check_heads(&parts[1..2], &[[2, 1, 1]]).is_err(),
+            "nothing comes before it"
+        );
     }
 }

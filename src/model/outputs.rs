@@ -12,7 +12,7 @@ pub struct NetOutput {
     pub name: String,
     /// Sizes as they see it, without the batch.
     pub shape: Vec<usize>,
-    /// Where its numbers, `[c, h, w]`, are among all that the network gives.
+    /// Where its numbers, `[c, h, w]` of each part, are among all that the network gives.
     pub range: Range<usize>,
     /// Whether it says the class: the first output that is a vector.
     pub is_logits: bool,
@@ -37,20 +37,24 @@ impl NetSpec {
                 is_logits: true,
             }]);
         };
-        let (mut first, mut has_logits) = (0, false);
-        let each = heads.iter().zip(&last.inputs).map(|(head, &from)| {
+        let mut outputs: Vec<NetOutput> = Vec::new();
+        for (head, &from) in heads.iter().zip(&last.inputs) {
+            let first = outputs.last().map_or(0, |output| output.range.end);
             let range = first..first + shapes[from].iter().product::<usize>();
-            first = range.end;
-            let is_logits = head.shape.len() == 1 && !has_logits;
-            has_logits |= is_logits;
-            NetOutput {
+            if let (Some(axis), Some(output)) = (head.joins, outputs.last_mut()) {
+                output.shape[axis] += head.shape[axis];
+                output.range.end = range.end;
+                continue;
+            }
+            let is_logits = head.shape.len() == 1 && !outputs.iter().any(|output| output.is_logits);
+            outputs.push(NetOutput {
                 name: head.name.clone(),
                 shape: head.shape.clone(),
                 range,
                 is_logits,
-            }
-        });
-        Ok(each.collect())
+            });
+        }
+        Ok(outputs)
     }
 
     /// Where the class logits are among all numbers that it gives; empty if there are none, as of a detector.
@@ -105,6 +109,19 @@ mod tests {
         );
         let text = serde_json::to_string(&spec).expect("writes");
         assert_eq!(serde_json::from_str::<NetSpec>(&text).expect("reads"), spec);
+    }
+
+    #[test]
+    fn parts_of_one_output_are_one_output() {
+        let part = Head {
+            joins: Some(1),
+            ..Head::plain("boxes", &[6, 1])
+        };
+        let outputs = self::spec(vec![Head::plain("boxes", &[6, 4]), part])
+            .outputs()
+            .expect("fits");
+        let told: Vec<_> = outputs.iter().map(|o| (&o.shape[..], o.range.clone())).collect();
+        assert_eq!(told, [(&[6, 5][..], 0..30)]);
     }
 
     #[test]

@@ -358,6 +358,16 @@ fn mobilenetv2(b: &mut NetBuilder) {
     b.head();
 }
 
+/// Least side of images that ResNets shrink before their first block.
+const LARGE_SIDE: usize = 128;
+
+/// Gives a ResNet the first layers that suit its images' size; other networks stay as they are.
+pub fn stem_for(spec: &mut NetSpec, arch: &str, [_, height, width]: [usize; 3]) {
+    if arch.starts_with("resnet") && height.min(width) >= LARGE_SIDE {
+        imagenet_stem(spec);
+    }
+}
+
 /// Turns the first layer of a ResNet into those for large images: 7×7 of stride 2, then a max-pool.
 pub fn imagenet_stem(spec: &mut NetSpec) {
     if let Op::Conv {

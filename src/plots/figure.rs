@@ -46,7 +46,7 @@ pub fn frontier(view: &FrontierView, colors: &RunColors) -> Figure {
     let point = |p: &FrontierPoint| {
         let what = match &p.source {
             PointSource::Recorded(d) | PointSource::Epoch(_, d) => format!("density {d}"),
-            PointSource::Measured(q) => view::frontier::asked(q),
+            PointSource::Measured(q) => view::cuts::asked(q),
             PointSource::Trial(_, _, n) => format!("trial {n}"),
         };
         let error = p.spread.map(|sd| sd * 100.0);

@@ -1,7 +1,7 @@
 //! Applies masks to a model: what they leave out becomes zero, and columns that read only zeros are masked too.
 
 use super::groups::{Place, groups};
-use super::values::constants;
+use super::values::{constants, conv_groups, of_column};
 use anyhow::{Context, Result, ensure};
 use model::checkpoint::Checkpoint;
 use model::mask::{LayerMask, Masks, intersection, kept_entries};
@@ -69,9 +69,11 @@ fn close(checkpoint: &mut Checkpoint) -> Result<()> {
             let name = &spec.nodes[reader.node].name;
             let [filters, columns] = checkpoint.weight(name).matrix();
             let from = spec.nodes[reader.node].inputs[0];
-            let taps = columns / shapes[from][0];
+            let op = &spec.nodes[reader.node].op;
+            let taps = columns * conv_groups(op) / shapes[from][0];
             for features in dead.iter().map(|&c| reader.features(c)).filter(|f| !f.is_empty()) {
-                if values[from][features.clone()].iter().all(|v| *v == Some(0.0)) {
+                let mut read = features.clone().flat_map(|f| of_column(&values[from], op, f));
+                if read.all(|v| *v == Some(0.0)) {
                     let mask = checkpoint.masks.entry(name.clone());
                     mask.or_insert_with(|| LayerMask::whole(filters, columns)).columns
                         [features.start * taps..features.end * taps]

@@ -4,7 +4,7 @@ use super::apply::zero;
 use super::groups::{ChannelRef, groups};
 use super::scope::Scope;
 use super::sites::{ChannelAxis, GateOf, Layer, Left, Sites};
-use super::values::{constants, is_inside, is_scale_free, taps};
+use super::values::{constants, conv_groups, is_inside, is_scale_free, of_column, taps};
 use super::width;
 use anyhow::{Result, ensure};
 use event::{Dimension, Site, Unit};
@@ -91,6 +91,7 @@ impl Sites {
         }
         ChannelAxis {
             site: None,
+            multiple: group.multiple(self.width_multiple),
             unmasked: unmasked
                 .iter()
                 .zip(is_given)
@@ -127,10 +128,11 @@ impl Sites {
                 .map(|tap| is_inside(op, shapes[from], shapes[layer.node], tap))
                 .collect();
             for (column, _) in layer.mask.columns.iter().enumerate().filter(|(_, kept)| **kept) {
-                let can_go = match values[from][column / taps] {
-                    Some(value) => value == 0.0 || inside[column % taps],
+                let can_go = |value: &Option<f32>| match value {
+                    Some(value) => *value == 0.0 || inside[column % taps],
                     None => false,
                 };
+                let can_go = of_column(&values[from], op, column / taps).all(can_go);
                 let at = sources[column / layer.block];
                 self.axes[at.group].stays[at.channel] |= !can_go && groups.list[at.group].fixed.is_none();
             }
@@ -148,10 +150,11 @@ impl Sites {
         }
         for layer in &mut self.layers {
             let Some(sources) = &layer.sources else { continue };
-            let from = spec.nodes[layer.node].inputs[0];
-            let features = values[from].len() / layer.held.len();
+            let (op, from) = (&spec.nodes[layer.node].op, spec.nodes[layer.node].inputs[0]);
+            let features = values[from].len() / conv_groups(op) / layer.held.len();
             for (q, held) in layer.held.iter_mut().enumerate() {
-                let is_zero = values[from][q * features..][..features].iter().all(|v| *v == Some(0.0));
+                let mut own = (q * features..(q + 1) * features).flat_map(|f| of_column(&values[from], op, f));
+                let is_zero = own.all(|v| *v == Some(0.0));
                 *held = self.axes[sources[q].group].stays[sources[q].channel] && !is_zero;
             }
         }
@@ -165,11 +168,7 @@ impl Sites {
         let name = &self.spec.nodes[node].name;
         let mask = checkpoint.mask(name);
         let columns = mask.columns.len();
-        let from = self.spec.nodes[node].inputs[0];
-        let sources = self
-            .groups
-            .reads_all(&self.spec, node)
-            .then(|| self.groups.channels(from).to_vec());
+        let sources = self.groups.sources(&self.spec, node).map(<[_]>::to_vec);
         let block = sources.as_ref().map_or(columns, |s| columns / s.len());
         Some(Layer {
             node,
@@ -269,7 +268,9 @@ impl Sites {
             if group.fixed.is_some() || counts[g] < 2 || self.groups.layer(group) != Some(node) {
                 continue;
             }
-            let others = group.producers.iter().filter(|p| p.node != node);
+            let mut others: Vec<usize> = group.producers.iter().map(|p| p.node).filter(|n| *n != node).collect();
+            others.dedup();
+            let others = others.into_iter();
             // A layer with filters of several groups counts for each with the share that it gives.
             let share = |layer: &Layer| {
                 let own = layer.rows.iter().filter(|at| at.group == g).count();
@@ -282,8 +283,8 @@ impl Sites {
                 dimension: Dimension::Filter,
                 size: own.map(|(layer, size)| share(layer) * size).sum(),
                 choices: counts[g],
-                step: width::step(counts[g], self.width_multiple),
-                tied: others.map(|p| self.spec.nodes[p.node].name.clone()).collect(),
+                step: width::step(counts[g], self.axes[g].multiple),
+                tied: others.map(|node| self.spec.nodes[node].name.clone()).collect(),
             });
         }
     }

@@ -1,9 +1,11 @@
 //! Which nodes share channels, so that a channel of one cannot be cut without the same channel of the others.
 //! Knows nothing of weights or scores.
 //!
-//! Sums and products tie both sides; depthwise convolutions tie what they read to what they give; norms, gates, activations
-//! and pools hand channels on; flatten makes several features of each; joins and selections put channels side by side or
-//! choose among them, so that a node may have channels of several groups. Convolutions and linear layers begin channels.
+//! Sums and products tie both sides. A convolution of many groups, depthwise ones among them, ties what each of its groups reads
+//! to what it gives, so that groups go whole; one of a few ties the channels of the same place in each, so that all lose the same.
+//! Norms, gates, activations and pools hand channels on; flatten makes several features of each; joins and selections put channels
+//! side by side or choose among them, so that a node may have channels of several groups. Convolutions and linear layers begin
+//! channels.
 
 use anyhow::Result;
 use model::spec::{NetSpec, Node, Op, Shape};
@@ -42,18 +44,24 @@ pub struct ChannelRef {
     pub channel: usize,
 }
 
-/// Channels that the same layers give, with all that stands on them.
+/// Channels that the same layers give, with all that stands on them. Where several channels of a node are tied to each other, as
+/// those of one group of a convolution are, they count as one, and the node has a place for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The first layer that gives these channels and no others; the input's name if it gives them.
     pub name: String,
-    /// Channels.
+    /// Channels; of tied ones one.
     pub channels: usize,
+    /// So many channels of a node, or a multiple of it, go with each.
+    each: usize,
+    /// How many must stay.
+    pub(crate) least: usize,
     /// Every node whose output has one of them, in network order.
     pub nodes: Vec<usize>,
     /// Convolutions and linear layers whose filters are its channels, depthwise ones among them.
     pub producers: Vec<Place>,
-    /// Convolutions and linear layers whose columns are its channels. Depthwise ones have no such columns.
+    /// Convolutions and linear layers whose columns are its channels; a convolution of few groups has a column for the channels of
+    /// the same place in all of them. Those of many groups have no such columns.
     pub consumers: Vec<Place>,
     /// Gates that read their saliency from it: their φ has a row for each of its features.
     pub predictors: Vec<Place>,
@@ -80,9 +88,17 @@ impl Groups {
         &self.of_node[node]
     }
 
-    /// Whether each column of a layer is a channel of what it reads: not if its filters see only some of them.
-    pub(crate) fn reads_all(&self, spec: &NetSpec, layer: usize) -> bool {
-        matches!(spec.nodes[layer].op, Op::Conv { groups: 1, .. } | Op::Linear { .. })
+    /// The channels that a layer's columns read, in their order: those of its first group, where it has a few. None where columns
+    /// are no channels that can be cut by themselves.
+    pub(crate) fn sources(&self, spec: &NetSpec, layer: usize) -> Option<&[ChannelRef]> {
+        let from = *spec.nodes[layer].inputs.first()?;
+        let all = &self.of_node[from];
+        match cut_of(&spec.nodes[layer].op, all.len()) {
+            // Of what was flat, whose channels are fixed.
+            CutOf::Columns { groups: 2.. } if self.positions[from] != 1 => None,
+            CutOf::Columns { groups } => Some(&all[..all.len() / groups]),
+            CutOf::Whole => None,
+        }
     }
 
     /// The groups that a node's output has channels of, each once, in order.
@@ -96,8 +112,11 @@ impl Groups {
     /// The layer that a group is called after: the first that gives its channels and no others, or else the first.
     pub fn layer(&self, group: &Group) -> Option<usize> {
         let mut layers = group.producers.iter().map(|p| p.node);
-        // Whoever begins one channel of a group begins all of them.
-        let gives_no_other = |node: &usize| self.of_node[*node].len() == group.channels;
+        // Whoever begins one channel of a group begins all of them, each as often.
+        let gives_no_other = |node: &usize| {
+            let places = group.producers.iter().filter(|p| p.node == *node).count();
+            self.of_node[*node].len() == places * group.channels
+        };
         layers.clone().find(gives_no_other).or_else(|| layers.next())
     }
 
@@ -119,6 +138,7 @@ pub fn groups(spec: &NetSpec) -> Result<Groups> {
         positions: Vec::new(),
         begins: Vec::new(),
         fixed: Vec::new(),
+        least: Vec::new(),
     };
     for i in 0..spec.nodes.len() {
         ties.add(spec, &shapes, i);
@@ -140,8 +160,28 @@ pub fn groups(spec: &NetSpec) -> Result<Groups> {
     Ok(ties.gather(spec))
 }
 
+/// Up to so many groups of a convolution keep their number and lose the same channels each. Of more, groups go whole, and more than
+/// this stay, so that what can be cut of a layer does not change with cutting.
+const FEW_GROUPS: usize = 4;
+
+/// What goes of a layer's columns with a channel that it reads.
+enum CutOf {
+    /// The column of that channel, in each of so many groups.
+    Columns { groups: usize },
+    /// The group that reads it, with all that this gives.
+    Whole,
+}
+
+fn cut_of(op: &Op, channels: usize) -> CutOf {
+    match *op {
+        Op::Conv { groups, .. } if groups > FEW_GROUPS || is_depthwise(op, channels) => CutOf::Whole,
+        Op::Conv { groups, .. } => CutOf::Columns { groups },
+        _ => CutOf::Columns { groups: 1 },
+    }
+}
+
 /// Whether a convolution works on each channel by itself.
-pub(crate) fn is_depthwise(op: &Op, channels: usize) -> bool {
+fn is_depthwise(op: &Op, channels: usize) -> bool {
     matches!(*op, Op::Conv { filters, groups, .. } if groups > 1 && groups == channels && filters == channels)
 }
 
@@ -155,6 +195,8 @@ struct Ties {
     begins: Vec<usize>,
     /// (node, why its channels are fixed)
     fixed: Vec<(usize, String)>,
+    /// (node, how many of its channels must stay)
+    least: Vec<(usize, usize)>,
 }
 
 impl Ties {
@@ -185,6 +227,11 @@ impl Ties {
         self.channels[node].iter().flat_map(each).collect()
     }
 
+    /// Ties the channels of the same place in runs of `each`.
+    fn tie_across(&mut self, channels: &[usize], each: usize) {
+        (each..channels.len()).for_each(|k| self.tie(channels[k % each], channels[k]));
+    }
+
     fn fix(&mut self, nodes: &[usize], why: &str) {
         self.fixed.extend(nodes.iter().map(|&n| (n, why.to_owned())));
     }
@@ -196,13 +243,29 @@ impl Ties {
         let mut positions = self.positions.get(from).copied().unwrap_or(1);
         let channels = match &node.op {
             Op::Input | Op::Linear { .. } | Op::Conv { groups: 1, .. } => return self.begin(i, shapes[i][0]),
-            Op::Conv { groups, .. } => {
-                if !is_depthwise(&node.op, shapes[from][0]) || positions != 1 {
-                    let why = format!("{name} has {groups} groups, which must stay equal");
-                    self.begin(i, shapes[i][0]);
-                    return self.fix(&[from, i], &why);
+            &Op::Conv { groups, filters, .. } => {
+                let channels = shapes[from][0];
+                let (reads, gives) = (channels / groups, filters / groups);
+                if positions != 1 {
+                    self.begin(i, filters);
+                    return self.fix(&[from, i], &format!("{name} has groups of what was flat"));
                 }
-                self.channels[from].clone()
+                let read = self.channels[from].clone();
+                if let CutOf::Columns { .. } = cut_of(&node.op, channels) {
+                    self.begin(i, filters);
+                    self.tie_across(&read, reads);
+                    self.tie_across(&self.channels[i].clone(), gives);
+                    // With one channel in each group it would be depthwise.
+                    return self.least.extend([(from, 2), (i, 2)]);
+                }
+                if !is_depthwise(&node.op, channels) {
+                    self.least.push((from, FEW_GROUPS + 1));
+                }
+                for own in read.chunks(reads) {
+                    own[1..].iter().for_each(|&c| self.tie(own[0], c));
+                }
+                let firsts = read.iter().step_by(reads);
+                firsts.flat_map(|&c| std::iter::repeat_n(c, gives)).collect()
             }
             Op::Add | Op::Mul => {
                 let other = node.inputs[1];
@@ -272,6 +335,8 @@ impl Ties {
                 list.push(Group {
                     name: String::new(),
                     channels: 0,
+                    each: 1,
+                    least: 1,
                     nodes: Vec::new(),
                     producers: Vec::new(),
                     consumers: Vec::new(),
@@ -287,10 +352,6 @@ impl Ties {
                 channel: list[group].channels,
             });
             list[group].channels += 1;
-            if begun_by[c].windows(2).any(|pair| pair[0] == pair[1]) {
-                let why = || "channels of one layer are tied to each other".to_owned();
-                list[group].fixed.get_or_insert_with(why);
-            }
         }
         let of_node = self
             .channels
@@ -310,8 +371,9 @@ impl Ties {
                 _ => {}
             }
             match node.op {
-                Op::Conv { groups: 1, .. } | Op::Linear { .. } => {
-                    groups.put(i, node.inputs[0], |g| &mut g.consumers, |place| place)
+                Op::Conv { .. } | Op::Linear { .. } => {
+                    let columns = groups.sources(spec, i).map_or(0, <[_]>::len);
+                    groups.put_first(i, (node.inputs[0], columns), |g| &mut g.consumers, |place| place);
                 }
                 Op::Gate { .. } => groups.put(i, node.inputs[1], |g| &mut g.predictors, |place| place),
                 _ => {}
@@ -322,16 +384,64 @@ impl Ties {
                 groups.list[group].fixed.get_or_insert_with(|| why.clone());
             }
         }
+        for group in &mut groups.list {
+            group.each = times_each(&group.producers);
+        }
+        for &(node, least) in &self.least {
+            for group in groups.of_node(node) {
+                let group = &mut groups.list[group];
+                group.least = least.min(group.channels).max(group.least);
+                // Groups that are a multiple wide run fast, not all of them together.
+                if least <= FEW_GROUPS {
+                    group.each = 1;
+                }
+            }
+        }
         groups.name(spec);
         groups
+    }
+}
+
+/// The largest number of which the number of each layer's places is a multiple.
+fn times_each(producers: &[Place]) -> usize {
+    let divisor = |mut a: usize, mut b: usize| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    producers
+        .chunk_by(|a, b| a.node == b.node)
+        .fold(0, |all, same| divisor(same.len(), all))
+        .max(1)
+}
+
+impl Group {
+    /// What numbers of its channels are multiples of, so that widths are multiples of so many.
+    pub(crate) fn multiple(&self, width_multiple: usize) -> usize {
+        let shared = (1..=self.each.min(width_multiple.max(1)))
+            .rev()
+            .find(|n| self.each.is_multiple_of(*n) && width_multiple.is_multiple_of(*n));
+        width_multiple / shared.unwrap_or(1)
     }
 }
 
 impl Groups {
     /// Enters node `i`, which stands on or reads the output of node `on`, in every group that has channels there.
     fn put<T>(&mut self, i: usize, on: usize, list: impl Fn(&mut Group) -> &mut Vec<T>, entry: impl Fn(Place) -> T) {
+        self.put_first(i, (on, usize::MAX), list, entry);
+    }
+
+    /// As [`Groups::put`], for the first `n` channels.
+    fn put_first<T>(
+        &mut self,
+        i: usize,
+        (on, n): (usize, usize),
+        list: impl Fn(&mut Group) -> &mut Vec<T>,
+        entry: impl Fn(Place) -> T,
+    ) {
         let mut places: Vec<(usize, Place)> = Vec::new();
-        for (k, &ChannelRef { group, channel }) in self.of_node[on].iter().enumerate() {
+        for (k, &ChannelRef { group, channel }) in self.of_node[on].iter().enumerate().take(n) {
             // A channel that is there twice needs a further place.
             let free = |(g, place): &&mut (usize, Place)| *g == group && place.channels[channel].is_none();
             match places.iter_mut().find(free) {
@@ -454,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn depthwise_convolutions_hand_the_axis_on_and_other_grouped_ones_fix_it() {
+    fn depthwise_convolutions_hand_channels_on_and_other_grouped_ones_tie_them() {
         let spec = NetSpec {
             name: "t".into(),
             input: [3, 8, 8],
@@ -473,12 +583,72 @@ mod tests {
         expect![[r#"
             x 3:  -> a [it is the image]
             a 4: a deep -> b
-            b 6: b ->  [g has 2 groups, which must stay equal]
-            g 8: g ->  [g has 2 groups, which must stay equal]
-            twice 16: twice -> last [twice has 8 groups, which must stay equal]
+            b 3: b b -> g
+            g 4: g g twice twice twice twice -> last last last last
             last 2: last ->  [it gives the logits]
         "#]]
         .assert_eq(&table(&spec));
+    }
+
+    #[test]
+    fn few_groups_of_a_convolution_lose_the_same_channels() {
+        let spec = NetSpec {
+            name: "t".into(),
+            input: [3, 8, 8],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("a", conv(6, 1), &[0]),
+                node("g", conv(8, 2), &[1]),
+                node("b", conv(4, 1), &[2]),
+                node("deep", conv(8, 4), &[3]),
+                node("flat", Op::Flatten, &[4]),
+                node("last", Op::Linear { outputs: 2, bias: true }, &[5]),
+            ],
+        };
+        expect![[r#"
+            x 3:  -> a [it is the image]
+            a 3: a a -> g
+            g 4: g g -> b b
+            b 1: b b b b -> deep
+            deep 2: deep deep deep deep -> last×64 last×64 last×64 last×64
+            last 2: last ->  [it gives the logits]
+        "#]]
+        .assert_eq(&table(&spec));
+        let groups = groups(&spec).expect("groups");
+        assert_eq!((groups.list[1].least, groups.list[1].multiple(8)), (2, 8));
+        assert_eq!(groups.sources(&spec, 2).map(<[_]>::len), Some(3));
+    }
+
+    #[test]
+    fn groups_of_a_convolution_go_whole_with_what_they_read() {
+        let spec = NetSpec {
+            name: "t".into(),
+            input: [3, 8, 8],
+            nodes: vec![
+                node("x", Op::Input, &[]),
+                node("a", conv(12, 1), &[0]),
+                node("g", conv(24, 6), &[1]),
+                node("b", conv(8, 1), &[2]),
+                node("flat", Op::Flatten, &[3]),
+                node("last", Op::Linear { outputs: 2, bias: true }, &[4]),
+            ],
+        };
+        expect![[r#"
+            x 3:  -> a [it is the image]
+            a 6: a a g g g g -> b b b b
+            b 8: b -> last×64
+            last 2: last ->  [it gives the logits]
+        "#]]
+        .assert_eq(&table(&spec));
+        let groups = groups(&spec).expect("groups");
+        let tied = &groups.list[1];
+        // Widths of a and g that are multiples of 8 are multiples of 4 groups.
+        assert_eq!(
+            (tied.each, tied.multiple(8), tied.multiple(1), tied.multiple(3)),
+            (2, 4, 1, 3)
+        );
+        let filters: Vec<_> = tied.producers.iter().map(|p| p.filter(4)).collect();
+        assert_eq!(filters, [8, 9, 16, 17, 18, 19].map(Some));
     }
 
     #[test]
@@ -597,7 +767,7 @@ mod tests {
             a 4: a excite -> squeeze b
             squeeze 2: squeeze -> excite
             b 4: b -> c [norm normalizes over all of them]
-            c 2: c c -> last×64 last×64 last×64 last×64 last×64 last×64 [channels of one layer are tied to each other]
+            c 2: c c -> last×64 last×64 last×64 last×64 last×64 last×64
             last 2: last ->  [it gives the logits]
         "#]]
         .assert_eq(&table(&spec));

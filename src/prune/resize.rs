@@ -6,12 +6,14 @@
 use super::groups::{Group, Groups, groups};
 use super::scope::Scope;
 use super::sites::Sites;
+use super::values::conv_groups;
 use super::{Score, apply, cut};
 use anyhow::{Context, Result, ensure};
 use event::{Dimension, Unit};
 use model::mask::LayerMask;
 use model::spec::Op;
 use model::{Array, Checkpoint, Weights};
+use std::collections::VecDeque;
 
 /// What was lost keeps so much of its weights where they are ranked: behind all that was kept.
 const BEHIND: f32 = 1e-6;
@@ -83,7 +85,22 @@ impl Resize {
                     let kept = names.zip(&laid.kept).find(|(name, _)| **name == site.name);
                     share(kept.map_or(site.choices, |(_, kept)| kept.len()), site.choices).min(1.0)
                 }
-                Dimension::Filter => share(ones(&mask.filters), site.choices).min(1.0),
+                Dimension::Filter => {
+                    // Tied filters count as one.
+                    let group = laid.groups.list.iter().position(|g| g.name == site.name);
+                    let own = |groups: &Groups| -> Vec<bool> {
+                        let node = spec.find(&site.name).unwrap_or(0);
+                        groups.channels(node).iter().map(|at| Some(at.group) == group).collect()
+                    };
+                    let kept = mask
+                        .filters
+                        .iter()
+                        .zip(own(&laid.cut))
+                        .filter(|(kept, own)| **kept && *own);
+                    let channels = group.map_or(1, |g| laid.groups.list[g].channels);
+                    let each = ones(&own(&laid.groups)) / channels.max(1);
+                    share(kept.count(), site.choices * each.max(1)).min(1.0)
+                }
                 _ => share(ones(&mask.columns), mask.columns.len()),
             }
         };
@@ -130,14 +147,17 @@ impl Laid {
     /// Places of a node's features.
     fn features(&self, node: usize) -> Vec<usize> {
         let positions = self.groups.positions(node);
-        let mut places: Vec<Vec<Option<usize>>> = self.groups.list.iter().map(|g| vec![None; g.channels]).collect();
+        // Tied channels of one node are several of one channel here, in their order.
+        let mut places: Vec<Vec<VecDeque<usize>>> =
+            (self.groups.list.iter().map(|g| vec![VecDeque::new(); g.channels])).collect();
         for (k, at) in self.groups.channels(node).iter().enumerate() {
-            places[at.group][at.channel] = Some(k);
+            places[at.group][at.channel].push_back(k);
         }
-        let kept = self.cut.channels(node).iter().map(|at| self.kept[at.group][at.channel]);
-        let kept = kept
-            .zip(self.cut.channels(node))
-            .filter_map(|(c, at)| places[at.group][c]);
+        let cut = self.cut.channels(node).iter();
+        let kept: Vec<usize> = cut
+            .filter_map(|at| places[at.group][self.kept[at.group][at.channel]].pop_front())
+            .collect();
+        let kept = kept.into_iter();
         kept.flat_map(|c| (0..positions).map(move |p| c * positions + p))
             .collect()
     }
@@ -171,10 +191,11 @@ impl Laid {
     /// Places of a layer's columns.
     fn columns(&self, part: &Checkpoint, node: usize, n: usize) -> Vec<usize> {
         let from = part.spec().nodes[node].inputs[0];
-        if !self.groups.reads_all(part.spec(), node) {
+        if self.groups.sources(part.spec(), node).is_none() {
             return (0..n).collect();
         }
-        let features = self.features(from);
+        let mut features = self.features(from);
+        features.truncate(features.len() / conv_groups(&part.spec().nodes[node].op));
         let taps = n / features.len().max(1);
         let blocks = features.iter();
         blocks.flat_map(|f| (0..taps).map(move |t| f * taps + t)).collect()

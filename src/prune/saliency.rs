@@ -4,6 +4,7 @@
 //! Weights that are masked are expected to be zero.
 
 use super::groups::{Group, Place};
+use super::values::conv_groups;
 use anyhow::{Context, Result, ensure};
 use model::spec::{NetSpec, Op};
 use model::{Array, Weights};
@@ -132,7 +133,8 @@ pub fn coupled(spec: &NetSpec, weights: &Weights, group: &Group) -> Result<Vec<C
         put(n, "gamma", array(spec, weights, n.node, "gamma")?.data.len(), 1);
     }
     for reader in &group.consumers {
-        let features = shapes[spec.nodes[reader.node].inputs[0]][0];
+        let node = &spec.nodes[reader.node];
+        let features = shapes[node.inputs[0]][0] / conv_groups(&node.op);
         let columns = WeightRows::of(spec, weights, reader.node)?.columns;
         put(reader, "weight", features, columns / features);
     }

@@ -45,6 +45,8 @@ pub struct Sites {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ChannelAxis {
     pub site: Option<usize>,
+    /// What their number is a multiple of.
+    pub(crate) multiple: usize,
     /// Channels that are not masked at the start.
     pub unmasked: Vec<bool>,
     /// By channel, with a site.
@@ -121,7 +123,11 @@ impl Sites {
             };
             let mut order: Vec<usize> = (0..group.channels).filter(|&c| axis.unmasked[c]).collect();
             order.sort_by(|&a, &b| axis.scores[b].total_cmp(&axis.scores[a]));
-            axis.pinned = 0;
+            axis.pinned = if group.least > 1 {
+                group.least.min(order.len())
+            } else {
+                0
+            };
             let own = |at: &&ChannelRef| at.group == a;
             let readers = self.layers.iter().filter(|l| l.mask.columns.contains(&false));
             let mut fed_by: Vec<Vec<usize>> = Vec::new();
@@ -253,8 +259,8 @@ impl Sites {
         let unmasked = |a: &ChannelAxis| a.unmasked.iter().filter(|&&b| b).count();
         let count = |a: &ChannelAxis| {
             let n = unmasked(a);
-            let pinned = width::at_least(a.pinned, n, self.width_multiple);
-            self.count(a.site, densities, n, self.width_multiple).max(pinned)
+            let pinned = width::at_least(a.pinned, n, a.multiple);
+            self.count(a.site, densities, n, a.multiple).max(pinned)
         };
         self.axes.iter().map(count).collect()
     }

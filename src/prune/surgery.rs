@@ -8,7 +8,7 @@
 
 use super::apply::zero;
 use super::groups::{Group, Groups, Place, groups};
-use super::values::{constants, is_inside, is_scale_free, masked_weight, norm_after, taps};
+use super::values::{constants, conv_groups, is_inside, is_scale_free, masked_weight, norm_after, taps};
 use super::width;
 use anyhow::{Context, Result};
 use model::checkpoint::Checkpoint;
@@ -111,7 +111,9 @@ impl<'a> Surgeon<'a> {
                     let others = nodes[g][c]
                         .chunk_by(|a, b| a == b)
                         .all(|same| self.left[same[0]] > same.len());
-                    if self.kept[g][c] && others && group.fixed.is_none() && self.holder(group, c).is_none() {
+                    let enough = group.least == 1 || self.kept[g].iter().filter(|k| **k).count() > group.least;
+                    let can_go = enough && others && group.fixed.is_none();
+                    if self.kept[g][c] && can_go && self.holder(group, c).is_none() {
                         self.kept[g][c] = false;
                         nodes[g][c].iter().for_each(|&i| self.left[i] -= 1);
                         found = true;
@@ -129,9 +131,9 @@ impl<'a> Surgeon<'a> {
         self.present.clone_from(&self.kept);
         let multiple = self.checkpoint.header.width_multiple;
         let groups = self.groups.list.iter().zip(&mut self.present);
-        for (_, present) in groups.filter(|(group, _)| group.gates.is_empty()) {
+        for (group, present) in groups.filter(|(group, _)| group.gates.is_empty()) {
             let left = present.iter().filter(|&&k| k).count();
-            let missing = width::at_least(left, present.len(), multiple) - left;
+            let missing = width::at_least(left, present.len(), group.multiple(multiple)) - left;
             present
                 .iter_mut()
                 .filter(|k| !**k)
@@ -151,8 +153,10 @@ impl<'a> Surgeon<'a> {
     fn holds(&self, reader: &Place, from: usize, c: usize) -> Option<Held> {
         let node = &self.spec.nodes[reader.node];
         let taps = self.taps(reader.node);
-        for feature in reader.features(c) {
-            let value = self.values[from][feature];
+        let groups = conv_groups(&node.op);
+        let each = self.values[from].len() / groups;
+        for (group, feature) in (0..groups).flat_map(|g| reader.features(c).map(move |f| (g, f))) {
+            let value = self.values[from][group * each + feature];
             if value == Some(0.0) {
                 continue;
             }
@@ -160,7 +164,7 @@ impl<'a> Surgeon<'a> {
                 return Some(Held::Varies);
             }
             for tap in 0..taps {
-                if !self.reads(reader.node, feature * taps + tap) {
+                if !self.reads(reader.node, group, feature * taps + tap) {
                     continue;
                 }
                 let Some(value) = value else { return Some(Held::Varies) };
@@ -177,8 +181,8 @@ impl<'a> Surgeon<'a> {
         taps(&self.spec.nodes[node].op)
     }
 
-    /// Whether a filter (or predictor) that stays has a weight in this column.
-    fn reads(&self, node: usize, column: usize) -> bool {
+    /// Whether a filter (or predictor) of a group that stays has a weight in this column.
+    fn reads(&self, node: usize, group: usize, column: usize) -> bool {
         let filters = self.shapes[node][0];
         let kept = self.rows(node);
         if let Op::Gate { .. } = self.spec.nodes[node].op {
@@ -186,8 +190,9 @@ impl<'a> Surgeon<'a> {
             return phi.iter().zip(kept).any(|(w, kept)| kept && *w != 0.0);
         }
         let columns = self.weights[node].len() / filters;
-        kept.enumerate()
-            .any(|(f, kept)| kept && self.weights[node][f * columns + column] != 0.0)
+        let each = filters / conv_groups(&self.spec.nodes[node].op);
+        let mut own = kept.enumerate().skip(group * each).take(each);
+        own.any(|(f, kept)| kept && self.weights[node][f * columns + column] != 0.0)
     }
 
     /// Which features of a node stay.
@@ -253,6 +258,7 @@ impl<'a> Surgeon<'a> {
             return why.clone();
         }
         match self.holder(group, c) {
+            None if group.least > 1 => format!("{} must", group.least),
             None => "one must".to_owned(),
             Some((node, Held::Varies)) => {
                 let name = &self.spec.nodes[node].name;
@@ -327,10 +333,10 @@ impl<'a> Surgeon<'a> {
         let from = self.spec.nodes[node].inputs[0];
         let taps = self.taps(node);
         let columns = self.weights[node].len() / self.shapes[node][0];
-        if !self.groups.reads_all(self.spec, node) {
+        if self.groups.sources(self.spec, node).is_none() {
             return vec![true; columns];
         }
-        let features = self.features(channels, from);
+        let features = self.features(channels, from).take(columns / taps);
         features.flat_map(|k| std::iter::repeat_n(k, taps)).collect()
     }
 
@@ -342,11 +348,14 @@ impl<'a> Surgeon<'a> {
         let taps = self.taps(node);
         let mut weight = Array::default();
         let mut folded = Vec::with_capacity(rows.len());
-        for row in self.weights[node].chunks_exact(columns.len().max(1)) {
+        let groups = conv_groups(&self.spec.nodes[node].op);
+        let each = self.values[from].len() / groups;
+        for (f, row) in self.weights[node].chunks_exact(columns.len().max(1)).enumerate() {
+            let first = f * groups / rows.len() * each;
             let gone = row.iter().enumerate().filter(|(c, w)| !read[*c] && **w != 0.0);
             // What nobody reads may be anything.
             let sum: f64 = gone
-                .map(|(c, w)| f64::from(*w) * f64::from(self.values[from][c / taps].unwrap_or(0.0)))
+                .map(|(c, w)| f64::from(*w) * f64::from(self.values[from][first + c / taps].unwrap_or(0.0)))
                 .sum();
             folded.push(sum as f32);
         }
@@ -395,8 +404,9 @@ impl<'a> Surgeon<'a> {
                 groups,
                 ..
             } => {
-                // Depthwise convolutions stay so; other groups are fixed.
-                *groups = if *groups == rows.len() { filters } else { *groups };
+                if self.groups.sources(self.spec, node).is_none() {
+                    *groups = *groups * filters / rows.len();
+                }
                 (*f, *bias) = (filters, has_bias);
             }
             Op::Linear { outputs, bias } => (*outputs, *bias) = (filters, has_bias),

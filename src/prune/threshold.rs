@@ -100,10 +100,10 @@ fn scored(checkpoint: &Checkpoint, score: &Score) -> Result<Vec<Scored>> {
     Ok(found)
 }
 
-/// What stays of so many channels: a multiple, and those of the largest scales.
-fn rounded(scales: &[f32], keep: &[bool], multiple: usize) -> Vec<bool> {
+/// What stays of so many channels: at least so many, a multiple, and those of the largest scales.
+fn rounded(scales: &[f32], keep: &[bool], (least, multiple): (usize, usize)) -> Vec<bool> {
     let kept = keep.iter().filter(|&&k| k).count();
-    let width = width::nearest(kept as f64, 1, keep.len(), multiple);
+    let width = width::nearest(kept as f64, least, keep.len(), multiple);
     if width == kept {
         return keep.to_vec();
     }
@@ -159,7 +159,8 @@ pub fn without_lowest(checkpoint: &Checkpoint, score: &Score, floor: f32, remove
         keep,
     ) in found.iter().zip(keep)
     {
-        let keep = rounded(scales, &keep, checkpoint.header.width_multiple);
+        let multiple = group.multiple(checkpoint.header.width_multiple);
+        let keep = rounded(scales, &keep, (group.least, multiple));
         let dead: Vec<usize> = unmasked
             .iter()
             .zip(keep)

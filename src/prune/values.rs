@@ -38,6 +38,23 @@ pub(crate) fn taps(op: &Op) -> usize {
     }
 }
 
+/// Groups of a convolution; one of anything else.
+pub(crate) fn conv_groups(op: &Op) -> usize {
+    match *op {
+        Op::Conv { groups, .. } => groups,
+        _ => 1,
+    }
+}
+
+/// What the columns of feature `f` read, in each group of the layer.
+pub(crate) fn of_column<'a>(
+    values: &'a [Option<f32>],
+    op: &Op,
+    f: usize,
+) -> impl Iterator<Item = &'a Option<f32>> + use<'a> {
+    values.iter().skip(f).step_by(values.len() / conv_groups(op))
+}
+
 /// Whether a tap (ky, kx) of a convolution meets the image in every window, never its padding.
 pub(crate) fn is_inside(op: &Op, input: Shape, output: Shape, tap: usize) -> bool {
     let Op::Conv {
@@ -195,10 +212,7 @@ impl LayerGeometry {
     fn new(spec: &NetSpec, shapes: &[Shape], node: usize) -> Self {
         let op = &spec.nodes[node].op;
         let input = shapes[spec.nodes[node].inputs[0]];
-        let (taps, groups) = match *op {
-            Op::Conv { kernel, groups, .. } => (kernel * kernel, groups),
-            _ => (1, 1),
-        };
+        let (taps, groups) = (taps(op), conv_groups(op));
         Self {
             taps,
             rows: shapes[node][0] / groups,

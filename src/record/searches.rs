@@ -124,6 +124,14 @@ impl SearchState {
         held
     }
 
+    /// What must be kept, if that was asked of this search.
+    pub fn protected(&self) -> Option<&Vec<String>> {
+        self.followed().rev().find_map(|s| match &s.steer {
+            Steer::Protect { names } => Some(names),
+            _ => None,
+        })
+    }
+
     /// The best candidate so far.
     pub fn best(&self) -> Option<&Trial> {
         self.last_with(|v| v == Verdict::Best)

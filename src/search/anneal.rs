@@ -335,6 +335,13 @@ impl Strategy for Anneal {
         }
     }
 
+    fn measure_best_anew(&mut self) {
+        if let Some(best) = &self.proposals.best {
+            self.anchor = Some(best.densities.clone());
+            self.proposals.pending = None;
+        }
+    }
+
     fn current_temperature(&self) -> f32 {
         let cooling = self.config.cooling_floor.powf(self.cooled());
         self.first_temperature.map_or(0.0, |first| first * cooling)

@@ -16,6 +16,9 @@ pub struct Steering {
     pub locks: BTreeMap<usize, Option<f32>>,
     /// Vectors to try next, as they were given.
     pub(crate) queue: VecDeque<Vec<f32>>,
+    /// What rewards must be lowered for, by name, in place of what the search began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protect: Option<Vec<String>>,
 }
 
 /// Reads the keys as text: in a flattened structure serde no longer knows that JSON's keys can be numbers.
@@ -49,7 +52,7 @@ impl Steering {
             Steer::Budget { most } => most.is_finite(),
             Steer::Lock { density, .. } => density.is_finite(),
             Steer::Propose { densities } => densities.iter().all(|d| d.is_finite()),
-            Steer::Unlock { .. } | Steer::Reheat => true,
+            Steer::Unlock { .. } | Steer::Reheat | Steer::Protect { .. } => true,
         };
         ensure!(is_finite, "expected a finite number");
         match steer {
@@ -63,6 +66,7 @@ impl Steering {
                 next.locks.insert(*site, None);
             }
             Steer::Reheat => {}
+            Steer::Protect { names } => next.protect = Some(names.clone()),
             Steer::Propose { densities } => {
                 self.over(space).bring(densities)?;
                 next.queue.push_back(densities.clone());

@@ -100,6 +100,14 @@ pub(crate) trait Strategy {
         proposals.best.take_if(|best| !space.holds(&best.densities));
     }
 
+    /// Rewards so far were of another goal: the best vector is measured again before anything else is.
+    fn measure_best_anew(&mut self) {
+        let proposals = self.proposals_mut();
+        let best = proposals.best.take();
+        let queue = &mut proposals.steering.queue;
+        best.into_iter().for_each(|best| queue.push_front(best.densities));
+    }
+
     fn current_temperature(&self) -> f32 {
         0.0
     }
@@ -147,8 +155,13 @@ impl<S: Strategy> Searcher for S {
 
     fn steer(&mut self, space: &Space, steer: &Steer) -> Result<()> {
         self.proposals_mut().steering.take(space, steer)?;
-        if *steer == Steer::Reheat {
-            self.reheat();
+        match steer {
+            Steer::Reheat => self.reheat(),
+            Steer::Protect { .. } => {
+                self.measure_best_anew();
+                return Ok(());
+            }
+            _ => {}
         }
         let space = self.proposals().steering.over(space);
         self.drop_outside(&space);

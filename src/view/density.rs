@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 pub struct DensityView {
     /// The model's name.
     pub model: String,
+    /// What its accuracies are called: agreement with the whole network where images have no classes.
+    pub quality: &'static str,
     /// Density that was asked for, the mean if gates differ.
     pub asked: f64,
     /// Densities the model was made for; none if it has no gates.
@@ -202,6 +204,7 @@ pub fn density(store: &RunStore, asked: &Question) -> Option<DensityView> {
     };
     Some(DensityView {
         model: open.name.clone(),
+        quality: text::quality(usize::from(is_agreement(store)), 1),
         asked: asked.mean(),
         range,
         macs_nominal: match (
@@ -213,7 +216,7 @@ pub fn density(store: &RunStore, asked: &Question) -> Option<DensityView> {
             (None, _) => nominal.map_or(open.dense.macs, |c| c.macs),
         },
         macs_dense: open.dense.macs,
-        doubtful: !open.knows_split,
+        doubtful: !open.knows_split && !is_agreement(store),
         no_answer: store.no_answer.clone(),
         fresh: store.answer.as_ref().is_some_and(|a| a.question == *asked),
         target: target(store, open, asked),
@@ -268,16 +271,36 @@ fn best_vector(store: &RunStore, open: &OpenModel) -> Option<BestVector> {
 fn headline(store: &RunStore, open: &OpenModel) -> Option<Headline> {
     let answer = store.answer.as_ref()?;
     let whole = whole(store, open);
-    let top1 = (answer.n > 0).then(|| answer.right as f64 / answer.n as f64);
     let dense_ms = answer
         .dense_latency
         .or_else(|| whole.and_then(|w| w.latency))
         .map(|l| l.median_ms);
     Some(Headline {
         times: open.dense.macs as f64 / answer.macs.max(1) as f64,
-        points: top1.zip(whole_top1(store, open)).map(|(now, whole)| now - whole),
+        points: points(store, open, answer),
         faster: (answer.latency.zip(dense_ms)).map(|(now, dense)| dense / now.median_ms.max(1e-9)),
     })
+}
+
+/// Accuracy gained against the whole model, on the images that both were measured on; else against what its file says.
+fn points(store: &RunStore, open: &OpenModel, answer: &Answer) -> Option<f64> {
+    let labels = store.strip.as_ref().map_or(&[][..], |strip| &strip.labels[..]);
+    let right = |said: &[u16], n: usize| {
+        said.iter()
+            .zip(labels)
+            .take(n)
+            .filter(|(said, label)| said == label)
+            .count() as f64
+    };
+    let knows_each = !answer.seen.is_empty() && answer.seen.iter().all(|one| one.dense.is_some());
+    if let Some(whole) = whole(store, open).filter(|_| !knows_each) {
+        let n = labels.len().min(whole.said.len()).min(answer.said.len());
+        if n > 0 {
+            return Some((right(&answer.said, n) - right(&whole.said, n)) / n as f64);
+        }
+    }
+    let now = (answer.n > 0).then(|| answer.right as f64 / answer.n as f64);
+    now.zip(whole_top1(store, open)).map(|(now, whole)| now - whole)
 }
 
 /// The whole model as measured in this session: every channel running, nothing cut.
@@ -307,6 +330,11 @@ pub(crate) fn whole_top1(store: &RunStore, open: &OpenModel) -> Option<f64> {
         valid.max_by_key(|m| m.density).map(|m| f64::from(m.top1))
     };
     of_seen.or_else(measured).or_else(recorded)
+}
+
+/// Whether the open model's images have no classes, so that what is measured is agreement with the whole network.
+pub fn is_agreement(store: &RunStore) -> bool {
+    store.strip.as_ref().is_some_and(|strip| !strip.is_labeled)
 }
 
 fn wants(store: &RunStore, open: &OpenModel) -> Option<WantedImages> {

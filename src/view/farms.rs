@@ -26,7 +26,7 @@ pub struct FarmView {
 /// A task of a farm.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FarmRow {
-    /// Its number, and its run folder once there is one.
+    /// Its number.
     pub title: String,
     /// Where it is.
     pub state: &'static str,
@@ -92,8 +92,6 @@ fn farm(farm: &FarmStatus) -> FarmView {
 
 fn row(farm: &FarmStatus, n: usize) -> FarmRow {
     let task = &farm.tasks[n];
-    let name = task.run.as_ref().and_then(|run| run.file_name());
-    let name = name.map_or(String::new(), |name| format!(", {}", name.to_string_lossy()));
     let is_bad = matches!(task.state, TaskState::Failed | TaskState::Lost);
     let said = if is_bad {
         task.error.clone().unwrap_or_default()
@@ -108,7 +106,7 @@ fn row(farm: &FarmStatus, n: usize) -> FarmRow {
         .flatten()
         .filter(|part| !part.is_empty());
     FarmRow {
-        title: format!("{} {n}{name}", text::capital(&farm.word)),
+        title: format!("{} {n}", text::capital(&farm.word)),
         state: task.state.word(),
         detail: parts.collect::<Vec<_>>().join(" · "),
         progress: if task.state.is_over() { 1.0 } else { task.progress },

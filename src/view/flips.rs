@@ -2,9 +2,12 @@
 //! density or target that was measured. Knows nothing of pixels.
 
 use super::density;
-use super::text;
+use super::{search, text};
+use event::Steer;
 use lab::RunStore;
 use measure::Question;
+use record::RunId;
+use record::searches::SearchState;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +52,8 @@ pub struct FlippedImage {
 pub struct Survival {
     /// `density` or `times fewer MACs`.
     pub along: &'static str,
+    /// What the shares are of: `right`, or `as the whole network says` where images have no classes.
+    pub right: &'static str,
     /// What was measured, from the whole network on.
     pub columns: Vec<String>,
     /// The column of what is asked now, if it was measured.
@@ -88,7 +93,16 @@ pub fn flips(store: &RunStore, most: usize) -> Option<FlipsView> {
     let (before, from) = match &store.before {
         Some(heard) => (heard.said.to_vec(), says(&heard.question)),
         // Before anything was moved: against the whole network.
-        None => (dense.unwrap_or_default(), "the whole network".to_owned()),
+        None => {
+            let measured = density::whole(store, open).filter(|whole| whole.question != answer.question);
+            let said = || measured.map_or_else(Vec::new, |whole| whole.said.to_vec());
+            let dense = dense.filter(|dense| !dense.is_empty());
+            (dense.unwrap_or_else(said), "the whole network".to_owned())
+        }
+    };
+    let by_whom = match density::is_agreement(store) {
+        true => "the whole network says",
+        false => "it is",
     };
     let label = |i: usize| {
         let strip = store.strip.as_ref().and_then(|strip| strip.labels.get(i));
@@ -116,7 +130,7 @@ pub fn flips(store: &RunStore, most: usize) -> Option<FlipsView> {
             let label = label(i);
             let is_broken = label == Some(was);
             let change = format!("{} → {}", name(was), name(is));
-            let truth = label.map_or_else(String::new, |label| format!(", it is {}", name(label)));
+            let truth = label.map_or_else(String::new, |label| format!(", {by_whom} {}", name(label)));
             FlippedImage {
                 number: i,
                 label,
@@ -148,12 +162,42 @@ pub fn flips(store: &RunStore, most: usize) -> Option<FlipsView> {
     })
 }
 
+/// A search that works on the images of the open model, so that what is protected reaches it, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Keeper {
+    /// Its run.
+    pub run: RunId,
+    /// What it must keep from its next trial on.
+    pub names: BTreeSet<String>,
+    /// Whether that waits for its next trial.
+    pub is_queued: bool,
+}
+
+/// The newest search that works, if it is on these images.
+pub fn keeper(store: &RunStore) -> Option<Keeper> {
+    let run = search::live(store)?;
+    if store.images_from.as_ref() != Some(&run.experiment.data.source) {
+        return None;
+    }
+    let ordered = store.orders.iter().rev().find_map(|(of, order)| match order {
+        Steer::Protect { names } if *of == run.id => Some(names),
+        _ => None,
+    });
+    let followed = || run.searches.iter().rev().find_map(SearchState::protected);
+    let names = ordered.or_else(followed).unwrap_or(&run.experiment.data.protect);
+    Some(Keeper {
+        run: run.id,
+        names: names.iter().cloned().collect(),
+        is_queued: ordered.is_some(),
+    })
+}
+
 /// `density 0.50`, `4.0× fewer MACs`.
 fn says(question: &Question) -> String {
     match &question.cut {
         None if question.densities.is_empty() => "the whole network".to_owned(),
         None => format!("density {:.2}", question.mean()),
-        Some(_) => super::frontier::asked(question),
+        Some(_) => super::cuts::asked(question),
     }
 }
 
@@ -206,6 +250,10 @@ fn survival(store: &RunStore, asked: &Question, names: &[String]) -> Option<Surv
     let now = column(asked, asked).and_then(|(at, _)| columns.iter().position(|c| c.0 == at));
     Some(Survival {
         along: if asked.cut.is_some() { "target" } else { "density" },
+        right: match density::is_agreement(store) {
+            true => "as the whole network says",
+            false => "right",
+        },
         now,
         rows,
         columns: columns.into_iter().map(|c| c.1).collect(),
@@ -218,9 +266,10 @@ impl Survival {
         let of = self.rows.get(row)?;
         let share = |c: usize| of.shares.get(c).map(|&s| text::whole_percent(f64::from(s)));
         Some(format!(
-            "{}: {} right at {} {}, {} at {}",
+            "{}: {} {} at {} {}, {} at {}",
             of.name,
             share(column)?,
+            self.right,
             self.along,
             self.columns.get(column)?,
             share(0)?,

@@ -1,15 +1,14 @@
 //! Accuracy against cost: the open model as recorded and as measured here, what is measured now, runs and their trials.
 //! Says which points no other point beats, and which one a wish chooses. Knows nothing of axes or marks.
 
+use super::cuts::{asked, way};
 use super::density::{self, wilson};
 use super::runs::HiddenRuns;
 use super::text;
 use data::Split;
-use event::Unit;
 use lab::RunStore;
+use measure::Question;
 use measure::probe::Answer;
-use measure::pruning::{ScoreName, Spread};
-use measure::{Pruning, Question};
 use model::Density;
 use record::{Experiment, RunId, RunState};
 use serde::{Deserialize, Serialize};
@@ -299,12 +298,19 @@ fn measured(store: &RunStore, against: CostAxis) -> FrontierSeries {
     let here = store.measured.iter().filter(|m| m.model.from == model.from);
     let here = here.filter(|m| m.answer.question.cut.is_none());
     let points = here.filter_map(|m| measured_point(&m.answer, against));
-    series(
-        format!("{}, measured here", model.name),
-        "validation images, in this session",
-        None,
-        points.collect(),
-    )
+    let is_agreement = density::is_agreement(store);
+    FrontierSeries {
+        is_agreement,
+        ..series(
+            format!("{}, measured here", model.name),
+            match is_agreement {
+                true => "agreement with the whole network, in this session",
+                false => "validation images, in this session",
+            },
+            None,
+            points.collect(),
+        )
+    }
 }
 
 fn measured_point(a: &Answer, against: CostAxis) -> Option<FrontierPoint> {
@@ -316,24 +322,50 @@ fn measured_point(a: &Answer, against: CostAxis) -> Option<FrontierPoint> {
 /// Cuts of the open model before any training: a series for each way to spread them, at each vector of densities.
 fn cuts(store: &RunStore, against: CostAxis) -> Vec<FrontierSeries> {
     let Some(model) = &store.open else { return Vec::new() };
-    let mut ways: Vec<(&Question, Vec<FrontierPoint>)> = Vec::new();
+    let is_agreement = density::is_agreement(store);
+    let on = match is_agreement {
+        true => "agreement with the whole network",
+        false => "validation images",
+    };
+    let labels = store.strip.as_ref().map_or(&[][..], |strip| &strip.labels[..]);
+    let mut ways: Vec<(&Question, Vec<&Answer>)> = Vec::new();
     for m in store.measured.iter().filter(|m| m.model.from == model.from) {
         let question = &m.answer.question;
         let Some(cut) = &question.cut else { continue };
-        let Some(point) = measured_point(&m.answer, against) else {
-            continue;
-        };
         let is_like = |of: &&Question| {
             let like = of.cut.as_ref().is_some_and(|other| other.is_like(cut));
             like && of.densities == question.densities
         };
         match ways.iter_mut().find(|(of, _)| is_like(of)) {
-            Some((_, points)) => points.push(point),
-            None => ways.push((question, vec![point])),
+            Some((_, answers)) => answers.push(&m.answer),
+            None => ways.push((question, vec![&m.answer])),
         }
     }
     let is_one = ways.len() == 1;
-    let of_way = |(i, (question, points)): (usize, (&Question, Vec<FrontierPoint>))| {
+    let of_way = |(i, (question, answers)): (usize, (&Question, Vec<&Answer>))| {
+        // Points of one curve are measured on as many images as all of them have: others would make steps of chance.
+        let n = answers
+            .iter()
+            .map(|a| a.said.len())
+            .min()
+            .unwrap_or(0)
+            .min(labels.len());
+        let on_common = |a: &&Answer| {
+            if a.n <= n || n == 0 {
+                return measured_point(a, against);
+            }
+            let pairs = a.said.iter().zip(labels).take(n);
+            let right = pairs.filter(|(said, label)| said == label).count();
+            measured_point(
+                &Answer {
+                    right,
+                    n,
+                    ..(*a).clone()
+                },
+                against,
+            )
+        };
+        let points = answers.iter().filter_map(on_common).collect();
         let way = question.cut.as_ref().map(way).unwrap_or_default();
         let label = match question.densities.is_empty() {
             true if is_one => "cut, before retraining".to_owned(),
@@ -343,12 +375,8 @@ fn cuts(store: &RunStore, against: CostAxis) -> Vec<FrontierSeries> {
         FrontierSeries {
             kind: SeriesKind::Cut,
             mark: i + 1,
-            ..series(
-                label,
-                &format!("validation images, before retraining; {way}"),
-                None,
-                points,
-            )
+            is_agreement,
+            ..series(label, &format!("{on}, before retraining; {way}"), None, points)
         }
     };
     let mut all: Vec<FrontierSeries> = ways.into_iter().enumerate().map(of_way).collect();
@@ -359,38 +387,6 @@ fn cuts(store: &RunStore, against: CostAxis) -> Vec<FrontierSeries> {
         }
     }
     all
-}
-
-/// `one share for all by ‖w‖₂, 2 layers held`.
-pub fn way(cut: &Pruning) -> String {
-    let spread = match cut.spread {
-        Spread::Uniform => "one share for all",
-        Spread::Threshold => "one threshold",
-        Spread::Sensitivity => "measured sensitivity",
-        Spread::Vector => "the best of a search",
-        Spread::Given => "layers set by hand",
-    };
-    let score = score_name(cut.score);
-    let held = match cut.held.len() {
-        0 => String::new(),
-        1 => ", 1 layer held".to_owned(),
-        n => format!(", {n} layers held"),
-    };
-    let widths = match cut.multiple {
-        1 => ", any width".to_owned(),
-        8 => String::new(),
-        n => format!(", multiples of {n}"),
-    };
-    format!("{spread} by {score}{widths}{held}")
-}
-
-/// A score as formulas write it.
-pub fn score_name(score: ScoreName) -> &'static str {
-    match score {
-        ScoreName::L1 => "Σ|w|",
-        ScoreName::L2 => "‖w‖₂",
-        ScoreName::NormScale => "|γ|",
-    }
 }
 
 fn costs_of(answer: &Answer) -> Costs {
@@ -531,27 +527,6 @@ fn reference(store: &RunStore, series: &[FrontierSeries]) -> Option<(f64, String
         Some((top1, format!("the best of {}", from.label)))
     };
     recorded.or_else(best)
-}
-
-/// A question in words: `cut 4.0× in MACs, mean density 0.50`.
-pub fn asked(question: &Question) -> String {
-    let cut = question.cut.as_ref().map(|cut| {
-        let unit = match cut.unit {
-            Unit::Weights => "weights",
-            Unit::Macs => "MACs",
-            Unit::Ms => "time",
-        };
-        match cut.spread {
-            Spread::Given => "layers cut by hand".to_owned(),
-            _ => format!("{}× fewer {unit}", density::times(cut.times)),
-        }
-    });
-    let gates = (!question.densities.is_empty()).then(|| format!("mean density {:.2}", question.mean()));
-    let words: Vec<String> = cut.into_iter().chain(gates).collect();
-    if words.is_empty() {
-        return "nothing cut".into();
-    }
-    words.join(", ")
 }
 
 impl FrontierView {

@@ -7,6 +7,7 @@
 
 pub mod compare;
 pub mod curves;
+pub mod cuts;
 pub mod density;
 pub mod farms;
 pub mod flips;

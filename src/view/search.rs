@@ -271,24 +271,27 @@ pub struct LiveBudget {
     pub whole: f64,
 }
 
+/// The newest run that searches, if its search goes on.
+pub fn live(store: &RunStore) -> Option<&RunState> {
+    let searches = |run: &&RunState| run.is_live() && !run.searches.is_empty();
+    let run = store.runs.iter().rfind(searches)?;
+    let last = run.searches.last()?;
+    (last.measured < last.start.trials).then_some(run)
+}
+
 /// The budget of the newest search that goes on.
 pub fn live_budget(store: &RunStore) -> Option<LiveBudget> {
-    let run = store
-        .runs
-        .iter()
-        .rev()
-        .find(|r| r.is_live() && !r.searches.is_empty())?;
-    let search = run.searches.last().filter(|s| s.measured < s.start.trials)?;
-    let orders = store.orders.iter().rev().filter(|(of, _)| *of == run.id);
-    let mut moved = orders.filter_map(|(_, order)| match order {
-        Steer::Budget { most } => Some(*most),
+    let run = live(store)?;
+    let search = run.searches.last()?;
+    let queued = store.orders.iter().rev().find_map(|(of, order)| match order {
+        Steer::Budget { most } if *of == run.id => Some(*most),
         _ => None,
     });
     Some(LiveBudget {
         run: run.id,
         unit: search.start.unit,
         most: search.budget(),
-        queued: moved.next(),
+        queued,
         whole: search.start.whole,
     })
 }
@@ -416,6 +419,8 @@ fn asked(start: &SearchStart, steer: &Steer) -> String {
         Steer::Unlock { site } => format!("{} unlocked", name(*site)),
         Steer::Reheat => "re-heated".into(),
         Steer::Propose { .. } => "a manual proposal".into(),
+        Steer::Protect { names } if names.is_empty() => "nothing protected".into(),
+        Steer::Protect { names } => format!("{} protected", names.join(", ")),
     }
 }
 

@@ -304,6 +304,7 @@ pub(crate) fn detector(input: [usize; 3]) -> NetSpec {
         view: vec![2, 5, h, w],
         order: vec![0, 2, 3, 1],
         shape: vec![2 * h * w, 5],
+        joins: None,
     };
     let map = Head::plain("map", &[10, far_h, far_w]);
     let heads_of = vec![boxes, map, Head::plain("classes", &[5])];
@@ -315,8 +316,65 @@ pub(crate) fn detector(input: [usize; 3]) -> NetSpec {
     g.spec
 }
 
+/// An SSD: class scores and boxes of two maps, by anchors, each joined to one list; and, as YOLOv8 has it, both maps side by side.
+pub(crate) fn single_shot() -> NetSpec {
+    let mut g = Graph::new("single-shot", [3, 12, 10]);
+    let x = g.conv("stem", 0, 8, [3, 2, 1]);
+    let near = g.act(Activation::HardSwish, x);
+    let x = g.conv("down", near, 12, [3, 2, 1]);
+    let far = g.push("down.relu", Op::Relu, &[x]);
+    let (mut heads, mut from): (Vec<Head>, Vec<usize>) = Default::default();
+    let [anchors, classes] = [2, 3];
+    for (name, numbers) in [("scores", classes), ("boxes", 4)] {
+        for (k, x) in [near, far].into_iter().enumerate() {
+            let y = g.conv(&format!("{name}{k}"), x, anchors * numbers, [3, 1, 1]);
+            let [_, h, w] = g.spec.shapes().expect("shapes")[y];
+            heads.push(Head {
+                view: vec![anchors, numbers, h, w],
+                order: vec![2, 3, 0, 1],
+                joins: (k > 0).then_some(0),
+                ..Head::plain(name, &[anchors * h * w, numbers])
+            });
+            from.push(y);
+        }
+    }
+    for (k, x) in [near, far].into_iter().enumerate() {
+        let y = g.conv(&format!("all{k}"), x, 5, [1, 1, 1]);
+        let [_, h, w] = g.spec.shapes().expect("shapes")[y];
+        heads.push(Head {
+            joins: (k > 0).then_some(1),
+            ..Head::plain("all", &[5, h * w])
+        });
+        from.push(y);
+    }
+    g.push("outputs", Op::Outputs { heads }, &from);
+    g.spec
+}
+
+/// ResNeXt, and AlexNet as it was published: convolutions of many groups and of few.
+pub(crate) fn grouped() -> NetSpec {
+    let mut g = Graph::new("grouped", [3, 12, 10]);
+    let x = g.conv("stem", 0, 12, [3, 2, 1]);
+    let x = g.norm("stem.norm", x);
+    let mut x = g.push("stem.relu", Op::Relu, &[x]);
+    for (i, groups) in [6, 2].into_iter().enumerate() {
+        let of = |what: &str| format!("block{i}.{what}");
+        let y = g.conv(&of("point"), x, 24, [1, 1, 1]);
+        let y = g.norm(&of("point.norm"), y);
+        let y = g.push(&of("point.relu"), Op::Relu, &[y]);
+        let y = g.conv(&of("grouped"), y, 36, [3, 1, groups]);
+        let y = g.norm(&of("grouped.norm"), y);
+        let y = g.push(&of("grouped.relu"), Op::Relu, &[y]);
+        let y = g.conv(&of("out"), y, 12, [1, 1, 1]);
+        x = g.push(&of("add"), Op::Add, &[y, x]);
+    }
+    let x = g.conv("last", x, 16, [3, 1, 4]);
+    let x = g.push("last.relu", Op::Relu, &[x]);
+    g.head(x)
+}
+
 /// All of them.
-pub(crate) fn all() -> [NetSpec; 6] {
+pub(crate) fn all() -> [NetSpec; 8] {
     [
         excited(),
         branched(),
@@ -324,5 +382,7 @@ pub(crate) fn all() -> [NetSpec; 6] {
         enlarged(),
         resized(),
         detector([3, 16, 12]),
+        single_shot(),
+        grouped(),
     ]
 }

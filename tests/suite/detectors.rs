@@ -4,7 +4,7 @@
 use crate::models::{model, operators};
 use data::Split;
 use event::{Event, Outcome};
-use formats::onnx_pb::ModelProto;
+use formats::onnx_pb::{AttributeProto, AttributeType, ModelProto, NodeProto};
 use formats::{Export, Import, Imported, Probe, export, import, onnx_bytes};
 use infer::{LabeledImages, Options, compile, evaluate};
 use lab::Workspace;
@@ -290,4 +290,86 @@ fn a_further_output_that_has_no_place_is_left_out_and_a_first_one_is_refused() {
     proto.graph.as_mut().expect("a graph").output.reverse();
     let text = format!("{:#}", of(&proto).expect_err("refused"));
     assert!(text.contains("NonMaxSuppression"), "{text}");
+}
+
+/// Heads that are joined, turned and squashed behind the join, as detectors of other programs have them.
+#[test]
+fn joined_heads_come_in_with_what_follows_them() {
+    let given = model(operators::single_shot(), 3);
+    let bytes = onnx_bytes(&given, Density::FULL).expect("writes");
+    let whole = ModelProto::decode(&bytes[..]).expect("decodes");
+    let of = |proto: &ModelProto| {
+        formats::onnx_model(
+            &proto.encode_to_vec(),
+            &Import {
+                file: "t.onnx".into(),
+                ..Import::default()
+            },
+        )
+    };
+    // Puts a node behind a join.
+    let then = |proto: &mut ModelProto, output: &str, op: &str, attribute: Option<(&str, Vec<i64>)>| {
+        let graph = proto.graph.as_mut().expect("a graph");
+        let inner = format!("{output}.{}", graph.node.len());
+        let last = graph.node.iter_mut().find(|n| n.output == [output]).expect("gives it");
+        last.output = vec![inner.clone()];
+        graph.node.push(NodeProto {
+            op_type: op.into(),
+            name: format!("{output}.{op}"),
+            input: vec![inner],
+            output: vec![output.into()],
+            attribute: attribute
+                .into_iter()
+                .map(|(name, ints)| AttributeProto {
+                    name: name.into(),
+                    r#type: AttributeType::Ints as i32,
+                    ints,
+                    ..AttributeProto::default()
+                })
+                .collect(),
+            ..NodeProto::default()
+        });
+    };
+    let mut proto = whole.clone();
+    then(&mut proto, "scores", "Sigmoid", None);
+    then(&mut proto, "all", "Transpose", Some(("perm", vec![0, 2, 1])));
+    then(&mut proto, "all", "Tanh", None);
+    let read = of(&proto).unwrap_or_else(|e| panic!("{e:#}")).model;
+    let outputs = read.spec().outputs().expect("outputs");
+    let shapes: Vec<_> = outputs.iter().map(|o| (&*o.name, &o.shape[..])).collect();
+    assert_eq!(
+        shapes,
+        [("scores", &[78, 3][..]), ("boxes", &[78, 4]), ("all", &[39, 5])]
+    );
+    let probe = Probe::default_for(&read).expect("images");
+    let file = proto.encode_to_vec();
+    let agreement = formats::compare(&read, Density::FULL, file, &probe).expect("compares");
+    assert!(agreement.holds() && agreement.max_abs_diff < 1e-5, "{agreement:?}");
+    let again = onnx_bytes(&read, Density::FULL).expect("writes");
+    assert!(
+        formats::compare(&read, Density::FULL, again, &probe)
+            .expect("compares")
+            .holds()
+    );
+    let refused = |proto: &ModelProto| format!("{:#}", of(proto).expect_err("refused"));
+    let mut proto = whole.clone();
+    then(&mut proto, "scores", "GlobalAveragePool", None);
+    let text = refused(&proto);
+    assert!(
+        text.contains("scores.GlobalAveragePool (GlobalAveragePool: of joined outputs"),
+        "{text}"
+    );
+    let join = |axis: i64| {
+        let mut proto = whole.clone();
+        let graph = proto.graph.as_mut().expect("a graph");
+        let node = graph
+            .node
+            .iter_mut()
+            .find(|n| n.output == ["scores"])
+            .expect("gives it");
+        node.attribute[0].i = axis;
+        refused(&proto)
+    };
+    assert!(join(2).contains("expected the same but along axis 2"), "{}", join(2));
+    assert!(join(5).contains("along axis 5, expected 1 to 2"), "{}", join(5));
 }

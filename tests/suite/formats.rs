@@ -1,5 +1,6 @@
 //! Models out to other programs and in again: what is written computes the same in a second runtime, what is read computes what was written.
 
+mod bad_nodes;
 mod int8;
 mod methods;
 

@@ -364,6 +364,54 @@ fn what_flips_first_is_shown_lights_up_and_is_protected_in_the_next_search() {
 }
 
 #[test]
+fn what_is_protected_reaches_the_search_that_works_as_an_order() {
+    let mut store = story::searched();
+    let id = store.runs[2].id;
+    store.answered(story::complete(50));
+    store.strip = Some(Arc::new(story::strip()));
+    store.images_from = Some(store.runs[2].experiment.data.source.clone());
+    let mut harness = window(store, LayoutName::Tune);
+    harness.state_mut().asked.clear();
+    let protect = |names: &[&str]| {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        Steer::Protect { names }
+    };
+    harness
+        .get_by_role_and_label(Role::CheckBox, "Protect class Shirt")
+        .click();
+    harness.run_ok();
+    assert_eq!(harness.state().asked, [Command::Steer(id, protect(&["Shirt"]))]);
+    let Still { store, asked, .. } = harness.state_mut();
+    store.ordered(id, protect(&["Shirt"]));
+    asked.clear();
+    harness.run_ok();
+    harness.get_by_label("queued for the next trial: Shirt");
+    harness
+        .get_by_role_and_label(Role::CheckBox, "Protect class Bag")
+        .click();
+    harness.run_ok();
+    assert_eq!(harness.state().asked, [Command::Steer(id, protect(&["Bag", "Shirt"]))]);
+    // Followed, it waits no longer, and the search says what it keeps.
+    say(&mut harness.state_mut().store, id, Event::Steered(protect(&["Shirt"])));
+    harness.run_ok();
+    assert!(harness.query_by_label_contains("queued for the next trial").is_none());
+    let view = search(&harness.state().store, SearchChoice::default(), TrialValue::Top1).expect("searches");
+    assert_eq!(view.steered.last().expect("steered").text, "steered: Shirt protected");
+    harness.state_mut().asked.clear();
+    harness.get_by_role_and_label(Role::Button, "None").click();
+    harness.run_ok();
+    assert_eq!(harness.state().asked, [Command::Steer(id, protect(&[]))]);
+    // A search on other images is not told.
+    harness.state_mut().store.images_from = Some("elsewhere".into());
+    harness.state_mut().asked.clear();
+    harness
+        .get_by_role_and_label(Role::CheckBox, "Protect class Bag")
+        .click();
+    harness.run_ok();
+    assert_eq!(harness.state().asked, []);
+}
+
+#[test]
 fn presets_images_and_devices_are_grouped_and_say_what_they_take_and_need() {
     let groups = presets::presets();
     let n: usize = groups.iter().map(|g| g.presets.len()).sum();
@@ -615,4 +663,72 @@ fn agreement_with_a_teacher_is_not_called_accuracy() {
     harness.state_mut().state.layouts.go(LayoutName::Watch);
     harness.run_ok();
     harness.get_by_label("Agreement");
+}
+
+#[test]
+fn what_hovering_explains_stays_in_sight() {
+    let mut harness = window(story::with_images(), LayoutName::Tune);
+    let number = harness.get_by_label("8.37 M").rect();
+    let caption = harness
+        .query_all_by_label("MACs per image")
+        .find(|node| node.rect().bottom() <= number.top() + 2.0 && node.rect().left() == number.left())
+        .expect("the caption above the number")
+        .rect();
+    harness.hover_at(caption.center());
+    harness.run_steps(40);
+    let words = harness.get_by_label_contains("MACs: multiply–accumulates").rect();
+    assert!(!words.intersects(number), "{words:?} over {number:?}");
+}
+
+#[test]
+fn in_a_low_window_the_numbers_come_before_the_fold_and_nothing_is_cut_off_beside() {
+    let mut store = story::with_images();
+    store.images_from = Some("fashion-mnist".into());
+    let mut harness = still(store, egui::Theme::Light, [1280.0, 720.0]);
+    harness.state_mut().state.layouts.go(LayoutName::Tune);
+    harness.run_ok();
+    let layers = harness.get_by_label("Layers").rect();
+    let rect = |label: &str| harness.get_by_role_and_label(Role::Label, label).rect();
+    for number in ["91.2 %", "8.37 M", "0.61 ms"] {
+        assert!(
+            rect(number).bottom() < layers.top(),
+            "{number} lies below the panel's edge"
+        );
+    }
+    // What belongs together stands in one row.
+    let combo = |label: &str| harness.get_by_role_and_label(Role::ComboBox, label).rect().center().y;
+    assert!((combo("Spread of the cut") - combo("Widths that stay")).abs() < 2.0);
+    let beside = harness.get_by_label("What breaks first").rect();
+    let compare = harness.get_by_role_and_label(Role::Button, "Compare gates").rect();
+    assert!(compare.right() < beside.left(), "{compare:?} is cut off");
+    let button = harness.get_by_role_and_label(Role::Button, "Search from here").rect();
+    assert!((button.center().y - combo("Method that prunes")).abs() < 4.0);
+    // The list of keys fills the window, and what closes it stands at its top.
+    harness.key_press(egui::Key::F1);
+    harness.run_ok();
+    let close = harness.get_by_role_and_label(Role::Button, "Close").rect();
+    let first = harness.get_by_label_contains("Tab moves between controls").rect();
+    assert!(close.top() <= first.top(), "{close:?}");
+    let last = harness.get_by_label("Cut the open model to the target that its slider stands at, and retrain it, by the method that is chosen beside");
+    assert!(last.rect().bottom() < 720.0, "more than ten of them are in sight");
+}
+
+#[test]
+fn lines_and_marks_are_named_beside_their_plots_and_losses_can_be_logarithmic() {
+    let mut harness = window(story::searched(), LayoutName::Watch);
+    for mark in ["mark: best", "mark: accepted", "mark: rejected", "mark: steered"] {
+        harness.get_by_label(mark);
+    }
+    let [trials, temperature] =
+        ["Trials plot", "Temperature plot"].map(|plot| harness.get_by_role_and_label(Role::Image, plot).rect());
+    assert!(temperature.height() < trials.height() / 2.0, "the trials have the room");
+    harness.state_mut().state.layouts.go(LayoutName::Tune);
+    harness.run_ok();
+    harness.get_by_label("mark: valid at density 1");
+    let log = "Logarithmic loss and rate axes";
+    harness.get_by_role_and_label(Role::Button, log).click();
+    harness.run_ok();
+    harness.get_by_role_and_label(Role::Image, "Loss plot");
+    harness.get_by_role_and_label(Role::Button, log).click();
+    harness.run_ok();
 }

@@ -1206,6 +1206,17 @@ fn a_teacher_changes_what_is_learned_and_none_changes_nothing() {
     assert_ne!(alone, weights(&[("train.teacher", &teacher)]));
 }
 
+fn is_protect(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Steered(Steer::Protect { .. })
+            | Event::Refused {
+                steer: Steer::Protect { .. },
+                ..
+            }
+    )
+}
+
 #[test]
 fn what_is_protected_costs_a_trial_its_reward_and_nothing_else_changes() {
     let told = |protect: &str| {
@@ -1223,6 +1234,52 @@ fn what_is_protected_costs_a_trial_its_reward_and_nothing_else_changes() {
         kept.iter().all(|t| t.reward <= t.top1) && kept.iter().any(|t| t.reward < t.top1),
         "{kept:?}"
     );
+    // Asked of a search that works, it holds from the next trial on, and what is unknown is refused.
+    for preset in ["random-fashion", "autocompress-fashion"] {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let changes = [("method.images", "80"), ("method.retrain.epochs", "0")];
+        let trials = match preset {
+            "random-fashion" => [("method.trials", "6")],
+            _ => [("method.search.trials", "6")],
+        };
+        let control = Control::default();
+        let mut events = Vec::new();
+        execute(
+            &small(preset, &[&changes[..], &trials].concat()),
+            &workspace(dir.path(), 2),
+            &control,
+            &mut |s| {
+                if matches!(&s.event, Event::Trial(t) if t.number == 2) && !events.iter().any(is_protect) {
+                    for name in ["Hat", "Trouser"] {
+                        let names = vec![name.to_owned(), "#7".to_owned()];
+                        control.steer(Steer::Protect { names });
+                    }
+                }
+                events.push(s.event.clone());
+            },
+        )
+        .expect("runs");
+        let said: Vec<&Event> = events.iter().filter(|e| is_protect(e)).collect();
+        let [Event::Refused { why, .. }, Event::Steered(_)] = said[..] else {
+            panic!("{said:?}")
+        };
+        assert!(why.contains("no class \"Hat\""), "{why}");
+        let trials: Vec<&Trial> = events
+            .iter()
+            .filter_map(|e| if let Event::Trial(t) = e { Some(t) } else { None })
+            .collect();
+        let best = trials[..3].iter().rev().find(|t| t.verdict == Verdict::Best);
+        assert_eq!(
+            trials[3].densities,
+            best.expect("a best one").densities,
+            "{preset}: the best is measured again"
+        );
+        assert_eq!(trials[3].verdict, Verdict::Best, "{preset}");
+        assert!(
+            trials[3..].iter().any(|t| t.reward < trials[0].reward.max(t.top1)),
+            "{preset}"
+        );
+    }
     let dir = tempfile::tempdir().expect("temp dir");
     let wrong = small("random-fashion", &[("data.protect", "[\"Hat\"]")]);
     let ending = execute(&wrong, &workspace(dir.path(), 1), &Control::default(), &mut |_| {});

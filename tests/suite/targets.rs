@@ -118,6 +118,15 @@ fn a_model_without_images_says_what_it_wants_and_takes_a_path() {
     harness.get_by_label("Accuracy needs images: 1×28×28, 10 classes");
     harness.get_by_label("needs images");
     assert!(harness.query_by_label_contains("measuring").is_none());
+    // Each panel that needs some says so in place.
+    harness.get_by_label("No answers yet");
+    app::layout::show(&mut harness.state_mut().state.layouts.tree, app::PanelName::Images);
+    harness.run_ok();
+    let said = "The open model has no images to be measured on: give it some in the Density panel";
+    assert!(
+        harness.query_all_by_label(said).count() >= 2,
+        "images and what breaks first"
+    );
     harness.get_by_label("Use the bundled images").click();
     harness.run_ok();
     let question = probe::uniform(8, story::density(50));
@@ -199,8 +208,9 @@ fn until(session: &mut Session, what: &str, holds: impl Fn(&RunStore) -> bool) {
         session.pump(Duration::from_millis(20));
         assert!(
             Instant::now() < limit,
-            "waited in vain until {what}: {:?}",
-            session.store().notices
+            "waited in vain until {what}: {:?} {:?}",
+            session.store().notices,
+            session.store().no_images
         );
         std::thread::park_timeout(Duration::from_millis(2));
     }
@@ -274,6 +284,93 @@ fn without_images_a_cut_has_its_cost_and_time_and_with_them_its_accuracy_and_the
     });
     let dense = session.store().answer.as_ref().map(|a| a.macs);
     assert_eq!(dense, session.store().open.as_ref().map(|o| o.dense.macs));
+}
+
+/// Pictures that nobody has sorted will do: what is measured is agreement with the whole network, and is called so.
+#[test]
+fn on_pictures_without_classes_agreement_with_the_whole_network_is_measured_and_called_so() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (model, pictures) = (dir.path().join("mine.safetensors"), dir.path().join("pictures"));
+    let spec = zoo::build("lenet5", [1, 28, 28], 10, 1.0).expect("builds");
+    random_model(spec, 1).expect("a model").save(&model).expect("saves");
+    std::fs::create_dir(&pictures).expect("a folder");
+    for i in 0..40u32 {
+        let pixel = |x: u32, y: u32| image::Luma([(x * (i + 1) * 7 + y * (i % 5) * 31) as u8]);
+        let picture = image::GrayImage::from_fn(28, 28, pixel);
+        picture.save(pictures.join(format!("{i}.png"))).expect("saves");
+    }
+    let workspace = Workspace {
+        runs: dir.path().join("runs"),
+        device: DeviceName::Flex,
+        threads: 1,
+        farm: None,
+    };
+    let mut session = Session::new(workspace, Arc::new(|| {})).expect("threads");
+    session.submit(Command::Open(ModelRef::File(model)));
+    until(&mut session, "it opens", |s| s.no_images.is_some());
+    let whole = Question::default();
+    session.submit(Command::UseImages(
+        pictures.to_string_lossy().into_owned(),
+        whole.clone(),
+    ));
+    let is_whole = |s: &RunStore, asked: &Question| {
+        s.answer
+            .as_ref()
+            .is_some_and(|a| a.is_complete() && a.question == *asked)
+    };
+    until(&mut session, "all are measured", |s| is_whole(s, &whole));
+    let answer = session.store().answer.as_ref().expect("measured");
+    // As many as the whole network names in a moment, and no less than this.
+    assert!(
+        answer.right == answer.n && answer.n >= 32,
+        "{} of {}",
+        answer.right,
+        answer.n
+    );
+    let cut = Question {
+        densities: Vec::new(),
+        cut: Some(Pruning { multiple: 1, ..at(3.0) }),
+    };
+    session.submit(Command::Ask(cut.clone()));
+    until(&mut session, "the cut is measured", |s| is_whole(s, &cut));
+    let store = session.store();
+    let view = density(store, &cut).expect("open");
+    assert!(view.quality == "agreement" && !view.doubtful);
+    let view = frontier(store, CostAxis::Macs, &HiddenRuns::default());
+    assert_eq!(view.quality(), "agreement");
+    let flips = view::flips::flips(store, 40).expect("measured");
+    assert_eq!(flips.n, store.answer.as_ref().map_or(0, |a| a.n - a.right));
+    assert!(
+        flips
+            .cells
+            .iter()
+            .all(|cell| cell.text.contains(", the whole network says "))
+    );
+
+    // In the window, and what is started from there learns from the whole network.
+    let store = session.store().clone();
+    let mut harness = window(store);
+    harness.get_by_label("Agreement");
+    harness.state_mut().state.slider.cut = at(3.0);
+    drag_target(&mut harness, 3.0);
+    harness.get_by_role_and_label(Role::Button, "Prune to here").click();
+    harness.run_ok();
+    let Some(Command::Start(experiment)) = harness.state().asked.last() else {
+        panic!("{:?}", harness.state().asked)
+    };
+    assert_eq!(experiment.train.teacher.as_deref(), Some("self"));
+    assert_eq!(experiment.data.source, pictures.to_string_lossy());
+    // Without gates, a search from here is one over what layers keep, and trains nothing.
+    harness.get_by_role_and_label(Role::Button, "Search from here").click();
+    harness.run_ok();
+    let Some(Command::Start(experiment)) = harness.state().asked.last() else {
+        panic!("{:?}", harness.state().asked)
+    };
+    let Method::Random(config) = &experiment.method else {
+        panic!("{:?}", experiment.method)
+    };
+    assert_eq!((config.retrain.epochs, config.target.times), (0, 3.0));
+    assert!(experiment.start.is_some());
 }
 
 /// The first answer to a drag comes while it is still a drag, however many images there are.
@@ -370,4 +467,25 @@ fn a_budget_that_was_moved_below_the_best_is_said_so_and_a_run_that_only_measure
     let row = view::runs::row(&store.runs[1]);
     assert!(row.detail.starts_with("training done, measuring · "), "{}", row.detail);
     assert!(row.progress < 1.0, "the measuring counts");
+}
+
+#[test]
+fn what_is_lost_is_counted_on_the_images_that_both_were_measured_on() {
+    let mut store = story::with_images();
+    // The whole network was measured on the first ten images, all right; the cut on forty, of which the first ten are right, too.
+    let labels = store.strip.as_ref().expect("images").labels.clone();
+    let mut whole = story::complete(100);
+    whole.said = labels[..10].to_vec().into();
+    (whole.n, whole.right, whole.seen) = (10, 10, Vec::new().into());
+    store.passed(whole);
+    let mut cut = story::complete(50);
+    cut.said = labels
+        .iter()
+        .enumerate()
+        .map(|(i, l)| if i < 10 { *l } else { 99 })
+        .collect();
+    (cut.n, cut.right, cut.seen) = (40, 10, Vec::new().into());
+    store.answered(cut.clone());
+    let view = density(&store, &cut.question).expect("open");
+    assert_eq!(view.headline.expect("measured").points, Some(0.0));
 }

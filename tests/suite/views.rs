@@ -48,6 +48,7 @@ fn density_shows_what_was_measured_beside_what_is_dense() {
         expect![[r#"
             {
               "model": "bundled model",
+              "quality": "accuracy",
               "asked": 0.5,
               "range": [
                 0.2,

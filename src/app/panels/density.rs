@@ -75,7 +75,11 @@ fn headline(ui: &mut Ui, view: &DensityView, store: &RunStore, state: &UiState, 
         widgets::on_the_right(ui, |ui| {
             action_ui(ui, UiAction::ExportModel, store, state, effects);
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                ui.add(egui::Label::new(RichText::new(work).font(theme::headline()).color(color)).truncate())
+                // In a narrow panel in smaller letters, rather than cut off.
+                let mut font = theme::headline();
+                let wide = ui.painter().layout_no_wrap(work.clone(), font.clone(), color).size().x;
+                font.size *= (ui.available_width() / wide.max(1.0)).clamp(0.55, 1.0);
+                ui.add(egui::Label::new(RichText::new(work).font(font).color(color)).truncate())
                     .on_hover_text("MACs per image, against the whole network");
             });
         });
@@ -110,8 +114,8 @@ fn density_slider(
         return;
     }
     ui.horizontal(|ui| {
-        ui.label(RichText::new("Channels that run, per image").font(theme::body()))
-            .on_hover_text(widgets::meaning("density"));
+        let label = ui.label(RichText::new("Channels that run, per image").font(theme::body()));
+        widgets::explain(label, widgets::meaning("density"));
         widgets::on_the_right(ui, |ui| {
             quiet(ui, format!("{low} to {high}"));
         });
@@ -130,6 +134,7 @@ fn density_slider(
 /// What can be done with the slider's densities.
 fn use_it(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     ui.horizontal_wrapped(|ui| {
+        widgets::narrow(ui);
         for action in [UiAction::SearchFromHere, UiAction::PruneToHere] {
             action_ui(ui, action, store, state, effects);
         }
@@ -166,7 +171,7 @@ fn figures(ui: &mut Ui, view: &DensityView) {
         None => nothing(waits),
     };
     let figures = [
-        ("Accuracy", "accuracy", accuracy),
+        (&*text::capital(view.quality), "accuracy", accuracy),
         ("MACs per image", "macs", macs),
         ("Time per image", "time", time),
     ];

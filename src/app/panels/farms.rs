@@ -3,7 +3,7 @@
 
 use crate::effects::{Effect, Effects};
 use crate::theme::palette;
-use crate::widgets::{self, quiet};
+use crate::widgets;
 use egui::{RichText, Role, Sense, Ui, vec2};
 use lab::{Command, RunStore};
 use view::farms::{FarmRow, FarmView, farms};
@@ -59,11 +59,11 @@ fn row_ui(ui: &mut Ui, row: &FarmRow, effects: &mut Effects) {
         if let Some(run) = &row.run {
             let show = ui.small_button("Show");
             widgets::name_widget(&show, Role::Button, &format!("Show {}", row.title));
-            if show.clicked() {
+            if show.on_hover_text(run.to_string_lossy()).clicked() {
                 effects.submit(Command::OpenRun(run.clone()));
             }
         }
-        ui.add(egui::Label::new(widgets::small(&row.title, p.text)).truncate());
-        quiet(ui, &row.detail);
+        ui.label(widgets::small(&row.title, p.text));
+        ui.add(egui::Label::new(widgets::small(&row.detail, p.weak)).truncate());
     });
 }

@@ -1,6 +1,7 @@
 //! What breaks first: images whose answer changed as a strip, how classes fare as a heat map, and what a search must keep.
 //! Knows nothing of how images are measured.
 
+use super::wanted::no_images;
 use crate::action::UiAction;
 use crate::atlas::Atlas;
 use crate::effects::Effects;
@@ -9,11 +10,13 @@ use crate::state::UiState;
 use crate::theme::{self, palette};
 use crate::widgets::{self, name_widget, quiet};
 use egui::{Align2, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, pos2, vec2};
+use event::Steer;
 use lab::{Command, RunStore};
 use measure::images::ImageRef;
-use view::flips::{FlippedImage, FlipsView, Survival, flips};
+use std::collections::BTreeSet;
+use view::flips::{FlippedImage, FlipsView, Survival, flips, keeper};
 use view::saliency::SaliencyScope;
-use view::text;
+use view::{search, text};
 
 /// Width of an image with its words, its side, and the height of the words.
 const CELL: f32 = 76.0;
@@ -25,10 +28,9 @@ const NAMES: f32 = 82.0;
 
 pub(crate) fn flips_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
     let Some(view) = flips(store, Atlas::MOST) else {
-        let todo = match (&store.open, &store.images_from) {
-            (None, _) => "Open a model",
-            (_, None) => "The open model has no images to be measured on: give it some in the Density panel",
-            _ => "They appear once the images are measured",
+        let todo = match &store.open {
+            None => "Open a model",
+            Some(_) => no_images(store, state).unwrap_or("They appear once the images are measured"),
         };
         return widgets::empty(ui, "No answers yet", todo);
     };
@@ -46,7 +48,7 @@ pub(crate) fn flips_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effec
     );
     strip_ui(ui, &view, strip, store, state, effects);
     if let Some(survival) = &view.survival {
-        survival_ui(ui, survival, heat, state);
+        survival_ui(ui, survival, heat, store, state, effects);
     }
     let below = Rect::from_min_max(pos2(room.left(), room.bottom() - keep), room.max);
     let mut below = widgets::inside(ui, below, "protect");
@@ -84,7 +86,7 @@ fn strip_ui(ui: &mut Ui, view: &FlipsView, place: Rect, store: &RunStore, state:
         };
         ui.painter()
             .rect_stroke(image, 2.0, Stroke::new(width, color), StrokeKind::Outside);
-        let words = text::cut(&cell.change, 14);
+        let words = widgets::fitting(ui, &cell.change, CELL - 8.0);
         let color = if cell.is_broken { p.text } else { p.weak };
         widgets::put(
             ui,
@@ -104,9 +106,16 @@ fn strip_ui(ui: &mut Ui, view: &FlipsView, place: Rect, store: &RunStore, state:
     }
 }
 
-fn survival_ui(ui: &mut Ui, view: &Survival, place: Rect, state: &mut UiState) {
+fn survival_ui(
+    ui: &mut Ui,
+    view: &Survival,
+    place: Rect,
+    store: &RunStore,
+    state: &mut UiState,
+    effects: &mut Effects,
+) {
     let p = palette(ui);
-    let title = format!("class by {}: share right", view.along);
+    let title = format!("class by {}: share {}", view.along, view.right);
     widgets::put(ui, place.left_top(), Align2::LEFT_TOP, title, p.weak);
     let cells = Rect::from_min_max(place.min + vec2(NAMES, 16.0), place.max - vec2(0.0, 14.0));
     let n = view.rows.len().max(1);
@@ -144,7 +153,7 @@ fn survival_ui(ui: &mut Ui, view: &Survival, place: Rect, state: &mut UiState) {
             );
         }
         if response.clicked() {
-            toggle(state, &row.name);
+            toggle(store, state, &row.name, effects);
         }
         let column = response
             .hover_pos()
@@ -171,14 +180,39 @@ fn survival_ui(ui: &mut Ui, view: &Survival, place: Rect, state: &mut UiState) {
     }
 }
 
-fn toggle(state: &mut UiState, name: &str) {
-    if !state.flips.protected.remove(name) {
+/// Protects an image or a class, or no longer; the search that works on these images is told, too.
+fn toggle(store: &RunStore, state: &mut UiState, name: &str, effects: &mut Effects) {
+    let is_kept = !state.flips.protected.remove(name);
+    if is_kept {
         state.flips.protected.insert(name.to_owned());
+    }
+    order(store, effects, |names| match is_kept {
+        true => drop(names.insert(name.to_owned())),
+        false => drop(names.remove(name)),
+    });
+}
+
+fn order(store: &RunStore, effects: &mut Effects, change: impl Fn(&mut BTreeSet<String>)) {
+    if let Some(mut keeper) = keeper(store) {
+        change(&mut keeper.names);
+        let names = keeper.names.into_iter().collect();
+        effects.submit(Command::Steer(keeper.run, Steer::Protect { names }));
     }
 }
 
 /// What is protected, and the image that is looked at with its class, to be added.
-fn protect_ui(ui: &mut Ui, view: &FlipsView, store: &RunStore, state: &mut UiState, _: &mut Effects) {
+fn protect_ui(ui: &mut Ui, view: &FlipsView, store: &RunStore, state: &mut UiState, effects: &mut Effects) {
+    let keeper = keeper(store);
+    let about = match (&keeper, search::live(store)) {
+        (Some(_), _) => {
+            "The search that works must keep it from its next trial on, and so must later ones: a vector that loses it is worth as \
+             much less"
+        }
+        (None, Some(_)) => {
+            "The next search must keep it: a vector that loses it is worth as much less. The one that works is on other images"
+        }
+        (None, None) => "The next search must keep it: a vector that loses it is worth as much less",
+    };
     let looked_at = store.look.as_ref().and_then(|look| match &look.picture {
         ImageRef::Valid(i) => Some((*i, look.label)),
         ImageRef::File(_) => None,
@@ -192,20 +226,25 @@ fn protect_ui(ui: &mut Ui, view: &FlipsView, store: &RunStore, state: &mut UiSta
         for (words, key) in image.into_iter().chain(class) {
             let is_kept = state.flips.protected.contains(&key);
             let button = ui.selectable_label(is_kept, widgets::small(words, palette(ui).text));
-            let about = "The next search must keep it: a vector that loses it is worth as much less";
             if button.on_hover_text(about).clicked() {
-                toggle(state, &key);
+                toggle(store, state, &key, effects);
             }
         }
-    } else if view.n > 0 {
+    } else if view.n > 0 && state.flips.protected.is_empty() {
         quiet(ui, "Click an image: its channels light up, and it can be protected");
     }
     if !state.flips.protected.is_empty() {
+        let p = palette(ui);
         let all: Vec<&str> = state.flips.protected.iter().map(String::as_str).collect();
-        let words = format!("searches must keep: {}", all.join(", "));
-        ui.label(widgets::small(text::cut(&words, 80), palette(ui).accent));
+        let (what, color) = match keeper.is_some_and(|keeper| keeper.is_queued) {
+            true => ("queued for the next trial", p.warn),
+            false => ("searches must keep", p.accent),
+        };
+        let words = format!("{what}: {}", all.join(", "));
+        ui.label(widgets::small(text::cut(&words, 80), color));
         if ui.small_button("None").on_hover_text("Protect nothing").clicked() {
             state.flips.protected.clear();
+            order(store, effects, BTreeSet::clear);
         }
     }
 }

@@ -2,22 +2,23 @@
 //! Knows nothing of how points were measured.
 
 use super::frontier_axes::{CostScale, bounds, fit_ui};
-use super::frontier_marks::{NOW, end_of, labels_ui, now_ui, place_of, reach, says, series_ui};
+use super::frontier_marks::{NOW, end_of, now_ui, place_of, reach, says, series_ui};
+use super::wanted::no_images;
 use crate::action::UiAction;
 use crate::effects::Effects;
 use crate::figures::menu_with_table;
+use crate::line_labels::{LineLabel, labels_ui};
 use crate::panel_name::PanelName;
 use crate::state::{FrontierFit, LimitLine, UiState};
 use crate::theme::{self, Palette, palette};
 use crate::{exporting, question, widgets};
-use egui::{Color32, DragValue, Role, Ui};
+use egui::{DragValue, Role, Ui};
 use egui_plot::{Axis, HLine, LineStyle, MarkerShape, PlotPoint, PlotTransform, PlotUi, Points, VLine};
 use event::Steer;
 use lab::{Command, RunStore};
 use measure::Question;
 use plots::figure;
 use record::{ModelRef, RunId, RunState};
-use view::density::density;
 use view::frontier::{CostAxis, FrontierPoint, FrontierView, PointSource, SeriesKind, every_point, frontier};
 use view::search::LiveBudget;
 use view::text;
@@ -43,16 +44,13 @@ pub(crate) fn frontier_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, ef
     let view = frontier(store, state.frontier.against, &state.runs.hidden(store));
     controls(ui, store, &view, state, effects);
     if view.series.is_empty() && view.now.is_none() {
-        let wants = density(store, &state.slider.asked).and_then(|view| view.wants);
-        let todo = match view.against {
-            _ if wants.is_some_and(|wants| wants.why.is_some()) => {
-                "The open model has no images to be measured on: give it some in the Density panel"
-            }
+        let todo = no_images(store, state).unwrap_or(match view.against {
             CostAxis::Millis => {
                 "Time is measured while the slider rests. Searches with a budget in ms add their trials."
             }
+            _ if store.open.is_some() => "They appear once the images are measured; each run adds its own, too",
             _ => "Open a model, or press Train: each run adds its points",
-        };
+        });
         return widgets::empty(ui, "No points yet", todo);
     }
     let chosen = view.choose(state.frontier.wish);
@@ -204,7 +202,7 @@ fn plot_ui(
         .linked
         .now
         .filter(|run| view.series.iter().any(|s| s.run == Some(*run)));
-    let mut labels: Vec<([f64; 2], String, Color32)> = Vec::new();
+    let mut labels: Vec<LineLabel> = Vec::new();
     let shown = plot.show(ui, |plot| {
         let is_dragging = dragged.is_some_and(|id| id != plot.response().id);
         state.frontier.is_frozen = is_dragging;
@@ -488,12 +486,16 @@ fn foot(ui: &mut Ui, view: &FrontierView) {
         .series
         .iter()
         .find(|s| s.run.is_none())
-        .and_then(|s| s.points.first());
+        .and_then(|s| Some((s.kind, s.points.first()?)));
     let words = match recorded {
-        Some(first) => format!(
-            "Recorded on {} validation images. Click a point to move the slider there.",
-            text::grouped(first.n as u64)
-        ),
+        Some((kind, first)) => {
+            let how = match kind {
+                SeriesKind::Recorded => "Recorded",
+                _ => "Measured",
+            };
+            let n = text::grouped(first.n as u64);
+            format!("{how} on {n} validation images. Click a point to move the slider there.")
+        }
         None => "Validation images only. Test images are read once, when a run ends.".to_owned(),
     };
     widgets::quiet_line(ui, &words);

@@ -3,18 +3,12 @@
 
 use super::frontier_axes::CostScale;
 use crate::theme::{self, Palette};
-use crate::widgets;
-use egui::{Color32, Ui};
-use egui_plot::{HoverPosition, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotTransform, PlotUi, Points};
+use egui::Color32;
+use egui_plot::{HoverPosition, Line, LineStyle, MarkerShape, PlotPoints, PlotUi, Points};
 use view::frontier::{FrontierPoint, FrontierSeries, FrontierView, NowPoint, SeriesKind};
 use view::text;
 
 pub(super) const NOW: &str = "measured now";
-/// Height of a label at a line's end, and how many there are at most.
-const LABEL: f32 = 13.0;
-const MOST_LABELS: usize = 12;
-/// Letters of a label at most.
-const LABEL_LETTERS: usize = 30;
 
 pub(super) fn place_of(point: &FrontierPoint, scale: CostScale) -> [f64; 2] {
     [scale.x(point.x), point.top1 * 100.0]
@@ -104,50 +98,6 @@ pub(super) fn end_of(series: &FrontierSeries, scale: CostScale) -> [f64; 2] {
         .iter()
         .rfind(|q| !q.is_beaten || series.kind == SeriesKind::Cut);
     last.or(series.points.last()).map_or([0.0, 0.0], |q| place_of(q, scale))
-}
-
-/// Names at the ends of lines, apart from each other, in place of a legend that covers points.
-pub(super) fn labels_ui(ui: &Ui, transform: &PlotTransform, labels: Vec<([f64; 2], String, Color32)>) {
-    let frame = *transform.frame();
-    let place = |at: [f64; 2]| transform.position_from_point(&PlotPoint::new(at[0], at[1]));
-    // The open model, what is measured now, and the newest runs.
-    let skipped = labels.len().saturating_sub(MOST_LABELS);
-    let is_first = |i: usize| i < MOST_LABELS / 3 || i >= MOST_LABELS / 3 + skipped;
-    let mut placed: Vec<(egui::Pos2, String, Color32)> = labels
-        .into_iter()
-        .enumerate()
-        .filter(|(i, (at, ..))| is_first(*i) && frame.expand(1.0).contains(place(*at)))
-        .map(|(_, (at, words, color))| (place(at), text::cut(&words, LABEL_LETTERS), color))
-        .collect();
-    placed.sort_by(|a, b| a.0.y.total_cmp(&b.0.y));
-    let mut taken: Vec<egui::Rect> = Vec::new();
-    for (at, words, color) in placed {
-        let wide = widgets::widest(ui, std::iter::once(words.as_str()));
-        // Beside the end where there is room, else before it and above the line.
-        let is_beside = at.x + 8.0 + wide < frame.right();
-        let left = if is_beside {
-            at.x + 8.0
-        } else {
-            (frame.right() - wide - 4.0).max(frame.left())
-        };
-        let top = if is_beside {
-            at.y - LABEL / 2.0
-        } else {
-            at.y - LABEL - 6.0
-        };
-        let mut rect = egui::Rect::from_min_size(egui::pos2(left, top.max(frame.top())), egui::vec2(wide, LABEL));
-        while let Some(other) = taken.iter().find(|other| other.intersects(rect)) {
-            rect = rect.translate(egui::vec2(0.0, other.bottom() + 0.5 - rect.top()));
-        }
-        if rect.bottom() > frame.bottom() {
-            continue;
-        }
-        let behind = crate::theme::palette(ui).tile.gamma_multiply(0.8);
-        ui.painter()
-            .rect_filled(rect.expand2(egui::vec2(2.0, 0.0)), 2.0, behind);
-        widgets::put(ui, rect.left_center(), egui::Align2::LEFT_CENTER, words, color);
-        taken.push(rect);
-    }
 }
 
 pub(super) fn says(view: &FrontierView, scale: CostScale, at: &HoverPosition) -> Option<String> {

@@ -1,17 +1,21 @@
 //! Validation images as thumbnails, sorted by computation, confidence or error; one of them close up.
 //! Knows nothing of how images are measured.
 
+use super::wanted::no_images;
 use crate::action::UiAction;
 use crate::atlas::{Atlas, TEXELS, put};
 use crate::effects::Effects;
+use crate::line_labels::marks_ui;
 use crate::panel_name::PanelName;
 use crate::state::UiState;
 use crate::theme::palette;
 use crate::widgets::{self, quiet};
 use egui::{Color32, ColorImage, Rect, Role, Sense, Stroke, StrokeKind, TextureOptions, Ui, WidgetInfo, pos2, vec2};
+use egui_plot::MarkerShape;
 use lab::{Command, RunStore};
 use measure::images::ImageRef;
 use std::sync::Arc;
+use view::density::is_agreement;
 use view::images::{ImageFilter, ImageOrder, ImagesView, LookView, images, look};
 use view::saliency::SaliencyScope;
 
@@ -26,14 +30,18 @@ pub(crate) fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
     let down = ((room.y - 34.0) / CELL).floor().max(1.0) as usize;
     let most = (across * down).min(Atlas::MOST);
     let (Some(view), Some(strip)) = (images(store, state.images.options, most), store.strip.as_ref()) else {
-        let todo = if store.open.is_some() {
-            "They appear once all of them are measured: let the slider rest for a moment"
-        } else {
-            "Open a model to see its predictions for validation images"
+        let rest = "They appear once all of them are measured: let the slider rest for a moment";
+        let todo = match &store.open {
+            None => "Open a model to see its predictions for validation images",
+            Some(_) => no_images(store, state).unwrap_or(rest),
         };
         return widgets::empty(ui, "No images yet", todo);
     };
-    controls(ui, &view, most, state);
+    let wrong = match is_agreement(store) {
+        true => "Disagree",
+        false => "Wrong",
+    };
+    controls(ui, &view, wrong, most, state);
     let numbers = view.cells.iter().map(|c| c.number).collect();
     state.images.atlas.refresh(ui, "images", strip, numbers);
     ui.horizontal_top(|ui| {
@@ -45,7 +53,7 @@ pub(crate) fn images_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
     });
 }
 
-fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
+fn controls(ui: &mut Ui, view: &ImagesView, wrong: &str, most: usize, state: &mut UiState) {
     ui.horizontal_wrapped(|ui| {
         let before = (state.images.options.order, state.images.options.which);
         let orders = [
@@ -56,13 +64,13 @@ fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
         ];
         widgets::choice(ui, &mut state.images.options.order, &orders);
         let count = |n: Option<usize>| n.map_or_else(|| "…".to_owned(), |n| n.to_string());
-        let (wrong, changed) = (
-            format!("Wrong ({})", count(view.counts[0])),
+        let (of_wrong, changed) = (
+            format!("{wrong} ({})", count(view.counts[0])),
             format!("Changed by gating ({})", count(view.counts[1])),
         );
         let which = [
             (ImageFilter::All, "All"),
-            (ImageFilter::Wrong, wrong.as_str()),
+            (ImageFilter::Wrong, of_wrong.as_str()),
             (ImageFilter::Changed, changed.as_str()),
         ];
         widgets::choice(ui, &mut state.images.options.which, &which);
@@ -87,10 +95,11 @@ fn controls(ui: &mut Ui, view: &ImagesView, most: usize, state: &mut UiState) {
         let last = (from + view.cells.len()).max(from);
         quiet(ui, format!("{} to {last} of {}", (from + 1).min(view.n), view.n));
         let p = palette(ui);
-        for (color, words) in [(p.bad, "wrong"), (p.warn, "changed by gating")] {
-            widgets::dot(ui, color);
-            quiet(ui, words);
-        }
+        let outlines = [
+            (&*wrong.to_lowercase(), MarkerShape::Circle, p.bad),
+            ("changed by gating", MarkerShape::Circle, p.warn),
+        ];
+        marks_ui(ui, &outlines);
     });
 }
 

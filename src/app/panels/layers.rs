@@ -79,13 +79,13 @@ fn header(ui: &mut Ui, view: &LayersView, names: f32, state: &mut UiState, effec
     let at = RowLayout::of(rect, names);
     let put = |x: f32, words: &str| widgets::put(ui, pos2(x, rect.center().y), Align2::LEFT_CENTER, words, p.weak);
     put(rect.left(), "layer");
+    let kept = match view.measured {
+        true => ["channels that run", "channels"],
+        false => ["channels requested", "channels"],
+    };
     put(
         at.kept[0],
-        if view.measured {
-            "channels that run"
-        } else {
-            "channels requested"
-        },
+        widgets::first_fitting(ui, &kept, at.lock - at.kept[0] - 4.0),
     );
     if view.rows.iter().any(|r| r.gate.is_some() || r.group.is_some()) {
         widgets::put(
@@ -96,7 +96,11 @@ fn header(ui: &mut Ui, view: &LayersView, names: f32, state: &mut UiState, effec
             p.weak,
         );
     }
-    put(at.macs[0] + 6.0, "MACs per image");
+    let macs = rect.right() - 26.0 - at.macs[0] - 6.0;
+    put(
+        at.macs[0] + 6.0,
+        widgets::first_fitting(ui, &["MACs per image", "MACs"], macs),
+    );
     let corner = Rect::from_min_max(pos2(rect.right() - 24.0, rect.top()), rect.max);
     let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(corner));
     figure_menu(&mut inner, "layers", state, effects, || figure::layers(view));
@@ -117,7 +121,7 @@ fn row_ui(
     let words = row.says();
     let (rect, response) = widgets::layer_row(ui, &row.name, (Role::Label, &words), height, &mut state.layer);
     let (at, mid) = (RowLayout::of(rect, names), rect.center().y);
-    let name = text::tail(&row.name, ((names - 6.0) / 5.9) as usize);
+    let name = widgets::fitting_tail(ui, &row.name, names - 6.0);
     widgets::put(ui, pos2(rect.left(), mid), Align2::LEFT_CENTER, name, p.text);
     widgets::put(
         ui,

@@ -343,20 +343,17 @@ fn slab_ui(
 
 /// Name and channels below a slab, as far as there is room before the next one.
 fn words_ui(ui: &Ui, slab: &Slab, whole: Rect, slabs: Rect, room: f32, is_chosen: bool, p: &Palette) {
-    let fit = ((room - 6.0) / 6.2) as usize;
-    if fit < 3 {
+    let room = room - 6.0;
+    if room < 16.0 {
         return;
     }
     let color = if is_chosen { p.warn } else { p.weak };
     let y = slabs.bottom() + 3.0;
-    let name = text::tail(&slab.name, fit);
+    let name = widgets::fitting_tail(ui, &slab.name, room);
     widgets::put(ui, pos2(whole.left(), y), Align2::LEFT_TOP, name, color);
     let short = slab.short();
-    let channels = if short.chars().count() <= fit {
-        short
-    } else {
-        (slab.running.round() as usize).to_string()
-    };
+    let running = (slab.running.round() as usize).to_string();
+    let channels = widgets::first_fitting(ui, &[&short, &running], room);
     widgets::put(ui, pos2(whole.left(), y + 13.0), Align2::LEFT_TOP, channels, p.text);
 }
 

@@ -2,6 +2,7 @@
 
 use crate::effects::Effects;
 use crate::figures::figure_menu;
+use crate::line_labels::{LineLabel, labels_ui};
 use crate::state::UiState;
 use crate::theme::{self, palette};
 use crate::widgets::{self, caption};
@@ -48,11 +49,13 @@ pub(crate) fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, e
         });
     let n = view.rows.len().max(2) - 1;
     let shown = plot.height(ui.available_height()).show(ui, |plot| {
+        let mut ends: Vec<LineLabel> = Vec::new();
         for (i, row) in view.rows.iter().enumerate() {
             let is_chosen = state.layer.as_deref() == Some(&row.layer);
             let color = theme::heat(p, 0.35 + 0.65 * i as f32 / n as f32);
             let color = if is_chosen { p.series[1] } else { color };
             let name = format!("{}, {}", row.layer, plural(row.dimension));
+            ends.extend(row.points.last().map(|at| (*at, name.clone(), color)));
             if row.points.len() == 1 {
                 let dot = Points::new(name, PlotPoints::from(row.points.clone()));
                 plot.points(dot.color(color).shape(MarkerShape::Circle).radius(3.0));
@@ -65,6 +68,8 @@ pub(crate) fn residuals_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, e
                 );
             }
         }
+        ends
     });
     widgets::name_widget(&shown.response, Role::Image, "Residuals plot");
+    labels_ui(ui, &shown.transform, shown.inner);
 }

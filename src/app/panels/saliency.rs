@@ -105,7 +105,9 @@ fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Eff
         let rare = all.rarely_active(state.saliency.rare);
         let n: usize = rare.values().map(Vec::len).sum();
         let of: usize = all.rows.iter().map(|r| r.active.len()).sum();
-        caption(ui, &format!("{n} of {of} channels active in under"), "rare");
+        let is_narrow = ui.available_width() < 500.0;
+        let channels = if is_narrow { "" } else { " channels" };
+        caption(ui, &format!("{n} of {of}{channels} active in under"), "rare");
         let mut percent = state.saliency.rare * 100.0;
         let field = egui::DragValue::new(&mut percent)
             .range(0.1..=50.0)
@@ -115,7 +117,9 @@ fn rare_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effects: &mut Eff
         if field.on_hover_text("Share of images").changed() {
             state.saliency.rare = percent / 100.0;
         }
-        caption(ui, "of images", "rare");
+        if !is_narrow {
+            caption(ui, "of images", "rare");
+        }
         let is_cutting = store.working.iter().any(|j| matches!(j, ModelJob::Cut { .. }));
         let cut = ui.add_enabled(
             n > 0 && is_complete && !is_cutting,
@@ -269,7 +273,7 @@ fn rows_ui(ui: &mut Ui, view: &SaliencyView, orders: &[Vec<usize>], state: &UiSt
             let mid = strip.center().y;
             let is_chosen = state.layer.as_deref() == Some(&row.name);
             let color = if is_chosen { p.accent } else { p.text };
-            let name = text::tail(&row.name, ((names - 4.0) / 5.9) as usize);
+            let name = widgets::fitting_tail(ui, &row.name, names - 4.0);
             widgets::put(ui, pos2(rect.left(), mid), Align2::LEFT_CENTER, name, color);
             let count = row.saliency.len().to_string();
             widgets::put(ui, pos2(rect.right(), mid), Align2::RIGHT_CENTER, count, p.weak);

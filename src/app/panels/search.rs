@@ -4,13 +4,12 @@
 use crate::draft;
 use crate::effects::Effects;
 use crate::figures::menu_with_table;
+use crate::line_labels::{labels_ui, marks_key};
 use crate::state::UiState;
 use crate::theme::{self, Palette, palette};
 use crate::widgets::{self, caption, quiet};
-use egui::{Role, Ui};
-use egui_plot::{
-    Axis, Corner, HoverPosition, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine,
-};
+use egui::{Color32, Role, Ui};
+use egui_plot::{Axis, HoverPosition, Line, LineStyle, MarkerShape, PlotPoint, PlotPoints, PlotUi, Points, VLine};
 use event::{Steer, Verdict};
 use lab::{Command, RunStore};
 use plots::figure;
@@ -29,25 +28,64 @@ pub(crate) fn search_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
         return widgets::empty(
             ui,
             "No search yet",
-            "Choose a preset that searches, such as autocompress, and press Train; its trials appear here",
+            "Press Search from here below the sliders, or Train with a preset that searches, such as autocompress",
         );
     };
     controls(ui, store, state, &view, effects);
     facts(ui, &view);
+    key(ui, &view);
     let words = 30.0;
     let room = (ui.available_height() - words).max(150.0);
     // A search without a temperature has no curves of it.
     let is_heated = view.temperature.iter().any(|t| t[1] > 0.0);
-    trials_plot(ui, &view, state, if is_heated { room * 0.64 } else { room });
+    let small = if is_heated {
+        (room * 0.28).clamp(76.0, 110.0)
+    } else {
+        0.0
+    };
+    trials_plot(ui, &view, state, room - small);
     if is_heated {
         ui.columns(2, |ui| {
-            let temperature = (&view.temperature[..], "temperature", 0.0);
-            let acceptance = (&view.acceptance[..], "acceptance", 1.0);
-            small_plot(&mut ui[0], temperature, "Temperature plot", room * 0.36 - 6.0);
-            small_plot(&mut ui[1], acceptance, "Acceptance plot", room * 0.36 - 6.0);
+            let names = ["Temperature plot", "Acceptance plot"];
+            small_plot(
+                &mut ui[0],
+                &view.temperature,
+                ("temperature", names[0]),
+                true,
+                small - 6.0,
+            );
+            small_plot(
+                &mut ui[1],
+                &view.acceptance,
+                ("acceptance", names[1]),
+                false,
+                small - 6.0,
+            );
         });
     }
     scrub(ui, &view, store, state, effects);
+}
+
+/// What marks mean, above the plot, where they cover no trial.
+fn key(ui: &mut Ui, view: &SearchView) {
+    let p = palette(ui);
+    let mut marks: Vec<_> = [Verdict::Best, Verdict::Accepted, Verdict::Rejected]
+        .map(|kind| mark(kind, p))
+        .map(|(name, color, shape, _)| (name, shape, color))
+        .to_vec();
+    if !view.steered.is_empty() {
+        marks.push(("steered", MarkerShape::Circle, p.warn));
+    }
+    marks_key(ui, &marks);
+}
+
+/// Name, color, shape and radius of a trial.
+fn mark(kind: Verdict, p: &Palette) -> (&'static str, Color32, MarkerShape, f32) {
+    match kind {
+        Verdict::Rejected => ("rejected", p.weak.gamma_multiply(0.55), MarkerShape::Cross, 2.6),
+        Verdict::Accepted => ("accepted", p.series[1], MarkerShape::Circle, 2.8),
+        Verdict::Best => ("best", p.accent, MarkerShape::Diamond, 4.6),
+    }
 }
 
 /// Which search, what is along the side, and what can be asked of it.
@@ -114,7 +152,7 @@ fn facts(ui: &mut Ui, view: &SearchView) {
     });
 }
 
-fn frame<'a>(ui: &Ui, name: &'static str, side: &str, height: f32) -> egui_plot::Plot<'a> {
+fn frame<'a>(ui: &Ui, name: &str, height: f32) -> egui_plot::Plot<'a> {
     let p = palette(ui);
     widgets::plot(name, p)
         .height(height.max(56.0))
@@ -124,7 +162,6 @@ fn frame<'a>(ui: &Ui, name: &'static str, side: &str, height: f32) -> egui_plot:
         .custom_x_axes(vec![
             widgets::axis(p, Axis::X, "trial").formatter(|m, _| whole(m.value)),
         ])
-        .custom_y_axes(vec![widgets::axis(p, Axis::Y, side).min_thickness(34.0)])
 }
 
 fn whole(x: f64) -> String {
@@ -142,12 +179,11 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
         TrialValue::Reward => ("reward".to_owned(), 1.0),
     };
     let side = side.as_str();
-    let legend = widgets::legend(Corner::RightBottom).background_alpha(0.9);
     // All trials that are planned, once a part of them can be seen among so many.
     let [measured, planned] = view.trials;
     let last = planned.min((measured * 4).max(12));
-    let mut plot = frame(ui, "trials", side, height)
-        .legend(legend)
+    let mut plot = frame(ui, "trials", height)
+        .custom_y_axes(vec![widgets::axis(p, Axis::Y, side).min_thickness(34.0)])
         .include_x(last as f64)
         .label_formatter(|at| match at {
             HoverPosition::NearDataPoint {
@@ -203,6 +239,10 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
         clicked.flatten().and_then(|at| nearest(plot, view, scale, at))
     });
     widgets::name_widget(&shown.response, Role::Image, "Trials plot");
+    if let Some(&[x, y]) = view.best_so_far.last() {
+        let label = ([x, y * scale], "best so far".to_owned(), p.accent);
+        labels_ui(ui, &shown.transform, vec![label]);
+    }
     if let Some(number) = shown.inner {
         state.search.look_at(view.run, view.index, number);
     }
@@ -216,11 +256,7 @@ fn trials_plot(ui: &mut Ui, view: &SearchView, state: &mut UiState, height: f32)
 }
 
 fn marks_ui(plot: &mut PlotUi, view: &SearchView, kind: Verdict, scale: f64, p: &Palette) {
-    let (name, color, shape, radius) = match kind {
-        Verdict::Rejected => ("rejected", p.weak.gamma_multiply(0.55), MarkerShape::Cross, 2.6),
-        Verdict::Accepted => ("accepted", p.series[1], MarkerShape::Circle, 2.8),
-        Verdict::Best => ("best", p.accent, MarkerShape::Diamond, 4.6),
-    };
+    let (name, color, shape, radius) = mark(kind, p);
     let of_kind = view.marks.iter().filter(|m| m.verdict == kind);
     let points = PlotPoints::from_iter(of_kind.map(|m| [m.number as f64, m.value * scale]));
     plot.points(Points::new(name, points).color(color).shape(shape).radius(radius));
@@ -235,21 +271,41 @@ fn nearest(plot: &PlotUi, view: &SearchView, scale: f64, at: egui::Pos2) -> Opti
     (distance(near) < 14.0).then_some(near.number)
 }
 
-fn small_plot(ui: &mut Ui, (points, side, most): (&[[f64; 2]], &'static str, f64), name: &'static str, height: f32) {
+/// One curve, with its name where it ends. What falls over decades lies along a logarithmic axis.
+fn small_plot(ui: &mut Ui, points: &[[f64; 2]], (what, name): (&'static str, &str), is_decades: bool, height: f32) {
     let p = palette(ui);
-    // A low plot has no room for words along its side.
-    let plot = frame(ui, name, if height < 110.0 { "" } else { side }, height)
-        .include_y(0.0)
-        .include_y(most)
+    let positive = || points.iter().map(|t| t[1]).filter(|y| *y > 0.0);
+    let [least, most] = [positive().fold(f64::MAX, f64::min), positive().fold(0.0, f64::max)];
+    let is_log = is_decades && most > least * 10.0;
+    let place = move |[x, y]: [f64; 2]| [x, if is_log { y.max(least).log10() } else { y }];
+    let value = move |y: f64| if is_log { 10f64.powf(y) } else { y };
+    let mut axis = widgets::axis(p, Axis::Y, "").min_thickness(34.0);
+    if is_log {
+        axis = axis.formatter(|mark, _| text::small(10f64.powf(mark.value)));
+    }
+    let mut plot = frame(ui, name, height)
+        .custom_y_axes(vec![axis])
         .label_formatter(move |at| match at {
-            HoverPosition::NearDataPoint { position, .. } => {
-                Some(format!("trial {}\n{side} {}", position.x, text::small(position.y)))
-            }
+            HoverPosition::NearDataPoint { position, .. } => Some(format!(
+                "trial {}\n{what} {}",
+                position.x,
+                text::small(value(position.y))
+            )),
             HoverPosition::Elsewhere { .. } => None,
         });
-    let line = Line::new(side, PlotPoints::from(points.to_vec()));
+    plot = match is_log {
+        true => plot.y_grid_spacer(|input| widgets::log_marks(&input)),
+        false => plot.include_y(0.0).include_y(if is_decades { 0.0 } else { 1.0 }),
+    };
+    let line = Line::new(what, PlotPoints::from_iter(points.iter().map(|at| place(*at))));
     let shown = plot.show(ui, |plot| plot.line(line.color(p.accent).width(theme::LINE)));
     widgets::name_widget(&shown.response, Role::Image, name);
+    let frame = *shown.transform.frame();
+    let wide = widgets::widest(ui, std::iter::once(what));
+    let corner = frame.right_top() + egui::vec2(-4.0, 2.0);
+    let behind = egui::Rect::from_min_max(corner - egui::vec2(wide + 3.0, 0.0), corner + egui::vec2(2.0, 13.0));
+    ui.painter().rect_filled(behind, 2.0, p.tile.gamma_multiply(0.8));
+    widgets::put(ui, corner, egui::Align2::RIGHT_TOP, what, p.weak);
 }
 
 /// Back and forth in time, and what is there.

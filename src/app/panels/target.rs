@@ -12,8 +12,8 @@ use event::Unit;
 use lab::RunStore;
 use measure::Pruning;
 use measure::pruning::{ScoreName, Spread};
+use view::cuts::score_name;
 use view::density::{self, TargetView};
-use view::frontier::score_name;
 use view::text;
 
 /// The most the slider goes to, however small the floors are.
@@ -52,8 +52,8 @@ pub(crate) fn target_ui(ui: &mut Ui, view: &TargetView, store: &RunStore, state:
     let now = state.slider.cut.clone();
     let mut next = now.clone();
     ui.horizontal(|ui| {
-        ui.label(RichText::new("Target, cut for good").font(theme::body()))
-            .on_hover_text(widgets::meaning("target"));
+        let label = ui.label(RichText::new("Target, cut for good").font(theme::body()));
+        widgets::explain(label, widgets::meaning("target"));
         widgets::on_the_right(ui, |ui| unit_ui(ui, &mut next));
     });
     let most = view.most.clamp(1.1, MOST_TIMES);
@@ -79,6 +79,7 @@ pub(crate) fn target_ui(ui: &mut Ui, view: &TargetView, store: &RunStore, state:
     }
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
+        widgets::narrow(ui);
         spread_ui(ui, view, &mut next);
         score_ui(ui, view, &mut next);
         multiple_ui(ui, &mut next);
@@ -115,7 +116,7 @@ fn spread_ui(ui: &mut Ui, view: &TargetView, cut: &mut Pruning) {
             .map_or("", |(_, name, _)| *name),
     };
     let before = cut.spread;
-    let combo = egui::ComboBox::from_id_salt("spread").selected_text(shown).width(128.0);
+    let combo = egui::ComboBox::from_id_salt("spread").selected_text(shown).width(96.0);
     let shown = combo.show_ui(ui, |ui| {
         for (spread, name, about) in SPREADS {
             let is_possible = spread != Spread::Vector || view.best.is_some();
@@ -141,7 +142,7 @@ fn spread_ui(ui: &mut Ui, view: &TargetView, cut: &mut Pruning) {
 fn score_ui(ui: &mut Ui, view: &TargetView, cut: &mut Pruning) {
     let combo = egui::ComboBox::from_id_salt("score")
         .selected_text(score_name(cut.score))
-        .width(58.0);
+        .width(40.0);
     let shown = combo.show_ui(ui, |ui| {
         for (score, about) in [
             (ScoreName::L2, "Euclidean norm of a filter's weights"),
@@ -172,7 +173,7 @@ fn multiple_ui(ui: &mut Ui, cut: &mut Pruning) {
     };
     let combo = egui::ComboBox::from_id_salt("multiple")
         .selected_text(words(cut.multiple))
-        .width(104.0);
+        .width(80.0);
     let shown = combo.show_ui(ui, |ui| {
         for n in [1, 4, 8, 16, 32] {
             ui.selectable_value(&mut cut.multiple, n, words(n));
@@ -192,7 +193,9 @@ fn said(ui: &mut Ui, view: &TargetView, cut: &Pruning) {
             text::grouped(kept as u64),
             text::grouped(all as u64)
         );
-        quiet(ui, words);
+        // In one piece, on a row of its own where it does not fit beside.
+        let words = widgets::small(words, palette(ui).weak);
+        ui.add(egui::Label::new(words).extend());
     }
     let [known, all] = view.sensitivity;
     if cut.spread == Spread::Sensitivity && cut.times > 1.0 && known < all {
@@ -219,7 +222,7 @@ pub(crate) fn pruner_ui(ui: &mut Ui, state: &mut UiState) {
     let shown = PRUNERS[state.pruner].1;
     let combo = egui::ComboBox::from_id_salt("pruner")
         .selected_text(format!("by {shown}"))
-        .width(110.0);
+        .width(80.0);
     let shown = combo.show_ui(ui, |ui| {
         for (i, (_, name, about)) in PRUNERS.iter().enumerate() {
             ui.selectable_value(&mut state.pruner, i, *name).on_hover_text(*about);

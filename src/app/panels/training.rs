@@ -3,12 +3,13 @@
 
 use crate::effects::Effects;
 use crate::figures::menu_with_table;
+use crate::line_labels::{LineLabel, labels_ui, marks_key};
 use crate::panels::runs::open_button;
 use crate::state::{SidePlot, UiState};
 use crate::theme::{self, palette};
 use crate::widgets::{self, quiet};
 use egui::{Color32, DragValue, Role, Ui};
-use egui_plot::{Axis, Bar, BarChart, Corner, Line, MarkerShape, PlotPoints, PlotUi, Points};
+use egui_plot::{Axis, Bar, BarChart, Line, MarkerShape, PlotPoints, PlotUi, Points};
 use lab::RunStore;
 use plots::figure;
 use view::curves::{Curve, CurveAxis, CurveMetric, CurveOptions, Curves, CurvesView, RunCurves};
@@ -153,27 +154,82 @@ fn options(ui: &mut Ui, store: &RunStore, view: &CurvesView, state: &mut UiState
             ui.add(smoothing)
                 .labelled_by(label.id)
                 .on_hover_text(widgets::meaning("smoothing"));
+            let log = ui.selectable_label(state.training.is_log, "log");
+            widgets::name_widget(&log, Role::Button, "Logarithmic loss and rate axes");
+            let about = "Loss and rate along logarithmic axes: halving is the same way everywhere";
+            if log.on_hover_text(about).clicked() {
+                state.training.is_log = !state.training.is_log;
+            }
         });
     });
 }
 
-fn frame<'a>(ui: &Ui, name: &'static str, what: &str, state: &UiState, height: f32) -> egui_plot::Plot<'a> {
+fn frame<'a>(
+    ui: &Ui,
+    name: &'static str,
+    what: &str,
+    (state, scale): (&UiState, ValueScale),
+    height: f32,
+) -> egui_plot::Plot<'a> {
     let along = state.training.options.along;
     let p = palette(ui);
     let below = unit(along);
-    widgets::plot(name, p)
+    let side = widgets::axis(p, Axis::Y, what).min_thickness(34.0);
+    let plot = widgets::plot(name, p)
         .height(height)
         .link_axis(egui::Id::unique("curves"), [true, false])
         .link_cursor(egui::Id::unique("curves"), [true, false])
         .include_x(0.0)
         // One step, epoch or second, so that a run that has said little has an axis.
         .include_x(1.0)
-        .custom_y_axes(vec![widgets::axis(p, Axis::Y, what).min_thickness(34.0)])
+        .custom_y_axes(vec![match scale.is_log {
+            true => side.formatter(|mark, _| text::small(10f64.powf(mark.value))),
+            false => side,
+        }])
         .custom_x_axes(vec![
             widgets::axis(p, Axis::X, below).formatter(move |mark, _| along_text(along, mark.value)),
         ])
         // The table at the pointer shows all curves.
-        .label_formatter(|_| None)
+        .label_formatter(|_| None);
+    match scale.is_log {
+        true => plot.y_grid_spacer(|input| widgets::log_marks(&input)),
+        false => plot,
+    }
+}
+
+/// Where values lie in a plot.
+#[derive(Clone, Copy)]
+struct ValueScale {
+    factor: f64,
+    is_log: bool,
+}
+
+const PERCENT: ValueScale = ValueScale {
+    factor: 100.0,
+    is_log: false,
+};
+
+/// As they are, or their logarithms.
+fn plain(state: &UiState) -> ValueScale {
+    ValueScale {
+        factor: 1.0,
+        is_log: state.training.is_log,
+    }
+}
+
+impl ValueScale {
+    /// What a logarithm would drop, it leaves out.
+    fn place(self, [x, y]: [f64; 2]) -> Option<[f64; 2]> {
+        let y = y * self.factor;
+        match self.is_log {
+            true => (y > 0.0).then(|| [x, y.log10()]),
+            false => Some([x, y]),
+        }
+    }
+
+    fn value(self, y: f64) -> f64 {
+        if self.is_log { 10f64.powf(y) } else { y }
+    }
 }
 
 fn unit(along: CurveAxis) -> &'static str {
@@ -185,19 +241,25 @@ fn unit(along: CurveAxis) -> &'static str {
 }
 
 /// Room that smoothing takes in a row.
-const SMOOTHING: f32 = 150.0;
+const SMOOTHING: f32 = 180.0;
 /// Curves that a hover table names at most.
 const NAMED: usize = 14;
 
 /// All curves at the pointer, the nearest first.
-fn table(ui: &Ui, shown: egui_plot::PlotResponse<()>, view: &CurvesView, what: CurveMetric, state: &UiState) {
+fn table(
+    ui: &Ui,
+    shown: egui_plot::PlotResponse<Vec<LineLabel>>,
+    view: &CurvesView,
+    (what, scale): (CurveMetric, ValueScale),
+    state: &UiState,
+) {
     let along = state.training.options.along;
     let pointer = shown
         .response
         .hover_pos()
         .map(|at| shown.transform.value_from_position(at));
     let Some(at) = pointer else { return };
-    let rows = view.at(what, [at.x, at.y]);
+    let rows = view.at(what, [at.x, scale.value(at.y)]);
     if rows.is_empty() {
         return;
     }
@@ -232,11 +294,12 @@ fn along_text(along: CurveAxis, x: f64) -> String {
     }
 }
 
-fn scaled(points: &[[f64; 2]], scale: f64) -> PlotPoints<'static> {
-    PlotPoints::from_iter(points.iter().map(|[x, y]| [*x, y * scale]))
+fn scaled(points: &[[f64; 2]], scale: ValueScale) -> PlotPoints<'static> {
+    PlotPoints::from_iter(points.iter().filter_map(|at| scale.place(*at)))
 }
 
-fn curve(plot: &mut PlotUi, label: &str, curve: &Curve, scale: f64, color: Color32) {
+/// A curve, and where it ends.
+fn curve(plot: &mut PlotUi, label: &str, curve: &Curve, scale: ValueScale, color: Color32) -> Option<LineLabel> {
     let line = |points| Line::new(label.to_owned(), scaled(points, scale)).width(theme::LINE);
     if curve.raw.len() == 1 {
         // One point makes no line.
@@ -249,49 +312,81 @@ fn curve(plot: &mut PlotUi, label: &str, curve: &Curve, scale: f64, color: Color
         plot.line(line(&curve.raw).color(faint).width(1.0).allow_hover(false));
         plot.line(line(&curve.smooth).color(color));
     }
+    end(curve.shown(), label, scale, color)
 }
 
-/// A plot of all runs with its table.
+/// What a line is called where it ends.
+fn end(points: &[[f64; 2]], label: &str, scale: ValueScale, color: Color32) -> Option<LineLabel> {
+    let at = scale.place(*points.last()?)?;
+    Some((at, label.to_owned(), color))
+}
+
+/// A plot of all runs with names at the ends of their lines, and with its table.
 fn plot_ui(
     ui: &mut Ui,
     view: &CurvesView,
     state: &UiState,
     plot: egui_plot::Plot,
-    (metric, name): (CurveMetric, &str),
-    draw: impl Fn(&mut PlotUi, &RunCurves, Color32),
+    (metric, name, scale): (CurveMetric, &str, ValueScale),
+    draw: impl Fn(&mut PlotUi, &RunCurves, Color32) -> Vec<LineLabel>,
 ) {
     let p = palette(ui);
     let shown = plot.show(ui, |plot| {
-        for run in &view.runs {
-            draw(plot, run, state.runs.color(p, run.id));
-        }
+        let runs = view.runs.iter();
+        runs.flat_map(|run| draw(plot, run, state.runs.color(p, run.id)))
+            .collect::<Vec<_>>()
     });
     widgets::name_widget(&shown.response, Role::Image, name);
-    table(ui, shown, view, metric, state);
+    labels_ui(ui, &shown.transform, shown.inner.clone());
+    table(ui, shown, view, (metric, scale), state);
 }
 
 fn loss_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let mut plot = frame(ui, "loss", "loss", state, height).include_y(0.0);
-    if view.runs.iter().all(|r| r.loss.raw.is_empty()) {
-        plot = plot.include_y(1.0);
-    }
-    if view.runs.len() > 1 {
-        plot = plot.legend(widgets::legend(Corner::RightTop));
+    let scale = plain(state);
+    let mut plot = frame(ui, "loss", "loss", (state, scale), height);
+    if !scale.is_log {
+        plot = plot.include_y(0.0);
+        if view.runs.iter().all(|r| r.loss.raw.is_empty()) {
+            plot = plot.include_y(1.0);
+        }
     }
     plot_ui(
         ui,
         view,
         state,
         plot,
-        (CurveMetric::Loss, "Loss plot"),
-        |plot, run, color| {
-            curve(plot, &run.label, &run.loss, 1.0, color);
-        },
+        (CurveMetric::Loss, "Loss plot", scale),
+        |plot, run, color| Vec::from_iter(curve(plot, &run.label, &run.loss, scale, color)),
     );
 }
 
+const VALID: [MarkerShape; 3] = [MarkerShape::Circle, MarkerShape::Diamond, MarkerShape::Down];
+
 fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let mut plot = frame(ui, "accuracy", &format!("{}, %", view.quality()), state, height);
+    // Lines are training; what marks are is said above them.
+    let mut densities: Vec<(usize, String)> = Vec::new();
+    for (i, valid) in view.runs.iter().flat_map(|run| run.valid.iter().enumerate()) {
+        // The first says what the others are, too.
+        let words = match i {
+            0 => format!("valid at density {}", valid.density),
+            _ => valid.density.to_string(),
+        };
+        if densities.len() < VALID.len() && !densities.iter().any(|(_, said)| *said == words) {
+            densities.push((i, words));
+        }
+    }
+    let p = palette(ui);
+    let marks: Vec<(&str, MarkerShape, Color32)> = densities
+        .iter()
+        .map(|(i, words)| (words.as_str(), VALID[i % VALID.len()], p.weak))
+        .collect();
+    let top = ui.cursor().top();
+    if !marks.is_empty() {
+        marks_key(ui, &marks);
+    }
+    let height = (height - (ui.cursor().top() - top)).max(56.0);
+    let side = format!("{}, %", view.quality());
+    let mut plot = frame(ui, "accuracy", &side, (state, PERCENT), height);
     // One point alone would be given an axis of any length.
     if view
         .runs
@@ -305,38 +400,42 @@ fn accuracy_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
         view,
         state,
         plot,
-        (CurveMetric::Top1, "Accuracy plot"),
+        (CurveMetric::Top1, "Accuracy plot", PERCENT),
         |plot, run, color| {
-            curve(plot, &format!("{}, train", run.label), &run.top1, 100.0, color);
+            let ends = curve(plot, &run.label, &run.top1, PERCENT, color);
             for (i, valid) in run.valid.iter().enumerate() {
                 let label = format!("{}, valid at density {}", run.label, valid.density);
-                let shape = [MarkerShape::Circle, MarkerShape::Diamond, MarkerShape::Down][i % 3];
-                let points = Points::new(label, scaled(&valid.points, 100.0)).color(color);
-                plot.points(points.shape(shape).filled(i == 0).radius(4.5));
+                let points = Points::new(label, scaled(&valid.points, PERCENT)).color(color);
+                plot.points(points.shape(VALID[i % VALID.len()]).filled(i == 0).radius(4.5));
             }
+            Vec::from_iter(ends)
         },
     );
 }
 
 fn rate_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let mut plot = frame(ui, "rate", "learning rate", state, height).include_y(0.0);
-    if view.runs.iter().all(|r| r.lr.len() < 2) {
-        plot = plot.include_y(0.1);
+    let scale = plain(state);
+    let mut plot = frame(ui, "rate", "learning rate", (state, scale), height);
+    if !scale.is_log {
+        plot = plot.include_y(0.0);
+        if view.runs.iter().all(|r| r.lr.len() < 2) {
+            plot = plot.include_y(0.1);
+        }
     }
     plot_ui(
         ui,
         view,
         state,
         plot,
-        (CurveMetric::Rate, "Learning rate plot"),
+        (CurveMetric::Rate, "Learning rate plot", scale),
         |plot, run, color| {
-            let line = Line::new(run.label.clone(), scaled(&run.lr, 1.0));
+            let line = Line::new(run.label.clone(), scaled(&run.lr, scale));
             plot.line(line.color(color).width(theme::LINE));
+            Vec::from_iter(end(&run.lr, &run.label, scale, color))
         },
     );
 }
 
-/// How many channels are rarely, and almost always, active: these gates decide nothing.
 /// How the scales γ of norms are spread: where Network Slimming pushes them to zero, two heaps come apart.
 fn scales_plot(ui: &mut Ui, store: &RunStore, height: f32) {
     let p = palette(ui);
@@ -351,9 +450,11 @@ fn scales_plot(ui: &mut Ui, store: &RunStore, height: f32) {
         bins.iter().enumerate().map(bar).collect()
     };
     let plot = widgets::plot("scales", p)
-        .height((height - 20.0).max(60.0))
+        .height((height - 40.0).max(60.0))
         .custom_x_axes(vec![widgets::axis(p, Axis::X, "|γ|")])
         .custom_y_axes(vec![widgets::axis(p, Axis::Y, "channels").min_thickness(34.0)]);
+    let first = ("after its first epoch", MarkerShape::Circle, p.weak);
+    marks_key(ui, &[first, ("now", MarkerShape::Circle, p.accent)]);
     let shown = plot.show(ui, |plot| {
         let first = BarChart::new("after its first epoch", bars(&view.first));
         plot.bar_chart(first.color(p.weak.gamma_multiply(0.4)).allow_hover(false));
@@ -362,8 +463,9 @@ fn scales_plot(ui: &mut Ui, store: &RunStore, height: f32) {
     widgets::name_widget(&shown.response, Role::Image, &format!("Norm scales: {}", view.text));
 }
 
+/// How many channels are rarely, and almost always, active: these gates decide nothing.
 fn gates_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
-    let mut plot = frame(ui, "gates", "channels, %", state, height).include_y(0.0);
+    let mut plot = frame(ui, "gates", "channels, %", (state, PERCENT), height).include_y(0.0);
     if view.runs.iter().all(|r| r.gates.iter().all(|g| g.len() < 2)) {
         plot = plot.include_y(100.0);
     }
@@ -372,21 +474,28 @@ fn gates_plot(ui: &mut Ui, view: &CurvesView, state: &UiState, height: f32) {
         view,
         state,
         plot,
-        (CurveMetric::Gates, "Gates plot"),
+        (CurveMetric::Gates, "Gates plot", PERCENT),
         |plot, run, color| {
+            let mut ends = Vec::new();
             for (points, what, shape) in [
                 (&run.gates[0], "rarely active", MarkerShape::Down),
                 (&run.gates[1], "almost always active", MarkerShape::Up),
             ] {
                 let label = format!("{}, {what}", run.label);
-                plot.line(Line::new(label.clone(), scaled(points, 100.0)).color(color).width(1.2));
+                plot.line(
+                    Line::new(label.clone(), scaled(points, PERCENT))
+                        .color(color)
+                        .width(1.2),
+                );
+                ends.extend(end(points, &label, PERCENT, color));
                 plot.points(
-                    Points::new(label, scaled(points, 100.0))
+                    Points::new(label, scaled(points, PERCENT))
                         .color(color)
                         .shape(shape)
                         .radius(4.0),
                 );
             }
+            ends
         },
     );
 }

@@ -2,6 +2,7 @@
 
 use crate::effects::Effects;
 use crate::figures::figure_menu;
+use crate::line_labels::{LineLabel, labels_ui};
 use crate::state::UiState;
 use crate::theme::{self, palette};
 use crate::widgets::{self, caption};
@@ -50,6 +51,7 @@ pub(crate) fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
             HoverPosition::Elsewhere { .. } => None,
         });
     let shown = plot.height(ui.available_height()).show(ui, |plot| {
+        let mut ends: Vec<LineLabel> = Vec::new();
         for line in &view.lines {
             let color = state.runs.color(p, line.run);
             let points = |which: usize| -> Vec<[f64; 2]> {
@@ -63,12 +65,15 @@ pub(crate) fn volume_ui(ui: &mut Ui, store: &RunStore, state: &mut UiState, effe
                     plot.line(faint.color(color.gamma_multiply(0.4)).width(1.0));
                 }
             }
+            ends.extend(points(1).last().map(|at| (*at, line.label.clone(), color)));
             plot.line(
                 Line::new(&line.label, PlotPoints::from(points(1)))
                     .color(color)
                     .width(theme::LINE),
             );
         }
+        ends
     });
     widgets::name_widget(&shown.response, Role::Image, "Hypervolume plot");
+    labels_ui(ui, &shown.transform, shown.inner);
 }

@@ -6,8 +6,15 @@ use crate::state::{Overlay, PathEntry, UiState};
 use crate::theme::{self, palette};
 use crate::widgets::{self, quiet};
 use egui::{RichText, Ui};
-use lab::Command;
-use view::density::WantedImages;
+use lab::{Command, RunStore};
+use view::density::{WantedImages, density};
+
+/// What other panels say while the open model has no images, and none are being read.
+pub(super) fn no_images(store: &RunStore, state: &UiState) -> Option<&'static str> {
+    let wants = density(store, &state.slider.asked)?.wants?;
+    let words = "The open model has no images to be measured on: give it some in the Density panel";
+    wants.why.map(|_| words)
+}
 
 pub(crate) fn wanted_ui(ui: &mut Ui, wants: &WantedImages, state: &mut UiState, effects: &mut Effects) {
     let p = palette(ui);
@@ -18,7 +25,7 @@ pub(crate) fn wanted_ui(ui: &mut Ui, wants: &WantedImages, state: &mut UiState, 
     frame.show(ui, |ui| {
         ui.set_width(ui.available_width());
         let Some(why) = &wants.why else {
-            quiet(ui, "Reading the images that the model was trained on…");
+            quiet(ui, "Reading the model's images…");
             return;
         };
         ui.label(RichText::new(format!("Accuracy needs images: {}", wants.what)).strong());
@@ -41,7 +48,8 @@ pub(crate) fn wanted_ui(ui: &mut Ui, wants: &WantedImages, state: &mut UiState, 
         });
         quiet(
             ui,
-            "A folder can also be dropped here. MACs, parameters, time and both sliders work without images.",
+            "A folder can also be dropped here. Pictures without classes will do: then it is agreement with the whole network. \
+             MACs, parameters, time and the sliders work without any.",
         );
     });
 }

@@ -264,6 +264,7 @@ pub(crate) fn strip() -> Thumbnails {
     Thumbnails {
         thumbs: (0..40).map(thumb).collect(),
         labels: (0..40).map(|i| i % 10).collect(),
+        is_labeled: true,
         numbers: (0..40).map(|i| 100 + i).collect(),
     }
 }
