@@ -54,8 +54,12 @@ if [ "$(id -u)" -eq 0 ]; then
     check deb /usr/bin/secateur
     for file in applications/secateur.desktop icons/hicolor/scalable/apps/secateur.svg icons/hicolor/256x256/apps/secateur.png \
         mime/packages/secateur.xml bash-completion/completions/secateur zsh/vendor-completions/_secateur \
-        fish/vendor_completions.d/secateur.fish man/man1/secateur.1.gz man/man1/secateur-run.1.gz; do
+        fish/vendor_completions.d/secateur.fish; do
         [ -s "/usr/share/$file" ] || { echo "deb: no $file" && exit 1; }
+    done
+    # Compressed, or not, as cargo-deb was built.
+    for page in secateur secateur-run; do
+        compgen -G "/usr/share/man/man1/$page.1*" >/dev/null || { echo "deb: no manual page $page" && exit 1; }
     done
     ! command -v desktop-file-validate >/dev/null || desktop-file-validate /usr/share/applications/secateur.desktop
     dpkg -r secateur >/dev/null
