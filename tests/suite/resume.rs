@@ -27,6 +27,7 @@ fn small(preset: &str) -> Vec<(String, String)> {
     if preset == "smoke" {
         changes.push(("method.grid", "[0.5, 1.0]"));
         changes.push(("method.calibration", "100"));
+    } else if preset == "dense-fashion" {
         changes.push(("quantize", "{ images = 32, retrain = { epochs = 1 } }"));
     } else if preset == "uniform-fashion" {
         changes.push((
@@ -162,6 +163,11 @@ fn a_folder_spelled_in_two_ways_is_one_run() {
 #[test]
 fn a_training_in_pieces_is_the_training() {
     pieces_make_the_whole("smoke", &[3, 7, 20]);
+}
+
+#[test]
+fn a_training_that_ends_in_bytes_in_pieces_is_the_training() {
+    pieces_make_the_whole("dense-fashion", &[9]);
 }
 
 #[test]
