@@ -133,8 +133,7 @@ fn what_cannot_be_bytes_is_refused_by_name() {
     let x = images(strange.spec(), 1, 5);
     let error = engine
         .byte_inputs(&x, &[percent(100)], RangeRule::MinMax)
-        .err()
-        .expect("refused");
+        .expect_err("refused");
     let next = &strange.spec().nodes[strange.spec().convs()[1]].name;
     assert!(
         format!("{error:#}").starts_with(&format!("{next} cannot be computed in int8")),

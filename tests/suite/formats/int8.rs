@@ -71,7 +71,7 @@ fn damaged_bytes_are_refused_by_name() {
             file,
             ..Import::default()
         };
-        let error = import(&options).err().expect("refused");
+        let error = import(&options).expect_err("refused");
         format!("{error:#}")
     };
     let named = |g: &mut GraphProto, end: &str, change: &dyn Fn(&mut formats::onnx_pb::TensorProto)| {
