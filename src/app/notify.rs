@@ -84,7 +84,9 @@ mod tests {
             let window = input.viewports.entry(egui::ViewportId::ROOT).or_default();
             (window.minimized, window.focused) = (Some(minimized), Some(focused));
             let mut seen = false;
-            drop(ctx.run_ui(input, |ui| seen = is_looked_at(ui.ctx())));
+            ctx.run_ui(input, |ui| seen = is_looked_at(ui.ctx()))
+                .textures_delta
+                .clear();
             seen
         };
         assert!(looked_at(false, true));

@@ -25,8 +25,7 @@ impl UiAction {
             Self::PlayImage => store.look.is_some() || store.strip.as_ref().is_some_and(|s| !s.thumbs.is_empty()),
             // The file would have what the slider has cut.
             Self::ExportModel => store.open.is_some() && state.slider.asked.cut.is_none(),
-            Self::PruneToHere | Self::SearchForGoal => self.why_not(store, state).is_none(),
-            Self::SearchFromHere => range(store).is_some(),
+            Self::PruneToHere | Self::SearchFromHere | Self::SearchForGoal => self.why_not(store, state).is_none(),
             Self::LowerDensity | Self::RaiseDensity => range(store).is_some_and(|[low, high]| low < high),
             _ => true,
         }
@@ -36,19 +35,20 @@ impl UiAction {
     pub(crate) fn why_not(self, store: &RunStore, state: &UiState) -> Option<&'static str> {
         let is_cut = state.slider.asked.cut.is_some();
         match self {
-            Self::SearchFromHere if range(store).is_none() => Some(
-                "This network has no gates. Prune to here searches which channels to cut: by Greedy, AutoCompress or AMC",
-            ),
+            // Over gates; without any, over what layers keep.
+            Self::SearchFromHere if range(store).is_some() => None,
             Self::ExportModel if is_cut => {
                 Some("What the slider cuts is not retrained yet: prune to here first, then export the run's model")
             }
-            Self::PruneToHere | Self::SearchForGoal if store.open.is_none() => Some("Open a model first"),
-            Self::PruneToHere if !is_cut => Some("Move the target slider first"),
+            Self::PruneToHere | Self::SearchFromHere | Self::SearchForGoal if store.open.is_none() => {
+                Some("Open a model first")
+            }
+            Self::PruneToHere | Self::SearchFromHere if !is_cut => Some("Move the target slider first"),
             Self::SearchForGoal if state.frontier.wish.most.is_none() => {
                 Some("Set a goal on the frontier first: at most which cost")
             }
-            Self::PruneToHere | Self::SearchForGoal if store.images_from.is_none() => {
-                Some("Retraining needs images: give the model some first")
+            Self::PruneToHere | Self::SearchFromHere | Self::SearchForGoal if store.images_from.is_none() => {
+                Some("This needs images: give the model some first")
             }
             _ => None,
         }

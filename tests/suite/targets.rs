@@ -351,7 +351,6 @@ fn on_pictures_without_classes_agreement_with_the_whole_network_is_measured_and_
     let store = session.store().clone();
     let mut harness = window(store);
     harness.get_by_label("Agreement");
-    harness.state_mut().state.slider.cut = at(3.0);
     drag_target(&mut harness, 3.0);
     harness.get_by_role_and_label(Role::Button, "Prune to here").click();
     harness.run_ok();
