@@ -327,6 +327,8 @@ fn stream(args: &BenchArgs) -> Done {
 /// Works in a folder of runs that nobody reads afterwards.
 fn in_temporary_folder<T>(work: impl FnOnce(&Path) -> T) -> T {
     let dir = std::env::temp_dir().join(format!("secateur-bench-{}", std::process::id()));
+    // What cannot be made is said by who writes there.
+    drop(std::fs::create_dir_all(&dir));
     let result = work(&dir);
     drop(std::fs::remove_dir_all(&dir));
     result

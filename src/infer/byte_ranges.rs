@@ -89,6 +89,7 @@ impl Default for RangeRule {
 /// # Panics
 /// If `images` is not a whole number of images.
 pub fn quantized(model: &Checkpoint, images: &[f32], rule: RangeRule, keep: &[String]) -> Result<Checkpoint> {
+    model.check_numbers()?;
     let options = Options {
         precision: Some(Precision::F32),
         batch: 1,

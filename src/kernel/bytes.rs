@@ -23,8 +23,10 @@ use super::shape::{ConvShape, Layout};
 
 /// One filter's weights as bytes, and what one step of them is worth: the largest magnitude is 127 steps.
 pub fn signed_bytes(row: &[f32]) -> (f32, impl Iterator<Item = i8>) {
-    let most = row.iter().fold(0.0f32, |most, w| most.max(w.abs()));
-    let step = if most > 0.0 { most / LARGEST_BYTE } else { 1.0 };
+    // Not `max`, which would hide what is not a number.
+    let larger = |most: f32, w: &f32| if w.abs() > most || w.is_nan() { w.abs() } else { most };
+    let most = row.iter().fold(0.0, larger);
+    let step = if most == 0.0 { 1.0 } else { most / LARGEST_BYTE };
     (step, row.iter().map(move |w| (w / step).round_ties_even() as i8))
 }
 

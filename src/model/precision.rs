@@ -51,10 +51,10 @@ impl ByteInput {
     /// # Errors
     /// A bound that is not finite.
     pub fn of_range(least: f32, most: f32) -> Result<Self> {
-        let (least, most) = (least.min(0.0), most.max(0.0));
-        let span = most - least;
+        let (low, high) = (least.min(0.0), most.max(0.0));
+        let span = high - low;
         ensure!(
-            span.is_finite(),
+            !least.is_nan() && !most.is_nan() && span.is_finite(),
             "its numbers reach from {least} to {most}, expected finite ones"
         );
         // A layer that reads nothing but zeros may have any step.
@@ -65,7 +65,7 @@ impl ByteInput {
         };
         Ok(Self {
             step,
-            zero: (-least / step).round().min(255.0) as u8,
+            zero: (-low / step).round().min(255.0) as u8,
         })
     }
 
@@ -91,6 +91,7 @@ mod tests {
         assert_eq!(ByteInput::of_range(0.0, 0.0)?, ByteInput { step: 1.0, zero: 0 });
         assert!(ByteInput::of_range(0.0, f32::INFINITY).is_err());
         assert!(ByteInput::of_range(f32::MIN, f32::MAX).is_err());
+        assert!(ByteInput::of_range(f32::NAN, 1.0).is_err());
         Ok(())
     }
 }

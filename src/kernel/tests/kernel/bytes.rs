@@ -156,6 +156,11 @@ fn strange_numbers_show_in_bytes_if_they_are_read() {
     };
     let output = Layout::contiguous(2, shape.out_h(), shape.out_w());
     let w = numbers(2 * shape.columns(), 1);
+    let (step, _) = kernel::signed_bytes(&[1.0, f32::NAN, 2.0]);
+    assert!(
+        step.is_nan(),
+        "a weight that is none shows in all that its filter gives"
+    );
     for kernel in Kernel::available() {
         let plan = BytePlan::new(kernel, &shape, output, None).expect("sums of 32 bits");
         let mut planes = packed(plan.input(), &numbers(6 * 35, 2));
