@@ -1,5 +1,5 @@
 //! The algorithms of one convolution (direct, by Winograd's algorithm, as a matrix product, for narrow planes) and which one an
-//! image takes; or its groups. Knows nothing of norms or gates.
+//! image takes; or its groups; or the one of bytes. Knows nothing of norms or gates.
 //!
 //! All of them read and write the same layouts, so the choice is free for each image. It depends on nothing but the
 //! mask and the numbers of active channels and filters.

@@ -140,18 +140,7 @@ impl ConvPlan {
             .map(|t| (0, input.padded_offset(t / kw, t % kw) as u32))
             .collect();
         let tiles = kernel.tiles.map(|tiles| &tiles.conv);
-        let table = TapTable::new(&input, 1, taps);
-        let mut plan = Self::new(
-            (kernel, tiles),
-            shape,
-            Direction::Forward,
-            input,
-            (output, residual),
-            table,
-        );
-        plan.add_sweep(shape.out_h(), shape.out_w(), 1, [0, 0]);
-        plan.check_reads();
-        plan
+        Self::of_taps((kernel, tiles), shape, input, (output, residual), taps)
     }
 
     /// dx from dy: reads [`Layout::output_grad`], writes `output`.
@@ -211,19 +200,22 @@ impl ConvPlan {
         (output, residual): (Layout, Option<Layout>),
         taps: Vec<(u32, u32)>,
     ) -> Option<Self> {
-        let tiles = kernel.byte_tiles()?;
+        let tiles = Some(kernel.byte_tiles()?);
+        Some(Self::of_taps((kernel, tiles), shape, input, (output, residual), taps))
+    }
+
+    fn of_taps(
+        with: (Kernel, Option<&'static ConvTiles>),
+        shape: &ConvShape,
+        input: Layout,
+        to: (Layout, Option<Layout>),
+        taps: Vec<(u32, u32)>,
+    ) -> Self {
         let table = TapTable::new(&input, 1, taps);
-        let mut plan = Self::new(
-            (kernel, Some(tiles)),
-            shape,
-            Direction::Forward,
-            input,
-            (output, residual),
-            table,
-        );
+        let mut plan = Self::new(with, shape, Direction::Forward, input, to, table);
         plan.add_sweep(shape.out_h(), shape.out_w(), 1, [0, 0]);
         plan.check_reads();
-        Some(plan)
+        plan
     }
 
     fn new(
